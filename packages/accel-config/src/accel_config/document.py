@@ -51,12 +51,7 @@ def compose(content: bytes, path: str) -> Node | None:
     """
     if len(content) > LARGEST:
         raise SettingError(f"{path}: larger than {LARGEST} bytes: this is no config file")
-    text = _decode(content, path)
-    from .plain import read
-
-    root = None if path.endswith(".json") else read(text)
-    if root is None:
-        root = _compose(text, path)
+    root = _compose(_decode(content, path), path)
     if root is not None and not root.mapping and root.value is not None:
         raise SettingError(f"{path}:{root.line}: a config file is a mapping of settings, not this")
     return root if root is not None and root.mapping else None

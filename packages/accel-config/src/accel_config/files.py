@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from .document import LARGEST, Node, compose
 from .errors import AccelError, SettingError, nearest
 from .origin import FILE, Origin, Value
@@ -38,13 +36,6 @@ class Read(Record):
     """What has no effect: the launch goes on."""
     keys: tuple[str, ...] = ()
     """The path of every key that the file holds and that is known, in the file's order."""
-
-
-def default_path(environ: Mapping[str, str]) -> str:
-    """Return where the default config file is: ``$HF_HOME``, else ``$XDG_CACHE_HOME/huggingface``, else ``~/.cache``."""
-    cache = environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")  # noqa: PTH118  pathlib costs a bare start
-    home = environ.get("HF_HOME") or os.path.join(cache, "huggingface")  # noqa: PTH118
-    return os.path.join(os.path.expanduser(home), "accelerate", "default_config.yaml")  # noqa: PTH111, PTH118
 
 
 def load(catalogue: Catalogue, path: str) -> Read:

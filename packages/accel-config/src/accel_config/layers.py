@@ -58,9 +58,12 @@ def config_path(found: list[dict[str, Value]], environ: Mapping[str, str]) -> st
         return path
     if any(layer.get("cpu", nobody).value for layer in found):
         return None
-    from .files import default_path
-
     path = default_path(environ)
     return path if os.path.isfile(path) else None  # noqa: PTH113
 
 
+def default_path(environ: Mapping[str, str]) -> str:
+    """Return where the default config file is: ``$HF_HOME``, else ``$XDG_CACHE_HOME/huggingface``, else ``~/.cache``."""
+    cache = environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")  # noqa: PTH118  pathlib costs a bare start
+    home = environ.get("HF_HOME") or os.path.join(cache, "huggingface")  # noqa: PTH118
+    return os.path.join(os.path.expanduser(home), "accelerate", "default_config.yaml")  # noqa: PTH111, PTH118
