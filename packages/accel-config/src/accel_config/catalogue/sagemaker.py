@@ -3,7 +3,6 @@
 from ..section import Section, setting
 
 
-
 class SageMaker(
     Section,
     title="Amazon SageMaker",
@@ -47,5 +46,7 @@ class SageMaker(
         key=None, secret=True, help="Key id to sign in to AWS with. Better: a profile, or the variable of that name."
     )
     aws_secret_access_key: str | None = setting(
-        key=None, secret=True, help="Secret key to sign in to AWS with. Better: a profile, or the variable of that name."
+        key=None,
+        secret=True,
+        help="Secret key to sign in to AWS with. Better: a profile, or the variable of that name.",
     )
