@@ -2,6 +2,7 @@
 
 import json
 import signal
+from typing import Any
 
 import jsonschema
 import pytest
@@ -24,13 +25,23 @@ and a second line
 """
 
 
-def seen(*endings: Ending, tail: str = "", **more: object) -> Seen:
-    told: dict[str, object] = {
-        "endings": endings, "engine": None, "signalled": 0, "reader_gone": False, "guardian": 0, "unstarted": (),
-        "notes": (), "tail": lambda _local: tail, "error": lambda _local: "", "log": lambda _local: None,
-        "killed_for_memory": False,
-    }  # fmt: skip
-    return Seen(**{**told, **more})  # pyright: ignore[reportArgumentType]
+NOTHING = Seen(
+    endings=(),
+    engine=None,
+    signalled=0,
+    reader_gone=False,
+    guardian=0,
+    unstarted=(),
+    notes=(),
+    tail=lambda local: "",
+    error=lambda local: "",
+    log=lambda local: None,
+    killed_for_memory=False,
+)
+
+
+def seen(*endings: Ending, tail: str = "", **more: Any) -> Seen:
+    return NOTHING.replace(endings=endings, tail=lambda local: tail, **more)
 
 
 def ended(rank: int, status: int) -> Ending:
@@ -77,7 +88,7 @@ def test_causes(status: int, memory: bool, cause: str) -> None:
         ({"engine": Ending(0, 0, 1, 256, 0.0)}, 7),
     ],
 )
-def test_one_status(more: dict[str, object], status: int) -> None:
+def test_one_status(more: dict[str, Any], status: int) -> None:
     assert judge(PLAN, seen(ended(0, 7 << 8), **more)).status == status
 
 
