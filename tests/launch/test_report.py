@@ -33,15 +33,18 @@ NOTHING = Seen(
     guardian=0,
     unstarted=(),
     notes=(),
-    tail=lambda local: "",
-    error=lambda local: "",
-    log=lambda local: None,
+    tail=str,
+    error=str,
+    log=lambda _: None,
     killed_for_memory=False,
 )
 
 
 def seen(*endings: Ending, tail: str = "", **more: Any) -> Seen:
-    return NOTHING.replace(endings=endings, tail=lambda local: tail, **more)
+    def told(_local: int) -> str:
+        return tail
+
+    return NOTHING.replace(endings=endings, tail=told, **more)
 
 
 def ended(rank: int, status: int) -> Ending:
