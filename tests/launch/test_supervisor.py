@@ -24,7 +24,7 @@ from tests.launch.processes import Script, Start, alive, gone, marked, read_pids
 
 N2 = ("--cpu", "--num_processes", "2")
 ME = "import os, signal, subprocess, sys, time\nrank = os.environ.get('RANK', '-')\n"
-SLEEP = ME + "print(os.getpid(), flush=True)\ntime.sleep(60)\n"
+SLEEP = ME + "os.write(1, b'%d\\n' % os.getpid())\ntime.sleep(60)\n"
 
 
 # Teardown.
@@ -35,7 +35,7 @@ def test_a_failure_ends_children_that_left_group_and_session(launched: Start, sc
         ME
         + "daemon = 'import os, time; os.setsid(); os.fork() and os._exit(0); print(os.getpid(), flush=True); time.sleep(60)'\n"
         "subprocess.run([sys.executable, '-c', daemon])\n"
-        "print(os.getpid(), flush=True)\n"
+        "os.write(1, b'%d\\n' % os.getpid())\n"
         "time.sleep(0.5)\n"
         "sys.exit(3) if rank == '1' else time.sleep(60)\n"
     )
@@ -72,7 +72,7 @@ def test_a_stopped_rank_is_ended_too(launched: Start, script: Script) -> None:
 
 def test_64_ranks_are_gone_within_a_second(launched: Start, script: Script) -> None:
     path = script(
-        ME + "print(os.getpid(), flush=True)\nsys.stdin.read() if rank == '0' else time.sleep(60)\nsys.exit(5)\n"
+        ME + "os.write(1, b'%d\\n' % os.getpid())\nsys.stdin.read() if rank == '0' else time.sleep(60)\nsys.exit(5)\n"
     )
     reader, writer = os.pipe()
     running = launched("--cpu", "--num_processes", "64", path, stdin=reader)
@@ -138,7 +138,7 @@ def _own(slave: int) -> None:
 def test_user_signals_reach_every_rank(launched: Start, script: Script, number: int) -> None:
     path = script(
         ME + "signal.signal(int(sys.argv[1]), lambda n, _f: (print('got', n, flush=True), os._exit(0)))\n"
-        "print(os.getpid(), flush=True)\n"
+        "os.write(1, b'%d\\n' % os.getpid())\n"
         "time.sleep(60)\n"
     )
     running = launched(*N2, path, int(number))
@@ -150,7 +150,7 @@ def test_user_signals_reach_every_rank(launched: Start, script: Script, number: 
 
 
 def test_tstp_stops_ranks_and_launcher_and_cont_wakes_both(launched: Start, script: Script) -> None:
-    running = launched(*N2, script(ME + "print(os.getpid(), flush=True)\nwhile True: time.sleep(0.01)\n"))
+    running = launched(*N2, script(ME + "os.write(1, b'%d\\n' % os.getpid())\nwhile True: time.sleep(0.01)\n"))
     ranks = read_pids(running, 2)
     everyone = [psutil.Process(pid) for pid in (running.pid, *ranks)]
     running.send_signal(signal.SIGTSTP)
@@ -225,7 +225,7 @@ def test_the_first_death_counts_not_the_lowest_rank(accelerate: Run, script: Scr
 
 def test_the_order_of_deaths_is_known_even_if_the_guardian_was_not_looking(launched: Start, script: Script) -> None:
     path = script(
-        ME + "print(os.getpid(), flush=True)\ntime.sleep(0.6 - 0.2 * int(rank))\nsys.exit(10 + int(rank))\n"
+        ME + "os.write(1, b'%d\\n' % os.getpid())\ntime.sleep(0.6 - 0.2 * int(rank))\nsys.exit(10 + int(rank))\n"
     )
     running = launched("--cpu", "--num_processes", "3", path)
     read_pids(running, 3)
