@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -479,3 +480,32 @@ def test_torchs_record_decorator_writes_it(accelerate: Run, script: Script) -> N
 def test_limits_are_the_ranks_own(accelerate: Run, script: Script) -> None:
     done = accelerate("launch", *N2, script("import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))"))
     assert done.stdout.splitlines() == [str(resource.getrlimit(resource.RLIMIT_NOFILE))] * 2
+
+
+@pytest.fixture
+def small_cgroup() -> Iterator[Path]:
+    """A memory cgroup of 100 MB below our own; skips where none can be made."""
+    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    v1 = next((path for _number, controllers, path in lines if "memory" in controllers.split(",")), None)
+    v2 = next((path for _number, controllers, path in lines if not controllers), "/")
+    base, limit = ("/sys/fs/cgroup/memory", "memory.limit_in_bytes") if v1 else ("/sys/fs/cgroup", "memory.max")
+    folder = Path(base + (v1 or v2)) / f"accel-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+        (folder / limit).write_text("100000000")
+    except OSError as error:
+        pytest.skip(f"no memory cgroup can be made here: {error}")
+    yield folder
+    until(lambda: not (folder / "cgroup.procs").read_text())
+    folder.rmdir()
+
+
+def test_out_of_memory_is_told_by_the_cgroups_counters(
+    small_cgroup: Path, environ: dict[str, str], script: Script
+) -> None:
+    path = script(ME + "rank == '1' and bytearray(300_000_000)\ntime.sleep(30)\n")
+    code = f"echo $$ > {small_cgroup / 'cgroup.procs'}; exec {BIN / 'accelerate'} launch {' '.join(N2)} {path}"
+    done = subprocess.run(["sh", "-c", code], env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 137, done.stderr
+    assert "rank 1 (local rank 1" in done.stderr
+    assert "cause: ended by SIGKILL: out of memory, by the counters of its cgroup" in done.stderr
