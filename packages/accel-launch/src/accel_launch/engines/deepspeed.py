@@ -199,11 +199,14 @@ def _how(order: Order, name: str) -> tuple[str, ...]:
     if name == "nossh":
         return "--no_ssh", "--node_rank", str(machine_rank(order))
     order.unused("DeepSpeed's launcher numbers the machines", "machine_rank")
-    if WAYS[name].ssh:
-        # With one host left, the words would go through no shell, which they are quoted for.
-        return "--launcher", name, "--force_multi"
     allowed = name == "openmpi" and order.host.ask.root()
-    return ("--launcher", name, "--no_ssh_check", *(("--launcher_args=--allow-run-as-root",) if allowed else ()))
+    return (
+        *("--launcher", name),
+        # Where one host is left, DeepSpeed would start the words itself, past the launcher that they are quoted for.
+        "--force_multi",
+        *(() if WAYS[name].ssh else ("--no_ssh_check",)),
+        *(("--launcher_args=--allow-run-as-root",) if allowed else ()),
+    )
 
 
 def _words(order: Order, name: str, address: str, port: int) -> tuple[str, ...]:

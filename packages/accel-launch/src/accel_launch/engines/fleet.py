@@ -99,13 +99,12 @@ def named(names: Mapping[str, str], words: Sequence[str]) -> tuple[str, ...]:
 
     The shell becomes the program, so nothing stands between it and its parent.
     """
-    if not names:
-        return tuple(words)
-    told = " ".join(f'{torch}="${{{own}:?}}"' for torch, own in names.items())
+    told = [f'{torch}="${{{own}:?}}"' for torch, own in names.items()]
+    export = f"export {' '.join(told)}; " if told else ""
     # A word that is a colon would divide commands for mpirun and srun, so there it goes inside the shell's text.
     if ":" in words:
-        return ("sh", "-c", f"export {told}; exec {' '.join(map(quote, words))}")
-    return ("sh", "-c", f'export {told}; exec "$@"', "sh", *words)
+        return "sh", "-c", f"{export}exec {' '.join(map(quote, words))}"
+    return ("sh", "-c", f'{export}exec "$@"', "sh", *words) if export else tuple(words)
 
 
 def assignments(variables: Mapping[str, str]) -> tuple[str, ...]:
