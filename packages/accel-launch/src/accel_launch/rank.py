@@ -17,6 +17,7 @@ import time
 
 PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTSTP", "SIGCONT")
 PR_SET_PDEATHSIG = 1
+RECORD = "/memfd:accel-record"
 
 
 def main() -> int:
@@ -47,11 +48,19 @@ def main() -> int:
 
 def held(told: list[str], local: int) -> tuple[str, list[str], str]:
     """Return the paths of the record, of this rank's streams and of its error file; nothing where nobody listens."""
-    if not told:
+    if not told or not listening(os.path.join(told[0], told[1])):
         return "", [], ""
     folder, record, *numbers = told
     paths = [os.path.join(folder, number) for number in numbers[3 * local : 3 * local + 3]]
     return os.path.join(folder, record), paths[:2], "".join(paths[2:])
+
+
+def listening(record: str) -> bool:
+    """Whether the record is one: an engine may carry its name to another machine, where it is anything or nothing."""
+    try:
+        return os.readlink(record).startswith(RECORD)
+    except OSError:
+        return False
 
 
 def become(words: list[str], environ: dict[str, str], streams: list[str]) -> None:

@@ -16,7 +16,6 @@ from ..devices import VENDORS
 from ..explain import quote
 from ..plan import Command, Plan
 from . import fleet, mpi, slurm
-from .torchrun import RANK as PARENT
 from .torchrun import machine_rank, main_address, main_port
 
 TYPE_CHECKING = False
@@ -65,6 +64,11 @@ def make(order: Order) -> Plan:
     order.unused("the hostfile's slots and DeepSpeed's filters choose the devices", "gpu_ids")
     path, hosts = _hosts(order, name)
     address, port = _meeting(order, name, hosts)
+    if name == "mpich":
+        order.findings.notes.append(
+            "DeepSpeed's launcher mpich ends with 0 even where ranks fail (deepspeed 0.19.8); with --mpirun_hostfile "
+            "and --engine mpi the same mpirun starts them, and a failure is told"
+        )
     options = [
         *("--hostfile", path),
         *_how(order, name),
@@ -75,7 +79,7 @@ def make(order: Order) -> Plan:
         *(() if WAYS[name].python else ("--no_python",)),
     ]
     command = (python, "-m", MODULE, *options, *_words(order, name, address, port))
-    return Plan("deepspeed", (Command(command, {}),))
+    return Plan("deepspeed", (Command(command, {}),), hosted=order.laid.local)
 
 
 def _launcher(order: Order) -> str:
@@ -104,8 +108,8 @@ def _installed(order: Order, python: str, name: str) -> None:
     if name == "nossh" and numbers < NOSSH_SINCE:
         origin = order.settings.origin("deepspeed_multinode_launcher")
         order.findings.here(
-            f"deepspeed_multinode_launcher nossh ({origin}) needs deepspeed 0.14.5, and {version or 'an older one'} is "
-            "installed: pip install -U deepspeed"
+            f"deepspeed_multinode_launcher nossh ({origin}) needs deepspeed 0.14.5; installed is "
+            f"{version or 'an older one'}: pip install -U deepspeed"
         )
 
 
@@ -222,7 +226,7 @@ def _words(order: Order, name: str, address: str, port: int) -> tuple[str, ...]:
     words = ("env", *fleet.assignments(variables), *fleet.named(way.names or {}, program))
     if name == "pdsh":
         return tuple(map(over_pdsh, words))
-    return (PARENT, *words) if way.python else words
+    return fleet.followed(order, words)[1:] if way.python else words
 
 
 def over_pdsh(word: str) -> str:

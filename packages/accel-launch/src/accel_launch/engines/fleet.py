@@ -7,8 +7,10 @@ import os
 from accel_config.catalogue import Rendezvous
 from accel_config.record import Record
 
+from .. import target
 from ..explain import quote
 from .local import meeting_point
+from .torchrun import RANK as PARENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,6 +107,18 @@ def named(names: Mapping[str, str], words: Sequence[str]) -> tuple[str, ...]:
     if ":" in words:
         return "sh", "-c", f"{export}exec {' '.join(map(quote, words))}"
     return ("sh", "-c", f'{export}exec "$@"', "sh", *words) if export else tuple(words)
+
+
+def followed(order: Order, words: Sequence[str]) -> tuple[str, ...]:
+    """Return a command that runs ``words`` under a parent that tells our supervisor how they end."""
+    return target.interpreter(order.settings, order.host), PARENT, *words
+
+
+def here(order: Order, hosts: Sequence[Listed]) -> bool:
+    """Whether all ranks are on this machine, as far as the names of the hosts tell."""
+    return order.laid.machines == 1 and all(
+        host.name in ("localhost", "127.0.0.1", order.host.name) for host in hosts[:1]
+    )
 
 
 def assignments(variables: Mapping[str, str]) -> tuple[str, ...]:

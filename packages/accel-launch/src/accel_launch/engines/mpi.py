@@ -64,8 +64,10 @@ def make(order: Order) -> Plan:
     variables = {**order.variables, "MASTER_ADDR": address, "MASTER_PORT": str(port)}
     options = _open(order, path, variables) if family is OPEN else _hydra(order, path, variables)
     words = target.argv(order.settings, order.host, order.script, unbuffered=True)
+    if fleet.here(order, hosts):
+        words = fleet.followed(order, words)
     command = Command((program, *options, "-n", str(laid.total), *fleet.named(family.names, words)), {})
-    return Plan("mpi", (command,))
+    return Plan("mpi", (command,), hosted=laid.local)
 
 
 def _program(order: Order) -> tuple[str, Family]:

@@ -35,7 +35,10 @@ def make(order: Order) -> Plan:
         "LOCAL_WORLD_SIZE": str(laid.local),
     }
     words = target.argv(order.settings, order.host, order.script, unbuffered=True)
-    return Plan("slurm", (Command((program or "srun", *_options(order), *fleet.named(NAMES, words)), variables),))
+    # srun ends with the highest status of all, and the ranks that it ends itself have a higher one than the first.
+    words = fleet.named(NAMES, fleet.followed(order, words))
+    command = Command((program or "srun", *_options(order), *words), variables)
+    return Plan("slurm", (command,), hosted=laid.local)
 
 
 def _options(order: Order) -> tuple[str, ...]:
