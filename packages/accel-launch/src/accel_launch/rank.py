@@ -17,6 +17,7 @@ import time
 
 PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTSTP", "SIGCONT")
 PR_SET_PDEATHSIG = 1
+ANSWER = 2.0  # seconds for a process manager on this machine to answer
 RECORD = "/memfd:accel-record"
 
 
@@ -37,6 +38,8 @@ def main() -> int:
         signal.signal(getattr(signal, name), lambda number, _frame: pass_on(child, number))
     _pid, status = os.waitpid(child, 0)
     tell(record, f"ended {who} {status} {time.time()}")
+    if status:
+        abort(environ, os.waitstatus_to_exitcode(status))
     if not os.WIFSIGNALED(status):
         return os.WEXITSTATUS(status)
     number = os.WTERMSIG(status)
@@ -97,6 +100,27 @@ def pass_on(child: int, number: int) -> None:
         return
     if number == signal.SIGTSTP:
         os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def abort(environ: dict[str, str], status: int) -> None:
+    """Have Hydra (MPICH, Intel MPI) end the other ranks.
+
+    By itself it does so only for programs that have called MPI; others it lets wait for this one for ever. We say it
+    in the words of its PMI, version 1, as a program that calls MPI would.
+    """
+    told = environ.get("PMI_FD", "")
+    if not told.isdecimal() or "MPI_LOCALRANKID" not in environ:
+        return
+    import select
+
+    fd = int(told)
+    try:
+        os.write(fd, b"cmd=init pmi_version=1 pmi_subversion=1\n")
+        if select.select([fd], [], [], ANSWER)[0]:
+            os.read(fd, 1024)
+        os.write(fd, f"cmd=abort exitcode={status if status > 0 else 128 - status}\n".encode())
+    except OSError:
+        pass  # it is gone, or ends us this moment
 
 
 def tell(record: str, line: str) -> None:

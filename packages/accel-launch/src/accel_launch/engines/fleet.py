@@ -114,13 +114,6 @@ def followed(order: Order, words: Sequence[str]) -> tuple[str, ...]:
     return target.interpreter(order.settings, order.host), PARENT, *words
 
 
-def here(order: Order, hosts: Sequence[Listed]) -> bool:
-    """Whether all ranks are on this machine, as far as the names of the hosts tell."""
-    return order.laid.machines == 1 and all(
-        host.name in ("localhost", "127.0.0.1", order.host.name) for host in hosts[:1]
-    )
-
-
 def assignments(variables: Mapping[str, str]) -> tuple[str, ...]:
     """Return the variables as words ``NAME=text``."""
     return tuple(f"{name}={text}" for name, text in variables.items())

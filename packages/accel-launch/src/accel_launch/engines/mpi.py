@@ -63,9 +63,7 @@ def make(order: Order) -> Plan:
     address, port = fleet.meeting(order, hosts[0].name if hosts else "127.0.0.1")
     variables = {**order.variables, "MASTER_ADDR": address, "MASTER_PORT": str(port)}
     options = _open(order, path, variables) if family is OPEN else _hydra(order, path, variables)
-    words = target.argv(order.settings, order.host, order.script, unbuffered=True)
-    if fleet.here(order, hosts):
-        words = fleet.followed(order, words)
+    words = fleet.followed(order, target.argv(order.settings, order.host, order.script, unbuffered=True))
     command = Command((program, *options, "-n", str(laid.total), *fleet.named(family.names, words)), {})
     return Plan("mpi", (command,), hosted=laid.local)
 
