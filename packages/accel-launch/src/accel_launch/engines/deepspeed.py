@@ -63,6 +63,7 @@ def make(order: Order) -> Plan:
     order.unused("DeepSpeed's launcher starts the ranks", *fleet.AGENT)
     order.unused("the hostfile's slots and DeepSpeed's filters choose the devices", "gpu_ids")
     path, hosts = _hosts(order, name)
+    share = _share(order, name, hosts)
     address, port = _meeting(order, name, hosts)
     if name == "mpich":
         order.findings.notes.append(
@@ -72,7 +73,7 @@ def make(order: Order) -> Plan:
     options = [
         *("--hostfile", path),
         *_how(order, name),
-        *_share(order, name, hosts),
+        *share,
         *(("--master_addr", address) if address else ()),
         *("--master_port", str(port)),
         "--no_local_rank",
