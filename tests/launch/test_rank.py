@@ -28,6 +28,21 @@ def test_what_is_no_record_is_left_alone(tmp_path: Path) -> None:
         assert file.read() == ""
 
 
+def test_a_rank_that_nobody_numbered_is_not_taken_for_rank_0() -> None:
+    record, stream = os.memfd_create("accel-record"), os.memfd_create("stream")
+    told = f"/proc/{os.getpid()}/fd {record} {stream} {stream} {stream}"
+    environ = {name: text for name, text in os.environ.items() if name != "RANK"}
+    words = [sys.executable, RANK, "echo", "out"]
+    for numbered, shown in (({}, "out\n"), ({"RANK": "0"}, "")):
+        environ.update({"ACCEL_SUPERVISOR": told, **numbered})
+        done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=30, check=True)
+        assert done.stdout == shown
+        assert os.pread(record, 4096, 0).decode().startswith("started 0 0 ") == bool(numbered)
+        assert os.pread(stream, 4096, 0).decode() == ("out\n" if numbered else "")
+    os.close(record)
+    os.close(stream)
+
+
 def test_hydra_is_told_to_end_the_others() -> None:
     """In PMI's words, over the descriptor that it gave."""
     ours, its = os.pipe()

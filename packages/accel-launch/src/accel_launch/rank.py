@@ -25,6 +25,8 @@ def main() -> int:
     """Run the program of the command line as this rank; end as it ended."""
     environ = dict(os.environ)
     told = environ.pop("ACCEL_SUPERVISOR", "").split()
+    if "RANK" not in environ:
+        told = []  # which rank this is, only the program will find out
     local = int(environ.get("LOCAL_RANK", "0"))
     record, streams, error_file = held(told, local)
     if error_file and not environ.get("TORCHELASTIC_ERROR_FILE"):

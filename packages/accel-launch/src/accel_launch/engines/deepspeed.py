@@ -227,6 +227,7 @@ def _words(order: Order, name: str, address: str, port: int) -> tuple[str, ...]:
     words = ("env", *fleet.assignments(variables), *fleet.named(way.names or {}, program))
     if name == "pdsh":
         return tuple(map(over_pdsh, words))
+    # The interpreter DeepSpeed puts in front itself.
     return fleet.followed(order, words)[1:] if way.python else words
 
 
