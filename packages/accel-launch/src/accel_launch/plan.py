@@ -58,6 +58,7 @@ def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
     engine = engines.choose(settings, laid)
     script = tuple(script)
     checks.script(settings, host, script, findings)
+    checks.arrangement(settings, host, laid, findings)
     variables, said = environment.variables(settings, host, laid)
     findings.notes += said
     make = engines.load(engine)
