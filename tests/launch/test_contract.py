@@ -675,19 +675,19 @@ BARE = Still(modules=())
         ("--use_deepspeed", None, host(2, machine=Still(modules=("torch",))), ["needs deepspeed", "pip install 'accel-launch[deepspeed]'"]),
         ("--use_megatron_lm", None, host(2, machine=Still(modules=("torch",))), ["needs Megatron-LM", "github.com/NVIDIA"]),
         ("--mixed_precision=fp8", None, host(2, machine=BARE), ["none is installed for /py", "[fp8-ao]'", "[fp8]'", "github.com/Azure/MS-AMP"]),
-        ("--mixed_precision=fp8 --fp8_backend=te", None, host(2), ["fp8_backend TE (--fp8_backend) needs transformer-engine", "[fp8]'", "or leave fp8_backend to AO"]),
+        ("--mixed_precision=fp8 --fp8_backend=te", None, host(2), ["fp8_backend TE (--fp8_backend) needs transformer-engine", "[fp8]'", "or take AO"]),
         ("--mixed_precision=fp8 --fp8_backend=ao", None, host(2, machine=BARE), ["torchao", "[fp8-ao]'"]),
         ("--mixed_precision=fp8 --fp8_backend=msamp", None, host(2), ["MS-AMP", "github.com/Azure/MS-AMP"]),
         # Sizes.
-        (f"{WIDE} --parallelism_config_tp_size=3", None, None, ["parallelism_config_tp_size 3", "multiply to 3", "num_processes is 8 (--num_processes)"]),
-        (f"{WIDE} --parallelism_config_tp_size=4 --parallelism_config_dp_shard_size=4", None, None, ["multiply to 16"]),
+        (f"{WIDE} --parallelism_config_tp_size=3", None, None, ["parallelism_config_tp_size 3", "make 3 ranks in all", "num_processes is 8 (--num_processes)"]),
+        (f"{WIDE} --parallelism_config_tp_size=4 --parallelism_config_dp_shard_size=4", None, None, ["make 16 ranks in all"]),
         (f"{FSDP2} --parallelism_config_tp_size=3", None, None, ["num_processes is 8 (built in)"]),
         (f"{WIDE} --parallelism_config_tp_size=8", None, None, ["leave FSDP nothing to shard over"]),
         (f"{DEEPSPEED} --parallelism_config_cp_size=2", None, None, ["parallelism_config_cp_size 2", "needs FSDP version 2"]),
         (f"{FSDP2} --parallelism_config_sp_size=2", None, None, ["parallelism_config_sp_size 2", "--use_deepspeed"]),
         (f"{DEEPSPEED} --parallelism_config_sp_size=2 --parallelism_config_sp_attn_implementation=eager", None, None, ["eager", "take sdpa"]),
         (f"{DEEPSPEED} --parallelism_config_sp_size=2 --parallelism_config_sp_seq_length_is_variable=false", None, None, ["--parallelism_config_sp_seq_length"]),
-        (f"{MEGATRON} --num_processes=8 --megatron_lm_tp_degree=3", None, None, ["megatron_lm_tp_degree 3", "doesn't divide num_processes is 8"]),
+        (f"{MEGATRON} --num_processes=8 --megatron_lm_tp_degree=3", None, None, ["megatron_lm_tp_degree 3", "don't divide num_processes is 8"]),
     ],
 )  # fmt: skip
 def test_refused(planned: Planned, flags: str, file: str | None, on: Host | None, parts: list[str]) -> None:
@@ -758,52 +758,6 @@ def test_typed_settings_of_another_paradigm_get_one_note(
 def test_a_file_may_hold_other_paradigms_in_silence(planned: Planned) -> None:
     file = "{num_processes: 2, fsdp_config: {fsdp_version: 2}, deepspeed_config: {zero_stage: 3}, fp8_config: {backend: TE}}"
     assert planned(file=file).notes == ()
-
-
-# DeepSpeed's own file.
-@pytest.mark.parametrize(
-    ("json", "flags", "parts"),
-    [
-        (None, "", ["ds.json (--deepspeed_config_file) can't be read: No such file"]),
-        ("{", "", ["is no JSON"]),
-        ("[]", "", ["must be a JSON object"]),
-        ('{"zero_optimization": {"stage": 2}}', "--zero_stage=3", ["zero_stage 3 (--zero_stage), but zero_optimization.stage is 2"]),
-        ('{"gradient_clipping": 1.0}', "--gradient_clipping=0.5", ["gradient_clipping 0.5", "is 1.0"]),
-        ('{"fp16": {"enabled": true}}', "--mixed_precision=bf16", ["mixed_precision bf16", "fp16.enabled is true"]),
-        ('{"bf16": {"enabled": true}}', "--mixed_precision=fp16", ["bf16.enabled is true"]),
-    ],
-)  # fmt: skip
-def test_deepspeeds_file_against_the_flags(
-    planned: Planned, tmp_path: Path, json: str | None, flags: str, parts: list[str]
-) -> None:
-    if json is not None:
-        (tmp_path / "ds.json").write_text(json)
-    line = f"--use_deepspeed --deepspeed_config_file=ds.json {flags}"
-    with pytest.raises(AccelError) as refusal:
-        planned(line)
-    for part in parts:
-        assert part in str(refusal.value)
-    notes = "\n".join(planned(f"{line} --dry_run").notes)
-    assert parts[-1] in notes
-
-
-@pytest.mark.parametrize(
-    "flags",
-    ["", "--zero_stage=2", "--gradient_clipping=0.5", "--gradient_accumulation_steps=4", "--mixed_precision=bf16"],
-)
-def test_deepspeeds_file_that_agrees(planned: Planned, tmp_path: Path, flags: str) -> None:
-    (tmp_path / "ds.json").write_text('{"zero_optimization": {"stage": 2}, "gradient_clipping": "auto"}')
-    env = planned(f"--use_deepspeed --deepspeed_config_file=ds.json {flags}").commands[0].env
-    assert env["ACCELERATE_DEEPSPEED_CONFIG_FILE"] == "ds.json"
-
-
-def test_what_the_library_wants_said_in_deepspeeds_file_alone(planned: Planned, tmp_path: Path) -> None:
-    (tmp_path / "ds.json").write_text("{}")
-    file = "distributed_type: DEEPSPEED\nmixed_precision: bf16\ndeepspeed_config:\n  deepspeed_config_file: ds.json\n  zero_stage: 2\n"
-    with pytest.raises(AccelError) as refusal:
-        planned(file=file)
-    assert "zero_stage (" in str(refusal.value)
-    assert "config.yaml:5) and mixed_precision (" in str(refusal.value)
 
 
 # Section 7: the faults of the existing command that a plan can show; each with what is right.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from accel_config.catalogue import DeepSpeed, Fsdp, Launcher, Paradigms, Parallel, Precision, Resources
+from accel_config.catalogue import DeepSpeed, Fsdp, Launcher, Precision, Resources
+from accel_config.catalogue.parallel import in_force
 from accel_config.errors import AccelError
 from accel_config.origin import FILE
 from accel_config.paradigm import SHARDED
-
-from .wording import said
+from accel_config.wording import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,11 +69,9 @@ def _unsynced_loading(settings: Settings) -> str:
 
 
 def _parallelism(settings: Settings) -> str:
-    if not settings[Paradigms].use_parallelism_config and not any(
-        settings.given(one.name) for one in Parallel.settings
-    ):
+    if not in_force(settings):
         return ""
-    from . import parallelism
+    from accel_config import parallelism
 
     return parallelism.combination(settings)
 
@@ -160,11 +158,7 @@ def arrangement(settings: Settings, host: Host, laid: Layout, findings: Findings
         from . import libraries
 
         libraries.check(settings, host, laid, findings)
-    if laid.kind == "DEEPSPEED":
-        from . import deepspeed_json
-
-        deepspeed_json.check(settings, host, findings)
-    if laid.kind == "MEGATRON_LM" or (Parallel.active is not None and Parallel.active(settings)):
+    if laid.kind == "MEGATRON_LM" or in_force(settings):
         from . import parallelism
 
         parallelism.check(settings, laid, findings)

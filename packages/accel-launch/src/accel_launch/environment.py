@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from accel_config.catalogue import DeepSpeed, Fsdp, Launcher, Parallel, Resources
+from accel_config.catalogue import DeepSpeed, Fsdp, Launcher, Resources
+from accel_config.catalogue.parallel import in_force
 from accel_config.environ import exported
 from accel_config.origin import FILE
 
@@ -86,7 +87,7 @@ def _sharding(settings: Settings) -> dict[str, str]:
 
 def _parallelism(settings: Settings, _host: Host, laid: Layout) -> dict[str, str]:
     """Say over how many ranks FSDP shards where nobody did: the library takes 1, and then the sizes don't add up."""
-    if Parallel.active is None or not Parallel.active(settings):
+    if not in_force(settings):
         return {}
     from .parallelism import shard_size
 

@@ -84,7 +84,7 @@ def _fp8(settings: Settings, host: Host, findings: Findings) -> None:
         findings.here(f"{asked} needs a backend, and none is installed for {host.python}. {ways}")
     elif named not in there:
         library = OF_FP8[named]
-        other = f"; or leave fp8_backend to {there[0]}, which is installed" if there else ""
+        other = f"; or take {there[0]}, which is installed" if there else ""
         findings.here(
             f"{asked} with fp8_backend {named} ({settings.origin('fp8_backend')}) needs {library.name}, which isn't "
             f"installed for {host.python}: {library.remedy}{other}"

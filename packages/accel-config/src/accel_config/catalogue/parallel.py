@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 
-def _in_force(settings: "Settings") -> bool:
+def in_force(settings: "Settings") -> bool:
     """The switch, or any size; one of the file stays behind where a flag takes the run away from what it is for."""
     from .hardware import Paradigms
 
@@ -25,7 +25,7 @@ class Parallel(
     title="Parallelism config",
     key="parallelism_config",
     prefix="parallelism_config_",
-    active=_in_force,
+    active=in_force,
     mark="ACCELERATE_USE_PARALLELISM_CONFIG",
 ):
     """Sizes of the dimensions that the ranks are laid out in."""
