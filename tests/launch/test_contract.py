@@ -78,6 +78,7 @@ FLAGS: list[tuple[str, str, dict[str, str]]] = [
     ("", "--gpu_ids=2,5", {"CUDA_VISIBLE_DEVICES": "2,5", "WORLD_SIZE": "2"}),
     ("", "--gpu_ids=2-4", {"CUDA_VISIBLE_DEVICES": "2,3,4", "WORLD_SIZE": "3"}),
     ("", "--gpu_ids=GPU-1abc,GPU-6abc", {"CUDA_VISIBLE_DEVICES": "1,6"}),
+    ("", "--gpu_ids=MIG-5e1-a,MIG-5e1-b", {"CUDA_VISIBLE_DEVICES": "MIG-5e1-a,MIG-5e1-b", "WORLD_SIZE": "2"}),
     ("", "--gpu_ids=all", {"WORLD_SIZE": "8"}),
     ("", "--main_process_ip=10.0.0.1", {"MASTER_ADDR": "10.0.0.1"}),
     ("", "--main_process_port=1234", {"MASTER_PORT": "1234"}),
@@ -214,6 +215,93 @@ def test_words_of_the_agent(planned: Planned, flags: str, words: list[str]) -> N
         todo = planned(spelling)
         assert todo.engine == "torchrun"
         assert set(words) <= set(todo.commands[0].argv)
+
+
+# Flags that other engines act on (or the launcher itself), and what they set.
+VALUES: list[tuple[str, str, object]] = [
+    ("--tpu", "tpu", True),
+    ("--tpu_cluster", "tpu_cluster", True),
+    ("--no_tpu_cluster", "tpu_cluster", False),
+    ("--tpu_use_sudo", "tpu_use_sudo", True),
+    ("--vm=a --vm=b", "vm", ("a", "b")),
+    ("--env=A=1 --env=B=2", "env", ("A=1", "B=2")),
+    ("--main_training_function=train", "main_training_function", "train"),
+    ("--tpu", "main_training_function", "main"),
+    ("--downcast_bf16", "downcast_bf16", True),
+    ("--deepspeed_config_file=ds.json", "deepspeed_config_file", "ds.json"),
+    ("--deepspeed_hostfile=hosts", "deepspeed_hostfile", "hosts"),
+    ("--deepspeed_exclusion_filter=a:0", "deepspeed_exclusion_filter", "a:0"),
+    ("--deepspeed_inclusion_filter=a:1", "deepspeed_inclusion_filter", "a:1"),
+    *[
+        (f"--deepspeed_multinode_launcher={name}", "deepspeed_multinode_launcher", name)
+        for name in "pdsh standard openmpi mvapich mpich nossh slurm".split()
+    ],
+    ("--aws_access_key_id=x", "aws_access_key_id", "x"),
+    ("--aws_secret_access_key=x", "aws_secret_access_key", "x"),
+    ("--mpirun_hostfile=hosts", "mpirun_hostfile", "hosts"),
+    ("--quiet", "quiet", True),
+    ("-q", "quiet", True),
+    ("--module", "module", True),
+    ("-m", "module", True),
+    ("--no_python", "no_python", True),
+    ("-t 3", "tee", "3"),
+    ("--tee=0:1,1:3", "tee", "0:1,1:3"),
+    ("--log_dir=logs", "log_dir", "logs"),
+    ("--machine_rank=1", "machine_rank", 1),
+    ("--rdzv_backend=etcd", "rdzv_backend", "etcd"),
+]
+
+
+@pytest.mark.parametrize(("flags", "name", "value"), VALUES)
+def test_what_other_flags_set(settings: Resolve, flags: str, name: str, value: object) -> None:
+    for spelling in (flags, " ".join(map(hyphens, flags.split()))):
+        assert settings(*spelling.split()).value(name).value == value
+
+
+# Keys that other engines act on, and what they set.
+KEYS: list[tuple[str, str, object]] = [
+    ("compute_environment: LOCAL_MACHINE", "compute_environment", "LOCAL_MACHINE"),
+    ("distributed_type: TPU", "distributed_type", "XLA"),
+    ("machine_rank: 1", "machine_rank", 1),
+    ("num_machines: 2", "num_machines", 2),
+    ("rdzv_backend: c10d", "rdzv_backend", "c10d"),
+    ("same_network: true", "same_network", True),
+    ("main_training_function: train", "main_training_function", "train"),
+    ("downcast_bf16: 'yes'", "downcast_bf16", True),
+    ("downcast_bf16: 'no'", "downcast_bf16", False),
+    ("tpu_name: pod", "tpu_name", "pod"),
+    ("tpu_zone: zone", "tpu_zone", "zone"),
+    ("tpu_use_cluster: true", "tpu_cluster", True),
+    ("tpu_use_sudo: true", "tpu_use_sudo", True),
+    ("command_file: file", "command_file", "file"),
+    ("commands: [a, b]", "commands", ("a", "b")),
+    ("tpu_vm: [a]", "vm", ("a",)),
+    ("tpu_env: [A=1]", "env", ("A=1",)),
+    ("deepspeed_config: {deepspeed_hostfile: hosts}", "deepspeed_hostfile", "hosts"),
+    ("deepspeed_config: {deepspeed_exclusion_filter: 'a:0'}", "deepspeed_exclusion_filter", "a:0"),
+    ("deepspeed_config: {deepspeed_inclusion_filter: 'a:0'}", "deepspeed_inclusion_filter", "a:0"),
+    ("deepspeed_config: {deepspeed_multinode_launcher: standard}", "deepspeed_multinode_launcher", "standard"),
+    ("mpirun_config: {mpirun_hostfile: hosts}", "mpirun_hostfile", "hosts"),
+    ("mpirun_config: {bind-to: core}", "mpirun_bind_to", "core"),
+    ("compute_environment: AMAZON_SAGEMAKER", "compute_environment", "AMAZON_SAGEMAKER"),
+    ("distributed_type: DATA_PARALLEL", "distributed_type", "DATA_PARALLEL"),
+    ("distributed_type: MODEL_PARALLEL", "distributed_type", "MODEL_PARALLEL"),
+    *[
+        (f"{key}: Some/Text", key, "Some/Text")
+        for key in (
+            "ec2_instance_type iam_role_name image_uri profile region base_job_name pytorch_version "
+            "transformers_version py_version sagemaker_inputs_file sagemaker_metrics_file"
+        ).split()
+    ],
+    ("additional_args: {a: {b: c}}", "additional_args", {"a": {"b": "c"}}),
+]
+
+
+@pytest.mark.parametrize(("file", "name", "value"), KEYS)
+def test_what_other_keys_set(settings: Resolve, file: str, name: str, value: object) -> None:
+    found = settings(file=file).value(name)
+    assert found.value == value
+    assert found.origin.text.endswith("config.yaml:1")
 
 
 def test_two_spellings_are_not_mixed_and_prefixes_are_refused(settings: Resolve) -> None:
