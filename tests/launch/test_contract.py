@@ -234,7 +234,7 @@ VALUES: list[tuple[str, str, object]] = [
     ("--deepspeed_inclusion_filter=a:1", "deepspeed_inclusion_filter", "a:1"),
     *[
         (f"--deepspeed_multinode_launcher={name}", "deepspeed_multinode_launcher", name)
-        for name in "pdsh standard openmpi mvapich mpich nossh slurm".split()
+        for name in ["pdsh", "standard", "openmpi", "mvapich", "mpich", "nossh", "slurm"]
     ],
     ("--aws_access_key_id=x", "aws_access_key_id", "x"),
     ("--aws_secret_access_key=x", "aws_secret_access_key", "x"),
@@ -288,10 +288,19 @@ KEYS: list[tuple[str, str, object]] = [
     ("distributed_type: MODEL_PARALLEL", "distributed_type", "MODEL_PARALLEL"),
     *[
         (f"{key}: Some/Text", key, "Some/Text")
-        for key in (
-            "ec2_instance_type iam_role_name image_uri profile region base_job_name pytorch_version "
-            "transformers_version py_version sagemaker_inputs_file sagemaker_metrics_file"
-        ).split()
+        for key in [
+            "ec2_instance_type",
+            "iam_role_name",
+            "image_uri",
+            "profile",
+            "region",
+            "base_job_name",
+            "pytorch_version",
+            "transformers_version",
+            "py_version",
+            "sagemaker_inputs_file",
+            "sagemaker_metrics_file",
+        ]
     ],
     ("additional_args: {a: {b: c}}", "additional_args", {"a": {"b": "c"}}),
 ]
