@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from accel_config import AccelError
+from accel_config import CATALOGUE, AccelError
+from accel_config.catalogue import SageMaker
 from accel_launch import Plan, plan
 from accel_launch.devices import Device
 from accel_launch.host import Host
@@ -23,6 +24,8 @@ FSDP2 = "--use_fsdp --fsdp_version=2"
 DEEPSPEED = "--use_deepspeed"
 MEGATRON = "--use_megatron_lm"
 FP8 = "--mixed_precision=fp8"
+# Flags of the launcher that aren't written into files and that the existing command doesn't have.
+ONLY_HERE = ("dry_run", "json", "explain", "fp8_use_mxfp8_block_scaling", "fsdp_ignored_modules")
 WIDE = "--use_fsdp --fsdp_version=2 --num_processes=8"
 
 
@@ -890,3 +893,22 @@ def test_variables_keep_their_letters(planned: Planned) -> None:
     """The existing command capitals them all, so that foo_bar overwrites FOO_BAR; ours adds its own and no more."""
     env = planned(foo_bar="1", FOO_BAR="2").commands[0].env
     assert not {"foo_bar", "FOO_BAR"} & set(env)
+
+
+def test_no_flag_and_no_variable_is_without_a_row() -> None:
+    """A setting that is added has to be added here too, unless it is one that the existing command doesn't have."""
+    flags = " ".join(f"{context} {flag}" for context, flag, _told in FLAGS)
+    flags += " " + " ".join([*(flag for flag, _name, _value in VALUES), AGENT])
+    flags += (
+        " --ipex --use_xpu --mpirun_ccl --config_file --rdzv_conf --max_restarts --monitor_interval --same_network"
+    )
+    told = {name for _context, _flag, told in FLAGS for name in told} | {
+        name for _file, told in FILES for name in told
+    }
+    known = set(flags.replace("=", " ").split())
+    others = {"distributed_type", "compute_environment", "tpu_name", "tpu_zone", "mpirun_bind_to", *ONLY_HERE}
+    for one in CATALOGUE.settings:
+        if one.flags and not one.ours and one.section is not SageMaker:
+            assert f"--{one.name}" in known or one.name in others, one.name
+        if one.name not in ("downcast_bf16", "deepspeed_config_file"):
+            assert set(one.env) <= told, one.name
