@@ -722,6 +722,7 @@ def test_sizes_of_a_file_stay_behind_with_its_paradigm(planned: Planned, flags: 
         # What scripts read is no input, and the launcher's word wins over the caller's.
         ("", None, {"ACCELERATE_MIXED_PRECISION": "fp16"}, "ACCELERATE_MIXED_PRECISION", "no"),
         ("--use_fsdp", None, {"FSDP_VERSION": "2"}, "FSDP_VERSION", "1"),
+        ("--use_fsdp", None, {"FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"}, "FSDP_STATE_DICT_TYPE", None),
         ("--cpu", None, {"OMP_NUM_THREADS": "3"}, "OMP_NUM_THREADS", None),
         ("--cpu --num_cpu_threads_per_process=2", None, {"OMP_NUM_THREADS": "3"}, "OMP_NUM_THREADS", "2"),
     ],

@@ -34,7 +34,7 @@ def variables(settings: Settings, host: Host, laid: Layout) -> tuple[dict[str, s
     origins: dict[str, str] = {}
     for name, text, origin in exported(settings):
         found[name], origins[name] = text, origin
-    for part in (_cpu, _fsdp, _parallelism, _deepspeed, _debug, _threads, _devices, _nccl):
+    for part in (_cpu, _fsdp, _state_dict, _parallelism, _deepspeed, _debug, _threads, _devices, _nccl):
         found.update(part(settings, host, laid))
     if laid.kind != "FSDP" and not laid.cpu and laid.kind != "NO":
         found.pop("ACCELERATE_USE_CPU", None)
@@ -65,14 +65,6 @@ def _fsdp(settings: Settings, _host: Host, laid: Layout) -> dict[str, str]:
     """Say the sharding in the words of the version: a file may hold those of the other one."""
     if laid.kind != "FSDP":
         return {}
-    found = _sharding(settings)
-    if settings[Fsdp].fsdp_state_dict_type is None:
-        # The library's plugin and its state assume different ones where nobody says it.
-        found["FSDP_STATE_DICT_TYPE"] = STATE_DICTS[settings[Fsdp].fsdp_version]
-    return found
-
-
-def _sharding(settings: Settings) -> dict[str, str]:
     fsdp = settings[Fsdp]
     reshard = fsdp.fsdp_reshard_after_forward
     if fsdp.fsdp_version == 1:
@@ -83,6 +75,13 @@ def _sharding(settings: Settings) -> dict[str, str]:
     if settings.given("fsdp_sharding_strategy") and not settings.given("fsdp_reshard_after_forward"):
         return {"FSDP_RESHARD_AFTER_FORWARD": RESHARDS[fsdp.fsdp_sharding_strategy]}
     return {}
+
+
+def _state_dict(settings: Settings, host: Host, laid: Layout) -> dict[str, str]:
+    """Say how checkpoints are written where nobody does: the library's plugin and its state assume different ones."""
+    if laid.kind != "FSDP" or settings[Fsdp].fsdp_state_dict_type or host.environ.get("FSDP_STATE_DICT_TYPE"):
+        return {}
+    return {"FSDP_STATE_DICT_TYPE": STATE_DICTS[settings[Fsdp].fsdp_version]}
 
 
 def _parallelism(settings: Settings, _host: Host, laid: Layout) -> dict[str, str]:
