@@ -13,8 +13,10 @@ import pytest
 from accel_config import CATALOGUE, AccelError
 from accel_config.catalogue import SageMaker
 from accel_launch import Plan, plan
+from accel_launch.checks import Findings, arrangement
 from accel_launch.devices import Device
 from accel_launch.host import Host
+from accel_launch.layout import lay_out
 from tests.conftest import Resolve
 from tests.launch.hosts import Still, gpus, host
 
@@ -811,6 +813,16 @@ def test_in_a_dry_run_what_this_machine_lacks_is_a_note(planned: Planned, flags:
     with pytest.raises(AccelError):
         planned(flags, on=on)
     assert planned(f"{flags} --dry_run", on=on).notes
+
+
+def test_a_jobs_libraries_are_not_looked_for_here(settings: Resolve) -> None:
+    findings = Findings(lenient=False)
+    file = "{compute_environment: AMAZON_SAGEMAKER, distributed_type: FSDP, mixed_precision: fp8}"
+    job, machine = settings(file=file), host(machine=BARE)
+    laid = lay_out(job, machine, findings)
+    arrangement(job, machine, laid, findings)
+    with pytest.raises(AccelError, match="needs torch"):
+        arrangement(settings(file="{distributed_type: FSDP}"), machine, laid, findings)
 
 
 def test_another_interpreter_has_what_it_has(planned: Planned) -> None:

@@ -8,7 +8,7 @@ from accel_config.catalogue import DeepSpeed, Fsdp, Launcher, Precision, Resourc
 from accel_config.catalogue.parallel import in_force
 from accel_config.errors import AccelError
 from accel_config.origin import FILE
-from accel_config.paradigm import SHARDED
+from accel_config.paradigm import SHARDED, sagemaker
 from accel_config.wording import said
 
 TYPE_CHECKING = False
@@ -151,9 +151,13 @@ def combinations(settings: Settings, findings: Findings) -> None:
 def arrangement(settings: Settings, host: Host, laid: Layout, findings: Findings) -> None:
     """Refuse a run that lacks a library, or whose ranks don't fit the sizes that they are to be laid out in.
 
+    A SageMaker job has libraries and devices that aren't known here.
+
     Raises:
         AccelError: naming what is wrong with its origin, and the way out.
     """
+    if sagemaker(settings):
+        return
     if laid.kind in SHARDED or settings[Precision].mixed_precision == "fp8":
         from . import libraries
 
