@@ -35,7 +35,7 @@ TORCH = Library("torch", ("torch",), _extra("torch"))
 # What each kind of run can't do without.
 OF_KIND = {
     "FSDP": (TORCH,),
-    "DEEPSPEED": (TORCH, Library("deepspeed", ("deepspeed",), _extra("deepspeed"))),
+    "DEEPSPEED": (Library("deepspeed", ("deepspeed",), _extra("deepspeed")),),  # which brings torch
     "MEGATRON_LM": (
         TORCH,
         Library("Megatron-LM", ("megatron",), "https://github.com/NVIDIA/Megatron-LM says how to install it"),
