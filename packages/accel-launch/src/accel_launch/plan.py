@@ -85,6 +85,7 @@ def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
     script = tuple(script)
     checks.script(settings, host, script, findings)
     checks.deepspeed_json(settings, host, findings)
+    checks.arrangement(settings, host, laid, findings)
     variables, said = environment.variables(settings, host, laid)
     findings.notes += said
     make = engines.load(engine)
