@@ -1,0 +1,156 @@
+"""The safetensors header: 8 bytes of length, then JSON that gives every tensor's type, shape and place.
+
+Format: https://huggingface.co/docs/safetensors. A header comes from strangers, so it is scanned entry by entry and
+never built as one JSON value: what is kept is bounded by the number of tensors that fit in its length.
+"""
+
+import json
+import math
+import re
+from typing import Any
+
+from accel_estimate.dtypes import STORED_BITS
+from accel_estimate.errors import CorruptFileError
+from accel_estimate.source import Source
+from accel_estimate.tensors import Tensor
+
+# The Hub's own client refuses headers above this (huggingface_hub.constants.SAFETENSORS_MAX_HEADER_LENGTH).
+MAX_HEADER = 25_000_000
+_LARGEST = 2**63 - 1
+_MAX_DIMENSIONS = 32
+_MAX_ENTRY = 4096
+
+# Possessive quantifiers: a hostile string must not make the scanner try again and again.
+_KEY = re.compile(rb'[ \t\r\n]*+"((?:[^"\\]|\\.)*+)"[ \t\r\n]*+:[ \t\r\n]*+\{')
+_BODY = re.compile(rb'(?:[^{}"]|"(?:[^"\\]|\\.)*+")*+\}')
+_SEPARATOR = re.compile(rb"[ \t\r\n]*+([,}])")
+_BLANK = re.compile(rb"[ \t\r\n]*+")
+_USUAL = re.compile(
+    rb'"dtype":"([A-Z0-9_]{1,16})","shape":\[((?:\d{1,19}(?:,\d{1,19})*)?)\],"data_offsets":\[(\d{1,19}),(\d{1,19})\]\}'
+)
+
+type_of_entry = tuple[str, list[int], int, int]
+
+
+def read(source: Source) -> tuple[Tensor, ...]:
+    """Read the tensors of one safetensors file, in the order of their bytes.
+
+    Raises:
+        CorruptFileError: the header lies about its length, is no such JSON, names a tensor twice, or gives offsets
+            that overlap, leave holes, do not match type and shape, or do not end where the file ends.
+    """
+    prefix = source.read(0, 8)
+    if len(prefix) < 8:
+        raise CorruptFileError(f"{source.name}: {len(prefix)} bytes long, too short to be a safetensors file.")
+    length = int.from_bytes(prefix, "little")
+    if length > MAX_HEADER:
+        raise CorruptFileError(f"{source.name}: claims a header of {length:,} bytes; more than {MAX_HEADER:,} is "
+                               "refused, and this is probably not a safetensors file.")  # fmt: skip
+    if 8 + length > source.size:
+        raise CorruptFileError(f"{source.name}: claims a header of {length:,} bytes, but the whole file has "
+                               f"{source.size:,}.")  # fmt: skip
+    header = source.read(8, 8 + length)
+    if len(header) < length:
+        raise CorruptFileError(f"{source.name}: ended inside its header.")
+    return _placed(_entries(header, source.name), source.size - 8 - length, source.name)
+
+
+def _entries(header: bytes, name: str) -> dict[str, type_of_entry]:
+    start = _BLANK.match(header)
+    at = start.end() if start else 0
+    if header[at : at + 1] != b"{":
+        raise CorruptFileError(f"{name}: the header is not a JSON object.")
+    found: dict[str, type_of_entry] = {}
+    at += 1
+    if empty := re.compile(rb"[ \t\r\n]*+\}").match(header, at):
+        return _ended(header, empty.end(), name, found)
+    while True:
+        key, at = _key(header, at, name)
+        body = _BODY.match(header, at)
+        if body is None:
+            raise CorruptFileError(f"{name}: the entry of {key!r} is not closed, or holds another object.")
+        if key in found:
+            raise CorruptFileError(f"{name}: names the tensor {key!r} twice.")
+        if key != "__metadata__":
+            found[key] = _entry(body[0], key, name)
+        separator = _SEPARATOR.match(header, body.end())
+        if separator is None:
+            raise CorruptFileError(f"{name}: the header is broken after the entry of {key!r}.")
+        at = separator.end()
+        if separator[1] == b"}":
+            return _ended(header, at, name, found)
+
+
+def _ended(header: bytes, at: int, name: str, found: dict[str, type_of_entry]) -> dict[str, type_of_entry]:
+    blank = _BLANK.match(header, at)
+    if blank is None or blank.end() != len(header):
+        raise CorruptFileError(f"{name}: something follows the JSON of the header.")
+    return found
+
+
+def _key(header: bytes, at: int, name: str) -> tuple[str, int]:
+    match = _KEY.match(header, at)
+    if match is None:
+        raise CorruptFileError(f"{name}: the header is not a JSON object of tensor entries (at byte {8 + at:,}).")
+    raw = match[1]
+    if len(raw) > _MAX_ENTRY:
+        raise CorruptFileError(f"{name}: a tensor's name is {len(raw):,} bytes long; refused.")
+    try:
+        return (json.loads(b'"' + raw + b'"') if b"\\" in raw else raw.decode()), match.end()
+    except ValueError:
+        raise CorruptFileError(f"{name}: a tensor's name is not valid text (at byte {8 + at:,}).") from None
+
+
+def _entry(body: bytes, key: str, name: str) -> type_of_entry:
+    if usual := _USUAL.fullmatch(body):
+        shape = [int(size) for size in usual[2].split(b",")] if usual[2] else []
+        return usual[1].decode(), shape, int(usual[3]), int(usual[4])
+    try:
+        if len(body) > _MAX_ENTRY:
+            raise ValueError
+        return _unusual(json.loads(b"{" + body, object_pairs_hook=_once))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise CorruptFileError(f"{name}: the entry of {key!r} is not a type, a shape and two offsets.") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise ValueError
+    return dict(pairs)
+
+
+def _unusual(entry: dict[str, Any]) -> type_of_entry:
+    """Accept another order of keys or other blanks than the library writes, but no other content."""
+    dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or not isinstance(shape, list):
+        raise TypeError
+    sizes: list[int] = [*shape, begin, end]
+    if any(type(size) is not int or not 0 <= size <= _LARGEST for size in sizes):
+        raise ValueError
+    return dtype, sizes[:-2], sizes[-2], sizes[-1]
+
+
+def _placed(entries: dict[str, type_of_entry], data: int, name: str) -> tuple[Tensor, ...]:
+    at = 0
+    tensors: list[Tensor] = []
+    for key, (dtype, shape, begin, end) in sorted(entries.items(), key=lambda item: item[1][2:]):
+        if begin != at or end < begin:
+            fault = "overlaps the tensor before it" if begin < at else "leaves a hole before it"
+            raise CorruptFileError(f"{name}: the tensor {key!r} {fault if end >= begin else 'ends before it begins'}.")
+        _check(key, dtype, shape, end - begin, name)
+        tensors.append(Tensor(key, dtype, tuple(shape), end - begin))
+        at = end
+    if at != data:
+        raise CorruptFileError(f"{name}: the header speaks of {at:,} bytes of weights, the file holds {data:,}"
+                               f"{'; the download may be incomplete' if at > data else ''}.")  # fmt: skip
+    return tuple(tensors)
+
+
+def _check(key: str, dtype: str, shape: list[int], nbytes: int, name: str) -> None:
+    elements = math.prod(shape) if len(shape) <= _MAX_DIMENSIONS else _LARGEST + 1
+    if elements > _LARGEST:
+        raise CorruptFileError(f"{name}: the tensor {key!r} has an absurd shape.")
+    bits = STORED_BITS.get(dtype)  # a type that is newer than this table is taken at its word
+    if bits is not None and -(-elements * bits // 8) != nbytes:
+        raise CorruptFileError(f"{name}: the tensor {key!r} of type {dtype} and shape {shape} needs "
+                               f"{-(-elements * bits // 8):,} bytes, its offsets give {nbytes:,}.")  # fmt: skip
