@@ -87,13 +87,15 @@ def norm(kind: NormKind, width: int, how: Compute) -> float:
     """Give what a normalisation saves of one token.
 
     RMSNorm as written in Python: the fp32 input, one inverse root, and, for the gradient of its weight, the
-    normalised vector. LayerNorm is one kernel: its input, a mean and an inverse deviation. Compiled: the input.
+    normalised vector (Gemma's stays fp32). LayerNorm is one kernel: its input, a mean and an inverse deviation.
+    Compiled: the input.
     """
     if how.compiled:
         return how.width * width
     if kind == "layer":
         return how.stream * width + 8
-    return 4 * width + 4 + (how.stream * width if how.trained else 0)
+    normalised = 4 if kind == "gemma" else how.stream
+    return 4 * width + 4 + (normalised * width if how.trained else 0)
 
 
 def _inputs(attention: Attention, mlp: Mlp | None) -> tuple[str, ...]:
@@ -126,7 +128,7 @@ def _attention(it: Attention, length: int, how: Compute, *, dropout: bool) -> Sa
     inner = how.width * (it.query_width + key + value) + _around(it, how)
     narrow = how._replace(stream=how.width)  # what attention gives is narrow already: nothing is cast again
     if how.attention == "eager":
-        inner += _kept(it.out_width, ("o",), narrow) + it.heads * length * _scores(how, dropout=dropout)
+        inner += _kept(it.out_width, ("o",), narrow) + it.heads * length * _scores(it, how, dropout=dropout)
         return Saved(inner=inner)
     own = how.adapter_copy * it.out_width if "o" in how.adapted else 0
     return Saved(inner=inner + how.width * it.out_width + own + 4 * it.heads)  # and a log-sum-exp a head
@@ -135,7 +137,8 @@ def _attention(it: Attention, length: int, how: Compute, *, dropout: bool) -> Sa
 def _around(it: Attention, how: Compute) -> float:
     """Give what stands between the products and attention itself: norms of heads and of latents, and fused products.
 
-    The values are a view of a fused product, which keeps all of it alive beside the turned queries and keys.
+    The values are a view of a fused product, which keeps all of it alive beside the turned queries and keys (eager
+    attention copies them instead).
     """
     extra = 0.0
     if it.kv_rank:
@@ -143,18 +146,18 @@ def _around(it: Attention, how: Compute) -> float:
     if it.head_norms:
         width = it.query_width + it.key_width
         extra += how.width * width if how.compiled else norm("rms", width, how)
-    if it.fused and it.rotary:
+    if it.fused and it.rotary and how.attention != "eager":
         extra += how.width * (it.query_width + it.key_width)
     return extra
 
 
-def _scores(how: Compute, *, dropout: bool) -> float:
+def _scores(it: Attention, how: Compute, *, dropout: bool) -> float:
     """Give the bytes of one score of eager attention: an fp32 softmax, its narrow copy, and dropout's mask and result.
 
-    In fp32 the copy is the softmax itself.
+    In fp32 the copy is the softmax itself. A soft cap (Gemma 2) keeps the tangent of the score.
     """
     copy = 0 if how.width == 4 else how.width
-    return 4 + (1 + how.width if dropout else copy)
+    return 4 + (1 + how.width if dropout else copy) + (how.width if it.softcap else 0)
 
 
 def _mlp(it: Mlp, how: Compute) -> Saved:
@@ -211,7 +214,9 @@ def working(it: Layer, hidden: int, how: Compute) -> Saved:
     if it.experts:
         mlp = 3 * (it.experts.active * it.experts.width + it.experts.shared)
     attention = it.attention or it.cross
-    core = attention.query_width + attention.out_width + attention.key_width + attention.value_width if attention else 0
+    core = (
+        attention.query_width + attention.out_width + attention.key_width + attention.value_width if attention else 0
+    )
     space = 4 * it.space.inner if it.space else 0
     return Saved(stream=2 * how.stream * hidden, inner=how.width * max(mlp, core, space))
 
@@ -223,8 +228,17 @@ class Total(NamedTuple):
     layer: float
 
 
-def total(plan: Blueprint, batch: int, length: int, how: Compute, kind: Checkpointing, *, tp: int = 1,
-          sequence: bool = True, share: float = 1.0) -> Total:  # fmt: skip
+def total(
+    plan: Blueprint,
+    batch: int,
+    length: int,
+    how: Compute,
+    kind: Checkpointing,
+    *,
+    tp: int = 1,
+    sequence: bool = True,
+    share: float = 1.0,
+) -> Total:
     """Add up a step over `batch` sequences of `length` tokens.
 
     `share` is the part of the layers that this device holds (pipeline parallelism). An encoder whose input has a
@@ -244,8 +258,9 @@ def total(plan: Blueprint, batch: int, length: int, how: Compute, kind: Checkpoi
     return Total(kept, peak)
 
 
-def _one(it: Layer, plan: Blueprint, side: int, how: Compute, kind: Checkpointing, *, tp: int, sequence: bool
-         ) -> tuple[float, float]:  # fmt: skip
+def _one(
+    it: Layer, plan: Blueprint, side: int, how: Compute, kind: Checkpointing, *, tp: int, sequence: bool
+) -> tuple[float, float]:
     whole, work = layer(it, plan.hidden, side, how), working(it, plan.hidden, how)
     if kind == "none":
         return whole.split(tp, sequence=sequence), work.split(tp, sequence=sequence)

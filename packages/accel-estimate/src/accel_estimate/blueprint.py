@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-NormKind = Literal["rms", "layer"]
+NormKind = Literal["rms", "gemma", "layer"]
+"""How a block normalises: RMSNorm, Gemma's RMSNorm (fp32 throughout), or LayerNorm."""
 
 
 class Attention(NamedTuple):
@@ -29,6 +30,7 @@ class Attention(NamedTuple):
     fused: bool = False
     sinks: bool = False
     rotary: bool = True
+    softcap: bool = False
 
     @property
     def query_width(self) -> int:

@@ -31,6 +31,7 @@ def parse(text: str) -> int:
 
     Raises:
         UsageError: the text is no number with a unit.
+
     """
     match = _AMOUNT.fullmatch(text)
     if match is None or match[2].upper() not in _SCALE:

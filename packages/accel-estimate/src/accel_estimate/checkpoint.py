@@ -33,6 +33,7 @@ def choose(files: Iterable[str], wanted: str | None = None) -> Choice:
         ModelNotFoundError: the file named is not there.
         UsageError: several sets of files could be meant.
         CorruptFileError: a shard is missing.
+
     """
     names = sorted(files)
     if wanted is not None:
@@ -72,7 +73,9 @@ def _components(weights: list[str], *, pipeline: bool) -> list[str]:
 
 
 def _is_bundle(folders: Mapping[str, list[str]]) -> bool:
-    return any(name.rpartition("/")[0] in ("unet", "transformer", "vae") for names in folders.values() for name in names)
+    return any(
+        name.rpartition("/")[0] in ("unet", "transformer", "vae") for names in folders.values() for name in names
+    )
 
 
 def _sets(names: list[str]) -> dict[str, list[str]]:
@@ -86,8 +89,10 @@ def _sets(names: list[str]) -> dict[str, list[str]]:
         if shard and len(members) < int(shard[3]):
             have = {int(match[2]) for match in map(_SHARD.fullmatch, members) if match}
             missing = sorted(set(range(1, min(int(shard[3]), 100_000) + 1)) - have)
-            raise CorruptFileError(f"{base}: shard {missing[0]} of {int(shard[3])} is missing"
-                                   f" ({len(missing)} in all); fetch the model again.")  # fmt: skip
+            raise CorruptFileError(
+                f"{base}: shard {missing[0]} of {int(shard[3])} is missing"
+                f" ({len(missing)} in all); fetch the model again."
+            )
     return found
 
 
@@ -99,8 +104,9 @@ def _one_set(names: list[str]) -> list[str]:
             if candidate.rpartition("/")[2] == base:
                 return members
     if len(plain) > 1:
-        raise UsageError(f"several weight files could be meant: {_listed([m[0] for m in plain.values()])}. "
-                         "Name one with --file.")  # fmt: skip
+        raise UsageError(
+            f"several weight files could be meant: {_listed([m[0] for m in plain.values()])}. Name one with --file."
+        )
     return next(iter(plain.values()))
 
 

@@ -46,8 +46,14 @@ def _run(args: argparse.Namespace, recipe: Recipe | None) -> int:
     ask = _ask(args, recipe)
     swept = _swept(args, ask)
     with _Progress() as progress:
-        model = load(args.model_name, revision=args.revision, file=args.file, library=args.library_name,
-                     trust_remote_code=args.trust_remote_code, progress=progress)  # fmt: skip
+        model = load(
+            args.model_name,
+            revision=args.revision,
+            file=args.file,
+            library=args.library_name,
+            trust_remote_code=args.trust_remote_code,
+            progress=progress,
+        )
     if swept is not None:
         return _sweep(args, ask, model, *swept)
     report = estimate(model, ask)

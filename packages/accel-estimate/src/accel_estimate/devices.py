@@ -45,6 +45,7 @@ def limit(device: str) -> int:
 
     Raises:
         UsageError: it is neither.
+
     """
     name = device.strip().lower().replace("_", "-").replace(" ", "")
     for known in (name, name.removesuffix("-80gb"), name.removesuffix("-sxm"), name.removesuffix("-pcie")):
@@ -53,5 +54,6 @@ def limit(device: str) -> int:
     try:
         return bytesize.parse(device)
     except UsageError:
-        raise UsageError(f"--fits {device}: neither an amount such as 24GiB or 80GB nor a known device "
-                         f"({', '.join(DEVICES)}).") from None  # fmt: skip
+        raise UsageError(
+            f"--fits {device}: neither an amount such as 24GiB or 80GB nor a known device ({', '.join(DEVICES)})."
+        ) from None

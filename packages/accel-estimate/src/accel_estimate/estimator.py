@@ -43,6 +43,7 @@ def load(
 
     Raises:
         EstimateError: with one clear message; `status` says whether the user (2) or the world (1) can mend it.
+
     """
     place = local.find(name)
     if place is None:
@@ -60,15 +61,20 @@ def _described(found: Model, revision: str, library: str | None, *, trust_remote
     if plan is not None and not plan.guessed and "text_config" not in found.config:
         dtype = TORCH_TO_STORED.get(str(found.config.get("torch_dtype") or found.config.get("dtype")), "F32")
         tensors = layout.tensors(plan, dtype)
-        return found._replace(origin="config.json", tensors=tensors, stored_bytes=found.stored_bytes or total(tensors))
+        return found._replace(
+            origin="config.json", tensors=tensors, stored_bytes=found.stored_bytes or total(tensors)
+        )
     chosen = library or found.library or ("transformers" if found.config.get("model_type") else None)
     if chosen is None:
         held = "its .bin files tell no shapes" if found.stored_bytes else "it holds no safetensors or GGUF file"
-        raise NoWeightsError(f"{found.name}: {held}, and there is no config.json that does. If it is a transformers or "
-                             "timm model, say so with --library_name.")  # fmt: skip
+        raise NoWeightsError(
+            f"{found.name}: {held}, and there is no config.json that does. If it is a transformers or "
+            "timm model, say so with --library_name."
+        )
     tensors = meta.tensors(found.name, chosen, revision, trust_remote_code=trust_remote_code)
-    return found._replace(origin="meta device", tensors=tensors, library=chosen,
-                          stored_bytes=found.stored_bytes or total(tensors))  # fmt: skip
+    return found._replace(
+        origin="meta device", tensors=tensors, library=chosen, stored_bytes=found.stored_bytes or total(tensors)
+    )
 
 
 def estimate(found: Model, ask: Ask | None = None) -> Report:
@@ -77,12 +83,18 @@ def estimate(found: Model, ask: Ask | None = None) -> Report:
     Raises:
         UsageError: something was asked for that cannot be.
         CorruptFileError: the model's config.json contradicts itself.
+
     """
     ask = ask or Ask()
     weights = logical(found.tensors, found.config)
     grouped = groups(weights, found.config, found.library)
-    report = Report(found, sum(w.parameters for w in weights), tuple(precision.rows(weights, grouped, ask.dtypes)),
-                    largest(grouped), notes=found.notes)  # fmt: skip
+    report = Report(
+        found,
+        sum(w.parameters for w in weights),
+        tuple(precision.rows(weights, grouped, ask.dtypes)),
+        largest(grouped),
+        notes=found.notes,
+    )
     if ask.training is not None:
         plan = plan_of(found)
         done = training.estimate(weights, plan, ask.training)
@@ -100,13 +112,18 @@ def plan_of(found: Model) -> Blueprint:
 
     Raises:
         UsageError: its config.json is missing or of no known family.
+
     """
     plan = families.blueprint(found.config)
     if plan is None:
-        told = f"its model_type {found.config['model_type']!r} is not known" if found.config.get("model_type") else \
-            "there is no config.json that names its family"  # fmt: skip
-        raise UsageError(f"{found.name}: {told}, so only the sizes of its weights can be told, not --training or "
-                         "--serving.")  # fmt: skip
+        told = (
+            f"its model_type {found.config['model_type']!r} is not known"
+            if found.config.get("model_type")
+            else "there is no config.json that names its family"
+        )
+        raise UsageError(
+            f"{found.name}: {told}, so only the sizes of its weights can be told, not --training or --serving."
+        )
     return plan
 
 
@@ -125,8 +142,11 @@ def _served(report: Report, weights: Sequence[Weight], plan: Blueprint, how: Ser
     if device is None:
         return report
     limit = devices.limit(device)
-    return report._replace(reach=Reach(serving.longest_context(weights, plan, how, limit),
-                                       serving.largest_batch(weights, plan, how, limit)))  # fmt: skip
+    return report._replace(
+        reach=Reach(
+            serving.longest_context(weights, plan, how, limit), serving.largest_batch(weights, plan, how, limit)
+        )
+    )
 
 
 def _fit(report: Report, device: str) -> devices.Fit:
@@ -139,4 +159,3 @@ def _fit(report: Report, device: str) -> devices.Fit:
     if row is None:
         return devices.Fit(device, limit, total(report.model.tensors), "weights as stored")
     return devices.Fit(device, limit, row.total_bytes, f"weights in {row.dtype}")
-

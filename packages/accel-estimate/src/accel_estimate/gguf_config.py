@@ -14,8 +14,14 @@ _KEYS = {
     "expert_used_count": "num_experts_per_tok", "expert_feed_forward_length": "moe_intermediate_size",
     "vocab_size": "vocab_size",
 }  # fmt: skip
-_FAMILIES = {"qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe", "gptneox": "gpt_neox", "phi2": "phi", "gpt-oss": "gpt_oss",
-             "gemma3": "gemma3_text"}  # fmt: skip
+_FAMILIES = {
+    "qwen2moe": "qwen2_moe",
+    "qwen3moe": "qwen3_moe",
+    "gptneox": "gpt_neox",
+    "phi2": "phi",
+    "gpt-oss": "gpt_oss",
+    "gemma3": "gemma3_text",
+}
 
 
 def as_config(config: Mapping[str, Any], tensors: Sequence[Tensor]) -> Mapping[str, Any]:

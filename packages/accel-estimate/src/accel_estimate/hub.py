@@ -41,23 +41,30 @@ class Client:
 
         Raises:
             UsageError: it cannot be the name of a repository.
+
         """
-        from huggingface_hub import constants, get_token  # noqa: PLC0415
+        from huggingface_hub import __version__, constants, get_token  # noqa: PLC0415
         from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
-        from huggingface_hub.utils import build_hf_headers, get_session, validate_repo_id  # noqa: PLC0415
+        from huggingface_hub.utils import get_session, validate_repo_id  # noqa: PLC0415
 
         try:
             validate_repo_id(repository)
         except HFValidationError:
-            raise UsageError(f"{repository!r} is neither a file or folder here nor the name of a repository "
-                             "(OWNER/NAME) on the Hub.") from None  # fmt: skip
+            raise UsageError(
+                f"{repository!r} is neither a file or folder here nor the name of a repository "
+                "(OWNER/NAME) on the Hub."
+            ) from None
         self.repository, self.revision = repository, revision
         self.endpoint: str = constants.ENDPOINT
         self.offline: bool = constants.is_offline_mode()
         self.cache = Path(constants.HF_HUB_CACHE)
         self.timeout = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
-        self.has_token = get_token() is not None
-        self._headers: dict[str, str] = build_hf_headers(library_name="accel-estimate")
+        token = get_token()
+        self.has_token = token is not None
+        # Not build_hf_headers(): it asks the Hub for a list of coding agents first, to name one.
+        self._headers = {"User-Agent": f"accel-estimate; hf_hub/{__version__}"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
         self._session: Any = get_session()
         transport = importlib.import_module(type(self._session).__module__.partition(".")[0])
         self._transport_error: type[Exception] = transport.TransportError
@@ -76,6 +83,7 @@ class Client:
         Raises:
             HubError: no usable answer after all tries.
             ModelNotFoundError, AccessError: the Hub says no.
+
         """
         fault = ""
         for wait in (*RETRIES, None):
@@ -87,8 +95,10 @@ class Client:
                 return answer
             if wait is not None:
                 time.sleep(min(max(wait, asked), _MAX_WAIT))
-        raise HubError(f"The Hub at {self.endpoint} gave no usable answer in {len(RETRIES) + 1} tries ({fault}). "
-                       f"Try later{self._hint()}.")  # fmt: skip
+        raise HubError(
+            f"The Hub at {self.endpoint} gave no usable answer in {len(RETRIES) + 1} tries ({fault}). "
+            f"Try later{self._hint()}."
+        )
 
     def _hint(self) -> str:
         if local.cached(self.cache, self.repository, self.revision) is None:
@@ -99,7 +109,9 @@ class Client:
         headers = self._headers | {"Accept-Encoding": "identity"}
         if stop is not None:
             headers["Range"] = f"bytes={start}-{stop - 1}"
-        with self._session.stream("GET", url, headers=headers, timeout=self.timeout, follow_redirects=True) as response:
+        with self._session.stream(
+            "GET", url, headers=headers, timeout=self.timeout, follow_redirects=True
+        ) as response:
             if response.status_code in RETRY_STATUS:
                 return None, f"HTTP {response.status_code}", _retry_after(response.headers)
             if response.status_code == 416:  # the file is empty, or ends before `start`
@@ -131,8 +143,10 @@ class Client:
         if "disabled" in message:
             return AccessError(f"{name} is disabled on the Hub: {message}")
         if status == 401 and self.has_token and "nvalid" in message:
-            return AccessError(f"The Hub does not accept your token ({message}). Log in again with `hf auth login`, "
-                               "or mend HF_TOKEN.")  # fmt: skip
+            return AccessError(
+                f"The Hub does not accept your token ({message}). Log in again with `hf auth login`, "
+                "or mend HF_TOKEN."
+            )
         if code == "RevisionNotFound":
             return ModelNotFoundError(f"{name} has no revision {self.revision!r}.")
         if code == "EntryNotFound":
@@ -194,6 +208,7 @@ class HubRepository:
 
         Raises:
             EstimateError: it does not exist, is not to be read, or the Hub does not answer.
+
         """
         self.name = client.repository
         self._client, self._progress = client, progress
@@ -246,18 +261,23 @@ def _siblings(siblings: Any) -> list[tuple[str, int]]:
     return [(name, size if isinstance(size, int) else 0) for name, size in named if isinstance(name, str)]
 
 
-def repository(name: str, revision: str = "main", progress: Progress | None = None) -> "HubRepository | local.LocalFolder":
+def repository(
+    name: str, revision: str = "main", progress: Progress | None = None
+) -> "HubRepository | local.LocalFolder":
     """Find a repository: on the Hub, or in its cache when the machine is to stay offline (`HF_HUB_OFFLINE=1`).
 
     Raises:
         HubError: offline, and not in the cache.
         EstimateError: see `HubRepository`.
+
     """
     client = Client(name, revision)
     if not client.offline:
         return HubRepository(client, progress)
     snapshot = local.cached(client.cache, name, revision)
     if snapshot is None:
-        raise HubError(f"HF_HUB_OFFLINE is set, and {name} ({revision}) is not in the cache at {client.cache}. "
-                       "Unset it, or fetch the model first.")  # fmt: skip
+        raise HubError(
+            f"HF_HUB_OFFLINE is set, and {name} ({revision}) is not in the cache at {client.cache}. "
+            "Unset it, or fetch the model first."
+        )
     return snapshot

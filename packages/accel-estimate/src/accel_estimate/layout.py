@@ -18,10 +18,12 @@ def tensors(blueprint: Blueprint, dtype: str = "F32") -> tuple[Tensor, ...]:
 
     Raises:
         CorruptFileError: it would be more than a million tensors.
+
     """
     bits = STORED_BITS[dtype]
-    found = tuple(Tensor(name, dtype, shape, prod(shape) * bits // 8)
-                  for name, shape in islice(_shapes(blueprint), _MOST + 1))  # fmt: skip
+    found = tuple(
+        Tensor(name, dtype, shape, prod(shape) * bits // 8) for name, shape in islice(_shapes(blueprint), _MOST + 1)
+    )
     if len(found) > _MOST:
         raise CorruptFileError(f"config.json: describes more than {_MOST:,} tensors; refused.")
     return found

@@ -20,6 +20,7 @@ class LocalFolder:
 
         Raises:
             ModelNotFoundError: it can't be listed.
+
         """
         self.path = path
         self.name = name or str(path)
@@ -33,6 +34,7 @@ class LocalFolder:
 
         Raises:
             ModelNotFoundError: it can't be opened.
+
         """
         try:
             return LocalFile(self.path / name)
@@ -51,8 +53,9 @@ class LocalFileOnly(LocalFolder):
         """Take the file, and its config.json if there is one."""
         self.path = path.parent
         self.name = str(path)
-        self.files = {name: file.stat().st_size for name in (path.name, "config.json")
-                      if (file := self.path / name).is_file()}  # fmt: skip
+        self.files = {
+            name: file.stat().st_size for name in (path.name, "config.json") if (file := self.path / name).is_file()
+        }
 
 
 def _listing(folder: Path, prefix: str, depth: int) -> list[tuple[str, int]]:
@@ -72,6 +75,7 @@ def find(name: str) -> LocalFolder | None:
 
     Raises:
         ModelNotFoundError: it is written as a path, and there is nothing there.
+
     """
     path = Path(name).expanduser()
     if path.is_dir():

@@ -17,6 +17,7 @@ def targets(weights: Iterable[Weight], wanted: Sequence[str]) -> list[Weight]:
 
     Raises:
         UsageError: a wanted name fits no matrix.
+
     """
     linear = [weight for weight in weights if weight.linear and len(weight.shape) in (0, 2)]
     if not wanted:
@@ -24,7 +25,9 @@ def targets(weights: Iterable[Weight], wanted: Sequence[str]) -> list[Weight]:
     for name in wanted:
         if not any(_fits(weight, name) for weight in linear):
             there = sorted({weight.module.rpartition(".")[2] for weight in linear})
-            raise UsageError(f"--lora_targets: no linear layer is called {name!r}; there are {', '.join(there[:20])}.")
+            raise UsageError(
+                f"--lora_targets: no linear layer is called {name!r}; there are {', '.join(there[:20])}."
+            )
     return [weight for weight in linear if any(_fits(weight, name) for name in wanted)]
 
 
@@ -39,13 +42,16 @@ def shapes(chosen: Iterable[Weight], rank: int, hidden_shapes: Mapping[str, Matr
 
     Raises:
         UsageError: a shape is not known.
+
     """
     found: list[Matrix] = []
     for weight in chosen:
         shape = weight.shape or hidden_shapes.get(weight.module, ())
         if len(shape) != 2:
-            raise UsageError(f"--lora_rank: the shape of {weight.module} is hidden by its packing; name the unpacked "
-                             "model instead, with --quantize.")  # fmt: skip
+            raise UsageError(
+                f"--lora_rank: the shape of {weight.module} is hidden by its packing; name the unpacked "
+                "model instead, with --quantize."
+            )
         found += [(rank, shape[1]), (shape[0], rank)]
     return found
 

@@ -13,29 +13,39 @@ from accel_estimate.tensors import Tensor
 LIBRARIES = ("transformers", "timm")
 
 
-def tensors(name: str, library: str, revision: str = "main", *, trust_remote_code: bool = False) -> tuple[Tensor, ...]:
+def tensors(
+    name: str, library: str, revision: str = "main", *, trust_remote_code: bool = False
+) -> tuple[Tensor, ...]:
     """Build the model `name` with `library` and list its parameters and buffers, each once.
 
     Code of the repository itself runs only with `trust_remote_code`.
 
     Raises:
         UsageError: the library is not known or not installed, or it cannot build the model.
+
     """
     if library not in LIBRARIES:
-        raise UsageError(f"{name}: {library} models cannot be built here; --library_name takes {' or '.join(LIBRARIES)}.")
+        raise UsageError(
+            f"{name}: {library} models cannot be built here; --library_name takes {' or '.join(LIBRARIES)}."
+        )
     if find_spec(library) is None or find_spec("torch") is None:
-        raise UsageError(f"{name}: its files don't tell its shapes; to build it without weights, install {library}: "
-                         f"pip install 'accel-estimate[{library}]'.")  # fmt: skip
+        raise UsageError(
+            f"{name}: its files don't tell its shapes; to build it without weights, install {library}: "
+            f"pip install 'accel-estimate[{library}]'."
+        )
     import torch  # noqa: PLC0415
 
     try:
         with torch.device("meta"):
-            built = _transformers(name, revision, trust=trust_remote_code) if library == "transformers" else _timm(name)
-    except Exception as error:  # noqa: BLE001 - a library may fail in any way; its own sentence is the best there is
+            built = (
+                _transformers(name, revision, trust=trust_remote_code) if library == "transformers" else _timm(name)
+            )
+    except Exception as error:
         text = str(error).strip().splitlines()
         trust = " Its own code is run only with --trust_remote_code." if "trust_remote_code" in str(error) else ""
-        raise UsageError(f"{name}: {library} cannot build it: {text[0] if text else type(error).__name__}{trust}"
-                         ) from None  # fmt: skip
+        raise UsageError(
+            f"{name}: {library} cannot build it: {text[0] if text else type(error).__name__}{trust}"
+        ) from None
     found: dict[int, Tensor] = {}
     for key, value in (*built.named_parameters(), *built.named_buffers()):
         dtype = TORCH_TO_STORED.get(str(value.dtype).removeprefix("torch."), "I64")

@@ -70,13 +70,15 @@ def read(repository: Repository, wanted: str | None = None) -> Model:
 
     Raises:
         EstimateError: see `checkpoint.choose`, `formats` and the repository's own failures.
+
     """
     choice = choose(repository.files, wanted)
     if choice.index:
         choice = Choice(choice.format, _indexed(repository, choice.index))
     jobs = [name for name in ("config.json",) if name in repository.files] + list(choice.files)
-    results = repository.map(lambda name: _config(repository, name) if name == "config.json"
-                             else _weights(repository, name), jobs)  # fmt: skip
+    results = repository.map(
+        lambda name: _config(repository, name) if name == "config.json" else _weights(repository, name), jobs
+    )
     config: dict[str, Any] = results.pop(0) if jobs[:1] == ["config.json"] else {}
     if not choice.format:
         pickled = sum(size for name, size in repository.files.items() if name.endswith(_BIN) and "/" not in name)
@@ -86,8 +88,9 @@ def read(repository: Repository, wanted: str | None = None) -> Model:
         folder = name.rpartition("/")[0]
         found += [tensor._replace(name=f"{folder}/{tensor.name}") for tensor in tensors] if folder else tensors
         config = config or values
-    return _without_ties(Model(repository.name, choice.format, tuple(found), sums.total(found), config,
-                               repository.library))  # fmt: skip
+    return _without_ties(
+        Model(repository.name, choice.format, tuple(found), sums.total(found), config, repository.library)
+    )
 
 
 def _weights(repository: Repository, name: str) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
@@ -107,6 +110,7 @@ def read_json(source: Source, limit: int) -> dict[str, Any]:
 
     Raises:
         CorruptFileError: it is longer than `limit` bytes, or no JSON object.
+
     """
     if source.size > limit:
         raise CorruptFileError(f"{source.name}: {source.size:,} bytes; more than {limit:,} is refused.")
@@ -146,7 +150,9 @@ def _without_ties(model: Model) -> Model:
     if len(kept) < len(model.tensors):
         notes.append(f"{len(model.tensors) - len(kept)} tensors are stored in more than one shard; counted once.")
     text = model.config.get("text_config")
-    tied = model.config.get("tie_word_embeddings", text.get("tie_word_embeddings") if isinstance(text, dict) else None)
+    tied = model.config.get(
+        "tie_word_embeddings", text.get("tie_word_embeddings") if isinstance(text, dict) else None
+    )
     if tied is True and (copies := _copies(kept)):
         notes.append(f"{copies[0]} is stored, but tied to the embeddings; counted once.")
         for copy in copies:

@@ -39,8 +39,19 @@ HELP: dict[str, str] = {
     "loss": "how the loss is worked out (auto: plain, compiled with --compile)",
 }
 
-SWEPT = ("batch_size", "seq_len", "context_len", "num_processes", "gradient_accumulation", "lora_rank", "tp", "pp", "cp",
-         "ep", "zero_stage")  # fmt: skip
+SWEPT = (
+    "batch_size",
+    "seq_len",
+    "context_len",
+    "num_processes",
+    "gradient_accumulation",
+    "lora_rank",
+    "tp",
+    "pp",
+    "cp",
+    "ep",
+    "zero_stage",
+)
 
 
 def spellings(name: str) -> tuple[str, ...]:
@@ -62,10 +73,19 @@ def parser(prog: str) -> argparse.ArgumentParser:
     _output(made.add_argument_group("what to tell"))
     serving = made.add_argument_group("serving")
     serving.add_argument("--serving", action="store_true", help="estimate serving: weights and cache")
-    serving.add_argument(*spellings("context_len"), type=int, default=4096, metavar="N",
-                         help="tokens of each sequence in the cache (default: 4096)")  # fmt: skip
-    serving.add_argument(*spellings("kv_dtype"), default="bfloat16", metavar="TYPE",
-                         help="type of the cache, such as float8 (default: bfloat16)")  # fmt: skip
+    serving.add_argument(
+        *spellings("context_len"),
+        type=int,
+        default=4096,
+        metavar="N",
+        help="tokens of each sequence in the cache (default: 4096)",
+    )
+    serving.add_argument(
+        *spellings("kv_dtype"),
+        default="bfloat16",
+        metavar="TYPE",
+        help="type of the cache, such as float8 (default: bfloat16)",
+    )
     training = made.add_argument_group("training")
     training.add_argument("--training", action="store_true", help="estimate a training step on one device")
     for name in Recipe._fields:
@@ -74,21 +94,36 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 
 def _model(group: Any) -> None:
-    group.add_argument(*spellings("library_name"), choices=("timm", "transformers"), default=None,
-                       help="library to build the model with, when its files don't tell enough")  # fmt: skip
-    group.add_argument(*spellings("trust_remote_code"), action="store_true",
-                       help="allow code of the repository to run when the model has to be built")  # fmt: skip
+    group.add_argument(
+        *spellings("library_name"),
+        choices=("timm", "transformers"),
+        default=None,
+        help="library to build the model with, when its files don't tell enough",
+    )
+    group.add_argument(
+        *spellings("trust_remote_code"),
+        action="store_true",
+        help="allow code of the repository to run when the model has to be built",
+    )
     group.add_argument("--revision", default="main", help="branch, tag or commit on the Hub")
     group.add_argument("--file", default=None, metavar="NAME", help="weight file to read, when there are several")
 
 
 def _output(group: Any) -> None:
-    group.add_argument("--dtypes", nargs="+", choices=DTYPES, default=None, metavar="TYPE",
-                       help=f"rows of the table: {', '.join(DTYPES)} (default: all)")  # fmt: skip
-    group.add_argument("--fits", metavar="DEVICE", default=None,
-                       help="tell whether it fits 24GiB, 80GB, or a device such as h100")  # fmt: skip
-    group.add_argument("--sweep", metavar="NAME=N,N,…", default=None,
-                       help=f"estimate for each value of one of {', '.join(SWEPT)}")  # fmt: skip
+    group.add_argument(
+        "--dtypes",
+        nargs="+",
+        choices=DTYPES,
+        default=None,
+        metavar="TYPE",
+        help=f"rows of the table: {', '.join(DTYPES)} (default: all)",
+    )
+    group.add_argument(
+        "--fits", metavar="DEVICE", default=None, help="tell whether it fits 24GiB, 80GB, or a device such as h100"
+    )
+    group.add_argument(
+        "--sweep", metavar="NAME=N,N,…", default=None, help=f"estimate for each value of one of {', '.join(SWEPT)}"
+    )
     group.add_argument("--html", metavar="FILE", default=None, help="with --sweep: write a page with bars")
     group.add_argument("--json", action="store_true", help="print JSON, all amounts in bytes")
 

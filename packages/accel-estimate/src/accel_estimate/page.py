@@ -67,9 +67,14 @@ def _settings(sweep: Sweep) -> str:
     asked = sweep.ask.training or sweep.ask.serving
     if asked is None:
         return ""
-    changed = {key: value for key, value in asked._asdict().items()
-               if value != asked._field_defaults.get(key) and key != sweep.setting}  # fmt: skip
-    flags = " ".join(f"--{key} {','.join(value) if isinstance(value, tuple) else value}" for key, value in changed.items())  # pyright: ignore
+    changed = {
+        key: value
+        for key, value in asked._asdict().items()
+        if value != asked._field_defaults.get(key) and key != sweep.setting
+    }
+    flags = " ".join(
+        f"--{key} {','.join(value) if isinstance(value, tuple) else value}" for key, value in changed.items()
+    )  # pyright: ignore
     return f"Settings: <code>{escape(flags)}</code>." if flags else ""
 
 
@@ -83,8 +88,10 @@ def _colour(index: int) -> str:
 
 
 def _legend(sweep: Sweep) -> str:
-    items = (f'<li><span style="background:{_colour(index)}"></span>{escape(name)}</li>'
-             for index, name in enumerate(_names(sweep)))  # fmt: skip
+    items = (
+        f'<li><span style="background:{_colour(index)}"></span>{escape(name)}</li>'
+        for index, name in enumerate(_names(sweep))
+    )
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
@@ -103,11 +110,15 @@ def _chart(sweep: Sweep) -> str:
     if limit is not None:
         fit = sweep.points[0].report.fit
         at = _LEFT + limit * scale
-        body.append(f'<line class="limit" x1="{at:.1f}" y1="{_TOP - 10}" x2="{at:.1f}" y2="{height - 26}"/>'
-                    f'<text x="{at:.1f}" y="{_TOP - 16}" text-anchor="middle" class="over">'
-                    f'{escape(fit.device if fit else "")} {spell(limit)}</text>')  # fmt: skip
-    return (f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="Stacked bars of memory by '
-            f'{sweep.setting}">{"".join(body)}</svg>')  # fmt: skip
+        body.append(
+            f'<line class="limit" x1="{at:.1f}" y1="{_TOP - 10}" x2="{at:.1f}" y2="{height - 26}"/>'
+            f'<text x="{at:.1f}" y="{_TOP - 16}" text-anchor="middle" class="over">'
+            f"{escape(fit.device if fit else '')} {spell(limit)}</text>"
+        )
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="Stacked bars of memory by '
+        f'{sweep.setting}">{"".join(body)}</svg>'
+    )
 
 
 def _grid(largest: float, scale: float, height: int) -> str:
@@ -115,8 +126,10 @@ def _grid(largest: float, scale: float, height: int) -> str:
     lines: list[str] = []
     for tick in range(int(largest / GIB / step) + 1):
         at = _LEFT + tick * step * GIB * scale
-        lines.append(f'<line class="grid" x1="{at:.1f}" y1="{_TOP - 8}" x2="{at:.1f}" y2="{height - 26}"/>'
-                     f'<text class="soft" x="{at:.1f}" y="{height - 8}" text-anchor="middle">{tick * step:g}</text>')  # fmt: skip
+        lines.append(
+            f'<line class="grid" x1="{at:.1f}" y1="{_TOP - 8}" x2="{at:.1f}" y2="{height - 26}"/>'
+            f'<text class="soft" x="{at:.1f}" y="{height - 8}" text-anchor="middle">{tick * step:g}</text>'
+        )
     lines.append(f'<text class="soft" x="{_WIDTH}" y="{height - 8}" text-anchor="end">GiB</text>')
     return "".join(lines)
 
@@ -137,14 +150,18 @@ def _bar(sweep: Sweep, point: Point, top: int, scale: float) -> str:
     at, pieces = float(_LEFT), [f'<text x="{_LEFT - 10}" y="{top + 20}" text-anchor="end">{point.value:,}</text>']
     for index, name in enumerate(_names(sweep)):
         width = max(point.parts[name], 0) * scale
-        pieces.append(f'<rect x="{at:.1f}" y="{top}" width="{width:.1f}" height="{_BAR}" fill="{_colour(index)}">'
-                      f"<title>{escape(name)}: {spell(point.parts[name])}</title></rect>")  # fmt: skip
+        pieces.append(
+            f'<rect x="{at:.1f}" y="{top}" width="{width:.1f}" height="{_BAR}" fill="{_colour(index)}">'
+            f"<title>{escape(name)}: {spell(point.parts[name])}</title></rect>"
+        )
         at += width
     low, high, middle = _LEFT + point.total[0] * scale, _LEFT + point.total[2] * scale, top + _BAR + 5
     pieces.append(f'<line class="range" x1="{low:.1f}" y1="{middle}" x2="{high:.1f}" y2="{middle}"/>')
     over = point.report.fit is not None and not point.report.fit.fits
-    pieces.append(f'<text x="{max(at, high) + 8:.1f}" y="{top + 20}"{" class=over" if over else ""}>'
-                  f"{spell(point.expected)}</text>")  # fmt: skip
+    pieces.append(
+        f'<text x="{max(at, high) + 8:.1f}" y="{top + 20}"{" class=over" if over else ""}>'
+        f"{spell(point.expected)}</text>"
+    )
     return "".join(pieces)
 
 

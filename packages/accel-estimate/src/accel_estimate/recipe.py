@@ -1,5 +1,6 @@
 """How a model is trained, as far as memory cares, with every combination that cannot work refused."""
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from accel_estimate.activations import AttentionKind, Checkpointing
@@ -82,8 +83,12 @@ class Recipe(NamedTuple):
     @property
     def autocasts(self) -> bool:
         """Whether torch's autocast stands between fp32 weights and narrow products (DeepSpeed and FSDP cast weights)."""
-        return (self.mixed_precision != "no" and self.param_dtype == "float32" and self.zero_stage < 0
-                and self.fsdp == "none")  # fmt: skip
+        return (
+            self.mixed_precision != "no"
+            and self.param_dtype == "float32"
+            and self.zero_stage < 0
+            and self.fsdp == "none"
+        )
 
     @property
     def trains_all(self) -> bool:
@@ -96,9 +101,19 @@ def check(recipe: Recipe) -> None:
 
     Raises:
         UsageError: names the settings that do not go together, and the way out.
+
     """
-    for name in ("batch_size", "seq_len", "gradient_accumulation", "num_processes", "processes_per_machine", "tp", "pp",
-                 "cp", "ep"):  # fmt: skip
+    for name in (
+        "batch_size",
+        "seq_len",
+        "gradient_accumulation",
+        "num_processes",
+        "processes_per_machine",
+        "tp",
+        "pp",
+        "cp",
+        "ep",
+    ):
         if getattr(recipe, name) < 1:
             raise UsageError(f"--{name}: must be at least 1, not {getattr(recipe, name)}.")
     if recipe.lora_rank < 0 or recipe.micro_batches < 0:
@@ -110,19 +125,23 @@ def check(recipe: Recipe) -> None:
     if recipe.num_processes % replica:
         raise UsageError(f"--num_processes {recipe.num_processes} is no multiple of tp x pp x cp = {replica}.")
     if (recipe.data_parallel * recipe.cp * recipe.tp) % recipe.ep:
-        raise UsageError(f"--ep {recipe.ep} does not divide the {recipe.data_parallel * recipe.cp * recipe.tp} "
-                         "processes of a pipeline stage.")  # fmt: skip
+        raise UsageError(
+            f"--ep {recipe.ep} does not divide the {recipe.data_parallel * recipe.cp * recipe.tp} "
+            "processes of a pipeline stage."
+        )
 
 
-_REFUSALS = (
-    (lambda r: r.zero_stage > 3, "--zero_stage: 0, 1, 2 or 3."),  # noqa: PLR2004
+_ZERO_3 = 3
+
+_REFUSALS: tuple[tuple[Callable[[Recipe], bool], str], ...] = (
+    (lambda r: r.zero_stage > _ZERO_3, "--zero_stage: 0, 1, 2 or 3."),
     (lambda r: r.zero_stage >= 0 and r.fsdp != "none", "--zero_stage and --fsdp: choose one."),
     (lambda r: r.quantize != "none" and r.trains_all,
      "--quantize: packed weights cannot be trained themselves; add --lora_rank."),
-    (lambda r: r.lora_targets and r.trains_all, "--lora_targets: has no effect without --lora_rank."),
+    (lambda r: bool(r.lora_targets) and r.trains_all, "--lora_targets: has no effect without --lora_rank."),
     (lambda r: r.offload_optimizer_device != "none" and r.zero_stage < 1,
      "--offload_optimizer_device: needs --zero_stage 1, 2 or 3."),
-    (lambda r: r.offload_param_device != "none" and r.zero_stage < 3,  # noqa: PLR2004
+    (lambda r: r.offload_param_device != "none" and r.zero_stage < _ZERO_3,
      "--offload_param_device: needs --zero_stage 3."),
     (lambda r: r.mixed_precision != "no" and r.zero_stage >= 0 and r.quantize == "none" and r.param_dtype == "float16",
      "--param_dtype float16: DeepSpeed keeps its own copy; leave it at float32."),

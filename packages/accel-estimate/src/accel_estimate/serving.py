@@ -65,13 +65,20 @@ def estimate(weights: Sequence[Weight], plan: Blueprint, how: Serving) -> Estima
 
     Raises:
         UsageError: a setting cannot be.
+
     """
     _check(how)
     size = sum(w.nbytes for w in weights) if how.dtype == "stored" else loaded_bytes(weights, how.dtype)
     held = size / how.tp
     kept, busy = cache(plan, how), working(plan, how)
-    return Estimate(held + kept.used + CONTEXT[0], held + kept.used + busy + CONTEXT[1],
-                    ALLOCATION * held + kept.reserved + busy + CONTEXT[2], held, kept, busy)  # fmt: skip
+    return Estimate(
+        held + kept.used + CONTEXT[0],
+        held + kept.used + busy + CONTEXT[1],
+        ALLOCATION * held + kept.reserved + busy + CONTEXT[2],
+        held,
+        kept,
+        busy,
+    )
 
 
 def _check(how: Serving) -> None:

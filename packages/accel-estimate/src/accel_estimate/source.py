@@ -56,6 +56,7 @@ class Cursor:
 
         Raises:
             CorruptFileError: the header would end past the file, or past the limit.
+
         """
         start, stop = self.at, self.at + count
         if stop > len(self.buffer):
@@ -65,8 +66,9 @@ class Cursor:
 
     def _grow(self, stop: int) -> None:
         if stop > self.source.size:
-            raise CorruptFileError(f"{self.source.name}: the header claims {stop:,} bytes or more, the file has "
-                                   f"{self.source.size:,}.")  # fmt: skip
+            raise CorruptFileError(
+                f"{self.source.name}: the header claims {stop:,} bytes or more, the file has {self.source.size:,}."
+            )
         if stop > self.limit:
             raise CorruptFileError(f"{self.source.name}: the header is longer than {self.limit:,} bytes; refused.")
         wanted = min(max(stop, self.FIRST_STEP, 2 * len(self.buffer)), self.source.size, self.limit)

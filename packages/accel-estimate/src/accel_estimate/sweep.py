@@ -56,8 +56,11 @@ class Sweep(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """Give it as plain data: the reports one by one."""
         model = self.points[0].report.model.name
-        return {"model": model, "sweep": self.setting,
-                "points": [{"value": point.value, **point.report.to_json()} for point in self.points]}  # fmt: skip
+        return {
+            "model": model,
+            "sweep": self.setting,
+            "points": [{"value": point.value, **point.report.to_json()} for point in self.points],
+        }
 
 
 def parse(text: str) -> tuple[str, tuple[int, ...]]:
@@ -65,6 +68,7 @@ def parse(text: str) -> tuple[str, tuple[int, ...]]:
 
     Raises:
         UsageError: it is not so written, or that setting cannot be swept.
+
     """
     name, _, listed = text.partition("=")
     name = name.strip().lstrip("-").replace("-", "_")
@@ -86,6 +90,7 @@ def run(model: Model, ask: Ask, setting: str, values: Sequence[int]) -> Sweep:
 
     Raises:
         UsageError: neither training nor serving was asked for, or the setting is not one of theirs.
+
     """
     return Sweep(setting, tuple(Point(value, estimate(model, _with(ask, setting, value))) for value in values), ask)
 

@@ -40,7 +40,9 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _known(report: Report) -> Table:
-    table = _table(f"Memory to load {report.model.name}", "dtype", "Largest Layer", "Total Size", "Training using Adam")
+    table = _table(
+        f"Memory to load {report.model.name}", "dtype", "Largest Layer", "Total Size", "Training using Adam"
+    )
     for row in report.rows:
         adam = "N/A" if row.training_adam_bytes is None else spell(row.training_adam_bytes)
         table.add_row(row.dtype, spell(row.largest_layer_bytes), spell(row.total_bytes), adam)
@@ -51,8 +53,10 @@ def _stored(report: Report) -> str:
     """Say what the files hold: parameters, bytes by type, the largest layer, and the components of a pipeline."""
     model = report.model
     types = ", ".join(f"{dtype} {spell(size)}" for dtype, size in tensors.by_dtype(model.tensors).items())
-    lines = [f"{report.parameters:,} parameters; {spell(model.stored_bytes)} {_origin(model.origin)}"
-             + (f" ({types})" if types else "")]  # fmt: skip
+    lines = [
+        f"{report.parameters:,} parameters; {spell(model.stored_bytes)} {_origin(model.origin)}"
+        + (f" ({types})" if types else "")
+    ]
     if report.largest.name:
         lines.append(f"Largest layer: {report.largest.name}, {spell(report.largest.nbytes)} as stored")
     parts = tensors.by_component(model.tensors)
@@ -89,8 +93,11 @@ def _why(report: Report, console: Console) -> None:
 
 def _serving(it: ServingEstimate, reach: Reach | None) -> Table:
     table = _table("Serving, on each device", "component", "bytes")
-    for name, amount in (("weights", it.weights), ("cache of keys and values", it.cache.used),
-                         ("reading a prompt", it.working)):  # fmt: skip
+    for name, amount in (
+        ("weights", it.weights),
+        ("cache of keys and values", it.cache.used),
+        ("reading a prompt", it.working),
+    ):
         table.add_row(name, spell(amount))
     table.add_section()
     for name, amount in (("low", it.low), ("expected", it.expected), ("high", it.high)):
@@ -110,8 +117,11 @@ def _notes(notes: Sequence[str], console: Console) -> None:
 def verdict(fit: Fit) -> Text:
     """Say in one line whether it fits."""
     word, style, rest = ("fits", "green", "to spare") if fit.fits else ("does not fit", "red", "lacking")
-    return Text(f"{fit.subject}: {spell(fit.needed)} {word} {fit.device} ({spell(fit.limit)}), "
-                f"{spell(abs(fit.margin))} {rest}.", style=style)  # fmt: skip
+    return Text(
+        f"{fit.subject}: {spell(fit.needed)} {word} {fit.device} ({spell(fit.limit)}), "
+        f"{spell(abs(fit.margin))} {rest}.",
+        style=style,
+    )
 
 
 def show_sweep(sweep: Sweep, console: Console) -> None:

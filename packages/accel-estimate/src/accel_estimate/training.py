@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from math import ceil, prod
 from typing import NamedTuple
 
-from accel_estimate import activations, layout, loss, lora, optimizers
+from accel_estimate import activations, layout, lora, loss, optimizers
 from accel_estimate.blueprint import Blueprint
 from accel_estimate.bytesize import GIB
 from accel_estimate.precision import QUANTIZATIONS, packed_bytes
@@ -123,7 +123,9 @@ class Estimate(NamedTuple):
     trainable: float
 
 
-def estimate(weights: Sequence[Weight], plan: Blueprint, recipe: Recipe, known: Assumptions | None = None) -> Estimate:
+def estimate(
+    weights: Sequence[Weight], plan: Blueprint, recipe: Recipe, known: Assumptions | None = None
+) -> Estimate:
     """Estimate the memory of one training step; `known` says what is known of the implementation.
 
     low: the same recipe with every fusion that torch.compile makes. high: with every temporary of the least careful
@@ -131,13 +133,15 @@ def estimate(weights: Sequence[Weight], plan: Blueprint, recipe: Recipe, known: 
 
     Raises:
         UsageError: the recipe cannot work, or names adapters that fit no layer.
+
     """
     check(recipe)
     usual = (known or Assumptions())._replace(compiled=recipe.compile)
     expected = _moments(weights, plan, recipe, usual)
     best = recipe if recipe.loss_kind != "plain" else recipe._replace(loss="compiled")
-    worst = Assumptions(recipe.compile, recipe.quantize != "none", foreach=True, keeps_fp32_logits=True,
-                        repeats_keys=True)  # fmt: skip
+    worst = Assumptions(
+        recipe.compile, recipe.quantize != "none", foreach=True, keeps_fp32_logits=True, repeats_keys=True
+    )
     low = _peak(_moments(weights, plan, best, Assumptions(compiled=True))).parts.total
     high = _peak(_moments(weights, plan, recipe, worst)).parts.total
     peak = _peak(expected)
@@ -145,8 +149,17 @@ def estimate(weights: Sequence[Weight], plan: Blueprint, recipe: Recipe, known: 
     reserved = tuple(bytes_ * (1 + slack) for bytes_, slack in zip(allocated, SLACK, strict=True))
     runtime = [CONTEXT[i] + (NCCL[i] if recipe.num_processes > 1 else 0) for i in range(3)]
     device = [held + runtime[i] for i, held in enumerate(reserved)]
-    return Estimate(device[0], device[1], device[2], peak, tuple(expected), device[1] - allocated[1], allocated,
-                    (reserved[0], reserved[1], reserved[2]), trained(weights, plan, recipe).parameters)  # fmt: skip
+    return Estimate(
+        device[0],
+        device[1],
+        device[2],
+        peak,
+        tuple(expected),
+        device[1] - allocated[1],
+        allocated,
+        (reserved[0], reserved[1], reserved[2]),
+        trained(weights, plan, recipe).parameters,
+    )
 
 
 def _peak(moments: Sequence[Moment]) -> Moment:
@@ -184,7 +197,9 @@ def stages(weights: Sequence[Weight], plan: Blueprint, recipe: Recipe) -> list[S
     sizes: dict[str, int] = {}
     for weight in blocks:
         sizes[weight.block] = sizes.get(weight.block, 0) + weight.parameters
-    expert_share = _experts_kept([w for w in blocks if "experts" in w.name and "shared" not in w.name], blocks, recipe)
+    expert_share = _experts_kept(
+        [w for w in blocks if "experts" in w.name and "shared" not in w.name], blocks, recipe
+    )
     layers = max(len(sizes), 1)
     share = ceil(layers / recipe.pp) / layers
     linear = sum(weight.parameters for weight in blocks if weight.linear)
@@ -198,8 +213,18 @@ def stages(weights: Sequence[Weight], plan: Blueprint, recipe: Recipe) -> list[S
     matrix = max((w.parameters for w in blocks if w.linear), default=0) / recipe.tp
 
     def stage(parameters: float, in_flight: int, *, has_head: bool) -> Stage:
-        return Stage(sum(sizes.values()) * scale, parameters / recipe.tp, head / recipe.tp, linear * scale, packed,
-                     largest, matrix, share, in_flight, has_head)  # fmt: skip
+        return Stage(
+            sum(sizes.values()) * scale,
+            parameters / recipe.tp,
+            head / recipe.tp,
+            linear * scale,
+            packed,
+            largest,
+            matrix,
+            share,
+            in_flight,
+            has_head,
+        )
 
     if recipe.pp == 1:
         return [stage(root, 1, has_head=plan.vocab > 0)]
@@ -223,19 +248,34 @@ def _experts_kept(experts: Sequence[Weight], blocks: Sequence[Weight], recipe: R
 class _Step:
     """One training step on one device."""
 
-    def __init__(self, stage: Stage, train: Trained, weights: Sequence[Weight], plan: Blueprint, recipe: Recipe,
-                 how: Assumptions) -> None:  # fmt: skip
+    def __init__(
+        self,
+        stage: Stage,
+        train: Trained,
+        weights: Sequence[Weight],
+        plan: Blueprint,
+        recipe: Recipe,
+        how: Assumptions,
+    ) -> None:
         self.stage, self.recipe, self.plan, self.how = stage, recipe, plan, how
         whole = sum(weight.parameters for weight in weights) or 1
         part = stage.parameters / whole if recipe.trains_all else stage.share / recipe.tp
-        self.trained = train._replace(parameters=train.parameters * part, states=train.states * part,
-                                      adapters=train.adapters * part)  # fmt: skip
+        self.trained = train._replace(
+            parameters=train.parameters * part, states=train.states * part, adapters=train.adapters * part
+        )
         self.deepspeed = recipe.zero_stage >= 0
         self.width = recipe.width
         tokens = recipe.batch_size * recipe.seq_len / recipe.cp
-        self.kept = activations.total(plan, recipe.batch_size, ceil(recipe.seq_len / recipe.cp), self.compute(),
-                                      recipe.gradient_checkpointing, tp=recipe.tp,
-                                      sequence=recipe.sequence_parallel, share=stage.share)  # fmt: skip
+        self.kept = activations.total(
+            plan,
+            recipe.batch_size,
+            ceil(recipe.seq_len / recipe.cp),
+            self.compute(),
+            recipe.gradient_checkpointing,
+            tp=recipe.tp,
+            sequence=recipe.sequence_parallel,
+            share=stage.share,
+        )
         self.head_input = self.width * plan.hidden * tokens if recipe.trains_all and stage.has_head else 0
         self.logits = plan.vocab * tokens / recipe.tp if stage.has_head else 0
 
@@ -354,8 +394,14 @@ class _Step:
     def _standing(self) -> Parts:
         recipe = self.recipe
         before = self.gradients() if recipe.gradient_accumulation > 1 else 0.0
-        return Parts(self.held(), before, self.optimizer(), self.kept.kept * self.stage.in_flight + self.head_input, 0.0,
-                     self.communication())  # fmt: skip
+        return Parts(
+            self.held(),
+            before,
+            self.optimizer(),
+            self.kept.kept * self.stage.in_flight + self.head_input,
+            0.0,
+            self.communication(),
+        )
 
     def _per_logit(self, count: Callable[[int, loss.Loss], float]) -> float:
         kind = self.recipe.loss_kind
@@ -364,36 +410,59 @@ class _Step:
 
     def _forward(self) -> Moment:
         at = self._standing()
-        return Moment("end of the forward pass", "all kept activations, and the loss being worked out",
-                      at._replace(weights=at.weights + self.casts(), logits=self._per_logit(loss.forward)))  # fmt: skip
+        return Moment(
+            "end of the forward pass",
+            "all kept activations, and the loss being worked out",
+            at._replace(weights=at.weights + self.casts(), logits=self._per_logit(loss.forward)),
+        )
 
     def _loss(self) -> Moment:
         at = self._standing()
         casts = self.casts() if self.recipe.gradient_checkpointing == "none" else 0.0
-        return Moment("begin of the backward pass, in the loss",
-                      "all kept activations, and the logits with their gradients",
-                      at._replace(weights=at.weights + casts, logits=self._per_logit(loss.backward)))  # fmt: skip
+        return Moment(
+            "begin of the backward pass, in the loss",
+            "all kept activations, and the logits with their gradients",
+            at._replace(weights=at.weights + casts, logits=self._per_logit(loss.backward)),
+        )
 
     def _backward_begins(self) -> Moment:
         at = self._standing()
         casts = self.casts() if self.recipe.gradient_checkpointing == "none" else 0.0
         head = self.stage.head * self.trained.width if self.recipe.trains_all and self.stage.has_head else 0.0
         divided = self.recipe.shards if self.recipe.fsdp != "none" or self.recipe.zero_stage >= 2 else 1  # noqa: PLR2004
-        return Moment("begin of the backward pass, in the last layer",
-                      "all kept activations, and one layer's whole activations and gradients",
-                      at._replace(weights=at.weights + casts, gradients=max(at.gradients, head / divided),
-                                  activations=at.activations + self.kept.layer + self.dequantized(),
-                                  communication=at.communication + self.unsharded()))  # fmt: skip
+        return Moment(
+            "begin of the backward pass, in the last layer",
+            "all kept activations, and one layer's whole activations and gradients",
+            at._replace(
+                weights=at.weights + casts,
+                gradients=max(at.gradients, head / divided),
+                activations=at.activations + self.kept.layer + self.dequantized(),
+                communication=at.communication + self.unsharded(),
+            ),
+        )
 
     def _backward_ends(self) -> Moment:
         at = self._standing()
-        return Moment("end of the backward pass", "all gradients, and the first layer's activations",
-                      at._replace(gradients=self.gradients(), activations=self.kept.layer + self.dequantized(),
-                                  communication=at.communication + self.unsharded()))  # fmt: skip
+        return Moment(
+            "end of the backward pass",
+            "all gradients, and the first layer's activations",
+            at._replace(
+                gradients=self.gradients(),
+                activations=self.kept.layer + self.dequantized(),
+                communication=at.communication + self.unsharded(),
+            ),
+        )
 
     def _steps(self) -> Moment:
         at = self._standing()
         idle = self.communication() if self.recipe.fsdp == "none" else 0.0
-        return Moment("optimizer step", "weights, all gradients and the optimizer's states",
-                      at._replace(gradients=self.gradients(), optimizer=at.optimizer + self.stepping(), activations=0.0,
-                                  communication=idle))  # fmt: skip
+        return Moment(
+            "optimizer step",
+            "weights, all gradients and the optimizer's states",
+            at._replace(
+                gradients=self.gradients(),
+                optimizer=at.optimizer + self.stepping(),
+                activations=0.0,
+                communication=idle,
+            ),
+        )

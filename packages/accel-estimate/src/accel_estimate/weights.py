@@ -61,8 +61,7 @@ def _is_matrix(tensor: Tensor) -> bool:
 
 
 def _packs(tensor: Tensor, names: set[str]) -> bool:
-    return (tensor.name.endswith((*_QWEIGHT, "_blocks"))
-            or (tensor.dtype == "U8" and f"{tensor.name}.absmax" in names))  # fmt: skip
+    return tensor.name.endswith((*_QWEIGHT, "_blocks")) or (tensor.dtype == "U8" and f"{tensor.name}.absmax" in names)
 
 
 def _parameters(tensor: Tensor, names: set[str], bits: int) -> int:
@@ -101,8 +100,13 @@ def _bits(config: Mapping[str, Any]) -> int:
 
 
 # Families whose embeddings stay on one device too (`_no_split_modules` in transformers names them).
-_WHOLE_EMBEDDINGS = {"bert": "BertEmbeddings", "roberta": "RobertaEmbeddings", "xlm-roberta": "XLMRobertaEmbeddings",
-                     "electra": "ElectraEmbeddings", "vit": "ViTEmbeddings"}  # fmt: skip
+_WHOLE_EMBEDDINGS = {
+    "bert": "BertEmbeddings",
+    "roberta": "RobertaEmbeddings",
+    "xlm-roberta": "XLMRobertaEmbeddings",
+    "electra": "ElectraEmbeddings",
+    "vit": "ViTEmbeddings",
+}
 
 
 def groups(weights: Iterable[Weight], config: Mapping[str, Any], library: str | None) -> dict[str, list[Weight]]:

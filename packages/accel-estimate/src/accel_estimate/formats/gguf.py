@@ -40,7 +40,6 @@ _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 _STRING, _ARRAY = 8, 9
 
 
-
 class Header(NamedTuple):
     """What a GGUF file says of itself: short values by key, and its tensors."""
 
@@ -56,6 +55,7 @@ def read(source: Source) -> Header:
     Raises:
         CorruptFileError: wrong magic or version, counts, lengths, types or offsets that cannot be, or a file that
             ends before its header or its tensors do.
+
     """
     return _Reader(source).header()
 
@@ -166,8 +166,10 @@ class _Reader:
             at = offset + tensor.nbytes
             tensors.append(tensor)
         if infos and start + at > self.size:
-            raise CorruptFileError(f"{self.name}: the header speaks of {start + at:,} bytes, the file has "
-                                   f"{self.size:,}; the download may be incomplete.")  # fmt: skip
+            raise CorruptFileError(
+                f"{self.name}: the header speaks of {start + at:,} bytes, the file has "
+                f"{self.size:,}; the download may be incomplete."
+            )
         return tuple(tensors)
 
     def _tensor(self, name: str, kind: int, shape: tuple[int, ...]) -> Tensor:

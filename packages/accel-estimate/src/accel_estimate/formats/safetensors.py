@@ -19,17 +19,22 @@ MAX_HEADER = 25_000_000
 _LARGEST = 2**63 - 1
 _MAX_DIMENSIONS = 32
 _MAX_ENTRY = 4096
+_BACKSLASH, _QUOTE = ord("\\"), ord('"')
 
-# Possessive quantifiers: a hostile string must not make the scanner try again and again.
-_KEY = re.compile(rb'[ \t\r\n]*+"((?:[^"\\]|\\.)*+)"[ \t\r\n]*+:[ \t\r\n]*+\{')
-_BODY = re.compile(rb'(?:[^{}"]|"(?:[^"\\]|\\.)*+")*+\}')
+Entry = tuple[str, list[int], int, int]
+
+# Possessive quantifiers, and no repeated groups: a hostile text must cost neither time nor memory for going back.
+_OPEN = re.compile(rb'[ \t\r\n]*+"')
+_COLON = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+\{")
+_MARKS = re.compile(rb'["}]|\\.', re.DOTALL)
+_EMPTY = re.compile(rb"[ \t\r\n]*+\}")
 _SEPARATOR = re.compile(rb"[ \t\r\n]*+([,}])")
 _BLANK = re.compile(rb"[ \t\r\n]*+")
 _USUAL = re.compile(
     rb'"dtype":"([A-Z0-9_]{1,16})","shape":\[((?:\d{1,19}(?:,\d{1,19})*)?)\],"data_offsets":\[(\d{1,19}),(\d{1,19})\]\}'
 )
 
-type_of_entry = tuple[str, list[int], int, int]
+Entry = tuple[str, list[int], int, int]
 
 
 def read(source: Source) -> tuple[Tensor, ...]:
@@ -38,42 +43,46 @@ def read(source: Source) -> tuple[Tensor, ...]:
     Raises:
         CorruptFileError: the header lies about its length, is no such JSON, names a tensor twice, or gives offsets
             that overlap, leave holes, do not match type and shape, or do not end where the file ends.
+
     """
     prefix = source.read(0, 8)
     if len(prefix) < 8:
         raise CorruptFileError(f"{source.name}: {len(prefix)} bytes long, too short to be a safetensors file.")
     length = int.from_bytes(prefix, "little")
     if length > MAX_HEADER:
-        raise CorruptFileError(f"{source.name}: claims a header of {length:,} bytes; more than {MAX_HEADER:,} is "
-                               "refused, and this is probably not a safetensors file.")  # fmt: skip
+        raise CorruptFileError(
+            f"{source.name}: claims a header of {length:,} bytes; more than {MAX_HEADER:,} is "
+            "refused, and this is probably not a safetensors file."
+        )
     if 8 + length > source.size:
-        raise CorruptFileError(f"{source.name}: claims a header of {length:,} bytes, but the whole file has "
-                               f"{source.size:,}.")  # fmt: skip
+        raise CorruptFileError(
+            f"{source.name}: claims a header of {length:,} bytes, but the whole file has {source.size:,}."
+        )
     header = source.read(8, 8 + length)
     if len(header) < length:
         raise CorruptFileError(f"{source.name}: ended inside its header.")
     return _placed(_entries(header, source.name), source.size - 8 - length, source.name)
 
 
-def _entries(header: bytes, name: str) -> dict[str, type_of_entry]:
+def _entries(header: bytes, name: str) -> dict[str, Entry]:
     start = _BLANK.match(header)
     at = start.end() if start else 0
     if header[at : at + 1] != b"{":
         raise CorruptFileError(f"{name}: the header is not a JSON object.")
-    found: dict[str, type_of_entry] = {}
+    found: dict[str, Entry] = {}
     at += 1
-    if empty := re.compile(rb"[ \t\r\n]*+\}").match(header, at):
+    if empty := _EMPTY.match(header, at):
         return _ended(header, empty.end(), name, found)
     while True:
         key, at = _key(header, at, name)
-        body = _BODY.match(header, at)
-        if body is None:
-            raise CorruptFileError(f"{name}: the entry of {key!r} is not closed, or holds another object.")
         if key in found:
             raise CorruptFileError(f"{name}: names the tensor {key!r} twice.")
+        stop = _metadata_end(header, at) if key == "__metadata__" else header.find(b"}", at, at + _MAX_ENTRY) + 1
+        if stop == 0:
+            raise CorruptFileError(f"{name}: the entry of {key!r} is not closed.")
         if key != "__metadata__":
-            found[key] = _entry(body[0], key, name)
-        separator = _SEPARATOR.match(header, body.end())
+            found[key] = _entry(header[at:stop], key, name)
+        separator = _SEPARATOR.match(header, stop)
         if separator is None:
             raise CorruptFileError(f"{name}: the header is broken after the entry of {key!r}.")
         at = separator.end()
@@ -81,7 +90,30 @@ def _entries(header: bytes, name: str) -> dict[str, type_of_entry]:
             return _ended(header, at, name, found)
 
 
-def _ended(header: bytes, at: int, name: str, found: dict[str, type_of_entry]) -> dict[str, type_of_entry]:
+def _string_end(header: bytes, at: int) -> int:
+    """Give the place of the quote that ends the string begun before `at`; -1 when there is none."""
+    while True:
+        quote = header.find(b'"', at)
+        back = quote - 1
+        while back >= at and header[back] == _BACKSLASH:
+            back -= 1
+        if quote < 0 or (quote - back) % 2:
+            return quote
+        at = quote + 1
+
+
+def _metadata_end(header: bytes, at: int) -> int:
+    """Give the place after the brace that ends the metadata, whose strings may hold braces; 0 when there is none."""
+    inside = False
+    for mark in _MARKS.finditer(header, at):
+        if header[mark.start()] == _QUOTE:
+            inside = not inside
+        elif not inside and header[mark.start()] != _BACKSLASH:
+            return mark.end()
+    return 0
+
+
+def _ended(header: bytes, at: int, name: str, found: dict[str, Entry]) -> dict[str, Entry]:
     blank = _BLANK.match(header, at)
     if blank is None or blank.end() != len(header):
         raise CorruptFileError(f"{name}: something follows the JSON of the header.")
@@ -89,25 +121,25 @@ def _ended(header: bytes, at: int, name: str, found: dict[str, type_of_entry]) -
 
 
 def _key(header: bytes, at: int, name: str) -> tuple[str, int]:
-    match = _KEY.match(header, at)
-    if match is None:
+    opened = _OPEN.match(header, at)
+    end = _string_end(header, opened.end()) if opened else -1
+    colon = _COLON.match(header, end + 1) if end >= 0 else None
+    if opened is None or colon is None:
         raise CorruptFileError(f"{name}: the header is not a JSON object of tensor entries (at byte {8 + at:,}).")
-    raw = match[1]
+    raw = header[opened.end() : end]
     if len(raw) > _MAX_ENTRY:
         raise CorruptFileError(f"{name}: a tensor's name is {len(raw):,} bytes long; refused.")
     try:
-        return (json.loads(b'"' + raw + b'"') if b"\\" in raw else raw.decode()), match.end()
+        return (json.loads(b'"' + raw + b'"') if b"\\" in raw else raw.decode()), colon.end()
     except ValueError:
         raise CorruptFileError(f"{name}: a tensor's name is not valid text (at byte {8 + at:,}).") from None
 
 
-def _entry(body: bytes, key: str, name: str) -> type_of_entry:
+def _entry(body: bytes, key: str, name: str) -> Entry:
     if usual := _USUAL.fullmatch(body):
         shape = [int(size) for size in usual[2].split(b",")] if usual[2] else []
         return usual[1].decode(), shape, int(usual[3]), int(usual[4])
     try:
-        if len(body) > _MAX_ENTRY:
-            raise ValueError
         return _unusual(json.loads(b"{" + body, object_pairs_hook=_once))
     except (ValueError, KeyError, TypeError, RecursionError):
         raise CorruptFileError(f"{name}: the entry of {key!r} is not a type, a shape and two offsets.") from None
@@ -119,7 +151,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _unusual(entry: dict[str, Any]) -> type_of_entry:
+def _unusual(entry: dict[str, Any]) -> Entry:
     """Accept another order of keys or other blanks than the library writes, but no other content."""
     dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or not isinstance(shape, list):
@@ -130,19 +162,23 @@ def _unusual(entry: dict[str, Any]) -> type_of_entry:
     return dtype, sizes[:-2], sizes[-2], sizes[-1]
 
 
-def _placed(entries: dict[str, type_of_entry], data: int, name: str) -> tuple[Tensor, ...]:
+def _placed(entries: dict[str, Entry], data: int, name: str) -> tuple[Tensor, ...]:
     at = 0
     tensors: list[Tensor] = []
     for key, (dtype, shape, begin, end) in sorted(entries.items(), key=lambda item: item[1][2:]):
         if begin != at or end < begin:
             fault = "overlaps the tensor before it" if begin < at else "leaves a hole before it"
-            raise CorruptFileError(f"{name}: the tensor {key!r} {fault if end >= begin else 'ends before it begins'}.")
+            raise CorruptFileError(
+                f"{name}: the tensor {key!r} {fault if end >= begin else 'ends before it begins'}."
+            )
         _check(key, dtype, shape, end - begin, name)
         tensors.append(Tensor(key, dtype, tuple(shape), end - begin))
         at = end
     if at != data:
-        raise CorruptFileError(f"{name}: the header speaks of {at:,} bytes of weights, the file holds {data:,}"
-                               f"{'; the download may be incomplete' if at > data else ''}.")  # fmt: skip
+        raise CorruptFileError(
+            f"{name}: the header speaks of {at:,} bytes of weights, the file holds {data:,}"
+            f"{'; the download may be incomplete' if at > data else ''}."
+        )
     return tuple(tensors)
 
 
@@ -152,5 +188,7 @@ def _check(key: str, dtype: str, shape: list[int], nbytes: int, name: str) -> No
         raise CorruptFileError(f"{name}: the tensor {key!r} has an absurd shape.")
     bits = STORED_BITS.get(dtype)  # a type that is newer than this table is taken at its word
     if bits is not None and -(-elements * bits // 8) != nbytes:
-        raise CorruptFileError(f"{name}: the tensor {key!r} of type {dtype} and shape {shape} needs "
-                               f"{-(-elements * bits // 8):,} bytes, its offsets give {nbytes:,}.")  # fmt: skip
+        raise CorruptFileError(
+            f"{name}: the tensor {key!r} of type {dtype} and shape {shape} needs "
+            f"{-(-elements * bits // 8):,} bytes, its offsets give {nbytes:,}."
+        )
