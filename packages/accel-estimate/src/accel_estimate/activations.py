@@ -45,19 +45,30 @@ class Compute(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """Bytes a token: `stream` at the width of the model, `inner` inside attention and MLP (tensor parallelism splits
-    `inner`, and `stream` only together with sequence parallelism)."""  # noqa: D205, D209
+    """Bytes a token, by how tensor parallelism divides them.
+
+    `inner`: inside attention and MLP, always divided. `stream`: at the width of the model, divided together with
+    sequence parallelism only. `gathered`: inputs of divided matrices, whole on every device, because torch's tensor
+    parallelism gathers them before the product that keeps them.
+    """
 
     stream: float = 0.0
     inner: float = 0.0
+    gathered: float = 0.0
 
     def plus(self, *others: "Saved") -> "Saved":
         """Add up."""
-        return Saved(self.stream + sum(o.stream for o in others), self.inner + sum(o.inner for o in others))
+        parts = (self, *others)
+        return Saved(sum(p.stream for p in parts), sum(p.inner for p in parts), sum(p.gathered for p in parts))
 
     def split(self, tp: int, *, sequence: bool) -> float:
         """Give the bytes of one device of `tp`."""
-        return self.inner / tp + self.stream / (tp if sequence else 1)
+        return self.inner / tp + self.stream / (tp if sequence else 1) + self.gathered
+
+    @property
+    def whole(self) -> float:
+        """All bytes, on one device alone."""
+        return self.split(1, sequence=False)
 
 
 def layer(it: Layer, hidden: int, length: int, how: Compute) -> Saved:
@@ -67,17 +78,17 @@ def layer(it: Layer, hidden: int, length: int, how: Compute) -> Saved:
     if it.attention:
         parts.append(_attention(it.attention, length, how, dropout=it.dropout))
         keys = _inputs(it.attention, it.mlp if parallel else None)
-        parts.append(Saved(stream=_kept(hidden, keys, how)))
+        parts.append(Saved(gathered=_kept(hidden, keys, how)))
     if it.cross:
-        parts += [_attention(it.cross, length, how, dropout=it.dropout), Saved(stream=_kept(hidden, ("q",), how))]
+        parts += [_attention(it.cross, length, how, dropout=it.dropout), Saved(gathered=_kept(hidden, ("q",), how))]
     if it.mlp:
         parts.append(_mlp(it.mlp, how))
         if not parallel:
-            parts.append(Saved(stream=_kept(hidden, _first(it.mlp), how)))
+            parts.append(Saved(gathered=_kept(hidden, _first(it.mlp), how)))
     if it.experts:
         parts.append(_experts(it.experts, hidden, how))
     if it.space:
-        parts += [_space(it.space, how), Saved(stream=_kept(hidden, ("in",), how))]
+        parts += [_space(it.space, how), Saved(gathered=_kept(hidden, ("in",), how))]
     if it.dropout:  # a one-byte mask after attention and one after the MLP
         parts.append(Saved(stream=hidden * (bool(it.attention) + bool(it.cross) + bool(it.mlp or it.experts))))
     return Saved().plus(*parts)

@@ -16,7 +16,7 @@ PAGE = 16
 CHUNK = 8192
 """Tokens that a server takes in at once while it reads the prompt (vLLM's `max_num_batched_tokens` on large GPUs)."""
 
-CONTEXT = (0.3 * GIB, 0.5 * GIB, 1.3 * GIB)
+CONTEXT = (0.3 * GIB, 0.8 * GIB, 1.3 * GIB)
 """CUDA context and kernels; see `training.CONTEXT`."""
 
 ALLOCATION = 1.2
