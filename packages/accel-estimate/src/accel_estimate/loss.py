@@ -4,6 +4,8 @@ from typing import Literal
 
 Loss = Literal["plain", "narrow", "compiled", "chunked", "fused"]
 
+_CHUNKS = 8
+
 
 def forward(width: int, how: Loss) -> float:
     """Give the bytes of one logit at the peak of the forward pass.
@@ -21,7 +23,8 @@ def backward(width: int, how: Loss) -> float:
     plain: the logits (the model's output keeps them), the log-softmax, its gradient and the gradient of the fp32
     logits: 2 + 4 + 4 + 4 = 14 in 16 bits. narrow: without fp32, as a loss that does not ask for it does where nothing
     casts it (DeepSpeed): logits, log-softmax and two gradients. compiled: one kernel reads logits and writes their gradient. chunked (8
-    chunks, as torchtune does): the same, and one chunk of the plain loss. fused (Liger's linear cross-entropy): only
+    chunks, as torchtune does): logits and their gradient, the fp32 log-softmax of every chunk, and two fp32 gradients
+    of one. fused (Liger's linear cross-entropy): only
     a chunk of the logits exists, of about as many numbers as the hidden states.
     """
     if how == "plain":
@@ -31,5 +34,5 @@ def backward(width: int, how: Loss) -> float:
     if how == "compiled":
         return 2 * width
     if how == "chunked":
-        return 2 * width + 12 / 8
+        return 2 * width + 4 + 8 / _CHUNKS
     return 0.0

@@ -23,6 +23,8 @@ HELP: dict[str, str] = {
     "lora_dropout": "dropout in front of the adapters",
     "quantize": "how the frozen weights are packed (with --lora_rank)",
     "zero_stage": "DeepSpeed's ZeRO stage (-1: no DeepSpeed)",
+    "reduce_bucket_size": "gradients that DeepSpeed reduces at a time, in elements",
+    "overlap_comm": "DeepSpeed reduces while the backward pass runs, with a second bucket",
     "offload_optimizer_device": "where DeepSpeed keeps the optimizer's states",
     "offload_param_device": "where ZeRO-3 keeps the weights",
     "fsdp": "what FSDP shards: all, all but the weights between forward and backward, or all within a machine",

@@ -22,7 +22,8 @@ class Recipe(NamedTuple):
 
     `seq_len` tokens in each of `batch_size` sequences; `gradient_accumulation` steps keep gradients between them.
     `param_dtype` is the type that weights are held in, `mixed_precision` that of the computation (torch's autocast,
-    FSDP's mixed precision, or DeepSpeed's own). `zero_stage` -1: no DeepSpeed. `wrap`: what FSDP gathers at a time.
+    FSDP's mixed precision, or DeepSpeed's own). `zero_stage` -1: no DeepSpeed;
+    `reduce_bucket_size` (elements) and `overlap_comm` are the keys of its config. `wrap`: what FSDP gathers at a time.
     `micro_batches`: how many a pipeline works on (0: as many as it has stages).
     """
 
@@ -39,6 +40,8 @@ class Recipe(NamedTuple):
     lora_dtype: ParamType = "float32"
     quantize: Quantize = "none"
     zero_stage: int = -1
+    reduce_bucket_size: int = 500_000_000
+    overlap_comm: bool = False
     offload_optimizer_device: Device = "none"
     offload_param_device: Device = "none"
     fsdp: Fsdp = "none"

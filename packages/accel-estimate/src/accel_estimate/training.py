@@ -15,9 +15,6 @@ from accel_estimate.precision import QUANTIZATIONS, packed_bytes
 from accel_estimate.recipe import WIDTH, Recipe, check
 from accel_estimate.weights import Weight
 
-REDUCE_BUCKET = 500_000_000
-"""Gradients that DeepSpeed reduces at a time (`reduce_bucket_size`, and `allgather_bucket_size`), in elements."""
-
 LIVE_PARAMETERS = 1_000_000_000
 """Parameters that ZeRO-3 keeps gathered (`stage3_max_live_parameters`), in elements."""
 
@@ -361,19 +358,29 @@ class _Step:
     def communication(self) -> float:
         """Bytes of buffers and gathered weights while layers run.
 
-        DDP: buckets as large as all gradients. ZeRO: one reduce bucket, and with stage 3 the live parameters. FSDP:
+        DDP: buckets as large as all gradients. ZeRO: the reduce bucket, and with stage 3 the live parameters. FSDP:
         the root's weights and two layers' (the running one and the next), or all of them (grad_op, or one unit).
         """
         recipe = self.recipe
         if recipe.fsdp != "none":
             return self._gathered() * self.width
         if self.deepspeed:
-            bucket = min(REDUCE_BUCKET, self.trained.parameters) * self.width
-            live = min(LIVE_PARAMETERS, self.stage.parameters) * self.width if recipe.zero_stage == _ZERO_3 else 0
-            return bucket + live
+            return self.bucket() + (self.live() if recipe.zero_stage == _ZERO_3 else 0)
         if recipe.data_parallel > 1:
             return self.trained.parameters * self.trained.width
         return 0.0
+
+    def bucket(self) -> float:
+        """Bytes of DeepSpeed's reduce bucket, which is made whole however few gradients there are; two, to overlap.
+
+        (deepspeed/runtime/zero/stage_1_and_2.py, `ipg_buffer`; stage3.py has one.)
+        """
+        buckets = 2 if self.recipe.overlap_comm and self.recipe.zero_stage < _ZERO_3 else 1
+        return buckets * self.recipe.reduce_bucket_size * self.width if self.recipe.zero_stage > 0 else 0.0
+
+    def live(self) -> float:
+        """Bytes of the weights that ZeRO-3 keeps gathered."""
+        return min(LIVE_PARAMETERS, self.stage.parameters) * self.width
 
     def _gathered(self) -> float:
         if self.recipe.shards == 1:
