@@ -9,6 +9,7 @@ from accel_estimate.sweep import Point, Sweep
 _COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#e69f00", "#d55e00", "#cc79a7", "#8c8c8c")
 _LEFT, _RIGHT, _TOP, _BAR, _GAP = 110, 120, 34, 30, 16
 _WIDTH = 960
+_MOST_LINES = 9
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --soft: #666; --line: #d9d9d9; --paper: #fff; --limit: #c00000; }
@@ -113,12 +114,17 @@ def _chart(sweep: Sweep) -> str:
         body.append(
             f'<line class="limit" x1="{at:.1f}" y1="{_TOP - 10}" x2="{at:.1f}" y2="{height - 26}"/>'
             f'<text x="{at:.1f}" y="{_TOP - 16}" text-anchor="middle" class="over">'
-            f"{escape(fit.device if fit else '')} {spell(limit)}</text>"
+            f"{escape(_called(fit.device, limit) if fit else '')}</text>"
         )
     return (
         f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="Stacked bars of memory by '
         f'{sweep.setting}">{"".join(body)}</svg>'
     )
+
+
+def _called(device: str, limit: float) -> str:
+    """Name the device with its size, or the size alone where that is what was asked for."""
+    return spell(limit) if device[:1].isdigit() else f"{device} {spell(limit)}"
 
 
 def _grid(largest: float, scale: float, height: int) -> str:
@@ -135,15 +141,13 @@ def _grid(largest: float, scale: float, height: int) -> str:
 
 
 def _step(largest: float) -> float:
-    """Choose a round distance between lines, so that there are four to nine of them."""
-    step = 2.0**-10
-    while largest / step > 9:  # noqa: PLR2004
-        step *= 5 if f"{step:e}".startswith("2") else 2
-        if step >= 1:
-            break
-    while largest / step > 9:  # noqa: PLR2004
-        step *= 2.5 if f"{step:e}".startswith("2") else 2
-    return step
+    """Choose 1, 2 or 5 times a power of ten as the distance between lines, so that there are at most nine of them."""
+    power = 0.001
+    while True:
+        for factor in (1, 2, 5):
+            if largest / (power * factor) <= _MOST_LINES:
+                return power * factor
+        power *= 10
 
 
 def _bar(sweep: Sweep, point: Point, top: int, scale: float) -> str:
@@ -159,7 +163,7 @@ def _bar(sweep: Sweep, point: Point, top: int, scale: float) -> str:
     pieces.append(f'<line class="range" x1="{low:.1f}" y1="{middle}" x2="{high:.1f}" y2="{middle}"/>')
     over = point.report.fit is not None and not point.report.fit.fits
     pieces.append(
-        f'<text x="{max(at, high) + 8:.1f}" y="{top + 20}"{" class=over" if over else ""}>'
+        f'<text x="{_WIDTH}" y="{top + 20}" text-anchor="end"{" class=over" if over else ""}>'
         f"{spell(point.expected)}</text>"
     )
     return "".join(pieces)
