@@ -1,1 +1,1 @@
-"""."""
+"""The `accelerate` command, composed of the other five packages."""

@@ -1,1 +1,1 @@
-"""."""
+"""Amazon SageMaker jobs. Not in this version yet."""

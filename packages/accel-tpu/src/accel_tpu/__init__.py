@@ -1,1 +1,1 @@
-"""."""
+"""TPU hosts and pods. Not in this version yet."""

@@ -1,0 +1,75 @@
+"""`accelerate`: reads the command's name, imports that one command, and hands it the rest."""
+
+from __future__ import annotations
+
+import sys
+
+from .table import COMMANDS, LATER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+USAGE_ERROR = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that ``argv`` names; return the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in ("-V", "--version"):
+        return _version()
+    if words and words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(_help())
+        return 0
+    if not words:
+        sys.stderr.write(_help())
+        return USAGE_ERROR
+    return _run(words[0], words[1:])
+
+
+def _run(name: str, rest: list[str]) -> int:
+    if name in LATER:
+        return _fail(f"{name} is not in this version yet")
+    if name not in COMMANDS:
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, [*COMMANDS, *LATER], n=1)
+        return _fail(f"there is no command {name!r}{f'; did you mean {close[0]!r}?' if close else ''}")
+    from importlib import import_module
+
+    module, distribution, _help_line = COMMANDS[name]
+    try:
+        command = import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        return _fail(f"{name} needs {distribution}: pip install {distribution}")
+    return command.main(rest, f"accelerate {name}")
+
+
+def _fail(message: str) -> int:
+    print(f"accelerate: {message}", file=sys.stderr)
+    return USAGE_ERROR
+
+
+def _help() -> str:
+    wide = max(len(name) for name in COMMANDS)
+    commands = "".join(f"  {name:<{wide}}  {line}\n" for name, (_module, _distribution, line) in COMMANDS.items())
+    later = f"\nNot in this version yet: {', '.join(LATER)}.\n" if LATER else ""
+    return (
+        "usage: accelerate COMMAND [arguments]\n\n"
+        "Configure, start and understand training runs.\n\n"
+        f"commands:\n{commands}{later}\n"
+        "accelerate COMMAND --help tells what a command takes; accelerate --version, which versions are installed.\n"
+    )
+
+
+def _version() -> int:
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in ("cli", "config", "launch", "estimate", "tpu", "sagemaker"):
+        try:
+            print(f"accel-{name} {version(f'accel-{name}')}")
+        except PackageNotFoundError:
+            print(f"accel-{name} isn't installed")
+    return 0

@@ -1,0 +1,59 @@
+"""Every setting, in the order in which help and reference show them.
+
+To add a setting, declare it in its section's file here. Nothing else needs to know.
+"""
+
+from ..settings import Catalogue
+from .compile import Dynamo
+from .deepspeed import DeepSpeed
+from .fsdp import Fsdp
+from .hardware import Hardware, Paradigms, Resources
+from .launcher import Launcher
+from .megatron import Megatron
+from .output import Output
+from .parallel import Parallel
+from .precision import Fp8, Precision
+from .rendezvous import Mpi, Rendezvous
+from .sagemaker import SageMaker
+from .tpu import Tpu
+
+CATALOGUE = Catalogue(
+    (
+        Launcher,
+        Hardware,
+        Resources,
+        Precision,
+        Paradigms,
+        Rendezvous,
+        Output,
+        Dynamo,
+        Fsdp,
+        DeepSpeed,
+        Megatron,
+        Parallel,
+        Fp8,
+        Mpi,
+        Tpu,
+        SageMaker,
+    )
+)
+
+__all__ = [
+    "CATALOGUE",
+    "DeepSpeed",
+    "Dynamo",
+    "Fp8",
+    "Fsdp",
+    "Hardware",
+    "Launcher",
+    "Megatron",
+    "Mpi",
+    "Output",
+    "Paradigms",
+    "Parallel",
+    "Precision",
+    "Rendezvous",
+    "Resources",
+    "SageMaker",
+    "Tpu",
+]

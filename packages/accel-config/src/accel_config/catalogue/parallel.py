@@ -1,0 +1,97 @@
+"""The parallelism config: how the ranks are laid out."""
+
+from ..section import Section, plain, setting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+
+def _in_force(settings: "Settings") -> bool:
+    from .hardware import Paradigms
+
+    in_file = any(settings.value(one.name).given for one in Parallel.settings)
+    return settings[Paradigms].use_parallelism_config or in_file
+
+
+class Parallel(
+    Section,
+    title="Parallelism config",
+    key="parallelism_config",
+    prefix="parallelism_config_",
+    active=_in_force,
+    mark="ACCELERATE_USE_PARALLELISM_CONFIG",
+):
+    """Sizes of the dimensions that the ranks are laid out in."""
+
+    parallelism_config_dp_replicate_size: int = setting(
+        1,
+        minimum=1,
+        env="PARALLELISM_CONFIG_DP_REPLICATE_SIZE",
+        ask="How many replicas of the model (data parallel, replicated)?",
+        help="Replicas of the model.",
+    )
+    parallelism_config_dp_shard_size: int = setting(
+        1,
+        minimum=1,
+        env="PARALLELISM_CONFIG_DP_SHARD_SIZE",
+        ask="Over how many ranks is each replica sharded (data parallel, sharded)?",
+        help="Ranks that each replica is sharded over.",
+    )
+    parallelism_config_tp_size: int = setting(
+        1,
+        minimum=1,
+        env="PARALLELISM_CONFIG_TP_SIZE",
+        ask="What is the tensor parallel size?",
+        help="Ranks that each layer is divided over.",
+    )
+    parallelism_config_cp_size: int = setting(
+        1,
+        minimum=1,
+        env="PARALLELISM_CONFIG_CP_SIZE",
+        ask="What is the context parallel size?",
+        help="Ranks that each sequence is divided over, by context parallelism. Needs FSDP version 2.",
+    )
+    parallelism_config_cp_backend: str = setting(
+        "torch", choices=("torch",), env="PARALLELISM_CONFIG_CP_BACKEND", help="What does context parallelism."
+    )
+    parallelism_config_cp_comm_strategy: str = setting(
+        "allgather",
+        choices=("allgather", "alltoall"),
+        env="PARALLELISM_CONFIG_CP_COMM_STRATEGY",
+        exported=lambda settings: settings[Parallel].parallelism_config_cp_size > 1,
+        ask="How should context parallel ranks exchange keys and values?",
+        help="How context-parallel ranks exchange keys and values.",
+    )
+    parallelism_config_sp_size: int = setting(
+        1,
+        minimum=1,
+        env="PARALLELISM_CONFIG_SP_SIZE",
+        help="Ranks that each sequence is divided over, by DeepSpeed's sequence parallelism.",
+    )
+    parallelism_config_sp_backend: str = setting(
+        "deepspeed",
+        choices=("deepspeed",),
+        env="PARALLELISM_CONFIG_SP_BACKEND",
+        help="What does sequence parallelism.",
+    )
+    parallelism_config_sp_seq_length: int | None = setting(
+        minimum=1,
+        unset=("none",),
+        env="PARALLELISM_CONFIG_SP_SEQ_LENGTH",
+        exported=lambda settings: settings[Parallel].parallelism_config_sp_size > 1,
+        help="Length of every sequence, where it doesn't vary.",
+    )
+    parallelism_config_sp_seq_length_is_variable: bool = setting(
+        True,
+        env="PARALLELISM_CONFIG_SP_SEQ_LENGTH_IS_VARIABLE",
+        form=plain,
+        exported=lambda settings: settings[Parallel].parallelism_config_sp_size > 1,
+        help="Whether the length of sequences varies.",
+    )
+    parallelism_config_sp_attn_implementation: str = setting(
+        "sdpa",
+        env="PARALLELISM_CONFIG_SP_ATTN_IMPLEMENTATION",
+        exported=lambda settings: settings[Parallel].parallelism_config_sp_size > 1,
+        help="Attention under sequence parallelism: sdpa, flash_attention_2, flash_attention_3 or a kernel's name.",
+    )

@@ -1,0 +1,125 @@
+"""In which number format to train."""
+
+from ..section import Section, plain, setting, upper
+
+
+class Precision(Section, title="Mixed precision"):
+    """The format of the computation."""
+
+    mixed_precision: str = setting(
+        "no",
+        choices=("no", "fp16", "bf16", "fp8"),
+        env="ACCELERATE_MIXED_PRECISION",
+        renamed={"false": "no"},
+        ask="Do you wish to use mixed precision?",
+        help="Compute in this format while weights stay in full precision.",
+    )
+
+
+class Fp8(
+    Section,
+    title="FP8",
+    key="fp8_config",
+    prefix="fp8_",
+    active=lambda settings: settings[Precision].mixed_precision == "fp8",
+):
+    """Training in 8-bit floating point, in force with ``mixed_precision: fp8``."""
+
+    fp8_backend: str | None = setting(
+        key="backend",
+        choices=("AO", "TE", "MSAMP"),
+        env="ACCELERATE_FP8_BACKEND",
+        form=upper,
+        ask="Which FP8 backend do you want to use?",
+        help="torchao, Transformer Engine or MS-AMP. Unset: the first of these that is installed.",
+    )
+    fp8_use_autocast_during_eval: bool = setting(
+        False,
+        switch=True,
+        key="use_autocast_during_eval",
+        env="ACCELERATE_FP8_USE_AUTOCAST_DURING_EVAL",
+        form=plain,
+        ask="Do you want to use FP8 autocast during evaluation?",
+        help="Compute in FP8 in evaluation too (Transformer Engine). Metrics are usually better without.",
+    )
+    fp8_margin: int = setting(
+        0,
+        key="margin",
+        env="ACCELERATE_FP8_MARGIN",
+        ask="What margin should be used for gradient scaling?",
+        help="Margin of the scaling factor (Transformer Engine).",
+    )
+    fp8_interval: int = setting(
+        1,
+        minimum=1,
+        key="interval",
+        env="ACCELERATE_FP8_INTERVAL",
+        ask="Every how many steps should the scaling factor be recomputed?",
+        help="Steps between two computations of the scaling factor (Transformer Engine).",
+    )
+    fp8_format: str = setting(
+        "HYBRID",
+        key="fp8_format",
+        choices=("HYBRID", "E4M3", "E5M2"),
+        env="ACCELERATE_FP8_FORMAT",
+        ask="Which FP8 format should be used?",
+        help="Format of the recipe (Transformer Engine): HYBRID is E4M3 forward and E5M2 backward.",
+    )
+    fp8_amax_history_len: int = setting(
+        1024,
+        minimum=1,
+        key="amax_history_len",
+        old_keys=("amax_history_length",),
+        env="ACCELERATE_FP8_AMAX_HISTORY_LEN",
+        ask="How many steps of history should the scaling factor be computed from?",
+        help="Length of the history of largest values that the scaling factor is computed from (Transformer Engine).",
+    )
+    fp8_amax_compute_algo: str = setting(
+        "most_recent",
+        choices=("max", "most_recent"),
+        key="amax_compute_algo",
+        old_keys=("amax_compute_algorithm",),
+        env="ACCELERATE_FP8_AMAX_COMPUTE_ALGO",
+        ask="Which algorithm should compute the scaling factor?",
+        ask_default="max",
+        help="How the scaling factor follows from that history (Transformer Engine).",
+    )
+    fp8_override_linear_precision: tuple[bool, ...] = setting(
+        (False, False, False),
+        key="override_linear_precision",
+        env=("ACCELERATE_FP8_OVERRIDE_FPROP", "ACCELERATE_FP8_OVERRIDE_DGRAD", "ACCELERATE_FP8_OVERRIDE_WGRAD"),
+        form=plain,
+        ask="Should forward, data-gradient and weight-gradient products run in higher precision?",
+        help="Three booleans: run the fprop, dgrad and wgrad products in higher precision (Transformer Engine).",
+    )
+    fp8_opt_level: str = setting(
+        "O2",
+        choices=("O1", "O2"),
+        key="opt_level",
+        old_keys=("optimization_level",),
+        env="ACCELERATE_FP8_OPT_LEVEL",
+        ask="Which optimization level should MS-AMP use?",
+        help="How much MS-AMP keeps in 8 bits: O1 gradients and their communication, O2 optimizer states too.",
+    )
+    fp8_enable_fsdp_float8_all_gather: bool = setting(
+        True,
+        key="enable_fsdp_float8_all_gather",
+        env="ACCELERATE_FP8_ENABLE_FSDP_FLOAT8_ALL_GATHER",
+        form=plain,
+        ask="Should FSDP gather parameters in FP8?",
+        help="Gather FSDP's parameters in 8 bits (torchao).",
+    )
+    fp8_pad_inner_dim: bool = setting(
+        True,
+        key="pad_inner_dim",
+        env="ACCELERATE_FP8_PAD_INNER_DIM",
+        form=plain,
+        ask="Should the inner dimension of products be padded to what FP8 needs?",
+        help="Pad the inner dimension of products to a multiple of 16 (torchao).",
+    )
+    fp8_use_mxfp8_block_scaling: bool | None = setting(
+        key="use_mxfp8_block_scaling",
+        env="ACCELERATE_FP8_USE_MXFP8_BLOCK_SCALING",
+        form=plain,
+        help="Scale in blocks, as MXFP8 does (Transformer Engine on devices that have it).",
+    )

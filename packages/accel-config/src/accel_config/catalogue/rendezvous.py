@@ -1,0 +1,61 @@
+"""How the processes of a run find each other, and what restarts them."""
+
+from ..section import Section, setting
+
+
+class Rendezvous(Section, title="Several machines and restarts"):
+    """Addresses, ports and the agent that restarts ranks."""
+
+    same_network: bool = setting(
+        False,
+        switch=True,
+        ask="Are all the machines on the same local network?",
+        ask_default=True,
+        help="All machines are on one network: they meet at the main machine's address and port themselves.",
+    )
+    machine_rank: int | None = setting(
+        minimum=0, ask="What is the rank of this machine?", help="Rank of this machine, from 0."
+    )
+    main_process_ip: str | None = setting(
+        ask="What is the IP address of the machine that will host the main process?",
+        help="Address of the machine of rank 0.",
+    )
+    main_process_port: int | None = setting(
+        minimum=0,
+        maximum=65535,
+        ask="What is the port you will use to communicate with the main process?",
+        help="Port at which the ranks meet, on the machine of rank 0. On one machine 0, like none, takes a free one.",
+    )
+    rdzv_backend: str = setting(
+        "static",
+        ask="What rendezvous backend will you use (static, c10d, ...)?",
+        help="How machines find each other: static (ranks given here) or c10d (ranks by arrival).",
+    )
+    rdzv_conf: str = setting(
+        "", ours=True, help="Further settings of that rendezvous: key=value pairs, separated by commas."
+    )
+    max_restarts: int = setting(
+        0, minimum=0, ours=True, help="How often all ranks are started again after one has failed."
+    )
+    monitor_interval: float = setting(
+        0.1, minimum=0, ours=True, help="Seconds between two looks at the ranks by torch's elastic agent."
+    )
+    role: str = setting("default", ours=True, help="Name of the workers' role, which the script finds in ROLE_NAME.")
+
+
+class Mpi(Section, title="MPI", key="mpirun_config"):
+    """Starting the ranks with mpirun."""
+
+    mpirun_hostfile: str | None = setting(
+        ask="Where is the hostfile?",
+        ask_default="~/hostfile",
+        help="Hosts to start ranks on with mpirun. Giving it makes mpirun (or mpiexec) start them.",
+    )
+    mpirun_bind_to: str | None = setting(
+        key="bind-to", help="What Open MPI binds each rank to (socket, core, none, ...). Unset: socket."
+    )
+    mpirun_ccl: int | None = setting(
+        flag=True,
+        deprecated="oneCCL's worker count is no longer set here: export CCL_WORKER_COUNT",
+        help="Has no effect.",
+    )

@@ -1,0 +1,52 @@
+"""Amazon SageMaker jobs."""
+
+from ..section import Section, setting
+
+
+class SageMaker(
+    Section,
+    title="Amazon SageMaker",
+    active=lambda settings: settings.value("compute_environment").value == "AMAZON_SAGEMAKER",
+):
+    """The training job, in force with ``compute_environment: AMAZON_SAGEMAKER``."""
+
+    ec2_instance_type: str | None = setting(
+        ask="Which EC2 instance type do you want to use for your training?",
+        ask_default="ml.p3.2xlarge",
+        help="Instance type of the job, such as ml.p4d.24xlarge.",
+    )
+    iam_role_name: str | None = setting(
+        ask="What is the IAM role name or ARN for the job?", help="Role that the job runs as: a name or an ARN."
+    )
+    image_uri: str | None = setting(
+        ask="What is the address of your Docker image?", help="Image of the job. Unset: one for the versions below."
+    )
+    profile: str | None = setting(
+        ask="Which AWS profile should be used?", ask_default="default", help="AWS profile to take credentials from."
+    )
+    region: str = setting("us-east-1", ask="In which AWS region?", help="AWS region of the job.")
+    base_job_name: str = setting(
+        "accelerate-sagemaker-1", ask="What should the job be called?", help="What the job's name begins with."
+    )
+    pytorch_version: str = setting("1.10.2", help="PyTorch version of the job's image.")
+    transformers_version: str = setting("4.17.0", help="transformers version of the job's image.")
+    py_version: str = setting("py38", help="Python version of the job's image.")
+    sagemaker_inputs_file: str | None = setting(
+        ask="Where is the file of inputs (TSV: channel name, data location)?",
+        help="Inputs of the job: a TSV file with a heading, of channel names and data locations.",
+    )
+    sagemaker_metrics_file: str | None = setting(
+        ask="Where is the file of metrics (TSV: metric name, regular expression)?",
+        help="Metrics of the job: a TSV file with a heading, of metric names and regular expressions.",
+    )
+    additional_args: dict[str, object] | None = setting(
+        flag=False, help="Further arguments of the job's estimator, merged over what the other settings give."
+    )
+    aws_access_key_id: str | None = setting(
+        key=None, secret=True, help="Key id to sign in to AWS with. Better: a profile, or the variable of that name."
+    )
+    aws_secret_access_key: str | None = setting(
+        key=None,
+        secret=True,
+        help="Secret key to sign in to AWS with. Better: a profile, or the variable of that name.",
+    )

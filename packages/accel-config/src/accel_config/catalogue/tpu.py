@@ -1,0 +1,61 @@
+"""TPU hosts and pods."""
+
+from ..section import Section, digit, setting
+
+
+class Tpu(Section, title="TPU"):
+    """Training on a TPU, or on every worker of a TPU pod."""
+
+    tpu_cluster: bool = setting(
+        False,
+        switch=True,
+        off="--no_tpu_cluster",
+        key="tpu_use_cluster",
+        ask="Are you using a TPU cluster?",
+        help="Run the script on every worker of a TPU pod.",
+    )
+    tpu_name: str | None = setting(ask="What is the name of your TPU cluster?", help="Name of the TPU pod.")
+    tpu_zone: str | None = setting(ask="What is the zone of your TPU cluster?", help="Zone of the TPU pod.")
+    tpu_use_sudo: bool = setting(
+        False,
+        switch=True,
+        ask="To run a python script in a TPU pod, should `sudo` be used?",
+        help="Run the script with sudo on the pod's workers.",
+    )
+    vm: tuple[str, ...] = setting(
+        (),
+        key="tpu_vm",
+        ask="What are the names of the Compute VM instances?",
+        help="A worker's name; may be repeated.",
+    )
+    env: tuple[str, ...] = setting(
+        (),
+        key="tpu_env",
+        ask="What environment variables do you wish to set on the workers (KEY=VALUE)?",
+        help="A variable for the pod's workers, KEY=VALUE; may be repeated.",
+    )
+    main_training_function: str = setting(
+        "main",
+        ask="What is the name of the function in your script that should be launched in all parallel processes?",
+        help="Function of the script that each TPU process runs.",
+    )
+    downcast_bf16: bool = setting(
+        False,
+        switch=True,
+        env="ACCELERATE_DOWNCAST_BF16",
+        form=digit,
+        exported=lambda settings: settings.paradigm.kind == "XLA" and settings[Tpu].downcast_bf16,
+        ask="Should `torch.float` be cast as `bfloat16` and `torch.double` remain `float32` on TPUs?",
+        help="With bf16 on a TPU: only floats become bfloat16, doubles stay float32.",
+    )
+    command_file: str | None = setting(
+        flag=False,
+        ask="What is the path to the file with startup commands?",
+        help="File of commands that `accelerate tpu-config` runs on the pod.",
+    )
+    commands: tuple[str, ...] = setting(
+        (),
+        flag=False,
+        ask="What command should be run on each worker at startup?",
+        help="Commands that `accelerate tpu-config` runs on the pod.",
+    )

@@ -1,0 +1,109 @@
+"""`launch`: the command line's two ends, where arguments come in and messages and status go out."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from accel_config import CATALOGUE, AccelError, layers, resolve, split
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from accel_config.settings import Settings
+
+    from .host import Host
+    from .plan import Plan
+
+
+def main(argv: Sequence[str] | None = None, program: str = "accel-launch") -> int:
+    """Launch a script with the arguments of a command line; return the exit status."""
+    try:
+        return launch(sys.argv[1:] if argv is None else list(argv), program)
+    except AccelError as error:
+        for line in str(error).splitlines():
+            print(f"{program}: {line}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        return 130
+
+
+def launch(argv: list[str], program: str) -> int:
+    """Resolve, plan, and run or show."""
+    typed = split(CATALOGUE, argv)
+    if typed.help:
+        return _help(program)
+    found = layers(CATALOGUE, typed, os.environ)
+    settings = resolve(CATALOGUE, found.values, found.notes)
+    if settings.value("config_file").value is None and found.config_file is not None:
+        settings = settings.with_file(found.config_file)
+    return _carry_out(settings, typed.script)
+
+
+def _help(program: str) -> int:
+    from accel_config.help import text
+
+    sys.stdout.write(text(CATALOGUE, f"{program} [flags] SCRIPT [arguments of the script]"))
+    return 0
+
+
+def _carry_out(settings: Settings, script: tuple[str, ...]) -> int:
+    from accel_config.catalogue import Launcher
+
+    from .host import Host
+    from .plan import plan
+
+    launcher = settings[Launcher]
+    if launcher.explain and not launcher.dry_run:
+        from . import explain
+
+        sys.stdout.write(explain.table(settings))
+        return 0
+    host = Host.here()
+    todo = plan(settings, host, script)
+    if launcher.dry_run:
+        return _show(todo, settings)
+    if not launcher.quiet:
+        _say(todo)
+    return _run(todo, host, whole=launcher.debug)
+
+
+def _show(todo: Plan, settings: Settings) -> int:
+    from accel_config.catalogue import Launcher
+
+    from . import explain
+
+    launcher = settings[Launcher]
+    sys.stdout.write(explain.as_json(todo, settings) if launcher.json else explain.shell(todo))
+    if launcher.explain:
+        sys.stdout.write(explain.table(settings))
+    return 0
+
+
+def _say(todo: Plan) -> None:
+    for line in (todo.summary, *(f"note: {note}" for note in todo.notes)):
+        print(f"accel: {line}", file=sys.stderr)
+
+
+def _run(todo: Plan, host: Host, *, whole: bool) -> int:
+    from .run import become, leave
+
+    if not todo.supervised:
+        become(todo)
+    from . import report
+    from .supervisor import supervise
+
+    result = supervise(todo)
+    told = "".join(f"accel: note: {note}\n" for note in result.notes) + report.text(result, host.name, whole=whole)
+    if todo.display.report is not None:
+        try:
+            report.save(result, host.name, todo.display.report)
+        except OSError as error:
+            told += f"accel: the report {todo.display.report} can't be written: {error.strerror}\n"
+    try:
+        sys.stderr.write(told)
+        sys.stderr.flush()
+    except OSError:
+        pass  # its reader is gone
+    return leave(result)

@@ -1,0 +1,153 @@
+"""Facts of this machine, read once at the edge and handed to the planner."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from accel_config.record import Record
+
+from . import devices
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Host(Record):
+    """What is true of the machine (or pretended, in a test) that a plan is made for."""
+
+    name: str = "localhost"
+    environ: Mapping[str, str] = {}
+    devices: tuple[devices.Device, ...] = ()
+    """The accelerators that are visible."""
+    cores: int = 1
+    """Physical cores that this process may use, after its affinity and its cgroup's quota."""
+    python: str = "python3"
+    """The interpreter that runs us."""
+    cwd: str = "."
+    driver: str = ""
+    """Version of NVIDIA's driver."""
+    machine: Machine | None = None
+    """What can only be asked while planning; see `Machine`."""
+
+    @classmethod
+    def here(cls) -> Host:
+        """Read the facts of this machine."""
+        environ = dict(os.environ)
+        try:
+            cwd = os.getcwd()
+        except OSError:
+            cwd = ""
+        return cls(
+            name=os.uname().nodename,
+            environ=environ,
+            devices=devices.find(environ),
+            cores=_cores(),
+            python=sys.executable or "python3",
+            cwd=cwd,
+            driver=_driver(),
+            machine=Machine(),
+        )
+
+    @property
+    def ask(self) -> Machine:
+        """The machine to ask; one that knows nothing where the host is made up."""
+        return self.machine or Machine()
+
+
+class Machine:
+    """Questions that cost time, asked only where a plan depends on the answer."""
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self._held: list[object] = []
+
+    def module(self, name: str) -> bool:
+        """Whether the top-level module ``name`` can be imported; nothing is imported to find out."""
+        from importlib.util import find_spec
+
+        try:
+            return find_spec(name) is not None
+        except (ImportError, ValueError):
+            return name in sys.modules
+
+    def program(self, name: str) -> str | None:
+        """Return the path of the program ``name`` on PATH."""
+        for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+            path = os.path.join(folder, name)
+            if os.path.isfile(path) and os.access(path, os.X_OK):
+                return path
+        return None
+
+    def free_port(self) -> int:
+        """Return a port that nothing else on this machine is given while we live.
+
+        The socket stays bound but never listens, so the kernel hands the port to no other bind(0) or connect(),
+        while the rank that names the port can listen on it.
+        """
+        import socket
+
+        for family, address in ((socket.AF_INET6, "::"), (socket.AF_INET, "")):
+            try:
+                held = socket.socket(family, socket.SOCK_STREAM)
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+                held.bind((address, 0))
+            except OSError:
+                continue
+            self._held.append(held)
+            return int(held.getsockname()[1])
+        raise OSError("no free port")
+
+    def busy(self, port: int) -> bool:
+        """Whether something listens on ``port`` of this machine already."""
+        import socket
+
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", port))
+            except OSError:
+                return True
+        return False
+
+
+def _driver() -> str:
+    words = devices.read("/proc/driver/nvidia/version").split()
+    return next((word for word in words if word[:1].isdigit() and "." in word), "")
+
+
+def _cores() -> int:
+    """Return the physical cores that we may use: those of our affinity, no more than the cgroup's quota."""
+    try:
+        cpus = os.sched_getaffinity(0)
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
+    siblings = {
+        devices.read(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") or str(cpu) for cpu in cpus
+    }
+    quota = _quota()
+    return max(1, min(len(siblings), int(quota)) if quota else len(siblings))
+
+
+def _quota() -> float | None:
+    """Return how many CPUs the cgroup grants, None where it sets no limit. Both versions of cgroups are read."""
+    for line in devices.read("/proc/self/cgroup").splitlines():
+        _number, controllers, path = line.split(":", 2)
+        if not controllers:
+            words = _nearest("/sys/fs/cgroup", path, "cpu.max").split()
+            if words and words[0].isdecimal():
+                return int(words[0]) / int(words[1])
+        elif "cpu" in controllers.split(","):
+            quota = _nearest("/sys/fs/cgroup/cpu", path, "cpu.cfs_quota_us")
+            period = _nearest("/sys/fs/cgroup/cpu", path, "cpu.cfs_period_us")
+            if quota.isdecimal() and period.isdecimal() and int(period):
+                return int(quota) / int(period)
+    return None
+
+
+def _nearest(mount: str, path: str, name: str) -> str:
+    """Return the file's text in the cgroup's own folder, else at the mount, where a container sees its own."""
+    return devices.read(mount + path, name) or devices.read(mount, name)

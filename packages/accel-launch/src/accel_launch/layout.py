@@ -1,0 +1,147 @@
+"""How many ranks there are, on which machines and devices."""
+
+from __future__ import annotations
+
+from accel_config.catalogue import Rendezvous, Resources
+from accel_config.catalogue.hardware import MULTI_DEVICE
+from accel_config.errors import AccelError
+from accel_config.record import Record
+
+from . import devices
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from accel_config.settings import Settings
+
+    from .checks import Findings
+    from .devices import Device
+    from .host import Host
+
+
+class Layout(Record):
+    """The ranks of the run, as seen from this machine."""
+
+    kind: str
+    """The ``distributed_type`` in force."""
+    total: int
+    """Ranks over all machines."""
+    local: int
+    """Ranks on this machine."""
+    machines: int
+    rank: int
+    """Rank of this machine."""
+    cpu: bool
+    """Whether the ranks compute on the CPU, by wish or for want of a device."""
+    devices: tuple[Device, ...]
+    """The devices of this machine's ranks, by local rank; empty on the CPU."""
+    narrowed: tuple[str, ...] | None
+    """The ids that the visibility variable is to be narrowed to; None where it stays as it is."""
+
+    @property
+    def where(self) -> str:
+        """The devices in words."""
+        return "CPU" if self.cpu or not self.devices else f"{len(self.devices)} {self.devices[0].kind}"
+
+    def device(self, local_rank: int) -> str | None:
+        """Return the device of a local rank in words."""
+        return str(self.devices[local_rank]) if local_rank < len(self.devices) else None
+
+
+def lay_out(settings: Settings, host: Host, findings: Findings) -> Layout:
+    """Count the ranks and give each a device.
+
+    Raises:
+        AccelError: the settings ask for more than there is, or for what doesn't divide.
+    """
+    found, narrowed = ((), None) if settings.paradigm.cpu else _devices(settings, host, findings)
+    machines = settings[Resources].num_machines
+    rank = settings[Rendezvous].machine_rank or 0
+    total = _total(settings, len(found), machines, findings)
+    if total % machines:
+        low, high = total // machines * machines, (total // machines + 1) * machines
+        raise AccelError(
+            f"num_processes is {total} ({settings.origin('num_processes')}), which {machines} machines "
+            f"({settings.origin('num_machines')}) can't share evenly: make it {low or high} or {high}"
+        )
+    local = total // machines
+    cpu = settings.paradigm.cpu or (not found and total > 1)
+    _enough(settings, local, found, findings)
+    return Layout(
+        kind=_kind(settings, total, cpu, found),
+        total=total,
+        local=local,
+        machines=machines,
+        rank=rank,
+        cpu=cpu,
+        devices=() if cpu else found[:local],
+        narrowed=narrowed,
+    )
+
+
+def _devices(settings: Settings, host: Host, findings: Findings) -> tuple[tuple[Device, ...], tuple[str, ...] | None]:
+    """Return the devices to use, and what to narrow the visibility variable to."""
+    ids = settings[Resources].gpu_ids
+    if not ids:
+        return host.devices, None
+    origin = settings.origin("gpu_ids")
+    if not host.devices:
+        findings.notes.append(f"gpu_ids {ids} ({origin}): no device is visible on this machine")
+        return (), tuple(devices.expand(ids))
+    chosen, strange = devices.select(host.devices, ids)
+    if strange:
+        there = ", ".join(device.id for device in host.devices)
+        which = "id" if len(strange) == 1 else "ids"
+        findings.here(
+            f"gpu_ids {ids} ({origin}): no visible device has the {which} {', '.join(strange)}; visible: {there}"
+        )
+    return tuple(chosen), tuple(device.id for device in chosen)
+
+
+def _total(settings: Settings, found: int, machines: int, findings: Findings) -> int:
+    asked = settings.value("num_processes")
+    kind = settings.paradigm
+    if kind.kind == "NO" and (asked.value or 1) != 1 and asked.origin.layer >= kind.origin.layer:
+        findings.notes.append(
+            f"distributed_type is NO ({kind.origin}): one process, not {asked.value} ({asked.origin})"
+        )
+        return machines
+    if isinstance(asked.value, int):
+        return asked.value
+    if kind.kind == "NO":
+        return machines
+    if found > 1 and not settings.given("gpu_ids"):
+        findings.notes.append(f"num_processes isn't set: one for each of the {found} devices")
+    return max(found, 1) * machines
+
+
+def _enough(settings: Settings, local: int, found: tuple[Device, ...], findings: Findings) -> None:
+    asked = f"num_processes {local} ({settings.origin('num_processes')})"
+    paradigm = settings.paradigm
+    if paradigm.cpu or local == 1:
+        return
+    if found and local > len(found):
+        findings.here(
+            f"{asked}: there are only {len(found)} devices for {local} ranks on this machine"
+            f"{_by_ids(settings)}; lower it, or give --cpu to train on the CPU"
+        )
+    elif not found and paradigm.kind in MULTI_DEVICE:
+        findings.here(
+            f"{paradigm.kind} ({paradigm.origin}): no device is found on this machine; give --cpu to train on the CPU"
+        )
+    elif not found and paradigm.kind not in ("MULTI_CPU", "XLA"):
+        findings.notes.append(f"{asked}: no device is found, so the ranks train on the CPU with gloo")
+
+
+def _by_ids(settings: Settings) -> str:
+    return f", by gpu_ids ({settings.origin('gpu_ids')})" if settings.given("gpu_ids") else ""
+
+
+def _kind(settings: Settings, total: int, cpu: bool, found: tuple[Device, ...]) -> str:
+    kind = settings.paradigm.kind
+    if kind and not (kind == "NO" and total > 1):
+        if kind == "MULTI_GPU" and found:
+            return f"MULTI_{found[0].kind}"  # --multi_gpu means whatever devices there are
+        return "MULTI_CPU" if kind in MULTI_DEVICE and cpu else kind
+    if total == 1:
+        return "NO"
+    return "MULTI_CPU" if cpu or not found else f"MULTI_{found[0].kind}"

@@ -1,0 +1,327 @@
+"""How a run ended: one status, and for a failure which rank, why, and where in the user's code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from accel_config.record import Record
+
+from .devices import read
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .plan import Plan
+
+READER_GONE = 141  # 128 + SIGPIPE
+
+
+class Ending(Record):
+    """How one rank ended."""
+
+    rank: int
+    local_rank: int
+    pid: int
+    status: int
+    """As `os.waitpid` gives it."""
+    at: float
+    """Seconds since the epoch."""
+
+    @property
+    def signal(self) -> int:
+        """The signal that ended it, or 0."""
+        return os.WTERMSIG(self.status) if os.WIFSIGNALED(self.status) else 0
+
+    @property
+    def code(self) -> int:
+        """As a shell gives it: its exit status, or 128 and the signal."""
+        return 128 + self.signal if self.signal else os.waitstatus_to_exitcode(self.status)
+
+    @property
+    def how(self) -> str:
+        """In words."""
+        return f"ended by {name_of(self.signal)}" if self.signal else f"exit status {self.code}"
+
+
+class Failure(Record):
+    """The first rank that failed, and what is known of it."""
+
+    ending: Ending
+    device: str | None
+    cause: str
+    exception: str = ""
+    """Type and message of the exception, where the rank left one."""
+    where: str = ""
+    """``file:line`` in the user's code."""
+    traceback: str = ""
+    log: str | None = None
+    """Folder of its log files."""
+
+
+class Result(Record):
+    """How a run ended. A failing script is a result, not an exception."""
+
+    status: int
+    """The exit status that the launcher's contract gives."""
+    signal: int = 0
+    """The signal to us that ended the run, or 0."""
+    failure: Failure | None = None
+    endings: tuple[Ending, ...] = ()
+    """How each rank ended, in the order of their deaths."""
+    problems: tuple[str, ...] = ()
+    """What went wrong on our side: a rank that couldn't be started, a guardian that was killed."""
+    notes: tuple[str, ...] = ()
+
+
+class Seen(Record):
+    """What the supervisor saw of a run."""
+
+    endings: tuple[Ending, ...]
+    engine: Ending | None
+    """How the engine ended that hosts the ranks, where there is one."""
+    signalled: int
+    reader_gone: bool
+    guardian: int
+    """Wait status of a guardian that didn't finish its work, else 0."""
+    unstarted: tuple[str, ...]
+    notes: tuple[str, ...]
+    tail: Callable[[int], str]
+    """The end of a local rank's standard error; of the engine's words for -1."""
+    error: Callable[[int], str]
+    """What a local rank left by torch's error-file protocol."""
+    log: Callable[[int], str | None]
+    """The folder of a local rank's log files."""
+    killed_for_memory: bool
+
+
+def judge(plan: Plan, seen: Seen) -> Result:
+    """Turn what was seen into one status, and the first failure into words."""
+    first = next((ending for ending in seen.endings if ending.status), None)
+    if seen.engine is not None and seen.engine.status == 0:
+        first = None  # an engine that started failed ranks again, and then all went well
+    problems = list(seen.unstarted)
+    if seen.guardian:
+        problems.append(f"the launcher's guardian process was {_guardian(seen.guardian)}; every rank was ended")
+    failing = first is not None and not seen.signalled and not seen.reader_gone and not seen.guardian
+    if first is None and seen.engine is not None and seen.engine.status and not seen.signalled:
+        problems.append(f"{plan.engine} failed, though no rank did: {seen.engine.how}\n{seen.tail(-1)}".rstrip())
+    return Result(
+        status=_status(first or seen.engine, seen),
+        signal=seen.signalled,
+        failure=_failure(plan, first, seen) if first is not None and failing else None,
+        endings=seen.endings,
+        problems=tuple(problems),
+        notes=seen.notes,
+    )
+
+
+def _status(first: Ending | None, seen: Seen) -> int:
+    if seen.signalled:
+        return 128 + seen.signalled
+    if seen.reader_gone:
+        return READER_GONE
+    if seen.guardian:
+        guardian = seen.guardian
+        return os.waitstatus_to_exitcode(guardian) if os.WIFEXITED(guardian) else 128 + os.WTERMSIG(guardian)
+    if first is not None and first.status:
+        return first.code
+    return 0 if seen.endings or first is not None else 1
+
+
+def _guardian(status: int) -> str:
+    return f"ended by {name_of(os.WTERMSIG(status))}" if os.WIFSIGNALED(status) else "broken"
+
+
+def name_of(number: int) -> str:
+    """Return a signal's name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _failure(plan: Plan, ending: Ending, seen: Seen) -> Failure:
+    local = ending.local_rank
+    told, stack = _told(seen.error(local))
+    text = stack or seen.tail(local)
+    exception, where = _traceback(text)
+    return Failure(
+        ending=ending,
+        device=plan.devices[local] if local < len(plan.devices) else None,
+        cause=_cause(ending, seen.killed_for_memory),
+        exception=told or exception,
+        where=where,
+        traceback=text[text.rfind(HEAD) :] if HEAD in text else "",
+        log=seen.log(local),
+    )
+
+
+def _cause(ending: Ending, killed_for_memory: bool) -> str:
+    if ending.signal == signal.SIGKILL:
+        if killed_for_memory:
+            return f"{ending.how}: out of memory, by the counters of its cgroup"
+        return f"{ending.how}: sent by another process, or by the kernel for want of memory"
+    if ending.signal in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT):
+        return f"{ending.how}: it crashed in native code"
+    return ending.how
+
+
+HEAD = "Traceback (most recent call last):"
+
+
+def _told(error: str) -> tuple[str, str]:
+    """Return exception and traceback from the file of torch's error protocol."""
+    if not error:
+        return "", ""
+    import json
+
+    try:
+        message: Any = json.loads(error)["message"]
+    except (ValueError, KeyError, TypeError):
+        return "", ""
+    if isinstance(message, str):
+        return message, ""
+    if not isinstance(message, dict):
+        return "", ""
+    extra: Any = message.get("extraInfo")  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    stack = extra.get("py_callstack", "") if isinstance(extra, dict) else ""  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    return str(message.get("message", "")), str(stack)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+
+
+def _traceback(text: str) -> tuple[str, str]:
+    """Return the exception and the deepest ``file:line`` of the user's own code from the last traceback in a text."""
+    start = text.rfind(HEAD)
+    if start < 0:
+        return "", ""
+    frames: list[str] = []
+    for line in text[start:].splitlines()[1:]:
+        if line.startswith('  File "'):
+            path, _, rest = line[8:].partition('", line ')
+            frames.append(f"{path}:{rest.partition(',')[0]}")
+        elif line and not line.startswith(" "):
+            own = [frame for frame in frames if not _foreign(frame)]
+            return line, (own or frames or [""])[-1]
+    return "", ""
+
+
+def _foreign(frame: str) -> bool:
+    return any(part in frame for part in ("/site-packages/", "/dist-packages/", "<frozen", "/lib/python3"))
+
+
+def memory_kills() -> int:
+    """Return how often the kernel killed a process of our cgroup for want of memory, of either version of cgroups."""
+    total = 0
+    for line in read("/proc/self/cgroup").splitlines():
+        _number, controllers, path = line.split(":", 2)
+        if not controllers:
+            text = read(f"/sys/fs/cgroup{path}", "memory.events") or read("/sys/fs/cgroup", "memory.events")
+        elif "memory" in controllers.split(","):
+            text = read(f"/sys/fs/cgroup/memory{path}", "memory.oom_control") or read(
+                "/sys/fs/cgroup/memory", "memory.oom_control"
+            )
+        else:
+            continue
+        words = text.split()
+        total += int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else 0
+    return total
+
+
+def text(result: Result, host: str, *, whole: bool = False) -> str:
+    """Return the report of a failure, for standard error; nothing where there is none to report.
+
+    ``whole`` adds the traceback (``--debug``).
+    """
+    lines = [f"accel: {problem}" for problem in result.problems]
+    failure = result.failure
+    if failure is not None:
+        ending = failure.ending
+        place = f"rank {ending.rank} (local rank {ending.local_rank}, pid {ending.pid}, host {host}"
+        lines.append(f"accel: {place}{', ' + failure.device if failure.device else ''}) failed first")
+        lines.append(f"  cause: {failure.cause}")
+        if failure.exception:
+            lines.append(f"  exception: {failure.exception.splitlines()[0][:300]}")
+        if failure.where:
+            lines.append(f"  at: {failure.where}")
+        lines.append(f"  time: {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(ending.at))}")
+        if failure.log:
+            lines.append(f"  log: {failure.log}")
+        others = sorted(other.rank for other in result.endings if other.status and other is not ending)
+        if others:
+            lines.append(f"  ended because of it: {'rank' if len(others) == 1 else 'ranks'} {_spans(others)}")
+        if whole and failure.traceback:
+            lines += ["", failure.traceback.rstrip()]
+    return "".join(line + "\n" for line in lines)
+
+
+def _spans(numbers: list[int]) -> str:
+    """Return sorted numbers in few words: ``0-2, 5``."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)
+
+
+def as_json(result: Result, host: str) -> str:
+    """Return the whole result as JSON, in the form that ``docs/launch.md`` describes."""
+    import json
+
+    failure = result.failure
+    told = None
+    if failure is not None:
+        told = {
+            **_ending(failure.ending),
+            "host": host,
+            "device": failure.device,
+            "cause": failure.cause,
+            "exception": failure.exception or None,
+            "where": failure.where or None,
+            "traceback": failure.traceback or None,
+            "log": failure.log,
+        }
+    whole = {
+        "status": result.status,
+        "signal": name_of(result.signal) if result.signal else None,
+        "failure": told,
+        "ranks": [_ending(ending) for ending in result.endings],
+        "problems": list(result.problems),
+        "notes": list(result.notes),
+    }
+    return json.dumps(whole, indent=2) + "\n"
+
+
+def _ending(ending: Ending) -> dict[str, object]:
+    return {
+        "rank": ending.rank,
+        "local_rank": ending.local_rank,
+        "pid": ending.pid,
+        "exit_status": None if ending.signal else ending.code,
+        "signal": name_of(ending.signal) if ending.signal else None,
+        "time": ending.at,
+    }
+
+
+def save(result: Result, host: str, path: str) -> None:
+    """Write the result as JSON to ``path``, whole or not at all.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    whole = os.path.abspath(os.path.expanduser(path))
+    part = f"{whole}.{os.getpid()}.part"
+    try:
+        with open(part, "w", encoding="utf-8") as file:
+            file.write(as_json(result, host))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, whole)
+    except OSError:
+        if os.path.exists(part):
+            os.unlink(part)
+        raise
