@@ -46,10 +46,14 @@ def rows() -> Iterator[Row]:
             yield Row(source["source"], row["model"], told, measured, low, expected, high)
 
 
-def estimate(config: dict[str, Any], settings: dict[str, Any], known: dict[str, Any], figure: str) -> tuple[float, ...]:
+def estimate(
+    config: dict[str, Any], settings: dict[str, Any], known: dict[str, Any], figure: str
+) -> tuple[float, ...]:
     plan = families.blueprint(config)
     assert plan is not None
-    listed = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    listed: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
+    }
     recipe = Recipe(**listed)
     done = training.estimate(logical(layout.tensors(plan), config), plan, recipe, training.Assumptions(**known))
     if figure == "device":
@@ -65,13 +69,18 @@ def report(found: list[Row]) -> str:
             lines += ["", source, f"{'measured':>10}{'expected':>10}{'error':>8}  {'low':>7} {'high':>7}"]
         gib = [value / 2**30 for value in (row.measured, row.expected, row.low, row.high)]
         mark = " " if row.inside else "!"
-        lines.append(f"{gib[0]:10.2f}{gib[1]:10.2f}{row.error:+8.1%} {mark}{gib[2]:7.2f} {gib[3]:7.2f}  {row.model}: {row.settings}")
+        lines.append(
+            f"{gib[0]:10.2f}{gib[1]:10.2f}{row.error:+8.1%} {mark}{gib[2]:7.2f} {gib[3]:7.2f}  {row.model}: {row.settings}"
+        )
     errors = sorted(abs(row.error) for row in found)
     worst = max(found, key=lambda row: abs(row.error))
     inside = sum(row.inside for row in found)
-    lines += ["", f"{len(found)} rows, GiB. Median error {median(errors):.1%}, nine in ten within "
-              f"{errors[int(0.9 * len(errors))]:.1%}, worst {worst.error:+.1%} ({worst.model}: {worst.settings}).",
-              f"{inside} of {len(found)} ({inside / len(found):.0%}) inside low..high."]  # fmt: skip
+    lines.append("")
+    lines.append(
+        f"{len(found)} rows, GiB. Median error {median(errors):.1%}, nine in ten within "
+        f"{errors[int(0.9 * len(errors))]:.1%}, worst {worst.error:+.1%} ({worst.model}: {worst.settings})."
+    )
+    lines.append(f"{inside} of {len(found)} ({inside / len(found):.0%}) inside low..high.")
     return "\n".join(lines)
 
 

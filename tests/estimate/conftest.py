@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy
 import pytest
-from hub_server import Hub
 from safetensors.numpy import save_file
+
+from tests.estimate.hub_server import Hub
 
 ROOT = Path(__file__).parents[2]
 DTYPES: Mapping[str, Any] = {"F32": numpy.float32, "F16": numpy.float16, "I64": numpy.int64, "U8": numpy.uint8,
@@ -80,7 +81,7 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def start(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "TRANSFORMERS"))}
         home = {"HF_HOME": str(tmp_path / "home"), "COLUMNS": "200"}
-        return subprocess.run(  # noqa: S603
+        return subprocess.run(
             [sys.executable, "-m", "accel_estimate", *argv], env=clean | home | env, capture_output=True, text=True,
             check=False, timeout=120,
         )  # fmt: skip

@@ -146,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _info(self, name: str, revision: str, query: str) -> None:
         if self._refused(name, files=False):
-            return
+            return None
         if revision not in ("main", COMMIT):
             return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         repo = self.the_hub.repos[name]
@@ -156,6 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
         if repo.library:
             told["library_name"] = repo.library
         self._send(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
+        return None
 
     def _tree(self, name: str) -> None:
         if self._refused(name, files=False):
@@ -166,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, name: str, revision: str, file: str) -> None:
         if self._refused(name, files=True):
-            return
+            return None
         if revision not in ("main", COMMIT):
             return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         found = self.the_hub.repos[name].files.get(file)
@@ -177,6 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
                      "X-Linked-Size": str(found.size), "X-Linked-Etag": f'"{name}-{file}"'}  # fmt: skip
             return self._send(302, b"", where)
         self._content(found)
+        return None
 
     def _content(self, file: File) -> None:
         if self.is_cdn and self.headers.get("Authorization"):

@@ -4,7 +4,8 @@ import json
 from statistics import median
 
 import pytest
-from accuracy import MEASURED, report, rows
+
+from tests.estimate.accuracy import MEASURED, report, rows
 
 
 @pytest.fixture(scope="module")

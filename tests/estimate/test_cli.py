@@ -8,10 +8,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-from conftest import LLAMA
 
 from accel_estimate import Recipe, options
 from accel_estimate.cli import main
+from tests.estimate.conftest import LLAMA
 
 
 def asked(capsys: pytest.CaptureFixture[str], *argv: str, status: int = 0, **more: Any) -> Any:
@@ -111,7 +111,9 @@ def test_a_mistake_is_named_with_status_2(
     assert len(err.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("argv", [(), ("x", "--dtypes", "float99"), ("x", "--nonsense"), ("x", "--library_name", "keras")])
+@pytest.mark.parametrize(
+    "argv", [(), ("x", "--dtypes", "float99"), ("x", "--nonsense"), ("x", "--library_name", "keras")]
+)
 def test_usage_is_status_2(argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(list(argv)) == 2
     assert "usage:" in capsys.readouterr().err
@@ -128,7 +130,9 @@ def test_a_launch_config_gives_the_defaults(llama: Path, capsys: pytest.CaptureF
     same = asked(capsys, str(llama), "--training", "--mixed_precision=bf16", "--fsdp=full", "--num_processes=4")
     assert from_config == same
     over = asked(capsys, str(llama), "--num_processes=8", recipe=recipe)
-    assert over["training"]["components"]["weights"] == pytest.approx(same["training"]["components"]["weights"] / 2, abs=1)
+    assert over["training"]["components"]["weights"] == pytest.approx(
+        same["training"]["components"]["weights"] / 2, abs=1
+    )
 
 
 def test_training_and_serving_need_a_known_family(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,7 +144,9 @@ def test_training_and_serving_need_a_known_family(llama: Path, capsys: pytest.Ca
     assert "read as a plain decoder" in told["notes"][0]
 
 
-def test_a_longer_context_than_the_model_was_made_for_is_noted(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_longer_context_than_the_model_was_made_for_is_noted(
+    llama: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert "made for 512 tokens" in asked(capsys, str(llama), "--serving", "--context_len", "1000")["notes"][0]
 
 
@@ -165,7 +171,11 @@ def test_the_report_for_people(llama: Path, run: Callable[..., Any]) -> None:
 def test_a_sweep_is_a_table_and_a_status(llama: Path, run: Callable[..., Any]) -> None:
     done = run(str(llama), "--training", "--sweep", "batch_size=1,64,512", "--fits", "3GiB")
     assert done.returncode == 1
-    assert [line.split("│")[-2].strip() for line in done.stdout.splitlines() if "GiB │" in line] == ["yes", "no", "no"]
+    assert [line.split("│")[-2].strip() for line in done.stdout.splitlines() if "GiB │" in line] == [
+        "yes",
+        "no",
+        "no",
+    ]
     assert run(str(llama), "--training", "--sweep", "batch-size=1,2", "--fits", "24GiB").returncode == 0
 
 
@@ -183,5 +193,5 @@ def test_a_reader_that_goes_away_gets_no_traceback(llama: Path) -> None:
     import sys
 
     script = f"{sys.executable} -m accel_estimate {llama} | head -c 10"
-    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert "Traceback" not in done.stderr

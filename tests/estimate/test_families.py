@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LLAMA
 
 from accel_estimate import families, layout
 from accel_estimate.errors import CorruptFileError
+from tests.estimate.conftest import LLAMA
 
 KNOWN: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "families.json").read_text())
 
@@ -27,7 +27,11 @@ def test_parameters_are_those_of_transformers(name: str) -> None:
 
 
 def test_the_reference_covers_every_kind_of_layer() -> None:
-    layers = [layer for known in KNOWN.values() for layer in (families.blueprint(known["config"]) or pytest.fail()).layers()]
+    layers = [
+        layer
+        for known in KNOWN.values()
+        for layer in (families.blueprint(known["config"]) or pytest.fail(str(known))).layers()
+    ]
     for part in ("attention", "cross", "mlp", "experts", "space"):
         assert any(getattr(layer, part) for layer in layers)
     assert any(layer.attention and layer.attention.kv_rank for layer in layers)
@@ -44,7 +48,9 @@ CLASSES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Q
 @pytest.mark.parametrize("family", CLASSES)
 @pytest.mark.filterwarnings("ignore")
 def test_a_fresh_count_by_transformers(family: str) -> None:
-    transformers: Any = pytest.importorskip("transformers", reason="transformers is not installed: sync the group `hf`")
+    transformers: Any = pytest.importorskip(
+        "transformers", reason="transformers is not installed: sync the group `hf`"
+    )
     torch: Any = pytest.importorskip("torch", reason="torch is not installed: sync the group `torch`")
     config = transformers.AutoConfig.for_model(family)
     config.architectures = [CLASSES[family]]
@@ -104,7 +110,9 @@ def test_a_missing_value_is_named() -> None:
 
 
 def test_a_config_cannot_ask_for_endless_tensors() -> None:
-    plan = families.blueprint({**KNOWN["Mixtral-8x7B"]["config"], "num_local_experts": 4096, "num_hidden_layers": 4096})
+    plan = families.blueprint(
+        {**KNOWN["Mixtral-8x7B"]["config"], "num_local_experts": 4096, "num_hidden_layers": 4096}
+    )
     assert plan is not None
     with pytest.raises(CorruptFileError, match="more than 1,000,000 tensors"):
         layout.tensors(plan)
@@ -115,7 +123,9 @@ def test_layers_alternate_between_windows() -> None:
     assert plan is not None
     windows = [layer.attention.window for layer in plan.decoder.layers if layer.attention]
     assert windows[:4] == [4096, 0, 4096, 0]
-    listed = families.blueprint({**LLAMA, "sliding_window": 8, "layer_types": ["full_attention", "sliding_attention"]})
+    listed = families.blueprint(
+        {**LLAMA, "sliding_window": 8, "layer_types": ["full_attention", "sliding_attention"]}
+    )
     assert listed is not None
     assert [layer.attention.window for layer in listed.decoder.layers if layer.attention] == [0, 8, 0]
 
@@ -124,4 +134,6 @@ def test_sizes_are_exact_in_every_type() -> None:
     plan = families.blueprint(LLAMA)
     assert plan is not None
     narrow, wide = layout.tensors(plan, "BF16"), layout.tensors(plan, "F32")
-    assert sum(t.nbytes for t in wide) == 2 * sum(t.nbytes for t in narrow) == 4 * sum(math.prod(t.shape) for t in wide)
+    assert (
+        sum(t.nbytes for t in wide) == 2 * sum(t.nbytes for t in narrow) == 4 * sum(math.prod(t.shape) for t in wide)
+    )

@@ -2,7 +2,6 @@
 
 import struct
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +157,7 @@ def test_a_cut_file_is_never_read_as_whole(real: Path, tmp_path: Path) -> None:
 
 
 def test_over_the_network_only_the_header_is_read(hub: Any, real: Path) -> None:
-    from hub_server import File
+    from tests.estimate.hub_server import File
 
     whole = real.read_bytes()
     hub.add("org/gguf", {"tiny.gguf": File(whole)})

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LLAMA, sized
-from hub_server import File, Hub
 
 from accel_estimate import estimate, load
 from accel_estimate.cli import main
@@ -23,8 +21,14 @@ from accel_estimate.errors import (
     NoWeightsError,
     UsageError,
 )
+from tests.estimate.conftest import LLAMA, sized
+from tests.estimate.hub_server import File, Hub
 
-SHAPES = {"model.embed_tokens.weight": (1000, 64), "model.layers.0.mlp.up_proj.weight": (256, 64), "norm.weight": (64,)}
+SHAPES = {
+    "model.embed_tokens.weight": (1000, 64),
+    "model.layers.0.mlp.up_proj.weight": (256, 64),
+    "norm.weight": (64,),
+}
 
 
 def _single(hub: Hub, name: str = "org/model", **how: Any) -> None:
@@ -59,7 +63,11 @@ def test_shards_are_read_at_once_and_not_the_index(hub: Hub, cdn: bool) -> None:
     total = _sharded(hub, 12)
     hub.cdn = cdn
     steps: list[tuple[int, int]] = []
-    assert load("org/big", progress=lambda *step: steps.append(step)).stored_bytes == total
+
+    def told(done: int, whole: int) -> None:
+        steps.append((done, whole))
+
+    assert load("org/big", progress=told).stored_bytes == total
     assert len(hub.requests("/resolve/")) == 13
     assert len(hub.requests("/cdn/")) == (12 if cdn else 0)
     assert not hub.requests("index")
@@ -130,7 +138,9 @@ def test_several_files_are_asked_about(hub: Hub) -> None:
 
 
 def test_not_found(hub: Hub) -> None:
-    with pytest.raises(ModelNotFoundError, match=r"org/none is not on the Hub at .*, or it is private: log in") as caught:
+    with pytest.raises(
+        ModelNotFoundError, match=r"org/none is not on the Hub at .*, or it is private: log in"
+    ) as caught:
         load("org/none")
     assert caught.value.status == 2
 
@@ -144,7 +154,9 @@ def test_gated_without_and_with_a_token(hub: Hub, monkeypatch: pytest.MonkeyPatc
         load("org/model")
 
 
-def test_private_with_a_token_that_may_not_read_it_and_one_that_may(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_private_with_a_token_that_may_not_read_it_and_one_that_may(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _single(hub, private=True)
     with pytest.raises(ModelNotFoundError, match="private: log in"):
         load("org/model")
@@ -234,7 +246,7 @@ def _snapshot(hub: Hub, cache: Path, name: str = "org/model") -> None:
     """Put the repository into the cache with the real client, in a process where HF_ENDPOINT is ours from the start."""
     code = f"import huggingface_hub; huggingface_hub.snapshot_download({name!r}, cache_dir={str(cache)!r})"
     env = os.environ | {"HF_ENDPOINT": hub.endpoint, "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1"}
-    subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=60)  # noqa: S603
+    subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=60)
     hub.log.clear()
 
 
@@ -254,7 +266,9 @@ def test_offline_without_a_snapshot(hub: Hub, monkeypatch: pytest.MonkeyPatch) -
 
     _single(hub)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(HubError, match=r"HF_HUB_OFFLINE is set, and org/model \(main\) is not in the cache") as caught:
+    with pytest.raises(
+        HubError, match=r"HF_HUB_OFFLINE is set, and org/model \(main\) is not in the cache"
+    ) as caught:
         load("org/model")
     assert caught.value.status == 1
     assert not hub.log
@@ -272,7 +286,7 @@ def test_a_dead_hub_points_at_the_cache(hub: Hub) -> None:
 
 def test_no_weights(hub: Hub) -> None:
     hub.add("org/empty", {"README.md": b"nothing"})
-    with pytest.raises(NoWeightsError, match="no safetensors or GGUF file.*--library_name"):
+    with pytest.raises(NoWeightsError, match=r"no safetensors or GGUF file.*--library_name"):
         load("org/empty")
     hub.add("org/pickled", {"pytorch_model.bin": File(b"", 5000)})
     with pytest.raises(NoWeightsError, match=r"\.bin files tell no shapes"):

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LLAMA
 
 from accel_estimate import Ask, estimate, load
 from accel_estimate.errors import CorruptFileError, ModelNotFoundError, NoWeightsError
+from tests.estimate.conftest import LLAMA
 
 
 def test_a_folder_is_read_to_the_byte(llama: Path) -> None:
@@ -47,7 +47,11 @@ def test_shards_and_their_variants(write: Callable[..., Path]) -> None:
 
 
 def test_a_tied_head_that_is_stored_too_counts_once(write: Callable[..., Path]) -> None:
-    tensors = {"model.embed_tokens.weight": ("F32", (16, 8)), "lm_head.weight": ("F32", (16, 8)), "norm.weight": ("F32", (8,))}
+    tensors = {
+        "model.embed_tokens.weight": ("F32", (16, 8)),
+        "lm_head.weight": ("F32", (16, 8)),
+        "norm.weight": ("F32", (8,)),
+    }
     untied = estimate(load(str(write("untied", tensors, LLAMA))))
     tied = estimate(load(str(write("tied", tensors, {**LLAMA, "tie_word_embeddings": True}))))
     assert (untied.parameters, tied.parameters) == (264, 136)
@@ -57,7 +61,11 @@ def test_a_tied_head_that_is_stored_too_counts_once(write: Callable[..., Path]) 
 
 def test_a_tensor_in_two_shards_counts_once(write: Callable[..., Path]) -> None:
     for part in (1, 2):
-        path = write("m", {"shared.w": ("F32", (4,)), f"own.{part}.w": ("F32", (4,))}, file=f"model-{part:05}-of-00002.safetensors")
+        path = write(
+            "m",
+            {"shared.w": ("F32", (4,)), f"own.{part}.w": ("F32", (4,))},
+            file=f"model-{part:05}-of-00002.safetensors",
+        )
     report = estimate(load(str(path)))
     assert (report.parameters, report.model.stored_bytes) == (12, 64)
     assert "more than one shard" in report.notes[0]
@@ -81,7 +89,7 @@ def test_a_local_folder_loads_no_network_and_no_torch(llama: Path) -> None:
     code = ("import sys; from accel_estimate.cli import main; main([sys.argv[1], '--json', '--training', '--serving']); "
             "print(*(m for m in ('torch', 'transformers', 'huggingface_hub', 'rich', 'httpx2', 'httpx', 'numpy') "
             "if m in sys.modules), file=sys.stderr)")  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", code, str(llama)], capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", code, str(llama)], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == ""
     assert json.loads(done.stdout)["training"]["expected_bytes"] > 0
 
@@ -90,7 +98,7 @@ def _best(*argv: str) -> float:
     times: list[float] = []
     for _ in range(5):
         began = time.perf_counter()
-        subprocess.run([sys.executable, *argv], check=True, capture_output=True)  # noqa: S603
+        subprocess.run([sys.executable, *argv], check=True, capture_output=True)
         times.append(time.perf_counter() - began)
     return min(times)
 
@@ -109,7 +117,11 @@ def test_a_broken_symlink_is_a_sentence(tmp_path: Path) -> None:
 
 def test_progress_is_told_for_none_but_the_hub(llama: Path) -> None:
     steps: list[Any] = []
-    load(str(llama), progress=lambda *step: steps.append(step))
+
+    def told(done: int, whole: int) -> None:
+        steps.append((done, whole))
+
+    load(str(llama), progress=told)
     assert steps == []
 
 

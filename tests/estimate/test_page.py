@@ -5,15 +5,17 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import LLAMA
 
 from accel_estimate import Ask, Recipe, Serving, load, page, sweep
 from accel_estimate.cli import main
+from tests.estimate.conftest import LLAMA
 
 
 def made(llama: Path, device: str | None = "3GiB", name: str | None = None) -> tuple[str, sweep.Sweep]:
     model = load(str(llama))
-    done = sweep.run(model._replace(name=name or model.name), Ask(training=Recipe(), device=device), "batch_size", (1, 8, 64))
+    done = sweep.run(
+        model._replace(name=name or model.name), Ask(training=Recipe(), device=device), "batch_size", (1, 8, 64)
+    )
     return page.render(done), done
 
 
@@ -48,7 +50,12 @@ def test_bars_are_as_long_as_their_bytes(llama: Path) -> None:
     tags = Tags()
     tags.feed(text)
     widths = [float(attrs["width"] or 0) for tag, attrs in tags.seen if tag == "rect"]
-    parts = [amount for point in done.points for name, amount in point.parts.items() if any(p.parts[name] for p in done.points)]
+    parts = [
+        amount
+        for point in done.points
+        for name, amount in point.parts.items()
+        if any(p.parts[name] for p in done.points)
+    ]
     scale = sum(widths) / sum(parts)
     assert len(widths) == len(parts)
     assert widths == pytest.approx([amount * scale for amount in parts], abs=0.2)

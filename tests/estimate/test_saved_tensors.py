@@ -12,13 +12,17 @@ import pytest
 
 from accel_estimate import families
 from accel_estimate.activations import Compute, layer
-from accel_estimate.blueprint import Layer
+from accel_estimate.blueprint import Layer, Mlp
 from accel_estimate.loss import backward
 
 torch = pytest.importorskip("torch", reason="torch is not installed: sync the group `torch`")
 
 HIDDEN, INNER, HEADS, KEYS, WIDTH = 64, 160, 4, 2, 16
 BATCH, LENGTH = 2, 24
+
+
+def same(tensor: Any) -> Any:
+    return tensor
 
 
 class Rms(torch.nn.Module):
@@ -123,7 +127,7 @@ def saved(blocks: Any, x: Any, *, autocast: bool, checkpoint: bool = False) -> i
             kept.setdefault(storage.data_ptr(), tensor)
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t), torch.autocast("cpu", torch.bfloat16, autocast):
+    with torch.autograd.graph.saved_tensors_hooks(pack, same), torch.autocast("cpu", torch.bfloat16, autocast):
         for block in blocks:
             x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=True) if checkpoint else block(x)
     x.float().sum().backward()  # a whole step: what is counted must also serve
@@ -165,7 +169,9 @@ F32, BF16 = torch.float32, torch.bfloat16
 @pytest.mark.parametrize(("dtype", "width"), [(F32, 4), (BF16, 2)], ids=["float32", "bfloat16"])
 def test_a_llama_layer_to_the_byte(dtype: Any, width: int, eager: bool) -> None:
     how = Compute(width, width, "eager" if eager else "flash")
-    assert layer(described(), HIDDEN, LENGTH, how).whole == pytest.approx(one_more(make(dtype, eager=eager), dtype), rel=0.002)
+    assert layer(described(), HIDDEN, LENGTH, how).whole == pytest.approx(
+        one_more(make(dtype, eager=eager), dtype), rel=0.002
+    )
 
 
 def test_a_llama_layer_under_autocast() -> None:
@@ -183,7 +189,7 @@ def test_fused_queries_keys_and_values_stay_alive(dtype: Any, width: int) -> Non
 
 @pytest.mark.parametrize(("dtype", "width"), [(F32, 4), (BF16, 2)], ids=["float32", "bfloat16"])
 def test_a_layer_with_layer_norm_and_a_plain_mlp(dtype: Any, width: int) -> None:
-    mlp = families.Mlp(INNER, gated=False, bias=True, activation="gelu")
+    mlp = Mlp(INNER, gated=False, bias=True, activation="gelu")
     told = layer(described(norm="layer", mlp=mlp), HIDDEN, LENGTH, Compute(width, width, "flash"))
     assert told.whole == pytest.approx(one_more(make(dtype, plain=True), dtype), rel=0.006)
 
@@ -206,7 +212,9 @@ def frozen(dtype: Any, names: tuple[str, ...], *, dropout: float = 0.0, adapter:
 
 
 @pytest.mark.parametrize(("dtype", "width"), [(F32, 4), (BF16, 2)], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("keys", [(), ("q", "v"), ("q", "k", "v", "o", "gate", "up", "down")], ids=["none", "qv", "all"])
+@pytest.mark.parametrize(
+    "keys", [(), ("q", "v"), ("q", "k", "v", "o", "gate", "up", "down")], ids=["none", "qv", "all"]
+)
 def test_frozen_weights_with_adapters(dtype: Any, width: int, keys: tuple[str, ...]) -> None:
     how = Compute(width, width, "flash", trained=False, adapted=frozenset(keys))
     counted = one_more(frozen(dtype, tuple(f"{key}_proj" for key in keys)), dtype)
@@ -216,7 +224,9 @@ def test_frozen_weights_with_adapters(dtype: Any, width: int, keys: tuple[str, .
 
 def test_dropout_gives_every_adapter_a_copy_and_a_mask() -> None:
     how = Compute(4, 4, "flash", trained=False, adapted=frozenset(("q", "v")), adapter_copy=4 + 4)
-    counted = one_more(frozen(F32, ("q_proj", "v_proj"), dropout=0.1), F32)  # on the CPU the mask is as wide as the rest
+    counted = one_more(
+        frozen(F32, ("q_proj", "v_proj"), dropout=0.1), F32
+    )  # on the CPU the mask is as wide as the rest
     assert layer(described(), HIDDEN, LENGTH, how).whole == pytest.approx(counted - 4 * 2 * 2, rel=0.005)
 
 
@@ -237,7 +247,7 @@ def test_the_loss_keeps_an_fp32_log_softmax_of_every_chunk(how: Any, chunks: int
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes() * (tensor.dtype == F32)
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(pack, same):
         parts = zip(logits.chunk(chunks), labels.chunk(chunks), strict=True)
         held = [torch.nn.functional.cross_entropy(part.float(), label, reduction="sum") for part, label in parts]
     per_logit = sum(kept.values()) / logits.numel()
@@ -282,7 +292,7 @@ def test_models_of_transformers(family: str, dtype: Any, width: int) -> None:
                 kept[tensor.untyped_storage().data_ptr()] = tensor
             return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        with torch.autograd.graph.saved_tensors_hooks(pack, same):
             model(input_ids=ids)
         totals.append(sum(t.untyped_storage().nbytes() for t in kept.values()))
     plan = families.blueprint(config.to_dict())

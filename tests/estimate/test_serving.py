@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LLAMA
 
 from accel_estimate import Serving, families, layout, serving
 from accel_estimate.errors import UsageError
 from accel_estimate.weights import logical
+from tests.estimate.conftest import LLAMA
 
 KNOWN = json.loads((Path(__file__).parent / "families.json").read_text())
 
@@ -77,9 +77,11 @@ def test_encoders_cache_nothing() -> None:
 
 
 def test_the_cache_is_what_transformers_allocates() -> None:
-    transformers: Any = pytest.importorskip("transformers", reason="transformers is not installed: sync the group `hf`")
+    transformers: Any = pytest.importorskip(
+        "transformers", reason="transformers is not installed: sync the group `hf`"
+    )
     torch: Any = pytest.importorskip("torch", reason="torch is not installed: sync the group `torch`")
-    config = transformers.LlamaConfig(**LLAMA | {"bos_token_id": 1, "eos_token_id": 2})
+    config = transformers.LlamaConfig(**{**LLAMA, "bos_token_id": 1, "eos_token_id": 2})
     model = transformers.LlamaForCausalLM(config)
     out = model(input_ids=torch.ones(2, 30, dtype=torch.long), use_cache=True)
     held = sum(layer.keys.nbytes + layer.values.nbytes for layer in out.past_key_values.layers)

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LLAMA
 
 from accel_estimate import Recipe, families, layout, optimizers, training
 from accel_estimate.errors import UsageError
 from accel_estimate.recipe import check
 from accel_estimate.training import Assumptions, Moment
 from accel_estimate.weights import Weight, logical
+from tests.estimate.conftest import LLAMA
 
 KNOWN = json.loads((Path(__file__).parent / "families.json").read_text())
 GIB = 2**30
@@ -58,7 +58,7 @@ def test_zero_is_the_papers_arithmetic(stage: int, devices: int, bytes_a_paramet
 
 
 def test_offloading_takes_away_what_it_says() -> None:
-    usual = {"mixed_precision": "bf16", "zero_stage": 3, "num_processes": 8}
+    usual: dict[str, Any] = {"mixed_precision": "bf16", "zero_stage": 3, "num_processes": 8}
     here, there = moments(**usual)[STEP].parts, moments(**usual, offload_optimizer_device="cpu")[STEP].parts
     assert here.optimizer - there.optimizer == 12 * N / 8 + 4 * 10**9  # and fp32 gradients of one sub-group
     assert there.gradients == 0
@@ -119,7 +119,7 @@ def test_activations_grow_with_tokens_and_eager_attention_with_their_square() ->
 
 def test_logits_are_fourteen_bytes_or_none() -> None:
     begin = "begin of the backward pass, in the loss"
-    usual = {"param_dtype": "bfloat16", "seq_len": 100}
+    usual: dict[str, Any] = {"param_dtype": "bfloat16", "seq_len": 100}
     assert moments(**usual)[begin].parts.logits == 14 * 100 * 128256
     assert moments(**usual, loss="fused")[begin].parts.logits == 0
     assert moments(**usual, compile=True)[begin].parts.logits == 4 * 100 * 128256
@@ -127,7 +127,9 @@ def test_logits_are_fourteen_bytes_or_none() -> None:
 
 def test_lora_trains_its_adapters_alone() -> None:
     weights, plan = parts()
-    done = training.estimate(weights, plan, Recipe(param_dtype="bfloat16", lora_rank=8, lora_targets=("q_proj", "v_proj")))
+    done = training.estimate(
+        weights, plan, Recipe(param_dtype="bfloat16", lora_rank=8, lora_targets=("q_proj", "v_proj"))
+    )
     assert done.trainable == 32 * 8 * (4096 + 4096 + 4096 + 1024)
     step = {moment.name: moment for moment in done.moments}[STEP].parts
     assert step.gradients == 4 * done.trainable
@@ -162,7 +164,7 @@ def test_parallel_degrees_divide() -> None:
 
 
 def test_experts_are_spread() -> None:
-    usual = {"param_dtype": "bfloat16", "num_processes": 8}
+    usual: dict[str, Any] = {"param_dtype": "bfloat16", "num_processes": 8}
     one, spread = moments("Mixtral-8x7B", **usual)[STEP].parts, moments("Mixtral-8x7B", **usual, ep=8)[STEP].parts
     experts = 32 * 8 * 3 * 4096 * 14336
     assert one.weights - spread.weights == pytest.approx(2 * experts * 7 / 8)
@@ -176,21 +178,31 @@ def test_the_first_stage_of_a_pipeline_keeps_its_micro_batches() -> None:
 
 def test_the_tracker_of_torch_agrees() -> None:
     """Peaks that torch's FSDPMemTracker and MemTracker gave for these runs on fake tensors, in GiB (AdamW, sdpa)."""
-    for name, settings, tracked in [
+    tracked_runs: list[tuple[str, dict[str, Any], float]] = [
         ("Llama-3.2-1B", {"seq_len": 2048}, 23.55),
         ("Llama-3.2-1B", {"seq_len": 2048, "gradient_checkpointing": "full"}, 20.37),
         ("Llama-3.2-1B", {"seq_len": 2048, "param_dtype": "bfloat16"}, 13.50),
         ("Llama-2-7B", {"seq_len": 2048, "gradient_checkpointing": "full"}, 101.39),
         ("Llama-3.1-8B", {"seq_len": 4096, "mixed_precision": "bf16"}, 141.77),
-    ]:
+    ]
+    for name, settings, tracked in tracked_runs:
         weights, plan = parts(name)
-        assert training.estimate(weights, plan, Recipe(**settings)).allocated[1] / GIB == pytest.approx(tracked, rel=0.12)
+        assert training.estimate(weights, plan, Recipe(**settings)).allocated[1] / GIB == pytest.approx(
+            tracked, rel=0.12
+        )
 
 
 def test_low_expected_and_high_are_in_order_and_parts_sum_up() -> None:
     weights, plan = parts("Qwen3-30B-A3B")
-    for settings in ({}, {"fsdp": "full", "num_processes": 8}, {"zero_stage": 3, "num_processes": 16}, {"lora_rank": 8},
-                     {"compile": True}, {"attention": "eager", "mixed_precision": "bf16"}):  # fmt: skip
+    runs: list[dict[str, Any]] = [
+        {},
+        {"fsdp": "full", "num_processes": 8},
+        {"zero_stage": 3, "num_processes": 16},
+        {"lora_rank": 8},
+        {"compile": True},
+        {"attention": "eager", "mixed_precision": "bf16"},
+    ]
+    for settings in runs:
         done = training.estimate(weights, plan, Recipe(**settings))
         assert done.low < done.expected < done.high
         assert done.peak.parts.total + done.overhead == pytest.approx(done.expected)
@@ -199,8 +211,12 @@ def test_low_expected_and_high_are_in_order_and_parts_sum_up() -> None:
 
 def test_what_is_known_of_an_implementation_counts() -> None:
     weights, plan = parts()
-    recipe = Recipe(param_dtype="bfloat16", lora_rank=8, lora_dtype="bfloat16", quantize="nf4", lora_targets=("q_proj",))
-    plain, older = (training.estimate(weights, plan, recipe, known) for known in (None, Assumptions(keeps_inputs=True)))
+    recipe = Recipe(
+        param_dtype="bfloat16", lora_rank=8, lora_dtype="bfloat16", quantize="nf4", lora_targets=("q_proj",)
+    )
+    plain, older = (
+        training.estimate(weights, plan, recipe, known) for known in (None, Assumptions(keeps_inputs=True))
+    )
     assert older.allocated[1] > plain.allocated[1]
 
 
@@ -258,5 +274,7 @@ def test_what_cannot_work_is_refused(settings: dict[str, Any], said: str) -> Non
 def test_every_family_can_be_estimated() -> None:
     for name in KNOWN:
         weights, plan = parts(name)
-        assert training.estimate(weights, plan, Recipe(seq_len=128)).expected > 16 * sum(w.parameters for w in weights)
+        assert training.estimate(weights, plan, Recipe(seq_len=128)).expected > 16 * sum(
+            w.parameters for w in weights
+        )
     assert families.blueprint(LLAMA) is not None

@@ -46,7 +46,12 @@ def test_compressed_tensors() -> None:
 
 
 def test_fp8_with_scales_and_mxfp4() -> None:
-    assert _count([_t(f"{BLOCK}.weight", "F8_E4M3", 64, 64, width=1), _t(f"{BLOCK}.weight_scale_inv", "F32", 1, 1, width=4)]) == 4096
+    assert (
+        _count(
+            [_t(f"{BLOCK}.weight", "F8_E4M3", 64, 64, width=1), _t(f"{BLOCK}.weight_scale_inv", "F32", 1, 1, width=4)]
+        )
+        == 4096
+    )
     experts = "model.layers.0.mlp.experts.gate_up_proj"
     tensors = [_t(f"{experts}_blocks", "U8", 4, 64, 2, 16, width=1), _t(f"{experts}_scales", "U8", 4, 64, 2, width=1)]
     assert _count(tensors) == 4 * 64 * 64
@@ -71,16 +76,31 @@ def test_blocks_stay_together() -> None:
 
 
 def test_bert_keeps_its_embeddings_together_and_timm_keeps_nothing() -> None:
-    bert = logical([_t(f"bert.embeddings.{n}.weight", "F32", 10, 8, width=4) for n in ("word_embeddings", "position_embeddings")], {})
+    bert = logical(
+        [
+            _t(f"bert.embeddings.{n}.weight", "F32", 10, 8, width=4)
+            for n in ("word_embeddings", "position_embeddings")
+        ],
+        {},
+    )
     assert list(groups(bert, {"model_type": "bert"}, None)) == ["bert.embeddings"]
-    resnet = logical([_t("layer4.0.conv1.weight", "F32", 8, 8, 3, 3, width=4), _t("layer4.0.conv2.weight", "F32", 8, 8, 3, 3, width=4)], {})
+    resnet = logical(
+        [
+            _t("layer4.0.conv1.weight", "F32", 8, 8, 3, 3, width=4),
+            _t("layer4.0.conv2.weight", "F32", 8, 8, 3, 3, width=4),
+        ],
+        {},
+    )
     assert list(groups(resnet, {}, "timm")) == ["layer4.0.conv1", "layer4.0.conv2"]
 
 
 def test_only_matrices_of_blocks_are_packed() -> None:
     weights = _layers()
     packed, rest = 64 * 64 + 128 * 64, 2 * 100 * 64 + 64 + 64
-    assert [weight.name for weight in weights if weight.linear] == [f"{BLOCK}.weight", "model.layers.1.mlp.up_proj.weight"]
+    assert [weight.name for weight in weights if weight.linear] == [
+        f"{BLOCK}.weight",
+        "model.layers.1.mlp.up_proj.weight",
+    ]
     assert loaded_bytes(weights, "int8") == packed + 4 * (64 + 128) + 2 * rest
     assert loaded_bytes(weights, "int4") == packed * 4.5 / 8 + 2 * rest
     assert loaded_bytes(weights, "float32") == 4 * (packed + rest)

@@ -16,6 +16,8 @@ from accel_estimate.blueprint import Attention, Blueprint, Experts, Layer, Mlp, 
 AttentionKind = Literal["eager", "sdpa", "flash"]
 Checkpointing = Literal["none", "selective", "full"]
 
+_FP32 = 4
+
 
 class Compute(NamedTuple):
     """How the forward pass is computed.
@@ -163,11 +165,11 @@ def _around(it: Attention, how: Compute) -> float:
 
 
 def _scores(it: Attention, how: Compute, *, dropout: bool) -> float:
-    """Give the bytes of one score of eager attention: an fp32 softmax, its narrow copy, and dropout's mask and result.
+    """Give the bytes of a score of eager attention: an fp32 softmax, its narrow copy, dropout's mask and result.
 
     In fp32 the copy is the softmax itself. A soft cap (Gemma 2) keeps the tangent of the score.
     """
-    copy = 0 if how.width == 4 else how.width
+    copy = 0 if how.width == _FP32 else how.width
     return 4 + (1 + how.width if dropout else copy) + (how.width if it.softcap else 0)
 
 
@@ -191,11 +193,13 @@ def _experts(it: Experts, hidden: int, how: Compute) -> Saved:
     one = _mlp(Mlp(it.width), how)
     copies = how.width * hidden * (2 if how.trained or "gate" in how.adapted or "up" in how.adapted else 1)
     shared = _mlp(Mlp(it.shared), how).inner if it.shared else 0
-    return Saved(stream=_kept(hidden, ("gate",), how) + 8 * it.count, inner=it.active * (one.inner + copies) + shared)
+    return Saved(
+        stream=_kept(hidden, ("gate",), how) + 8 * it.number, inner=it.active * (one.inner + copies) + shared
+    )
 
 
 def _space(it: StateSpace, how: Compute) -> Saved:
-    """Give what mamba_ssm's fused kernel saves (mamba_inner_fn, checkpoint level 1): xz, its projection, B, C, out."""
+    """Give what mamba_ssm's fused kernel saves (mamba_inner_fn, checkpoint level 1): xz, x_dbl, B, C and out."""
     return Saved(inner=how.width * (3 * it.inner + it.rank + 4 * it.state))
 
 
@@ -239,41 +243,46 @@ class Total(NamedTuple):
     layer: float
 
 
-def total(
-    plan: Blueprint,
-    batch: int,
-    length: int,
-    how: Compute,
-    kind: Checkpointing,
-    *,
-    tp: int = 1,
-    sequence: bool = True,
-    share: float = 1.0,
-) -> Total:
-    """Add up a step over `batch` sequences of `length` tokens.
+class Run(NamedTuple):
+    """What goes through the model at once, and how it is divided.
 
-    `share` is the part of the layers that this device holds (pipeline parallelism). An encoder whose input has a
-    fixed length (an image, a sound) sees that length; any other sees `length` too.
+    `batch` sequences of `length` tokens; tensor parallel degree `tp`, with sequence parallelism or without; `share`
+    is the part of the layers that this device holds (pipeline parallelism).
+    """
+
+    batch: int
+    length: int
+    kind: Checkpointing = "none"
+    tp: int = 1
+    sequence: bool = True
+    share: float = 1.0
+
+
+def total(plan: Blueprint, run: Run, how: Compute) -> Total:
+    """Add up a whole pass.
+
+    An encoder whose input has a fixed length (an image, a sound) sees that length; any other sees `run.length` too.
     """
     kept = peak = 0.0
     for stack in plan.stacks:
-        side = plan.encoder_tokens if plan.encoder_tokens and (stack is plan.encoder or not plan.vocab) else length
+        fixed = plan.encoder_tokens and (stack is plan.encoder or not plan.vocab)
+        side = plan.encoder_tokens if fixed else run.length
         cache: dict[Layer, tuple[float, float]] = {}
         for it in stack.layers:
             if it not in cache:
-                cache[it] = _one(it, plan, side, how, kind, tp=tp, sequence=sequence)
-            kept += cache[it][0] * batch * side * share
-            peak = max(peak, cache[it][1] * batch * side)
+                cache[it] = _one(it, plan.hidden, side, run, how)
+            kept += cache[it][0] * run.batch * side * run.share
+            peak = max(peak, cache[it][1] * run.batch * side)
         last = Saved(stream=norm(stack.layers[0].norm if stack.layers else "rms", plan.hidden, how))
-        kept += last.split(tp, sequence=sequence) * batch * side
+        kept += last.split(run.tp, sequence=run.sequence) * run.batch * side
     return Total(kept, peak)
 
 
-def _one(
-    it: Layer, plan: Blueprint, side: int, how: Compute, kind: Checkpointing, *, tp: int, sequence: bool
-) -> tuple[float, float]:
-    whole, work = layer(it, plan.hidden, side, how), working(it, plan.hidden, how)
-    if kind == "none":
-        return whole.split(tp, sequence=sequence), work.split(tp, sequence=sequence)
-    saved = checkpointed(it, plan.hidden, how, kind)
-    return saved.split(tp, sequence=sequence), whole.plus(work).split(tp, sequence=sequence)
+def _one(it: Layer, hidden: int, side: int, run: Run, how: Compute) -> tuple[float, float]:
+    """Give what a layer keeps of a token, and what its backward pass adds."""
+    whole, work = layer(it, hidden, side, how), working(it, hidden, how)
+    if run.kind == "none":
+        kept, added = whole, work
+    else:
+        kept, added = checkpointed(it, hidden, how, run.kind), whole.plus(work)
+    return kept.split(run.tp, sequence=run.sequence), added.split(run.tp, sequence=run.sequence)

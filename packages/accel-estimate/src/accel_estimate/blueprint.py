@@ -1,7 +1,6 @@
 """What a model is made of, as far as memory cares: its layers, and their widths."""
 
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 NormKind = Literal["rms", "gemma", "layer"]
@@ -63,9 +62,9 @@ class Mlp(NamedTuple):
 
 
 class Experts(NamedTuple):
-    """A mixture of experts, of which each token visits `active`; `shared` is the width that every token visits."""
+    """`number` experts, of which each token visits `active`; `shared` is the width that every token visits."""
 
-    count: int
+    number: int
     active: int
     width: int
     shared: int = 0
@@ -106,14 +105,12 @@ class Stack(NamedTuple):
 
 
 # What each linear layer of a block is called; families rename some.
-NAMES: Mapping[str, str] = MappingProxyType(
-    {
-        "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
-        "qkv": "self_attn.qkv_proj", "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj",
-        "cross": "encoder_attn", "norm": "norm_{}", "experts": "mlp.experts", "router": "mlp.gate",
-        "shared": "mlp.shared_expert", "space": "mixer",
-    }
-)  # fmt: skip
+NAMES: dict[str, str] = {
+    "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
+    "qkv": "self_attn.qkv_proj", "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj",
+    "cross": "encoder_attn", "norm": "norm_{}", "experts": "mlp.experts", "router": "mlp.gate",
+    "shared": "mlp.shared_expert", "space": "mixer",
+}  # fmt: skip
 
 
 class Blueprint(NamedTuple):

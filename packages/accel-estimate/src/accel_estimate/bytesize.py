@@ -21,7 +21,7 @@ def spell(amount: float) -> str:
     if abs(amount) < KIB:
         return f"{amount:.0f} bytes" if round(abs(amount)) < KIB else "1.00 KiB"
     power = 1
-    while power < len(_BINARY) - 1 and round(abs(amount) / 1024**power, 2) >= 1024:
+    while power < len(_BINARY) - 1 and round(abs(amount) / 1024**power, 2) >= KIB:
         power += 1
     return f"{amount / 1024**power:.2f} {_BINARY[power]}"
 

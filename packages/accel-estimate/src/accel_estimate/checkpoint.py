@@ -9,18 +9,19 @@ from accel_estimate.errors import CorruptFileError, ModelNotFoundError, UsageErr
 _SHARD = re.compile(r"(.*)-(\d{5,6})-of-(\d{5,6})(\.[a-z]+)")
 _PREFERRED = ("model", "diffusion_pytorch_model", "pytorch_model", "adapter_model")
 _PIPELINES = ("model_index.json", "modules.json")
+_SHOWN = 12
 INDEX = "model.safetensors.index.json"
 
 
 class Choice(NamedTuple):
     """The weight files to read: `format` is "safetensors", "gguf" or "" when there are none to read.
 
-    `index` is set instead of `files` when only the index tells which files belong together.
+    `index_file` is set instead of `files` when only the index tells which files belong together.
     """
 
     format: str
     files: tuple[str, ...] = ()
-    index: str = ""
+    index_file: str = ""
 
 
 def choose(files: Iterable[str], wanted: str | None = None) -> Choice:
@@ -42,7 +43,7 @@ def choose(files: Iterable[str], wanted: str | None = None) -> Choice:
         weights = [name for name in names if name.endswith("." + suffix)]
         chosen = _components(weights, pipeline=any(name in names for name in _PIPELINES))
         if not chosen and suffix == "safetensors" and INDEX in names:
-            return Choice(suffix, index=INDEX)
+            return Choice(suffix, index_file=INDEX)
         if chosen:
             return Choice(suffix, tuple(chosen))
     return Choice("")
@@ -117,5 +118,5 @@ def _is_variant(base: str, sets: Mapping[str, list[str]]) -> bool:
 
 
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:12])
-    return f"{shown} and {len(names) - 12} more" if len(names) > 12 else shown or "none"
+    shown = ", ".join(names[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown or "none"

@@ -60,7 +60,7 @@ def _run(args: argparse.Namespace, recipe: Recipe | None) -> int:
     if args.json:
         print(json.dumps(report.to_json(), indent=2))
     else:
-        from accel_estimate import table  # noqa: PLC0415 - rich is not for JSON
+        from accel_estimate import table
 
         table.show(report, _console())
     return 0 if report.fit is None or report.fit.fits else 1
@@ -85,7 +85,7 @@ def _swept(args: argparse.Namespace, ask: Ask) -> tuple[str, tuple[int, ...]] | 
         if args.html is not None:
             raise UsageError("--html: needs --sweep.")
         return None
-    from accel_estimate import sweep  # noqa: PLC0415
+    from accel_estimate import sweep
 
     if ask.training is None and ask.serving is None:
         raise UsageError("--sweep: add --training or --serving.")
@@ -93,7 +93,7 @@ def _swept(args: argparse.Namespace, ask: Ask) -> tuple[str, tuple[int, ...]] | 
 
 
 def _sweep(args: argparse.Namespace, ask: Ask, model: Model, setting: str, values: tuple[int, ...]) -> int:
-    from accel_estimate import page, sweep, table  # noqa: PLC0415
+    from accel_estimate import page, sweep, table
 
     done = sweep.run(model, ask, setting, values)
     if args.html is not None:
@@ -109,7 +109,7 @@ def _sweep(args: argparse.Namespace, ask: Ask, model: Model, setting: str, value
 
 
 def _console() -> Any:
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
@@ -132,8 +132,8 @@ class _Progress:
         if whole < 2 or not sys.stderr.isatty():  # noqa: PLR2004
             return
         if self._bar is None:
-            from rich.console import Console  # noqa: PLC0415
-            from rich.progress import Progress  # noqa: PLC0415
+            from rich.console import Console
+            from rich.progress import Progress
 
             self._bar = Progress(console=Console(stderr=True), transient=True)
             self._bar.start()

@@ -26,7 +26,7 @@ class Ask(NamedTuple):
     device: str | None = None
 
 
-def load(
+def load(  # noqa: PLR0913 - all but the name are optional, and given by name
     name: str,
     *,
     revision: str = "main",
@@ -47,7 +47,7 @@ def load(
     """
     place = local.find(name)
     if place is None:
-        from accel_estimate import hub  # noqa: PLC0415 - a local folder does not pay for the network
+        from accel_estimate import hub
 
         place = hub.repository(name, revision, progress)
     found = model.read(place, file)

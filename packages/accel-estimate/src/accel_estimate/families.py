@@ -5,7 +5,7 @@ modeling_*.py); each family's parameter count is held against the library's own 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from accel_estimate.blueprint import (
     NAMES,
@@ -68,7 +68,12 @@ class Settings:
     def list(self, key: str) -> list[Any]:
         """Give a list, empty when it is not set."""
         value = self.values.get(key)
-        return list(value) if isinstance(value, list) else []  # pyright: ignore[reportUnknownArgumentType]
+        return cast("list[Any]", value) if isinstance(value, list) else []
+
+    def entries(self, key: str) -> int:
+        """Give how many entries a mapping has, 0 when it is not set."""
+        value = self.values.get(key)
+        return len(cast("dict[Any, Any]", value)) if isinstance(value, dict) else 0
 
 
 def blueprint(config: Mapping[str, Any]) -> Blueprint | None:
@@ -462,8 +467,8 @@ def _normed(name: str, width: int) -> tuple[Shape, Shape]:
 
 
 _BERT_NAMES = NAMES | {
-    "q": "attention.self.query", "k": "attention.self.key", "v": "attention.self.value", "o": "attention.output.dense",
-    "up": "intermediate.dense", "down": "output.dense",
+    "q": "attention.self.query", "k": "attention.self.key", "v": "attention.self.value",
+    "o": "attention.output.dense", "up": "intermediate.dense", "down": "output.dense",
 }  # fmt: skip
 
 
@@ -513,8 +518,7 @@ def _vit(c: Settings) -> Blueprint:
         norm="layer",
         mlp=Mlp(c.count("intermediate_size"), gated=False, bias=True, activation="gelu"),
     )
-    labels = c.values.get("id2label")
-    classes = len(labels) if isinstance(labels, dict) else c.count("num_labels", default=2)  # pyright: ignore
+    classes = c.entries("id2label") or c.count("num_labels", default=2)
     extras: list[Shape] = [
         ("vit.embeddings.cls_token", (1, 1, hidden)),
         ("vit.embeddings.position_embeddings", (1, patches + 1, hidden)),

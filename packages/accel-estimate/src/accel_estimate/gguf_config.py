@@ -1,7 +1,7 @@
 """A GGUF file's own description of its model, said as a config.json."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from accel_estimate.tensors import Tensor
 
@@ -35,7 +35,7 @@ def as_config(config: Mapping[str, Any], tensors: Sequence[Tensor]) -> Mapping[s
     for key, other in _KEYS.items():
         value = known.get(f"{name}.{key}")
         if isinstance(value, list) and value:
-            value = max(value)  # per layer: the widest is the safe one  # pyright: ignore
+            value = max(cast("list[int]", value))  # one a layer: the widest is the safe one
         if isinstance(value, int) and not isinstance(value, bool):
             found[other] = value
     shapes = {tensor.name: tensor.shape for tensor in tensors}

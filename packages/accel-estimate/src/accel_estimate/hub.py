@@ -8,8 +8,9 @@ import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
 from accel_estimate import local
@@ -43,9 +44,9 @@ class Client:
             UsageError: it cannot be the name of a repository.
 
         """
-        from huggingface_hub import __version__, constants, get_token  # noqa: PLC0415
-        from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
-        from huggingface_hub.utils import get_session, validate_repo_id  # noqa: PLC0415
+        from huggingface_hub import __version__, constants, get_token
+        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils import get_session, validate_repo_id
 
         try:
             validate_repo_id(repository)
@@ -114,11 +115,16 @@ class Client:
         ) as response:
             if response.status_code in RETRY_STATUS:
                 return None, f"HTTP {response.status_code}", _retry_after(response.headers)
-            if response.status_code == 416:  # the file is empty, or ends before `start`
+            if (
+                response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+            ):  # the file is empty, or ends before `start`
                 return Answer(b"", _whole_size(response.headers, 0)), "", 0.0
-            if response.status_code >= 400:
+            if response.status_code >= HTTPStatus.BAD_REQUEST:
                 raise self._refusal(response.status_code, response.headers, url)
-            skip = start if response.status_code == 200 else 0  # the server ignored the range: step over the rest
+            ignored = (
+                response.status_code == HTTPStatus.OK
+            )  # the server ignored the range: step over what comes before it
+            skip = start if ignored else 0
             body = self._body(response, skip + (limit if stop is None else stop - start), url, whole=stop is None)
             return Answer(body[skip:], _whole_size(response.headers, len(body))), "", 0.0
 
@@ -142,7 +148,7 @@ class Client:
             return AccessError(f"{name} is gated: ask for access at {self.page()}{login}.")
         if "disabled" in message:
             return AccessError(f"{name} is disabled on the Hub: {message}")
-        if status == 401 and self.has_token and "nvalid" in message:
+        if status == HTTPStatus.UNAUTHORIZED and self.has_token and "nvalid" in message:
             return AccessError(
                 f"The Hub does not accept your token ({message}). Log in again with `hf auth login`, "
                 "or mend HF_TOKEN."
@@ -151,10 +157,10 @@ class Client:
             return ModelNotFoundError(f"{name} has no revision {self.revision!r}.")
         if code == "EntryNotFound":
             return ModelNotFoundError(f"{name} has no file {url.rpartition('/')[2]!r}.")
-        if status in (401, 404):
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND):
             private = "your token may not read it" if self.has_token else "it is private: log in with `hf auth login`"
             return ModelNotFoundError(f"{name} is not on the Hub at {self.endpoint}, or {private}.")
-        if status == 403:
+        if status == HTTPStatus.FORBIDDEN:
             return AccessError(f"The Hub refuses {name}: {message or 'HTTP 403'}.")
         return HubError(f"The Hub answered HTTP {status} for {url}{': ' + message if message else ''}.")
 
@@ -242,7 +248,7 @@ class HubRepository:
 
 
 def _json(body: bytes, url: str) -> dict[str, Any]:
-    import json  # noqa: PLC0415
+    import json
 
     try:
         value = json.loads(body)
@@ -250,15 +256,20 @@ def _json(body: bytes, url: str) -> dict[str, Any]:
         value = None
     if not isinstance(value, dict):
         raise HubError(f"{url} did not answer with JSON; is HF_ENDPOINT a Hub?")
-    return value  # pyright: ignore[reportUnknownVariableType]
+    return cast("dict[str, Any]", value)
 
 
 def _siblings(siblings: Any) -> list[tuple[str, int]]:
+    """Read the listing's names and sizes; whatever is not so written is left out."""
     if not isinstance(siblings, list):
         return []
-    entries = [entry for entry in siblings if isinstance(entry, dict)]  # pyright: ignore[reportUnknownVariableType]
-    named = [(entry.get("rfilename"), entry.get("size")) for entry in entries]  # pyright: ignore
-    return [(name, size if isinstance(size, int) else 0) for name, size in named if isinstance(name, str)]
+    found: list[tuple[str, int]] = []
+    for entry in cast("list[Any]", siblings):
+        if isinstance(entry, dict):
+            name, size = (cast("dict[str, Any]", entry).get(key) for key in ("rfilename", "size"))
+            if isinstance(name, str):
+                found.append((name, size if isinstance(size, int) else 0))
+    return found
 
 
 def repository(

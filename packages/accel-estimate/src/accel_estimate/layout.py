@@ -113,15 +113,15 @@ def mlp(it: Mlp, hidden: int, gate: str, up: str, down: str) -> Iterator[Shape]:
 
 
 def _experts(it: Experts, hidden: int, names: dict[str, str]) -> Iterator[Shape]:
-    yield from linear(names["router"], it.count, hidden, bias=it.bias)
+    yield from linear(names["router"], it.number, hidden, bias=it.bias)
     if it.stacked:
-        yield f"{names['experts']}.gate_up_proj", (it.count, hidden, 2 * it.width)
-        yield f"{names['experts']}.down_proj", (it.count, it.width, hidden)
+        yield f"{names['experts']}.gate_up_proj", (it.number, hidden, 2 * it.width)
+        yield f"{names['experts']}.down_proj", (it.number, it.width, hidden)
         if it.bias:
-            yield f"{names['experts']}.gate_up_proj_bias", (it.count, 2 * it.width)
-            yield f"{names['experts']}.down_proj_bias", (it.count, hidden)
+            yield f"{names['experts']}.gate_up_proj_bias", (it.number, 2 * it.width)
+            yield f"{names['experts']}.down_proj_bias", (it.number, hidden)
     else:
-        for index in range(it.count):
+        for index in range(it.number):
             prefix = f"{names['experts']}.{index}"
             yield from mlp(Mlp(it.width), hidden, f"{prefix}.gate_proj", f"{prefix}.up_proj", f"{prefix}.down_proj")
     if it.shared:

@@ -7,6 +7,7 @@ from accel_estimate.errors import UsageError
 from accel_estimate.weights import Weight
 
 Matrix = tuple[int, ...]
+_MATRIX = 2
 
 
 def targets(weights: Iterable[Weight], wanted: Sequence[str]) -> list[Weight]:
@@ -47,7 +48,7 @@ def shapes(chosen: Iterable[Weight], rank: int, hidden_shapes: Mapping[str, Matr
     found: list[Matrix] = []
     for weight in chosen:
         shape = weight.shape or hidden_shapes.get(weight.module, ())
-        if len(shape) != 2:
+        if len(shape) != _MATRIX:
             raise UsageError(
                 f"--lora_rank: the shape of {weight.module} is hidden by its packing; name the unpacked "
                 "model instead, with --quantize."
@@ -57,7 +58,7 @@ def shapes(chosen: Iterable[Weight], rank: int, hidden_shapes: Mapping[str, Matr
 
 
 def keys(plan: Blueprint, wanted: Sequence[str]) -> frozenset[str]:
-    """Tell which of a block's products (q, k, v, o, gate, up, down) carry adapters, by the family's names for them."""
+    """Tell which products of a block (q, k, v, o, gate, up, down) carry adapters, by the family's names for them."""
     products = ("q", "k", "v", "o", "qkv", "gate", "up", "down")
     if not wanted:
         return frozenset((*products, "in"))

@@ -5,6 +5,7 @@ from typing import Literal
 Loss = Literal["plain", "narrow", "compiled", "chunked", "fused"]
 
 _CHUNKS = 8
+_FP32 = 4
 
 
 def forward(width: int, how: Loss) -> float:
@@ -13,7 +14,7 @@ def forward(width: int, how: Loss) -> float:
     plain (transformers' ForCausalLMLoss): the logits, their fp32 copy and the log-softmax.
     """
     if how == "plain":
-        return width + 4 + (4 if width < 4 else 0)
+        return width + 4 + (4 if width < _FP32 else 0)
     return backward(width, how)
 
 
@@ -22,10 +23,10 @@ def backward(width: int, how: Loss) -> float:
 
     plain: the logits (the model's output keeps them), the log-softmax, its gradient and the gradient of the fp32
     logits: 2 + 4 + 4 + 4 = 14 in 16 bits. narrow: without fp32, as a loss that does not ask for it does where nothing
-    casts it (DeepSpeed): logits, log-softmax and two gradients. compiled: one kernel reads logits and writes their gradient. chunked (8
-    chunks, as torchtune does): logits and their gradient, the fp32 log-softmax of every chunk, and two fp32 gradients
-    of one. fused (Liger's linear cross-entropy): only
-    a chunk of the logits exists, of about as many numbers as the hidden states.
+    casts it (DeepSpeed): logits, log-softmax and two gradients. compiled: one kernel reads logits and writes their
+    gradient. chunked (8 chunks, as torchtune does): logits and their gradient, the fp32 log-softmax of every chunk,
+    and two fp32 gradients of one. fused (Liger's linear cross-entropy): only a chunk of the logits exists, of about
+    as many numbers as the hidden states.
     """
     if how == "plain":
         return width + 12

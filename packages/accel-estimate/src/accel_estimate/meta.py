@@ -33,7 +33,7 @@ def tensors(
             f"{name}: its files don't tell its shapes; to build it without weights, install {library}: "
             f"pip install 'accel-estimate[{library}]'."
         )
-    import torch  # noqa: PLC0415
+    import torch
 
     try:
         with torch.device("meta"):
@@ -56,9 +56,9 @@ def tensors(
 
 
 def _transformers(name: str, revision: str, *, trust: bool) -> Any:
-    import transformers  # noqa: PLC0415
+    import transformers  # pyright: ignore[reportMissingImports]
 
-    api: Any = transformers
+    api: Any = transformers  # pyright: ignore[reportUnknownVariableType]
     config = api.AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust)
     mapped: dict[str, str] = getattr(config, "auto_map", None) or {}
     own = next((key for key in mapped if key.startswith("AutoModelFor")), None)
@@ -69,7 +69,7 @@ def _transformers(name: str, revision: str, *, trust: bool) -> Any:
 
 
 def _timm(name: str) -> Any:
-    import timm  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
+    import timm  # pyright: ignore[reportMissingImports]
 
     api: Any = timm  # pyright: ignore[reportUnknownVariableType]
     return api.create_model(f"hf-hub:{name}" if "/" in name and ":" not in name else name, pretrained=False)

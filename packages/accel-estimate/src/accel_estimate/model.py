@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from accel_estimate import tensors as sums
 from accel_estimate.checkpoint import INDEX, Choice, choose
@@ -73,8 +73,8 @@ def read(repository: Repository, wanted: str | None = None) -> Model:
 
     """
     choice = choose(repository.files, wanted)
-    if choice.index:
-        choice = Choice(choice.format, _indexed(repository, choice.index))
+    if choice.index_file:
+        choice = Choice(choice.format, _indexed(repository, choice.index_file))
     jobs = [name for name in ("config.json",) if name in repository.files] + list(choice.files)
     results = repository.map(
         lambda name: _config(repository, name) if name == "config.json" else _weights(repository, name), jobs
@@ -120,13 +120,14 @@ def read_json(source: Source, limit: int) -> dict[str, Any]:
         raise CorruptFileError(f"{source.name}: is not valid JSON.") from None
     if not isinstance(value, dict):
         raise CorruptFileError(f"{source.name}: is not a JSON object.")
-    return value  # pyright: ignore[reportUnknownVariableType]
+    return cast("dict[str, Any]", value)
 
 
 def _indexed(repository: Repository, name: str) -> tuple[str, ...]:
     files = read_json(repository.open(name), 50_000_000).get("weight_map")
-    shards: list[str] = sorted(set(files.values())) if isinstance(files, dict) else []
-    if not shards or not all(isinstance(shard, str) for shard in shards):
+    named = set(cast("dict[str, Any]", files).values()) if isinstance(files, dict) else set[Any]()
+    shards = sorted(shard for shard in named if isinstance(shard, str))
+    if not shards or len(shards) < len(named):
         raise CorruptFileError(f"{name}: has no weight_map that names files.")
     if missing := [shard for shard in shards if shard not in repository.files]:
         raise CorruptFileError(f"{INDEX} names {missing[0]}, which is not there; fetch the model again.")
@@ -150,9 +151,8 @@ def _without_ties(model: Model) -> Model:
     if len(kept) < len(model.tensors):
         notes.append(f"{len(model.tensors) - len(kept)} tensors are stored in more than one shard; counted once.")
     text = model.config.get("text_config")
-    tied = model.config.get(
-        "tie_word_embeddings", text.get("tie_word_embeddings") if isinstance(text, dict) else None
-    )
+    nested = cast("dict[str, Any]", text) if isinstance(text, dict) else {}
+    tied = model.config.get("tie_word_embeddings", nested.get("tie_word_embeddings"))
     if tied is True and (copies := _copies(kept)):
         notes.append(f"{copies[0]} is stored, but tied to the embeddings; counted once.")
         for copy in copies:

@@ -35,6 +35,6 @@ def _eight_bit(shape: tuple[int, ...]) -> float:
 
 
 def _adafactor(shape: tuple[int, ...]) -> float:
-    if len(shape) < 2:
+    if len(shape) == 1:
         return 4 * prod(shape)
     return 4 * prod(shape[:-2]) * (shape[-2] + shape[-1])

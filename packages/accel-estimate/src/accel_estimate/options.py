@@ -67,8 +67,8 @@ def parser(prog: str) -> argparse.ArgumentParser:
         prog=prog,
         allow_abbrev=True,
         description="Tell how much memory a model takes to load, to train and to serve, from metadata alone.",
-        epilog="Exit status: 0 done (with --fits: it fits), 1 it does not fit or the world failed, 2 a mistake in the "
-        "call. Amounts are binary: 1 GiB = 2**30 bytes; in JSON, bytes.",
+        epilog="Exit status: 0 done (with --fits: it fits), 1 it does not fit or the world failed, 2 a mistake in "
+        "the call. Amounts are binary: 1 GiB = 2**30 bytes; in JSON, bytes.",
     )
     made.add_argument("model_name", metavar="MODEL", help="repository on the Hub, folder, or weight file")
     _model(made.add_argument_group("the model"))

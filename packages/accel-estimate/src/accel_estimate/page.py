@@ -1,6 +1,7 @@
-"""A sweep as one self-contained page: stacked bars, the device's limit, and the numbers. No script, nothing fetched."""
+"""A sweep as one self-contained page: stacked bars, the device's limit, the numbers. No script, nothing fetched."""
 
 from html import escape
+from typing import cast
 
 from accel_estimate.bytesize import GIB, spell
 from accel_estimate.sweep import Point, Sweep
@@ -73,10 +74,12 @@ def _settings(sweep: Sweep) -> str:
         for key, value in asked._asdict().items()
         if value != asked._field_defaults.get(key) and key != sweep.setting
     }
-    flags = " ".join(
-        f"--{key} {','.join(value) if isinstance(value, tuple) else value}" for key, value in changed.items()
-    )  # pyright: ignore
+    flags = " ".join(f"--{key} {_said(value)}" for key, value in changed.items())
     return f"Settings: <code>{escape(flags)}</code>." if flags else ""
+
+
+def _said(value: object) -> str:
+    return ",".join(map(str, cast("tuple[object, ...]", value))) if isinstance(value, tuple) else str(value)
 
 
 def _names(sweep: Sweep) -> list[str]:

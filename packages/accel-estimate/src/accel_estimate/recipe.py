@@ -23,7 +23,7 @@ class Recipe(NamedTuple):
     `seq_len` tokens in each of `batch_size` sequences; `gradient_accumulation` steps keep gradients between them.
     `param_dtype` is the type that weights are held in, `mixed_precision` that of the computation (torch's autocast,
     FSDP's mixed precision, or DeepSpeed's own). `zero_stage` -1: no DeepSpeed;
-    `reduce_bucket_size` (elements) and `overlap_comm` are the keys of its config. `wrap`: what FSDP gathers at a time.
+    `reduce_bucket_size` (elements) and `overlap_comm` are the keys of its config. `wrap`: what FSDP gathers at once.
     `micro_batches`: how many a pipeline works on (0: as many as it has stages).
     """
 
@@ -85,7 +85,7 @@ class Recipe(NamedTuple):
 
     @property
     def autocasts(self) -> bool:
-        """Whether torch's autocast stands between fp32 weights and narrow products (DeepSpeed and FSDP cast weights)."""
+        """Whether torch's autocast casts for narrow products (DeepSpeed and FSDP cast the weights instead)."""
         return (
             self.mixed_precision != "no"
             and self.param_dtype == "float32"
@@ -146,6 +146,4 @@ _REFUSALS: tuple[tuple[Callable[[Recipe], bool], str], ...] = (
      "--offload_optimizer_device: needs --zero_stage 1, 2 or 3."),
     (lambda r: r.offload_param_device != "none" and r.zero_stage < _ZERO_3,
      "--offload_param_device: needs --zero_stage 3."),
-    (lambda r: r.mixed_precision != "no" and r.zero_stage >= 0 and r.quantize == "none" and r.param_dtype == "float16",
-     "--param_dtype float16: DeepSpeed keeps its own copy; leave it at float32."),
 )  # fmt: skip

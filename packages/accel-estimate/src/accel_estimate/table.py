@@ -88,7 +88,7 @@ def _why(report: Report, console: Console) -> None:
     if report.changes:
         console.print("What would lower it most:")
         for change in report.changes:
-            console.print(Text(f"  {change.name}: −{change.saves / GIB:.1f} GiB  ({change.flags})"))
+            console.print(Text(f"  {change.name}: -{change.saves / GIB:.1f} GiB  ({change.flags})"))
 
 
 def _serving(it: ServingEstimate, reach: Reach | None) -> Table:

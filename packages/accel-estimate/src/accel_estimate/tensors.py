@@ -63,7 +63,7 @@ def component(name: str) -> str:
     if slash:
         return folder
     parts = rest.split(".")
-    if len(parts) > 2 and parts[0] in ("model", "transformer") and not parts[1].isdigit():
+    if parts[2:] and parts[0] in ("model", "transformer") and not parts[1].isdigit():
         return ".".join(parts[:2])
     return parts[0]
 

@@ -72,7 +72,7 @@ class Moment(NamedTuple):
 class Assumptions(NamedTuple):
     """What differs between implementations of the same recipe.
 
-    `foreach`: the optimizer makes one temporary tensor for every one it steps. `keeps_fp32_logits`: the model's output
+    `foreach`: the optimizer makes one temporary tensor for every one it steps. `keeps_fp32_logits`: the output
     holds the fp32 copy of the logits too (transformers before 4.45). `repeats_keys`: keys and values are repeated for
     every query head before attention. `keeps_inputs`: packed products keep their inputs (bitsandbytes before 0.44).
     """
@@ -181,7 +181,11 @@ def _peak(moments: Sequence[Moment]) -> Moment:
 
 def _moments(weights: Sequence[Weight], plan: Blueprint, recipe: Recipe, how: Assumptions) -> list[Moment]:
     train = trained(weights, plan, recipe)
-    found = [_Step(stage, train, weights, plan, recipe, how).moments() for stage in stages(weights, plan, recipe)]
+    whole = sum(weight.parameters for weight in weights) or 1
+    found = [
+        _Step(stage, _share(train, stage, recipe, whole), plan, recipe, how).moments()
+        for stage in stages(weights, plan, recipe)
+    ]
     return max(found, key=lambda moments: _peak(moments).parts.total)
 
 
@@ -198,6 +202,12 @@ def trained(weights: Sequence[Weight], plan: Blueprint, recipe: Recipe) -> Train
     count = sum(prod(shape) for shape in shapes)
     width = 4 if recipe.zero_stage >= 0 else WIDTH[recipe.lora_dtype]
     return Trained(count, width, optimizers.state_bytes(shapes, recipe.optimizer, width), count)
+
+
+def _share(train: Trained, stage: Stage, recipe: Recipe, whole: float) -> Trained:
+    """Give the part of what is trained that one stage holds; adapters go with their layers."""
+    part = stage.parameters / whole if recipe.trains_all else stage.share / recipe.tp
+    return Trained(train.parameters * part, train.width, train.states * part, train.adapters * part)
 
 
 def stages(weights: Sequence[Weight], plan: Blueprint, recipe: Recipe) -> list[Stage]:
@@ -261,34 +271,20 @@ def _experts_kept(experts: Sequence[Weight], blocks: Sequence[Weight], recipe: R
 class _Step:
     """One training step on one device."""
 
-    def __init__(
-        self,
-        stage: Stage,
-        train: Trained,
-        weights: Sequence[Weight],
-        plan: Blueprint,
-        recipe: Recipe,
-        how: Assumptions,
-    ) -> None:
-        self.stage, self.recipe, self.plan, self.how = stage, recipe, plan, how
-        whole = sum(weight.parameters for weight in weights) or 1
-        part = stage.parameters / whole if recipe.trains_all else stage.share / recipe.tp
-        self.trained = train._replace(
-            parameters=train.parameters * part, states=train.states * part, adapters=train.adapters * part
-        )
+    def __init__(self, stage: Stage, train: Trained, plan: Blueprint, recipe: Recipe, how: Assumptions) -> None:
+        self.stage, self.trained, self.plan, self.recipe, self.how = stage, train, plan, recipe, how
         self.deepspeed = recipe.zero_stage >= 0
         self.width = recipe.width
         tokens = recipe.batch_size * recipe.seq_len / recipe.cp
-        self.kept = activations.total(
-            plan,
+        run = activations.Run(
             recipe.batch_size,
             ceil(recipe.seq_len / recipe.cp),
-            self.compute(),
             recipe.gradient_checkpointing,
             tp=recipe.tp,
             sequence=recipe.sequence_parallel,
             share=stage.share,
         )
+        self.kept = activations.total(plan, run, self.compute())
         self.head_input = self.width * plan.hidden * tokens if recipe.trains_all and stage.has_head else 0
         self.logits = plan.vocab * tokens / recipe.tp if stage.has_head else 0
 

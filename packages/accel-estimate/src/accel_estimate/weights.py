@@ -1,7 +1,7 @@
 """A model's parameters, seen through however its files pack them, and the groups that stay on one device."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from accel_estimate.dtypes import INTEGERS
 from accel_estimate.tensors import Group, Tensor
@@ -12,6 +12,7 @@ _BESIDE = (
     ".weight_scale_inv", ".input_scale", ".weight_scale_2", ".SCB", ".weight_format", ".weight_shape",
     ".weight_zero_point", ".weight_g_idx", "_scales",
 )  # fmt: skip
+_MATRIX, _STACK = 2, 3
 _QWEIGHT = (".qweight", ".weight_packed")
 
 
@@ -57,7 +58,7 @@ def logical(tensors: Iterable[Tensor], config: Mapping[str, Any]) -> tuple[Weigh
 def _is_matrix(tensor: Tensor) -> bool:
     if tensor.name.endswith("bias") or any(word in tensor.name for word in _NOT_LINEAR):
         return False
-    return len(tensor.shape) == 2 or (len(tensor.shape) == 3 and "experts" in tensor.name)
+    return len(tensor.shape) == _MATRIX or (len(tensor.shape) == _STACK and "experts" in tensor.name)
 
 
 def _packs(tensor: Tensor, names: set[str]) -> bool:
@@ -88,15 +89,15 @@ def _is_beside(name: str, names: set[str]) -> bool:
 
 def _bits(config: Mapping[str, Any]) -> int:
     """Give the width of a packed number, from `quantization_config`; 4 when it does not say."""
-    settings: Any = config.get("quantization_config")
-    if not isinstance(settings, dict):
-        return 4
-    bits: Any = settings.get("bits")  # pyright: ignore[reportUnknownMemberType]
-    groups: Any = settings.get("config_groups")  # pyright: ignore[reportUnknownMemberType]
-    if bits is None and isinstance(groups, dict):
-        for group in groups.values():  # pyright: ignore[reportUnknownVariableType]
-            bits = group["weights"].get("num_bits") if isinstance(group, dict) and "weights" in group else bits  # pyright: ignore
+    settings = _mapping(config.get("quantization_config"))
+    bits = settings.get("bits")
+    for group in _mapping(settings.get("config_groups")).values():
+        bits = bits or _mapping(_mapping(group).get("weights")).get("num_bits")
     return bits if isinstance(bits, int) and bits in (1, 2, 3, 4, 5, 6, 8) else 4
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 # Families whose embeddings stay on one device too (`_no_split_modules` in transformers names them).

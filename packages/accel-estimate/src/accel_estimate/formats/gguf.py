@@ -8,7 +8,7 @@ import math
 import struct
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from accel_estimate.errors import CorruptFileError
 from accel_estimate.source import Cursor, Source
@@ -19,6 +19,7 @@ _MAX_COUNT = 1_000_000
 _MAX_STRING = 65_535
 _MAX_DIMENSIONS = 4
 _MAX_KEPT_ARRAY = 4096
+_SHORTEST = 24  # magic, version and two counts
 _LARGEST = 2**63 - 1
 
 # ggml type id -> (name, elements in a block, bytes of a block): ggml/src/ggml-common.h and gguf-py constants.py.
@@ -40,10 +41,13 @@ _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 _STRING, _ARRAY = 8, 9
 
 
+Value: TypeAlias = str | int | float | bool | list[int | float | bool] | None
+
+
 class Header(NamedTuple):
     """What a GGUF file says of itself: short values by key, and its tensors."""
 
-    values: Mapping[str, "str | int | float | bool | list[int | float | bool] | None"]
+    values: Mapping[str, Value]
     tensors: tuple[Tensor, ...]
 
 
@@ -67,13 +71,13 @@ class _Reader:
         self.cursor = Cursor(source, MAX_HEADER)
 
     def header(self) -> Header:
-        if self.size < 24 or self._bytes(4) != b"GGUF":
+        if self.size < _SHORTEST or self._bytes(4) != b"GGUF":
             raise CorruptFileError(f"{self.name}: does not begin as a GGUF file.")
         version = self._number("I")
         if version not in (2, 3):
             raise CorruptFileError(f"{self.name}: GGUF version {version} (or a big-endian file); 2 and 3 are known.")
         tensors, pairs = self._count("tensors"), self._count("keys")
-        values = {}
+        values: dict[str, Value] = {}
         for _ in range(pairs):
             key = self._string()
             if key in values:
@@ -105,7 +109,7 @@ class _Reader:
         except UnicodeDecodeError:
             raise CorruptFileError(f"{self.name}: a name is not valid text.") from None
 
-    def _value(self, kind: int, key: str) -> "str | int | float | bool | list[int | float | bool] | None":
+    def _value(self, kind: int, key: str) -> Value:
         if kind in _SCALARS:
             return self._number(_SCALARS[kind])
         if kind == _STRING:

@@ -7,7 +7,7 @@ never built as one JSON value: what is kept is bounded by the number of tensors 
 import json
 import math
 import re
-from typing import Any
+from typing import Any, TypeAlias
 
 from accel_estimate.dtypes import STORED_BITS
 from accel_estimate.errors import CorruptFileError
@@ -19,9 +19,10 @@ MAX_HEADER = 25_000_000
 _LARGEST = 2**63 - 1
 _MAX_DIMENSIONS = 32
 _MAX_ENTRY = 4096
+_PREFIX = 8
 _BACKSLASH, _QUOTE = ord("\\"), ord('"')
 
-Entry = tuple[str, list[int], int, int]
+Entry: TypeAlias = tuple[str, list[int], int, int]
 
 # Possessive quantifiers, and no repeated groups: a hostile text must cost neither time nor memory for going back.
 _OPEN = re.compile(rb'[ \t\r\n]*+"')
@@ -34,8 +35,6 @@ _USUAL = re.compile(
     rb'"dtype":"([A-Z0-9_]{1,16})","shape":\[((?:\d{1,19}(?:,\d{1,19})*)?)\],"data_offsets":\[(\d{1,19}),(\d{1,19})\]\}'
 )
 
-Entry = tuple[str, list[int], int, int]
-
 
 def read(source: Source) -> tuple[Tensor, ...]:
     """Read the tensors of one safetensors file, in the order of their bytes.
@@ -45,8 +44,8 @@ def read(source: Source) -> tuple[Tensor, ...]:
             that overlap, leave holes, do not match type and shape, or do not end where the file ends.
 
     """
-    prefix = source.read(0, 8)
-    if len(prefix) < 8:
+    prefix = source.read(0, _PREFIX)
+    if len(prefix) < _PREFIX:
         raise CorruptFileError(f"{source.name}: {len(prefix)} bytes long, too short to be a safetensors file.")
     length = int.from_bytes(prefix, "little")
     if length > MAX_HEADER:
