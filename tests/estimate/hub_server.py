@@ -36,6 +36,7 @@ class Repo:
 
     files: dict[str, File] = field(default_factory=dict[str, File])
     library: str | None = None
+    config: dict[str, Any] | None = None  # what the Hub tells of config.json in the listing
     gated: bool = False
     private: bool = False
     disabled: bool = False
@@ -155,6 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
         told = {"id": name, "sha": COMMIT, "siblings": siblings, "gated": repo.gated, "private": repo.private}
         if repo.library:
             told["library_name"] = repo.library
+        if repo.config:
+            told["config"] = repo.config
         self._send(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
         return None
 
