@@ -339,3 +339,19 @@ def test_messages_are_one_line_and_statuses_are_given(hub: Hub, capsys: pytest.C
     assert out == ""
     assert len(err.strip().splitlines()) == 2
     assert all(line.startswith("accel-estimate: ") for line in err.splitlines())
+
+
+def test_a_progress_bar_on_a_terminal(hub: Hub, tmp_path: Path) -> None:
+    import pexpect
+
+    _sharded(hub, 12)
+    hub.latency = 0.1
+    env = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path), "TERM": "xterm", "COLUMNS": "120"}
+    child: Any = pexpect.spawn(
+        sys.executable, ["-m", "accel_estimate", "org/big"], env=env, timeout=30, encoding="utf-8"
+    )
+    child.expect("Reading headers")
+    child.expect("Memory to load org/big")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0

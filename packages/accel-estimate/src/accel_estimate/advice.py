@@ -18,7 +18,7 @@ class Change(NamedTuple):
     saves: float
 
 
-# What is tried: a name, the flags, and the fields of the recipe. Batch and sequence are left to the user.
+# What is tried: a name, the flags, and the fields of the recipe. The length of sequences is left to the user.
 _CHANGES: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("full checkpointing", "--gradient_checkpointing full", {"gradient_checkpointing": "full"}),
     ("selective checkpointing", "--gradient_checkpointing selective", {"gradient_checkpointing": "selective"}),

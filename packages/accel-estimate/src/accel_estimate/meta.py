@@ -16,7 +16,7 @@ LIBRARIES = ("transformers", "timm")
 def tensors(
     name: str, library: str, revision: str = "main", *, trust_remote_code: bool = False
 ) -> tuple[Tensor, ...]:
-    """Build the model `name` with `library` and list its parameters and buffers, each once.
+    """Build the model `name` with `library` and list its parameters and saved buffers, each once.
 
     Code of the repository itself runs only with `trust_remote_code`.
 
@@ -47,7 +47,7 @@ def tensors(
             f"{name}: {library} cannot build it: {text[0] if text else type(error).__name__}{trust}"
         ) from None
     found: dict[int, Tensor] = {}
-    for key, value in (*built.named_parameters(), *built.named_buffers()):
+    for key, value in built.state_dict(keep_vars=True).items():  # no buffers that are not saved
         dtype = TORCH_TO_STORED.get(str(value.dtype).removeprefix("torch."), "I64")
         found.setdefault(id(value), Tensor(key, dtype, tuple(value.shape), value.numel() * value.element_size()))
     if not found:
