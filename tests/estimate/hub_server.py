@@ -153,7 +153,13 @@ class _Handler(BaseHTTPRequestHandler):
         repo = self.the_hub.repos[name]
         sizes = "blobs=true" in query.lower()
         siblings = [{"rfilename": n, **({"size": f.size} if sizes else {})} for n, f in repo.files.items()]
-        told = {"id": name, "sha": COMMIT, "siblings": siblings, "gated": repo.gated, "private": repo.private}
+        told: dict[str, Any] = {
+            "id": name,
+            "sha": COMMIT,
+            "siblings": siblings,
+            "gated": repo.gated,
+            "private": repo.private,
+        }
         if repo.library:
             told["library_name"] = repo.library
         if repo.config:

@@ -34,7 +34,10 @@ def own(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_without_the_library_the_way_out_is_named(own: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meta, "find_spec", lambda name: None)  # pyright: ignore[reportUnknownLambdaType]
+    def absent(_name: str) -> None:
+        return None
+
+    monkeypatch.setattr(meta, "find_spec", absent)
     with pytest.raises(UsageError, match=r"install transformers: pip install 'accel-estimate\[transformers\]'"):
         load(str(own[0]))
     with pytest.raises(UsageError, match=r"install timm: pip install 'accel-estimate\[timm\]'"):
@@ -82,3 +85,14 @@ def test_code_of_the_repository_runs_only_on_request(
     trusted = load(str(folder), trust_remote_code=True)
     assert mark.exists()
     assert estimate(trusted).parameters == 2 * 256 * 64 + 3 * (64 * 64 * 2 + 32 * 64 * 2 + 3 * 64 * 128 + 128) + 64
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_timm_builds_what_it_knows(tmp_path: Path) -> None:
+    pytest.importorskip("timm", reason="timm is not installed: uv pip install timm")
+    config = {"architecture": "resnet18", "num_classes": 10, "pretrained_cfg": {"num_classes": 10}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    report = estimate(load(str(tmp_path), library="timm"))
+    statistics = 2 * 4800  # batch norms' running means and variances, which are saved too
+    assert report.parameters == 11_176_512 + 512 * 10 + 10 + statistics
+    assert report.largest == ("layer4.0.conv2", 512 * 512 * 9 * 4)

@@ -177,19 +177,27 @@ def test_the_first_stage_of_a_pipeline_keeps_its_micro_batches() -> None:
 
 
 def test_the_tracker_of_torch_agrees() -> None:
-    """Peaks that torch's FSDPMemTracker and MemTracker gave for these runs on fake tensors, in GiB (AdamW, sdpa)."""
+    """Peaks that torch's MemTracker gave for two steps on fake tensors, in GiB (AdamW, foreach off, sdpa, torch 2.13)."""
     tracked_runs: list[tuple[str, dict[str, Any], float]] = [
-        ("Llama-3.2-1B", {"seq_len": 2048}, 23.55),
-        ("Llama-3.2-1B", {"seq_len": 2048, "gradient_checkpointing": "full"}, 20.37),
-        ("Llama-3.2-1B", {"seq_len": 2048, "param_dtype": "bfloat16"}, 13.50),
-        ("Llama-2-7B", {"seq_len": 2048, "gradient_checkpointing": "full"}, 101.39),
+        ("Llama-3.2-1B", {}, 23.55),
+        ("Llama-3.2-1B", {"gradient_checkpointing": "full"}, 20.37),
+        ("Llama-3.2-1B", {"mixed_precision": "bf16"}, 23.34),
+        ("Llama-3.2-1B", {"param_dtype": "bfloat16"}, 13.50),
+        (
+            "Llama-3.2-1B",
+            {"param_dtype": "bfloat16", "gradient_checkpointing": "full", "batch_size": 4, "seq_len": 4096},
+            31.70,
+        ),
+        ("Llama-2-7B", {"gradient_checkpointing": "full"}, 101.39),
         ("Llama-3.1-8B", {"seq_len": 4096, "mixed_precision": "bf16"}, 141.77),
     ]
+    errors: list[float] = []
     for name, settings, tracked in tracked_runs:
         weights, plan = parts(name)
-        assert training.estimate(weights, plan, Recipe(**settings)).allocated[1] / GIB == pytest.approx(
-            tracked, rel=0.12
-        )
+        told = training.estimate(weights, plan, Recipe(**settings)).allocated[1] / GIB
+        assert told == pytest.approx(tracked, rel=0.13)
+        errors.append(abs(told / tracked - 1))
+    assert sorted(errors)[len(errors) // 2] < 0.02
 
 
 def test_low_expected_and_high_are_in_order_and_parts_sum_up() -> None:

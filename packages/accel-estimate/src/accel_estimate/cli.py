@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None, *, recipe: Recipe | None = None, prog: s
     training flags, whose estimate is then shown without `--training` too.
 
     Status: 0 done, and where a device was named it fits; 1 it does not fit, or the Hub or a file failed; 2 the call
-    was wrong. No exception leaves this function but KeyboardInterrupt.
+    was wrong; 130 interrupted; 141 the reader of the output went away. No exception leaves this function.
     """
     try:
         args = options.parser(prog).parse_args(argv)
@@ -37,9 +37,11 @@ def main(argv: list[str] | None = None, *, recipe: Recipe | None = None, prog: s
     except EstimateError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return error.status
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
-        return 1
+        return 141
+    except KeyboardInterrupt:
+        return 130
 
 
 def _run(args: argparse.Namespace, recipe: Recipe | None) -> int:

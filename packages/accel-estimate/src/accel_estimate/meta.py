@@ -4,6 +4,7 @@ This imports torch and transformers or timm, and only runs when neither headers 
 """
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from accel_estimate.dtypes import TORCH_TO_STORED
@@ -72,4 +73,8 @@ def _timm(name: str) -> Any:
     import timm  # pyright: ignore[reportMissingImports]
 
     api: Any = timm  # pyright: ignore[reportUnknownVariableType]
-    return api.create_model(f"hf-hub:{name}" if "/" in name and ":" not in name else name, pretrained=False)
+    if Path(name).is_dir():
+        name = f"local-dir:{name}"
+    elif "/" in name and ":" not in name:
+        name = f"hf-hub:{name}"
+    return api.create_model(name, pretrained=False)

@@ -145,14 +145,15 @@ def estimate(
 
     """
     check(recipe)
+    parts = _parts(weights, plan, recipe)
     usual = (known or Assumptions())._replace(compiled=recipe.compile)
-    expected = _moments(weights, plan, recipe, usual)
+    expected = _moments(parts, plan, recipe, usual)
     best = recipe if recipe.loss_kind != "plain" else recipe._replace(loss="compiled")
     worst = Assumptions(
         recipe.compile, recipe.quantize != "none", foreach=True, keeps_fp32_logits=True, repeats_keys=True
     )
-    low = _peak(_moments(weights, plan, best, Assumptions(compiled=True))).parts.total
-    careless = max(_careless(moment.parts) for moment in _moments(weights, plan, recipe, worst))
+    low = _peak(_moments(parts, plan, best, Assumptions(compiled=True))).parts.total
+    careless = max(_careless(moment.parts) for moment in _moments(parts, plan, recipe, worst))
     peak = _peak(expected)
     allocated = (min(low, peak.parts.total), peak.parts.total, max(careless, peak.parts.total))
     reserved = tuple(bytes_ * (1 + slack) for bytes_, slack in zip(allocated, SLACK, strict=True))
@@ -167,7 +168,7 @@ def estimate(
         device[1] - allocated[1],
         allocated,
         (reserved[0], reserved[1], reserved[2]),
-        trained(weights, plan, recipe).parameters,
+        parts.trained.parameters,
     )
 
 
@@ -179,13 +180,22 @@ def _peak(moments: Sequence[Moment]) -> Moment:
     return max(moments, key=lambda moment: moment.parts.total)
 
 
-def _moments(weights: Sequence[Weight], plan: Blueprint, recipe: Recipe, how: Assumptions) -> list[Moment]:
+class _Parts(NamedTuple):
+    """What is worked out of the weights once for every set of assumptions."""
+
+    held: list[tuple[Stage, Trained]]
+    trained: Trained
+
+
+def _parts(weights: Sequence[Weight], plan: Blueprint, recipe: Recipe) -> _Parts:
     train = trained(weights, plan, recipe)
     whole = sum(weight.parameters for weight in weights) or 1
-    found = [
-        _Step(stage, _share(train, stage, recipe, whole), plan, recipe, how).moments()
-        for stage in stages(weights, plan, recipe)
-    ]
+    held = [(stage, _share(train, stage, recipe, whole)) for stage in stages(weights, plan, recipe)]
+    return _Parts(held, train)
+
+
+def _moments(parts: _Parts, plan: Blueprint, recipe: Recipe, how: Assumptions) -> list[Moment]:
+    found = [_Step(stage, train, plan, recipe, how).moments() for stage, train in parts.held]
     return max(found, key=lambda moments: _peak(moments).parts.total)
 
 
@@ -197,7 +207,9 @@ def trained(weights: Sequence[Weight], plan: Blueprint, recipe: Recipe) -> Train
         width = 4 if recipe.zero_stage >= 0 else WIDTH[recipe.param_dtype]
         return Trained(count, width, optimizers.state_bytes(shapes, recipe.optimizer, width), 0)
     chosen = lora.targets(weights, recipe.lora_targets)
-    known = {tensor.module: tensor.shape for tensor in layout.tensors(plan) if tensor.name.endswith("weight")}
+    known: dict[str, tuple[int, ...]] = {}
+    if any(not weight.shape for weight in chosen):
+        known = {tensor.module: tensor.shape for tensor in layout.tensors(plan) if tensor.name.endswith("weight")}
     shapes = lora.shapes(chosen, recipe.lora_rank, known)
     count = sum(prod(shape) for shape in shapes)
     width = 4 if recipe.zero_stage >= 0 else WIDTH[recipe.lora_dtype]
