@@ -63,3 +63,16 @@ def test_the_formulae_name_constants_as_they_are() -> None:
     assert f"`SLACK`: {', '.join(f'{part:.3g}' for part in training.SLACK)}" in text
     assert f"`UNCOUNTED`: {training.UNCOUNTED:g}" in text
     assert f"`CHUNK`: {serving.CHUNK:,}" in text
+
+
+def test_the_readmes_python_runs(hub: Hub) -> None:
+    plan = families.blueprint(LLAMA_8B)
+    assert plan is not None
+    front, size = sized({tensor.name: tensor.shape for tensor in layout.tensors(plan)})
+    hub.add(
+        "meta-llama/Llama-3.1-8B",
+        {"config.json": json.dumps(LLAMA_8B).encode(), "model.safetensors": File(front, size)},
+    )
+    found = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    assert len(found) == 1
+    exec(found[0], {})  # noqa: S102 - our own page
