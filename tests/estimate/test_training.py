@@ -63,6 +63,8 @@ def test_offloading_takes_away_what_it_says() -> None:
     assert here.optimizer - there.optimizer == 12 * N / 8 + 4 * 10**9  # and fp32 gradients of one sub-group
     assert there.gradients == 0
     assert moments(**usual, offload_param_device="nvme")[STEP].parts.weights == 0
+    sharded = moments(fsdp="full", num_processes=8, offload_param_device="cpu")[STEP].parts
+    assert sharded.weights == sharded.gradients == sharded.optimizer == 0
 
 
 def test_fsdp_divides_states_and_gathers_two_layers() -> None:
@@ -268,7 +270,7 @@ def test_adamw_and_sgd_keep_what_torch_keeps() -> None:
         ({"quantize": "nf4"}, "add --lora_rank"),
         ({"lora_targets": ("q_proj",)}, "no effect without --lora_rank"),
         ({"offload_optimizer_device": "cpu"}, "needs --zero_stage"),
-        ({"offload_param_device": "cpu", "zero_stage": 2}, "needs --zero_stage 3"),
+        ({"offload_param_device": "cpu", "zero_stage": 2}, "needs --zero_stage 3 or --fsdp"),
         ({"tp": 2, "num_processes": 3}, "no multiple of tp x pp x cp = 2"),
         ({"ep": 3, "num_processes": 4}, "--ep 3 does not divide"),
         ({"lora_rank": -1}, "must not be negative"),

@@ -26,7 +26,7 @@ HELP: dict[str, str] = {
     "reduce_bucket_size": "gradients that DeepSpeed reduces at a time, in elements",
     "overlap_comm": "DeepSpeed reduces while the backward pass runs, with a second bucket",
     "offload_optimizer_device": "where DeepSpeed keeps the optimizer's states",
-    "offload_param_device": "where ZeRO-3 keeps the weights",
+    "offload_param_device": "where ZeRO-3 keeps the weights, or FSDP weights, gradients and optimizer",
     "fsdp": "what FSDP shards: all, all but the weights between forward and backward, or all within a machine",
     "wrap": "what FSDP gathers at a time",
     "num_processes": "devices in all",

@@ -94,6 +94,13 @@ class Recipe(NamedTuple):
         )
 
     @property
+    def offloads_states(self) -> bool:
+        """Whether gradients and the optimizer are on the CPU (FSDP takes them along with the weights)."""
+        return self.offload_optimizer_device != "none" or (
+            self.fsdp != "none" and self.offload_param_device != "none"
+        )
+
+    @property
     def trains_all(self) -> bool:
         """Whether the model's own weights are trained."""
         return self.lora_rank == 0
@@ -144,6 +151,6 @@ _REFUSALS: tuple[tuple[Callable[[Recipe], bool], str], ...] = (
     (lambda r: bool(r.lora_targets) and r.trains_all, "--lora_targets: has no effect without --lora_rank."),
     (lambda r: r.offload_optimizer_device != "none" and r.zero_stage < 1,
      "--offload_optimizer_device: needs --zero_stage 1, 2 or 3."),
-    (lambda r: r.offload_param_device != "none" and r.zero_stage < _ZERO_3,
-     "--offload_param_device: needs --zero_stage 3."),
+    (lambda r: r.offload_param_device != "none" and r.zero_stage < _ZERO_3 and r.fsdp == "none",
+     "--offload_param_device: needs --zero_stage 3 or --fsdp."),
 )  # fmt: skip

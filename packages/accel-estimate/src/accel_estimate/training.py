@@ -346,10 +346,10 @@ class _Step:
         """Bytes of all gradients once the backward pass is through.
 
         torch keeps them in the type of the weight. DeepSpeed's are narrow; ZeRO-2 and 3 and FSDP keep one part of
-        `shards`; with the optimizer offloaded they go to the CPU.
+        `shards`; with the optimizer offloaded, or FSDP's weights, they go to the CPU.
         """
         recipe = self.recipe
-        if recipe.offload_optimizer_device != "none":
+        if recipe.offloads_states:
             return 0.0
         width = self.width if self.deepspeed else self.trained.width
         divided = recipe.zero_stage >= _ZERO_2 or recipe.fsdp != "none"
@@ -358,7 +358,7 @@ class _Step:
     def optimizer(self) -> float:
         """Bytes of the optimizer's states and, with DeepSpeed, of the fp32 master copy."""
         recipe = self.recipe
-        if recipe.offload_optimizer_device != "none":
+        if recipe.offloads_states:
             return 0.0
         master = 4 * self.trained.parameters if self.deepspeed else 0
         return (self.trained.states + master) / recipe.shards
@@ -421,7 +421,7 @@ class _Step:
     def stepping(self) -> float:
         """Bytes that only the optimizer's step needs: DeepSpeed's fp32 copy of its part of the gradients."""
         recipe, part = self.recipe, self.trained.parameters / self.recipe.shards
-        if recipe.offload_optimizer_device != "none":
+        if recipe.offloads_states:
             return 0.0
         stepped = min(part, SUB_GROUP) if recipe.zero_stage == _ZERO_3 else part
         copies = (4 if self.deepspeed else 0) + (self.trained.width if self.how.foreach else 0)
