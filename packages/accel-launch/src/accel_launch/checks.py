@@ -170,8 +170,10 @@ def combinations(settings: Settings, findings: Findings) -> None:
     findings.notes += [message for hint in HINTS if (message := hint(settings))]
 
 
-def script(settings: Settings, host: Host, words: Sequence[str], findings: Findings) -> None:
+def script(settings: Settings, host: Host, words: Sequence[str], findings: Findings, *, here: bool = True) -> None:
     """Refuse a script that can't be started: missing, not readable, a folder without ``__main__.py``.
+
+    One that isn't ``here`` but on other machines is theirs to look for.
 
     Raises:
         AccelError: naming it and the way out.
@@ -179,6 +181,8 @@ def script(settings: Settings, host: Host, words: Sequence[str], findings: Findi
     if not words:
         raise AccelError("there is no script to launch: accelerate launch [flags] SCRIPT [arguments of the script]")
     launcher = settings[Launcher]
+    if not here:
+        return
     if not host.cwd:
         findings.here("the working folder doesn't exist any more: change to one that does")
     elif launcher.module:

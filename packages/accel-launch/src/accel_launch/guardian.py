@@ -45,11 +45,22 @@ class Spawn(Record):
 class Guardian:
     """Starts the ranks and brings every one of them, and all below them, to an end."""
 
-    def __init__(
-        self, spawns: tuple[Spawn, ...], orders: int, events: int, grace: float, ignored: frozenset[int]
+    def __init__(  # noqa: PLR0913
+        self,
+        spawns: tuple[Spawn, ...],
+        orders: int,
+        events: int,
+        grace: float,
+        ignored: frozenset[int],
+        *,
+        together: bool = True,
     ) -> None:
-        """Take what to start, the two pipes, the seconds of grace, and the signals ignored from the start."""
+        """Take what to start, the two pipes, the seconds of grace, and the signals ignored from the start.
+
+        ``together``: when one of the ranks fails, the others are ended.
+        """
         self.spawns, self.orders, self.events, self.grace, self.ignored = spawns, orders, events, grace, ignored
+        self.together = together
         self.pid = os.getpid()
         self.ranks: dict[int, int] = {}
         self.watched: dict[int, int] = {}
@@ -177,7 +188,7 @@ class Guardian:
         for line in self._start_failures():
             self._event("unstarted", line)
         self._event("ended", rank, status, time.time())
-        if status != 0 and not self.stopping:
+        if status != 0 and self.together and not self.stopping:
             self._stop(signal.SIGTERM)
 
     def _start_failures(self) -> list[str]:

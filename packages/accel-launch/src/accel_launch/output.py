@@ -43,7 +43,7 @@ class Stream:
             return
         if self.open is not None and self.open is not channel:
             self.waiting += b"\n"  # another rank's line isn't finished; ours begins on a line of its own
-        self.waiting += data
+        self.waiting += channel.labelled(data, goes_on=self.open is channel)
         self.open = None if data.endswith((b"\n", b"\r")) else channel
 
     def write(self) -> None:
@@ -62,9 +62,10 @@ class Stream:
 class Channel:
     """What one rank writes to its standard output or error."""
 
-    def __init__(self, rank: int, fd: int, stream: Stream, *, tail: bool) -> None:
-        """Read from ``fd`` for ``stream``; keep the ``tail`` for the report."""
+    def __init__(self, rank: int, fd: int, stream: Stream, *, tail: bool, label: str = "") -> None:
+        """Read from ``fd`` for ``stream``; keep the ``tail`` for the report; begin each line with ``label``."""
         self.rank, self.fd, self.stream = rank, fd, stream
+        self.prefix = f"[{label}] ".encode() if label else b""
         self.line = bytearray()
         self.since = 0.0
         self.tail = bytearray() if tail else None
@@ -99,6 +100,13 @@ class Channel:
             self.flush()
         return True
 
+    def labelled(self, data: bytes, *, goes_on: bool) -> bytes:
+        """Return ``data`` with the label before each line, but for the first where it ``goes_on`` with one."""
+        if not self.prefix:
+            return data
+        lines = self.prefix.join([b"", *data.splitlines(keepends=True)])
+        return lines.removeprefix(self.prefix) if goes_on else lines
+
     def flush(self) -> None:
         """Pass on an unfinished line."""
         if self.line:
@@ -123,28 +131,28 @@ class Pump:
         self.ours: list[int] = []
         """The ranks' ends, to close once the ranks have them."""
 
-    def attach(self, rank: int) -> tuple[int, int]:
+    def attach(self, rank: int, label: str = "") -> tuple[int, int]:
         """Make a rank's standard output and error; return the ends that the rank gets."""
         terminals = [os.isatty(stream.fd) for stream in self.streams]
         if all(terminals):
             # One terminal for both keeps their order, as it would without us.
-            fd = self._terminal(rank, self.streams[1], tail=True)
+            fd = self._terminal(rank, label, self.streams[1], tail=True)
             return fd, fd
         out, err = (
-            self._terminal(rank, stream, tail=stream.fd == 2)  # noqa: PLR2004
+            self._terminal(rank, label, stream, tail=stream.fd == 2)  # noqa: PLR2004
             if terminal
-            else self._pipe(rank, stream, tail=stream.fd == 2)  # noqa: PLR2004
+            else self._pipe(rank, label, stream, tail=stream.fd == 2)  # noqa: PLR2004
             for stream, terminal in zip(self.streams, terminals, strict=True)
         )
         return out, err
 
-    def _pipe(self, rank: int, stream: Stream, *, tail: bool) -> int:
+    def _pipe(self, rank: int, label: str, stream: Stream, *, tail: bool) -> int:
         ours, theirs = os.pipe()
-        self.channels[ours] = Channel(rank, ours, stream, tail=tail)
+        self.channels[ours] = Channel(rank, ours, stream, tail=tail, label=label)
         self.ours.append(theirs)
         return theirs
 
-    def _terminal(self, rank: int, stream: Stream, *, tail: bool) -> int:
+    def _terminal(self, rank: int, label: str, stream: Stream, *, tail: bool) -> int:
         import fcntl
         import termios
 
@@ -154,7 +162,7 @@ class Pump:
         mode[3] &= ~termios.ECHO
         termios.tcsetattr(theirs, termios.TCSANOW, mode)
         fcntl.ioctl(ours, termios.TIOCSWINSZ, fcntl.ioctl(stream.fd, termios.TIOCGWINSZ, b"\0" * 8))
-        self.channels[ours] = Channel(rank, ours, stream, tail=tail)
+        self.channels[ours] = Channel(rank, ours, stream, tail=tail, label=label)
         self.terminals.append(ours)
         self.ours.append(theirs)
         return theirs

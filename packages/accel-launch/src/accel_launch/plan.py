@@ -25,6 +25,8 @@ class Command(Record):
     local_rank: int | None = None
     device: str | None = None
     cwd: str | None = None
+    label: str = ""
+    """What this is where it is no rank (``worker 3``): the prefix of its lines, and its name in reports."""
 
 
 class Plan(Record):
@@ -38,6 +40,8 @@ class Plan(Record):
     """Whether the launcher stays and looks after the commands; otherwise it becomes the one that there is."""
     grace: float = 30.0
     """Seconds between asking ranks to end and killing them."""
+    together: bool = True
+    """Whether the commands are one job, so that the others are ended when one fails."""
 
 
 def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
@@ -55,14 +59,14 @@ def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
     laid = layout.lay_out(settings, host, findings)
     engine = engines.choose(settings, laid)
     script = tuple(script)
-    checks.script(settings, host, script, findings)
+    checks.script(settings, host, script, findings, here=engine not in engines.REMOTE)
     variables, said = environment.variables(settings, host, laid)
     findings.notes += said
     make = engines.load(engine)
     made = make(engines.Order(settings, host, laid, script, variables, findings))
     return made.replace(
         notes=tuple(dict.fromkeys((*settings.notes, *findings.notes))),
-        summary=_summary(settings, laid, made.engine),
+        summary=made.summary or _summary(settings, laid, made.engine),
         grace=settings[Launcher].grace,
     )
 

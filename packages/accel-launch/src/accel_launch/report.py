@@ -52,6 +52,8 @@ class Failure(Record):
     local_rank: int | None
     device: str | None
     cause: str
+    label: str = ""
+    """What failed, where it is no rank."""
     exception: str = ""
     """Type and message of the exception, where the rank left one."""
     where: str = ""
@@ -72,6 +74,8 @@ class Result(Record):
     problems: tuple[str, ...] = ()
     """What went wrong on our side: a rank that couldn't be started, a guardian that was killed."""
     notes: tuple[str, ...] = ()
+    outcomes: tuple[tuple[str, str], ...] = ()
+    """Each labelled command with how it ended, in the plan's order."""
 
     @classmethod
     def of(  # noqa: PLR0913
@@ -103,7 +107,24 @@ class Result(Record):
             endings=endings,
             problems=tuple(problems),
             notes=notes,
+            outcomes=_outcomes(plan, endings, errors),
         )
+
+
+def _outcomes(plan: Plan, endings: tuple[Ending, ...], errors: dict[int, str]) -> tuple[tuple[str, str], ...]:
+    ended = {ending.rank: ending for ending in endings}
+    return tuple(
+        (command.label, _outcome(ended.get(place), _told(errors.get(place, ""))[0]))
+        for place, command in enumerate(plan.commands)
+        if command.label
+    )
+
+
+def _outcome(ending: Ending | None, told: str) -> str:
+    if ending is None:
+        return "not started"
+    how = ending.how if ending.status else "ok"
+    return f"{how}: {told}" if told else how
 
 
 def _status(first: Ending | None, signalled: int, reader_gone: bool, guardian: int, *, started: bool) -> int:
@@ -131,7 +152,9 @@ def name_of(number: int) -> str:
 
 
 def _failure(plan: Plan, ending: Ending, tail: str, error: str, killed_for_memory: bool) -> Failure:
-    command = next((one for one in plan.commands if one.rank == ending.rank), plan.commands[0])
+    # A command that is no rank goes by its place in the plan.
+    ranks = {one.rank if one.rank is not None else place: one for place, one in enumerate(plan.commands)}
+    command = ranks[ending.rank]
     told, text = _told(error)
     text = text or tail
     exception, where = _traceback(text)
@@ -140,6 +163,7 @@ def _failure(plan: Plan, ending: Ending, tail: str, error: str, killed_for_memor
         local_rank=command.local_rank,
         device=command.device,
         cause=_cause(ending, killed_for_memory),
+        label=command.label,
         exception=told or exception,
         where=where,
         traceback=text[text.rfind(HEAD) :] if HEAD in text else "",
@@ -222,8 +246,7 @@ def text(result: Result, host: str) -> str:
     failure = result.failure
     if failure is not None:
         ending = failure.ending
-        place = f"rank {ending.rank} (local rank {failure.local_rank}, pid {ending.pid}, host {host}"
-        lines.append(f"accel: {place}{', ' + failure.device if failure.device else ''}) failed first")
+        lines.append(f"accel: {failure.label or _rank(failure, host)} failed first")
         lines.append(f"  cause: {failure.cause}")
         if failure.exception:
             lines.append(f"  exception: {failure.exception.splitlines()[0][:300]}")
@@ -231,6 +254,16 @@ def text(result: Result, host: str) -> str:
             lines.append(f"  at: {failure.where}")
         lines.append(f"  time: {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(ending.at))}")
         others = [str(other.rank) for other in result.endings if other.status and other is not ending]
-        if others:
+        if others and not result.outcomes:
             lines.append(f"  ended because of it: rank {', '.join(others)}")
-    return "".join(line + "\n" for line in lines)
+    return "".join(line + "\n" for line in [*lines, *_table(result.outcomes)])
+
+
+def _rank(failure: Failure, host: str) -> str:
+    device = f", {failure.device}" if failure.device else ""
+    return f"rank {failure.ending.rank} (local rank {failure.local_rank}, pid {failure.ending.pid}, host {host}{device})"
+
+
+def _table(outcomes: tuple[tuple[str, str], ...]) -> list[str]:
+    wide = max((len(label) for label, _outcome in outcomes), default=0)
+    return [f"accel: {label:<{wide}}  {outcome}" for label, outcome in outcomes]

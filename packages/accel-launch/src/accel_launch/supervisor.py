@@ -55,7 +55,7 @@ class _Supervisor:
         if self.guardian == 0:
             for fd in (self.orders, self.events, *self.pump.channels):
                 os.close(fd)
-            Guardian(spawns, orders, events, self.plan.grace, ignored).run()
+            Guardian(spawns, orders, events, self.plan.grace, ignored, together=self.plan.together).run()
         for fd in (orders, events, stdin, nothing):
             os.close(fd)
         self.pump.keep()
@@ -67,12 +67,12 @@ class _Supervisor:
     def _spawn(self, place: int, stdin: int, nothing: int) -> Spawn:
         command = self.plan.commands[place]
         environ = {**os.environ, **command.env}
-        if len(self.plan.commands) > 1 or "RANK" in command.env:
+        if len(self.plan.commands) > 1 or "RANK" in command.env or command.label:
             path = self.error_files[place]
             if path is not None:
                 environ["TORCHELASTIC_ERROR_FILE"] = f"/proc/{os.getpid()}/fd/{path}"
-        out, err = self.pump.attach(command.rank or 0)
-        rank = command.rank or 0
+        rank = command.rank if command.rank is not None else place
+        out, err = self.pump.attach(rank, command.label)
         return Spawn(rank, command.argv, environ, command.cwd, (stdin if rank == 0 else nothing, out, err))
 
     # Signals.

@@ -39,6 +39,12 @@ class Tpu(Section, title="TPU"):
         ask="What is the name of the function in your script that should be launched in all parallel processes?",
         help="Function of the script that each TPU process runs.",
     )
+    tpu_spmd: bool = setting(
+        False,
+        switch=True,
+        ours=True,
+        help="Run one process with every chip of the host, for a script that shards over them itself (SPMD).",
+    )
     downcast_bf16: bool = setting(
         False,
         switch=True,

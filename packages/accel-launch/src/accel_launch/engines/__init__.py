@@ -25,6 +25,8 @@ GROUP = "accel_launch.engines"
 BUILT_IN = {"exec": "accel_launch.engines.exec", "local": "accel_launch.engines.local"}
 # Engines of packages that install apart, and what to install.
 ELSEWHERE = {"tpu": "accel-tpu", "tpu-pod": "accel-tpu", "sagemaker": "accel-sagemaker"}
+# Engines whose script is on the machines that they run it on, and not here.
+REMOTE = frozenset(("tpu-pod",))
 
 
 class Order(Record):
