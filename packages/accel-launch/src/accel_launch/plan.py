@@ -38,6 +38,8 @@ class Plan(Record):
     summary: str = ""
     supervised: bool = True
     """Whether the launcher stays and looks after the commands; otherwise it becomes the one that there is."""
+    hosted: int = 0
+    """Ranks that the one command, an engine of its own, starts on this machine, each under `accel_launch.rank`."""
     grace: float = 30.0
     """Seconds between asking ranks to end and killing them."""
     together: bool = True
