@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,11 @@ class Cloud:
 
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         self.folder = folder
+        self.sshd: subprocess.Popen[bytes]
         (folder / "bin").mkdir(parents=True)
-        (folder / "home").mkdir()
+        self.key = folder / "home" / ".ssh" / "google_compute_engine"
+        self.key.parent.mkdir(parents=True)
+        self.key.touch()  # as after the first connection ever
         program = folder / "bin" / "gcloud"
         program.write_text(f'#!/bin/sh\nexec {sys.executable} {STANDIN} "$@"\n')
         program.chmod(0o755)
@@ -62,10 +64,12 @@ class Cloud:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def started(self) -> list[psutil.Process]:
-        """Every process that belongs to this cloud: of gcloud, ssh and the workers' commands."""
+        """Every process of gcloud, of ssh, and of the workers' commands."""
         found: list[psutil.Process] = []
         for process in psutil.process_iter():
             try:
+                if process.pid == self.sshd.pid:
+                    continue
                 if process.environ().get("STANDIN") == str(self.folder) or str(self.folder) in process.environ().get("HOME", ""):
                     found.append(process)
             except psutil.Error:
@@ -76,9 +80,14 @@ class Cloud:
 @pytest.fixture
 def cloud(tmp_path: Path, environ: dict[str, str]) -> Iterator[Cloud]:
     made = Cloud(tmp_path / "cloud", environ)
-    yield made
-    for process in made.started():  # ours by their environment: what a failing test leaves
-        process.kill()
+    with subprocess.Popen([sys.executable, STANDIN, "--sshd"], env=made.environ) as made.sshd:
+        while not (made.folder / "sshd").exists():
+            assert made.sshd.poll() is None
+            time.sleep(0.01)
+        yield made
+        for process in made.started():  # ours by their environment: what a failing test leaves
+            process.kill()
+        made.sshd.kill()
 
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -96,7 +105,3 @@ def tpu_config(cloud: Cloud, tmp_path: Path) -> Command:
         )  # fmt: skip
 
     return run
-
-
-def end(process: subprocess.Popen[str], number: int = signal.SIGINT) -> None:
-    os.kill(process.pid, number)

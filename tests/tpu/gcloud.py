@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -190,21 +191,17 @@ def ssh(worker: int, name: str, string: str) -> int:
     if count(f"{name}.attempts") <= trouble.get("refused", 0):
         print(f"ssh: connect to host 10.0.0.{worker} port 22: Connection refused", file=sys.stderr)
         return SSH_FAILED
-    home = ROOT / f"worker-{name}"
-    (home / "bin").mkdir(parents=True, exist_ok=True)
-    with (ROOT / f"worker-{name}.received").open("a") as received:
-        received.write(json.dumps(string) + "\n")
-    shell = STATE.get("shell", "/bin/bash")
-    login = {"HOME": str(home), "USER": "me", "LOGNAME": "me", "SHELL": shell, "PATH": f"{home}/bin:/usr/bin:/bin", "SSH_CONNECTION": "10.1 1 10.2 22"}
-    remote = subprocess.Popen(
-        [shell, "-c", string], cwd=home, env=login, start_new_session=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
     if trouble.get("banner"):
         print(trouble["banner"], file=sys.stderr, flush=True)
-    assert remote.stdin and remote.stdout and remote.stderr
-    threading.Thread(target=copy, args=(0, remote.stdin.fileno(), remote.stdin), daemon=True).start()
-    ends = [threading.Thread(target=copy, args=(end.fileno(), fd, None)) for end, fd in ((remote.stdout, 1), (remote.stderr, 2))]
+    # The worker's ends of the streams go to sshd; ours close when we die, and the worker's command learns of it.
+    (into, ours_in), (ours_out, out), (ours_err, err) = os.pipe(), os.pipe(), os.pipe()
+    channel = socket.socket(socket.AF_UNIX)
+    channel.connect(str(ROOT / "sshd"))
+    socket.send_fds(channel, [json.dumps([name, string]).encode()], [into, out, err])
+    for fd in (into, out, err):
+        os.close(fd)
+    threading.Thread(target=copy, args=(0, ours_in), daemon=True).start()
+    ends = [threading.Thread(target=copy, args=ends) for ends in ((ours_out, 1), (ours_err, 2))]
     for end in ends:
         end.start()
     if "dropped" in trouble and count(f"{name}.drops") == 1:
@@ -213,8 +210,53 @@ def ssh(worker: int, name: str, string: str) -> int:
         os.kill(os.getpid(), signal.SIGKILL)
     for end in ends:
         end.join()  # a session lasts until all who could write are gone
-    status = remote.wait()
+    status = json.loads(channel.recv(64))
     return status if status >= 0 else SSH_FAILED
+
+
+def copy(source: int, target: int) -> None:
+    try:
+        while data := os.read(source, 65536):
+            os.write(target, data)
+    except OSError:
+        pass
+    os.close(target)
+
+
+def sshd() -> NoReturn:
+    """Serve every worker: run a login shell for each connection, outside of what the client's processes are under."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(ROOT / "sshd"))
+    server.listen(64)
+    while True:
+        channel, _address = server.accept()
+        asked, fds, _flags, _from = socket.recv_fds(channel, 1 << 18, 3)
+        threading.Thread(target=session, args=(channel, *json.loads(asked), fds), daemon=True).start()
+
+
+def session(channel: socket.socket, name: str, string: str, fds: list[int]) -> None:
+    home = ROOT / f"worker-{name}"
+    (home / "bin").mkdir(parents=True, exist_ok=True)
+    with (ROOT / f"worker-{name}.received").open("a") as received:
+        received.write(json.dumps(string) + "\n")
+    shell = json.loads((ROOT / "state.json").read_text()).get("shell", "/bin/bash")
+    login = {
+        "HOME": str(home), "USER": "me", "LOGNAME": "me", "SHELL": shell, "PATH": f"{home}/bin:/usr/bin:/bin",
+        "SSH_CONNECTION": "10.1 1 10.2 22",
+    }  # fmt: skip
+    try:
+        into, out, err = fds
+        remote = subprocess.Popen(
+            [shell, "-c", string], cwd=home, env=login, start_new_session=True, stdin=into, stdout=out, stderr=err
+        )
+    finally:
+        for fd in fds:
+            os.close(fd)
+    status = remote.wait()
+    try:
+        channel.sendall(json.dumps(status).encode())
+    except OSError:
+        pass
 
 
 def count(name: str) -> int:
@@ -224,18 +266,10 @@ def count(name: str) -> int:
         return file.tell()
 
 
-def copy(source: int, target: int, close: Any) -> None:
-    try:
-        while data := os.read(source, 65536):
-            os.write(target, data)
-    except OSError:
-        pass
-    if close is not None:
-        close.close()
-
-
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--ssh"]:
         sys.stdout.flush()
         os._exit(ssh(int(sys.argv[2]), sys.argv[3], sys.argv[4]))
+    if sys.argv[1:2] == ["--sshd"]:
+        sshd()
     sys.exit(main(sys.argv[1:]))

@@ -116,6 +116,8 @@ class Channel:
     def _close(self) -> None:
         if not self.closed:
             self.flush()
+            if self.prefix and self.stream.open is self:
+                self.stream.put(self, b"\n")  # a labelled last line is a line
             os.close(self.fd)
             self.closed = True
 

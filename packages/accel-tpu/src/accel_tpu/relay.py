@@ -75,17 +75,24 @@ class Relay:
         self.chatter = bytearray()
         """What gcloud and ssh say before the other end is ready."""
         self.rest = b""
-        with subprocess.Popen(self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as self.gcloud:
-            assert self.gcloud.stdin is not None and self.gcloud.stdout is not None and self.gcloud.stderr is not None  # noqa: S101, PT018
-            self.line = self.gcloud.stdin.fileno()
-            self._carry(self.gcloud.stdout.fileno(), self.gcloud.stderr.fileno())
-            if self.gcloud.poll() is None:
-                self.gcloud.terminate()
-                try:
-                    self.gcloud.wait(TAIL)
-                except subprocess.TimeoutExpired:
-                    self.gcloud.kill()
-        return self.gcloud.returncode
+        ours: list[int] = []
+        theirs: list[int] = []
+        for place in range(3):
+            read, write = os.pipe()
+            ours.append(read if place else write)
+            theirs.append(write if place else read)
+        self.line, out, err = ours
+        try:
+            # A group of its own, so that its ssh can be ended with it.
+            gcloud = subprocess.Popen(self.argv, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], process_group=0)  # noqa: S603
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        self._carry(out, err)
+        for fd in ours:
+            os.close(fd)
+        status = _end(gcloud, patient=self.closed)
+        return SSH_FAILED if self.lost or status < 0 else status
 
     def _carry(self, out: int, err: int) -> None:
         poller = select.poll()
@@ -228,6 +235,19 @@ class Relay:
 
     def _say(self, message: str) -> None:
         _write(2, message.encode())
+
+
+def _end(gcloud: subprocess.Popen[bytes], *, patient: bool) -> int:
+    """Return gcloud's status; what is left of it and its ssh is ended, at once unless we are ``patient``."""
+    for number in (0, signal.SIGTERM) if patient else (signal.SIGTERM,):
+        if number and gcloud.poll() is None:
+            os.killpg(gcloud.pid, number)
+        try:
+            return gcloud.wait(TAIL)
+        except subprocess.TimeoutExpired:
+            continue
+    os.killpg(gcloud.pid, signal.SIGKILL)
+    return gcloud.wait()
 
 
 def _pod(argv: Sequence[str]) -> Pod:
