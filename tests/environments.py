@@ -15,8 +15,10 @@ from tests.conftest import ROOT
 UV = os.environ.get("UV") or shutil.which("uv")
 
 
-def environment(group: str) -> Path:
+def environment(group: str, package: str = "") -> Path:
     """Return the ``bin`` folder of an environment with our packages and the dependency group ``group``.
+
+    With ``package``: of an environment with that package alone, and its extra ``group``.
 
     Skips the test, with the reason, where uv isn't there to make it.
     """
@@ -24,9 +26,10 @@ def environment(group: str) -> Path:
         pytest.skip("uv isn't on PATH: the environment of this client can't be made")
     lock = hashlib.sha256((ROOT / "uv.lock").read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()[:12]
     folder = ROOT / ".cache" / "environments" / f"{group}-{lock}"
+    wanted = ["--package", package, "--extra", group] if package else ["--group", group]
     if not (folder / "synced").exists():
         done = subprocess.run(
-            [UV, "sync", "--frozen", "--quiet", "--no-default-groups", "--group", group],
+            [UV, "sync", "--frozen", "--quiet", "--no-default-groups", *wanted],
             cwd=ROOT,
             env={**os.environ, "UV_PROJECT_ENVIRONMENT": str(folder)},
             capture_output=True,
