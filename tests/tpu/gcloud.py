@@ -23,6 +23,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -164,6 +165,7 @@ def make_key(command: tuple[str, ...]) -> None:
 
 def connect(worker: int, name: str, flags: dict[str, str], attempts: int, statuses: list[int | None] | None) -> int:
     string = " ".join(flags["--command"].split(" "))
+    status = 0
     for attempt in range(attempts):
         print(f"SSH: Attempting to connect to worker {worker}...", file=sys.stderr)
         sys.stderr.flush()
@@ -253,10 +255,8 @@ def session(channel: socket.socket, name: str, string: str, fds: list[int]) -> N
         for fd in fds:
             os.close(fd)
     status = remote.wait()
-    try:
+    with suppress(OSError):
         channel.sendall(json.dumps(status).encode())
-    except OSError:
-        pass
 
 
 def count(name: str) -> int:

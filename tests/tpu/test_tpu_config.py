@@ -182,7 +182,7 @@ def test_a_wrong_zone(tpu_config: Command) -> None:
 
 def test_a_pod_that_is_stopped(tpu_config: Command, cloud: Cloud) -> None:
     cloud.save(tpus={"pod": {"zone": ZONE, "workers": 4, "state": "STOPPED"}})
-    one_message(tpu_config("--command", "true"), "is STOPPED: nothing can run there until it is READY")
+    one_message(tpu_config("--command", "true"), "is STOPPED: nothing runs there until it is READY")
 
 
 @pytest.mark.parametrize("name", ["-x", "--help", ""])

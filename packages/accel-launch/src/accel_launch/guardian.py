@@ -58,8 +58,8 @@ class Guardian:
     ) -> None:
         """Take what to start, the two pipes, the seconds of grace, and the signals ignored from the start.
 
-        ``record`` is where the ranks of an engine tell who they are; see `accel_launch.rank`. ``together``: when one of
-        the ranks fails, the others are ended.
+        ``record`` is where the ranks of an engine tell who they are; see `accel_launch.rank`. ``together``: when one
+        of the ranks fails, the others are ended.
         """
         self.record, self.together = record, together
         self.spawns, self.orders, self.events, self.grace, self.ignored = spawns, orders, events, grace, ignored

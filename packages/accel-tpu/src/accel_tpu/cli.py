@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 from .options import Parser, guarded
@@ -63,7 +64,7 @@ def _run(words: list[str], program: str) -> int:
     tpu = settings[Tpu]
     where = pod.of(settings, alpha=parsed.use_alpha)
     env = shell.variables(tpu.env, settings.origin("env"))
-    task = pod.Task("exec " + shell.shlex.join(command), env, sudo=tpu.tpu_use_sudo)
+    task = pod.Task("exec " + shlex.join(command), env, sudo=tpu.tpu_use_sudo)
     if parsed.dry_run:
         return show(pod.shown(where, parsed.worker, task))
     workers = pod.reach(where, parsed.worker)

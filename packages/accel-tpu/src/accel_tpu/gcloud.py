@@ -56,7 +56,7 @@ class Answer(Record):
 
 
 def ssh(pod: Pod, worker: str, text: str) -> tuple[str, ...]:
-    """Return the command line that hands ``text`` to the login shell of ``worker``, or of all of a TPU's (``all``)."""
+    """Return the command line that hands ``text`` to the login shell of ``worker``, a number; of a TPU's also ``all``."""
     zone = ("--zone", pod.zone) if pod.zone else ()
     alpha = ("alpha",) if pod.alpha else ()
     if pod.vms:
@@ -111,7 +111,7 @@ def count_workers(pod: Pod, ask: Callable[[tuple[str, ...]], Answer] = ask) -> i
     except (ValueError, KeyError, TypeError, AttributeError):
         raise AccelError(f"gcloud's description of {pod} can't be read: it names no networkEndpoints") from None
     if state not in USABLE:
-        raise AccelError(f"{pod} is {state}: nothing can run there until it is READY (gcloud compute tpus tpu-vm start)")
+        raise AccelError(f"{pod} is {state}: nothing runs there until it is READY (gcloud compute tpus tpu-vm start)")
     return found
 
 
@@ -127,7 +127,7 @@ _COMPLAINTS: tuple[tuple[tuple[str, ...], str], ...] = (
         "the zone isn't given: --tpu_zone ZONE, tpu_zone in the config file, or gcloud config set compute/zone ZONE",
     ),
 )
-_ZONE = ("is not found or access is unauthorized", "unknown zone", "invalid value for field 'zone'", "not found: location")
+_ZONE = ("is not found or access is unauthorized", "unknown zone", "invalid value for field 'zone'")
 _NAME = ("not_found", "was not found", "notfound")
 
 

@@ -61,7 +61,8 @@ def make(order: Order, count: Callable[[], int] = count_chips) -> Plan:
     _function(order, tpu.main_training_function, named=named)
     told = (processes, tpu.main_training_function, "named" if named else "usual", kind)
     argv = (target.interpreter(settings, order.host), "-u", spawn.__file__, *told, *order.script)
-    return Plan("tpu", (Command(argv, {**order.variables, **_formats(order)}, rank=0, local_rank=0),), summary=_summary(order, processes))
+    command = Command(argv, {**order.variables, **_formats(order)}, rank=0, local_rank=0)
+    return Plan("tpu", (command,), summary=_summary(order, processes))
 
 
 def _library(order: Order) -> None:
@@ -88,11 +89,11 @@ def _processes(order: Order, chips: int) -> str:
     wrong = asked.value is not None and chips and asked.value not in (chips, CORES * chips)
     if wrong:
         order.findings.here(
-            f"num_processes {asked.value} ({asked.origin}): torch_xla starts a process for each of the {chips} chips, or "
-            "one for one chip: leave it out, or make it 1"
+            f"num_processes {asked.value} ({asked.origin}): torch_xla starts a process for each of the {chips} "
+            "chips, or one for one chip: leave it out, or make it 1"
         )
     elif asked.value is not None and not chips:
-        order.findings.notes.append(f"num_processes {asked.value} ({asked.origin}): torch_xla itself counts the devices")
+        order.findings.notes.append(f"num_processes {asked.value} ({asked.origin}): torch_xla counts for itself")
     return "all"
 
 

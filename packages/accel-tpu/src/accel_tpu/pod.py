@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 
 from accel_config.catalogue import Dynamo, Fp8, Launcher, Precision, Tpu
 from accel_config.errors import AccelError
@@ -14,7 +15,7 @@ from .gcloud import Pod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from accel_config.section import Setting
     from accel_config.settings import Settings
@@ -43,7 +44,7 @@ class Task(Record):
 
 
 def shown(pod: Pod, worker: str, task: Task) -> Plan:
-    """Return the plan as a person would type it: one line for a TPU, one for each VM; nothing is asked or looked after."""
+    """Return the plan as a person would type it: one line for a TPU, one for each VM. Nothing is asked."""
     text = shell.fitting(shell.plain(task.text, task.env, sudo=task.sudo))
     places = select(worker, len(pod.vms)) if pod.vms else (worker,)
     return Plan("tpu-pod", tuple(Command(gcloud.ssh(pod, place, text), {}) for place in places), summary=str(pod))
@@ -106,7 +107,7 @@ def of(settings: Settings, *, alpha: bool = False) -> Pod:
     tpu = settings[Tpu]
     if not tpu.tpu_name and not tpu.vm:
         raise AccelError("the TPU isn't named: --tpu_name NAME, or tpu_name in the config file")
-    for name in ("tpu_name", "tpu_zone", "vm"):
+    for name in ("vm" if tpu.vm else "tpu_name", "tpu_zone"):
         value = settings.value(name).value
         for text in value if isinstance(value, tuple) else (value,):  # pyright: ignore[reportUnknownVariableType]
             if text is not None and (not text or str(text).startswith("-")):  # pyright: ignore[reportUnknownArgumentType]
@@ -135,7 +136,7 @@ def make(order: Order) -> Plan:
     python = settings[Launcher].python or "python3"
     env = {"ACCELERATE_IN_TPU_POD": "1", **shell.variables(tpu.env, settings.origin("env"))}
     words = (python, "-m", "accel_tpu", "launch", "--tpu", "--no_tpu_cluster", "--num_machines=1", *told(settings))
-    task = Task(shell.shlex.join((*words, *order.script)), env, sudo=tpu.tpu_use_sudo, together=True)
+    task = Task(shlex.join((*words, *order.script)), env, sudo=tpu.tpu_use_sudo, together=True)
     if order.findings.lenient:
         return shown(pod, "all", task)
     workers = reach(pod, "all")
@@ -149,7 +150,7 @@ def check(
     pod: Pod, worker: str, python: str, task: Task, ask: Callable[[tuple[str, ...]], Answer] = gcloud.ask
 ) -> None:
     """Refuse to start where a worker lacks accel-tpu; one is asked, and the line that installs it is told."""
-    text = shell.plain(shell.shlex.join((python, "-c", "import accel_tpu")), task.env, sudo=task.sudo)
+    text = shell.plain(shlex.join((python, "-c", "import accel_tpu")), task.env, sudo=task.sudo)
     answer = ask(gcloud.ssh(pod, worker, text))
     if not answer.status:
         return
@@ -157,7 +158,7 @@ def check(
         raise AccelError(f"{pod.label(worker)}: {gcloud.complaint(answer, pod)}")
     install = shell.plain(f"{python} -m pip install accel-tpu", {}, sudo=task.sudo)
     places = tuple(map(str, range(len(pod.vms)))) if pod.vms else ("all",)
-    lines = "\n".join(shell.shlex.join(gcloud.ssh(pod, place, install)) for place in places)
+    lines = "\n".join(shlex.join(gcloud.ssh(pod, place, install)) for place in places)
     raise AccelError(f"{pod.label(worker)} has no accel-tpu for {python}; this installs it:\n{lines}")
 
 

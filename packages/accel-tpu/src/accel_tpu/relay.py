@@ -1,8 +1,8 @@
 """One worker's end on this machine: carries gcloud's connection, and knows of the command at the other end.
 
 `python -m accel_tpu.relay MARK ATTEMPTS GRACE gcloud …`. The supervisor runs one for each worker. It lets the remote
-command begin once, hands signals on to it through the connection, passes its output, and ends with its status. What it
-has to say goes where torch's ranks put theirs, the file TORCHELASTIC_ERROR_FILE, and shows in the table of workers.
+command begin once, hands signals on to it through the connection, passes its output, and ends with its status. What
+it has to say goes where torch's ranks put theirs, the file TORCHELASTIC_ERROR_FILE, and shows in the table of workers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 from .gcloud import SSH_FAILED, Answer, Pod, complaint, missing
 
@@ -189,10 +190,8 @@ class Relay:
                 self._signals(os.read(self.wake, 64))
 
     def _order(self, word: str) -> None:
-        try:
+        with suppress(OSError):  # the connection may be gone, and the end of its output will say so
             os.write(self.line, word.encode() + b"\n")
-        except OSError:
-            pass  # the connection is gone, and the end of its output will say so
 
     # What is known at the end.
 

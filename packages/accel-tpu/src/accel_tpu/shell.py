@@ -27,8 +27,8 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def steps(*commands: str) -> str:
     """Join commands for one shell: what one of them sets is there for the next, and the first that fails ends it.
 
-    Each but the last is evaluated by itself, so that no comment, quote or continuation reaches into the next. The last
-    stands as it was written.
+    Each but the last is evaluated by itself, so that no comment, quote or continuation reaches into the next. The
+    last stands as it was written.
     """
     if not commands:
         return ""
@@ -88,13 +88,14 @@ def variables(pairs: Sequence[str], origin: str) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not NAME.fullmatch(name):
-            raise AccelError(f"{origin}: a variable for the workers is KEY=VALUE, not {name!r}{' without =' * (not equals)}")
+            without = "" if equals else " without ="
+            raise AccelError(f"{origin}: a variable for the workers is KEY=VALUE, not {name!r}{without}")
         found[name] = value
     return found
 
 
 def prefix(env: Mapping[str, str], *, sudo: bool) -> str:
-    """Return the words in front of a program that give it variables and make it root's; sudo drops what is exported."""
+    """Return the words before a program that give it variables and make it root's; sudo drops what is exported."""
     words = ["sudo"] if sudo else []
     if env:
         words += ["env", *(f"{name}={value}" for name, value in env.items())]

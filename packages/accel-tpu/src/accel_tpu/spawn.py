@@ -1,11 +1,11 @@
 """Runs a function of the user's script in the processes that torch_xla starts: one for each chip.
 
-`python spawn.py all|one|spmd FUNCTION named|usual file|module SCRIPT ARGUMENTS`, by its path on the interpreter that has
-torch_xla, so it is the standard library and torch_xla alone.
+`python spawn.py all|one|spmd FUNCTION named|usual file|module SCRIPT ARGUMENTS`, by its path on the interpreter that
+has torch_xla, so it is the standard library and torch_xla alone.
 
-torch_xla's processes are workers of a pool, which tells neither how one of them ended nor, while it waits for an earlier
-one, that a later one has failed. So each tells by a pipe how its function ended, this process watches the pipe and the
-workers' deaths, and ends as the first that failed did.
+torch_xla's processes are workers of a pool, which tells neither how one of them ended nor, while it waits for an
+earlier one, that a later one has failed. So each tells by a pipe how its function ended, this process watches the pipe
+and the workers' deaths, and ends as the first that failed did.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Target:
     """The script, and how it is entered."""
 
     def __init__(self, function: str, script: str, *, module: bool) -> None:
-        """Enter ``script`` (a path, or a module's name) at ``function``; at its top, as ``__main__``, if that is empty."""
+        """Enter ``script`` (a path, or a module's name) at ``function``; at its top, as ``__main__``, without one."""
         self.function, self.script, self.module = function, script, module
 
     def run(self, index: int) -> None:
@@ -123,9 +123,8 @@ def _binds(statement: ast.stmt, name: str) -> bool:
         return statement.name == name
     if isinstance(statement, (ast.Import, ast.ImportFrom)):
         return any((alias.asname or alias.name.partition(".")[0]) in (name, "*") for alias in statement.names)
-    return any(
-        isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store) for node in ast.walk(statement)
-    )
+    names = (node for node in ast.walk(statement) if isinstance(node, ast.Name))
+    return any(node.id == name and isinstance(node.ctx, ast.Store) for node in names)
 
 
 # In torch_xla's processes.
@@ -146,7 +145,7 @@ def _status(target: Target, index: int) -> int:
         return _exit_status(ended)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BaseException as error:  # noqa: BLE001  whatever ends the user's function is told
+    except BaseException as error:  # whatever ends the user's function is told
         _print_traceback(error)
         return 1
     finally:
@@ -322,7 +321,11 @@ def _launch(target: Target, *, one: bool) -> int:
     if one:
         found: list[int] = []
         os.environ["FORK_LAUNCHED"] = "1"
-        launch(lambda index: found.append(_status(target, index)), debug_single_process=True)
+
+        def alone(index: int) -> None:
+            found.append(_status(target, index))
+
+        launch(alone, debug_single_process=True)
         return found[0]
     watch = Watch()
     watch.start()
@@ -366,7 +369,7 @@ def _unusable() -> str:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdecimal())
+    return tuple(int(part) for part in version.partition("+")[0].split(".")[:2] if part.isdecimal())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from accel_config.settings import Settings
     from accel_launch.plan import Plan
+
+    from .gcloud import Pod
 
 DESCRIPTION = "Run commands on every worker of a TPU pod, to set it up. What isn't given comes from the config file."
 
@@ -52,7 +55,7 @@ def _run(words: list[str], program: str) -> int:
     return carry(_planned(settings, where, parsed), settings)
 
 
-def _planned(settings: Settings, where: pod.Pod, parsed: argparse.Namespace) -> Plan:
+def _planned(settings: Settings, where: Pod, parsed: argparse.Namespace) -> Plan:
     todo = task(settings, parsed)  # what is wrong with the commands is told before gcloud is asked
     workers = pod.reach(where, parsed.worker)
     return pod.carried(where, workers, todo, python=sys.executable, grace=settings[Launcher].grace)
@@ -98,7 +101,7 @@ def _read(path: str, origin: str) -> bytes:
 def show(todo: Plan) -> int:
     """Print the plan's commands, each ready to paste."""
     for command in todo.commands:
-        sys.stdout.write(shell.shlex.join(command.argv) + "\n")
+        sys.stdout.write(shlex.join(command.argv) + "\n")
     return 0
 
 
