@@ -105,14 +105,13 @@ def show(todo: Plan) -> int:
     return 0
 
 
-def carry(todo: Plan, settings: Settings | None = None) -> int:
+def carry(todo: Plan, settings: Settings) -> int:
     """Carry the plan out, print how each worker ended, and return the status to exit with."""
+    from accel_launch.process import leave, say
     from accel_launch.report import text
-    from accel_launch.run import leave, run
+    from accel_launch.supervisor import supervise
 
-    for line in (todo.summary, *(settings.notes if settings else ())):
-        print(f"accel: {line}", file=sys.stderr)
-    result = run(todo)
-    sys.stderr.write("".join(f"accel: note: {note}\n" for note in result.notes) + text(result, ""))
-    sys.stderr.flush()
+    say("".join(f"accel: {line}\n" for line in (todo.summary, *(f"note: {note}" for note in settings.notes))))
+    result = supervise(todo)
+    say("".join(f"accel: note: {note}\n" for note in result.notes) + text(result, ""))
     return leave(result)
