@@ -70,7 +70,9 @@ class Cloud:
             try:
                 if process.pid == self.sshd.pid:
                     continue
-                if process.environ().get("STANDIN") == str(self.folder) or str(self.folder) in process.environ().get("HOME", ""):
+                if process.environ().get("STANDIN") == str(self.folder) or str(self.folder) in process.environ().get(
+                    "HOME", ""
+                ):
                     found.append(process)
             except psutil.Error:
                 continue
@@ -97,7 +99,9 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 def tpu_config(cloud: Cloud, tmp_path: Path) -> Command:
     """Run ``accelerate tpu-config`` on the pod, to its end."""
 
-    def run(*words: str, name: str = "pod", zone: str = ZONE, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(
+        *words: str, name: str = "pod", zone: str = ZONE, timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
         named = [*(["--tpu_name", name] if name else []), *(["--tpu_zone", zone] if zone else [])]
         return subprocess.run(
             [BIN / "accelerate", "tpu-config", *named, *words],

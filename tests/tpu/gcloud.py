@@ -78,7 +78,11 @@ def parse(words: list[str]) -> tuple[tuple[str, ...], list[str], dict[str, str]]
         else:
             flags[flag] = rest.pop(0)
     if len(names) != 1:
-        fail(command, "argument [USER@]TPU: Must be specified." if not names else f"unrecognized arguments: {names[1]}", 2)
+        fail(
+            command,
+            "argument [USER@]TPU: Must be specified." if not names else f"unrecognized arguments: {names[1]}",
+            2,
+        )
     return command, names, flags
 
 
@@ -92,13 +96,20 @@ def main(words: list[str]) -> int:
         fail(command, "The required property [project] is not currently set.")
     zone = flags.get("--zone") or os.environ.get("CLOUDSDK_COMPUTE_ZONE") or STATE.get("property_zone")
     if not zone:
-        fail(command, "The required property [compute/zone] is not currently set." if command[-1] == "ssh" else
-             "Error parsing [tpu].\nThe [tpu] resource is not properly specified.\nFailed to find attribute [zone].")
+        fail(
+            command,
+            "The required property [compute/zone] is not currently set."
+            if command[-1] == "ssh"
+            else "Error parsing [tpu].\nThe [tpu] resource is not properly specified.\nFailed to find attribute [zone].",
+        )
     if zone not in STATE["zones"]:
         fail(command, f"PERMISSION_DENIED: Location {zone} is not found or access is unauthorized.")
     if command == ("compute", "ssh"):
         if name not in STATE.get("vms", []):
-            fail(command, f"Could not fetch resource:\n - The resource 'projects/p/zones/{zone}/instances/{name}' was not found")
+            fail(
+                command,
+                f"Could not fetch resource:\n - The resource 'projects/p/zones/{zone}/instances/{name}' was not found",
+            )
         return connect(STATE["vms"].index(name), name, flags, attempts=1, statuses=None)
     return tpu(command, name, zone, flags)
 
@@ -109,8 +120,16 @@ def tpu(command: tuple[str, ...], name: str, zone: str, flags: dict[str, str]) -
         fail(command, f"NOT_FOUND: Resource 'projects/p/locations/{zone}/nodes/{name}' was not found")
     if command[-1] == "describe":
         ends = [{"ipAddress": f"10.0.0.{place}", "port": 8470} for place in range(node["workers"])]
-        facts = {"name": f"projects/p/locations/{zone}/nodes/{name}", "state": node.get("state", "READY"), "networkEndpoints": ends}
-        print(json.dumps(facts) if flags.get("--format") == "json" else f"name: {facts['name']}\nstate: {facts['state']}")
+        facts = {
+            "name": f"projects/p/locations/{zone}/nodes/{name}",
+            "state": node.get("state", "READY"),
+            "networkEndpoints": ends,
+        }
+        print(
+            json.dumps(facts)
+            if flags.get("--format") == "json"
+            else f"name: {facts['name']}\nstate: {facts['state']}"
+        )
         return 0
     if node.get("state", "READY") in ("STOPPED", "PREEMPTED", "TERMINATED", "DELETING"):
         fail(command, f"TPU is in state {node['state']}, which is unusable")
@@ -119,7 +138,10 @@ def tpu(command: tuple[str, ...], name: str, zone: str, flags: dict[str, str]) -
         fail(command, "Invalid value for [--worker]: cannot target multiple workers without the `--command` flag.")
     if "--command" not in flags:
         fail(command, "the stand-in has no interactive shells")
-    print(f"Using ssh batch size of {len(workers)}. Attempting to SSH into 1 nodes with a total of {len(workers)} workers.", file=sys.stderr)
+    print(
+        f"Using ssh batch size of {len(workers)}. Attempting to SSH into 1 nodes with a total of {len(workers)} workers.",
+        file=sys.stderr,
+    )
     make_key(command)
     if len(workers) == 1:
         return connect(workers[0], str(workers[0]), flags, attempts=10, statuses=None)
@@ -144,7 +166,10 @@ def chosen(command: tuple[str, ...], text: str, count: int) -> list[int]:
             fail(command, f"Invalid value for [--worker]: unable to parse worker ID {part}. Please only use numbers.")
         found.update(range(int(first), int(last or first) + 1))
     if max(found) >= count:
-        fail(command, f"Invalid value for [--worker]: worker index {max(found)} is larger than the valid worker indexes on this TPU VM.")
+        fail(
+            command,
+            f"Invalid value for [--worker]: worker index {max(found)} is larger than the valid worker indexes on this TPU VM.",
+        )
     return sorted(found)
 
 
@@ -179,7 +204,10 @@ def connect(worker: int, name: str, flags: dict[str, str], attempts: int, status
     if status == SSH_FAILED:
         print("ERROR: (gcloud) [/usr/bin/ssh] exited with return code [255].", file=sys.stderr)
     elif status and statuses is not None:
-        print(f"##### Command execution on worker {worker} failed with exit status {status}. Continuing.", file=sys.stderr)
+        print(
+            f"##### Command execution on worker {worker} failed with exit status {status}. Continuing.",
+            file=sys.stderr,
+        )
     if statuses is not None and status:
         statuses[worker] = status  # an IndexError here is the real one's too
     return status

@@ -14,7 +14,12 @@ from tests.tpu.conftest import ZONE, Cloud
 
 def accel_tpu(cloud: Cloud, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [BIN / "accel-tpu", *words], env=cloud.environ, cwd=cloud.folder, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        [BIN / "accel-tpu", *words],
+        env=cloud.environ,
+        cwd=cloud.folder,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
     )
 
 
@@ -24,14 +29,19 @@ POD = ("--tpu_name", "pod", "--tpu_zone", ZONE)
 def test_pod_run_takes_words_as_they_are(cloud: Cloud) -> None:
     words = ["-n", "a b", "", "$HOME", "é'\""]
     program = f"{sys.executable} -Sc 'import json, sys; print(json.dumps(sys.argv[1:]))'".split(" ", 2)
-    done = accel_tpu(cloud, "pod", "run", *POD, "--worker", "1,3", "--", program[0], program[1], program[2].strip("'"), *words)
+    done = accel_tpu(
+        cloud, "pod", "run", *POD, "--worker", "1,3", "--", program[0], program[1], program[2].strip("'"), *words
+    )
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == [f"[worker {place}] {json.dumps(words)}" for place in (1, 3)]
 
 
 def test_pod_config_is_tpu_config(cloud: Cloud) -> None:
     done = accel_tpu(cloud, "pod", "config", *POD, "--command", "ls", "--debug")
-    assert done.stdout == f"gcloud compute tpus tpu-vm ssh pod --zone {ZONE} --command 'cd /usr/share || exit; ls' --worker all\n"
+    assert (
+        done.stdout
+        == f"gcloud compute tpus tpu-vm ssh pod --zone {ZONE} --command 'cd /usr/share || exit; ls' --worker all\n"
+    )
 
 
 def test_launch_is_the_launcher(cloud: Cloud) -> None:
@@ -39,7 +49,17 @@ def test_launch_is_the_launcher(cloud: Cloud) -> None:
     assert accel_tpu(cloud, "launch", "--cpu", "x.py").returncode == 5
 
 
-@pytest.mark.parametrize("words", [[], ["pod"], ["nothing"], ["pod", "run", *POD], ["pod", "run", *POD, "--"], ["pod", "run", "--strange", "--", "ls"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["pod"],
+        ["nothing"],
+        ["pod", "run", *POD],
+        ["pod", "run", *POD, "--"],
+        ["pod", "run", "--strange", "--", "ls"],
+    ],
+)
 def test_usage(cloud: Cloud, words: list[str]) -> None:
     done = accel_tpu(cloud, *words)
     assert done.returncode == 2
@@ -60,7 +80,9 @@ try:
 except AccelError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", source], env=cloud.environ, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [sys.executable, "-c", source], env=cloud.environ, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
     *out, status, error = done.stdout.splitlines()
     assert sorted(out) == ["[worker 1] x y", "[worker 2] x y"]
     assert status == "1 (('worker 1', 'ok'), ('worker 2', 'exit status 1'))"

@@ -22,7 +22,11 @@ def planned(settings: Resolve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "train.py").write_text("def main(): pass\ndef _mp_fn(index): pass\n")
 
     def make(
-        *flags: str, chips: int = 4, environ: dict[str, str] | None = None, xla: bool = True, file: str | None = None,
+        *flags: str,
+        chips: int = 4,
+        environ: dict[str, str] | None = None,
+        xla: bool = True,
+        file: str | None = None,
         script: str = "train.py",
     ) -> Plan:
         monkeypatch.setattr(engine.make, "__defaults__", (lambda: chips,))
@@ -36,7 +40,18 @@ def planned(settings: Resolve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_one_command_for_all_chips(planned: Any) -> None:
     made = planned()
     (command,) = made.commands
-    assert command.argv == ("/py", "-u", engine.spawn.__file__, "all", "main", "usual", "file", "train.py", "--lr", "1")
+    assert command.argv == (
+        "/py",
+        "-u",
+        engine.spawn.__file__,
+        "all",
+        "main",
+        "usual",
+        "file",
+        "train.py",
+        "--lr",
+        "1",
+    )
     assert made.engine == "tpu"
     assert made.supervised
     assert made.summary == "a process on each device of the TPU, XLA, precision no, engine tpu"
@@ -59,7 +74,10 @@ def test_from_a_config_of_the_existing_command(planned: Any) -> None:
     [
         ([], {}),
         (["--mixed_precision", "bf16"], {"XLA_USE_BF16": "1"}),
-        (["--mixed_precision", "bf16", "--downcast_bf16"], {"XLA_DOWNCAST_BF16": "1", "ACCELERATE_DOWNCAST_BF16": "1"}),
+        (
+            ["--mixed_precision", "bf16", "--downcast_bf16"],
+            {"XLA_DOWNCAST_BF16": "1", "ACCELERATE_DOWNCAST_BF16": "1"},
+        ),
     ],
 )
 def test_formats(planned: Any, flags: list[str], env: dict[str, str]) -> None:
@@ -73,7 +91,9 @@ def test_numbers_of_processes_that_torch_xla_has(planned: Any, count: str, how: 
 
 
 def test_a_number_of_processes_that_it_has_not(planned: Any) -> None:
-    with pytest.raises(AccelError, match=r"num_processes 3 \(--num_processes\): torch_xla starts a process for each of the 4"):
+    with pytest.raises(
+        AccelError, match=r"num_processes 3 \(--num_processes\): torch_xla starts a process for each of the 4"
+    ):
         planned("--num_processes", "3")
     assert any("num_processes 3" in note for note in planned("--num_processes", "3", "--dry_run").notes)
 
@@ -91,7 +111,9 @@ def test_a_function_that_is_not_there(planned: Any) -> None:
 
 
 def test_no_torch_xla_says_what_to_install(planned: Any) -> None:
-    with pytest.raises(AccelError, match=r"torch_xla isn't installed: pip install 'accel-tpu\[xla\]', and on a TPU VM"):
+    with pytest.raises(
+        AccelError, match=r"torch_xla isn't installed: pip install 'accel-tpu\[xla\]', and on a TPU VM"
+    ):
         planned(xla=False)
     assert any("torch_xla isn't installed" in note for note in planned("--dry_run", xla=False).notes)
     assert planned("--python", "/other/python", xla=False).commands[0].argv[0] == "/other/python"
@@ -110,7 +132,9 @@ def test_no_python_is_refused(planned: Any) -> None:
 
 def test_chips_are_counted_on_the_bus(tmp_path: Path) -> None:
     assert engine.count_chips(str(tmp_path)) == 0
-    for place, (vendor, device) in enumerate([("0x1ae0", "0x0063")] * 4 + [("0x1ae0", "0x001f"), ("0x10de", "0x0063")]):
+    for place, (vendor, device) in enumerate(
+        [("0x1ae0", "0x0063")] * 4 + [("0x1ae0", "0x001f"), ("0x10de", "0x0063")]
+    ):
         folder = tmp_path / "sys/bus/pci/devices" / f"0000:00:0{place}.0"
         folder.mkdir(parents=True)
         (folder / "vendor").write_text(vendor + "\n")

@@ -17,12 +17,14 @@ from accel_launch.plan import plan
 from accel_tpu import gcloud, pod
 from accel_tpu.gcloud import Answer, Pod
 from tests.conftest import BIN, Resolve
-from tests.launch.hosts import host
+from tests.launch.hosts import Still, host
 from tests.tpu.conftest import ZONE, Cloud
 from tests.tpu.test_tpu_config import by_worker, table
 
 # A worker's Python: it has accel-tpu, and its launch says what it was told.
-PYTHON = f"#!{sys.executable} -S\n" + """
+PYTHON = (
+    f"#!{sys.executable} -S\n"
+    """
 import json, os, sys, time
 words = sys.argv[1:]
 if words[:1] == ["-c"]:
@@ -38,6 +40,7 @@ if how == "fail" and me == "2":
 if how in ("fail", "wait"):
     time.sleep(60)
 """
+)
 NONE = "#!/bin/sh\necho \"ModuleNotFoundError: No module named 'accel_tpu'\" >&2\nexit 1\n"
 
 
@@ -68,31 +71,43 @@ def test_every_worker_launches_the_script(cloud: Cloud) -> None:
     assert words[:5] == ["-m", "accel_tpu", "launch", "--tpu", "--no_tpu_cluster"]
     assert words[words.index("train.py") :] == ["train.py", *nasty]
     flags = words[5 : words.index("train.py")]
-    assert set(flags) == {"--num_machines=1", "--mixed_precision=bf16", "--downcast_bf16", "--dynamo_backend=inductor", "--debug", "--main_training_function=go"}
+    assert set(flags) == {
+        "--num_machines=1",
+        "--mixed_precision=bf16",
+        "--downcast_bf16",
+        "--dynamo_backend=inductor",
+        "--debug",
+        "--main_training_function=go",
+    }
     assert env.items() >= {"A": "x y; id", "B": "$HOME", "ACCELERATE_IN_TPU_POD": "1"}.items()
     assert "STANDIN" not in env, "no variable of this machine crosses"
     assert table(done.stderr) == {f"worker {place}": "ok" for place in range(4)}
-    assert "accel: 4 workers of the TPU pod in zone us-central1-a, XLA, precision bf16, engine tpu-pod\n" in done.stderr
+    assert (
+        "accel: 4 workers of the TPU pod in zone us-central1-a, XLA, precision bf16, engine tpu-pod\n" in done.stderr
+    )
 
 
 def test_what_a_worker_is_told_gives_the_script_its_variables(settings: Resolve, tmp_path: Path) -> None:
     """The flags that a worker gets, read as a worker reads them."""
-    ours = settings("--tpu_cluster", "--tpu_name", "pod", file="mixed_precision: bf16\ndowncast_bf16: 'yes'\ndebug: true\ndynamo_config:\n  dynamo_backend: INDUCTOR\n  dynamo_use_fullgraph: true\n")
+    ours = settings(
+        "--tpu_cluster",
+        "--tpu_name",
+        "pod",
+        file="mixed_precision: bf16\ndowncast_bf16: 'yes'\ndebug: true\ndynamo_config:\n  dynamo_backend: INDUCTOR\n  dynamo_use_fullgraph: true\n",
+    )
     (tmp_path / "train.py").write_text("def main(): pass\n")
     theirs = settings("--tpu", "--no_tpu_cluster", *pod.told(ours))
-    made = plan(theirs, host(environ={"PJRT_DEVICE": "CPU"}, cwd=str(tmp_path), machine=_Has("torch_xla")), ["train.py"])
+    made = plan(
+        theirs,
+        host(environ={"PJRT_DEVICE": "CPU"}, cwd=str(tmp_path), machine=Still(modules=("torch_xla",))),
+        ["train.py"],
+    )
     assert made.engine == "tpu"
     assert made.commands[0].env.items() >= {
         "ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_DOWNCAST_BF16": "1", "XLA_DOWNCAST_BF16": "1",
         "ACCELERATE_DYNAMO_BACKEND": "INDUCTOR", "ACCELERATE_DYNAMO_USE_FULLGRAPH": "True", "ACCELERATE_DEBUG_MODE": "true",
     }.items()  # fmt: skip
     assert "ACCELERATE_USE_CPU" not in made.commands[0].env
-
-
-def _Has(*modules: str):  # noqa: N802, ANN202
-    from tests.launch.hosts import Still
-
-    return Still(modules=modules)
 
 
 def test_the_dry_run_asks_nothing_and_pastes(cloud: Cloud) -> None:
@@ -104,7 +119,9 @@ def test_the_dry_run_asks_nothing_and_pastes(cloud: Cloud) -> None:
     line = shlex.split(lines[-1])
     assert line[:6] == ["gcloud", "compute", "tpus", "tpu-vm", "ssh", "pod"]
     assert line[-2:] == ["--worker", "all"]
-    pasted = subprocess.run(["sh", "-c", done.stdout], env=cloud.environ, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    pasted = subprocess.run(
+        ["sh", "-c", done.stdout], env=cloud.environ, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
     assert pasted.returncode == 0
     assert [json.loads(line)["words"][-2:] for line in pasted.stdout.splitlines()] == [["train.py", "a b"]] * 4
     assert json.loads(launch(cloud, "--dry_run", "--json", "train.py").stdout)["engine"] == "tpu-pod"
@@ -116,15 +133,35 @@ def test_when_one_fails_the_others_are_ended(cloud: Cloud) -> None:
     done = launch(cloud, "train.py", "fail")
     assert done.returncode == 3
     assert time.monotonic() - began < 20
-    assert "accel: worker 2 failed first\n  cause: exit status 3\n  exception: ValueError: no luck\n  at: /home/me/train.py:3\n" in done.stderr
-    assert table(done.stderr) == {"worker 0": "exit status 143", "worker 1": "exit status 143", "worker 2": "exit status 3", "worker 3": "exit status 143"}
+    assert (
+        "accel: worker 2 failed first\n  cause: exit status 3\n  exception: ValueError: no luck\n  at: /home/me/train.py:3\n"
+        in done.stderr
+    )
+    assert table(done.stderr) == {
+        "worker 0": "exit status 143",
+        "worker 1": "exit status 143",
+        "worker 2": "exit status 3",
+        "worker 3": "exit status 143",
+    }
     assert not cloud.started()
 
 
 def test_an_interrupt_reaches_every_worker(cloud: Cloud) -> None:
     cloud.on_workers("python3", PYTHON)
-    argv = [BIN / "accelerate", "launch", "--tpu_cluster", "--tpu_name", "pod", "--tpu_zone", ZONE, "train.py", "wait"]
-    with subprocess.Popen(argv, env=cloud.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    argv = [
+        BIN / "accelerate",
+        "launch",
+        "--tpu_cluster",
+        "--tpu_name",
+        "pod",
+        "--tpu_zone",
+        ZONE,
+        "train.py",
+        "wait",
+    ]
+    with subprocess.Popen(
+        argv, env=cloud.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
         assert running.stdout is not None
         for _worker in range(4):
             running.stdout.readline()
@@ -160,7 +197,9 @@ def test_sudo_and_another_python(cloud: Cloud) -> None:
 def test_vms_by_name(cloud: Cloud) -> None:
     cloud.save(vms=["0", "1", "2", "3"])
     cloud.on_workers("python3", PYTHON)
-    done = launch(cloud, "--tpu_name", "", *(word for name in "0123" for word in ("--vm", name)), "--tpu_zone", ZONE, "train.py")
+    done = launch(
+        cloud, "--tpu_name", "", *(word for name in "0123" for word in ("--vm", name)), "--tpu_zone", ZONE, "train.py"
+    )
     assert done.returncode == 0, done.stderr
     assert sorted(by_worker(done.stdout)) == ["0", "1", "2", "3"]
 

@@ -33,7 +33,14 @@ def test_scripts_that_do_not(tmp_path: Path, source: str) -> None:
     assert not spawn.defines(str(tmp_path / "x.py"), "main")
 
 
-def run(tmp_path: Path, source: str, *words: str, how: tuple[str, ...] = ("spmd", "main", "usual", "file"), xla: str = "2.9.0", torch: str = "2.9.0") -> subprocess.CompletedProcess[str]:
+def run(
+    tmp_path: Path,
+    source: str,
+    *words: str,
+    how: tuple[str, ...] = ("spmd", "main", "usual", "file"),
+    xla: str = "2.9.0",
+    torch: str = "2.9.0",
+) -> subprocess.CompletedProcess[str]:
     """Run `spawn` in one process, where an installation of torch_xla is pretended: only its version is asked for."""
     for name, version in (("torch_xla", xla), ("torch", torch)):
         folder = tmp_path / "site" / f"{name}-{version}.dist-info"
@@ -49,8 +56,14 @@ def run(tmp_path: Path, source: str, *words: str, how: tuple[str, ...] = ("spmd"
 
 
 def test_the_script_is_imported_from_its_folder(tmp_path: Path) -> None:
-    done = run(tmp_path, "import sys, beside\ndef main():\n    print(beside.value, sys.argv, __name__)\n", "-a", "b c")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "of the folder ['my/train-it.py', '-a', 'b c'] train-it\n", "")
+    done = run(
+        tmp_path, "import sys, beside\ndef main():\n    print(beside.value, sys.argv, __name__)\n", "-a", "b c"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        "of the folder ['my/train-it.py', '-a', 'b c'] train-it\n",
+        "",
+    )
 
 
 def test_a_script_without_the_usual_function_is_run(tmp_path: Path) -> None:
@@ -66,7 +79,10 @@ def test_a_function_that_was_named_must_be_there(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (2, "accel: my/train-it.py has no function go\n")
 
 
-@pytest.mark.parametrize(("parameters", "printed"), [("", "()"), ("index", "(0,)"), ("a=1", "(1,)"), ("index, b=2", "(0, 2)"), ("*a", "((),)")])
+@pytest.mark.parametrize(
+    ("parameters", "printed"),
+    [("", "()"), ("index", "(0,)"), ("a=1", "(1,)"), ("index, b=2", "(0, 2)"), ("*a", "((),)")],
+)
 def test_the_index_is_given_to_who_wants_it(tmp_path: Path, parameters: str, printed: str) -> None:
     names = ", ".join(one.strip("*").partition("=")[0] for one in parameters.split(", ") if one)
     done = run(tmp_path, f"def main({parameters}):\n    print(({names}{',' if names else ''}))\n")
@@ -76,7 +92,11 @@ def test_the_index_is_given_to_who_wants_it(tmp_path: Path, parameters: str, pri
 def test_a_traceback_begins_with_the_user_s_code(tmp_path: Path) -> None:
     done = run(tmp_path, "def main():\n    raise ValueError('x')\n")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[:2] == ["Traceback (most recent call last):", f'  File "{tmp_path}/my/train-it.py", line 2, in main'] or "spawn.py" not in done.stderr
+    assert (
+        done.stderr.splitlines()[:2]
+        == ["Traceback (most recent call last):", f'  File "{tmp_path}/my/train-it.py", line 2, in main']
+        or "spawn.py" not in done.stderr
+    )
     assert done.stderr.endswith("ValueError: x\n")
 
 
@@ -91,6 +111,8 @@ def test_versions_that_do_not_do(tmp_path: Path, xla: str, torch: str, message: 
 
 
 def test_no_torch_xla(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-S", spawn.__file__, "all", "main", "usual", "file", "x.py"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-S", spawn.__file__, "all", "main", "usual", "file", "x.py"], capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("accel: torch_xla isn't installed for ")

@@ -1,9 +1,9 @@
 """TPU hosts and pods.
 
-    from accel_tpu import Pod, run
+from accel_tpu import Pod, run
 
-    result = run(Pod("my-tpu", "us-central1-a"), "pip install -U datasets")
-    result.status, result.outcomes      # 0, (("worker 0", "ok"), ("worker 1", "ok"), ...)
+result = run(Pod("my-tpu", "us-central1-a"), "pip install -U datasets")
+result.status, result.outcomes      # 0, (("worker 0", "ok"), ("worker 1", "ok"), ...)
 """
 
 TYPE_CHECKING = False

@@ -56,7 +56,7 @@ class Answer(Record):
 
 
 def ssh(pod: Pod, worker: str, text: str) -> tuple[str, ...]:
-    """Return the command line that hands ``text`` to the login shell of ``worker``, a number; of a TPU's also ``all``."""
+    """Return the command line that hands ``text`` to the login shell of ``worker``: a number, of a TPU also ``all``."""
     zone = ("--zone", pod.zone) if pod.zone else ()
     alpha = ("alpha",) if pod.alpha else ()
     if pod.vms:
@@ -138,7 +138,9 @@ def complaint(answer: Answer, pod: Pod) -> str:
         if any(needle in text for needle in needles):
             return sentence
     if any(needle in text for needle in _ZONE):
-        return f"gcloud finds no zone {pod.zone} ({pod.zone_origin}), or may not look there: gcloud compute zones list"
+        return (
+            f"gcloud finds no zone {pod.zone} ({pod.zone_origin}), or may not look there: gcloud compute zones list"
+        )
     if any(needle in text for needle in _NAME):
         what = "compute instances" if pod.vms else "compute tpus tpu-vm"
         origins = pod.name_origin + (f", {pod.zone_origin}" if pod.zone else "")

@@ -6,13 +6,14 @@ import sys
 
 from . import pod as pods
 from . import shell
-from .gcloud import Pod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from accel_launch.report import Result
+
+    from .gcloud import Pod
 
 
 def run(  # noqa: PLR0913

@@ -64,7 +64,7 @@ def carried(pod: Pod, workers: tuple[str, ...], task: Task, *, python: str, grac
 
 
 def reach(pod: Pod, worker: str, ask: Callable[[tuple[str, ...]], Answer] = gcloud.ask) -> tuple[str, ...]:
-    """Return the numbers of the workers that ``worker`` (``all``, ``0,2-3``) names, once gcloud is known to reach them.
+    """Return the numbers of the workers that ``worker`` (``all``, ``0,2-3``) names, once gcloud is known to work.
 
     Raises:
         AccelError: gcloud isn't there, isn't logged in, or doesn't find the pod; or a worker isn't there.

@@ -2,7 +2,7 @@
 
 `python -m accel_tpu.relay MARK ATTEMPTS GRACE gcloud …`. The supervisor runs one for each worker. It lets the remote
 command begin once, hands signals on to it through the connection, passes its output, and ends with its status. What
-it has to say goes where torch's ranks put theirs, the file TORCHELASTIC_ERROR_FILE, and shows in the table of workers.
+it has to say goes where torch's ranks put theirs, the file TORCHELASTIC_ERROR_FILE, and shows among the outcomes.
 """
 
 from __future__ import annotations

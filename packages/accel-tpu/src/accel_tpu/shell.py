@@ -51,13 +51,13 @@ def script(content: bytes, name: str) -> str:
         raise AccelError(f"{name} is no shell script: it holds bytes of value 0")
     text = content.decode("utf-8", "surrogateescape")
     return (
-        'f=$(mktemp) || exit; trap \'rm -f "$f"\' EXIT; '
+        "f=$(mktemp) || exit; trap 'rm -f \"$f\"' EXIT; "
         f'printf %s {shlex.quote(text)} >"$f" || exit; {_interpreter(text)} "$f"'
     )
 
 
 def _interpreter(text: str) -> str:
-    """Return the words that run a script, as the kernel reads its first line: a path, and the rest as one argument."""
+    """Return the words that run a script, its first line read as the kernel does: a path, then one argument."""
     first, _, _ = text.partition("\n")
     words = first.removeprefix("#!").strip().split(None, 1) if first.startswith("#!") else []
     return shlex.join(words) if words else '"${SHELL:-sh}"'
@@ -108,10 +108,11 @@ def plain(text: str, env: Mapping[str, str], *, sudo: bool) -> str:
     return f'{before}"$SHELL" -c {shlex.quote(text)}' if before else text
 
 
-# The other end of `relay`. Standard input is the lifeline: a first line lets the command begin, later ones name signals
-# for it, and its end means that nobody is there any more. The command runs in the group of this shell, which outlives
-# every signal but KILL; a shell would start a background command with INT ignored, so the one in the background is the
-# one that listens. What listens holds neither output, for ssh stays until all who could write are gone.
+# The other end of `relay`. Standard input is the lifeline: a first line lets the command begin, later ones name
+# signals for it, and its end means that nobody is there any more. The command runs in the group of this shell, which
+# outlives every signal but KILL; a shell would start a background command with INT ignored, so the one in the
+# background is the one that listens. What listens holds neither output, for ssh stays until all who could write are
+# gone.
 LOOKED_AFTER = """\
 trap : INT TERM HUP QUIT USR1 USR2
 exec 3<&0

@@ -4,8 +4,8 @@
 has torch_xla, so it is the standard library and torch_xla alone.
 
 torch_xla's processes are workers of a pool, which tells neither how one of them ended nor, while it waits for an
-earlier one, that a later one has failed. So each tells by a pipe how its function ended, this process watches the pipe
-and the workers' deaths, and ends as the first that failed did.
+earlier one, that a later one has failed. So each tells by a pipe how its function ended; this process watches the
+pipe and the workers' deaths, and ends as the first that failed did.
 """
 
 from __future__ import annotations
