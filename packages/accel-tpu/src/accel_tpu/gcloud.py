@@ -56,7 +56,7 @@ class Answer(Record):
 
 
 def ssh(pod: Pod, worker: str, text: str) -> tuple[str, ...]:
-    """Return the command line that hands ``text`` to the login shell of ``worker``: a number, of a TPU also ``all``."""
+    """Return the command line that hands ``text`` to the login shell of ``worker``: a number, or ``all`` of a TPU."""
     zone = ("--zone", pod.zone) if pod.zone else ()
     alpha = ("alpha",) if pod.alpha else ()
     if pod.vms:
