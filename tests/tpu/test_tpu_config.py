@@ -185,6 +185,23 @@ def test_nothing_of_the_output_is_lost_or_taken_for_ours(tpu_config: Command) ->
     assert "".join(by_worker(done.stdout)["worker 0"]).count("x") == 300000
 
 
+def test_a_slow_reader_gets_it_all(cloud: Cloud) -> None:
+    command = "head -c 6000000 /dev/zero | tr '\\0' x; echo; echo end"
+    words = [BIN / "accelerate", "tpu-config", "--tpu_name", "pod", "--tpu_zone", ZONE, "--worker", "0"]
+    with subprocess.Popen(
+        [*words, "--command", command],
+        env=cloud.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as running:
+        time.sleep(4)
+        out, _err = running.communicate(timeout=30)
+    assert running.returncode == 0
+    assert out.count("x") == 6000000
+    assert out.endswith("end\n")
+
+
 # Before anything is run.
 
 

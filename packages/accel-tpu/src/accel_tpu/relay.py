@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 HANDED_ON = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2")
 ENDING = frozenset(("INT", "TERM", "HUP", "QUIT"))
+NOT_FOUND = 127  # a shell's status for a program that isn't there
 NOT_STARTED = 254  # the other end's status when nobody lets it begin
 PAUSE = 5.0  # seconds between two attempts to connect
-TAIL = 2.0  # seconds that the connection gets to close after the command's end
+TAIL = 2.0  # seconds without output that the connection gets to close after the command's end
 KILL_AT, GIVE_UP_AT = 0.7, 0.9  # shares of the grace after which a command that was asked to end is killed, given up
 LONGEST_MARK = 512  # bytes of a line for us
 
@@ -41,7 +42,7 @@ class Relay:
         self.word = os.environ.pop("TORCHELASTIC_ERROR_FILE", "")
         self.begun = False
         """Whether we have let the command begin."""
-        self.group = ""
+        self.group = self.unstarted = ""
         self.status: int | None = None
         """The command's own, once it has ended."""
         self.lost = self.closed = self.killed = False
@@ -58,11 +59,7 @@ class Relay:
     def run(self) -> int:
         """Carry the command to its end and return the status that stands for it."""
         for attempt in range(1, self.attempts + 1):
-            try:
-                status = self._connect()
-            except OSError as error:
-                self._tell(missing(error))
-                return 127
+            status = self._connect()
             if self.begun or self.asked or status != SSH_FAILED or attempt == self.attempts:
                 return self._judge(status)
             self._say(f"ssh can't connect; next attempt in {PAUSE:g} seconds ({attempt} of {self.attempts} made)\n")
@@ -86,6 +83,9 @@ class Relay:
         try:
             # A group of its own, so that its ssh can be ended with it.
             gcloud = subprocess.Popen(self.argv, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], process_group=0)  # noqa: S603
+        except OSError as error:
+            self.unstarted = missing(error)
+            return NOT_FOUND
         finally:
             for fd in theirs:
                 os.close(fd)
@@ -114,6 +114,8 @@ class Relay:
         """Pass on what is there; False at the end of it."""
         data = os.read(fd, 65536)
         _write(to, data if to == 1 else self._marked(data))
+        if self.status is not None:
+            self.deadlines = [(time.monotonic() + TAIL, "leave")]  # from the last that came: our reader may be slow
         return bool(data)
 
     def _marked(self, data: bytes) -> bytes:
@@ -149,7 +151,6 @@ class Relay:
             case ["ended", status]:
                 self.status = int(status)
                 self._tell("")
-                self.deadlines = [(time.monotonic() + TAIL, "leave")]
             case _:
                 pass
 
@@ -214,7 +215,7 @@ class Relay:
             self._tell("not started there")
             return 128 + self.asked
         said = self.chatter.decode(errors="replace")
-        self._tell(complaint(Answer(status, "", said), _pod(self.argv)))
+        self._tell(self.unstarted or complaint(Answer(status, "", said), _pod(self.argv)))
         _write(2, bytes(self.chatter))
         return status or NOT_STARTED
 

@@ -111,8 +111,7 @@ def plain(text: str, env: Mapping[str, str], *, sudo: bool) -> str:
 # The other end of `relay`. Standard input is the lifeline: a first line lets the command begin, later ones name
 # signals for it, and its end means that nobody is there any more. The command runs in the group of this shell, which
 # outlives every signal but KILL; a shell would start a background command with INT ignored, so the one in the
-# background is the one that listens. What listens holds neither output, for ssh stays until all who could write are
-# gone.
+# background is the one that listens.
 LOOKED_AFTER = """\
 trap : INT TERM HUP QUIT USR1 USR2
 exec 3<&0
