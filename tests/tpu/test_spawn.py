@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from accel_tpu import spawn
@@ -116,3 +118,75 @@ def test_no_torch_xla(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("accel: torch_xla isn't installed for ")
+
+
+# Several processes. No machine of ours has several chips, so torch_xla is stood in for: its pool of processes, each with
+# a thread for the function, is as in its own `launch`.
+
+POOL = """
+import concurrent.futures, functools, multiprocessing
+
+def launch(fn, args=(), start_method="spawn", debug_single_process=False):
+    if debug_single_process:
+        return fn(0, *args)
+    with concurrent.futures.ProcessPoolExecutor(4, mp_context=multiprocessing.get_context(start_method)) as pool:
+        list(pool.map(functools.partial(_process, fn), range(4)))
+
+def _process(fn, rank):
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        list(threads.map(fn, [rank]))
+"""
+ALL = ("all", "main", "usual", "file")
+
+
+def on_four(tmp_path: Path, two: str, others: str = "time.sleep(60)") -> subprocess.CompletedProcess[str]:
+    """Run a function in four processes: process 2 does one thing, once the others do another."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "torch_xla.py").write_text(POOL)
+    source = (
+        "import os, sys, time\nfrom pathlib import Path\n"
+        "def main(index):\n"
+        "    Path(f'up{index}').touch()\n"
+        "    while len(list(Path('.').glob('up*'))) < 4: time.sleep(0.02)\n"
+        f"    if index == 2:\n        {two}\n    else:\n        {others}\n"
+    )
+    began = time.monotonic()
+    done = run(tmp_path, source, how=ALL)
+    assert time.monotonic() - began < 30
+    return done
+
+
+@pytest.mark.parametrize(
+    ("two", "status", "how"),
+    [
+        ("raise ValueError('no luck')", 1, "exit status 1"),
+        ("sys.exit(7)", 7, "exit status 7"),
+        ("os._exit(5)", 5, "exit status 5"),
+        ("os.kill(os.getpid(), 9)", -9, "ended by SIGKILL"),
+        ("os.kill(os.getpid(), 15)", -15, "ended by SIGTERM"),
+    ],
+)
+def test_the_first_failure_ends_all_and_is_told(tmp_path: Path, two: str, status: int, how: str) -> None:
+    done = on_four(tmp_path, two)
+    assert done.returncode == status
+    assert f"accel: process 2: {how}, the first of 4 to fail\n" in done.stderr
+    assert "BrokenProcessPool" not in done.stderr
+    assert "resource_tracker" not in done.stderr
+    assert done.stderr.count("Traceback") == (status == 1)
+    assert not [p for p in psutil.process_iter(["cmdline", "cwd"]) if p.info["cwd"] == str(tmp_path)]
+
+
+def test_all_well(tmp_path: Path) -> None:
+    done = on_four(tmp_path, "print('two')", "sys.exit(0)")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "two\n", "")
+
+
+def test_an_interrupt_reaches_every_function(tmp_path: Path) -> None:
+    done = on_four(
+        tmp_path,
+        "time.sleep(0.3); import signal; os.kill(os.getppid(), signal.SIGINT); time.sleep(60)",
+        "try:\n            [time.sleep(0.05) for _ in range(1200)]\n        except KeyboardInterrupt:\n            Path(f'interrupted{index}').touch()\n            raise",
+    )
+    assert done.returncode == -2
+    assert len(list(tmp_path.glob("interrupted*"))) == 3
+    assert "Traceback" not in done.stderr

@@ -11,6 +11,7 @@ pipe and the workers' deaths, and ends as the first that failed did.
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -206,6 +207,8 @@ class Watch(threading.Thread):
         """What the first that failed ended with: its exit status, or a signal's number below 0."""
         self.read, self.write = os.pipe()
         os.environ[TELL] = f"/proc/{os.getpid()}/fd/{self.write}"
+        self.asked = False
+        """Whether a signal has asked all to end."""
         self.known: dict[int, BaseProcess] = {}
         self.indices: dict[int, str] = {}
         self.rest = b""
@@ -222,9 +225,9 @@ class Watch(threading.Thread):
             # What is told comes first: a process that failed in its function says so before it dies.
             over = self.read in ready and self._hear()
             for sentinel in ready:
-                if sentinel in sentinels and not self.code:
+                if sentinel in sentinels and (self.asked or not self.code):
                     self._died(sentinels[sentinel])
-            if over or self.code:
+            if over or (self.code and not self.asked):
                 return
 
     def _hear(self) -> bool:
@@ -236,7 +239,6 @@ class Watch(threading.Thread):
                     self.indices[int(pid)] = index
                 case ["ended", index, status] if status != "0":
                     self._failed(int(status), f"process {index}: exit status {status}")
-                    break
                 case _:
                     pass
         return b"finished" in lines
@@ -253,7 +255,11 @@ class Watch(threading.Thread):
 
     def _failed(self, code: int, how: str) -> None:
         """End the other processes; torch_xla then ends its wait, or we do it for it."""
+        if self.code:
+            return
         self.code = -signal.SIGINT if code == INTERRUPTED else code
+        if self.asked:
+            return  # they have all been asked to end, and the launcher's grace is theirs
         others = [child for child in self.known.values() if child.is_alive()]
         if len(self.indices) > 1:
             print(f"accel: {how}, the first of {len(self.indices)} to fail", file=sys.stderr, flush=True)
@@ -271,9 +277,11 @@ class Watch(threading.Thread):
 
     def forward(self, number: int, _frame: FrameType | None) -> None:
         """Hand a signal on to the processes."""
+        self.asked = self.asked or number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
         for child in list(self.known.values()):
             if child.pid:
-                os.kill(child.pid, number)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child.pid, number)
 
 
 def leave(code: int) -> NoReturn:
