@@ -184,7 +184,7 @@ def test_all_well(tmp_path: Path) -> None:
 def test_an_interrupt_reaches_every_function(tmp_path: Path) -> None:
     done = on_four(
         tmp_path,
-        "time.sleep(0.3); import signal; os.kill(os.getppid(), signal.SIGINT); time.sleep(60)",
+        "time.sleep(0.3); import signal; os.kill(os.getppid(), signal.SIGINT); [time.sleep(0.05) for _ in range(1200)]",
         "try:\n            [time.sleep(0.05) for _ in range(1200)]\n        except KeyboardInterrupt:\n            Path(f'interrupted{index}').touch()\n            raise",
     )
     assert done.returncode == -2

@@ -224,9 +224,8 @@ class Watch(threading.Thread):
             ready: list[Any] = wait([self.read, *sentinels], timeout=2.0 if self.indices else 0.2)
             # What is told comes first: a process that failed in its function says so before it dies.
             over = self.read in ready and self._hear()
-            for sentinel in ready:
-                if sentinel in sentinels and (self.asked or not self.code):
-                    self._died(sentinels[sentinel])
+            for child in sorted((sentinels[one] for one in ready if one in sentinels), key=_terminated):
+                self._died(child)
             if over or (self.code and not self.asked):
                 return
 
@@ -246,8 +245,6 @@ class Watch(threading.Thread):
     def _died(self, child: BaseProcess) -> None:
         """Judge a death: by a signal, or by a way around Python's own; a worker whose work is done ends with 0."""
         self.known.pop(child.pid or 0, None)
-        while child.exitcode is None:  # another thread may be collecting it this very moment
-            child.join(0.05)
         if code := child.exitcode:
             index = self.indices.get(child.pid or 0, "?")
             how = f"exit status {code}" if code > 0 else f"ended by {signal.Signals(-code).name}"
@@ -282,6 +279,13 @@ class Watch(threading.Thread):
             if child.pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child.pid, number)
+
+
+def _terminated(child: BaseProcess) -> bool:
+    """Whether SIGTERM ended it, which the pool sends to all others when one dies: that one is to be judged first."""
+    while child.exitcode is None:  # another thread may be collecting it this very moment
+        child.join(0.05)
+    return child.exitcode == -signal.SIGTERM
 
 
 def leave(code: int) -> NoReturn:
