@@ -484,3 +484,29 @@ def test_a_second_interrupt_ends_it_at_once_and_says_what_may_still_run(cloud: C
     while [process for process in cloud.started() if "sleep" in process.name()] and time.monotonic() < until:
         time.sleep(0.1)
     assert not cloud.started(), "the workers end what nobody looks after any more"
+
+
+def test_an_interrupt_between_attempts_to_connect(cloud: Cloud) -> None:
+    cloud.save(vms=["vm-a"], trouble={"vm-a": {"refused": 99}})
+    argv = [BIN / "accelerate", "tpu-config", "--vm", "vm-a", "--tpu_zone", ZONE, "--command", "echo ran"]
+    with subprocess.Popen(
+        argv, env=cloud.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stderr is not None
+        while "next attempt in 5 seconds (1 of 10 made)" not in running.stderr.readline():
+            assert running.poll() is None
+        began = time.monotonic()
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=20)
+    assert running.returncode == -signal.SIGINT
+    assert time.monotonic() - began < 4
+    assert out == ""
+    assert "accel: vm-a  exit status 130: not started there\n" in err
+    assert cloud.received("vm-a") == []
+
+
+def test_a_vm_that_refuses_at_first_is_tried_again(tpu_config: Command, cloud: Cloud) -> None:
+    cloud.save(vms=["vm-a"], trouble={"vm-a": {"refused": 1}})
+    done = tpu_config("--vm", "vm-a", "--command", "echo ran", name="")
+    assert (done.returncode, done.stdout) == (0, "[vm-a] ran\n")
+    assert "[vm-a] ssh can't connect; next attempt in 5 seconds (1 of 10 made)\n" in done.stderr

@@ -64,7 +64,9 @@ class Relay:
                 return self._judge(status)
             self._say(f"ssh can't connect; next attempt in {PAUSE:g} seconds ({attempt} of {self.attempts} made)\n")
             self._pause()
-        return SSH_FAILED
+            if self.asked:
+                break
+        return self._judge(SSH_FAILED)
 
     # One connection.
 

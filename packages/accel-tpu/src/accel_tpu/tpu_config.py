@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DESCRIPTION = "Run commands on every worker of a TPU pod, to set it up. What isn't given comes from the config file."
 
 
-def main(argv: Sequence[str] | None = None, program: str = "accel-tpu config") -> int:
+def main(argv: Sequence[str] | None = None, program: str = "accel-tpu pod config") -> int:
     """Run the commands of a command line on a pod; return the status of the first worker that fails."""
     return guarded(program, lambda words: _run(words, program), argv)
 
