@@ -7,6 +7,7 @@ if TYPE_CHECKING:
 COMMANDS: "Final[dict[str, tuple[str, str, str]]]" = {
     # name: (module, distribution to install when the module is missing, help)
     "launch": ("accel_launch.cli", "accel-launch", "Start a training script."),
+    "tpu-config": ("accel_tpu.tpu_config", "accel-tpu", "Run commands on the workers of a TPU pod."),
 }
 """In the order in which help shows them. Each module has ``main(argv, program)``, which returns an exit status."""
 
@@ -17,6 +18,5 @@ LATER: "Final[dict[str, str]]" = {
     "merge-weights": "Merge a sharded checkpoint into one file.",
     "test": "Check that training works on this machine.",
     "to-fsdp2": "Turn an FSDP 1 config into one for FSDP 2.",
-    "tpu-config": "Run commands on the workers of a TPU pod.",
 }
 """Commands that are not in this version yet."""

@@ -260,8 +260,10 @@ def _spoken(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def script(settings: Settings, host: Host, words: Sequence[str], findings: Findings) -> None:
+def script(settings: Settings, host: Host, words: Sequence[str], findings: Findings, *, here: bool = True) -> None:
     """Refuse a script that can't be started: missing, not readable, a folder without ``__main__.py``.
+
+    One that isn't ``here`` but on other machines is theirs to look for.
 
     Raises:
         AccelError: naming it and the way out.
@@ -269,6 +271,8 @@ def script(settings: Settings, host: Host, words: Sequence[str], findings: Findi
     if not words:
         raise AccelError("there is no script to launch: accelerate launch [flags] SCRIPT [arguments of the script]")
     launcher = settings[Launcher]
+    if not here:
+        return
     if not host.cwd:
         findings.here("the working folder doesn't exist any more: change to one that does")
     elif launcher.module:
