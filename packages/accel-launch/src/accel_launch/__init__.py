@@ -10,13 +10,21 @@
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .host import Host
-    from .plan import Command, Plan, plan
+    from .plan import Command, Plan, Request, plan
     from .report import Result
     from .run import run
 
-__all__ = ["Command", "Host", "Plan", "Result", "plan", "run"]
+__all__ = ["Command", "Host", "Plan", "Request", "Result", "plan", "run"]
 
-_WHERE = {"Command": "plan", "Host": "host", "Plan": "plan", "Result": "report", "plan": "plan", "run": "run"}
+_WHERE = {
+    "Command": "plan",
+    "Host": "host",
+    "Plan": "plan",
+    "Request": "plan",
+    "Result": "report",
+    "plan": "plan",
+    "run": "run",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from accel_config.settings import Settings
 
     from .host import Host
+    from .report import Result
 
 
 class Command(Record):
@@ -27,6 +28,26 @@ class Command(Record):
     cwd: str | None = None
 
 
+class Request:
+    """What an engine asks of a service instead of starting commands here; it extends this and `Record`."""
+
+    def text(self) -> str:
+        """Return the request as a dry run prints it, in lines of a shell script."""
+        raise NotImplementedError
+
+    def data(self) -> dict[str, object]:
+        """Return the request for JSON."""
+        raise NotImplementedError
+
+    def run(self) -> Result:
+        """Make the request and see it through; a job that fails is a result.
+
+        Raises:
+            AccelError: the service can't be asked, or refuses.
+        """
+        raise NotImplementedError
+
+
 class Plan(Record):
     """What this machine starts, and what is to be said about it."""
 
@@ -38,6 +59,8 @@ class Plan(Record):
     """Whether the launcher stays and looks after the commands; otherwise it becomes the one that there is."""
     grace: float = 30.0
     """Seconds between asking ranks to end and killing them."""
+    request: Request | None = None
+    """What is asked of a service where nothing is started on this machine."""
 
 
 def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
@@ -52,17 +75,21 @@ def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
 
     findings = checks.Findings(lenient=settings[Launcher].dry_run)
     checks.combinations(settings, findings)
-    laid = layout.lay_out(settings, host, findings)
+    away = engines.away(settings)
+    laid = layout.elsewhere(settings) if away else layout.lay_out(settings, host, findings)
     engine = engines.choose(settings, laid)
     script = tuple(script)
     checks.script(settings, host, script, findings)
-    variables, said = environment.variables(settings, host, laid)
-    findings.notes += said
+    if away:
+        variables = environment.portable(settings, laid)
+    else:
+        variables, said = environment.variables(settings, host, laid)
+        findings.notes += said
     make = engines.load(engine)
     made = make(engines.Order(settings, host, laid, script, variables, findings))
     return made.replace(
         notes=tuple(dict.fromkeys((*settings.notes, *findings.notes))),
-        summary=_summary(settings, laid, made.engine),
+        summary=made.summary or _summary(settings, laid, made.engine),
         grace=settings[Launcher].grace,
     )
 

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 
 def run(plan: Plan) -> Result:
-    """Run a plan that is to be supervised and return how it ended.
+    """Run a plan that is to be supervised, or make its request, and return how it ended.
 
     Raises:
-        AccelError: a command can't be started at all.
+        AccelError: a command can't be started at all, or the request is refused.
     """
+    if plan.request is not None:
+        return plan.request.run()
     from .supervisor import supervise
 
     return supervise(plan)
