@@ -17,15 +17,14 @@ LARGEST = 1_000_000  # bytes; a config is a few hundred
 DEEPEST = 50
 MOST_NODES = 20_000
 NULL = "tag:yaml.org,2002:null"
-KNOWN_TAGS = frozenset(
-    f"tag:yaml.org,2002:{name}" for name in "null bool int float str map seq timestamp merge value".split()
-)
+TAGS = ("null", "bool", "int", "float", "str", "map", "seq", "timestamp", "merge", "value")
+KNOWN_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in TAGS)
 
 
 class Node(Record):
     """A piece of a document: text, nothing, a list of nodes, or pairs of key and node."""
 
-    value: str | None | list[Node] | list[tuple[Node, Node]]
+    value: str | list[Node] | list[tuple[Node, Node]] | None
     line: int
     """From 1."""
     mapping: bool = False

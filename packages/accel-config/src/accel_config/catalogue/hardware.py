@@ -2,7 +2,7 @@
 
 from ..section import Section, digit, plain, setting
 
-MULTI_DEVICE = tuple(f"MULTI_{kind}" for kind in "GPU NPU MLU SDAA MUSA XPU HPU NEURON".split())
+MULTI_DEVICE = tuple(f"MULTI_{kind}" for kind in ["GPU", "NPU", "MLU", "SDAA", "MUSA", "XPU", "HPU", "NEURON"])
 DISTRIBUTED_TYPES = ("NO", "MULTI_CPU", *MULTI_DEVICE, "DEEPSPEED", "FSDP", "XLA", "MEGATRON_LM")
 SAGEMAKER_TYPES = ("DATA_PARALLEL", "MODEL_PARALLEL")
 

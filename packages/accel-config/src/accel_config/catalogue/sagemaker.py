@@ -85,7 +85,9 @@ class SageMaker(
         key=None, secret=True, help="Key id to sign in to AWS with. Better: a profile, or the variable of that name."
     )
     aws_secret_access_key: str | None = setting(
-        key=None, secret=True, help="Secret key to sign in to AWS with. Better: a profile, or the variable of that name."
+        key=None,
+        secret=True,
+        help="Secret key to sign in to AWS with. Better: a profile, or the variable of that name.",
     )
     aws_session_token: str | None = setting(
         key=None, secret=True, help="Session token of temporary keys. Better: a profile, or the variable of that name."

@@ -23,7 +23,10 @@ class Tpu(Section, title="TPU"):
         help="Run the script with sudo on the pod's workers.",
     )
     vm: tuple[str, ...] = setting(
-        (), key="tpu_vm", ask="What are the names of the Compute VM instances?", help="A worker's name; may be repeated."
+        (),
+        key="tpu_vm",
+        ask="What are the names of the Compute VM instances?",
+        help="A worker's name; may be repeated.",
     )
     env: tuple[str, ...] = setting(
         (),
