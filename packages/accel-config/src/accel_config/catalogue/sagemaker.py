@@ -55,14 +55,17 @@ class SageMaker(
         "FSDP: one for each GPU.",
     )
     sagemaker_job_name: str | None = setting(
-        key=None, help="The job's whole name, which no job of the account may have had. Without it: base_job_name and the time."
+        key=None,
+        help="The job's whole name, which no job of the account may have had. Unset: base_job_name and the time.",
     )
     sagemaker_max_run: int = setting(86400, minimum=1, ours=True, help="Seconds that the job may train.")
     sagemaker_spot: bool = setting(
         False, switch=True, ours=True, help="Train on spot instances, which are cheaper and may be taken away."
     )
     sagemaker_max_wait: int | None = setting(
-        minimum=1, ours=True, help="Seconds that a job on spot instances may take with all its waiting. Unset: as max_run."
+        minimum=1,
+        ours=True,
+        help="Seconds that a job on spot instances may take with all its waiting. Unset: as sagemaker_max_run.",
     )
     sagemaker_volume_size: int = setting(30, minimum=1, ours=True, help="Gigabytes of each instance's disk.")
     sagemaker_tags: tuple[str, ...] = setting(
@@ -90,5 +93,5 @@ class SageMaker(
         help="Secret key to sign in to AWS with. Better: a profile, or the variable of that name.",
     )
     aws_session_token: str | None = setting(
-        key=None, secret=True, help="Session token of temporary keys. Better: a profile, or the variable of that name."
+        key=None, secret=True, help="Token of temporary keys. Better: a profile, or the variable of that name."
     )
