@@ -206,7 +206,9 @@ def _read(arguments: dict[str, Any], origin: str) -> dict[str, Any]:
         try:
             found[name] = ARGUMENTS[name].read(value)
         except (TypeError, ValueError, KeyError):
-            raise SettingError(f"{origin}: additional_args.{name} must be {ARGUMENTS[name].wanted}, not {value!r}") from None
+            raise SettingError(
+                f"{origin}: additional_args.{name} must be {ARGUMENTS[name].wanted}, not {value!r}"
+            ) from None
     return found
 
 

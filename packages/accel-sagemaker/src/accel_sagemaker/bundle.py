@@ -109,7 +109,9 @@ def collect(root: Path, script: str, program: dict[str, object], limit: int) -> 
         if total > limit * MEGABYTE:
             raise _too_large(root, files, limit)
     if script not in (file.name for file in files):
-        raise AccelError(f"{root / script} isn't sent: {IGNORE_FILES[0]} or {IGNORE_FILES[1]} of its folder leaves it out")
+        raise AccelError(
+            f"{root / script} isn't sent: {IGNORE_FILES[0]} or {IGNORE_FILES[1]} of its folder leaves it out"
+        )
     return Bundle(str(root), tuple(sorted(files, key=lambda file: file.name)), program, tuple(notes))
 
 

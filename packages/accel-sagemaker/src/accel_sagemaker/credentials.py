@@ -70,7 +70,9 @@ def find(settings: Settings, environ: Mapping[str, str]) -> tuple[Credentials, l
         return Credentials(keys=(key_id, secret, None if key_id.startswith(LONG_TERM) else temporary)), []
     if key_id or secret:
         there, missing = ("aws_access_key_id", "aws_secret_access_key")[:: 1 if key_id else -1]
-        raise SettingError(f"{settings.origin(there)} is only one of two keys: give {missing} too, or --profile instead")
+        raise SettingError(
+            f"{settings.origin(there)} is only one of two keys: give {missing} too, or --profile instead"
+        )
     profile = settings.value("profile")
     if job.profile and profile.origin.layer < FILE:
         return Credentials(profile=job.profile), []

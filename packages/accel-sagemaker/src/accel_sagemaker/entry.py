@@ -19,7 +19,8 @@ import tempfile
 import threading
 import time
 
-if False:  # no `typing` at run time
+TYPE_CHECKING = False
+if TYPE_CHECKING:
     from typing import Any
 
 RECORDS = "ACCEL_SAGEMAKER_RECORDS"
@@ -115,16 +116,16 @@ def explain(status: int, text: str) -> str:
             path, _, rest = line[8:].partition('", line ')
             inside = os.path.relpath(path, os.path.dirname(os.path.abspath(__file__)))
             if not inside.startswith("..") or not place:
-                place = (path if inside.startswith("..") else inside) + ":" + rest.partition(",")[0]
+                place = f"{path if inside.startswith('..') else inside}:{rest.partition(',')[0]}"
         elif line and not line.startswith(" "):
             exception = line
             break
-    return exception + (" (" + place + ")" if place else "")
+    return f"{exception} ({place})" if place else exception
 
 
 def report(status: int, reason: str) -> None:
     """Leave the status and the reason where SageMaker looks; its toolkit keeps what is there already."""
-    line = "ExitCode {}: {}".format(status, reason)[:LONGEST]  # noqa: UP032  the reason may hold braces
+    line = f"ExitCode {status}: {reason}"[:LONGEST]
     print("accel: the script failed: " + line, file=sys.stderr, flush=True)
     folder = os.environ.get("SM_OUTPUT_DIR") or os.path.join(
         os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"), "output"
@@ -157,11 +158,12 @@ def agent(processes: int | None) -> tuple[int, str]:
         "master_addr": hosts[0],
         "master_port": MASTER_PORT,
     }
-    words = ["--{}={}".format(name, value) for name, value in options.items()]  # noqa: UP032
+    words = [f"--{name}={value}" for name, value in options.items()]
     with tempfile.TemporaryDirectory() as records:
         os.environ[RECORDS] = records
         status, reason = carry([sys.executable, "-m", "torch.distributed.run", *words, os.path.abspath(__file__)])
-        first = min((read(os.path.join(records, name)) for name in os.listdir(records)), default=None)
+        ended = [read(os.path.join(records, name)) for name in os.listdir(records) if name.isdigit()]
+    first = min(ended, default=None)
     if status and first is not None:
         return first[1], first[2]
     return status, reason
@@ -171,9 +173,9 @@ def rank(script: list[str], records: str) -> int:
     """Run the script as one of the agent's ranks, and leave its status for us above the agent, which gives only 1."""
     status, reason = carry(script)
     if status:
-        number = os.environ.get("RANK", "?")
+        number = os.environ["RANK"]
         with contextlib.suppress(OSError):
-            write(os.path.join(records, number), json.dumps([time.time(), status, "rank " + number + ": " + reason]))
+            write(os.path.join(records, number), json.dumps([time.time(), status, f"rank {number}: {reason}"]))
     return status
 
 

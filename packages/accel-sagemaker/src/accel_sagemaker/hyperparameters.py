@@ -30,7 +30,9 @@ def pairs(arguments: Sequence[str], most: int = MOST) -> tuple[dict[str, object]
     notes: list[str] = []
     for name, words in _options(arguments):
         if name.startswith(RESERVED):
-            notes.append(f"--{name} reaches the script but isn't shown as a hyperparameter: SageMaker keeps such names")
+            notes.append(
+                f"--{name} reaches the script but isn't shown as a hyperparameter: SageMaker keeps such names"
+            )
             continue
         values = ["***"] if secret(name, words) else [typed(word) for word in words]
         earlier = found.get(name)

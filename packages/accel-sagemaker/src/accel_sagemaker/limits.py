@@ -74,7 +74,9 @@ def _text(shape: Any, value: str, here: str) -> Iterator[str]:
 def _matches(pattern: str, value: str) -> bool:
     try:
         return re.fullmatch(pattern, value, re.DOTALL) is not None
-    except re.error:  # the model's patterns are Java's, which knows classes that Python doesn't: the service will tell
+    except (
+        re.error
+    ):  # the model's patterns are Java's, which knows classes that Python doesn't: the service will tell
         return True
 
 

@@ -75,7 +75,9 @@ class JobRequest(Record, Request):
             *(f"#   {file.name}" + (f" {file.size}" if file.size else "") for file in files),
         ]
         told = explain.quote(json.dumps(_shown(self.body), indent=2))
-        return "\n".join([*lines, f"aws sagemaker create-training-job --region {self.region} --cli-input-json {told}"])
+        return "\n".join(
+            [*lines, f"aws sagemaker create-training-job --region {self.region} --cli-input-json {told}"]
+        )
 
     def data(self) -> dict[str, object]:
         """Return the request and its bundle for JSON."""
@@ -223,7 +225,9 @@ def _instance(settings: Settings, arguments: dict[str, Any]) -> str:
 
 def _role(arguments: dict[str, Any]) -> str:
     if not arguments.get("role"):
-        raise SettingError("no role is named: give --iam_role_name (a name or an ARN), or iam_role_name in the config")
+        raise SettingError(
+            "no role is named: give --iam_role_name (a name or an ARN), or iam_role_name in the config"
+        )
     return arguments["role"]
 
 
@@ -262,7 +266,9 @@ def _distribution(order: Order, arguments: dict[str, Any]) -> Distribution:
     kind = settings.paradigm
     if keys:
         if processes is not None:
-            order.findings.notes.append("the container's toolkit starts one process for each GPU, whatever is asked here")
+            order.findings.notes.append(
+                "the container's toolkit starts one process for each GPU, whatever is asked here"
+            )
         return Distribution("toolkit", None, keys)
     if kind.kind == "MODEL_PARALLEL":
         raise SettingError(f"MODEL_PARALLEL ({kind.origin}) needs its parameters in additional_args: distribution")
@@ -301,9 +307,7 @@ def _environment(order: Order, arguments: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _bundle(
-    order: Order, arguments: dict[str, Any], asked: Distribution, variables: dict[str, str]
-) -> source.Bundle:
+def _bundle(order: Order, arguments: dict[str, Any], asked: Distribution, variables: dict[str, str]) -> source.Bundle:
     path = (order.folder / order.script[0]).absolute()
     root = path.parent
     if arguments.get("source_dir"):
@@ -424,5 +428,3 @@ def _shown(body: dict[str, Any]) -> dict[str, Any]:
         name: "***" if hyperparameters.secret(name, [text]) else text for name, text in body["Environment"].items()
     }
     return {**body, "Environment": variables}
-
-

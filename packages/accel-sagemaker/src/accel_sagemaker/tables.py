@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-
 from accel_config.errors import SettingError
 from accel_config.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 COLUMNS = 2
 _CHANNEL = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -34,10 +33,12 @@ def channels(path: Path) -> list[dict[str, object]]:
     for row in _rows(path, "a channel name and a data location"):
         if not _CHANNEL.fullmatch(row.name):
             raise SettingError(
-                f"{row.where}: {row.name!r} can't name a channel: up to 64 letters, digits, dots, hyphens, underscores"
+                f"{row.where}: {row.name!r} can't name a channel: up to 64 letters, digits and . _ -"
             )
         if not row.value.startswith("s3://"):
-            raise SettingError(f"{row.where}: the data of {row.name} must be at an address s3://..., not {row.value!r}")
+            raise SettingError(
+                f"{row.where}: the data of {row.name} must be at an address s3://..., not {row.value!r}"
+            )
         source = {"S3DataType": "S3Prefix", "S3Uri": row.value, "S3DataDistributionType": "FullyReplicated"}
         found.append({"ChannelName": row.name, "DataSource": {"S3DataSource": source}})
     return found

@@ -1,0 +1,116 @@
+"""What the tests of SageMaker jobs share: Amazon's services on loopback, and the program of its containers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+from .service import ACCOUNT, Service
+
+CONFIG = f"""\
+compute_environment: AMAZON_SAGEMAKER
+distributed_type: 'NO'
+mixed_precision: bf16
+ec2_instance_type: ml.p3.2xlarge
+iam_role_name: arn:aws:iam::{ACCOUNT}:role/train
+image_uri: {ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/train:1
+region: us-east-1
+"""
+
+
+def client(*groups: str) -> Path:
+    """An environment with the packages of these dependency groups, apart from the one that runs the tests."""
+    uv = shutil.which("uv")
+    if uv is None:
+        pytest.skip("uv isn't on PATH, and the stand-ins for Amazon are installed with it")
+    place = ROOT / ".cache" / "clients" / groups[0]
+    words = [word for group in groups for word in ("--only-group", group)]
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    done = subprocess.run(
+        [uv, "sync", "--frozen", "--quiet", "--python", python, *words],
+        cwd=ROOT,
+        env={**os.environ, "UV_PROJECT_ENVIRONMENT": str(place)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip(f"the groups {groups} can't be installed: {done.stderr.strip().splitlines()[-1]}")
+    return place
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The address of a moto server."""
+    server = client("aws") / "bin" / "moto_server"
+    with subprocess.Popen(
+        [server, "-H", "127.0.0.1", "-p", "0"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "MOTO_IAM_LOAD_MANAGED_POLICIES": "false"},
+    ) as running:
+        assert running.stderr is not None
+        address = next(line.split()[-1] for line in running.stderr if "Running on" in line)
+        try:
+            yield address
+        finally:
+            running.terminate()
+
+
+@pytest.fixture
+def amazon(moto: str, tmp_path: Path) -> dict[str, str]:
+    """The variables that lead boto3 to a moto server without anything in it."""
+    urllib.request.urlopen(urllib.request.Request(f"{moto}/moto-api/reset", method="POST")).close()
+    return {**keys(tmp_path), "AWS_ENDPOINT_URL": moto}
+
+
+def keys(folder: Path) -> dict[str, str]:
+    """Variables with keys, and without any of this machine's own profiles and roles."""
+    return {
+        "AWS_ACCESS_KEY_ID": "AKIATESTTESTTEST",
+        "AWS_SECRET_ACCESS_KEY": "secret-of-the-test",
+        "AWS_CONFIG_FILE": str(folder / "aws-config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(folder / "aws-credentials"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the machine's own account out of every test."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, text in keys(tmp_path).items():
+        if name not in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, text)
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    """The scripted server."""
+    with Service() as running:
+        yield running
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Callable[..., Path]:
+    """Write a config and a folder with a script; return the script."""
+
+    def write(script: str = "print('hello')\n", config: str = CONFIG) -> Path:
+        folder = tmp_path / "source"
+        folder.mkdir(exist_ok=True)
+        (folder / "train.py").write_text(script)
+        (tmp_path / "config.yaml").write_text(config)
+        return folder / "train.py"
+
+    return write
