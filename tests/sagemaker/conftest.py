@@ -32,7 +32,7 @@ def client(*groups: str) -> Path:
     uv = shutil.which("uv")
     if uv is None:
         pytest.skip("uv isn't on PATH, and the stand-ins for Amazon are installed with it")
-    place = ROOT / ".cache" / "clients" / groups[0]
+    place = ROOT / ".cache" / "clients" / "-".join(groups)
     words = [word for group in groups for word in ("--only-group", group)]
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     done = subprocess.run(

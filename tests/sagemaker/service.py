@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -54,7 +54,6 @@ class Service:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.looks = 0
         self.stopped = False
-        self.stop_after: Callable[[], None] | None = None
         self._models = {
             name: ServiceModel(Loader().load_service_model(name, "service-2")) for name in TARGETS.values()
         }
@@ -84,7 +83,8 @@ class Service:
 
     @property
     def over(self) -> bool:
-        return self.stopped or self.looks >= len(self.story)
+        seen = self.story[min(self.looks, len(self.story)) - 1] if self.looks else ("", "")
+        return self.stopped or seen[0] in ("Completed", "Failed", "Stopped")
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         service = self

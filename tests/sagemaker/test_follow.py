@@ -162,9 +162,9 @@ def test_ctrl_c_at_a_terminal_asks(  # noqa: PLR0913, PLR0917
     terminal = pexpect.spawn(str(BIN / "accelerate"), words, env=env, encoding="utf-8", timeout=20)  # pyright: ignore[reportArgumentType]
     terminal.expect("Training")
     terminal.sendintr()
-    terminal.expect("stop the job, ")
+    terminal.expect("top the job, ")
     terminal.sendline("what")
-    terminal.expect("stop the job, ")
+    terminal.expect("top the job, ")
     terminal.sendline(answer)
     terminal.expect("stopped after" if stopped else "goes on")
     terminal.expect(pexpect.EOF)
