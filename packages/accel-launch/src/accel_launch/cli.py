@@ -66,7 +66,7 @@ def _carry_out(settings: Settings, script: tuple[str, ...]) -> int:
         return _show(todo, settings)
     if not launcher.quiet:
         _say(todo)
-    return _run(todo, host)
+    return _run(todo, host, whole=launcher.debug)
 
 
 def _show(todo: Plan, settings: Settings) -> int:
@@ -86,14 +86,24 @@ def _say(todo: Plan) -> None:
         print(f"accel: {line}", file=sys.stderr)
 
 
-def _run(todo: Plan, host: Host) -> int:
-    from .run import become, leave, run
+def _run(todo: Plan, host: Host, *, whole: bool) -> int:
+    from .run import become, leave
 
     if not todo.supervised:
         become(todo)
-    result = run(todo)
-    from .report import text
+    from . import report
+    from .supervisor import supervise
 
-    sys.stderr.write("".join(f"accel: note: {note}\n" for note in result.notes) + text(result, host.name))
-    sys.stderr.flush()
+    result = supervise(todo)
+    told = "".join(f"accel: note: {note}\n" for note in result.notes) + report.text(result, host.name, whole=whole)
+    if todo.display.report is not None:
+        try:
+            report.save(result, host.name, todo.display.report)
+        except OSError as error:
+            told += f"accel: the report {todo.display.report} can't be written: {error.strerror}\n"
+    try:
+        sys.stderr.write(told)
+        sys.stderr.flush()
+    except OSError:
+        pass  # its reader is gone
     return leave(result)
