@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.environments import environment
 
 from .service import ACCOUNT, Service
 
@@ -27,31 +25,10 @@ region: us-east-1
 """
 
 
-def client(*groups: str) -> Path:
-    """An environment with the packages of these dependency groups, apart from the one that runs the tests."""
-    uv = shutil.which("uv")
-    if uv is None:
-        pytest.skip("uv isn't on PATH, and the stand-ins for Amazon are installed with it")
-    place = ROOT / ".cache" / "clients" / "-".join(groups)
-    words = [word for group in groups for word in ("--only-group", group)]
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    done = subprocess.run(
-        [uv, "sync", "--frozen", "--quiet", "--python", python, *words],
-        cwd=ROOT,
-        env={**os.environ, "UV_PROJECT_ENVIRONMENT": str(place)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        pytest.skip(f"the groups {groups} can't be installed: {done.stderr.strip().splitlines()[-1]}")
-    return place
-
-
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
     """The address of a moto server."""
-    server = client("aws") / "bin" / "moto_server"
+    server = environment("aws") / "moto_server"
     with subprocess.Popen(
         [server, "-H", "127.0.0.1", "-p", "0"],
         stderr=subprocess.PIPE,

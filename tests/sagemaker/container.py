@@ -42,12 +42,12 @@ class Container:
         environ |= self.request.body["Environment"]
         environ |= {
             "SAGEMAKER_BASE_DIR": str(self.base),
-            "PATH": f"{self.toolkit / 'bin'}:{os.environ['PATH']}",
+            "PATH": f"{self.toolkit}:{os.environ['PATH']}",
             "AWS_DEFAULT_REGION": "us-east-1",
             **variables,
         }
         return subprocess.Popen(
-            [self.toolkit / "bin" / "train"],
+            [self.toolkit / "train"],
             env=environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

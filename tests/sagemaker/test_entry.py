@@ -15,8 +15,9 @@ import pytest
 from accel_sagemaker import job, submit
 
 from tests.conftest import Resolve
+from tests.environments import environment
 
-from .conftest import CONFIG, client, keys
+from .conftest import CONFIG, keys
 from .container import PYTORCH, Container
 from .service import ACCOUNT
 
@@ -30,8 +31,8 @@ json.dump({"argv": sys.argv[1:], "environ": dict(os.environ), "cwd": os.getcwd()
 
 @pytest.fixture(scope="session")
 def toolkit() -> Path:
-    """An environment with SageMaker's training toolkit."""
-    return client("sagemaker-container")
+    """The programs of an environment with SageMaker's training toolkit and torch."""
+    return environment("sagemaker-container")
 
 
 @pytest.fixture
@@ -159,14 +160,8 @@ dist.destroy_process_group()
 """
 
 
-@pytest.fixture(scope="session")
-def torch_toolkit() -> Path:
-    """An environment with SageMaker's training toolkit and torch."""
-    return client("sagemaker-container", "torch")
-
-
 @pytest.fixture
-def hosts(torch_toolkit: Path, settings: Resolve, tmp_path: Path) -> Iterator[Callable[..., list[Container]]]:
+def hosts(toolkit: Path, settings: Resolve, tmp_path: Path) -> Iterator[Callable[..., list[Container]]]:
     """Make and start the hosts of a job; what is still running at the end is killed."""
     running: list[subprocess.Popen[str]] = []
 
@@ -176,7 +171,7 @@ def hosts(torch_toolkit: Path, settings: Resolve, tmp_path: Path) -> Iterator[Ca
         (folder / "train.py").write_text(script)
         request = job(settings("--num_machines", str(count), file=config), str(folder / "train.py"), args)
         names = tuple(f"127.0.0.{number}" for number in range(1, count + 1))
-        made = [Container(tmp_path / name, torch_toolkit, request, names) for name in names]
+        made = [Container(tmp_path / name, toolkit, request, names) for name in names]
         told = {"TOLD": str(tmp_path / "told"), **PYTORCH, **variables}
         running.extend(one.start(name, **told) for one, name in zip(made, names, strict=True))
         for one in running:
