@@ -47,7 +47,7 @@ def address(arguments: dict[str, Any], region: str) -> str:
         )
     except (ValueError, KeyError) as error:
         why = " ".join(str(error).split())
-        cpu = "" if alone else "; for an instance without a GPU give --transformers_version none"
+        cpu = " (for an instance without a GPU give --transformers_version none)" if "processor" in why else ""
         said = ", ".join(f"{name} {text}" for name, text in versions.items())
         raise AccelError(
             f"SageMaker has no image with {said} for {arguments['instance_type']} in {region}: {why}{cpu}. "
