@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import subprocess
-import urllib.request
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from accel_config.record import Record
 from tests.environments import environment
 
 from .service import ACCOUNT, Service
@@ -26,28 +28,63 @@ region: us-east-1
 
 
 @pytest.fixture(scope="session")
-def moto() -> Iterator[str]:
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a moto server."""
-    server = environment("aws") / "moto_server"
-    with subprocess.Popen(
-        [server, "-H", "127.0.0.1", "-p", "0"],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "MOTO_IAM_LOAD_MANAGED_POLICIES": "false"},
-    ) as running:
-        assert running.stderr is not None
-        address = next(line.split()[-1] for line in running.stderr if "Running on" in line)
+    log = tmp_path_factory.mktemp("moto") / "log"
+    with (
+        log.open("w") as said,
+        subprocess.Popen([environment("aws") / "moto_server", "-H", "127.0.0.1", "-p", "0"], stderr=said) as running,
+    ):
         try:
-            yield address
+            until(lambda: "Running on" in log.read_text())
+            yield next(line.split()[-1] for line in log.read_text().splitlines() if "Running on" in line)
         finally:
             running.terminate()
+
+
+def until(true: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until something is true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it didn't happen in time"
+        time.sleep(0.02)
+
+
+class Said(Record):
+    """How a command that was run in this process ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Sagemaker = Callable[..., Said]
+
+
+@pytest.fixture
+def sagemaker(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Sagemaker:
+    """Run ``accelerate sagemaker`` with these words, in this process (boto3 takes long to import), on the service."""
+    for name, text in {**keys(tmp_path), **service.variables, "HF_HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, text)
+
+    def run(*words: str) -> Said:
+        from accel_sagemaker.cli import main
+
+        status = main([*words[:1], "--sagemaker_poll_interval", "0.02", *words[1:]], "accelerate sagemaker")
+        return Said(status, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture
 def amazon(moto: str, tmp_path: Path) -> dict[str, str]:
     """The variables that lead boto3 to a moto server without anything in it."""
-    urllib.request.urlopen(urllib.request.Request(f"{moto}/moto-api/reset", method="POST")).close()
+    server = http.client.HTTPConnection(moto.removeprefix("http://"))
+    server.request("POST", "/moto-api/reset")
+    server.getresponse().read()
+    server.close()
     return {**keys(tmp_path), "AWS_ENDPOINT_URL": moto}
 
 

@@ -18,7 +18,9 @@ PYTORCH = {"SAGEMAKER_TRAINING_MODULE": "sagemaker_pytorch_container.training:ma
 class Container:
     """One host of a job, laid out as the service lays it out; a new one for each run."""
 
-    def __init__(self, base: Path, toolkit: Path, request: JobRequest, hosts: tuple[str, ...] = ("127.0.0.1",)) -> None:
+    def __init__(
+        self, base: Path, toolkit: Path, request: JobRequest, hosts: tuple[str, ...] = ("127.0.0.1",)
+    ) -> None:
         self.base, self.toolkit, self.request, self.hosts = base, toolkit, request, hosts
         self.uploaded = False
         """Whether the bundle is where the request says; otherwise it is packed here."""
@@ -73,7 +75,13 @@ class Container:
         return {**sent, "sagemaker_submit_directory": json.dumps(str(archive))}
 
     def _channels(self) -> dict[str, Any]:
-        return {"train": {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}}
+        return {
+            "train": {
+                "TrainingInputMode": "File",
+                "S3DistributionType": "FullyReplicated",
+                "RecordWrapperType": "None",
+            }
+        }
 
     def _resources(self, host: str) -> dict[str, Any]:
         hosts = list(self.hosts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -103,12 +103,12 @@ class Service:
                 self.end_headers()
                 self.wfile.write(data)
 
-            def log_message(self, format: str, *args: object) -> None:
+            def log_request(self, *_args: object, **_named: object) -> None:
                 """Say nothing."""
 
         return Handler
 
-    def answer(self, headers: Mapping[str, str], body: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, headers: Message, body: dict[str, Any]) -> dict[str, Any]:
         """Answer one call, refusing what isn't signed or isn't of the operation's shape."""
         prefix, _, operation = headers["X-Amz-Target"].partition(".")
         if not headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential="):
@@ -119,6 +119,7 @@ class Service:
         if self.failures.get(operation):
             raise self.failures[operation].pop(0)
         shape = self._models[TARGETS[prefix]].operation_model(operation).input_shape
+        assert shape is not None
         report = ParamValidator().validate(body, shape)
         if report.has_errors():
             raise ServiceError("ValidationException", report.generate_report())
@@ -171,7 +172,9 @@ class Service:
     def _stop(self, body: dict[str, Any]) -> dict[str, Any]:
         self._job(body["TrainingJobName"])
         if self.over:
-            raise ServiceError("ValidationException", "The request was rejected because the training job is in status")
+            raise ServiceError(
+                "ValidationException", "The request was rejected because the training job is in status"
+            )
         self.stopped = True
         return {}
 

@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from accel_config import AccelError
 from accel_sagemaker import bundle
 
@@ -87,7 +88,7 @@ def test_a_name_that_the_container_refuses_is_refused(tmp_path: Path) -> None:
 def test_a_script_that_is_ignored_is_refused(tmp_path: Path) -> None:
     fill(tmp_path)
     (tmp_path / ".sagemakerignore").write_text("*.py\n")
-    with pytest.raises(AccelError, match="train.py isn't sent"):
+    with pytest.raises(AccelError, match=r"train\.py isn't sent"):
         names(tmp_path)
 
 

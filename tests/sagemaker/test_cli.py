@@ -5,27 +5,24 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import BIN, Run
+from tests.conftest import BIN
 
-from .conftest import keys
+from .conftest import Sagemaker, keys
 from .service import Service, story
 
 NAME = "job-1"
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture
-def sagemaker(accelerate: Run, service: Service, tmp_path: Path) -> Command:
+@pytest.fixture(autouse=True)
+def job(service: Service) -> None:
     service.jobs[NAME] = {"at": time.time(), "ResourceConfig": {"InstanceCount": 1}}
-    return lambda *words: accelerate("sagemaker", *words, env={**keys(tmp_path), **service.variables})
 
 
-def test_status(sagemaker: Command, service: Service) -> None:
+def test_status(sagemaker: Sagemaker, service: Service) -> None:
     service.story = story(end="Failed")
     service.reason = "ExitCode 3: boom"
     said = sagemaker("status", NAME).stdout
@@ -35,21 +32,21 @@ def test_status(sagemaker: Command, service: Service) -> None:
     assert (told["name"], told["status"], told["failure_reason"]) == (NAME, "Failed", "ExitCode 3: boom")
 
 
-def test_logs_without_waiting(sagemaker: Command, service: Service) -> None:
+def test_logs_without_waiting(sagemaker: Sagemaker, service: Service) -> None:
     service.story = [("InProgress", "Training")]
     service.logs = {f"{NAME}/algo-1-1": ["a", "b", "c"]}
     done = sagemaker("logs", "--no-wait", NAME)
     assert (done.returncode, done.stdout) == (0, "a\nb\nc\n")
 
 
-def test_stop_waits_until_the_job_has_stopped(sagemaker: Command, service: Service) -> None:
+def test_stop_waits_until_the_job_has_stopped(sagemaker: Sagemaker, service: Service) -> None:
     service.story = [("InProgress", "Training")]
-    done = sagemaker("stop", NAME, "--sagemaker_poll_interval", "0.05")
+    done = sagemaker("stop", NAME)
     assert (done.returncode, done.stdout) == (0, f"job {NAME} has ended: Stopped\n")
     assert service.asked("StopTrainingJob") == [{"TrainingJobName": NAME}]
 
 
-def test_stop_of_a_job_that_has_ended(sagemaker: Command, service: Service) -> None:
+def test_stop_of_a_job_that_has_ended(sagemaker: Sagemaker, service: Service) -> None:
     service.story = story()[-1:]
     done = sagemaker("stop", NAME)
     assert (done.returncode, done.stdout) == (0, f"job {NAME} has ended already: Completed\n")
@@ -65,18 +62,18 @@ def test_stop_of_a_job_that_has_ended(sagemaker: Command, service: Service) -> N
         (("start", NAME), 2, "there are launch, status, logs, stop"),
     ],
 )
-def test_mistakes_are_one_message(sagemaker: Command, words: tuple[str, ...], status: int, said: str) -> None:
+def test_mistakes_are_one_message(sagemaker: Sagemaker, words: tuple[str, ...], status: int, said: str) -> None:
     done = sagemaker(*words)
     assert done.returncode == status
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_help(sagemaker: Command) -> None:
-    for words in ((), ("--help",), ("status", "--help")):
+def test_help(sagemaker: Sagemaker) -> None:
+    for words in (("--help",), ("status", "--help")):
         done = sagemaker(*words)
-        assert "usage: accelerate sagemaker launch" in done.stdout + done.stderr
-        assert done.returncode == (0 if words else 2)
+        assert "usage: accelerate sagemaker launch" in done.stdout
+        assert done.returncode == 0
 
 
 def test_the_package_alone_launches(environ: dict[str, str], tmp_path: Path) -> None:

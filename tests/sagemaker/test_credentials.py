@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from accel_config import SettingError
 from accel_sagemaker import credentials
-
 from tests.conftest import Resolve
 
 PROFILE = "compute_environment: AMAZON_SAGEMAKER\nprofile: work\n"
@@ -24,7 +24,11 @@ def profiles(alone: None, tmp_path: Path) -> None:
     [
         (KEYS, {"AWS_ACCESS_KEY_ID": "x"}, credentials.Credentials(keys=("ASIAX", "s", None))),
         (KEYS, {"AWS_SESSION_TOKEN": "t"}, credentials.Credentials(keys=("ASIAX", "s", "t"))),
-        ((*KEYS, "--aws_access_key_id", "AKIAX"), {"AWS_SESSION_TOKEN": "t"}, credentials.Credentials(keys=("AKIAX", "s", None))),
+        (
+            (*KEYS, "--aws_access_key_id", "AKIAX"),
+            {"AWS_SESSION_TOKEN": "t"},
+            credentials.Credentials(keys=("AKIAX", "s", None)),
+        ),
         (("--profile", "other"), {"AWS_ACCESS_KEY_ID": "x"}, credentials.Credentials(profile="other")),
         ((), {"AWS_ACCESS_KEY_ID": "x"}, credentials.Credentials()),
         ((), {"AWS_PROFILE": "other"}, credentials.Credentials()),
@@ -58,7 +62,10 @@ def test_an_unknown_profile_is_named_with_those_there_are() -> None:
 def test_the_profiles_region(settings: Resolve) -> None:
     resolved = settings(file=PROFILE)
     assert credentials.region(resolved, credentials.Credentials(profile="work"), {}) == "eu-west-3"
-    assert credentials.region(resolved, credentials.Credentials(profile="work"), {"AWS_REGION": "sa-east-1"}) == "sa-east-1"
+    assert (
+        credentials.region(resolved, credentials.Credentials(profile="work"), {"AWS_REGION": "sa-east-1"})
+        == "sa-east-1"
+    )
 
 
 def test_keys_have_no_repr() -> None:

@@ -6,18 +6,17 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from accel_sagemaker import job, submit
 
+from accel_sagemaker import job, submit
 from tests.conftest import Resolve
 from tests.environments import environment
 
-from .conftest import CONFIG, keys
+from .conftest import CONFIG, keys, until
 from .container import PYTORCH, Container
 from .service import ACCOUNT
 
@@ -144,7 +143,9 @@ def test_what_was_uploaded_is_what_runs(
     made.request = made.request.filled(ACCOUNT, made.request.role)
     submit(made.request)
     made.uploaded = True
-    status, output = made.run(TOLD=str(tmp_path / "told"), S3_ENDPOINT_URL=amazon["AWS_ENDPOINT_URL"], **keys(tmp_path))
+    status, output = made.run(
+        TOLD=str(tmp_path / "told"), S3_ENDPOINT_URL=amazon["AWS_ENDPOINT_URL"], **keys(tmp_path)
+    )
     assert status == 0, output
     assert json.loads((tmp_path / "told").read_text())["argv"] == ["--lr", "1e-4"]
 
@@ -202,10 +203,3 @@ def test_the_toolkits_own_torchrun_starts_the_script(hosts: Callable[..., list[C
     (made,) = hosts(REDUCES, "--fp16", "data", config=CONFIG + further)
     assert (tmp_path / "told0").read_text() == "1 of 1 True ['--fp16', 'data']"
     assert (made.base / "output" / "success").exists()
-
-
-def until(true: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it didn't happen in time"
-        time.sleep(0.02)

@@ -11,24 +11,23 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tests.conftest import BIN, Run
+from tests.conftest import BIN
 
-from .conftest import keys
+from .conftest import Sagemaker, Said, keys
 from .service import Service, ServiceError, story
 
 NAME = "job-1"
 STREAM = f"{NAME}/algo-1-1700000000"
-Logs = Callable[..., "subprocess.CompletedProcess[str]"]
+Logs = Callable[[], Said]
 
 
 @pytest.fixture
-def logs(accelerate: Run, service: Service, tmp_path: Path) -> Logs:
+def logs(sagemaker: Sagemaker, service: Service) -> Callable[[], Said]:
     """Follow the job to its end."""
 
-    def run(*flags: str) -> subprocess.CompletedProcess[str]:
+    def run() -> Said:
         service.jobs.setdefault(NAME, {"at": time.time(), "ResourceConfig": {"InstanceCount": 1}})
-        words = ("sagemaker", "logs", "--sagemaker_poll_interval", "0.05", *flags, NAME)
-        return accelerate(*words, env={**keys(tmp_path), **service.variables})
+        return sagemaker("logs", NAME)
 
     return run
 
@@ -152,8 +151,8 @@ def test_a_reader_that_goes_away_leaves_the_job(follower: subprocess.Popen[str],
 
 
 @pytest.mark.parametrize(("answer", "stopped"), [("s", True), ("l", False)])
-def test_ctrl_c_at_a_terminal_asks(  # noqa: PLR0913, PLR0917
-    answer: str, stopped: bool, service: Service, environ: dict[str, str], tmp_path: Path, logs: Logs
+def test_ctrl_c_at_a_terminal_asks(
+    answer: str, stopped: bool, service: Service, environ: dict[str, str], tmp_path: Path
 ) -> None:
     service.story = [("InProgress", "Training")]
     service.jobs[NAME] = {"at": time.time()}

@@ -7,13 +7,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from accel_config import AccelError
 from accel_sagemaker import image
-
 from tests.environments import environment
 
 from .conftest import CONFIG, keys
 
+REGISTRY = "763104351884.dkr.ecr.us-east-1.amazonaws.com"
+CPU = ("--ec2_instance_type", "ml.m5.xlarge")
 VERSIONS = {"pytorch_version": "1.10.2", "transformers_version": "4.17.0", "py_version": "py38"}
 
 
@@ -27,15 +29,13 @@ def test_without_the_sdk_the_ways_out_are_named() -> None:
     [
         (
             (),
-            "763104351884.dkr.ecr.us-east-1.amazonaws.com/huggingface-pytorch-training:"
-            "1.10.2-transformers4.17.0-gpu-py38-cu113-ubuntu20.04",
+            f"{REGISTRY}/huggingface-pytorch-training:1.10.2-transformers4.17.0-gpu-py38-cu113-ubuntu20.04",
         ),
         (
-            ("--transformers_version", "none", "--pytorch_version", "2.3.0", "--py_version", "py311")
-            + ("--ec2_instance_type", "ml.m5.xlarge"),
-            "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.3.0-cpu-py311",
+            (*CPU, "--transformers_version", "none", "--pytorch_version", "2.3.0", "--py_version", "py311"),
+            f"{REGISTRY}/pytorch-training:2.3.0-cpu-py311",
         ),
-        (("--ec2_instance_type", "ml.m5.xlarge"), "for an instance without a GPU give --transformers_version none"),
+        (CPU, "for an instance without a GPU give --transformers_version none"),
     ],
 )
 def test_the_sdk_knows_the_image(flags: tuple[str, ...], found: str, environ: dict[str, str], tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from accel_config import AccelError
 from accel_launch import Host, plan
 from accel_sagemaker import JobRequest, job
-
 from tests.conftest import Resolve
 
 from .conftest import CONFIG
@@ -25,7 +25,11 @@ def make(settings: Resolve, tmp_path: Path) -> Make:
     """Make the request for a script with arguments, from flags and lines added to the config."""
 
     def request(
-        *flags: str, more: str = "", without: str = "", args: tuple[str, ...] = (), environ: dict[str, str] | None = None
+        *flags: str,
+        more: str = "",
+        without: str = "",
+        args: tuple[str, ...] = (),
+        environ: dict[str, str] | None = None,
     ) -> JobRequest:
         config = "".join(f"{line}\n" for line in CONFIG.splitlines() if not without or not line.startswith(without))
         (tmp_path / "train.py").touch()
@@ -153,7 +157,7 @@ def test_spot(make: Make) -> None:
         ((), "additional_args: {distribution: {torch_distributed: {enabled: false}}}\n", "process", None, "NO"),
     ],
 )
-def test_how_the_processes_are_started(  # noqa: PLR0913, PLR0917
+def test_how_the_processes_are_started(
     make: Make, flags: tuple[str, ...], more: str, start: str, processes: int | None, kind: str
 ) -> None:
     made = make(*flags, more=more)
@@ -230,7 +234,7 @@ def test_inputs_and_metrics(make: Make, tmp_path: Path) -> None:
 def test_what_the_service_would_refuse_is_refused_here(
     make: Make, flags: tuple[str, ...], more: str, said: str
 ) -> None:
-    with pytest.raises(AccelError, match="(?s).") as refused:
+    with pytest.raises(AccelError, match=r"\w") as refused:
         make(*flags, more=more)
     assert said in str(refused.value)
     assert refused.value.status == 2
@@ -267,7 +271,9 @@ def test_a_source_dir_above_the_script(settings: Resolve, tmp_path: Path) -> Non
 
 def test_secrets_are_not_shown(make: Make) -> None:
     more = "additional_args: {environment: {WANDB_API_KEY: sesame, WANDB_MODE: online}}\n"
-    made = make("--aws_access_key_id", "AKIAX", "--aws_secret_access_key", "open", more=more, args=("--hub_token", "sesame"))
+    made = make(
+        "--aws_access_key_id", "AKIAX", "--aws_secret_access_key", "open", more=more, args=("--hub_token", "sesame")
+    )
     shown = made.text() + json.dumps(made.data()) + repr(made.credentials)
     assert "sesame" not in shown
     assert "open" not in shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from accel_config import SettingError
 from accel_sagemaker import tables
 

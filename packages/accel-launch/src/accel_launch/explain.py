@@ -59,7 +59,8 @@ def as_json(plan: Plan, settings: Settings) -> str:
         for command in plan.commands
     ]
     told = {one.name: {"value": shown(one, value), "origin": value.origin.text} for one, value in settings}
-    whole: dict[str, object] = {"engine": plan.engine, "commands": commands, "settings": told, "notes": list(plan.notes)}
+    notes = list(plan.notes)
+    whole: dict[str, object] = {"engine": plan.engine, "commands": commands, "settings": told, "notes": notes}
     if plan.request is not None:
         whole["request"] = plan.request.data()
     return json.dumps(whole, indent=2) + "\n"

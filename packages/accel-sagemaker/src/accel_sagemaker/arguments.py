@@ -14,27 +14,35 @@ from accel_config.section import boolean, integer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeGuard
 
     from accel_config.settings import Settings
 
 
+def _is_dict(value: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
 def _text(value: object) -> str:
-    if isinstance(value, (dict, list, tuple)):
+    if _is_dict(value) or _is_list(value):
         raise TypeError(value)
     return str(value)
 
 
 def _texts(value: object) -> list[str]:
-    if not isinstance(value, (list, tuple)):
+    if not _is_list(value):
         raise TypeError(value)
-    return [_text(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return [_text(item) for item in value]
 
 
 def _mapping(value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
+    if not _is_dict(value):
         raise TypeError(value)
-    return {str(name): item for name, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return {str(name): item for name, item in value.items()}
 
 
 def _named(value: object) -> dict[str, str]:
@@ -44,16 +52,16 @@ def _named(value: object) -> dict[str, str]:
 
 def _tags(value: object) -> list[dict[str, str]]:
     """Read tags: a mapping, KEY=VALUE texts, or the service's own ``Key`` and ``Value``."""
-    if isinstance(value, dict):
-        return [{"Key": key, "Value": text} for key, text in _named(value).items()]  # pyright: ignore[reportUnknownArgumentType]
-    if not isinstance(value, (list, tuple)):
+    if _is_dict(value):
+        return [{"Key": key, "Value": text} for key, text in _named(value).items()]
+    if not _is_list(value):
         raise TypeError(value)
-    return [_tag(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return [_tag(item) for item in value]
 
 
 def _tag(item: object) -> dict[str, str]:
-    if isinstance(item, dict):
-        named = _named(item)  # pyright: ignore[reportUnknownArgumentType]
+    if _is_dict(item):
+        named = _named(item)
         return {"Key": named["Key"], "Value": named.get("Value", "")}
     key, equals, text = _text(item).partition("=")
     if not key or not equals:
@@ -62,9 +70,9 @@ def _tag(item: object) -> dict[str, str]:
 
 
 def _metrics(value: object) -> list[dict[str, str]]:
-    if not isinstance(value, (list, tuple)):
+    if not _is_list(value):
         raise TypeError(value)
-    return [{key: _named(item)[key] for key in ("Name", "Regex")} for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return [{key: _named(item)[key] for key in ("Name", "Regex")} for item in value]
 
 
 def _boolean(value: object) -> bool:
@@ -185,7 +193,7 @@ def _own(settings: Settings) -> dict[str, Any]:
 
 def _own_tags(settings: Settings) -> dict[str, str] | None:
     try:
-        return {tag["Key"]: tag["Value"] for tag in _tags(settings[SageMaker].sagemaker_tags)} or None
+        return {tag["Key"]: tag["Value"] for tag in _tags(list(settings[SageMaker].sagemaker_tags))} or None
     except ValueError as error:
         origin = settings.origin("sagemaker_tags")
         raise SettingError(f"{origin}: a tag is written KEY=VALUE, not {error.args[0]!r}") from None
@@ -195,7 +203,7 @@ def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Return both mappings in one; where both have a mapping these are merged the same way, else ``over`` wins."""
     found = dict(under)
     for name, value in over.items():
-        both = isinstance(value, dict) and isinstance(found.get(name), dict)
+        both = _is_dict(value) and _is_dict(found.get(name))
         found[name] = _merged(found[name], value) if both else value
     return found
 
@@ -259,7 +267,7 @@ def distribution(given: dict[str, Any], instance: str, origin: str) -> dict[str,
     """
     found: dict[str, object] = {}
     for name, how in _ways(given):
-        if name not in DISTRIBUTIONS or not isinstance(how, dict):
+        if name not in DISTRIBUTIONS or not _is_dict(how):
             known = nearest(name, DISTRIBUTIONS) or f"; there are {', '.join(DISTRIBUTIONS)}"
             raise SettingError(f"{origin}: additional_args.distribution can't have {name!r}{known}")
         try:
@@ -272,5 +280,5 @@ def distribution(given: dict[str, Any], instance: str, origin: str) -> dict[str,
 
 def _ways(given: dict[str, Any]) -> list[tuple[str, Any]]:
     inner: Any = given.get("smdistributed") or {}
-    nested = [(f"smdistributed.{name}", how) for name, how in inner.items()] if isinstance(inner, dict) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    nested = [(f"smdistributed.{name}", how) for name, how in inner.items()] if _is_dict(inner) else []
     return [*((name, how) for name, how in given.items() if name != "smdistributed"), *nested]

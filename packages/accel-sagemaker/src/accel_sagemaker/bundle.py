@@ -11,6 +11,7 @@ import tarfile
 from pathlib import Path
 
 import pathspec
+
 from accel_config.errors import AccelError
 from accel_config.record import Record
 
@@ -153,7 +154,7 @@ def _read(path: Path) -> bytes:
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes, *, executable: bool = False) -> None:
-    """Add a file of which nothing but name, content and being executable tells when, where and by whom it was made."""
+    """Add a file; nothing in the archive tells when, where and by whom it was made."""
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode = len(content), 0o755 if executable else 0o644
     archive.addfile(entry, io.BytesIO(content))

@@ -1,9 +1,9 @@
 """The program that a SageMaker container starts: it runs the user's script as it would run at home.
 
-A copy of this file lies in the job's source, with `accel_entry.json` beside it. SageMaker's toolkit would hand a script
-only sorted ``--key value`` pairs, turn every exit status into 1, and leave the script alone when it is told to stop.
-This program gives the script its exact arguments, passes signals on, and leaves status and reason in the file that
-SageMaker shows as the job's failure reason. Standard library only, for Python 3.8 and later.
+A copy of this file lies in the job's source, with `accel_entry.json` beside it. SageMaker's toolkit would hand the
+script only sorted ``--key value`` pairs, turn every exit status into 1, and leave the script alone when it is told to
+stop. This program gives the script its exact arguments, passes signals on, and leaves status and reason in the file
+that SageMaker shows as the job's failure reason. Standard library only, for Python 3.8 and later.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def pairs(arguments: Sequence[str], most: int = MOST) -> tuple[dict[str, object]
     A flag that stands alone is true, one with several words (or given several times) is a list, and a word that
     belongs to no flag is left out.
     """
-    found: dict[str, object] = {}
+    found: dict[str, list[object]] = {}
     notes: list[str] = []
     for name, words in _options(arguments):
         if name.startswith(RESERVED):
@@ -34,12 +34,9 @@ def pairs(arguments: Sequence[str], most: int = MOST) -> tuple[dict[str, object]
                 f"--{name} reaches the script but isn't shown as a hyperparameter: SageMaker keeps such names"
             )
             continue
-        values = ["***"] if secret(name, words) else [typed(word) for word in words]
-        earlier = found.get(name)
-        if earlier is not None:
-            values = [*(earlier if isinstance(earlier, list) else [earlier]), *values]
-        found[name] = values[0] if len(values) == 1 else values
-    shown = {name: value for name, value in found.items() if len(json.dumps(value)) <= LONGEST}
+        found.setdefault(name, []).extend(["***"] if secret(name, words) else [typed(word) for word in words])
+    values: dict[str, object] = {name: many[0] if len(many) == 1 else many for name, many in found.items()}
+    shown = {name: value for name, value in values.items() if len(json.dumps(value)) <= LONGEST}
     shown = dict(list(shown.items())[:most])
     left = [name for name in found if name not in shown]
     if left:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from accel_config.errors import AccelError
 
 TYPE_CHECKING = False
@@ -20,7 +22,7 @@ def address(arguments: dict[str, Any], region: str) -> str:
     """
     versions = {name: arguments[name] for name in ("pytorch_version", "transformers_version", "py_version")}
     try:
-        from sagemaker.core import image_uris  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
+        image_uris = import_module("sagemaker.core.image_uris")
     except ImportError:
         raise AccelError(
             "image_uri isn't set, and finding the image for "
@@ -36,9 +38,8 @@ def address(arguments: dict[str, Any], region: str) -> str:
             "version": arguments["transformers_version"],
             "base_framework_version": f"pytorch{pytorch}",
         }
-    retrieve: Any = image_uris.retrieve  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
     try:
-        return retrieve(
+        found: str = image_uris.retrieve(
             **wanted,
             region=region,
             py_version=arguments["py_version"],
@@ -53,3 +54,4 @@ def address(arguments: dict[str, Any], region: str) -> str:
             f"SageMaker has no image with {said} for {arguments['instance_type']} in {region}: {why}{cpu}. "
             "Give versions that go together, or an image with --image_uri"
         ) from None
+    return found

@@ -12,7 +12,7 @@ from accel_config.errors import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 
@@ -31,35 +31,42 @@ def _shape() -> Any:
     from botocore.loaders import Loader
     from botocore.model import ServiceModel
 
-    model: Any = ServiceModel(Loader().load_service_model("sagemaker", "service-2"))
+    model = ServiceModel(Loader().load_service_model("sagemaker", "service-2"))
     return model.operation_model("CreateTrainingJob").input_shape
 
 
-def _check(shape: Any, value: Any, path: str) -> Iterator[str]:
-    if shape.type_name == "structure":
-        for name in shape.required_members:
-            if name not in value:
-                yield f"{path}{name} is missing"
-        for name, item in value.items():
-            if name not in shape.members:
-                yield f"{path}{name} is no part of the request{nearest(name, shape.members)}"
-            else:
-                yield from _check(shape.members[name], item, f"{path}{name}.")
-        return
-    here = path.removesuffix(".")
-    if shape.type_name == "list":
-        yield from _size(shape, len(value), here, "entries")
-        for place, item in enumerate(value):
-            yield from _check(shape.member, item, f"{here}[{place}].")
-    elif shape.type_name == "map":
-        yield from _size(shape, len(value), here, "entries")
-        for name, item in value.items():
-            yield from _check(shape.key, name, f"{here}: the name {name!r}")
-            yield from _check(shape.value, item, f"{here}.{name}.")
-    elif shape.type_name == "string":
-        yield from _text(shape, value, here)
-    elif shape.type_name in ("integer", "long") and not isinstance(value, bool):
-        yield from _size(shape, value, here, "")
+def _check(shape: Any, value: Any, here: str) -> Iterator[str]:
+    if shape.type_name in CHECKS:
+        yield from CHECKS[shape.type_name](shape, value, here)
+
+
+def _structure(shape: Any, value: dict[str, Any], here: str) -> Iterator[str]:
+    inside = f"{here}." if here else ""
+    for name in shape.required_members:
+        if name not in value:
+            yield f"{inside}{name} is missing"
+    for name, item in value.items():
+        if name not in shape.members:
+            yield f"{inside}{name} is no part of the request{nearest(name, shape.members)}"
+        else:
+            yield from _check(shape.members[name], item, f"{inside}{name}")
+
+
+def _list(shape: Any, value: list[Any], here: str) -> Iterator[str]:
+    yield from _size(shape, len(value), here, "entries")
+    for place, item in enumerate(value):
+        yield from _check(shape.member, item, f"{here}[{place}]")
+
+
+def _map(shape: Any, value: dict[str, Any], here: str) -> Iterator[str]:
+    yield from _size(shape, len(value), here, "entries")
+    for name, item in value.items():
+        yield from _check(shape.key, name, f"{here}: the name {name!r}")
+        yield from _check(shape.value, item, f"{here}.{name}")
+
+
+def _integer(shape: Any, value: int, here: str) -> Iterator[str]:
+    yield from _size(shape, value, here, "")
 
 
 def _text(shape: Any, value: str, here: str) -> Iterator[str]:
@@ -69,6 +76,16 @@ def _text(shape: Any, value: str, here: str) -> Iterator[str]:
     pattern = shape.metadata.get("pattern")
     if pattern and not _matches(pattern, value):
         yield f"{here} must match {pattern}, and {value!r} doesn't"
+
+
+CHECKS: dict[str, Callable[[Any, Any, str], Iterator[str]]] = {
+    "structure": _structure,
+    "list": _list,
+    "map": _map,
+    "string": _text,
+    "integer": _integer,
+    "long": _integer,
+}
 
 
 def _matches(pattern: str, value: str) -> bool:
@@ -83,6 +100,6 @@ def _matches(pattern: str, value: str) -> bool:
 def _size(shape: Any, size: int, here: str, what: str) -> Iterator[str]:
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
     if low is not None and size < low:
-        yield f"{here} must have at least {low} {what}".rstrip() if what else f"{here} must be at least {low}"
+        yield f"{here} must have at least {low} {what}" if what else f"{here} must be at least {low}"
     if high is not None and size > high:
         yield f"{here} has {size} {what}, at most {high} are taken" if what else f"{here} must be at most {high}"

@@ -8,7 +8,7 @@ from accel_config.errors import AccelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 SIGN_IN = "sign in again ('aws sso login', or new keys) and repeat the command"
 
@@ -46,7 +46,7 @@ HINTS = {
 CLIENT = {
     "NoCredentialsError": "there are no AWS credentials: give --profile, sign in with 'aws configure' or "
     "'aws sso login', or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-    "PartialCredentialsError": "only one of the two AWS keys is there: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "PartialCredentialsError": "only one of two keys is there: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "UnauthorizedSSOTokenError": f"the session has expired: {SIGN_IN}",
     "SSOTokenLoadError": f"there is no session: {SIGN_IN}",
     "TokenRetrievalError": f"the session can't be renewed: {SIGN_IN}",
@@ -73,7 +73,7 @@ class Refusal(AccelError):
 
 
 @contextmanager
-def told(doing: str) -> Iterator[None]:
+def told(doing: str) -> Generator[None]:
     """Turn what boto3 raises inside into a `Refusal` that begins with what was being done."""
     from botocore.exceptions import BotoCoreError, ClientError
 

@@ -1,4 +1,4 @@
-"""From settings to the request for a training job. Nothing is asked of anyone here: what only Amazon knows stays open."""
+"""From settings to the request for a training job. Nobody is asked here: what only Amazon knows stays open."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class JobRequest(Record, Request):
         """Return the bundle as comments and the request as a command of Amazon's own client."""
         files = [*self.bundle.files, *(source.Source(name, 0) for name in (source.ENTRY, source.PROGRAM))]
         lines = [
-            f"# bundle: {len(self.bundle.files)} files of {self.bundle.root}, {self.bundle.size} bytes, and our program,",
-            f"# packed and uploaded by launch to {self.upload}:",
+            f"# bundle: {len(self.bundle.files)} files of {self.bundle.root}, {self.bundle.size} bytes, and our own;",
+            f"# launch packs it and puts it at {self.upload}:",
             *(f"#   {file.name}" + (f" {file.size}" if file.size else "") for file in files),
         ]
         told = explain.quote(json.dumps(_shown(self.body), indent=2))
@@ -260,7 +260,7 @@ class Distribution(Record):
 
 def _distribution(order: Order, arguments: dict[str, Any]) -> Distribution:
     settings = order.settings
-    given = arguments.get("distribution") or {}
+    given: dict[str, Any] = arguments.get("distribution") or {}
     keys = estimator.distribution(given, arguments["instance_type"], settings.origin("additional_args"))
     processes = _processes(order)
     kind = settings.paradigm
@@ -369,7 +369,7 @@ def _table(order: Order, name: str, read: Any) -> Any:
 
 
 def _spot(arguments: dict[str, Any]) -> None:
-    """Refuse a wait that the service would; without one, waiting for spot instances is limited to the training's time."""
+    """Refuse a wait that the service would; where none is given, it is the training's time."""
     if arguments.get("use_spot_instances"):
         arguments.setdefault("max_wait", arguments["max_run"])
         if arguments["max_wait"] < arguments["max_run"]:

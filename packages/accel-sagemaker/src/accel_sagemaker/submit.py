@@ -1,4 +1,4 @@
-"""Asking for a job: who we are, the role, the bucket, the bundle, and last the job: a refusal leaves little behind."""
+"""Asking for a job: the account, the role, the bucket, the bundle, the job. Little is left of one that is refused."""
 
 from __future__ import annotations
 

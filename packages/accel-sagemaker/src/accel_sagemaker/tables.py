@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+
 from accel_config.errors import SettingError
 from accel_config.record import Record
 
@@ -32,9 +33,7 @@ def channels(path: Path) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for row in _rows(path, "a channel name and a data location"):
         if not _CHANNEL.fullmatch(row.name):
-            raise SettingError(
-                f"{row.where}: {row.name!r} can't name a channel: up to 64 letters, digits and . _ -"
-            )
+            raise SettingError(f"{row.where}: {row.name!r} can't name a channel: up to 64 letters, digits and . _ -")
         if not row.value.startswith("s3://"):
             raise SettingError(
                 f"{row.where}: the data of {row.name} must be at an address s3://..., not {row.value!r}"

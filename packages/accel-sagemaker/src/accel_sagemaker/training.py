@@ -19,6 +19,7 @@ ATTEMPTS = 6
 """How often a call that is throttled, or meets a fault of the service, is made; with growing pauses."""
 GROUP = "/aws/sagemaker/TrainingJobs"
 ENDED = ("Completed", "Failed", "Stopped")
+NOTHING: dict[str, Any] = {}
 OUT_OF_TIME = ("MaxRuntimeExceeded", "MaxWaitTimeExceeded")
 
 
@@ -74,8 +75,8 @@ class State(Record):
             status=answer["TrainingJobStatus"],
             secondary=answer["SecondaryStatus"],
             reason=answer.get("FailureReason", ""),
-            model=(answer.get("ModelArtifacts") or {}).get("S3ModelArtifacts", ""),
-            instances=(answer.get("ResourceConfig") or {}).get("InstanceCount", 1),
+            model=answer.get("ModelArtifacts", NOTHING).get("S3ModelArtifacts", ""),
+            instances=answer.get("ResourceConfig", NOTHING).get("InstanceCount", 1),
             started=answer["CreationTime"],
             ended=(answer.get("TrainingEndTime") or answer.get("LastModifiedTime")) if over else None,
             transitions=tuple(
