@@ -10,6 +10,7 @@ import json
 import threading
 import time
 from email.message import Message
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -28,6 +29,12 @@ class ServiceError(Exception):
     def __init__(self, code: str, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.code, self.message, self.status = code, message, status
+
+
+@cache
+def model(service: str) -> ServiceModel:
+    """The service's own description of its operations."""
+    return ServiceModel(Loader().load_service_model(service, "service-2"))
 
 
 def story(*steps: str, end: str = "Completed") -> list[tuple[str, str]]:
@@ -54,9 +61,6 @@ class Service:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.looks = 0
         self.stopped = False
-        self._models = {
-            name: ServiceModel(Loader().load_service_model(name, "service-2")) for name in TARGETS.values()
-        }
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
@@ -118,7 +122,7 @@ class Service:
         self.calls.append((operation, body))
         if self.failures.get(operation):
             raise self.failures[operation].pop(0)
-        shape = self._models[TARGETS[prefix]].operation_model(operation).input_shape
+        shape = model(TARGETS[prefix]).operation_model(operation).input_shape
         assert shape is not None
         report = ParamValidator().validate(body, shape)
         if report.has_errors():

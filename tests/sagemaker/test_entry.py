@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from accel_sagemaker import job, submit
+from accel_sagemaker import bundle, job, submit
 from tests.conftest import Resolve
-from tests.environments import environment
+from tests.environments import UV, environment
 
 from .conftest import CONFIG, keys, until
 from .container import PYTORCH, Container
@@ -173,7 +176,7 @@ def hosts(toolkit: Path, settings: Resolve, tmp_path: Path) -> Iterator[Callable
         request = job(settings("--num_machines", str(count), file=config), str(folder / "train.py"), args)
         names = tuple(f"127.0.0.{number}" for number in range(1, count + 1))
         made = [Container(tmp_path / name, toolkit, request, names) for name in names]
-        told = {"TOLD": str(tmp_path / "told"), **PYTORCH, **variables}
+        told = {"TOLD": str(tmp_path / "told"), **variables}
         running.extend(one.start(name, **told) for one, name in zip(made, names, strict=True))
         for one in running:
             one.output, _nothing = one.communicate(timeout=90)  # pyright: ignore[reportAttributeAccessIssue]
@@ -200,6 +203,55 @@ def test_the_first_rank_that_fails_gives_status_and_reason(hosts: Callable[..., 
 
 def test_the_toolkits_own_torchrun_starts_the_script(hosts: Callable[..., list[Container]], tmp_path: Path) -> None:
     further = "additional_args: {distribution: {torch_distributed: {enabled: true}}}\nuse_cpu: true\n"
-    (made,) = hosts(REDUCES, "--fp16", "data", config=CONFIG + further)
+    (made,) = hosts(REDUCES, "--fp16", "data", config=CONFIG + further, **PYTORCH)
     assert (tmp_path / "told0").read_text() == "1 of 1 True ['--fp16', 'data']"
     assert (made.base / "output" / "success").exists()
+
+
+SOURCE = Path(bundle.__file__).with_name("entry.py")
+
+
+def test_the_program_is_of_python_3_8_and_its_library_alone() -> None:
+    tree = ast.parse(SOURCE.read_text(), feature_version=(3, 8))
+    imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    assert imported <= sys.stdlib_module_names
+    origins = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert origins == {"__future__", "typing"}  # the second for type checkers alone
+
+
+def test_the_program_runs_on_python_3_8(tmp_path: Path) -> None:
+    """The Python of the default image."""
+    if UV is None:
+        pytest.skip("uv isn't on PATH to look for a Python 3.8")
+    words = (UV, "python", "find", "--offline", "--no-project", "3.8")
+    found = subprocess.run(words, capture_output=True, text=True, check=False)
+    if found.returncode:
+        pytest.skip("there is no Python 3.8 on this machine")
+    code = tmp_path / "code"
+    code.mkdir()
+    shutil.copy(SOURCE, code / bundle.ENTRY)
+    (code / "train.py").write_text("import sys\nprint(sys.version_info[:2], sys.argv[1:])\nraise KeyError('x')\n")
+    program = {"script": "train.py", "arguments": ["a b"], "start": "process", "processes": None, "environment": {}}
+    (code / bundle.PROGRAM).write_text(json.dumps(program))
+    done = subprocess.run(
+        [found.stdout.strip(), code / bundle.ENTRY],
+        env={**os.environ, "SM_OUTPUT_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "(3, 8) ['a b']\n"
+    assert done.returncode == 1
+    assert (tmp_path / "failure").read_text() == "ExitCode 1: KeyError: 'x' (train.py:3)"
+
+
+def test_mpis_other_hosts_get_the_jobs_variables(tmp_path: Path) -> None:
+    """The toolkit's mpirun hands on only a fixed list, and starts our program as each rank: it becomes the script."""
+    shutil.copy(SOURCE, tmp_path / bundle.ENTRY)
+    (tmp_path / "train.py").write_text("import os; print(os.getpid(), os.environ['A'], os.environ['B'])\n")
+    program = {"script": "train.py", "arguments": [], "start": "toolkit", "environment": {"A": "job", "B": "job"}}
+    (tmp_path / bundle.PROGRAM).write_text(json.dumps(program))
+    words = [sys.executable, tmp_path / bundle.ENTRY]
+    with subprocess.Popen(words, env={"B": "own"}, stdout=subprocess.PIPE, text=True) as running:
+        output, _nothing = running.communicate(timeout=20)
+    assert output == f"{running.pid} job own\n"
