@@ -17,7 +17,7 @@ import pytest
 
 from accel_sagemaker import bundle, job, submit
 from tests.conftest import Resolve
-from tests.environments import UV, environment
+from tests.environments import environment
 
 from .conftest import CONFIG, keys, until
 from .container import PYTORCH, Container
@@ -219,14 +219,23 @@ def test_the_program_is_of_python_3_8_and_its_library_alone() -> None:
     assert origins == {"__future__", "typing"}  # the second for type checkers alone
 
 
+def python_3_8() -> Path | None:
+    """A Python 3.8 that runs; what is on PATH may be a shim that leads nowhere."""
+    found = [Path(folder) / "python3.8" for folder in os.environ["PATH"].split(os.pathsep)]
+    found += Path.home().glob(".pyenv/versions/3.8.*/bin/python3.8")
+    runs = (
+        path
+        for path in found
+        if path.exists() and subprocess.run([path, "-c", ""], capture_output=True).returncode == 0
+    )
+    return next(runs, None)
+
+
 def test_the_program_runs_on_python_3_8(tmp_path: Path) -> None:
     """The Python of the default image."""
-    if UV is None:
-        pytest.skip("uv isn't on PATH to look for a Python 3.8")
-    words = (UV, "python", "find", "--offline", "--no-project", "3.8")
-    found = subprocess.run(words, capture_output=True, text=True, check=False)
-    if found.returncode:
-        pytest.skip("there is no Python 3.8 on this machine")
+    python = python_3_8()
+    if python is None:
+        pytest.skip("there is no Python 3.8 on PATH, nor among pyenv's")
     code = tmp_path / "code"
     code.mkdir()
     shutil.copy(SOURCE, code / bundle.ENTRY)
@@ -234,7 +243,7 @@ def test_the_program_runs_on_python_3_8(tmp_path: Path) -> None:
     program = {"script": "train.py", "arguments": ["a b"], "start": "process", "processes": None, "environment": {}}
     (code / bundle.PROGRAM).write_text(json.dumps(program))
     done = subprocess.run(
-        [found.stdout.strip(), code / bundle.ENTRY],
+        [python, code / bundle.ENTRY],
         env={**os.environ, "SM_OUTPUT_DIR": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -141,8 +141,7 @@ class _Follower:
 
 
 def _goes_on(job: TrainingJob) -> str:
-    where = f"--region {job.region} {job.name}"
-    return f"job {job.name} goes on; follow it with 'accelerate sagemaker logs {where}', or end it with stop"
+    return f"job {job.name} goes on; follow it with 'accelerate sagemaker logs {job.words}', or end it with stop"
 
 
 def _ask() -> str:

@@ -40,6 +40,7 @@ def submit(request: JobRequest) -> Submitted:
     for address in (filled.upload, filled.body["OutputDataConfig"]["S3OutputPath"]):
         _ready(session, _bucket(address), request.region, account)
     _upload(session, filled.upload, archive, account)
+    job = TrainingJob(request.name, request.region, request.credentials)
     try:
         with told(f"submitting job {request.name} in {request.region}"):
             answer = client(session, "sagemaker").create_training_job(**filled.body)
@@ -47,12 +48,11 @@ def submit(request: JobRequest) -> Submitted:
         raise Refusal(f"{error}\nthe bundle stays at {filled.upload}", error.code) from None
     except KeyboardInterrupt:
         raise AccelError(
-            f"interrupted while submitting: see with 'accelerate sagemaker status {request.name}' whether the job "
+            f"interrupted while submitting: see with 'accelerate sagemaker status {job.words}' whether the job "
             f"is there; the bundle stays at {filled.upload}",
             status=130,
         ) from None
-    console = TrainingJob(request.name, request.region, request.credentials).console
-    return Submitted(request.name, request.region, answer["TrainingJobArn"], filled.upload, console)
+    return Submitted(request.name, request.region, answer["TrainingJobArn"], filled.upload, job.console)
 
 
 def _account(session: Any) -> str:

@@ -91,6 +91,9 @@ class TrainingJob:
 
     def __init__(self, name: str, region: str, credentials: Credentials) -> None:
         self.name, self.region = name, region
+        profile = f" --profile {credentials.profile}" if credentials.profile else ""
+        self.words = f"--region {region}{profile} {name}"
+        """What names the job to the commands of this package."""
         session = credentials.session(region)
         self._sagemaker, self._logs = client(session, "sagemaker"), client(session, "logs")
         self._tokens: dict[str, str | None] = {}
