@@ -7,6 +7,8 @@ import sys
 
 from accel_config import CATALOGUE, AccelError, layers, resolve, split
 
+from .run import become, leave, say, secure_streams
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,11 +21,11 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None, program: str = "accel-launch") -> int:
     """Launch a script with the arguments of a command line; return the exit status."""
+    secure_streams()
     try:
         return launch(sys.argv[1:] if argv is None else list(argv), program)
     except AccelError as error:
-        for line in str(error).splitlines():
-            print(f"{program}: {line}", file=sys.stderr)
+        say("".join(f"{program}: {line}\n" for line in str(error).splitlines()))
         return error.status
     except KeyboardInterrupt:
         return 130
@@ -82,13 +84,10 @@ def _show(todo: Plan, settings: Settings) -> int:
 
 
 def _say(todo: Plan) -> None:
-    for line in (todo.summary, *(f"note: {note}" for note in todo.notes)):
-        print(f"accel: {line}", file=sys.stderr)
+    say("".join(f"accel: {line}\n" for line in (todo.summary, *(f"note: {note}" for note in todo.notes))))
 
 
 def _run(todo: Plan, host: Host, *, whole: bool) -> int:
-    from .run import become, leave
-
     if not todo.supervised:
         become(todo)
     from . import report
@@ -101,9 +100,5 @@ def _run(todo: Plan, host: Host, *, whole: bool) -> int:
             report.save(result, host.name, todo.display.report)
         except OSError as error:
             told += f"accel: the report {todo.display.report} can't be written: {error.strerror}\n"
-    try:
-        sys.stderr.write(told)
-        sys.stderr.flush()
-    except OSError:
-        pass  # its reader is gone
+    say(told)
     return leave(result)

@@ -1,11 +1,10 @@
-"""What ranks print, on its way to the user and to log files: whole lines, from pipes or terminals, in bounded memory."""
+"""What ranks print, on its way to the user and to log files: in whole lines and bounded memory."""
 
 from __future__ import annotations
 
 import os
 import select
 import stat
-import sys
 import time
 
 TYPE_CHECKING = False
@@ -19,6 +18,7 @@ PIPE_SAFE = 4096  # bytes that a pipe takes without blocking once it is writable
 FULL = 1 << 20  # bytes waiting for one stream of ours, above which ranks are no longer read
 LONGEST = 1 << 16  # bytes of one line kept back for its end
 PATIENCE = 0.05  # seconds after which the beginning of a line is passed on without its end
+COURTESY = 0.5  # seconds that other ranks' lines wait for the end of a line whose beginning was passed on
 TAIL = 1 << 15  # bytes of a rank's standard error kept for the failure report
 STDOUT, STDERR = 1, 2
 
@@ -34,22 +34,42 @@ class Stream:
         self.gone = False
         self.open: Channel | None = None
         """The channel whose unfinished line stands at the end of what was written."""
+        self.held: list[tuple[Channel, bytes]] = []
+        """What other channels have to say meanwhile, since `held_since`."""
+        self.held_since = 0.0
         self.step = CHUNK if stat.S_ISREG(os.fstat(fd).st_mode) else PIPE_SAFE
 
     @property
     def full(self) -> bool:
         """Whether so much waits that ranks must wait as well."""
-        return len(self.waiting) > FULL
+        return len(self.waiting) + sum(len(data) for _channel, data in self.held) > FULL
 
     def put(self, channel: Channel, data: bytes) -> None:
-        """Take whole lines, or the beginning of one, from a channel."""
+        """Take whole lines, or the beginning of one, from a channel; hold them while another's line is unfinished."""
         if self.gone or not data:
             return
         if self.open is not None and self.open is not channel:
-            self.waiting += b"\n"  # another rank's line isn't finished; ours begins on a line of its own
+            if not self.held:
+                self.held_since = time.monotonic()
+            self.held.append((channel, data))
+            return
         starts = self.open is not channel
         self.waiting += marked(data, channel.mark, starts=starts) if channel.mark else data
         self.open = None if data.endswith((b"\n", b"\r")) else channel
+        if self.open is None and self.held:
+            self._release()
+
+    def release(self) -> None:
+        """Wait no longer for the end of an unfinished line: what was held begins on a line of its own."""
+        if self.held:
+            self.waiting += b"\n"
+            self.open = None
+            self._release()
+
+    def _release(self) -> None:
+        held, self.held = self.held, []
+        for channel, data in held:
+            self.put(channel, data)
 
     def write(self) -> None:
         """Write some of what waits; the stream is writable."""
@@ -236,17 +256,20 @@ class Pump:
                     poller.unregister(fd)
 
     def overdue(self) -> float | None:
-        """Pass on beginnings of lines that waited long enough; return the seconds until the next one is due."""
+        """Pass on what waited long enough; return the seconds until something else will have."""
         now = time.monotonic()
-        soonest = None
+        due: list[float] = []
         for channel in self.channels.values():
-            if channel.line:
-                left = channel.since + PATIENCE - now
-                if left <= 0:
-                    channel.flush()
-                elif soonest is None or left < soonest:
-                    soonest = left
-        return soonest
+            if channel.line and channel.since + PATIENCE <= now:
+                channel.flush()
+            elif channel.line:
+                due.append(channel.since + PATIENCE - now)
+        for stream in self.streams:
+            if stream.held and stream.held_since + COURTESY <= now:
+                stream.release()
+            elif stream.held:
+                due.append(stream.held_since + COURTESY - now)
+        return min(due, default=None)
 
     @property
     def gone(self) -> bool:
@@ -256,7 +279,7 @@ class Pump:
     @property
     def waiting(self) -> bool:
         """Whether anything is still to be written."""
-        return any(stream.waiting for stream in self.streams)
+        return any(stream.waiting or stream.held for stream in self.streams)
 
     def tail(self, local: int) -> str:
         """Return the end of what a local rank wrote to its standard error; of the engine for -1."""
@@ -286,15 +309,3 @@ def _log_file(folder: str, local: int, name: str) -> int:
     path = os.path.join(folder, "attempt_0", str(local))
     os.makedirs(path, exist_ok=True)
     return os.open(os.path.join(path, f"{name}.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-
-
-def secure_streams() -> None:
-    """Open the standard streams that are closed, so that no pipe of ours takes their numbers."""
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # pyright: ignore[reportUnnecessaryComparison]
-            stream.flush()

@@ -4,8 +4,8 @@
 holds for this local rank, passes signals on, and tells the supervisor who it is and how it ended. It is run by its
 path on the ranks' interpreter, so it is the standard library alone, and imports nothing of ours.
 
-``ACCEL_SUPERVISOR`` is the folder of the supervisor's open files (``/proc/PID/fd``), then the number of the record that
-events are appended to, then for each local rank its numbers of standard output, standard error and the error file.
+``ACCEL_SUPERVISOR`` is the folder of the supervisor's open files (``/proc/PID/fd``), then the number of the record
+that events are appended to, then for each local rank the numbers of its standard output, standard error and error file.
 """
 
 from __future__ import annotations

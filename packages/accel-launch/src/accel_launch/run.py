@@ -29,6 +29,25 @@ def run(plan: Plan) -> Result:
     return supervise(plan)
 
 
+def secure_streams() -> None:
+    """Open the standard streams that are closed, so that nothing of ours takes their numbers. An exec closes them."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def say(text: str) -> None:
+    """Write to standard error, if it is there and somebody reads it."""
+    try:
+        if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]
+            sys.stderr.write(text)
+            sys.stderr.flush()
+    except OSError:
+        pass
+
+
 def become(plan: Plan) -> NoReturn:
     """Replace this process by the plan's one command, so that status, signals and output are its own.
 
@@ -36,9 +55,6 @@ def become(plan: Plan) -> NoReturn:
         AccelError: the command can't be executed.
     """
     (command,) = plan.commands
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # pyright: ignore[reportUnnecessaryComparison]
-            stream.flush()
     # Python ignores these two, and what is ignored stays so over an exec: a program that isn't Python would notice.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)

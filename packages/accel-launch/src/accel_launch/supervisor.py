@@ -11,7 +11,7 @@ from accel_config.errors import AccelError
 
 from . import processes
 from .guardian import ENDING, KILL, PASSED_ON, STOP, Guardian, Spawn
-from .output import Pump, secure_streams
+from .output import Pump
 from .report import Ending, Result, Seen, judge, memory_kills
 
 TYPE_CHECKING = False
@@ -52,7 +52,6 @@ class Supervisor:
 
     def run(self) -> Result:
         """Run to the end."""
-        secure_streams()
         self.own = set(processes.children().get(os.getpid(), []))
         processes.adopt_orphans()
         try:
@@ -157,7 +156,6 @@ class Supervisor:
         listening = True
         self.moved = time.monotonic()
         while listening or ((self.pump.channels or self.pump.waiting) and time.monotonic() < self.moved + DRAIN):
-            self.pump.register(self.poller)
             ready = self._wait(listening)
             if self.events in dict(ready) and not self._heard():
                 self.poller.unregister(self.events)
@@ -177,6 +175,7 @@ class Supervisor:
         due = self.pump.overdue()
         if due is None:
             due = -1 if listening else DRAIN
+        self.pump.register(self.poller)  # only now: what was overdue is to be written
         ready = self.poller.poll(max(due * 1000, -1))
         if ready:
             self.moved = time.monotonic()
