@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -208,3 +209,14 @@ def test_a_dry_run_pastes(accelerate: Run, script: Script) -> None:
     assert done.returncode == 0
     pasted = subprocess.run(["sh"], input=done.stdout, capture_output=True, text=True, timeout=30, check=True)
     assert sorted(pasted.stdout.splitlines()) == [f"{rank} True ['a b', \"it's\"]" for rank in (0, 1)]
+
+
+def test_launches_at_once_never_share_a_port() -> None:
+    """The short form of benchmarks/ports.py."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks/ports.py", "--at-once", "16", "--rounds", "2"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.startswith("32 of 32 launches met"), done.stdout + done.stderr

@@ -73,7 +73,8 @@ def sagemaker(
         from accel_sagemaker.cli import main
 
         status = main([*words[:1], "--sagemaker_poll_interval", "0.02", *words[1:]], "accelerate sagemaker")
-        return Said(status, *capsys.readouterr())
+        printed = capsys.readouterr()
+        return Said(status, printed.out, printed.err)
 
     return run
 

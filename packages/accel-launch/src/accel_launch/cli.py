@@ -7,7 +7,7 @@ import sys
 
 from accel_config import CATALOGUE, AccelError, layers, resolve, split
 
-from .run import become, leave, say, secure_streams
+from .process import become, leave, say, secure_streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

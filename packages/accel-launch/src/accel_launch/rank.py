@@ -5,7 +5,7 @@ holds for this local rank, passes signals on, and tells the supervisor who it is
 path on the ranks' interpreter, so it is the standard library alone, and imports nothing of ours.
 
 ``ACCEL_SUPERVISOR`` is the folder of the supervisor's open files (``/proc/PID/fd``), then the number of the record
-that events are appended to, then for each local rank the numbers of its standard output, standard error and error file.
+that events are appended to, then for each local rank the numbers of its standard output and error and its error file.
 """
 
 from __future__ import annotations

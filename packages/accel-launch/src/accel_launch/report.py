@@ -47,6 +47,18 @@ class Ending(Record):
         return f"ended by {name_of(self.signal)}" if self.signal else f"exit status {self.code}"
 
 
+class Event(Record):
+    """A rank that started or ended."""
+
+    kind: str
+    """``started`` or ``ended``."""
+    rank: int
+    local_rank: int
+    pid: int
+    ending: Ending | None = None
+    """How it ended."""
+
+
 class Failure(Record):
     """The first rank that failed, and what is known of it."""
 

@@ -12,7 +12,7 @@ from accel_config.errors import AccelError
 from . import processes
 from .guardian import ENDING, KILL, PASSED_ON, STOP, Guardian, Spawn
 from .output import Pump
-from .report import Ending, Result, Seen, judge, memory_kills
+from .report import Ending, Event, Result, Seen, judge, memory_kills
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 DRAIN = 1.0  # seconds without progress after which output that nobody can be writing any more is given up
 
 
-def supervise(plan: Plan, *, leash: int | None = None, tell: Callable[[str], None] | None = None) -> Result:
+def supervise(plan: Plan, *, leash: int | None = None, tell: Callable[[Event], None] | None = None) -> Result:
     """Run the plan's commands to their end and return how it was; only in the main thread of a process of ours.
 
-    ``leash`` is a descriptor at whose end of file everything is ended; ``tell`` is called with a line per event.
+    ``leash`` is a descriptor at whose end of file everything is ended; ``tell`` is called when a rank starts or ends.
 
     Raises:
         AccelError: a folder for log files can't be made.
@@ -38,9 +38,10 @@ def supervise(plan: Plan, *, leash: int | None = None, tell: Callable[[str], Non
 class Supervisor:
     """Forks the guardian, then carries signals, events and output until it is gone."""
 
-    def __init__(self, plan: Plan, leash: int | None = None, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, plan: Plan, leash: int | None = None, tell: Callable[[Event], None] | None = None) -> None:
         """Take what to run."""
-        self.plan, self.leash, self.tell = plan, leash, tell
+        self.plan, self.leash = plan, leash
+        self.tell = tell or _unheard
         self.endings: list[Ending] = []
         self.pids: dict[int, int] = {}
         self.unstarted: list[str] = []
@@ -61,12 +62,9 @@ class Supervisor:
             raise AccelError(f"log_dir {self.plan.display.log_dir}: {error.strerror}") from None
         ignored = frozenset(n for n in PASSED_ON if signal.getsignal(n) == signal.SIG_IGN)
         self._catch(ignored)
-        try:
-            self._fork(orders, events, spawns, ignored, extra)
-            self._carry()
-            self._collect()
-        finally:
-            self._release()
+        self._fork(orders, events, spawns, ignored, extra)
+        self._carry()
+        self._collect()
         return self._result()
 
     # Before the start.
@@ -88,8 +86,7 @@ class Supervisor:
         held = self.error_files[place]
         if "RANK" in command.env and held is not None:
             environ["TORCHELASTIC_ERROR_FILE"] = f"/proc/{os.getpid()}/fd/{held}"
-        rank = place if command.rank is None else command.rank
-        out, err = self.pump.attach(rank, place)
+        out, err = self.pump.attach(self._rank_of(place), place)
         return Spawn(place, command.argv, environ, command.cwd, (nothing if place else stdin, out, err))
 
     def _host(self, _place: int, command: Command, stdin: int, _nothing: int) -> Spawn:
@@ -117,9 +114,9 @@ class Supervisor:
     # Signals.
 
     def _catch(self, ignored: frozenset[int]) -> None:
-        self.before = {n: signal.getsignal(n) for n in (*PASSED_ON, signal.SIGWINCH) if n not in ignored}
-        for number in self.before:
-            signal.signal(number, self._signal)
+        for number in (*PASSED_ON, signal.SIGWINCH):
+            if number not in ignored:
+                signal.signal(number, self._signal)
 
     def _signal(self, number: int, _frame: FrameType | None) -> None:
         """Act at once: a write to a slow reader may be what the main loop is waiting for."""
@@ -137,10 +134,6 @@ class Supervisor:
             os.write(self.orders, bytes([order]))
         except OSError:
             pass  # the guardian is gone, and its events' end will say so
-
-    def _release(self) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
 
     def _failed(self) -> bool:
         return any(ending.status for ending in self.endings)
@@ -197,22 +190,24 @@ class Supervisor:
         kind, _, rest = line.partition(" ")
         first, _, rest = rest.partition(" ")
         if kind == "started":
-            self.pids[int(first)] = int(rest)
+            place, self.pids[int(first)] = int(first), int(rest)
+            self.tell(Event(kind, self._rank_of(place), place, int(rest)))
         elif kind == "ended":
             status, _, at = rest.partition(" ")
             place = int(first)
-            rank = self.plan.commands[place].rank
-            self.endings.append(
-                Ending(place if rank is None else rank, place, self.pids[place], int(status), float(at))
-            )
+            ending = Ending(self._rank_of(place), place, self.pids[place], int(status), float(at))
+            self.endings.append(ending)
+            self.tell(Event(kind, ending.rank, place, ending.pid, ending))
         elif kind == "unstarted":
             self.unstarted.append(f"rank {first} couldn't be started: {rest}")
         elif kind == "left":
             self.notes.append(f"ended what the script left running: {rest} (pid {first})")
         elif kind == "done":
             self.done = True
-        if self.tell is not None:
-            self.tell(line)
+
+    def _rank_of(self, place: int) -> int:
+        rank = self.plan.commands[place].rank
+        return place if rank is None else rank
 
     def _collect(self) -> None:
         """Wait for the guardian; if it didn't finish its work, finish it: its orphans are ours."""
@@ -252,6 +247,10 @@ class Supervisor:
                 killed_for_memory=memory_kills() > self.kills,
             ),
         )
+
+
+def _unheard(_event: Event) -> None:
+    """Nobody asked for events."""
 
 
 def _recorded(text: str) -> list[Ending]:

@@ -114,7 +114,7 @@ def _logs(job: TrainingJob, settings: Settings) -> int:
 def _follow(job: TrainingJob, settings: Settings) -> int:
     from accel_config.catalogue import SageMaker
     from accel_launch import report
-    from accel_launch.run import leave
+    from accel_launch.process import leave
 
     from .follow import follow
 

@@ -39,7 +39,7 @@ class Launcher(Section, title="Launcher"):
     )
     engine: str | None = setting(
         ours=True,
-        help="What starts the ranks: exec, local, torchrun, deepspeed, mpi, slurm, or one that another package brings. "
+        help="What starts the ranks: exec, local, torchrun, deepspeed, mpi, slurm, or another package's. "
         "Without it, what suits the settings.",
     )
     nice: int = setting(0, minimum=0, maximum=19, ours=True, help="Run the ranks at a lower priority, as nice does.")

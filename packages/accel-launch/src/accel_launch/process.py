@@ -1,4 +1,4 @@
-"""Executing a plan: becoming its one command, or looking after its commands to their end."""
+"""This process at the start and at the end of a run: its streams, the command that it becomes, how it leaves."""
 
 from __future__ import annotations
 
@@ -14,19 +14,6 @@ if TYPE_CHECKING:
 
     from .plan import Plan
     from .report import Result
-
-
-def run(plan: Plan) -> Result:
-    """Run a plan that is to be supervised, or make its request, and return how it ended.
-
-    Raises:
-        AccelError: a command can't be started at all, or the request is refused.
-    """
-    if plan.request is not None:
-        return plan.request.run()
-    from .supervisor import supervise
-
-    return supervise(plan)
 
 
 def secure_streams() -> None:
