@@ -19,28 +19,30 @@ if TYPE_CHECKING:
     from accel_config.settings import Settings
 
 
-def _is_dict(value: object) -> TypeGuard[dict[str, Any]]:
+def is_dict(value: object) -> TypeGuard[dict[str, Any]]:
+    """Whether it is a mapping, as a config holds them."""
     return isinstance(value, dict)
 
 
-def _is_list(value: object) -> TypeGuard[list[Any]]:
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    """Whether it is a list."""
     return isinstance(value, list)
 
 
 def _text(value: object) -> str:
-    if _is_dict(value) or _is_list(value):
+    if is_dict(value) or is_list(value):
         raise TypeError(value)
     return str(value)
 
 
 def _texts(value: object) -> list[str]:
-    if not _is_list(value):
+    if not is_list(value):
         raise TypeError(value)
     return [_text(item) for item in value]
 
 
 def _mapping(value: object) -> dict[str, Any]:
-    if not _is_dict(value):
+    if not is_dict(value):
         raise TypeError(value)
     return {str(name): item for name, item in value.items()}
 
@@ -52,15 +54,15 @@ def _named(value: object) -> dict[str, str]:
 
 def _tags(value: object) -> list[dict[str, str]]:
     """Read tags: a mapping, KEY=VALUE texts, or the service's own ``Key`` and ``Value``."""
-    if _is_dict(value):
+    if is_dict(value):
         return [{"Key": key, "Value": text} for key, text in _named(value).items()]
-    if not _is_list(value):
+    if not is_list(value):
         raise TypeError(value)
     return [_tag(item) for item in value]
 
 
 def _tag(item: object) -> dict[str, str]:
-    if _is_dict(item):
+    if is_dict(item):
         named = _named(item)
         return {"Key": named["Key"], "Value": named.get("Value", "")}
     key, equals, text = _text(item).partition("=")
@@ -70,7 +72,7 @@ def _tag(item: object) -> dict[str, str]:
 
 
 def _metrics(value: object) -> list[dict[str, str]]:
-    if not _is_list(value):
+    if not is_list(value):
         raise TypeError(value)
     return [{key: _named(item)[key] for key in ("Name", "Regex")} for item in value]
 
@@ -203,7 +205,7 @@ def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Return both mappings in one; where both have a mapping these are merged the same way, else ``over`` wins."""
     found = dict(under)
     for name, value in over.items():
-        both = _is_dict(value) and _is_dict(found.get(name))
+        both = is_dict(value) and is_dict(found.get(name))
         found[name] = _merged(found[name], value) if both else value
     return found
 
@@ -214,71 +216,8 @@ def _read(arguments: dict[str, Any], origin: str) -> dict[str, Any]:
         try:
             found[name] = ARGUMENTS[name].read(value)
         except (TypeError, ValueError, KeyError):
+            shown = repr(value) if ARGUMENTS[name].place else "what is there"  # the others may hold secrets
             raise SettingError(
-                f"{origin}: additional_args.{name} must be {ARGUMENTS[name].wanted}, not {value!r}"
+                f"{origin}: additional_args.{name} must be {ARGUMENTS[name].wanted}, not {shown}"
             ) from None
     return found
-
-
-def _modelparallel(given: dict[str, Any], _instance: str) -> dict[str, object]:
-    return {"sagemaker_mpi_enabled": True, "mp_parameters": given.get("parameters", {})}
-
-
-def _mpi(given: dict[str, Any], _instance: str) -> dict[str, object]:
-    found: dict[str, object] = {
-        "sagemaker_mpi_enabled": True,
-        "sagemaker_mpi_custom_mpi_options": str(given.get("custom_mpi_options", "")),
-    }
-    if given.get("processes_per_host"):
-        found["sagemaker_mpi_num_of_processes_per_host"] = integer(str(given["processes_per_host"]))
-    return found
-
-
-def _dataparallel(given: dict[str, Any], instance: str) -> dict[str, object]:
-    return {
-        "sagemaker_distributed_dataparallel_enabled": True,
-        "sagemaker_instance_type": instance,
-        "sagemaker_distributed_dataparallel_custom_mpi_options": str(given.get("custom_mpi_options", "")),
-    }
-
-
-# A way of distributing that the toolkit in the container knows, and the hyperparameters that ask for it.
-DISTRIBUTIONS: dict[str, Callable[[dict[str, Any], str], dict[str, object]]] = {
-    "smdistributed.dataparallel": _dataparallel,
-    "smdistributed.modelparallel": _modelparallel,
-    "mpi": _mpi,
-    "torch_distributed": lambda _given, instance: {
-        "sagemaker_torch_distributed_enabled": True,
-        "sagemaker_instance_type": instance,
-    },
-    "pytorchddp": lambda _given, instance: {
-        "sagemaker_pytorch_ddp_enabled": True,
-        "sagemaker_instance_type": instance,
-    },
-    "pytorchxla": lambda _given, _instance: {"sagemaker_pytorch_xla_multi_worker_enabled": True},
-}
-
-
-def distribution(given: dict[str, Any], instance: str, origin: str) -> dict[str, object]:
-    """Return the hyperparameters with which the container's toolkit distributes as ``given`` asks.
-
-    Raises:
-        SettingError: it asks for what the toolkit doesn't know.
-    """
-    found: dict[str, object] = {}
-    for name, how in _ways(given):
-        if name not in DISTRIBUTIONS or not _is_dict(how):
-            known = nearest(name, DISTRIBUTIONS) or f"; there are {', '.join(DISTRIBUTIONS)}"
-            raise SettingError(f"{origin}: additional_args.distribution can't have {name!r}{known}")
-        try:
-            if _boolean(how.get("enabled", False)):
-                found.update(DISTRIBUTIONS[name](how, instance))
-        except (TypeError, ValueError):
-            raise SettingError(f"{origin}: additional_args.distribution.{name} can't be {how!r}") from None
-    return found
-
-
-def _ways(given: dict[str, Any]) -> list[tuple[str, Any]]:
-    inner: Any = given.get("smdistributed") or {}
-    nested = [(f"smdistributed.{name}", how) for name, how in inner.items()] if _is_dict(inner) else []
-    return [*((name, how) for name, how in given.items() if name != "smdistributed"), *nested]

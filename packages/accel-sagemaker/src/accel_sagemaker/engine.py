@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from accel_config.catalogue import Precision
 from accel_launch import Plan
 
@@ -13,20 +11,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from accel_launch.engines import Order
 
+LOCAL = (
+    "gpu_ids",
+    "main_process_ip",
+    "main_process_port",
+    "machine_rank",
+    "max_restarts",
+    "log_dir",
+    "tee",
+    "prefix",
+)
+"""Settings of ranks that this machine starts."""
+
 
 def make(order: Order) -> Plan:
     """Return the plan for a training job."""
-    made = request.make(
-        request.Order(
-            settings=order.settings,
-            laid=order.laid,
-            script=order.script,
-            variables=order.variables,
-            findings=order.findings,
-            environ=order.host.environ,
-            folder=Path(order.host.cwd),
-        )
-    )
+    order.unused("nothing is started on this machine, but a job at SageMaker", *LOCAL)
+    made = request.make(order)
     return Plan("sagemaker", (), request=made, summary=_summary(order, made))
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from accel_config.catalogue import Launcher, SageMaker
 from accel_config.errors import AccelError, SettingError, nearest
 from accel_config.record import Record
-from accel_launch import Request, environment, explain, layout
+from accel_launch import Host, Request, environment, explain, layout
 from accel_launch.checks import Findings
+from accel_launch.engines import Order
 
 from . import arguments as estimator
 from . import bundle as source
-from . import credentials, hyperparameters, image, limits, tables
+from . import credentials, distribution, hyperparameters, image, limits, tables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,15 +26,12 @@ if TYPE_CHECKING:
 
     from accel_config.settings import Settings
     from accel_launch import Result
-    from accel_launch.layout import Layout
 
 ACCOUNT = "<account>"
 """Stands in addresses for the number of the account, which only the service can tell when the role is just a name."""
 LONGEST_NAME = 63
 TYPES = ("DATA_PARALLEL", "MODEL_PARALLEL")
 """The types that SageMaker's own library distributes; the others mean torch, or nothing."""
-AGENT_TYPES = ("FSDP", "MULTI_")
-"""What the types begin with whose processes torch's agent starts on each instance."""
 LOCAL = ("local", "local_gpu")
 
 
@@ -120,29 +118,10 @@ def job(
     """
     laid = layout.elsewhere(settings)
     findings = Findings(lenient=settings[Launcher].dry_run)
-    found = Order(
-        settings=settings,
-        laid=laid,
-        script=(script, *args),
-        variables=environment.portable(settings, laid),
-        findings=findings,
-        environ=os.environ if environ is None else environ,
-        folder=Path(folder or Path.cwd()),
-    )
-    made = make(found)
+    host = Host(environ=os.environ if environ is None else environ, cwd=folder or str(Path.cwd()))
+    variables = environment.portable(settings, laid)
+    made = make(Order(settings, host, laid, (script, *args), variables, findings))
     return made.replace(notes=(*settings.notes, *findings.notes))
-
-
-class Order(Record):
-    """All that a request is made from."""
-
-    settings: Settings
-    laid: Layout
-    script: tuple[str, ...]
-    variables: dict[str, str]
-    findings: Findings
-    environ: Mapping[str, str]
-    folder: Path
 
 
 def make(order: Order) -> JobRequest:
@@ -153,16 +132,16 @@ def make(order: Order) -> JobRequest:
     """
     settings, findings = order.settings, order.findings
     _refuse(settings, order.script)
-    signed, notes = credentials.find(settings, order.environ)
+    signed, notes = credentials.find(settings, order.host.environ)
     findings.notes += notes
-    region = credentials.region(settings, signed, order.environ)
+    region = credentials.region(settings, signed, order.host.environ)
     arguments, notes = estimator.collect(settings)
     findings.notes += notes
     arguments["instance_type"] = _instance(settings, arguments)
     role = _role(arguments)
     arguments["image_uri"] = arguments.get("image_uri") or _image(arguments, region, findings)
     name = arguments.setdefault("job_name", _job_name(arguments["base_job_name"]))
-    asked = _distribution(order, arguments)
+    asked = distribution.decide(order, arguments)
     variables = _environment(order, arguments)
     bundle = _bundle(order, arguments, asked, variables)
     findings.notes += bundle.notes
@@ -217,8 +196,8 @@ def _instance(settings: Settings, arguments: dict[str, Any]) -> str:
     known = limits.instance_types()
     if given not in known:
         raise SettingError(
-            f"ec2_instance_type {given} ({origin}) is no instance type that this boto3 knows"
-            f"{nearest(given, known)} A newer one may need a newer boto3"
+            f"ec2_instance_type {given} ({origin}) is no instance type that this boto3 knows (a newer one may need a "
+            f"newer boto3){nearest(given, known)}"
         )
     return given
 
@@ -247,55 +226,6 @@ def _job_name(base: str) -> str:
     return f"{clean[: LONGEST_NAME - len(stamp) - 1].rstrip('-')}-{stamp}".strip("-")
 
 
-class Distribution(Record):
-    """How the processes of the job are started."""
-
-    start: str
-    """``process``: one on each instance; ``agent``: by torch's agent, which our program starts; ``toolkit``: by
-    what the container's toolkit does with `keys`."""
-    processes: int | None
-    """Of the agent, on each instance; None: one for each GPU."""
-    keys: dict[str, object]
-
-
-def _distribution(order: Order, arguments: dict[str, Any]) -> Distribution:
-    settings = order.settings
-    given: dict[str, Any] = arguments.get("distribution") or {}
-    keys = estimator.distribution(given, arguments["instance_type"], settings.origin("additional_args"))
-    processes = _processes(order)
-    kind = settings.paradigm
-    if keys:
-        if processes is not None:
-            order.findings.notes.append(
-                "the container's toolkit starts one process for each GPU, whatever is asked here"
-            )
-        return Distribution("toolkit", None, keys)
-    if kind.kind == "MODEL_PARALLEL":
-        raise SettingError(f"MODEL_PARALLEL ({kind.origin}) needs its parameters in additional_args: distribution")
-    if processes is not None or kind.kind.startswith(AGENT_TYPES):
-        return Distribution("agent", processes, {})
-    return Distribution("process", None, {})
-
-
-def _processes(order: Order) -> int | None:
-    """Return how many processes each instance is to have, where anybody says so."""
-    settings = order.settings
-    named = settings[SageMaker].nproc_per_node
-    if named is not None:
-        return named
-    asked, kind = settings.value("num_processes"), settings.paradigm
-    if asked.value is None:
-        return None
-    if kind.kind == "NO" and asked.origin.layer >= kind.origin.layer:
-        if asked.value != order.laid.machines:
-            order.findings.notes.append(
-                f"distributed_type is NO ({kind.origin}): one process on each instance, not num_processes "
-                f"{asked.value} ({asked.origin})"
-            )
-        return None
-    return order.laid.local
-
-
 def _environment(order: Order, arguments: dict[str, Any]) -> dict[str, str]:
     kind = order.settings.paradigm.kind
     return {
@@ -307,11 +237,13 @@ def _environment(order: Order, arguments: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _bundle(order: Order, arguments: dict[str, Any], asked: Distribution, variables: dict[str, str]) -> source.Bundle:
-    path = (order.folder / order.script[0]).absolute()
+def _bundle(
+    order: Order, arguments: dict[str, Any], asked: distribution.Distribution, variables: dict[str, str]
+) -> source.Bundle:
+    path = (Path(order.host.cwd) / order.script[0]).absolute()
     root = path.parent
     if arguments.get("source_dir"):
-        root = (order.folder / str(arguments["source_dir"])).absolute()
+        root = (Path(order.host.cwd) / str(arguments["source_dir"])).absolute()
         if not path.resolve().is_relative_to(root.resolve()):
             raise SettingError(f"the script {order.script[0]} isn't inside source_dir {root} (additional_args)")
         path = root / path.resolve().relative_to(root.resolve())
@@ -361,7 +293,7 @@ def _body(order: Order, arguments: dict[str, Any], role: str) -> dict[str, Any]:
 
 
 def _table(order: Order, name: str, read: Any) -> Any:
-    path = order.folder / Path(str(order.settings.value(name).value)).expanduser()
+    path = Path(order.host.cwd) / Path(str(order.settings.value(name).value)).expanduser()
     if not path.is_file():
         order.findings.here(f"{name} ({order.settings.origin(name)}): there is no file {path}")
         return []
@@ -389,7 +321,7 @@ def _put(body: dict[str, Any], place: str, value: object) -> None:
 
 
 def _hyperparameters(
-    order: Order, arguments: dict[str, Any], asked: Distribution, made: JobRequest
+    order: Order, arguments: dict[str, Any], asked: distribution.Distribution, made: JobRequest
 ) -> dict[str, str]:
     reserved = {
         **asked.keys,
@@ -408,7 +340,7 @@ def _hyperparameters(
 def _check(made: JobRequest) -> None:
     """Refuse what the service would, before anything is uploaded."""
     account = made.account or "0" * 12
-    role = made.role if made.account else f"arn:aws:iam::{account}:role/{made.role}"
+    role = made.role if made.role.startswith("arn:") else f"arn:aws:iam::{account}:role/{made.role}"
     wrong = limits.problems(made.filled(account, role).body)
     if wrong:
         raise SettingError("\n".join(f"SageMaker would refuse the job: {line}" for line in wrong))
