@@ -60,7 +60,7 @@ class Container:
     def run(self, **variables: str) -> tuple[int, str]:
         """Run to the end; return the toolkit's status and all output."""
         with self.start(**variables) as running:
-            output, _nothing = running.communicate(timeout=60)
+            output, _nothing = running.communicate(timeout=120)
         return running.returncode, output
 
     def _write(self, name: str, content: dict[str, Any]) -> None:

@@ -81,6 +81,11 @@ def test_status_and_reason_are_what_the_service_shows(image: dict[str, str], con
     ("script", "failure"),
     [
         ("raise SystemExit(7)", "ExitCode 7: no word on standard error"),
+        (
+            "import traceback\ntry: 1/0\nexcept Exception: traceback.print_exc()\nprint('x', file=__import__('sys').stderr); raise SystemExit(5)",
+            "ExitCode 5: x",
+        ),
+        ("raise SystemExit(137)", "ExitCode 137: no word on standard error"),
         ("raise SystemExit('there is no data')", "ExitCode 1: there is no data"),
         ("import os; os.kill(os.getpid(), 9)", "ExitCode 137: ended by SIGKILL: out of memory, most likely"),
         ("import argparse; argparse.ArgumentParser(prog='x').parse_args(['-q'])", "ExitCode 2: x: error: unrec"),
@@ -179,7 +184,7 @@ def hosts(toolkit: Path, settings: Resolve, tmp_path: Path) -> Iterator[Callable
         told = {"TOLD": str(tmp_path / "told"), **variables}
         running.extend(one.start(name, **told) for one, name in zip(made, names, strict=True))
         for one in running:
-            one.output, _nothing = one.communicate(timeout=90)  # pyright: ignore[reportAttributeAccessIssue]
+            one.output, _nothing = one.communicate(timeout=150)  # pyright: ignore[reportAttributeAccessIssue]
         return made
 
     yield start

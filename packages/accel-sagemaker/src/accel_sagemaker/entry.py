@@ -78,8 +78,7 @@ def carry(argv: list[str]) -> tuple[int, str]:
     pump.start()
     code = child.wait()
     pump.join(5)  # a process that the script left behind may hold the stream open for ever
-    status = code if code >= 0 else 128 - code
-    return status, explain(status, tail.decode("utf-8", "replace"))
+    return code if code >= 0 else 128 - code, explain(code, tail.decode("utf-8", "replace"))
 
 
 def tie(number: int) -> None:
@@ -100,14 +99,13 @@ def copy(stream: Any, tail: bytearray) -> None:
             piece = piece[os.write(2, piece) :]
 
 
-def explain(status: int, text: str) -> str:
-    """Return in one line why a process with this status failed, as far as its standard error tells."""
-    if status > 128:
-        name = {number.value: number.name for number in signal.Signals}.get(status - 128)
-        if name:
-            return "ended by " + name + (": out of memory, most likely" if name == "SIGKILL" else "")
+def explain(code: int, text: str) -> str:
+    """Return in one line why a process that ended so failed, as far as its standard error tells."""
+    if code < 0:
+        name = {number.value: number.name for number in signal.Signals}.get(-code, f"signal {-code}")
+        return "ended by " + name + (": out of memory, most likely" if name == "SIGKILL" else "")
     start = text.rfind(HEAD)
-    if start < 0:
+    if start < 0 or code != 1:  # with another status, a traceback on its way was not what ended it
         lines = [line.rpartition("\r")[2].strip() for line in text.strip().splitlines()]
         return next((line for line in reversed(lines) if line), "no word on standard error")
     exception, place = "", ""
@@ -145,7 +143,7 @@ def agent(processes: int | None) -> tuple[int, str]:
     """Run torch's agent for this host's ranks; return the status and the reason of the rank that failed first."""
     hosts = json.loads(os.environ.get("SM_HOSTS", '["127.0.0.1"]'))
     here = hosts.index(os.environ.get("SM_CURRENT_HOST", hosts[0]))
-    devices = int(os.environ.get("SM_NUM_GPUS") or 0)
+    devices = int(os.environ.get("SM_NUM_GPUS") or 0) or int(os.environ.get("SM_NUM_NEURONS") or 0)
     if not devices:
         os.environ.setdefault("ACCELERATE_USE_CPU", "True")
     if os.environ.get("SM_NETWORK_INTERFACE_NAME"):
