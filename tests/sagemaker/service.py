@@ -53,7 +53,8 @@ class Service:
         self.logs: dict[str, list[str]] = {}
         """Lines by stream, from the look on that `log_from` says."""
         self.late: dict[str, list[str]] = {}
-        """Lines that are there only once the job has ended."""
+        """Lines that are there only some looks at the logs after the job has ended."""
+        self.looks_after = 0
         self.page = 2
         self.group = True
         self.failures: dict[str, list[ServiceError]] = {}
@@ -185,13 +186,14 @@ class Service:
     def _streams(self, body: dict[str, Any]) -> dict[str, Any]:
         if not self.group:
             raise ServiceError("ResourceNotFoundException", "The specified log group does not exist.")
+        self.looks_after += self.over
         prefix = body["logStreamNamePrefix"]
         names = [name for name in self.logs if name.startswith(prefix)]
         return {"logStreams": [{"logStreamName": name} for name in names]}
 
     def _events(self, body: dict[str, Any]) -> dict[str, Any]:
         lines = list(self.logs[body["logStreamName"]])
-        if self.over:
+        if self.looks_after > 1:
             lines += self.late.get(body["logStreamName"], [])
         start = int(body.get("nextToken", "f/0").partition("/")[2])
         found = lines[start : start + self.page]

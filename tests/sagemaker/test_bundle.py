@@ -52,6 +52,7 @@ def test_the_bytes_follow_from_the_files_alone(tmp_path: Path) -> None:
             os.utime(root / name, (when, when))
         packed.append(bundle.collect(root, "train.py", {"script": "train.py"}, 1).pack())
     assert packed[0] == packed[1]
+    assert packed[0][4:8] == bytes(4), "the archive's head tells when it was packed"
     (tmp_path / "b" / "train.py").write_text("something else\n")
     assert bundle.collect(tmp_path / "b", "train.py", {"script": "train.py"}, 1).pack() != packed[0]
 

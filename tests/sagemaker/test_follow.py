@@ -120,7 +120,7 @@ def follower(service: Service, environ: dict[str, str], tmp_path: Path) -> Itera
     with subprocess.Popen(
         words,
         env=env,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -131,7 +131,10 @@ def follower(service: Service, environ: dict[str, str], tmp_path: Path) -> Itera
 
 def test_ctrl_c_without_a_terminal_leaves_the_job(follower: subprocess.Popen[str], service: Service) -> None:
     assert follower.stderr is not None
+    assert follower.stdin is not None
     assert "Training" in follower.stderr.readline()
+    follower.stdin.write("s\n")
+    follower.stdin.flush()
     follower.send_signal(signal.SIGINT)
     said = follower.stderr.read()
     assert follower.wait(10) == -signal.SIGINT
