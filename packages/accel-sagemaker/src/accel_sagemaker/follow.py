@@ -11,7 +11,7 @@ import time
 from accel_launch import Result
 
 from .refusals import Refusal
-from .submit import submit
+from .submission import submit
 from .training import TrainingJob
 
 TYPE_CHECKING = False
