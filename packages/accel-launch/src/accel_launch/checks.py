@@ -6,6 +6,7 @@ import os
 
 from accel_config.catalogue import DeepSpeed, Fsdp, Launcher, Parallel, Resources
 from accel_config.errors import AccelError
+from accel_config.origin import FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,8 +38,7 @@ def _both(settings: Settings, *names: str) -> str:
 
 
 def _text(settings: Settings, name: str) -> str:
-    value = settings.value(name).value
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return _spoken(settings.value(name).value)
 
 
 def _module_without_python(settings: Settings) -> str:
@@ -131,6 +131,33 @@ def _local_state_dict(settings: Settings) -> str:
     return ""
 
 
+# Where DeepSpeed's own json says what these settings say.
+IN_JSON = {
+    "zero_stage": "zero_optimization.stage",
+    "gradient_accumulation_steps": "gradient_accumulation_steps",
+    "gradient_clipping": "gradient_clipping",
+    "offload_optimizer_device": "zero_optimization.offload_optimizer.device",
+    "offload_optimizer_nvme_path": "zero_optimization.offload_optimizer.nvme_path",
+    "offload_param_device": "zero_optimization.offload_param.device",
+    "offload_param_nvme_path": "zero_optimization.offload_param.nvme_path",
+    "zero3_save_16bit_model": "zero_optimization.stage3_gather_16bit_weights_on_model_save",
+    "mixed_precision": "fp16.enabled and bf16.enabled",
+}
+
+
+def _beside_json(settings: Settings) -> str:
+    """The library refuses these fields of a config file beside a json, whatever the json says."""
+    if settings.paradigm.kind != "DEEPSPEED" or not settings[DeepSpeed].deepspeed_config_file:
+        return ""
+    names = [name for name in IN_JSON if settings.value(name).origin.layer == FILE]
+    if not names:
+        return ""
+    return (
+        f"{_both(settings, 'deepspeed_config_file')} decides {_both(settings, *names)}: the library refuses a config "
+        "file that gives them beside a json; write them into the json, and leave them out here"
+    )
+
+
 RULES: tuple[Callable[[Settings], str], ...] = (
     _module_without_python,
     _one_process_on_many,
@@ -141,6 +168,7 @@ RULES: tuple[Callable[[Settings], str], ...] = (
     _world,
     _checkpoint_offload,
     _local_state_dict,
+    _beside_json,
 )
 
 
@@ -168,6 +196,70 @@ def combinations(settings: Settings, findings: Findings) -> None:
     if wrong:
         raise AccelError("\n".join(wrong))
     findings.notes += [message for hint in HINTS if (message := hint(settings))]
+
+
+def deepspeed_json(settings: Settings, host: Host, findings: Findings) -> None:
+    """Refuse a DeepSpeed json that is missing, is none, or says other than a flag or a variable does.
+
+    The library goes by the json and says nothing, but for what the json calls ``auto``.
+
+    Raises:
+        AccelError: naming both sides with their origins.
+    """
+    path = settings[DeepSpeed].deepspeed_config_file
+    if settings.paradigm.kind != "DEEPSPEED" or not path:
+        return
+    held = _json(settings, os.path.join(host.cwd, os.path.expanduser(path)), findings)
+    if held is None:
+        return
+    for name, key in IN_JSON.items():
+        value = settings.value(name)
+        if value.value is None or value.origin.layer >= FILE:
+            continue
+        own = _precision(held) if name == "mixed_precision" else _within(held, key)
+        said = f"{_both(settings, name)}, but {_both(settings, 'deepspeed_config_file')}"
+        if own is None:
+            findings.notes.append(f"{said} holds no {key}, and the library goes by it")
+        elif own not in ("auto", value.value):
+            findings.here(f"{said} has {key} {_spoken(own)}: let them agree, or leave out {name}")
+
+
+def _json(settings: Settings, path: str, findings: Findings) -> dict[str, object] | None:
+    import json
+
+    said = _both(settings, "deepspeed_config_file")
+    try:
+        with open(path, encoding="utf-8") as file:
+            held: object = json.load(file)
+    except OSError as error:
+        findings.here(f"{said} can't be read: {error.strerror}")
+    except ValueError as error:
+        findings.here(f"{said} is no JSON: {error}")
+    else:
+        if isinstance(held, dict):
+            return held  # pyright: ignore[reportUnknownVariableType]
+        findings.here(f"{said} is no DeepSpeed configuration: it holds no mapping")
+    return None
+
+
+def _within(held: object, key: str) -> object:
+    """Return what a nested mapping holds at a path with dots, None where there is nothing."""
+    for part in key.split("."):
+        held = held.get(part) if isinstance(held, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    return held  # pyright: ignore[reportUnknownVariableType]
+
+
+def _precision(held: dict[str, object]) -> str:
+    """Return the mixed precision that a json switches on."""
+    switches = {kind: _within(held, f"{kind}.enabled") for kind in ("fp16", "bf16")}
+    on = [kind for kind, switch in switches.items() if switch is True]
+    if on:
+        return on[0]
+    return "auto" if "auto" in switches.values() else "no"
+
+
+def _spoken(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def script(settings: Settings, host: Host, words: Sequence[str], findings: Findings) -> None:
