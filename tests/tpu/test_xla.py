@@ -44,7 +44,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def start(environ: dict[str, str], tmp_path: Path) -> Start:
     """Start ``accel-tpu launch`` in the environment that has torch_xla, on a script of this source."""
-    program = environment("xla", "accel-tpu") / "accel-tpu"
+    program = environment(extra="xla", package="accel-tpu") / "accel-tpu"
 
     def begin(
         source: str, *words: str, flags: tuple[str, ...] = (), env: Mapping[str, str] | None = None

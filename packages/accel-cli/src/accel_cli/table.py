@@ -8,6 +8,7 @@ COMMANDS: "Final[dict[str, tuple[str, str, str]]]" = {
     # name: (module, distribution to install when the module is missing, help)
     "launch": ("accel_launch.cli", "accel-launch", "Start a training script."),
     "tpu-config": ("accel_tpu.tpu_config", "accel-tpu", "Run commands on the workers of a TPU pod."),
+    "sagemaker": ("accel_sagemaker.cli", "accel-sagemaker", "Launch, look at, follow or stop a SageMaker job."),
 }
 """In the order in which help shows them. Each module has ``main(argv, program)``, which returns an exit status."""
 

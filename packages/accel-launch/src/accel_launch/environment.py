@@ -30,15 +30,27 @@ STATE_DICTS = {1: "FULL_STATE_DICT", 2: "SHARDED_STATE_DICT"}
 
 def variables(settings: Settings, host: Host, laid: Layout) -> tuple[dict[str, str], list[str]]:
     """Return the variables to add to the environment, and a note on each that replaces one the user had set."""
-    found: dict[str, str] = {}
-    origins: dict[str, str] = {}
-    for name, text, origin in exported(settings):
-        found[name], origins[name] = text, origin
-    for part in (_cpu, _fsdp, _state_dict, _parallelism, _deepspeed, _debug, _threads, _devices, _nccl):
+    found, origins = _told(settings)
+    found.update(_fsdp(settings, laid))
+    for part in (_cpu, _state_dict, _parallelism, _deepspeed, _debug, _threads, _devices, _nccl):
         found.update(part(settings, host, laid))
     if laid.kind != "FSDP" and not laid.cpu and laid.kind != "NO":
         found.pop("ACCELERATE_USE_CPU", None)
     return found, _replaced(host, found, origins)
+
+
+def portable(settings: Settings, laid: Layout) -> dict[str, str]:
+    """Return the variables that follow from the settings alone, for a job on machines that aren't known here."""
+    found, _origins = _told(settings)
+    if not laid.cpu:
+        found.pop("ACCELERATE_USE_CPU", None)
+    return {**found, **_fsdp(settings, laid)}
+
+
+def _told(settings: Settings) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the variables that spell settings in force, and the origin of each."""
+    told = tuple(exported(settings))
+    return {name: text for name, text, _origin in told}, {name: origin for name, _text, origin in told}
 
 
 def _replaced(host: Host, found: dict[str, str], origins: dict[str, str]) -> list[str]:
@@ -61,7 +73,7 @@ def _cpu(settings: Settings, _host: Host, laid: Layout) -> dict[str, str]:
     return found
 
 
-def _fsdp(settings: Settings, _host: Host, laid: Layout) -> dict[str, str]:
+def _fsdp(settings: Settings, laid: Layout) -> dict[str, str]:
     """Say the sharding in the words of the version: a file may hold those of the other one."""
     if laid.kind != "FSDP":
         return {}
