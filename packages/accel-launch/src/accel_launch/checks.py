@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
-from accel_config.catalogue import DeepSpeed, Fsdp, Launcher, Parallel, Resources
+from accel_config import rules
+from accel_config.catalogue import Launcher
 from accel_config.errors import AccelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from accel_config.settings import Settings
 
@@ -31,139 +32,16 @@ class Findings:
         self.notes.append(message)
 
 
-def _both(settings: Settings, *names: str) -> str:
-    """Name settings with their values and origins."""
-    return " and ".join(f"{name} {_text(settings, name)} ({settings.origin(name)})" for name in names)
-
-
-def _text(settings: Settings, name: str) -> str:
-    value = settings.value(name).value
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _module_without_python(settings: Settings) -> str:
-    if settings[Launcher].module and settings[Launcher].no_python:
-        return f"{_both(settings, 'module', 'no_python')}: a module needs Python; give one of them"
-    return ""
-
-
-def _one_process_on_many(settings: Settings) -> str:
-    asked = settings.value("num_processes")
-    if settings.value("multi_gpu").given and asked.value == 1 and asked.origin.layer == 0:
-        return f"{_both(settings, 'multi_gpu', 'num_processes')}: several devices need at least 2 processes"
-    return ""
-
-
-def _one_id_on_many(settings: Settings) -> str:
-    ids = settings[Resources].gpu_ids or ""
-    several = settings.paradigm.kind.startswith("MULTI_") and settings.paradigm.kind != "MULTI_CPU"
-    one = len([entry for entry in ids.split(",") if entry.strip()]) == 1 and "-" not in ids
-    if several and one and settings[Resources].num_machines == 1:
-        kind = settings.paradigm
-        return f"{_both(settings, 'gpu_ids')} is one device, but {kind.kind} ({kind.origin}) needs several"
-    return ""
-
-
-def _unsynced_loading(settings: Settings) -> str:
-    fsdp = settings[Fsdp]
-    in_force = settings.paradigm.kind == "FSDP" and fsdp.fsdp_version == 1
-    if in_force and fsdp.fsdp_cpu_ram_efficient_loading and not fsdp.fsdp_sync_module_states:
-        both = _both(settings, "fsdp_cpu_ram_efficient_loading", "fsdp_sync_module_states")
-        return f"{both}: ranks that load no weights must get them from rank 0; set the second, or unset the first"
-    return ""
-
-
-def _parallelism_needs_fsdp2(settings: Settings) -> str:
-    if Parallel.active is None or not Parallel.active(settings):
-        return ""
-    kind = settings.paradigm
-    if kind.kind == "DEEPSPEED" or (kind.kind == "FSDP" and settings[Fsdp].fsdp_version == 2):  # noqa: PLR2004
-        return ""
-    on = next((one.name for one in Parallel.settings if settings.given(one.name)), "use_parallelism_config")
-    return f"{_both(settings, on)}: the parallelism config needs FSDP version 2 (--use_fsdp --fsdp_version 2) or DeepSpeed"
-
-
-def _context_and_sequence(settings: Settings) -> str:
-    sizes = settings[Parallel]
-    if sizes.parallelism_config_cp_size > 1 and sizes.parallelism_config_sp_size > 1:
-        both = _both(settings, "parallelism_config_cp_size", "parallelism_config_sp_size")
-        return f"{both}: a sequence is divided by one of them; make the other 1"
-    return ""
-
-
-def _world(settings: Settings) -> str:
-    """The sizes multiply to the world, where both are said."""
-    total = settings[Resources].num_processes
-    if Parallel.active is None or not Parallel.active(settings) or total is None:
-        return ""
-    names = [f"parallelism_config_{size}_size" for size in ("dp_replicate", "dp_shard", "tp", "cp", "sp")]
-    product = 1
-    for name in names:
-        product *= int(str(settings.value(name).value))
-    given = [name for name in names if settings.given(name)]
-    # A data-parallel size that nobody set takes what is left over.
-    if product == total or ("parallelism_config_dp_shard_size" not in given and total % product == 0):
-        return ""
-    return f"{_both(settings, *given)} multiply to {product}, but {_both(settings, 'num_processes')}: they must agree"
-
-
-def _checkpoint_offload(settings: Settings) -> str:
-    fsdp = settings[Fsdp]
-    if settings.paradigm.kind != "FSDP" or not fsdp.fsdp_activation_checkpointing_offload:
-        return ""
-    if fsdp.fsdp_version == 1:
-        return f"{_both(settings, 'fsdp_activation_checkpointing_offload', 'fsdp_version')}: only version 2 offloads them"
-    if not fsdp.fsdp_activation_checkpointing:
-        both = _both(settings, "fsdp_activation_checkpointing_offload", "fsdp_activation_checkpointing")
-        return f"{both}: set the second as well"
-    return ""
-
-
-def _local_state_dict(settings: Settings) -> str:
-    fsdp = settings[Fsdp]
-    local = fsdp.fsdp_state_dict_type == "LOCAL_STATE_DICT"
-    if settings.paradigm.kind == "FSDP" and fsdp.fsdp_version == 2 and local:  # noqa: PLR2004
-        return f"{_both(settings, 'fsdp_version', 'fsdp_state_dict_type')}: take SHARDED_STATE_DICT or FULL_STATE_DICT"
-    return ""
-
-
-RULES: tuple[Callable[[Settings], str], ...] = (
-    _module_without_python,
-    _one_process_on_many,
-    _one_id_on_many,
-    _unsynced_loading,
-    _parallelism_needs_fsdp2,
-    _context_and_sequence,
-    _world,
-    _checkpoint_offload,
-    _local_state_dict,
-)
-
-
-def _zero3_only(settings: Settings) -> str:
-    deepspeed = settings[DeepSpeed]
-    stage = 2 if deepspeed.zero_stage is None else deepspeed.zero_stage
-    if settings.paradigm.kind != "DEEPSPEED" or stage == 3 or deepspeed.deepspeed_config_file:  # noqa: PLR2004
-        return ""
-    names = [name for name in ("zero3_init_flag", "zero3_save_16bit_model") if settings.value(name).value]
-    if deepspeed.offload_param_device not in (None, "none"):
-        names.append("offload_param_device")
-    return f"{_both(settings, *names)}: no effect below ZeRO stage 3 (zero_stage is {stage})" if names else ""
-
-
-HINTS: tuple[Callable[[Settings], str], ...] = (_zero3_only, lambda settings: settings.paradigm.note)
-
-
 def combinations(settings: Settings, findings: Findings) -> None:
     """Refuse settings that can't work together.
 
     Raises:
         AccelError: naming each of them with its origin, and the way out.
     """
-    wrong = [message for rule in RULES if (message := rule(settings))]
+    wrong = rules.broken(settings)
     if wrong:
         raise AccelError("\n".join(wrong))
-    findings.notes += [message for hint in HINTS if (message := hint(settings))]
+    findings.notes += rules.hints(settings)
 
 
 def script(settings: Settings, host: Host, words: Sequence[str], findings: Findings) -> None:
