@@ -20,13 +20,15 @@ DEEPEST = 50
 MOST_NODES = 10_000
 NULL_WORDS = frozenset(("", "~", "null", "Null", "NULL"))
 STANDARD = "tag:yaml.org,2002:"
-KNOWN_TAGS = frozenset(STANDARD + name for name in "null bool int float str map seq timestamp".split())
+KNOWN_TAGS = frozenset(
+    STANDARD + name for name in ("null", "bool", "int", "float", "str", "map", "seq", "timestamp")
+)
 
 
 class Node(Record):
     """A piece of a document: text, nothing, a list of nodes, or pairs of key and node."""
 
-    value: str | None | list[Node] | list[tuple[Node, Node]]
+    value: str | list[Node] | list[tuple[Node, Node]] | None
     line: int
     """From 1."""
     mapping: bool = False
@@ -67,9 +69,9 @@ class Node(Record):
             return self.value
         import yaml
 
-        loader = yaml.SafeLoader("")
-        tag = loader.resolve(yaml.ScalarNode, self.value, (True, False))
-        return loader.construct_object(yaml.ScalarNode(tag, self.value))  # pyright: ignore[reportUnknownMemberType]
+        loader: Any = yaml.SafeLoader("")
+        tag: str = loader.resolve(yaml.ScalarNode, self.value, (True, False))
+        return loader.construct_object(yaml.ScalarNode(tag, self.value))
 
 
 def compose(content: bytes, path: str) -> Node | None:

@@ -9,10 +9,11 @@ from .record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from .section import Setting
     from .settings import Catalogue
+
 
 class Problem(Record):
     """What is wrong with a file, and on which line."""
@@ -45,7 +46,7 @@ def load(catalogue: Catalogue, path: str) -> Read:
         SettingError: it isn't there, isn't text, or isn't a YAML or JSON mapping.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open(path, "rb") as file:
             content = file.read(LARGEST + 1)
     except OSError as error:
         raise SettingError(f"{path}: the config file can't be read: {error.strerror}") from None
@@ -75,9 +76,10 @@ class _Reader:
 
     def top(self, root: Node) -> None:
         """Read the top level."""
+        legacy: list[tuple[str, int, Node]] = []
         for key, line, node in self._pairs(root):
             if key in LEGACY:
-                LEGACY[key](self, line, node)
+                legacy.append((key, line, node))
             elif key in self.mappings:
                 self._nested(key, line, node)
             elif key in self.by_key:
@@ -85,6 +87,8 @@ class _Reader:
             else:
                 hint = nearest(key, [*(k for k in self.by_key if "." not in k), *self.mappings])
                 self._problem(line, f"unknown key {key!r}{hint}")
+        for key, line, node in legacy:  # last, since today's words win
+            LEGACY[key](self, line, node)
 
     def _nested(self, mapping: str, line: int, node: Node) -> None:
         if node.value is None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .section import Setting
     from .settings import Catalogue
 
-BOOLEAN_WORDS = frozenset("true false t f yes no y n on off 1 0".split())
+BOOLEAN_WORDS = frozenset(["true", "false", "t", "f", "yes", "no", "y", "n", "on", "off", "1", "0"])
 
 
 class Typed(Record):
@@ -86,13 +86,13 @@ def _set(values: dict[str, Value], one: Setting, flag: str, text: str | None) ->
         value: object = False
     else:
         value = one.parse("true" if text is None else text, origin)
-    if one.many and not one.default and isinstance(value, tuple) and one.name in values:
-        value = (*_items(values[one.name].value), *value)
+    if one.many and not one.default and one.name in values:
+        value = (*_items(values[one.name].value), *_items(value))
     values[one.name] = Value(value, origin)
 
 
 def _items(value: object) -> tuple[object, ...]:
-    return value if isinstance(value, tuple) else ()
+    return value if isinstance(value, tuple) else ()  # pyright: ignore[reportUnknownVariableType]
 
 
 def _notes(one: Setting, flag: str) -> list[str]:

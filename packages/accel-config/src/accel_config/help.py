@@ -9,6 +9,11 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 INDENT = 8
+_INTRODUCTION = """\
+Every flag may be written with hyphens in place of underscores, and every setting may come from the
+config file, or from the variable ACCELERATE_LAUNCH_<NAME>. A flag wins over the variable, the variable
+over the file.
+"""
 
 
 def text(catalogue: Catalogue, usage: str) -> str:
@@ -16,9 +21,7 @@ def text(catalogue: Catalogue, usage: str) -> str:
     parts = [
         f"usage: {usage}\n",
         "Start a training script on the devices of this machine, on several machines, a TPU or SageMaker.\n",
-        "Every flag may be written with hyphens in place of underscores, and every setting may come from the\n"
-        "config file, or from the variable ACCELERATE_LAUNCH_<NAME>. A flag wins over the variable, the variable\n"
-        "over the file.\n",
+        _INTRODUCTION,
     ]
     for section in catalogue.sections:
         flags = [one for one in section.settings if one.flags]

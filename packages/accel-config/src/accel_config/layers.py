@@ -6,7 +6,6 @@ import os
 
 from . import environ as variables
 from .errors import SettingError
-from .flags import Typed
 from .origin import DEFAULT, Value
 from .record import Record
 
@@ -14,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .flags import Typed
     from .settings import Catalogue
 
 
@@ -51,19 +51,19 @@ def config_path(found: list[dict[str, Value]], environ: Mapping[str, str]) -> st
     nobody = Value(None, DEFAULT)
     named = next((layer["config_file"] for layer in found if "config_file" in layer), nobody)
     if named.value is not None:
-        path = os.path.expanduser(str(named.value))  # noqa: PTH111
-        if not os.path.isfile(path):  # noqa: PTH113
-            what = "is a folder" if os.path.isdir(path) else "doesn't exist"  # noqa: PTH112
+        path = os.path.expanduser(str(named.value))
+        if not os.path.isfile(path):
+            what = "is a folder" if os.path.isdir(path) else "doesn't exist"
             raise SettingError(f"{named.origin}: the config file {path} {what}")
         return path
     if any(layer.get("cpu", nobody).value for layer in found):
         return None
     path = default_path(environ)
-    return path if os.path.isfile(path) else None  # noqa: PTH113
+    return path if os.path.isfile(path) else None
 
 
 def default_path(environ: Mapping[str, str]) -> str:
-    """Return where the default config file is: ``$HF_HOME``, else ``$XDG_CACHE_HOME/huggingface``, else ``~/.cache``."""
-    cache = environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")  # noqa: PTH118  pathlib costs a bare start
-    home = environ.get("HF_HOME") or os.path.join(cache, "huggingface")  # noqa: PTH118
-    return os.path.join(os.path.expanduser(home), "accelerate", "default_config.yaml")  # noqa: PTH111, PTH118
+    """Return where the default config file is: below ``$HF_HOME``, else ``huggingface`` in the cache folder."""
+    cache = environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    home = environ.get("HF_HOME") or os.path.join(cache, "huggingface")
+    return os.path.join(os.path.expanduser(home), "accelerate", "default_config.yaml")

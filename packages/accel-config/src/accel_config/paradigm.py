@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from .catalogue.hardware import Hardware
 from .errors import SettingError
 from .origin import FILE, Origin
@@ -76,5 +75,3 @@ def _refuse_two(asked: list[tuple[str, Origin]], cpu: bool, cpu_origin: Origin) 
 def sagemaker(settings: Settings) -> bool:
     """Whether the settings describe a SageMaker job rather than this machine."""
     return settings[Hardware].compute_environment == "AMAZON_SAGEMAKER"
-
-

@@ -6,14 +6,13 @@ The path from the command to the script's first line has no room for either, so 
 
 from __future__ import annotations
 
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Self, dataclass_transform
 else:
 
-    def dataclass_transform(**_options):  # noqa: ANN003, ANN201, D103
+    def dataclass_transform(**_options):  # noqa: D103
         return lambda cls: cls
 
 

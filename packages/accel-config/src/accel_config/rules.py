@@ -70,7 +70,8 @@ def _parallelism_needs_fsdp2(settings: Settings) -> str:
     if kind.kind == "DEEPSPEED" or (kind.kind == "FSDP" and settings[Fsdp].fsdp_version == 2):  # noqa: PLR2004
         return ""
     on = next((one.name for one in Parallel.settings if settings.given(one.name)), "use_parallelism_config")
-    return f"{_both(settings, on)}: the parallelism config needs FSDP version 2 (--use_fsdp --fsdp_version 2) or DeepSpeed"
+    way_out = "FSDP version 2 (--use_fsdp --fsdp_version 2) or DeepSpeed"
+    return f"{_both(settings, on)}: the parallelism config needs {way_out}"
 
 
 def _context_and_sequence(settings: Settings) -> str:
@@ -102,7 +103,8 @@ def _checkpoint_offload(settings: Settings) -> str:
     if settings.paradigm.kind != "FSDP" or not fsdp.fsdp_activation_checkpointing_offload:
         return ""
     if fsdp.fsdp_version == 1:
-        return f"{_both(settings, 'fsdp_activation_checkpointing_offload', 'fsdp_version')}: only version 2 offloads them"
+        both = _both(settings, "fsdp_activation_checkpointing_offload", "fsdp_version")
+        return f"{both}: only version 2 offloads them"
     if not fsdp.fsdp_activation_checkpointing:
         both = _both(settings, "fsdp_activation_checkpointing_offload", "fsdp_activation_checkpointing")
         return f"{both}: set the second as well"
@@ -113,7 +115,9 @@ def _local_state_dict(settings: Settings) -> str:
     fsdp = settings[Fsdp]
     local = fsdp.fsdp_state_dict_type == "LOCAL_STATE_DICT"
     if settings.paradigm.kind == "FSDP" and fsdp.fsdp_version == 2 and local:  # noqa: PLR2004
-        return f"{_both(settings, 'fsdp_version', 'fsdp_state_dict_type')}: take SHARDED_STATE_DICT or FULL_STATE_DICT"
+        return (
+            f"{_both(settings, 'fsdp_version', 'fsdp_state_dict_type')}: take SHARDED_STATE_DICT or FULL_STATE_DICT"
+        )
     return ""
 
 

@@ -7,19 +7,23 @@ read as live objects.
 
 from __future__ import annotations
 
+from math import isfinite
 
 from .errors import SettingError
-from .origin import Origin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, ClassVar, dataclass_transform
+    from typing import Any, ClassVar, ParamSpec, dataclass_transform
 
+    from .machine import Machine
+    from .origin import Origin
     from .settings import Settings
+
+    P = ParamSpec("P")
 else:
 
-    def dataclass_transform(**_options):  # noqa: ANN003, ANN201, D103
+    def dataclass_transform(**_options):  # noqa: D103
         return lambda cls: cls
 
 
@@ -42,16 +46,16 @@ def integer(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        number = float(text)
-        if number != number or number in (float("inf"), float("-inf")) or not number.is_integer():
+        value = number(text)
+        if not value.is_integer():
             raise ValueError(text) from None
-        return int(number)
+        return int(value)
 
 
 def number(text: str) -> float:
     """Read a finite number; raises ValueError otherwise."""
     value = float(text)
-    if value != value or value in (float("inf"), float("-inf")):
+    if not isfinite(value):
         raise ValueError(text)
     return value
 
@@ -81,7 +85,7 @@ def _usual(value: object) -> str:
     """Write booleans as ``true`` and ``false``, lists with commas, and the rest as it is."""
     if isinstance(value, bool):
         return lower(value)
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return ",".join(str(item) for item in value) if isinstance(value, tuple) else str(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 
 _READERS: dict[type, Callable[[str], Any]] = {bool: boolean, int: integer, float: number, str: str}
@@ -121,7 +125,7 @@ class Setting:
         form: Callable[[object], str] = _usual,
         exported: Callable[[Settings], bool] | None = None,
         ask: str = "",
-        ask_default: Any = None,
+        ask_default: str | float | Callable[[Settings, Machine], Any] | None = None,
         asked: Callable[[Settings], bool] | None = None,
         gate: str = "",
         gate_default: bool = False,
@@ -273,21 +277,21 @@ class Setting:
         Raises:
             SettingError: ``raw`` is not what the setting may be; the message names both and the origin.
         """
-        if self.kind is dict:
-            if not isinstance(raw, dict):
-                raise self._refusal(raw, origin)
-            return raw
-        if isinstance(raw, dict):
+        if (self.kind is dict) != isinstance(raw, dict):
             raise self._refusal(raw, origin)
+        if self.kind is dict:
+            return raw
         if self.joins and isinstance(raw, (list, tuple)):
-            raw = ",".join(map(str, raw))
-        if not self.many:
-            return self._one(raw, raw, origin)
-        items = raw.strip().strip("()[]").split(",") if isinstance(raw, str) and self._fixed else raw
-        items = [items] if isinstance(items, str) else list(items)
+            raw = ",".join(str(item) for item in raw)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return tuple(self._items(raw, origin)) if self.many else self._one(raw, raw, origin)
+
+    def _items(self, raw: Any, origin: Origin) -> list[Any]:
+        """Read a list; one of a fixed length may be text, ``true,false,false``, also in brackets."""
+        listed: Any = raw.strip().strip("()[]").split(",") if isinstance(raw, str) and self._fixed else raw
+        items: list[Any] = [*listed] if isinstance(listed, list) else [listed]
         if self._fixed and len(items) != len(self.default):
             raise self._refusal(raw, origin)
-        return tuple(self._one(item, raw, origin) for item in items)
+        return [self._one(item, raw, origin) for item in items]
 
     def _one(self, item: Any, raw: Any, origin: Origin) -> Any:
         if isinstance(item, (dict, list, tuple)):
@@ -301,11 +305,13 @@ class Setting:
         except (ValueError, OverflowError):
             raise self._refusal(raw, origin) from None
         if self.choices:
-            value = next((c for c in self.choices if str(c).lower() == str(value).lower()), None)
-        too_low = value is None or (self.minimum is not None and value < self.minimum)
-        if too_low or (self.maximum is not None and value > self.maximum):
+            value = next((choice for choice in self.choices if str(choice).lower() == str(value).lower()), None)
+        if value is None or not self._within(value):
             raise self._refusal(raw, origin)
         return value
+
+    def _within(self, value: Any) -> bool:
+        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
 
     def _refusal(self, raw: object, origin: Origin) -> SettingError:
         from .errors import nearest
@@ -316,17 +322,19 @@ class Setting:
 
     def spell(self, value: object) -> dict[str, str]:
         """Return the variables that tell a script this value; a value without a variable gives none."""
-        if len(self.env) > 1 and isinstance(value, tuple):
-            return {name: self.form(item) for name, item in zip(self.env, value, strict=True)}
-        return {name: self.form(value) for name in self.env}
+        texts = map(self.form, value) if len(self.env) > 1 and isinstance(value, tuple) else [self.form(value)]  # pyright: ignore[reportUnknownArgumentType]
+        return dict(zip(self.env, texts, strict=False))
 
 
-def setting(default: Any = None, *, help: str, **options: Any) -> Any:  # noqa: A002
-    """Declare a field of a section; see `Setting` for the options. Typed as Any so that the field keeps its hint."""
-    return Setting(default, help=help, **options)
+def _as_any(declare: Callable[P, Setting]) -> Callable[P, Any]:
+    return declare
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting,))
+setting = _as_any(Setting)
+"""Declares a field of a section. It is `Setting`, typed as Any so that the field keeps the type of its hint."""
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
 class Section:
     """A group of settings that belong together: a mapping in the file, a heading in the help, one class to read.
 
@@ -348,7 +356,7 @@ class Section:
     scope: ClassVar[str] = "machine"
     """Which files may hold its settings: ``machine``, ``job`` or ``both``."""
 
-    def __init_subclass__(
+    def __init_subclass__(  # noqa: PLR0913
         cls,
         *,
         title: str = "",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-
 from .origin import DEFAULT, FILE, Origin, Value
-from .section import Section, Setting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +10,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from .paradigm import Paradigm
+    from .section import Section, Setting
 
     S = TypeVar("S", bound=Section)
 

@@ -99,5 +99,3 @@ def _meant(path: str) -> str:
         return nearest(os.path.basename(path), os.listdir(os.path.dirname(path) or "."))
     except OSError:
         return ""
-
-

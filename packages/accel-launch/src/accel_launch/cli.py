@@ -87,13 +87,13 @@ def _say(todo: Plan) -> None:
 
 
 def _run(todo: Plan, host: Host) -> int:
-    from . import run
+    from .run import become, leave, run
 
     if not todo.supervised:
-        run.become(todo)
-    result = run.run(todo)
-    from . import report
+        become(todo)
+    result = run(todo)
+    from .report import text
 
-    sys.stderr.write("".join(f"accel: note: {note}\n" for note in result.notes) + report.text(result, host.name))
+    sys.stderr.write("".join(f"accel: note: {note}\n" for note in result.notes) + text(result, host.name))
     sys.stderr.flush()
-    return run.leave(result)
+    return leave(result)

@@ -49,7 +49,7 @@ def _replaced(host: Host, found: dict[str, str], origins: dict[str, str]) -> lis
 
 
 def _cpu(settings: Settings, _host: Host, laid: Layout) -> dict[str, str]:
-    """The library needs to be told the CPU; but with DeepSpeed it would then run plain DDP, so that is left to the user."""
+    """Tell the library the CPU; with DeepSpeed it would then run plain DDP, so there it is left to the user."""
     if laid.kind == "DEEPSPEED" and not settings.paradigm.cpu:
         return {"ACCELERATE_USE_CPU": "False"} if not laid.cpu else {}
     found = {"ACCELERATE_USE_CPU": str(laid.cpu)}

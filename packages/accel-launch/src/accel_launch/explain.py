@@ -65,7 +65,8 @@ def shown(one: Setting, value: Value) -> object:
     """Return a value as it may be shown: ``***`` for a secret."""
     if one.secret and value.value is not None:
         return "***"
-    return list(value.value) if isinstance(value.value, tuple) else value.value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    held = value.value
+    return list(held) if isinstance(held, tuple) else held  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
 
 def table(settings: Settings) -> str:

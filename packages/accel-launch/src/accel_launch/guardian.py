@@ -45,8 +45,10 @@ class Spawn(Record):
 class Guardian:
     """Starts the ranks and brings every one of them, and all below them, to an end."""
 
-    def __init__(self, spawns: tuple[Spawn, ...], orders: int, events: int, grace: float, ignored: frozenset[int]) -> None:
-        """Take what to start, the two pipes, the seconds of grace, and the signals that were ignored from the start."""
+    def __init__(
+        self, spawns: tuple[Spawn, ...], orders: int, events: int, grace: float, ignored: frozenset[int]
+    ) -> None:
+        """Take what to start, the two pipes, the seconds of grace, and the signals ignored from the start."""
         self.spawns, self.orders, self.events, self.grace, self.ignored = spawns, orders, events, grace, ignored
         self.pid = os.getpid()
         self.ranks: dict[int, int] = {}
@@ -211,7 +213,7 @@ class Guardian:
         return True
 
     def _end_by(self, number: int) -> None:
-        """Pass on a signal that ends the run; a second one ends it at once (a terminal that closes sends two HUPs)."""
+        """Pass on a signal that ends the run; a second one ends it at once (a terminal that closes sends two)."""
         self.ending += 1
         if self.ending > 1 and number != signal.SIGHUP:
             self._kill()

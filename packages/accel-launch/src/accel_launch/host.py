@@ -18,7 +18,7 @@ class Host(Record):
     """What is true of the machine (or pretended, in a test) that a plan is made for."""
 
     name: str = "localhost"
-    environ: Mapping[str, str] = {}  # noqa: RUF012  a record never changes
+    environ: Mapping[str, str] = {}
     devices: tuple[devices.Device, ...] = ()
     """The accelerators that are visible."""
     cores: int = 1

@@ -78,9 +78,7 @@ def lay_out(settings: Settings, host: Host, findings: Findings) -> Layout:
     )
 
 
-def _devices(
-    settings: Settings, host: Host, findings: Findings
-) -> tuple[tuple[Device, ...], tuple[str, ...] | None]:
+def _devices(settings: Settings, host: Host, findings: Findings) -> tuple[tuple[Device, ...], tuple[str, ...] | None]:
     """Return the devices to use, and what to narrow the visibility variable to."""
     ids = settings[Resources].gpu_ids
     if not ids:
@@ -103,7 +101,9 @@ def _total(settings: Settings, found: int, machines: int, findings: Findings) ->
     asked = settings.value("num_processes")
     kind = settings.paradigm
     if kind.kind == "NO" and (asked.value or 1) != 1 and asked.origin.layer >= kind.origin.layer:
-        findings.notes.append(f"distributed_type is NO ({kind.origin}): one process, not {asked.value} ({asked.origin})")
+        findings.notes.append(
+            f"distributed_type is NO ({kind.origin}): one process, not {asked.value} ({asked.origin})"
+        )
         return machines
     if isinstance(asked.value, int):
         return asked.value
@@ -125,7 +125,9 @@ def _enough(settings: Settings, local: int, found: tuple[Device, ...], findings:
             f"{_by_ids(settings)}; lower it, or give --cpu to train on the CPU"
         )
     elif not found and paradigm.kind in MULTI_DEVICE:
-        findings.here(f"{paradigm.kind} ({paradigm.origin}): no device is found on this machine; give --cpu to train on the CPU")
+        findings.here(
+            f"{paradigm.kind} ({paradigm.origin}): no device is found on this machine; give --cpu to train on the CPU"
+        )
     elif not found and paradigm.kind not in ("MULTI_CPU", "XLA"):
         findings.notes.append(f"{asked}: no device is found, so the ranks train on the CPU with gloo")
 
@@ -143,5 +145,3 @@ def _kind(settings: Settings, total: int, cpu: bool, found: tuple[Device, ...]) 
     if total == 1:
         return "NO"
     return "MULTI_CPU" if cpu or not found else f"MULTI_{found[0].kind}"
-
-

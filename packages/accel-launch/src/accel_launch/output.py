@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import sys
 import time
 
@@ -29,8 +30,7 @@ class Stream:
         self.gone = False
         self.open: Channel | None = None
         """The channel whose unfinished line stands at the end of what was written."""
-        mode = os.fstat(fd).st_mode & 0o170000
-        self.step = CHUNK if mode == 0o100000 else PIPE_SAFE
+        self.step = CHUNK if stat.S_ISREG(os.fstat(fd).st_mode) else PIPE_SAFE
 
     @property
     def full(self) -> bool:
@@ -164,10 +164,10 @@ class Pump:
         import fcntl
         import termios
 
-        source = next((stream.fd for stream in self.streams if os.isatty(stream.fd)), None)
-        for fd in self.terminals if source is not None else ():
+        for fd in self.terminals:
             if fd in self.channels:
-                fcntl.ioctl(fd, termios.TIOCSWINSZ, fcntl.ioctl(source, termios.TIOCGWINSZ, b"\0" * 8))
+                size = fcntl.ioctl(self.channels[fd].stream.fd, termios.TIOCGWINSZ, b"\0" * 8)
+                fcntl.ioctl(fd, termios.TIOCSWINSZ, size)
 
     def register(self, poller: select.poll) -> None:
         """Say what to wait for next."""

@@ -212,7 +212,7 @@ def memory_kills() -> int:
         else:
             continue
         words = text.split()
-        total += sum(int(count) for name, count in zip(words, words[1:], strict=False) if name == "oom_kill")
+        total += int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else 0
     return total
 
 

@@ -43,7 +43,7 @@ def become(plan: Plan) -> NoReturn:
     try:
         if command.cwd is not None:
             os.chdir(command.cwd)
-        os.execvpe(command.argv[0], command.argv, {**os.environ, **command.env})  # noqa: S606
+        os.execvpe(command.argv[0], command.argv, {**os.environ, **command.env})
     except OSError as error:
         raise AccelError(f"{command.argv[0]} can't be started: {error.strerror}") from None
 

@@ -1,4 +1,4 @@
-"""The launcher while it looks after ranks: signals down to the guardian, output and events up, one status at the end."""
+"""The launcher while it looks after ranks: signals down to the guardian, output and events up, one status."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DRAIN = 1.0  # seconds without progress after which output that nobody can be wr
 
 
 def supervise(plan: Plan) -> Result:
-    """Run the plan's commands to their end and return how it was. Call it from the main thread of a process of ours."""
+    """Run the plan's commands to their end and return how it was; only in the main thread of a process of ours."""
     return _Supervisor(plan).run()
 
 

@@ -2,7 +2,7 @@
 
 from ..section import Section, digit, plain, setting
 
-MULTI_DEVICE = tuple(f"MULTI_{kind}" for kind in "GPU NPU MLU SDAA MUSA XPU HPU NEURON".split())
+MULTI_DEVICE = tuple(f"MULTI_{kind}" for kind in ["GPU", "NPU", "MLU", "SDAA", "MUSA", "XPU", "HPU", "NEURON"])
 DISTRIBUTED_TYPES = ("NO", "MULTI_CPU", *MULTI_DEVICE, "DEEPSPEED", "FSDP", "XLA", "MEGATRON_LM")
 SAGEMAKER_TYPES = ("DATA_PARALLEL", "MODEL_PARALLEL")
 MACHINE_TYPES = ("NO", "MULTI_CPU", *MULTI_DEVICE, "XLA")
@@ -64,7 +64,7 @@ class Hardware(Section, title="Hardware selection"):
         form=plain,
         scope="both",
         ask="Do you want to run your training on CPU only, even where there is a GPU?",
-        ask_default=lambda _settings, machine: not machine.count,
+        ask_default=lambda _settings, machine: machine.count == 0,
         asked=lambda settings: not _job(settings) and settings.paradigm.kind == "NO",
         implied=lambda settings: True if settings.paradigm.kind == "MULTI_CPU" else None,
         help="Train on the CPU, whatever devices there are.",

@@ -9,7 +9,8 @@ class Launcher(Section, title="Launcher"):
     config_file: str | None = setting(
         key=None,
         variables=("ACCELERATE_CONFIG_FILE",),
-        help="File to read settings from. Without it the default file is read where there is one, unless --cpu is given.",
+        help="File to read settings from. Without it the default file is read where there is one, "
+        "unless --cpu is given.",
     )
     module: bool = setting(
         False, switch=True, short="-m", ours=True, help="Run the script as a Python module, like 'python -m'."
@@ -18,7 +19,8 @@ class Launcher(Section, title="Launcher"):
         False, switch=True, ours=True, help="Run the script itself, without Python: a shell script or a program."
     )
     python: str | None = setting(
-        ours=True, help="Interpreter of the ranks: a path or a name on PATH. Without it, the one that runs the launcher."
+        ours=True,
+        help="Interpreter of the ranks, a path or a name on PATH. Unset: our own.",
     )
     debug: bool = setting(
         False,
@@ -28,14 +30,19 @@ class Launcher(Section, title="Launcher"):
         scope="both",
         asked=lambda settings: settings.paradigm.kind not in ("NO", "XLA"),
         ask="Should distributed operations be checked while running? It finds mismatched tensors, and is slower",
-        help="Check distributed operations in the script, ask torch for details, and report whole tracebacks of ranks.",
+        help="Check distributed operations in the script, ask torch for details, and report whole tracebacks.",
     )
     quiet: bool = setting(
-        False, switch=True, short="-q", ours=True, help="Print no summary and no notes. Failures are reported all the same."
+        False,
+        switch=True,
+        short="-q",
+        ours=True,
+        help="Print no summary and no notes. Failures are still reported.",
     )
     engine: str | None = setting(
         ours=True,
-        help="What starts the ranks: exec, local, or one that another package brings. Without it, what suits the settings.",
+        help="What starts the ranks: exec, local, or one that another package brings. "
+        "Without it, what suits the settings.",
     )
     dry_run: bool = setting(
         False, switch=True, key=None, help="Print what would be run, as a shell script, and run nothing."
@@ -48,5 +55,5 @@ class Launcher(Section, title="Launcher"):
         30.0,
         minimum=0,
         ours=True,
-        help="Seconds that ranks get to end by themselves once the run is over or has failed, before they are killed.",
+        help="Seconds that ranks get to end by themselves after a failure or a signal, before they are killed.",
     )

@@ -89,7 +89,10 @@ class Parallel(
         help="Ranks that each sequence is divided over, by DeepSpeed's sequence parallelism.",
     )
     parallelism_config_sp_backend: str = setting(
-        "deepspeed", choices=("deepspeed",), env="PARALLELISM_CONFIG_SP_BACKEND", help="What does sequence parallelism."
+        "deepspeed",
+        choices=("deepspeed",),
+        env="PARALLELISM_CONFIG_SP_BACKEND",
+        help="What does sequence parallelism.",
     )
     parallelism_config_sp_seq_length: int | None = setting(
         minimum=1,

@@ -2,7 +2,6 @@
 
 from ..section import Section, plain, setting, upper
 
-
 PRECISIONS = ("no", "fp16", "bf16", "fp8")
 
 TYPE_CHECKING = False

@@ -77,5 +77,7 @@ class Mpi(
         key="bind-to", help="What Open MPI binds each rank to (socket, core, none, ...). Unset: socket."
     )
     mpirun_ccl: int | None = setting(
-        flag=True, deprecated="oneCCL's worker count is no longer set here: export CCL_WORKER_COUNT", help="Has no effect."
+        flag=True,
+        deprecated="oneCCL's worker count is no longer set here: export CCL_WORKER_COUNT",
+        help="Has no effect.",
     )

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 def _data_parallel(settings: "Settings") -> bool:
     return settings.value("distributed_type").value == "DATA_PARALLEL"
 
-
 class SageMaker(
     Section,
     title="Amazon SageMaker",
@@ -72,5 +71,7 @@ class SageMaker(
         key=None, secret=True, help="Key id to sign in to AWS with. Better: a profile, or the variable of that name."
     )
     aws_secret_access_key: str | None = setting(
-        key=None, secret=True, help="Secret key to sign in to AWS with. Better: a profile, or the variable of that name."
+        key=None,
+        secret=True,
+        help="Secret key to sign in to AWS with. Better: a profile, or the variable of that name.",
     )

@@ -1,0 +1,99 @@
+"""What every test may use: settings from a command line, and real launches that leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from accel_config import Settings
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+
+Resolve = Callable[..., "Settings"]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Resolve:
+    """Resolve settings: ``settings("--cpu", file="...", environ={...})``; the file's text is written first."""
+    from accel_config import CATALOGUE, layers, resolve, split
+
+    def make(*flags: str, file: str | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+        words = list(flags)
+        if file is not None:
+            path = tmp_path / "config.yaml"
+            path.write_text(file)
+            words = ["--config_file", str(path), *words]
+        typed = split(CATALOGUE, words)
+        assert not typed.script, f"these words aren't flags: {typed.script}"
+        found = layers(CATALOGUE, typed, {"HF_HOME": str(tmp_path / "nowhere"), **(environ or {})})
+        return resolve(CATALOGUE, found.values, found.notes)
+
+    return make
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """The environment for a launched process: ours, without what would set anything, and with an empty home."""
+    kept = {
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith(("ACCELERATE_", "FSDP_", "OMP_", "MASTER_", "PET_", "SLURM_", "TORCHELASTIC_"))
+        and name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "CUDA_VISIBLE_DEVICES")
+    }
+    return {**kept, "HF_HOME": str(tmp_path / "hf")}
+
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def accelerate(environ: dict[str, str], tmp_path: Path) -> Run:
+    """Run ``accelerate`` to its end, as a user would: ``accelerate("launch", "x.py", env={...})``."""
+
+    def run(
+        *words: str,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout: float = 60,
+        text: str = "",
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [BIN / "accelerate", *words],
+            env={**environ, **(env or {})},
+            cwd=cwd or tmp_path,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a script to launch and return its path."""
+    written = 0
+
+    def write(source: str, name: str = "") -> Path:
+        nonlocal written
+        written += 1
+        path = tmp_path / (name or f"script{written}.py")
+        path.write_text(source)
+        return path
+
+    return write
+
+
+def lines(text: str) -> Sequence[str]:
+    """The lines of a text in order of the alphabet, for what ranks print in any order."""
+    return sorted(text.splitlines())
