@@ -6,12 +6,12 @@ if TYPE_CHECKING:
 
 COMMANDS: "Final[dict[str, tuple[str, str, str]]]" = {
     # name: (module, distribution to install when the module is missing, help)
+    "config": ("accel_config.cli", "accel-config", "Ask about the machine and write a config file; check and change it."),
     "launch": ("accel_launch.cli", "accel-launch", "Start a training script."),
 }
 """In the order in which help shows them. Each module has ``main(argv, program)``, which returns an exit status."""
 
 LATER: "Final[dict[str, str]]" = {
-    "config": "Ask about the machine and write a config file.",
     "env": "Show the environment, for a bug report.",
     "estimate-memory": "Estimate the memory that a model needs.",
     "merge-weights": "Merge a sharded checkpoint into one file.",

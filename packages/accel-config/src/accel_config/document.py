@@ -20,9 +20,7 @@ DEEPEST = 50
 MOST_NODES = 10_000
 NULL_WORDS = frozenset(("", "~", "null", "Null", "NULL"))
 STANDARD = "tag:yaml.org,2002:"
-KNOWN_TAGS = frozenset(
-    STANDARD + name for name in ("null", "bool", "int", "float", "str", "map", "seq", "timestamp")
-)
+KNOWN_TAGS = frozenset(STANDARD + name for name in ("null", "bool", "int", "float", "str", "map", "seq", "timestamp"))
 
 
 class Node(Record):
@@ -60,7 +58,7 @@ class Node(Record):
         return self.value
 
     def typed(self) -> object:
-        """Return the node as YAML's own types; raises ValueError where a scalar only looks like one of them."""
+        """Return the node in YAML's own types; what only looks like one of them (a 13th month) stays text."""
         if self.mapping:
             return {str(key.value): node.typed() for key, node in self.pairs()}
         if isinstance(self.value, list):
@@ -71,7 +69,10 @@ class Node(Record):
 
         loader: Any = yaml.SafeLoader("")
         tag: str = loader.resolve(yaml.ScalarNode, self.value, (True, False))
-        return loader.construct_object(yaml.ScalarNode(tag, self.value))
+        try:
+            return loader.construct_object(yaml.ScalarNode(tag, self.value))
+        except (ValueError, OverflowError):
+            return self.value
 
 
 def compose(content: bytes, path: str) -> Node | None:

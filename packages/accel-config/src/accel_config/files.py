@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .settings import Catalogue
 
 
+MOST_SHOWN = 20  # of a file's problems; likewise the number of unknown keys that a nearest name is looked for
+
+
 class Problem(Record):
     """What is wrong with a file, and on which line."""
 
@@ -37,6 +40,13 @@ class Read(Record):
     """What has no effect: the launch goes on."""
     keys: tuple[str, ...] = ()
     """The path of every key that the file holds and that is known, in the file's order."""
+
+    def refuse(self) -> None:
+        """Raise SettingError with what can't be, if anything: the first of them where there are many."""
+        if self.problems:
+            more = len(self.problems) - MOST_SHOWN
+            rest = [f"and {more} more"] if more > 0 else []
+            raise SettingError("\n".join([*map(str, self.problems[:MOST_SHOWN]), *rest]))
 
 
 def load(catalogue: Catalogue, path: str) -> Read:
@@ -73,6 +83,7 @@ class _Reader:
         self.problems: list[Problem] = []
         self.notes: list[Problem] = []
         self.keys: list[str] = []
+        self.hints = 0
 
     def top(self, root: Node) -> None:
         """Read the top level."""
@@ -85,7 +96,7 @@ class _Reader:
             elif key in self.by_key:
                 self._take(self.by_key[key], key, line, node)
             else:
-                hint = nearest(key, [*(k for k in self.by_key if "." not in k), *self.mappings])
+                hint = self._nearest(key, [*(k for k in self.by_key if "." not in k), *self.mappings])
                 self._problem(line, f"unknown key {key!r}{hint}")
         for key, line, node in legacy:  # last, since today's words win
             LEGACY[key](self, line, node)
@@ -102,16 +113,17 @@ class _Reader:
                 self._take(self.by_key[path], path, line_of_key, value)
             else:
                 own = [k.partition(".")[2] for k in self.by_key if k.startswith(mapping + ".")]
-                self._note(line_of_key, f"unknown key {path!r} has no effect{nearest(key, own)}")
+                self._note(line_of_key, f"unknown key {path!r} has no effect{self._nearest(key, own)}")
 
     def _take(self, one: Setting, key: str, line: int, node: Node) -> None:
         self.keys.append(key)
         origin = Origin(f"{self.path}:{line}", FILE)
         try:
-            raw = node.plain()
+            raw = node.typed() if one.kind is dict else node.plain()
             value = None if raw is None else one.parse(raw, origin)
         except AccelError as error:
-            self._problem(line, str(error).removeprefix(f"{self.path}:{line}: "))
+            said = str(error).removeprefix(f"{self.path}:{line}: ")
+            self._problem(line, key + said.removeprefix(one.name) if said.startswith(one.name) else said)
             return
         if one.deprecated and raw is not None:
             self._note(line, f"{key} has no effect: {one.deprecated}")
@@ -141,6 +153,10 @@ class _Reader:
             else:
                 seen[key.value] = key.line
                 yield key.value, key.line, value
+
+    def _nearest(self, key: str, known: list[str]) -> str:
+        self.hints += 1
+        return nearest(key, known) if self.hints <= MOST_SHOWN else ""
 
     def _problem(self, line: int, message: str) -> None:
         self.problems.append(Problem(self.path, line, message))

@@ -25,6 +25,20 @@ class Catalogue:
         self.by_name = _index(self.settings, lambda one: (one.name,))
         self.by_flag = _index(self.settings, lambda one: (*one.flags, *one.off_flags))
 
+    def named(self, text: str) -> Setting:
+        """Return the setting that ``text`` names: by a key of files, or by its own name as in the flag.
+
+        Raises:
+            SettingError: there is none.
+        """
+        name = text.removeprefix("--").replace("-", "_")
+        one = self.by_key.get(text) or self.by_name.get(name)
+        if one is None:
+            from .errors import SettingError, nearest
+
+            raise SettingError(f"there is no setting {text!r}{nearest(text, [*self.by_key, *self.by_name])}")
+        return one
+
     @property
     def by_key(self) -> dict[str, Setting]:
         """Every key path that a file may hold, with its setting."""
