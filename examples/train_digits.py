@@ -63,9 +63,8 @@ def parse() -> argparse.Namespace:
 
 def data(seed: int) -> tuple[TensorDataset, TensorDataset]:
     """Return the images to train on, and the fifth of them that is held out."""
-    digits = load_digits()
-    images = torch.tensor(digits.data, dtype=torch.float32) / 16
-    labels = torch.tensor(digits.target)
+    pixels, digits = load_digits(return_X_y=True)
+    images, labels = torch.tensor(pixels, dtype=torch.float32) / 16, torch.tensor(digits)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     split = len(images) // 5
     held_out, train = order[:split], order[split:]
@@ -73,7 +72,10 @@ def data(seed: int) -> tuple[TensorDataset, TensorDataset]:
 
 
 def train_epoch(
-    model: nn.Module, loader: DataLoader, optimizer: torch.optim.Optimizer, device: torch.device | str
+    model: nn.Module,
+    loader: DataLoader[tuple[torch.Tensor, ...]],
+    optimizer: torch.optim.Optimizer,
+    device: torch.device | str,
 ) -> float:
     """Go once over this rank's share of the data; return its mean loss."""
     total = 0.0

@@ -22,8 +22,8 @@ def main() -> None:
     arguments = parser.parse_args()
     accelerator = Accelerator()
     torch.manual_seed(0)
-    digits = load_digits()
-    images, labels = torch.tensor(digits.data, dtype=torch.float32) / 16, torch.tensor(digits.target)
+    pixels, digits = load_digits(return_X_y=True)
+    images, labels = torch.tensor(pixels, dtype=torch.float32) / 16, torch.tensor(digits)
     split = len(images) // 5
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     train = TensorDataset(images[order[split:]], labels[order[split:]])

@@ -169,7 +169,7 @@ def test_what_is_no_config_file(text: str, message: str) -> None:
 
 
 def test_binary_is_refused() -> None:
-    with pytest.raises(SettingError, match="c.yaml:2: this is no UTF-8 text"):
+    with pytest.raises(SettingError, match=r"c\.yaml:2: this is no UTF-8 text"):
         parse(CATALOGUE, b"a: 1\n\xff\xfe", "c.yaml")
 
 

@@ -1,0 +1,60 @@
+"""The command table and its two ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from accel_cli.table import COMMANDS, LATER
+from tests.conftest import BIN, Run
+
+
+def test_no_command_is_help_and_2(accelerate: Run) -> None:
+    done = accelerate()
+    assert done.returncode == 2
+    assert "usage: accelerate COMMAND" in done.stderr
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help(accelerate: Run, word: str) -> None:
+    done = accelerate(word)
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in (*COMMANDS, *LATER))
+
+
+def test_an_unknown_command(accelerate: Run) -> None:
+    done = accelerate("lanch")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "accelerate: there is no command 'lanch'; did you mean 'launch'?\n"
+
+
+def test_version_names_every_package(accelerate: Run) -> None:
+    done = accelerate("--version")
+    names = [line.split()[0] for line in done.stdout.splitlines()]
+    assert names == [f"accel-{name}" for name in ("cli", "config", "launch", "estimate", "tpu", "sagemaker")]
+
+
+@pytest.mark.parametrize("name", list(LATER))
+def test_what_is_not_there_yet_says_so(accelerate: Run, name: str) -> None:
+    done = accelerate(name)
+    assert done.returncode == 2
+    assert done.stderr == f"accelerate: {name} is not in this version yet\n"
+
+
+@pytest.mark.parametrize("words", [[str(BIN / "accel")], [sys.executable, "-m", "accel_cli"]])
+def test_other_names(words: list[str]) -> None:
+    done = subprocess.run([*words, "--version"], capture_output=True, text=True, timeout=30, check=True)
+    assert "accel-cli" in done.stdout
+
+
+def test_launch_help_shows_every_section_and_flag(accelerate: Run) -> None:
+    from accel_config import CATALOGUE
+
+    done = accelerate("launch", "--help")
+    assert done.returncode == 0
+    for section in CATALOGUE.sections:
+        assert f"{section.title}:\n" in done.stdout
+    for one in CATALOGUE.settings:
+        assert (f"--{one.name}" in done.stdout) == one.flag

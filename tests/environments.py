@@ -1,0 +1,38 @@
+"""Environments of their own for clients that must not share ours: synced from the lock, once, and kept in .cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+UV = os.environ.get("UV") or shutil.which("uv")
+
+
+def environment(group: str) -> Path:
+    """Return the ``bin`` folder of an environment with our packages and the dependency group ``group``.
+
+    Skips the test, with the reason, where uv isn't there to make it.
+    """
+    if UV is None:
+        pytest.skip("uv isn't on PATH: the environment of this client can't be made")
+    lock = hashlib.sha256((ROOT / "uv.lock").read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()[:12]
+    folder = ROOT / ".cache" / "environments" / f"{group}-{lock}"
+    if not (folder / "synced").exists():
+        done = subprocess.run(
+            [UV, "sync", "--frozen", "--quiet", "--no-default-groups", "--group", group],
+            cwd=ROOT,
+            env={**os.environ, "UV_PROJECT_ENVIRONMENT": str(folder)},
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+        assert done.returncode == 0, done.stderr
+        (folder / "synced").touch()
+    return folder / "bin"

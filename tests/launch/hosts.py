@@ -1,0 +1,51 @@
+"""Made-up machines, for plans that a test can read."""
+
+from __future__ import annotations
+
+from accel_launch.devices import Device
+from accel_launch.host import Host, Machine
+
+
+class Still(Machine):
+    """A machine whose answers are fixed: nothing is asked of the real one."""
+
+    def __init__(
+        self, busy: tuple[int, ...] = (), modules: tuple[str, ...] = (), programs: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__()
+        self._busy, self._modules, self._programs = busy, modules, programs
+
+    def free_port(self) -> int:
+        return 40001
+
+    def busy(self, port: int) -> bool:
+        return port in self._busy
+
+    def module(self, name: str) -> bool:
+        return name in self._modules
+
+    def program(self, name: str) -> str | None:
+        return f"/bin/{name}" if name in self._programs else None
+
+
+def gpus(count: int, kind: str = "GPU") -> tuple[Device, ...]:
+    return tuple(Device(kind, str(place), uuid=f"GPU-{place}abc") for place in range(count))
+
+
+def host(
+    devices: int | tuple[Device, ...] = 0,
+    environ: dict[str, str] | None = None,
+    cores: int = 8,
+    machine: Machine | None = None,
+    cwd: str = "/",
+) -> Host:
+    """A machine of eight cores with this many GPUs."""
+    return Host(
+        name="box",
+        environ=environ or {},
+        devices=gpus(devices) if isinstance(devices, int) else devices,
+        cores=cores,
+        python="/py",
+        cwd=cwd,
+        machine=machine or Still(),
+    )

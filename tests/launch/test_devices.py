@@ -1,0 +1,94 @@
+"""Accelerators found in files that a test lays out as the drivers do."""
+
+from pathlib import Path
+
+import pytest
+
+from accel_launch.devices import Device, expand, find, select, visible
+from tests.launch.hosts import gpus
+
+
+def nvidia(root: Path, count: int) -> None:
+    (root / "dev").mkdir()
+    (root / "dev/nvidiactl").touch()
+    for minor in range(count):
+        (root / f"dev/nvidia{minor}").touch()
+        folder = root / f"proc/driver/nvidia/gpus/0000:0{minor}:00.0"
+        folder.mkdir(parents=True)
+        folder.joinpath("information").write_text(
+            f"Model: \t\t NVIDIA GeForce RTX 4090\nGPU UUID: \t GPU-{minor}111-2222\nDevice Minor: \t {minor}\n"
+        )
+
+
+def test_nothing(tmp_path: Path) -> None:
+    assert find({}, str(tmp_path)) == ()
+
+
+def test_nvidia(tmp_path: Path) -> None:
+    nvidia(tmp_path, 2)
+    found = find({}, str(tmp_path))
+    assert [device.id for device in found] == ["0", "1"]
+    assert found[1] == Device("GPU", "1", uuid="GPU-1111-2222", model="NVIDIA GeForce RTX 4090")
+
+
+@pytest.mark.parametrize(
+    ("listed", "ids"),
+    [
+        (None, ["0", "1", "2", "3"]),
+        ("", []),
+        ("2,0", ["2", "0"]),
+        ("1,-1,2", ["1"]),
+        ("0,7,1", ["0"]),
+        ("GPU-2111", ["2"]),
+        ("GPU-9", []),
+        ("MIG-abc", ["MIG-abc"]),
+    ],
+)
+def test_the_visibility_variable_is_read_as_cuda_reads_it(tmp_path: Path, listed: str | None, ids: list[str]) -> None:
+    nvidia(tmp_path, 4)
+    environ = {} if listed is None else {"CUDA_VISIBLE_DEVICES": listed}
+    assert [device.id for device in find(environ, str(tmp_path))] == ids
+
+
+@pytest.mark.parametrize(
+    ("files", "kind", "variable"),
+    [
+        (["dev/davinci0", "dev/davinci1", "dev/davinci_manager"], "NPU", "ASCEND_RT_VISIBLE_DEVICES"),
+        (["dev/cambricon_dev0", "dev/cambricon_dev1"], "MLU", "MLU_VISIBLE_DEVICES"),
+        (["dev/accel/accel0", "dev/accel/accel1"], "HPU", "HABANA_VISIBLE_MODULES"),
+        (["dev/neuron0", "dev/neuron1"], "NEURON", "NEURON_RT_VISIBLE_CORES"),
+    ],
+)
+def test_other_vendors(tmp_path: Path, files: list[str], kind: str, variable: str) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert find({}, str(tmp_path)) == (Device(kind, "0"), Device(kind, "1"))
+    assert find({variable: "1"}, str(tmp_path)) == (Device(kind, "1"),)
+
+
+def test_amd_and_intel(tmp_path: Path) -> None:
+    nodes = tmp_path / "sys/class/kfd/kfd/topology/nodes"
+    for name, count in (("0", 0), ("1", 304), ("2", 304)):
+        (nodes / name).mkdir(parents=True)
+        (nodes / name / "properties").write_text(f"cpu_cores_count 0\nsimd_count {count}\n")
+    assert [str(device) for device in find({"HIP_VISIBLE_DEVICES": "1"}, str(tmp_path))] == ["GPU 1"]
+    card = tmp_path / "sys/class/drm/card0"
+    (card / "device").mkdir(parents=True)
+    (card / "device/vendor").write_text("0x8086\n")
+    assert find({}, str(tmp_path))[0].kind == "GPU"  # without memory of its own it is the processor's graphics
+    (card / "lmem_total_bytes").write_text("1")
+    assert find({}, str(tmp_path)) == (Device("XPU", "0"),)
+
+
+def test_ids_in_every_form() -> None:
+    assert expand("0, 2-4,GPU-ab,MIG-x-y") == ["0", "2", "3", "4", "GPU-ab", "MIG-x-y"]
+    chosen, strange = select(gpus(4), "3,GPU-1ab,9,3")
+    assert [device.id for device in chosen] == ["3", "1"]
+    assert strange == ["9"]
+
+
+def test_a_list_narrows_and_never_widens() -> None:
+    seen = visible(gpus(8), "4,5")
+    assert select(seen, "0") == ([], ["0"])
+    assert [device.id for device in select(seen, "5,4")[0]] == ["5", "4"]

@@ -1,0 +1,186 @@
+"""Settings and a host in, commands and environments out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from accel_config import AccelError
+from accel_launch import Plan, explain, plan
+from accel_launch.devices import Device
+from accel_launch.host import Host
+from tests.conftest import Resolve
+from tests.launch.hosts import Still, gpus, host
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    (tmp_path / "train.py").touch()
+    return tmp_path
+
+
+def planned(settings: Resolve, here: Path, *flags: str, on: Host | None = None, file: str | None = None) -> Plan:
+    return plan(settings(*flags, file=file), (on or host()).replace(cwd=str(here)), ["train.py", "--lr", "1"])
+
+
+def test_one_process_is_exec_with_no_process_group(settings: Resolve, here: Path) -> None:
+    todo = planned(settings, here)
+    (command,) = todo.commands
+    assert (todo.engine, todo.supervised) == ("exec", False)
+    assert command.argv == ("/py", "train.py", "--lr", "1")
+    assert "RANK" not in command.env
+    assert command.env["ACCELERATE_USE_CPU"] == "False"
+
+
+def test_one_process_under_fsdp_has_a_process_group(settings: Resolve, here: Path) -> None:
+    (command,) = planned(settings, here, "--use_fsdp", on=host(1)).commands
+    assert command.env["RANK"] == "0"
+    assert command.env["MASTER_PORT"] == "40001"
+
+
+def test_n_processes_have_torchruns_contract(settings: Resolve, here: Path) -> None:
+    todo = planned(settings, here, "--cpu", "--num_processes", "2")
+    assert todo.engine == "local"
+    assert [command.rank for command in todo.commands] == [0, 1]
+    assert todo.commands[1].argv == ("/py", "-u", "train.py", "--lr", "1")
+    first, env = (command.env for command in todo.commands)
+    own = {name: text for name, text in env.items() if first[name] != text}
+    assert own == {"RANK": "1", "LOCAL_RANK": "1", "ROLE_RANK": "1"}
+    assert env["WORLD_SIZE"] == env["LOCAL_WORLD_SIZE"] == env["ROLE_WORLD_SIZE"] == "2"
+    assert (env["MASTER_ADDR"], env["MASTER_PORT"]) == ("127.0.0.1", "40001")
+    assert env["TORCHELASTIC_USE_AGENT_STORE"] == "False"
+    assert env["ACCELERATE_USE_CPU"] == "True"
+    assert env["OMP_NUM_THREADS"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["-m"], ("/py", "-m", "json", "x")),
+        (["--no_python"], ("json", "x")),
+        (["--python", "/other"], ("/other", "json", "x")),
+    ],
+)
+def test_what_is_executed(settings: Resolve, here: Path, flags: list[str], words: tuple[str, ...]) -> None:
+    (here / "json").touch()
+    on = host(machine=Still(modules=("json",), programs=("json",)), cwd=str(here))
+    (here / "json").chmod(0o755)
+    if flags == ["--no_python"]:
+        on = on.replace(machine=Still(programs=("json",)))
+        todo = plan(settings(*flags, "--dry_run"), on, ["json", "x"])
+    else:
+        todo = plan(settings(*flags), on, ["json", "x"])
+    assert todo.commands[0].argv == words
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "cores", "threads"),
+    [
+        ([], {}, 8, "8"),
+        (["--cpu", "--num_processes", "3"], {}, 8, "2"),
+        (["--cpu", "--num_processes", "9"], {}, 8, "1"),
+        (["--num_cpu_threads_per_process", "5"], {"OMP_NUM_THREADS": "3"}, 8, "5"),
+        ([], {"OMP_NUM_THREADS": "3"}, 8, None),
+        ([], {"OMP_NUM_THREADS": "0"}, 8, "8"),
+    ],
+)
+def test_threads(
+    settings: Resolve, here: Path, flags: list[str], environ: dict[str, str], cores: int, threads: str | None
+) -> None:
+    todo = planned(settings, here, *flags, on=host(environ=environ, cores=cores))
+    assert todo.commands[0].env.get("OMP_NUM_THREADS") == threads
+
+
+@pytest.mark.parametrize(
+    ("kind", "variable"),
+    [("GPU", "CUDA_VISIBLE_DEVICES"), ("XPU", "ZE_AFFINITY_MASK"), ("NPU", "ASCEND_RT_VISIBLE_DEVICES")],
+)
+def test_gpu_ids_narrow_the_vendors_variable(settings: Resolve, here: Path, kind: str, variable: str) -> None:
+    todo = planned(settings, here, "--gpu_ids", "2,1", on=host(gpus(4, kind)))
+    assert {command.env[variable] for command in todo.commands} == {"2,1"}
+    assert [command.device for command in todo.commands] == [f"{kind} 2", f"{kind} 1"]
+    untouched = planned(settings, here, "--num_processes", "2", on=host(gpus(4, kind)))
+    assert variable not in untouched.commands[0].env
+
+
+def test_a_busy_port_is_replaced_with_a_note(settings: Resolve, here: Path) -> None:
+    todo = planned(
+        settings,
+        here,
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--main_process_port",
+        "29500",
+        on=host(machine=Still(busy=(29500,))),
+    )
+    assert todo.commands[0].env["MASTER_PORT"] == "40001"
+    assert "main_process_port 29500 (--main_process_port) is in use" in "".join(todo.notes)
+    free = planned(settings, here, "--cpu", "--num_processes", "2", "--main_process_port", "29501")
+    assert free.commands[0].env["MASTER_PORT"] == "29501"
+
+
+def test_a_variable_of_the_users_that_is_replaced_is_told(settings: Resolve, here: Path) -> None:
+    todo = planned(settings, here, on=host(environ={"ACCELERATE_MIXED_PRECISION": "bf16"}))
+    assert todo.commands[0].env["ACCELERATE_MIXED_PRECISION"] == "no"
+    assert "ACCELERATE_MIXED_PRECISION=bf16 in the environment is replaced by no (built in)" in todo.notes[0]
+
+
+def test_rtx_40_on_an_old_driver(settings: Resolve, here: Path) -> None:
+    cards = tuple(Device("GPU", str(n), model="NVIDIA GeForce RTX 4090") for n in range(2))
+    old = planned(settings, here, on=host(cards).replace(driver="550.40.06"))
+    assert old.commands[0].env["NCCL_P2P_DISABLE"] == "1"
+    new = planned(settings, here, on=host(cards).replace(driver="550.40.07"))
+    assert "NCCL_P2P_DISABLE" not in new.commands[0].env
+
+
+def test_no_script(settings: Resolve) -> None:
+    with pytest.raises(AccelError, match="there is no script to launch"):
+        plan(settings(), host(), [])
+
+
+@pytest.mark.parametrize(
+    ("flags", "script", "message"),
+    [
+        ([], "nope.py", "the script nope.py doesn't exist"),
+        ([], "trian.py", "did you mean 'train.py'"),
+        ([], "folder", "the script folder is a folder without a __main__.py"),
+        (["-m"], "no_such_module.main", "there is no module 'no_such_module'"),
+        (["--no_python"], "./train.py", "can't be executed"),
+        (["--no_python"], "nope", "there is no program 'nope'"),
+    ],
+)
+def test_a_script_that_cannot_start(
+    settings: Resolve, here: Path, flags: list[str], script: str, message: str
+) -> None:
+    (here / "folder").mkdir()
+    with pytest.raises(AccelError) as refusal:
+        plan(settings(*flags), host(cwd=str(here)), [script])
+    assert message in str(refusal.value)
+    todo = plan(settings(*flags, "--dry_run"), host(cwd=str(here)), [script])
+    assert any(message in note for note in todo.notes)
+
+
+def test_an_engine_that_is_not_there(settings: Resolve, here: Path) -> None:
+    with pytest.raises(AccelError, match="there is no engine 'lokal'; did you mean 'local'"):
+        planned(settings, here, "--engine", "lokal")
+
+
+def test_the_dry_run_as_json(settings: Resolve, here: Path) -> None:
+    made = settings("--cpu", "--num_processes", "2", "--aws_secret_access_key", "hunter2")
+    told = json.loads(explain.as_json(plan(made, host(cwd=str(here)), ["train.py"]), made))
+    assert set(told) == {"engine", "commands", "settings", "notes"}
+    assert set(told["commands"][0]) == {"argv", "env", "cwd", "rank", "local_rank", "device"}
+    assert told["settings"]["num_processes"] == {"value": 2, "origin": "--num_processes"}
+    assert told["settings"]["aws_secret_access_key"]["value"] == "***"
+    assert "hunter2" not in json.dumps(told)
+
+
+def test_explain_shows_what_was_given_first(settings: Resolve) -> None:
+    text = explain.table(settings("--cpu", "--aws_secret_access_key", "hunter2"))
+    first, second = text.splitlines()[:2]
+    assert first.split() == ["cpu", "true", "--cpu"]
+    assert second.split() == ["aws_secret_access_key", "***", "--aws_secret_access_key"]
+    assert len(text.splitlines()) == len(list(settings()))

@@ -1,0 +1,261 @@
+"""Real launches: one process, several ranks, their output, their failures, and the signals between."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import BIN, ROOT, Run
+
+Script = Callable[..., Path]
+LAUNCH = ("launch", "--cpu")
+
+
+def test_arguments_reach_the_script_byte_for_byte(accelerate: Run, script: Script) -> None:
+    path = script("import sys, json; print(json.dumps(sys.argv[1:]))")
+    words = ["--cpu", "--", "-x", "a b", "", "--num_processes", "ü", "'\"$HOME"]
+    done = accelerate("launch", path, *words)
+    assert json.loads(done.stdout) == words
+    assert done.returncode == 0
+
+
+def test_one_process_is_the_launcher_itself(script: Script, environ: dict[str, str]) -> None:
+    path = script("import os; print(os.getpid(), os.environ.get('RANK'))")
+    with subprocess.Popen(
+        [BIN / "accelerate", *LAUNCH, path], stdout=subprocess.PIPE, text=True, env=environ
+    ) as running:
+        out, _err = running.communicate(timeout=30)
+    assert out.split() == [str(running.pid), "None"]
+
+
+def test_modules_and_programs(accelerate: Run, tmp_path: Path) -> None:
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").touch()
+    (tmp_path / "pack" / "tool.py").write_text("import sys; print(__name__, __package__, sys.argv[1:])")
+    assert accelerate(*LAUNCH, "-m", "pack.tool", "-m").stdout.split() == ["__main__", "pack", "['-m']"]
+    program = tmp_path / "tool.sh"
+    program.write_text('#!/bin/sh\necho "$RANK of $WORLD_SIZE: $1"\n')
+    program.chmod(0o755)
+    done = accelerate(*LAUNCH, "--num_processes", "2", "--no_python", "./tool.sh", "x y")
+    assert sorted(done.stdout.splitlines()) == ["0 of 2: x y", "1 of 2: x y"]
+
+
+def test_ranks_meet_over_gloo(accelerate: Run, script: Script) -> None:
+    pytest.importorskip("torch")
+    path = script(
+        "import torch, torch.distributed as dist\n"
+        "dist.init_process_group('gloo')\n"
+        "mine = torch.tensor(float(dist.get_rank() + 1))\n"
+        "dist.all_reduce(mine)\n"
+        "print(f'{dist.get_world_size()} ranks sum to {mine.item()}\\n', end='')\n"
+        "dist.destroy_process_group()\n"
+    )
+    done = accelerate(*LAUNCH, "--num_processes", "3", path, timeout=120)
+    assert done.stdout.splitlines() == ["3 ranks sum to 6.0"] * 3, done.stderr
+    assert done.returncode == 0
+
+
+def test_the_example_learns(accelerate: Run) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("torch")
+    started = time.monotonic()
+    done = accelerate(
+        *LAUNCH, "--num_processes", "2", ROOT / "examples/train_digits.py", "--epochs", "20", timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    line = done.stdout.splitlines()[-1]
+    assert line.startswith("accuracy ")
+    assert float(line.split()[1]) > 0.95, line
+    assert "2 ranks" in line
+    assert time.monotonic() - started < 60
+
+
+FAILING = """
+import os, sys, time
+rank = int(os.environ["RANK"])
+if rank == 1:
+    time.sleep(0.2)
+    {fail}
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("fail", "status", "cause"),
+    [
+        ("sys.exit(7)", 7, "exit status 7"),
+        ("os._exit(255)", 255, "exit status 255"),
+        ("raise ValueError('boom')", 1, "ValueError: boom"),
+        ("os.kill(os.getpid(), 9)", 137, "ended by SIGKILL"),
+        ("os.kill(os.getpid(), 11)", 139, "ended by SIGSEGV"),
+        ("os.kill(os.getpid(), 15)", 143, "ended by SIGTERM"),
+    ],
+)
+def test_the_failing_ranks_status_is_ours(
+    accelerate: Run, script: Script, fail: str, status: int, cause: str
+) -> None:
+    started = time.monotonic()
+    done = accelerate(*LAUNCH, "--num_processes", "3", script(FAILING.format(fail=fail)))
+    assert done.returncode == status
+    assert "rank 1 (local rank 1, pid " in done.stderr
+    assert cause in done.stderr
+    assert time.monotonic() - started < 10
+
+
+def test_the_report_names_the_line_and_comes_last(accelerate: Run, script: Script) -> None:
+    path = script(FAILING.format(fail="raise ValueError('boom')"))
+    done = accelerate(*LAUNCH, "--num_processes", "2", path)
+    own, report = done.stderr.split("accel: rank 1")
+    assert "Traceback (most recent call last)" in own
+    assert f"at: {path}:6" in report
+    assert "Traceback" not in report
+    assert "ended because of it: rank 0" in report
+
+
+@pytest.fixture
+def launched(environ: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a launch that a test signals; whatever is left of it at the end is killed and fails the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: object) -> subprocess.Popen[str]:
+        popen = subprocess.Popen(
+            [BIN / "accelerate", "launch", *map(str, words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environ,
+        )
+        started.append(popen)
+        return popen
+
+    yield start
+    for popen in started:
+        popen.kill()
+        popen.wait(10)
+        for stream in (popen.stdout, popen.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def pids(popen: subprocess.Popen[str], count: int) -> list[int]:
+    """Read the pids that a script's ranks print."""
+    assert popen.stdout is not None
+    return [int(popen.stdout.readline().split()[0]) for _place in range(count)]
+
+
+def alive(numbers: list[int]) -> list[int]:
+    return [pid for pid in numbers if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+
+
+def gone(numbers: list[int], within: float = 5.0) -> bool:
+    until = time.monotonic() + within
+    while alive(numbers) and time.monotonic() < until:
+        time.sleep(0.01)
+    return not alive(numbers)
+
+
+SLEEPING = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_ends_all_and_is_our_death(
+    launched: Callable[..., subprocess.Popen[str]], script: Script, number: int
+) -> None:
+    running = launched("--cpu", "--num_processes", "2", script(SLEEPING))
+    ranks = pids(running, 2)
+    running.send_signal(number)
+    assert running.wait(10) == -number
+    assert gone(ranks)
+
+
+def test_a_signalled_run_is_128_and_n_even_if_ranks_end_well(
+    launched: Callable[..., subprocess.Popen[str]], script: Script
+) -> None:
+    path = script(
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+        "print(os.getpid(), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    running = launched("--cpu", "--num_processes", "2", path)
+    pids(running, 2)
+    running.terminate()
+    assert running.wait(10) == -signal.SIGTERM
+
+
+STUBBORN = """
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+print(os.getpid(), flush=True)
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_grace_then_kill_reaches_children_that_left_the_session(
+    launched: Callable[..., subprocess.Popen[str]], script: Script
+) -> None:
+    running = launched("--cpu", "--num_processes", "2", "--grace", "0.5", script(STUBBORN))
+    everything = pids(running, 4)
+    running.terminate()
+    assert running.wait(10) == -signal.SIGTERM
+    assert gone(everything)
+
+
+def test_a_second_signal_ends_it_at_once(launched: Callable[..., subprocess.Popen[str]], script: Script) -> None:
+    running = launched("--cpu", "--num_processes", "2", "--grace", "60", script(STUBBORN))
+    everything = pids(running, 4)
+    running.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert running.poll() is None
+    running.send_signal(signal.SIGINT)
+    assert running.wait(10) == -signal.SIGINT
+    assert gone(everything)
+
+
+@pytest.mark.parametrize("victim", ["launcher", "guardian"])
+def test_killing_any_one_process_of_the_launcher_leaves_nothing(
+    launched: Callable[..., subprocess.Popen[str]], script: Script, victim: str
+) -> None:
+    running = launched("--cpu", "--num_processes", "2", script(STUBBORN))
+    everything = pids(running, 4)
+    (guardian,) = psutil.Process(running.pid).children()
+    os.kill(guardian.pid if victim == "guardian" else running.pid, signal.SIGKILL)
+    status = running.wait(10)
+    assert gone([*everything, guardian.pid])
+    assert status == (137 if victim == "guardian" else -signal.SIGKILL)
+
+
+def test_usage_errors_start_nothing(accelerate: Run) -> None:
+    for words in (
+        ["launch"],
+        ["launch", "--nope", "x.py"],
+        ["launch", "nope.py"],
+        ["launch", "--num_processes", "0", "x"],
+    ):
+        done = accelerate(*words)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert done.stderr.startswith("accelerate launch: ")
+        assert "Traceback" not in done.stderr
+
+
+def test_a_dry_run_pastes(accelerate: Run, script: Script) -> None:
+    path = script(
+        "import os, sys\n"
+        "print(f\"{os.environ['RANK']} {os.environ['ACCELERATE_USE_CPU']} {sys.argv[1:]}\\n\", end='')\n"
+    )
+    done = accelerate(*LAUNCH, "--num_processes", "2", "--dry_run", path, "a b", "it's")
+    assert done.returncode == 0
+    pasted = subprocess.run(["sh"], input=done.stdout, capture_output=True, text=True, timeout=30, check=True)
+    assert sorted(pasted.stdout.splitlines()) == [f"{rank} True ['a b', \"it's\"]" for rank in (0, 1)]

@@ -1,0 +1,58 @@
+"""Which package may import which: read from the code."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+MAY_IMPORT = {
+    "accel_config": set[str](),
+    "accel_launch": {"accel_config"},
+    "accel_estimate": set[str](),
+    "accel_tpu": {"accel_config", "accel_launch"},
+    "accel_sagemaker": {"accel_config", "accel_launch"},
+    "accel_cli": {"accel_config", "accel_launch", "accel_estimate", "accel_tpu", "accel_sagemaker"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level modules that a file imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", sorted(MAY_IMPORT))
+def test_arrows_point_one_way(package: str) -> None:
+    source = ROOT / "packages" / package.replace("_", "-") / "src" / package
+    files = list(source.rglob("*.py"))
+    assert files
+    for path in files:
+        siblings = {name for name in imported(path) if name.startswith("accel_")} - {package}
+        assert siblings <= MAY_IMPORT[package], f"{path.relative_to(ROOT)} imports {siblings - MAY_IMPORT[package]}"
+
+
+@pytest.mark.parametrize("package", sorted(MAY_IMPORT))
+def test_what_is_imported_is_declared(package: str) -> None:
+    folder = ROOT / "packages" / package.replace("_", "-")
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    declared = {
+        line.split("[")[0].split(">")[0].split("=")[0].strip().replace("-", "_") for line in project["dependencies"]
+    }
+    used = {name for path in folder.rglob("*.py") for name in imported(path) if name.startswith("accel_")} - {package}
+    assert used <= declared
+
+
+def test_the_guard_sees_imports_inside_functions(tmp_path: Path) -> None:
+    path = tmp_path / "x.py"
+    path.write_text("def f():\n    from accel_cli.main import main\n")
+    assert imported(path) == {"accel_cli"}
