@@ -81,9 +81,7 @@ def compose(content: bytes, path: str) -> Node | None:
     Raises:
         SettingError: it is no UTF-8 text, no YAML (or JSON), or no mapping; or it nests or repeats beyond reason.
     """
-    text = decode(content, path)
-    if path.endswith(".json") and text.strip():
-        text = _json_as_yaml(text, path)
+    text = as_yaml(decode(content, path), path)
     root = _compose(text, path)
     if root is not None and not root.mapping and root.value is not None:
         raise SettingError(f"{path}:{root.line}: a config file is a mapping of settings, not this")
@@ -105,8 +103,14 @@ def decode(content: bytes, path: str) -> str:
         raise SettingError(f"{path}:{line}: this is no UTF-8 text") from None
 
 
-def _json_as_yaml(text: str, path: str) -> str:
-    """Return JSON as the YAML that it nearly is; every character keeps its place, unless it is beyond 16 bits."""
+def as_yaml(text: str, path: str) -> str:
+    """Return the text of a config file as YAML, which JSON nearly is: but for rare characters each keeps its place.
+
+    Raises:
+        SettingError: the file's name says JSON, and it is none.
+    """
+    if not path.endswith(".json") or not text.strip():
+        return text
     import json
     import re
 
@@ -117,8 +121,16 @@ def _json_as_yaml(text: str, path: str) -> str:
     except RecursionError:
         raise SettingError(f"{path}:1: nested or repeated beyond what a config file needs") from None
     pairs = re.compile(r"\\(?:u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})|.)", re.IGNORECASE)
-    joined = pairs.sub(lambda found: json.loads(f'"{found[0]}"') if found[1] else found[0], text)
+    joined = pairs.sub(lambda found: json.loads(f'"{found[0]}"') if found[1] else found[0], escaped(text))
     return joined.replace("\t", " ")  # none can stand inside a JSON string, and YAML allows none between
+
+
+def escaped(text: str) -> str:
+    """Return JSON with those characters in escapes that it may hold and YAML may not, or takes for ends of lines."""
+    import re
+
+    strange = "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+    return re.sub(strange, lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _compose(text: str, path: str) -> Node | None:

@@ -27,6 +27,8 @@ else:
         return lambda cls: cls
 
 
+LONGEST = 200  # characters of a wrong value that a message shows
+
 TRUE = frozenset(("true", "t", "yes", "y", "on", "1"))
 FALSE = frozenset(("false", "f", "no", "n", "off", "0"))
 
@@ -317,6 +319,7 @@ class Setting:
         from .errors import nearest
 
         shown = "***" if self.secret else repr(raw)
+        shown = shown if len(shown) <= LONGEST else shown[:LONGEST] + "..."
         hint = nearest(str(raw), map(str, self.choices)) if self.choices else ""
         return SettingError(f"{origin}: {self.name} must be {self.wanted}, not {shown}{hint}")
 

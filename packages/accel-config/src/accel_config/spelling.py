@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from .document import escaped
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +25,7 @@ def plain(one: Setting, value: object) -> object:
 def document(content: Mapping[str, object], path: str) -> str:
     """Return a whole file, its keys sorted."""
     if path.endswith(".json"):
-        return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        return escaped(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)) + "\n"
     import yaml
 
     return yaml.safe_dump(dict(content), sort_keys=True, allow_unicode=True, width=float("inf"))
@@ -32,7 +34,7 @@ def document(content: Mapping[str, object], path: str) -> str:
 def scalar(value: object, path: str) -> str:
     """Return a value on one line, fit to stand in a mapping in block or in flow style."""
     if path.endswith(".json"):
-        return json.dumps(value, ensure_ascii=False)
+        return escaped(json.dumps(value, ensure_ascii=False))
     import yaml
 
     if isinstance(value, str) and not value.isprintable():
