@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None, program: str = "accel-config") -> in
         for line in str(error).splitlines():
             print(f"{program}: {line}", file=sys.stderr)
         return error.status
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EOFError):
+        print(f"{program}: interrupted; nothing was written", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -124,10 +125,10 @@ def _wizard(arguments: Namespace, program: str) -> int:
     return wizard(_location(arguments)[0], program, yes=arguments.yes, overwrite=arguments.overwrite)
 
 
-def _default(arguments: Namespace, _program: str) -> int:
+def _default(arguments: Namespace, program: str) -> int:
     from .wizard import default
 
-    return default(_location(arguments)[0], arguments.mixed_precision, overwrite=arguments.overwrite)
+    return default(_location(arguments)[0], arguments.mixed_precision, program, overwrite=arguments.overwrite)
 
 
 def _update(arguments: Namespace, program: str) -> int:

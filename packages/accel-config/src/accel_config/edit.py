@@ -163,7 +163,7 @@ def change(catalogue: Catalogue, path: str, pairs: list[tuple[str, str]]) -> lis
     wanted = [(one, _read(one, text)) for one, text in ((_in_files(catalogue, name), text) for name, text in pairs)]
     said: list[str] = []
     with storage.locked(path):
-        content = _content(path)
+        content = content_of(path)
         for one, value in wanted:
             before = parse(catalogue, content, path).values.get(one.name)
             content = assign(content, path, one, value)
@@ -207,7 +207,12 @@ def _json(text: str) -> object:
         raise SettingError(f"{text}: this is no JSON: {error}") from None
 
 
-def _content(path: str) -> bytes:
+def content_of(path: str) -> bytes:
+    """Return the file's bytes, none where it isn't there.
+
+    Raises:
+        AccelError: it can't be read.
+    """
     try:
         with open(path, "rb") as file:
             return file.read(LARGEST + 1)

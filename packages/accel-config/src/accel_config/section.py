@@ -172,7 +172,8 @@ class Setting:
             offered: The answers to choose from, by the answers so far, where those aren't all choices.
             labels: How the wizard shows choices (of several booleans: each by its place).
             implied: What the answers so far make of it without a question; None: nothing.
-            file_default: What a new file says of it where there is no built-in value.
+            file_default: What a new file says of it unasked, where that isn't the built-in value; or a function that
+                finds it from the answers.
             scope: Which files may hold it: those for a "machine", for a SageMaker "job", or "both". The section's
                 own unless given.
             ours: The existing command refuses this key in a file, so we write it only when the user set it.

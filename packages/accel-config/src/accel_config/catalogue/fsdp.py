@@ -129,7 +129,7 @@ class Fsdp(
         env="FSDP_SYNC_MODULE_STATES",
         asked=_version_1,
         # Ranks that load no weights must get them from rank 0.
-        implied=lambda settings: True if settings[Fsdp].fsdp_cpu_ram_efficient_loading else None,
+        implied=lambda settings: (_version_1(settings) and settings[Fsdp].fsdp_cpu_ram_efficient_loading) or None,
         ask="Should each unit get its parameters from rank 0 at the start?",
         help="Version 1: each unit gets its parameters from rank 0.",
     )

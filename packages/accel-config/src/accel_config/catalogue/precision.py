@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 
+def _open(settings: "Settings") -> bool:
+    return settings.value("deepspeed_config_file").value is None
+
+
 class Precision(Section, title="Mixed precision", scope="both"):
     """The format of the computation."""
 
@@ -20,7 +24,8 @@ class Precision(Section, title="Mixed precision", scope="both"):
         env="ACCELERATE_MIXED_PRECISION",
         renamed={"false": "no"},
         # DeepSpeed's own configuration decides it, and a TPU computes in nothing smaller than bfloat16.
-        asked=lambda settings: settings.value("deepspeed_config_file").value is None,
+        asked=_open,
+        file_default=lambda settings: PRECISIONS[0] if _open(settings) else None,
         offered=lambda settings: PRECISIONS[::2] if settings.paradigm.kind == "XLA" else PRECISIONS,
         ask="Do you wish to use mixed precision?",
         help="Compute in this format while weights stay in full precision.",
