@@ -82,6 +82,7 @@ class Interview:
         """Ask ``asker``, proposing what suits ``machine``; settings in ``fixed`` are answered already."""
         self.asker, self.machine, self.fixed = asker, machine, fixed or {}
         self.answers: dict[str, Value] = {}
+        self._settings: Settings | None = None
         self.unset: dict[str, str] = {}
         """Answers that mean the same as none, as they were given (``all``)."""
 
@@ -94,7 +95,9 @@ class Interview:
 
     def settings(self) -> Settings:
         """Return the settings as answered so far."""
-        return resolve(CATALOGUE, [self.answers])
+        if self._settings is None:
+            self._settings = resolve(CATALOGUE, [self.answers])
+        return self._settings
 
     def _take(self, one: Setting) -> None:
         settings = self.settings()
@@ -127,7 +130,7 @@ class Interview:
         if value == "":
             return "an answer is needed here"
         before = broken(settings)
-        after = broken(resolve(CATALOGUE, [{**self.answers, one.name: Value(value, ANSWER)}]))
+        after = broken(resolve(CATALOGUE, [{**self.answers, **_said(one, value)}]))
         return "\n".join(message for message in after if message not in before)
 
     def _keep(self, one: Setting, raw: Any) -> None:
@@ -135,11 +138,8 @@ class Interview:
         if value is None:
             self.unset |= {} if raw is None else {one.name: str(raw)}
             return
-        kind = dict(SWITCHES).get(one.name)
-        if kind is None:
-            self.answers[one.name] = Value(value, ANSWER)
-        elif value:  # a file says it by its type
-            self.answers["distributed_type"] = Value(kind, ANSWER)
+        self.answers |= _said(one, value)
+        self._settings = None
 
     def _answer(self, one: Setting, settings: Settings) -> Any:
         """Ask in the form that suits the setting."""
@@ -197,6 +197,14 @@ class Interview:
             mapping, _dot, own = one.key.rpartition(".")
             (content.setdefault(mapping, {}) if mapping else content)[own] = value
         return content
+
+
+def _said(one: Setting, value: object) -> dict[str, Value]:
+    """Return what an answer says: of a switch a file tells by its type, and says nothing when it is off."""
+    kind = dict(SWITCHES).get(one.name)
+    if kind is None or one.key is not None:
+        return {one.name: Value(value, ANSWER)}
+    return {"distributed_type": Value(kind, ANSWER)} if value else {}
 
 
 def unasked(one: Setting, settings: Settings) -> Any:

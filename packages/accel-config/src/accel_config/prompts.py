@@ -45,8 +45,12 @@ class Terminal:
 
     def text(self, question: str, default: str, check: Callable[[str], str], *, hidden: bool) -> str:
         """Ask for a text, with the default to edit; a secret shows as stars."""
+
+        def validate(text: str) -> str | bool:
+            return check(text) or True
+
         prompt = self._prompts.password if hidden else self._prompts.text
-        return prompt(question, default=default, validate=lambda text: check(text) or True).unsafe_ask()
+        return prompt(question, default=default, validate=validate).unsafe_ask()
 
     def say(self, text: str) -> None:
         """Print."""

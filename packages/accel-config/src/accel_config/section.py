@@ -134,7 +134,7 @@ class Setting:
         offered: Callable[[Settings], Iterable[Any]] | None = None,
         labels: dict[Any, str] | None = None,
         implied: Callable[[Settings], Any] | None = None,
-        file_default: Any = None,
+        file_default: str | int | Callable[[Settings], Any] | None = None,
         scope: str = "",
         ours: bool = False,
         secret: bool = False,
