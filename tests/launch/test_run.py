@@ -6,16 +6,16 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.conftest import BIN, ROOT, Run
+from tests.launch.processes import Script, Start, gone, read_pids
 
-Script = Callable[..., Path]
 LAUNCH = ("launch", "--cpu")
 
 
@@ -120,65 +120,19 @@ def test_the_report_names_the_line_and_comes_last(accelerate: Run, script: Scrip
     assert "ended because of it: rank 0" in report
 
 
-@pytest.fixture
-def launched(environ: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start a launch that a test signals; whatever is left of it at the end is killed and fails the test."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*words: object) -> subprocess.Popen[str]:
-        popen = subprocess.Popen(
-            [BIN / "accelerate", "launch", *map(str, words)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environ,
-        )
-        started.append(popen)
-        return popen
-
-    yield start
-    for popen in started:
-        popen.kill()
-        popen.wait(10)
-        for stream in (popen.stdout, popen.stderr):
-            if stream is not None:
-                stream.close()
-
-
-def pids(popen: subprocess.Popen[str], count: int) -> list[int]:
-    """Read the pids that a script's ranks print."""
-    assert popen.stdout is not None
-    return [int(popen.stdout.readline().split()[0]) for _place in range(count)]
-
-
-def alive(numbers: list[int]) -> list[int]:
-    return [pid for pid in numbers if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
-
-
-def gone(numbers: list[int], within: float = 5.0) -> bool:
-    until = time.monotonic() + within
-    while alive(numbers) and time.monotonic() < until:
-        time.sleep(0.01)
-    return not alive(numbers)
-
-
 SLEEPING = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
-def test_a_signal_ends_all_and_is_our_death(
-    launched: Callable[..., subprocess.Popen[str]], script: Script, number: int
-) -> None:
+def test_a_signal_ends_all_and_is_our_death(launched: Start, script: Script, number: int) -> None:
     running = launched("--cpu", "--num_processes", "2", script(SLEEPING))
-    ranks = pids(running, 2)
+    ranks = read_pids(running, 2)
     running.send_signal(number)
     assert running.wait(10) == -number
     assert gone(ranks)
 
 
-def test_a_signalled_run_is_128_and_n_even_if_ranks_end_well(
-    launched: Callable[..., subprocess.Popen[str]], script: Script
-) -> None:
+def test_a_signalled_run_is_128_and_n_even_if_ranks_end_well(launched: Start, script: Script) -> None:
     path = script(
         "import os, signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
@@ -186,7 +140,7 @@ def test_a_signalled_run_is_128_and_n_even_if_ranks_end_well(
         "time.sleep(60)\n"
     )
     running = launched("--cpu", "--num_processes", "2", path)
-    pids(running, 2)
+    read_pids(running, 2)
     running.terminate()
     assert running.wait(10) == -signal.SIGTERM
 
@@ -202,19 +156,17 @@ time.sleep(60)
 """
 
 
-def test_grace_then_kill_reaches_children_that_left_the_session(
-    launched: Callable[..., subprocess.Popen[str]], script: Script
-) -> None:
+def test_grace_then_kill_reaches_children_that_left_the_session(launched: Start, script: Script) -> None:
     running = launched("--cpu", "--num_processes", "2", "--grace", "0.5", script(STUBBORN))
-    everything = pids(running, 4)
+    everything = read_pids(running, 4)
     running.terminate()
     assert running.wait(10) == -signal.SIGTERM
     assert gone(everything)
 
 
-def test_a_second_signal_ends_it_at_once(launched: Callable[..., subprocess.Popen[str]], script: Script) -> None:
+def test_a_second_signal_ends_it_at_once(launched: Start, script: Script) -> None:
     running = launched("--cpu", "--num_processes", "2", "--grace", "60", script(STUBBORN))
-    everything = pids(running, 4)
+    everything = read_pids(running, 4)
     running.send_signal(signal.SIGINT)
     time.sleep(0.3)
     assert running.poll() is None
@@ -224,11 +176,9 @@ def test_a_second_signal_ends_it_at_once(launched: Callable[..., subprocess.Pope
 
 
 @pytest.mark.parametrize("victim", ["launcher", "guardian"])
-def test_killing_any_one_process_of_the_launcher_leaves_nothing(
-    launched: Callable[..., subprocess.Popen[str]], script: Script, victim: str
-) -> None:
+def test_killing_any_one_process_of_the_launcher_leaves_nothing(launched: Start, script: Script, victim: str) -> None:
     running = launched("--cpu", "--num_processes", "2", script(STUBBORN))
-    everything = pids(running, 4)
+    everything = read_pids(running, 4)
     (guardian,) = psutil.Process(running.pid).children()
     os.kill(guardian.pid if victim == "guardian" else running.pid, signal.SIGKILL)
     status = running.wait(10)
@@ -259,3 +209,14 @@ def test_a_dry_run_pastes(accelerate: Run, script: Script) -> None:
     assert done.returncode == 0
     pasted = subprocess.run(["sh"], input=done.stdout, capture_output=True, text=True, timeout=30, check=True)
     assert sorted(pasted.stdout.splitlines()) == [f"{rank} True ['a b', \"it's\"]" for rank in (0, 1)]
+
+
+def test_launches_at_once_never_share_a_port() -> None:
+    """The short form of benchmarks/ports.py."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks/ports.py", "--at-once", "16", "--rounds", "2"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.startswith("32 of 32 launches met"), done.stdout + done.stderr

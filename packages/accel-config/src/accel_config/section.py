@@ -222,9 +222,9 @@ class Setting:
             return ()
         section = self.section
         own = [self._key or self.name, *self.old_keys]
-        if section.prefix:
-            own += [k.removeprefix(section.prefix) for k in own] + [section.prefix + k for k in own]
-            own = [k for k in own if not k.startswith(section.prefix * 2)]
+        if section.optional_prefix:
+            own += [k.removeprefix(section.optional_prefix) for k in own] + [section.optional_prefix + k for k in own]
+            own = [k for k in own if not k.startswith(section.optional_prefix * 2)]
         return tuple(dict.fromkeys(f"{section.key}.{k}" if section.key else k for k in own))
 
     @property
@@ -348,7 +348,7 @@ class Section:
     settings: ClassVar[tuple[Setting, ...]] = ()
     key: ClassVar[str] = ""
     """The mapping that holds these keys in the file; empty for the top level."""
-    prefix: ClassVar[str] = ""
+    optional_prefix: ClassVar[str] = ""
     """A prefix that keys of this mapping may leave out."""
     title: ClassVar[str] = ""
     active: ClassVar[Callable[[Settings], bool] | None] = None
@@ -372,11 +372,13 @@ class Section:
         scope: str = "machine",
     ) -> None:
         """Collect the settings that ``cls`` declares."""
-        cls.title, cls.key, cls.prefix, cls.mark = title or cls.__name__, key, prefix, mark
+        cls.title, cls.key, cls.optional_prefix, cls.mark = title or cls.__name__, key, prefix, mark
         cls.active = None if active is None else staticmethod(active)  # pyright: ignore[reportAttributeAccessIssue]
         cls.asked = None if asked is None else staticmethod(asked)  # pyright: ignore[reportAttributeAccessIssue]
         cls.scope = scope
         fields = vars(cls)
+        if taken := [name for name in cls.__annotations__ if name in vars(Section)]:
+            raise TypeError(f"{cls.__name__}: a setting can't be called {taken[0]!r}, which sections use themselves")
         hints = {name: hint for name, hint in cls.__annotations__.items() if isinstance(fields.get(name), Setting)}
         for name, hint in hints.items():
             fields[name].bind(cls, name, hint)

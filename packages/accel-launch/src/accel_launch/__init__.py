@@ -9,7 +9,19 @@ result.status
 
 from .host import Host
 from .plan import Command, Plan, plan
-from .report import Result
-from .run import run
+from .report import Event, Result
 
-__all__ = ["Command", "Host", "Plan", "Result", "plan", "run"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .session import run
+
+__all__ = ["Command", "Event", "Host", "Plan", "Result", "plan", "run"]
+
+
+def __getattr__(name: str) -> object:
+    """Import `run` on its first use: what it needs, a launch from the command line doesn't."""
+    if name == "run":
+        from .session import run
+
+        return run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,8 @@ import sys
 
 from accel_config import CATALOGUE, AccelError, layers, resolve, split
 
+from .process import become, leave, say, secure_streams
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,11 +21,11 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None, program: str = "accel-launch") -> int:
     """Launch a script with the arguments of a command line; return the exit status."""
+    secure_streams()
     try:
         return launch(sys.argv[1:] if argv is None else list(argv), program)
     except AccelError as error:
-        for line in str(error).splitlines():
-            print(f"{program}: {line}", file=sys.stderr)
+        say("".join(f"{program}: {line}\n" for line in str(error).splitlines()))
         return error.status
     except KeyboardInterrupt:
         return 130
@@ -66,7 +68,7 @@ def _carry_out(settings: Settings, script: tuple[str, ...]) -> int:
         return _show(todo, settings)
     if not launcher.quiet:
         _say(todo)
-    return _run(todo, host)
+    return _run(todo, host, whole=launcher.debug)
 
 
 def _show(todo: Plan, settings: Settings) -> int:
@@ -82,18 +84,21 @@ def _show(todo: Plan, settings: Settings) -> int:
 
 
 def _say(todo: Plan) -> None:
-    for line in (todo.summary, *(f"note: {note}" for note in todo.notes)):
-        print(f"accel: {line}", file=sys.stderr)
+    say("".join(f"accel: {line}\n" for line in (todo.summary, *(f"note: {note}" for note in todo.notes))))
 
 
-def _run(todo: Plan, host: Host) -> int:
-    from .run import become, leave, run
-
+def _run(todo: Plan, host: Host, *, whole: bool) -> int:
     if not todo.supervised:
         become(todo)
-    result = run(todo)
-    from .report import text
+    from . import report
+    from .supervisor import supervise
 
-    sys.stderr.write("".join(f"accel: note: {note}\n" for note in result.notes) + text(result, host.name))
-    sys.stderr.flush()
+    result = supervise(todo)
+    told = "".join(f"accel: note: {note}\n" for note in result.notes) + report.text(result, host.name, whole=whole)
+    if todo.display.report is not None:
+        try:
+            report.save(result, host.name, todo.display.report)
+        except OSError as error:
+            told += f"accel: the report {todo.display.report} can't be written: {error.strerror}\n"
+    say(told)
     return leave(result)

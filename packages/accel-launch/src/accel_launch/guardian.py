@@ -45,10 +45,20 @@ class Spawn(Record):
 class Guardian:
     """Starts the ranks and brings every one of them, and all below them, to an end."""
 
-    def __init__(
-        self, spawns: tuple[Spawn, ...], orders: int, events: int, grace: float, ignored: frozenset[int]
+    def __init__(  # noqa: PLR0913, PLR0917
+        self,
+        spawns: tuple[Spawn, ...],
+        orders: int,
+        events: int,
+        grace: float,
+        ignored: frozenset[int],
+        record: int | None = None,
     ) -> None:
-        """Take what to start, the two pipes, the seconds of grace, and the signals ignored from the start."""
+        """Take what to start, the two pipes, the seconds of grace, and the signals ignored from the start.
+
+        ``record`` is where the ranks of an engine tell who they are; see `accel_launch.rank`.
+        """
+        self.record = record
         self.spawns, self.orders, self.events, self.grace, self.ignored = spawns, orders, events, grace, ignored
         self.pid = os.getpid()
         self.ranks: dict[int, int] = {}
@@ -221,14 +231,23 @@ class Guardian:
             self._stop(number)
 
     def _pass_on(self, number: int) -> None:
-        for pid in self.ranks:
-            if number in (signal.SIGTSTP, signal.SIGCONT):
+        for pid in self._told():
+            if number in (signal.SIGTSTP, signal.SIGCONT) and self.record is None:
                 try:
                     os.killpg(pid, number)
                 except (ProcessLookupError, PermissionError):
                     continue
             else:
                 processes.tell(pid, number)
+
+    def _told(self) -> list[int]:
+        """Return whom a signal that ends nothing is for: the ranks, not an engine that would die of it."""
+        if self.record is None:
+            return list(self.ranks)
+        text = os.pread(self.record, 1 << 20, 0).decode(errors="replace")
+        words = [line.split(" ") for line in text.splitlines()]
+        below = set(processes.descendants(self.pid))
+        return [int(line[4]) for line in words if line[0] == "started" and int(line[4]) in below]
 
     # Ending.
 

@@ -1,23 +1,26 @@
-"""What ranks print, on its way to the user: whole lines, from pipes or terminals, in bounded memory."""
+"""What ranks print, on its way to the user and to log files: in whole lines and bounded memory."""
 
 from __future__ import annotations
 
 import os
 import select
 import stat
-import sys
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .plan import Display
+
 CHUNK = 65536
 PIPE_SAFE = 4096  # bytes that a pipe takes without blocking once it is writable
 FULL = 1 << 20  # bytes waiting for one stream of ours, above which ranks are no longer read
 LONGEST = 1 << 16  # bytes of one line kept back for its end
 PATIENCE = 0.05  # seconds after which the beginning of a line is passed on without its end
+COURTESY = 0.5  # seconds that other ranks' lines wait for the end of a line whose beginning was passed on
 TAIL = 1 << 15  # bytes of a rank's standard error kept for the failure report
+STDOUT, STDERR = 1, 2
 
 
 class Stream:
@@ -26,25 +29,47 @@ class Stream:
     def __init__(self, fd: int) -> None:
         """Write to ``fd``."""
         self.fd = fd
+        self.terminal = os.isatty(fd)
         self.waiting = bytearray()
         self.gone = False
         self.open: Channel | None = None
         """The channel whose unfinished line stands at the end of what was written."""
+        self.held: list[tuple[Channel, bytes]] = []
+        """What other channels have to say meanwhile, since `held_since`."""
+        self.held_since = 0.0
         self.step = CHUNK if stat.S_ISREG(os.fstat(fd).st_mode) else PIPE_SAFE
 
     @property
     def full(self) -> bool:
         """Whether so much waits that ranks must wait as well."""
-        return len(self.waiting) > FULL
+        return len(self.waiting) + sum(len(data) for _channel, data in self.held) > FULL
 
     def put(self, channel: Channel, data: bytes) -> None:
-        """Take whole lines, or the beginning of one, from a channel."""
+        """Take whole lines, or the beginning of one, from a channel; hold them while another's line is unfinished."""
         if self.gone or not data:
             return
         if self.open is not None and self.open is not channel:
-            self.waiting += b"\n"  # another rank's line isn't finished; ours begins on a line of its own
-        self.waiting += data
+            if not self.held:
+                self.held_since = time.monotonic()
+            self.held.append((channel, data))
+            return
+        starts = self.open is not channel
+        self.waiting += marked(data, channel.mark, starts=starts) if channel.mark else data
         self.open = None if data.endswith((b"\n", b"\r")) else channel
+        if self.open is None and self.held:
+            self._release()
+
+    def release(self) -> None:
+        """Wait no longer for the end of an unfinished line: what was held begins on a line of its own."""
+        if self.held:
+            self.waiting += b"\n"
+            self.open = None
+            self._release()
+
+    def _release(self) -> None:
+        held, self.held = self.held, []
+        for channel, data in held:
+            self.put(channel, data)
 
     def write(self) -> None:
         """Write some of what waits; the stream is writable."""
@@ -59,17 +84,31 @@ class Stream:
         del self.waiting[:written]
 
 
+def marked(data: bytes, mark: bytes, *, starts: bool) -> bytes:
+    """Put ``mark`` before each line of ``data``; before the first only if it ``starts`` there."""
+    lines = data.replace(b"\r", b"\r" + mark).replace(b"\r" + mark + b"\n", b"\r\n").replace(b"\n", b"\n" + mark)
+    lines = lines.removesuffix(mark) if data.endswith((b"\n", b"\r")) else lines
+    return mark + lines if starts else lines
+
+
 class Channel:
     """What one rank writes to its standard output or error."""
 
-    def __init__(self, rank: int, fd: int, stream: Stream, *, tail: bool) -> None:
-        """Read from ``fd`` for ``stream``; keep the ``tail`` for the report."""
-        self.rank, self.fd, self.stream = rank, fd, stream
+    def __init__(self, fd: int, stream: Stream) -> None:
+        """Read from ``fd`` for ``stream``."""
+        self.fd, self.stream = fd, stream
+        self.shown = True
+        self.mark = b""
+        self.file: int | None = None
+        self.tail: bytearray | None = None
         self.line = bytearray()
         self.since = 0.0
-        self.tail = bytearray() if tail else None
-        self.closed = False
         os.set_blocking(fd, False)
+
+    @property
+    def held_up(self) -> bool:
+        """Whether the rank has to wait until our own reader has caught up."""
+        return self.shown and self.stream.full
 
     def read(self) -> bool:
         """Take what is there; False at the end of it."""
@@ -80,24 +119,32 @@ class Channel:
         except OSError:  # a terminal whose last writer is gone
             data = b""
         if not data:
-            self._close()
+            self.close()
             return False
+        self._keep(data)
+        if self.shown:
+            self._take(data)
+        return True
+
+    def _keep(self, data: bytes) -> None:
+        if self.file is not None:
+            os.write(self.file, data)
         if self.tail is not None:
             self.tail += data
             if len(self.tail) > 2 * TAIL:
                 del self.tail[:-TAIL]
+
+    def _take(self, data: bytes) -> None:
         end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        if not self.line or end:
+            self.since = time.monotonic()
         if end:
             self.stream.put(self, bytes(self.line) + data[:end])
             self.line = bytearray(data[end:])
-            self.since = time.monotonic()
         else:
-            if not self.line:
-                self.since = time.monotonic()
             self.line += data
         if len(self.line) > LONGEST:
             self.flush()
-        return True
 
     def flush(self) -> None:
         """Pass on an unfinished line."""
@@ -105,46 +152,65 @@ class Channel:
             self.stream.put(self, bytes(self.line))
             self.line.clear()
 
-    def _close(self) -> None:
-        if not self.closed:
-            self.flush()
-            os.close(self.fd)
-            self.closed = True
+    def close(self) -> None:
+        """Pass on what is left and let go."""
+        self.flush()
+        os.close(self.fd)
+        if self.file is not None:
+            os.close(self.file)
 
 
 class Pump:
-    """Carries everything from the ranks' channels to our streams."""
+    """Carries everything from the ranks' channels to our streams and the log files."""
 
-    def __init__(self) -> None:
-        """Write to our standard output and error."""
-        self.streams = (Stream(1), Stream(2))
+    def __init__(self, display: Display) -> None:
+        """Write to our standard output and error what ``display`` asks for, and keep what it asks to keep."""
+        self.display = display
+        self.streams = (Stream(STDOUT), Stream(STDERR))
         self.channels: dict[int, Channel] = {}
+        self.all: dict[int, list[Channel]] = {}
         self.terminals: list[int] = []
-        self.ours: list[int] = []
+        self.theirs: list[int] = []
         """The ranks' ends, to close once the ranks have them."""
+        self.folder = _run_folder(display.log_dir) if display.log_dir is not None and any(display.kept) else None
 
-    def attach(self, rank: int) -> tuple[int, int]:
+    def attach(self, rank: int, local: int) -> tuple[int, int]:
         """Make a rank's standard output and error; return the ends that the rank gets."""
-        terminals = [os.isatty(stream.fd) for stream in self.streams]
-        if all(terminals):
+        kept = self.display.kept[local] if local < len(self.display.kept) else 0
+        if all(stream.terminal for stream in self.streams) and not kept:
             # One terminal for both keeps their order, as it would without us.
-            fd = self._terminal(rank, self.streams[1], tail=True)
-            return fd, fd
-        out, err = (
-            self._terminal(rank, stream, tail=stream.fd == 2)  # noqa: PLR2004
-            if terminal
-            else self._pipe(rank, stream, tail=stream.fd == 2)  # noqa: PLR2004
-            for stream, terminal in zip(self.streams, terminals, strict=True)
-        )
+            out, err = (self._channel(rank, local, self.streams[1]),) * 2
+        else:
+            out, err = (self._channel(rank, local, stream) for stream in self.streams)
+        for which, name in ((STDOUT, "stdout"), (STDERR, "stderr")):
+            if kept & which and self.folder is not None:
+                channel = self.all[local][which - 1]
+                channel.file = _log_file(self.folder, local, name)
+                channel.mark = f"[{self.display.role}{rank}]:".encode() if self.display.tee else channel.mark
         return out, err
 
-    def _pipe(self, rank: int, stream: Stream, *, tail: bool) -> int:
+    def aside(self) -> tuple[int, int]:
+        """Make the streams of an engine, whose own words are kept for when it fails without a rank failing."""
         ours, theirs = os.pipe()
-        self.channels[ours] = Channel(rank, ours, stream, tail=tail)
-        self.ours.append(theirs)
+        channel = Channel(ours, self.streams[1])
+        channel.shown, channel.tail = False, bytearray()
+        self.channels[ours] = channel
+        self.all[-1] = [channel]
+        self.theirs.append(theirs)
+        return theirs, theirs
+
+    def _channel(self, rank: int, local: int, stream: Stream) -> int:
+        ours, theirs = self._terminal(stream) if stream.terminal else os.pipe()
+        channel = Channel(ours, stream)
+        channel.shown = self.display.shown is None or local in self.display.shown
+        channel.mark = f"[{rank}] ".encode() if self.display.prefix else b""
+        channel.tail = bytearray() if stream.fd == STDERR else None
+        self.channels[ours] = channel
+        self.all.setdefault(local, []).append(channel)
+        self.theirs.append(theirs)
         return theirs
 
-    def _terminal(self, rank: int, stream: Stream, *, tail: bool) -> int:
+    def _terminal(self, stream: Stream) -> tuple[int, int]:
         import fcntl
         import termios
 
@@ -154,10 +220,8 @@ class Pump:
         mode[3] &= ~termios.ECHO
         termios.tcsetattr(theirs, termios.TCSANOW, mode)
         fcntl.ioctl(ours, termios.TIOCSWINSZ, fcntl.ioctl(stream.fd, termios.TIOCGWINSZ, b"\0" * 8))
-        self.channels[ours] = Channel(rank, ours, stream, tail=tail)
         self.terminals.append(ours)
-        self.ours.append(theirs)
-        return theirs
+        return ours, theirs
 
     def resize(self) -> None:
         """Tell the ranks' terminals the size of ours."""
@@ -172,33 +236,40 @@ class Pump:
     def register(self, poller: select.poll) -> None:
         """Say what to wait for next."""
         for fd, channel in self.channels.items():
-            poller.register(fd, 0 if channel.stream.full else select.POLLIN)
+            poller.register(fd, 0 if channel.held_up else select.POLLIN)
         for stream in self.streams:
+            # Also without anything to write, so that a reader that goes away is noticed.
             poller.register(stream.fd, select.POLLOUT if stream.waiting else 0)
 
-    def handle(self, poller: select.poll, ready: Iterable[int]) -> None:
+    def handle(self, poller: select.poll, ready: Iterable[tuple[int, int]]) -> None:
         """Move what is ready."""
-        for fd in ready:
+        for fd, events in ready:
             channel = self.channels.get(fd)
-            if channel is not None and not channel.stream.full and not channel.read():
+            if channel is not None and not channel.held_up and not channel.read():
                 poller.unregister(fd)
                 del self.channels[fd]
             for stream in self.streams:
                 if stream.fd == fd and stream.waiting:
                     stream.write()
+                elif stream.fd == fd and events & select.POLLERR:
+                    stream.gone = True
+                    poller.unregister(fd)
 
     def overdue(self) -> float | None:
-        """Pass on beginnings of lines that waited long enough; return the seconds until the next one is due."""
+        """Pass on what waited long enough; return the seconds until something else will have."""
         now = time.monotonic()
-        soonest = None
+        due: list[float] = []
         for channel in self.channels.values():
-            if channel.line:
-                left = channel.since + PATIENCE - now
-                if left <= 0:
-                    channel.flush()
-                elif soonest is None or left < soonest:
-                    soonest = left
-        return soonest
+            if channel.line and channel.since + PATIENCE <= now:
+                channel.flush()
+            elif channel.line:
+                due.append(channel.since + PATIENCE - now)
+        for stream in self.streams:
+            if stream.held and stream.held_since + COURTESY <= now:
+                stream.release()
+            elif stream.held:
+                due.append(stream.held_since + COURTESY - now)
+        return min(due, default=None)
 
     @property
     def gone(self) -> bool:
@@ -208,28 +279,33 @@ class Pump:
     @property
     def waiting(self) -> bool:
         """Whether anything is still to be written."""
-        return any(stream.waiting for stream in self.streams)
+        return any(stream.waiting or stream.held for stream in self.streams)
 
-    def tail(self, rank: int) -> str:
-        """Return the end of what the rank wrote to its standard error."""
-        kept = (channel.tail for channel in self.kept if channel.rank == rank and channel.tail is not None)
+    def tail(self, local: int) -> str:
+        """Return the end of what a local rank wrote to its standard error; of the engine for -1."""
+        kept = (channel.tail for channel in self.all.get(local, []) if channel.tail is not None)
         return b"".join(map(bytes, kept)).decode(errors="replace")
 
-    def keep(self) -> None:
-        """Remember the channels for the report, and let go of the ranks' ends."""
-        self.kept = tuple(self.channels.values())
-        for fd in self.ours:
+    def log_of(self, local: int) -> str | None:
+        """Return the folder of a local rank's log files."""
+        kept = local < len(self.display.kept) and self.display.kept[local]
+        return os.path.join(self.folder, "attempt_0", str(local)) if self.folder is not None and kept else None
+
+    def let_go(self) -> None:
+        """Close the ranks' ends, which are the ranks' alone from now on."""
+        for fd in self.theirs:
             os.close(fd)
-        self.ours.clear()
+        self.theirs.clear()
 
 
-def secure_streams() -> None:
-    """Open the standard streams that are closed, so that no pipe of ours takes their numbers."""
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # pyright: ignore[reportUnnecessaryComparison]
-            stream.flush()
+def _run_folder(log_dir: str) -> str:
+    """Return a new folder for this run's log files, named as torchrun does."""
+    folder = os.path.abspath(os.path.join(os.path.expanduser(log_dir), f"none_{os.urandom(4).hex()}"))
+    os.makedirs(folder)
+    return folder
+
+
+def _log_file(folder: str, local: int, name: str) -> int:
+    path = os.path.join(folder, "attempt_0", str(local))
+    os.makedirs(path, exist_ok=True)
+    return os.open(os.path.join(path, f"{name}.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from accel_config.errors import SettingError
 from accel_config.record import Record
 
 from . import checks, engines, environment, layout
@@ -27,6 +28,26 @@ class Command(Record):
     cwd: str | None = None
 
 
+class Display(Record):
+    """What is shown and kept of the ranks' output."""
+
+    prefix: bool = False
+    shown: tuple[int, ...] | None = None
+    """The local ranks whose output is shown; None: all."""
+    log_dir: str | None = None
+    kept: tuple[int, ...] = ()
+    """For each local rank, which streams are kept in files: 1 stdout, 2 stderr, 3 both."""
+    tee: bool = False
+    """Whether kept streams are marked on the console with role and rank, as torchrun does."""
+    role: str = "default"
+    report: str | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything here needs a supervisor even for one process."""
+        return bool(self.prefix or self.log_dir or self.report or self.shown is not None)
+
+
 class Plan(Record):
     """What this machine starts, and what is to be said about it."""
 
@@ -36,6 +57,13 @@ class Plan(Record):
     summary: str = ""
     supervised: bool = True
     """Whether the launcher stays and looks after the commands; otherwise it becomes the one that there is."""
+    display: Display = Display()
+    hosted: int = 0
+    """Ranks that the one command, an engine of its own, starts on this machine, each under `accel_launch.rank`."""
+    first_rank: int = 0
+    """Rank of local rank 0."""
+    devices: tuple[str | None, ...] = ()
+    """The device of each local rank, in words."""
     grace: float = 30.0
     """Seconds between asking ranks to end and killing them."""
 
@@ -60,11 +88,65 @@ def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
     findings.notes += said
     make = engines.load(engine)
     made = make(engines.Order(settings, host, laid, script, variables, findings))
+    shown = display(settings, laid, findings)
     return made.replace(
         notes=tuple(dict.fromkeys((*settings.notes, *findings.notes))),
         summary=_summary(settings, laid, made.engine),
         grace=settings[Launcher].grace,
+        display=shown,
+        supervised=made.supervised or shown.asked,
+        first_rank=laid.rank * laid.local,
+        devices=tuple(laid.device(rank) for rank in range(laid.local)),
     )
+
+
+def display(settings: Settings, laid: layout.Layout, findings: checks.Findings) -> Display:
+    """Return what to show and keep.
+
+    Raises:
+        SettingError: a list of ranks or streams is none.
+    """
+    from accel_config.catalogue import Output, Rendezvous
+
+    output = settings[Output]
+    shown = None if output.filter_ranks is None else _ranks(settings, output.filter_ranks)
+    streams = _streams(settings, output.tee, laid.local)
+    if output.log_dir is None and any(streams):
+        findings.notes.append(f"tee {output.tee} ({settings.origin('tee')}) has no effect without --log_dir")
+    if output.log_dir is not None and not settings.given("tee"):
+        streams = (3,) * laid.local
+    return Display(
+        prefix=output.prefix,
+        shown=shown,
+        log_dir=output.log_dir,
+        kept=streams if output.log_dir is not None else (),
+        tee=settings.given("tee"),
+        role=settings[Rendezvous].role,
+        report=output.report,
+    )
+
+
+def _ranks(settings: Settings, text: str) -> tuple[int, ...]:
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() for word in words):
+        raise SettingError(
+            f"{settings.origin('filter_ranks')}: filter_ranks must be local ranks, such as 0,4, not {text!r}"
+        )
+    return tuple(int(word) for word in words)
+
+
+def _streams(settings: Settings, text: str, local: int) -> tuple[int, ...]:
+    """Read ``3`` or ``0:1,1:3``, as torchrun does: for each local rank which of its streams."""
+    found = dict.fromkeys(range(local), 0)
+    for word in text.split(","):
+        rank, colon, streams = word.strip().rpartition(":")
+        if streams not in ("0", "1", "2", "3") or (colon and not rank.isdecimal()):
+            raise SettingError(
+                f"{settings.origin('tee')}: tee must be 0, 1, 2 or 3, or such by local rank (0:1,1:3), not {text!r}"
+            )
+        for which in [int(rank)] if colon else found:
+            found[which] = int(streams)
+    return tuple(found.get(rank, 0) for rank in range(local))
 
 
 def _summary(settings: Settings, laid: layout.Layout, engine: str) -> str:

@@ -12,6 +12,7 @@ from .devices import read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .plan import Plan
@@ -23,6 +24,7 @@ class Ending(Record):
     """How one rank ended."""
 
     rank: int
+    local_rank: int
     pid: int
     status: int
     """As `os.waitpid` gives it."""
@@ -45,11 +47,22 @@ class Ending(Record):
         return f"ended by {name_of(self.signal)}" if self.signal else f"exit status {self.code}"
 
 
+class Event(Record):
+    """A rank that started or ended."""
+
+    kind: str
+    """``started`` or ``ended``."""
+    rank: int
+    local_rank: int
+    pid: int
+    ending: Ending | None = None
+    """How it ended."""
+
+
 class Failure(Record):
     """The first rank that failed, and what is known of it."""
 
     ending: Ending
-    local_rank: int | None
     device: str | None
     cause: str
     exception: str = ""
@@ -57,6 +70,8 @@ class Failure(Record):
     where: str = ""
     """``file:line`` in the user's code."""
     traceback: str = ""
+    log: str | None = None
+    """Folder of its log files."""
 
 
 class Result(Record):
@@ -73,49 +88,60 @@ class Result(Record):
     """What went wrong on our side: a rank that couldn't be started, a guardian that was killed."""
     notes: tuple[str, ...] = ()
 
-    @classmethod
-    def of(  # noqa: PLR0913
-        cls,
-        *,
-        plan: Plan,
-        endings: tuple[Ending, ...],
-        signalled: int,
-        reader_gone: bool,
-        guardian: int,
-        unstarted: tuple[str, ...],
-        notes: tuple[str, ...],
-        tails: dict[int, str],
-        errors: dict[int, str],
-        killed_for_memory: bool,
-    ) -> Result:
-        """Judge what was seen."""
-        first = next((ending for ending in endings if ending.status), None)
-        failure = None
-        if first is not None and not signalled and not reader_gone and not guardian:
-            failure = _failure(plan, first, tails.get(first.rank, ""), errors.get(first.rank, ""), killed_for_memory)
-        problems = list(unstarted)
-        if guardian:
-            problems.append(f"the launcher's guardian process was {_guardian(guardian)}; every rank was ended")
-        return cls(
-            status=_status(first, signalled, reader_gone, guardian, started=bool(endings)),
-            signal=signalled,
-            failure=failure,
-            endings=endings,
-            problems=tuple(problems),
-            notes=notes,
-        )
+
+class Seen(Record):
+    """What the supervisor saw of a run."""
+
+    endings: tuple[Ending, ...]
+    engine: Ending | None
+    """How the engine ended that hosts the ranks, where there is one."""
+    signalled: int
+    reader_gone: bool
+    guardian: int
+    """Wait status of a guardian that didn't finish its work, else 0."""
+    unstarted: tuple[str, ...]
+    notes: tuple[str, ...]
+    tail: Callable[[int], str]
+    """The end of a local rank's standard error; of the engine's words for -1."""
+    error: Callable[[int], str]
+    """What a local rank left by torch's error-file protocol."""
+    log: Callable[[int], str | None]
+    """The folder of a local rank's log files."""
+    killed_for_memory: bool
 
 
-def _status(first: Ending | None, signalled: int, reader_gone: bool, guardian: int, *, started: bool) -> int:
-    if signalled:
-        return 128 + signalled
-    if reader_gone:
+def judge(plan: Plan, seen: Seen) -> Result:
+    """Turn what was seen into one status, and the first failure into words."""
+    first = next((ending for ending in seen.endings if ending.status), None)
+    if seen.engine is not None and seen.engine.status == 0:
+        first = None  # an engine that started failed ranks again, and then all went well
+    problems = list(seen.unstarted)
+    if seen.guardian:
+        problems.append(f"the launcher's guardian process was {_guardian(seen.guardian)}; every rank was ended")
+    failing = first is not None and not seen.signalled and not seen.reader_gone and not seen.guardian
+    if first is None and seen.engine is not None and seen.engine.status and not seen.signalled:
+        problems.append(f"{plan.engine} failed, though no rank did: {seen.engine.how}\n{seen.tail(-1)}".rstrip())
+    return Result(
+        status=_status(first or seen.engine, seen),
+        signal=seen.signalled,
+        failure=_failure(plan, first, seen) if first is not None and failing else None,
+        endings=seen.endings,
+        problems=tuple(problems),
+        notes=seen.notes,
+    )
+
+
+def _status(first: Ending | None, seen: Seen) -> int:
+    if seen.signalled:
+        return 128 + seen.signalled
+    if seen.reader_gone:
         return READER_GONE
-    if guardian:
+    if seen.guardian:
+        guardian = seen.guardian
         return os.waitstatus_to_exitcode(guardian) if os.WIFEXITED(guardian) else 128 + os.WTERMSIG(guardian)
-    if first is not None:
+    if first is not None and first.status:
         return first.code
-    return 0 if started else 1
+    return 0 if seen.endings or first is not None else 1
 
 
 def _guardian(status: int) -> str:
@@ -130,19 +156,19 @@ def name_of(number: int) -> str:
         return f"signal {number}"
 
 
-def _failure(plan: Plan, ending: Ending, tail: str, error: str, killed_for_memory: bool) -> Failure:
-    command = next((one for one in plan.commands if one.rank == ending.rank), plan.commands[0])
-    told, text = _told(error)
-    text = text or tail
+def _failure(plan: Plan, ending: Ending, seen: Seen) -> Failure:
+    local = ending.local_rank
+    told, stack = _told(seen.error(local))
+    text = stack or seen.tail(local)
     exception, where = _traceback(text)
     return Failure(
         ending=ending,
-        local_rank=command.local_rank,
-        device=command.device,
-        cause=_cause(ending, killed_for_memory),
+        device=plan.devices[local] if local < len(plan.devices) else None,
+        cause=_cause(ending, seen.killed_for_memory),
         exception=told or exception,
         where=where,
         traceback=text[text.rfind(HEAD) :] if HEAD in text else "",
+        log=seen.log(local),
     )
 
 
@@ -216,13 +242,16 @@ def memory_kills() -> int:
     return total
 
 
-def text(result: Result, host: str) -> str:
-    """Return the report of a failure, for standard error; nothing where there is none to report."""
+def text(result: Result, host: str, *, whole: bool = False) -> str:
+    """Return the report of a failure, for standard error; nothing where there is none to report.
+
+    ``whole`` adds the traceback (``--debug``).
+    """
     lines = [f"accel: {problem}" for problem in result.problems]
     failure = result.failure
     if failure is not None:
         ending = failure.ending
-        place = f"rank {ending.rank} (local rank {failure.local_rank}, pid {ending.pid}, host {host}"
+        place = f"rank {ending.rank} (local rank {ending.local_rank}, pid {ending.pid}, host {host}"
         lines.append(f"accel: {place}{', ' + failure.device if failure.device else ''}) failed first")
         lines.append(f"  cause: {failure.cause}")
         if failure.exception:
@@ -230,7 +259,81 @@ def text(result: Result, host: str) -> str:
         if failure.where:
             lines.append(f"  at: {failure.where}")
         lines.append(f"  time: {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(ending.at))}")
-        others = [str(other.rank) for other in result.endings if other.status and other is not ending]
+        if failure.log:
+            lines.append(f"  log: {failure.log}")
+        others = sorted(other.rank for other in result.endings if other.status and other is not ending)
         if others:
-            lines.append(f"  ended because of it: rank {', '.join(others)}")
+            lines.append(f"  ended because of it: {'rank' if len(others) == 1 else 'ranks'} {_spans(others)}")
+        if whole and failure.traceback:
+            lines += ["", failure.traceback.rstrip()]
     return "".join(line + "\n" for line in lines)
+
+
+def _spans(numbers: list[int]) -> str:
+    """Return sorted numbers in few words: ``0-2, 5``."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)
+
+
+def as_json(result: Result, host: str) -> str:
+    """Return the whole result as JSON, in the form that ``docs/launch.md`` describes."""
+    import json
+
+    failure = result.failure
+    told = None
+    if failure is not None:
+        told = {
+            **_ending(failure.ending),
+            "host": host,
+            "device": failure.device,
+            "cause": failure.cause,
+            "exception": failure.exception or None,
+            "where": failure.where or None,
+            "traceback": failure.traceback or None,
+            "log": failure.log,
+        }
+    whole = {
+        "status": result.status,
+        "signal": name_of(result.signal) if result.signal else None,
+        "failure": told,
+        "ranks": [_ending(ending) for ending in result.endings],
+        "problems": list(result.problems),
+        "notes": list(result.notes),
+    }
+    return json.dumps(whole, indent=2) + "\n"
+
+
+def _ending(ending: Ending) -> dict[str, object]:
+    return {
+        "rank": ending.rank,
+        "local_rank": ending.local_rank,
+        "pid": ending.pid,
+        "exit_status": None if ending.signal else ending.code,
+        "signal": name_of(ending.signal) if ending.signal else None,
+        "time": ending.at,
+    }
+
+
+def save(result: Result, host: str, path: str) -> None:
+    """Write the result as JSON to ``path``, whole or not at all.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    whole = os.path.abspath(os.path.expanduser(path))
+    part = f"{whole}.{os.getpid()}.part"
+    try:
+        with open(part, "w", encoding="utf-8") as file:
+            file.write(as_json(result, host))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, whole)
+    except OSError:
+        if os.path.exists(part):
+            os.unlink(part)
+        raise

@@ -7,29 +7,41 @@ import select
 import signal
 import time
 
+from accel_config.errors import AccelError
+
 from . import processes
 from .guardian import ENDING, KILL, PASSED_ON, STOP, Guardian, Spawn
-from .output import Pump, secure_streams
-from .report import Ending, Result, memory_kills
+from .output import Pump
+from .report import Ending, Event, Result, Seen, judge, memory_kills
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
     from types import FrameType
 
-    from .plan import Plan
+    from .plan import Command, Plan
 
 DRAIN = 1.0  # seconds without progress after which output that nobody can be writing any more is given up
 
 
-def supervise(plan: Plan) -> Result:
-    """Run the plan's commands to their end and return how it was; only in the main thread of a process of ours."""
-    return _Supervisor(plan).run()
+def supervise(plan: Plan, *, leash: int | None = None, tell: Callable[[Event], None] | None = None) -> Result:
+    """Run the plan's commands to their end and return how it was; only in the main thread of a process of ours.
+
+    ``leash`` is a descriptor at whose end of file everything is ended; ``tell`` is called when a rank starts or ends.
+
+    Raises:
+        AccelError: a folder for log files can't be made.
+    """
+    return Supervisor(plan, leash, tell).run()
 
 
-class _Supervisor:
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+class Supervisor:
+    """Forks the guardian, then carries signals, events and output until it is gone."""
+
+    def __init__(self, plan: Plan, leash: int | None = None, tell: Callable[[Event], None] | None = None) -> None:
+        """Take what to run."""
+        self.plan, self.leash = plan, leash
+        self.tell = tell or _unheard
         self.endings: list[Ending] = []
         self.pids: dict[int, int] = {}
         self.unstarted: list[str] = []
@@ -40,47 +52,71 @@ class _Supervisor:
         self.kills = memory_kills()
 
     def run(self) -> Result:
-        secure_streams()
+        """Run to the end."""
         self.own = set(processes.children().get(os.getpid(), []))
         processes.adopt_orphans()
-        self.pump = Pump()
-        self.error_files = [_error_file() for _command in self.plan.commands]
+        try:
+            self.pump = Pump(self.plan.display)
+            orders, events, spawns, extra = self._prepare()
+        except OSError as error:
+            raise AccelError(f"log_dir {self.plan.display.log_dir}: {error.strerror}") from None
+        ignored = frozenset(n for n in PASSED_ON if signal.getsignal(n) == signal.SIG_IGN)
+        self._catch(ignored)
+        self._fork(orders, events, spawns, ignored, extra)
+        self._carry()
+        self._collect()
+        return self._result()
+
+    # Before the start.
+
+    def _prepare(self) -> tuple[int, int, tuple[Spawn, ...], list[int]]:
+        """Make the pipes, the ranks' streams and their error files; return what the guardian gets."""
         orders, self.orders = os.pipe()
         self.events, events = os.pipe()
-        ignored = frozenset(n for n in PASSED_ON if signal.getsignal(n) == signal.SIG_IGN)
         stdin, nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
-        spawns = tuple(self._spawn(place, stdin, nothing) for place in range(len(self.plan.commands)))
-        self._catch(ignored)
+        self.record = _memory("accel-record") if self.plan.hosted else None
+        count = self.plan.hosted or len(self.plan.commands)
+        self.error_files = [_memory("accel-error") for _rank in range(count)]
+        make = self._host if self.plan.hosted else self._rank
+        spawns = tuple(make(place, command, stdin, nothing) for place, command in enumerate(self.plan.commands))
+        return orders, events, spawns, [orders, events, stdin, nothing]
+
+    def _rank(self, place: int, command: Command, stdin: int, nothing: int) -> Spawn:
+        environ = {**os.environ, **command.env}
+        held = self.error_files[place]
+        if "RANK" in command.env and held is not None:
+            environ["TORCHELASTIC_ERROR_FILE"] = f"/proc/{os.getpid()}/fd/{held}"
+        out, err = self.pump.attach(self._rank_of(place), place)
+        return Spawn(place, command.argv, environ, command.cwd, (nothing if place else stdin, out, err))
+
+    def _host(self, _place: int, command: Command, stdin: int, _nothing: int) -> Spawn:
+        """An engine: its ranks open their streams, error files and the record below our own folder of descriptors."""
+        numbers: list[object] = [self.record]
+        for local in range(self.plan.hosted):
+            numbers += [*self.pump.attach(self.plan.first_rank + local, local), self.error_files[local]]
+        environ = {**os.environ, **command.env}
+        environ["ACCEL_SUPERVISOR"] = f"/proc/{os.getpid()}/fd {' '.join(map(str, numbers))}"
+        return Spawn(0, command.argv, environ, command.cwd, (stdin, *self.pump.aside()))
+
+    def _fork(
+        self, orders: int, events: int, spawns: tuple[Spawn, ...], ignored: frozenset[int], extra: list[int]
+    ) -> None:
         self.guardian = os.fork()
         if self.guardian == 0:
             for fd in (self.orders, self.events, *self.pump.channels):
                 os.close(fd)
-            Guardian(spawns, orders, events, self.plan.grace, ignored).run()
-        for fd in (orders, events, stdin, nothing):
+            Guardian(spawns, orders, events, self.plan.grace, ignored, self.record).run()
+        for fd in extra:
             os.close(fd)
-        self.pump.keep()
-        self._carry()
-        self._collect()
-        self._release()
-        return self._result()
-
-    def _spawn(self, place: int, stdin: int, nothing: int) -> Spawn:
-        command = self.plan.commands[place]
-        environ = {**os.environ, **command.env}
-        if len(self.plan.commands) > 1 or "RANK" in command.env:
-            path = self.error_files[place]
-            if path is not None:
-                environ["TORCHELASTIC_ERROR_FILE"] = f"/proc/{os.getpid()}/fd/{path}"
-        out, err = self.pump.attach(command.rank or 0)
-        rank = command.rank or 0
-        return Spawn(rank, command.argv, environ, command.cwd, (stdin if rank == 0 else nothing, out, err))
+        if not self.plan.hosted:
+            self.pump.let_go()
 
     # Signals.
 
     def _catch(self, ignored: frozenset[int]) -> None:
-        self.before = {n: signal.getsignal(n) for n in (*PASSED_ON, signal.SIGWINCH) if n not in ignored}
-        for number in self.before:
-            signal.signal(number, self._signal)
+        for number in (*PASSED_ON, signal.SIGWINCH):
+            if number not in ignored:
+                signal.signal(number, self._signal)
 
     def _signal(self, number: int, _frame: FrameType | None) -> None:
         """Act at once: a write to a slow reader may be what the main loop is waiting for."""
@@ -99,10 +135,6 @@ class _Supervisor:
         except OSError:
             pass  # the guardian is gone, and its events' end will say so
 
-    def _release(self) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
     def _failed(self) -> bool:
         return any(ending.status for ending in self.endings)
 
@@ -112,40 +144,32 @@ class _Supervisor:
         """Carry output and events until the guardian is gone and everything the ranks wrote is out."""
         self.poller = select.poll()
         self.poller.register(self.events, select.POLLIN)
+        if self.leash is not None:
+            self.poller.register(self.leash, select.POLLIN)
         listening = True
         self.moved = time.monotonic()
         while listening or ((self.pump.channels or self.pump.waiting) and time.monotonic() < self.moved + DRAIN):
-            self.pump.register(self.poller)
             ready = self._wait(listening)
-            if self.events in ready and not self._heard():
+            if self.events in dict(ready) and not self._heard():
                 self.poller.unregister(self.events)
                 listening = False
                 self._collect()
+                self.pump.let_go()
+            if self.leash is not None and self.leash in dict(ready):
+                self.poller.unregister(self.leash)
+                self.leash = None
+                self._order(KILL)
             self.pump.handle(self.poller, ready)
             if self.pump.gone and not self.stopped:
                 self.stopped = True
                 self._order(STOP)
-        for channel in list(self.pump.channels.values()):
-            channel.flush()
-        while self.pump.waiting:
-            self.pump.register(self.poller)
-            if not self._writable(self.poller.poll(DRAIN * 1000)):
-                break
 
-    def _writable(self, ready: Iterable[tuple[int, int]]) -> bool:
-        wrote = False
-        for fd, _events in ready:
-            for stream in self.pump.streams:
-                if stream.fd == fd and stream.waiting:
-                    stream.write()
-                    wrote = True
-        return wrote
-
-    def _wait(self, listening: bool) -> list[int]:
+    def _wait(self, listening: bool) -> list[tuple[int, int]]:
         due = self.pump.overdue()
         if due is None:
             due = -1 if listening else DRAIN
-        ready = [fd for fd, _events in self.poller.poll(max(due * 1000, -1))]
+        self.pump.register(self.poller)  # only now: what was overdue is to be written
+        ready = self.poller.poll(max(due * 1000, -1))
         if ready:
             self.moved = time.monotonic()
         return ready
@@ -153,31 +177,37 @@ class _Supervisor:
     def _heard(self) -> bool:
         """Read events; False when there will be no more."""
         data = os.read(self.events, 65536)
-        if not data:
-            return False
-        while not data.endswith(b"\n"):
+        while data and not data.endswith(b"\n"):
             more = os.read(self.events, 65536)
             if not more:
                 break
             data += more
         for line in data.decode(errors="replace").splitlines():
             self._event(line)
-        return True
+        return bool(data)
 
     def _event(self, line: str) -> None:
         kind, _, rest = line.partition(" ")
         first, _, rest = rest.partition(" ")
         if kind == "started":
-            self.pids[int(first)] = int(rest)
+            place, self.pids[int(first)] = int(first), int(rest)
+            self.tell(Event(kind, self._rank_of(place), place, int(rest)))
         elif kind == "ended":
             status, _, at = rest.partition(" ")
-            self.endings.append(Ending(int(first), self.pids[int(first)], int(status), float(at)))
+            place = int(first)
+            ending = Ending(self._rank_of(place), place, self.pids[place], int(status), float(at))
+            self.endings.append(ending)
+            self.tell(Event(kind, ending.rank, place, ending.pid, ending))
         elif kind == "unstarted":
             self.unstarted.append(f"rank {first} couldn't be started: {rest}")
         elif kind == "left":
             self.notes.append(f"ended what the script left running: {rest} (pid {first})")
         elif kind == "done":
             self.done = True
+
+    def _rank_of(self, place: int) -> int:
+        rank = self.plan.commands[place].rank
+        return place if rank is None else rank
 
     def _collect(self) -> None:
         """Wait for the guardian; if it didn't finish its work, finish it: its orphans are ours."""
@@ -199,24 +229,46 @@ class _Supervisor:
         return bool(mine)
 
     def _result(self) -> Result:
-        return Result.of(
-            plan=self.plan,
-            endings=tuple(self.endings),
-            signalled=self.signalled,
-            reader_gone=self.pump.gone,
-            guardian=0 if self.done else self.guardian_status,
-            unstarted=tuple(self.unstarted),
-            notes=tuple(self.notes),
-            tails={ending.rank: self.pump.tail(ending.rank) for ending in self.endings if ending.status},
-            errors={place: _read(fd) for place, fd in enumerate(self.error_files)},
-            killed_for_memory=memory_kills() > self.kills,
+        engine = self.endings[0] if self.plan.hosted and self.endings else None
+        endings = tuple(_recorded(_read(self.record)) if self.plan.hosted else self.endings)
+        return judge(
+            self.plan,
+            Seen(
+                endings=endings,
+                engine=engine,
+                signalled=self.signalled,
+                reader_gone=self.pump.gone,
+                guardian=0 if self.done else self.guardian_status,
+                unstarted=tuple(self.unstarted),
+                notes=tuple(self.notes),
+                tail=self.pump.tail,
+                error=lambda local: _read(self.error_files[local]) if local < len(self.error_files) else "",
+                log=self.pump.log_of,
+                killed_for_memory=memory_kills() > self.kills,
+            ),
         )
 
 
-def _error_file() -> int | None:
-    """Make a file in memory for torch's error protocol: it has a path while we live, and leaves nothing behind."""
+def _unheard(_event: Event) -> None:
+    """Nobody asked for events."""
+
+
+def _recorded(text: str) -> list[Ending]:
+    """Return how the ranks of an engine's last attempt ended, from what their parents recorded."""
+    found: list[Ending] = []
+    for line in text.splitlines():
+        kind, rank, local, pid, *rest = line.split(" ")
+        if kind == "started" and any(ending.rank == int(rank) or ending.status for ending in found):
+            found.clear()  # the engine started its ranks again
+        elif kind == "ended":
+            found.append(Ending(int(rank), int(local), int(pid), int(rest[0]), float(rest[1])))
+    return found
+
+
+def _memory(name: str) -> int | None:
+    """Make a file in memory: it has a path while we live, and leaves nothing behind."""
     try:
-        return os.memfd_create("accel-error")
+        return os.memfd_create(name)
     except (AttributeError, OSError):
         return None
 

@@ -21,8 +21,9 @@ def interpreter(settings: Settings, host: Host) -> str:
 def argv(settings: Settings, host: Host, script: Sequence[str], *, unbuffered: bool = False) -> tuple[str, ...]:
     """Return the words of one rank's command; ``unbuffered`` makes Python write at once, as torchrun does."""
     launcher = settings[Launcher]
+    lower = ("nice", "-n", str(launcher.nice)) if launcher.nice else ()
     if launcher.no_python:
-        return tuple(script)
+        return (*lower, *script)
     options = ("-u",) if unbuffered else ()
     module = ("-m",) if launcher.module else ()
-    return (interpreter(settings, host), *options, *module, *script)
+    return (*lower, interpreter(settings, host), *options, *module, *script)

@@ -10,6 +10,7 @@ from .fsdp import Fsdp
 from .hardware import Hardware, Paradigms, Resources
 from .launcher import Launcher
 from .megatron import Megatron
+from .output import Output
 from .parallel import Parallel
 from .precision import Fp8, Precision
 from .rendezvous import Mpi, Rendezvous
@@ -24,6 +25,7 @@ CATALOGUE = Catalogue(
         Precision,
         Paradigms,
         Rendezvous,
+        Output,
         Dynamo,
         Fsdp,
         DeepSpeed,
@@ -66,6 +68,7 @@ __all__ = [
     "Launcher",
     "Megatron",
     "Mpi",
+    "Output",
     "Paradigms",
     "Parallel",
     "Precision",

@@ -41,9 +41,10 @@ class Launcher(Section, title="Launcher"):
     )
     engine: str | None = setting(
         ours=True,
-        help="What starts the ranks: exec, local, or one that another package brings. "
+        help="What starts the ranks: exec, local, torchrun, deepspeed, mpi, slurm, or another package's. "
         "Without it, what suits the settings.",
     )
+    nice: int = setting(0, minimum=0, maximum=19, ours=True, help="Run the ranks at a lower priority, as nice does.")
     dry_run: bool = setting(
         False, switch=True, key=None, help="Print what would be run, as a shell script, and run nothing."
     )

@@ -1,4 +1,4 @@
-"""How the processes of a run find each other, and torch's elastic agent."""
+"""How the processes of a run find each other, and what restarts them."""
 
 from ..section import Section, setting
 
@@ -52,14 +52,6 @@ class Rendezvous(
         0.1, minimum=0, ours=True, help="Seconds between two looks at the ranks by torch's elastic agent."
     )
     role: str = setting("default", ours=True, help="Name of the workers' role, which the script finds in ROLE_NAME.")
-    log_dir: str | None = setting(ours=True, help="Folder for log files, one for each rank and stream.")
-    tee: str = setting(
-        "0",
-        short="-t",
-        ours=True,
-        help="Streams that go to the log files and the console both: 0 none, 1 stdout, 2 stderr, 3 both, "
-        "or by local rank: 0:1,1:3.",
-    )
 
 
 class Mpi(

@@ -5,8 +5,9 @@ Other packages add engines by entry points of the group ``accel_launch.engines``
 
 from __future__ import annotations
 
-from accel_config.catalogue import Launcher
+from accel_config.catalogue import DeepSpeed, Launcher, Mpi, Rendezvous
 from accel_config.errors import AccelError, nearest
+from accel_config.origin import FILE
 from accel_config.paradigm import sagemaker
 from accel_config.record import Record
 
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
     from ..plan import Plan
 
 GROUP = "accel_launch.engines"
-BUILT_IN = {"exec": "accel_launch.engines.exec", "local": "accel_launch.engines.local"}
+BUILT_IN = {
+    "exec": "accel_launch.engines.exec",
+    "local": "accel_launch.engines.local",
+    "torchrun": "accel_launch.engines.torchrun",
+    "deepspeed": "accel_launch.engines.deepspeed",
+    "mpi": "accel_launch.engines.mpi",
+    "slurm": "accel_launch.engines.slurm",
+}
 # Engines of packages that install apart, and what to install.
 ELSEWHERE = {"tpu": "accel-tpu", "tpu-pod": "accel-tpu", "sagemaker": "accel-sagemaker"}
 
@@ -37,6 +45,13 @@ class Order(Record):
     variables: dict[str, str]
     findings: Findings
 
+    def unused(self, why: str, *names: str) -> None:
+        """Note those settings that somebody gave, though this engine has no use for them."""
+        for name in names:
+            value = self.settings.value(name)
+            if value.given and value.origin.layer < FILE:
+                self.findings.notes.append(f"{name} ({value.origin}) has no effect: {why}")
+
 
 def choose(settings: Settings, laid: Layout) -> str:
     """Return the name of the engine for these settings."""
@@ -47,9 +62,13 @@ def choose(settings: Settings, laid: Layout) -> str:
         return "sagemaker"
     if laid.kind == "XLA":
         return "tpu-pod" if settings.value("tpu_cluster").value else "tpu"
-    if laid.total == 1 and laid.machines == 1:
-        return "exec"
-    return "local"
+    if settings[Mpi].mpirun_hostfile:
+        return "mpi"
+    if laid.kind == "DEEPSPEED" and laid.machines > 1:
+        return "torchrun" if settings[DeepSpeed].deepspeed_multinode_launcher == "standard" else "deepspeed"
+    if laid.machines > 1 or settings[Rendezvous].max_restarts:
+        return "torchrun"
+    return "exec" if laid.total == 1 else "local"
 
 
 def load(name: str) -> Callable[[Order], Plan]:

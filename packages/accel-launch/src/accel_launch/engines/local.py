@@ -18,9 +18,12 @@ def make(order: Order) -> Plan:
     laid = order.laid
     if laid.machines > 1:
         raise AccelError(
-            f"num_machines is {laid.machines} ({order.settings.origin('num_machines')}): "
-            "runs over several machines are not in this version yet"
+            f"num_machines is {laid.machines} ({order.settings.origin('num_machines')}): the engine local is for "
+            "one machine; leave out --engine, or take torchrun"
         )
+    order.unused(
+        "the ranks of one machine need no rendezvous", "rdzv_backend", "rdzv_conf", "monitor_interval", "same_network"
+    )
     address, port = meeting_point(order)
     words = target.argv(order.settings, order.host, order.script, unbuffered=True)
     commands = tuple(

@@ -1,4 +1,4 @@
-"""Executing a plan: becoming its one command, or looking after its commands to their end."""
+"""This process at the start and at the end of a run: its streams, the command that it becomes, how it leaves."""
 
 from __future__ import annotations
 
@@ -16,15 +16,23 @@ if TYPE_CHECKING:
     from .report import Result
 
 
-def run(plan: Plan) -> Result:
-    """Run a plan that is to be supervised and return how it ended.
+def secure_streams() -> None:
+    """Open the standard streams that are closed, so that nothing of ours takes their numbers. An exec closes them."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
-    Raises:
-        AccelError: a command can't be started at all.
-    """
-    from .supervisor import supervise
 
-    return supervise(plan)
+def say(text: str) -> None:
+    """Write to standard error, if it is there and somebody reads it."""
+    try:
+        if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]
+            sys.stderr.write(text)
+            sys.stderr.flush()
+    except OSError:
+        pass
 
 
 def become(plan: Plan) -> NoReturn:
@@ -34,9 +42,6 @@ def become(plan: Plan) -> NoReturn:
         AccelError: the command can't be executed.
     """
     (command,) = plan.commands
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # pyright: ignore[reportUnnecessaryComparison]
-            stream.flush()
     # Python ignores these two, and what is ignored stays so over an exec: a program that isn't Python would notice.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)

@@ -1,0 +1,104 @@
+"""The parent of one rank, where the engine above hides how the rank ends and what it prints.
+
+``python rank.py PROGRAM ARGUMENTS``: starts the program, gives it the streams and the error file that the supervisor
+holds for this local rank, passes signals on, and tells the supervisor who it is and how it ended. It is run by its
+path on the ranks' interpreter, so it is the standard library alone, and imports nothing of ours.
+
+``ACCEL_SUPERVISOR`` is the folder of the supervisor's open files (``/proc/PID/fd``), then the number of the record
+that events are appended to, then for each local rank the numbers of its standard output and error and its error file.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTSTP", "SIGCONT")
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Run the program of the command line as this rank; end as it ended."""
+    environ = dict(os.environ)
+    told = environ.pop("ACCEL_SUPERVISOR", "").split()
+    local = int(environ.get("LOCAL_RANK", "0"))
+    record, streams, error_file = held(told, local)
+    if error_file and not environ.get("TORCHELASTIC_ERROR_FILE"):
+        environ["TORCHELASTIC_ERROR_FILE"] = error_file
+    child = os.fork()
+    if child == 0:
+        become(sys.argv[1:], environ, streams)
+    who = f"{environ.get('RANK', '0')} {local} {child}"
+    tell(record, f"started {who} {os.getpid()}")
+    for name in PASSED_ON:
+        signal.signal(getattr(signal, name), lambda number, _frame: pass_on(child, number))
+    _pid, status = os.waitpid(child, 0)
+    tell(record, f"ended {who} {status} {time.time()}")
+    if not os.WIFSIGNALED(status):
+        return os.WEXITSTATUS(status)
+    number = os.WTERMSIG(status)
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    return 128 + number
+
+
+def held(told: list[str], local: int) -> tuple[str, list[str], str]:
+    """Return the paths of the record, of this rank's streams and of its error file; nothing where nobody listens."""
+    if not told:
+        return "", [], ""
+    folder, record, *numbers = told
+    paths = [os.path.join(folder, number) for number in numbers[3 * local : 3 * local + 3]]
+    return os.path.join(folder, record), paths[:2], "".join(paths[2:])
+
+
+def become(words: list[str], environ: dict[str, str], streams: list[str]) -> None:
+    """Turn this fork into the program, in a process group of its own, so that each signal reaches it once."""
+    status = 126
+    try:
+        os.setpgid(0, 0)
+        die_with_parent()
+        for target, path in enumerate(streams, start=1):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_NOCTTY), target)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        os.execvpe(words[0], words, environ)
+    except OSError as error:
+        status = 127 if isinstance(error, FileNotFoundError) else 126
+        os.write(2, f"accel: {words[0]} can't be started: {error.strerror}\n".encode())
+    finally:
+        os._exit(status)
+
+
+def die_with_parent() -> None:
+    """Be killed when our parent is: the engine above may kill it alone."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
+
+
+def pass_on(child: int, number: int) -> None:
+    """Give a signal to the program; stop with it."""
+    try:
+        os.kill(child, number)
+    except ProcessLookupError:
+        return
+    if number == signal.SIGTSTP:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def tell(record: str, line: str) -> None:
+    """Append a line to the supervisor's record, if it is there."""
+    try:
+        fd = os.open(record, os.O_WRONLY | os.O_APPEND)
+    except OSError:
+        return
+    os.write(fd, f"{line}\n".encode())
+    os.close(fd)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""Launches that are watched: whatever one leaves behind fails its test."""
+
+from __future__ import annotations
+
+import subprocess
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.launch.processes import Start, close, marked, start, until
+
+
+@pytest.fixture
+def mark(environ: dict[str, str]) -> str:
+    """A mark in the environment of everything that this test launches."""
+    found = f"ACCEL_TEST_MARK={uuid.uuid4().hex}"
+    name, _, text = found.partition("=")
+    environ[name] = text
+    return found
+
+
+@pytest.fixture
+def launched(environ: dict[str, str], mark: str) -> Iterator[Start]:
+    """Start a launch that the test signals; at the end nothing of it may be left."""
+    started: list[subprocess.Popen[str]] = []
+
+    def launch(*words: object, stdin: int | None = None, new_session: bool = False) -> subprocess.Popen[str]:
+        started.append(start(words, environ, stdin, new_session))
+        return started[-1]
+
+    yield launch
+    for popen in started:
+        close(popen)
+    assert until(lambda: not marked(mark), 10), f"left running: {marked(mark)}"

@@ -1,0 +1,481 @@
+"""The launcher's contract, held against real processes: teardown, signals, status, output."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import resource
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import BIN, Run
+from tests.launch.processes import Script, Start, alive, gone, marked, read_pids, until
+
+N2 = ("--cpu", "--num_processes", "2")
+ME = "import os, signal, subprocess, sys, time\nrank = os.environ.get('RANK', '-')\n"
+SLEEP = ME + "print(os.getpid(), flush=True)\ntime.sleep(60)\n"
+
+
+# Teardown.
+
+
+def test_a_failure_ends_children_that_left_group_and_session(launched: Start, script: Script) -> None:
+    path = script(
+        ME
+        + "daemon = 'import os, time; os.setsid(); os.fork() and os._exit(0); print(os.getpid(), flush=True); time.sleep(60)'\n"
+        "subprocess.run([sys.executable, '-c', daemon])\n"
+        "print(os.getpid(), flush=True)\n"
+        "time.sleep(0.5)\n"
+        "sys.exit(3) if rank == '1' else time.sleep(60)\n"
+    )
+    running = launched(*N2, path)
+    everything = read_pids(running, 4)
+    assert running.wait(10) == 3
+    assert gone(everything, 0.5)
+
+
+def test_what_a_successful_script_left_gets_grace_and_is_then_ended(launched: Start, script: Script) -> None:
+    path = script(
+        ME + "if rank == '0':\n"
+        "    quick = subprocess.Popen(['sh', '-c', 'sleep 0.3; echo uploaded'], start_new_session=True)\n"
+        "    slow = subprocess.Popen(['sleep', '1000'], start_new_session=True, stdout=subprocess.DEVNULL)\n"
+        "    print(slow.pid, flush=True)\n"
+    )
+    started = time.monotonic()
+    running = launched(*N2, "--grace", "1", path)
+    out, err = running.communicate(timeout=20)
+    assert running.returncode == 0
+    assert out.split()[1:] == ["uploaded"]
+    assert f"ended what the script left running: sleep 1000 (pid {out.split()[0]})" in err
+    assert 1 <= time.monotonic() - started < 4
+
+
+def test_a_stopped_rank_is_ended_too(launched: Start, script: Script) -> None:
+    path = script(SLEEP.replace("time.sleep", "os.kill(os.getpid(), 19) if rank == '0' else time.sleep"))
+    running = launched(*N2, path)
+    ranks = read_pids(running, 2)
+    running.terminate()
+    assert running.wait(10) == -signal.SIGTERM
+    assert gone(ranks)
+
+
+def test_64_ranks_are_gone_within_a_second(launched: Start, script: Script) -> None:
+    path = script(
+        ME + "print(os.getpid(), flush=True)\nsys.stdin.read() if rank == '0' else time.sleep(60)\nsys.exit(5)\n"
+    )
+    reader, writer = os.pipe()
+    running = launched("--cpu", "--num_processes", "64", path, stdin=reader)
+    os.close(reader)
+    ranks = read_pids(running, 64)
+    os.close(writer)
+    failed = time.monotonic()
+    assert running.wait(20) == 5
+    assert time.monotonic() - failed < 1
+    assert not alive(ranks)
+
+
+def test_a_spawn_that_fails_half_way_ends_those_that_started(environ: dict[str, str], mark: str) -> None:
+    if os.getuid() != 0:
+        pytest.skip("needs root, to become a user with a limit of processes")
+    code = (
+        "import os, resource, sys\n"
+        "from accel_launch import Plan, Command\n"
+        "from accel_launch import supervisor, guardian, output, report, processes\n"
+        "import ctypes, fcntl, termios\n"
+        "plan = Plan('local', tuple(Command(('/bin/sleep', '60'), {}, rank=r, local_rank=r) for r in range(9)), grace=1)\n"
+        "os.setuid(54321)\n"
+        "resource.setrlimit(resource.RLIMIT_NPROC, (5, 5))\n"
+        "result = supervisor.supervise(plan)\n"
+        "print(result.status, result.problems)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert "couldn't be started: the system starts no more processes" in done.stdout
+    assert not done.stdout.startswith("0 ")
+    assert not marked(mark)
+
+
+def test_the_terminal_closing_ends_all(script: Script, environ: dict[str, str], mark: str) -> None:
+    master, slave = pty.openpty()
+    pid = os.fork()
+    if pid == 0:
+        os.close(master)
+        os.login_tty(slave) if hasattr(os, "login_tty") else _own(slave)
+        os.execve(BIN / "accelerate", ["accelerate", "launch", *N2, str(script(SLEEP))], environ)
+    os.close(slave)
+    seen = b""
+    while seen.count(b"\n") < 3:
+        seen += os.read(master, 1000)
+    assert marked(mark)
+    os.close(master)
+    _pid, status = os.waitpid(pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGHUP
+    assert until(lambda: not marked(mark), 5)
+
+
+def _own(slave: int) -> None:
+    os.setsid()
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    for fd in range(3):
+        os.dup2(slave, fd)
+
+
+# Signals.
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_user_signals_reach_every_rank(launched: Start, script: Script, number: int) -> None:
+    path = script(
+        ME + "signal.signal(int(sys.argv[1]), lambda n, _f: (print('got', n, flush=True), os._exit(0)))\n"
+        "print(os.getpid(), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    running = launched(*N2, path, int(number))
+    read_pids(running, 2)
+    running.send_signal(number)
+    out, _err = running.communicate(timeout=10)
+    assert out.split() == ["got", str(int(number))] * 2
+    assert running.returncode == 0
+
+
+def test_tstp_stops_ranks_and_launcher_and_cont_wakes_both(launched: Start, script: Script) -> None:
+    running = launched(*N2, script(ME + "print(os.getpid(), flush=True)\nwhile True: time.sleep(0.01)\n"))
+    ranks = read_pids(running, 2)
+    everyone = [psutil.Process(pid) for pid in (running.pid, *ranks)]
+    running.send_signal(signal.SIGTSTP)
+    assert until(lambda: all(process.status() == psutil.STATUS_STOPPED for process in everyone))
+    running.send_signal(signal.SIGCONT)
+    assert until(lambda: all(process.status() != psutil.STATUS_STOPPED for process in everyone))
+    running.send_signal(signal.SIGINT)
+    assert running.wait(10) == -signal.SIGINT
+
+
+def test_nohup_keeps_an_ignored_hangup_ignored_for_ranks_too(environ: dict[str, str], script: Script) -> None:
+    path = script(ME + "print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, flush=True)\ntime.sleep(0.5)\n")
+    with subprocess.Popen(
+        ["nohup", BIN / "accelerate", "launch", *N2, path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environ,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"True\n"
+        running.send_signal(signal.SIGHUP)
+        running.communicate(timeout=10)
+    assert running.returncode == 0
+
+
+def test_signals_are_as_found_for_a_rank(accelerate: Run, script: Script) -> None:
+    path = script(
+        ME + "print([signal.getsignal(n) == signal.SIG_IGN for n in (1, 2, 3, 15, 20)], signal.SIGPIPE, flush=True)\n"
+    )
+    probe = script(ME + "os.write(1, open('/proc/self/status').read().encode())\n")
+    bare = subprocess.run([sys.executable, probe], capture_output=True, text=True).stdout
+    ours = accelerate("launch", "--cpu", "--num_processes", "1", "--prefix", probe).stdout
+    field = [line.split()[-1] for line in bare.splitlines() if line.startswith("SigIgn")]
+    assert [line.split()[-1] for line in ours.splitlines() if line.startswith("[0] SigIgn")] == field
+    assert path.exists()
+
+
+def test_as_pid_1_a_signal_is_an_exit_status(environ: dict[str, str], script: Script) -> None:
+    probe = subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True, text=True)
+    if probe.returncode:
+        pytest.skip(f"no pid namespace can be made here: {probe.stderr.strip()}")
+    with subprocess.Popen(
+        [
+            "unshare",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            BIN / "accelerate",
+            "launch",
+            *N2,
+            script(SLEEP),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environ,
+    ) as running:
+        read_pids(running, 2)
+        (first,) = psutil.Process(running.pid).children()
+        first.send_signal(signal.SIGTERM)
+        assert running.wait(10) == 143
+
+
+# Exit status.
+
+
+def test_the_first_death_counts_not_the_lowest_rank(accelerate: Run, script: Script) -> None:
+    path = script(ME + "time.sleep(0.1 * (3 - int(rank)))\nsys.exit(10 + int(rank))\n")
+    assert accelerate("launch", "--cpu", "--num_processes", "3", path).returncode == 12
+
+
+def test_the_order_of_deaths_is_known_even_if_the_guardian_was_not_looking(launched: Start, script: Script) -> None:
+    path = script(
+        ME + "print(os.getpid(), flush=True)\ntime.sleep(0.6 - 0.2 * int(rank))\nsys.exit(10 + int(rank))\n"
+    )
+    running = launched("--cpu", "--num_processes", "3", path)
+    read_pids(running, 3)
+    (guardian,) = psutil.Process(running.pid).children()
+    guardian.suspend()
+    time.sleep(1.2)
+    guardian.resume()
+    assert running.wait(10) == 12
+
+
+def test_a_script_that_cannot_be_executed(accelerate: Run, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text("#!/no/such/interpreter\n")
+    broken.chmod(0o755)
+    done = accelerate("launch", *N2, "--no_python", "./broken")
+    assert done.returncode == 127
+    assert "couldn't be started: ./broken" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# Output.
+
+
+def test_a_gigabyte_from_both_ranks_in_bounded_memory(launched: Start, script: Script) -> None:
+    path = script(ME + "line = (rank * 999 + '\\n').encode() * 64\nfor _ in range(8000):\n    os.write(1, line)\n")
+    running = launched(*N2, path)
+    assert running.stdout is not None
+    counted = {"0": 0, "1": 0}
+    peak = 0
+    time.sleep(1)  # a slow reader: everything has to wait
+    launcher = psutil.Process(running.pid)
+    for number, line in enumerate(running.stdout):
+        text = line.rstrip("\n")
+        assert text in ("0" * 999, "1" * 999), "a torn line"
+        counted[text[0]] += 1
+        if number % 100_000 == 0:
+            peak = max(peak, launcher.memory_info().rss)
+    assert running.wait(10) == 0
+    assert counted == {"0": 512_000, "1": 512_000}
+    assert peak < 30_000_000
+
+
+def test_beginnings_of_lines_and_carriage_returns_are_passed_on(launched: Start, script: Script) -> None:
+    running = launched(
+        "--cpu", "--num_processes", "2", script(ME + "rank == '0' and os.write(1, b'50%\\r100%? ')\ntime.sleep(3)\n")
+    )
+    assert running.stdout is not None
+    assert read_until(running.stdout.fileno(), b"? ", within=2) == b"50%\r100%? "
+
+
+def test_a_line_begun_is_finished_before_another_ranks_line(launched: Start, script: Script) -> None:
+    path = script(
+        ME + "if rank == '0':\n"
+        "    os.write(1, b'begun '); time.sleep(0.3); os.write(1, b'and ended\\n')\n"
+        "else:\n"
+        "    time.sleep(0.2); os.write(1, b'other\\n')\n"
+    )
+    out, _err = launched(*N2, path).communicate(timeout=10)
+    assert out == "begun and ended\nother\n"
+
+
+def test_a_line_that_stays_open_holds_the_others_up_only_so_long(launched: Start, script: Script) -> None:
+    path = script(
+        ME + "if rank == '0':\n"
+        "    os.write(1, b'more? '); time.sleep(3)\n"
+        "else:\n"
+        "    time.sleep(0.2); os.write(1, b'other\\n')\n"
+    )
+    running = launched(*N2, path)
+    assert running.stdout is not None
+    assert read_until(running.stdout.fileno(), b"other\n", within=2) == b"more? \nother\n"
+
+
+def test_a_grandchild_that_holds_the_pipe_does_not_hold_up_the_end(accelerate: Run, script: Script) -> None:
+    started = time.monotonic()
+    done = accelerate(
+        "launch", *N2, "--grace", "0.2", script(ME + "subprocess.Popen(['sleep', '100'])\nprint('x' * 10)\n")
+    )
+    assert done.returncode == 0
+    assert done.stdout == ("x" * 10 + "\n") * 2
+    assert time.monotonic() - started < 5
+
+
+def test_a_reader_that_goes_away_ends_the_run_with_141(launched: Start, script: Script) -> None:
+    running = launched(*N2, script(ME + "while True:\n    print('line', flush=True)\n    time.sleep(0.01)\n"))
+    assert running.stdout is not None
+    running.stdout.readline()
+    running.stdout.close()
+    assert running.wait(10) == 141
+
+
+def test_rank_0_has_our_standard_input_and_the_others_none(accelerate: Run, script: Script) -> None:
+    done = accelerate("launch", *N2, script(ME + "print(f'{rank} {sys.stdin.read()!r}\\n', end='')\n"), text="typed")
+    assert sorted(done.stdout.splitlines()) == ["0 'typed'", "1 ''"]
+
+
+def test_prefix_marks_every_line(accelerate: Run, script: Script) -> None:
+    done = accelerate("launch", *N2, "--prefix", script(ME + "print('a\\nb\\n\\nc')\n"))
+    assert sorted(done.stdout.splitlines()) == sorted(f"[{r}] {t}" for r in (0, 1) for t in ("a", "b", "", "c"))
+
+
+def test_log_files_and_filter(accelerate: Run, script: Script, tmp_path: Path) -> None:
+    path = script(ME + "print('out', rank)\nprint('err', rank, file=sys.stderr)\n")
+    done = accelerate("launch", *N2, "--log_dir", "logs", "--filter_ranks", "1", "-q", path)
+    assert (done.stdout, done.stderr) == ("out 1\n", "err 1\n")
+    (run,) = (tmp_path / "logs").iterdir()
+    found = {str(p.relative_to(run)): p.read_text() for p in run.rglob("*.log")}
+    assert found == {
+        f"attempt_0/{r}/{stream}.log": f"{stream[3:]} {r}\n" for r in (0, 1) for stream in ("stdout", "stderr")
+    }
+
+
+def test_tee_by_rank_marks_lines_as_torchrun_does(accelerate: Run, script: Script, tmp_path: Path) -> None:
+    path = script(ME + "print('out', rank)\nprint('err', rank, file=sys.stderr)\n")
+    done = accelerate("launch", *N2, "--log_dir", "logs", "--tee", "0:1,1:2", "-q", path)
+    assert sorted(done.stdout.splitlines()) == ["[default0]:out 0", "out 1"]
+    assert sorted(done.stderr.splitlines()) == ["[default1]:err 1", "err 0"]
+    assert sorted(p.name for p in (tmp_path / "logs").rglob("*.log")) == ["stderr.log", "stdout.log"]
+
+
+@pytest.mark.parametrize("word", ["x", "4", "0:9", "a:1"])
+def test_a_wrong_tee(accelerate: Run, script: Script, word: str) -> None:
+    done = accelerate("launch", *N2, "--tee", word, script(ME))
+    assert done.returncode == 2
+    assert f"--tee: tee must be 0, 1, 2 or 3, or such by local rank (0:1,1:3), not '{word}'" in done.stderr
+
+
+def test_closed_standard_streams(environ: dict[str, str], script: Script, tmp_path: Path) -> None:
+    path = script(ME + "open(f'ran{rank}', 'w').close()\nprint('lost')\n")
+    code = f"exec '{BIN / 'accelerate'}' launch --cpu --num_processes 2 '{path}' <&- >&- 2>&-"
+    done = subprocess.run(["sh", "-c", code], env=environ, cwd=tmp_path, timeout=30)
+    assert done.returncode == 0
+    assert (tmp_path / "ran0").exists()
+    assert (tmp_path / "ran1").exists()
+
+
+def test_a_read_only_folder_and_no_file_left(environ: dict[str, str], script: Script, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir(mode=0o555)
+    (tmp_path / "temp").mkdir()
+    done = subprocess.run(
+        [BIN / "accelerate", "launch", *N2, script("print('ran')")],
+        env={**environ, "TMPDIR": str(tmp_path / "temp")},
+        cwd=here,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.stdout == "ran\nran\n"
+    assert list(here.iterdir()) == list((tmp_path / "temp").iterdir()) == []
+
+
+def test_a_terminal_stays_one_with_its_size(script: Script, environ: dict[str, str]) -> None:
+    path = script(
+        ME + "if rank == '0':\n"
+        "    print(sys.stdout.isatty(), sys.stderr.isatty(), sys.stdin.isatty(), os.get_terminal_size(), flush=True)\n"
+        "    input('more? ')\n"
+        "    print(os.get_terminal_size(), flush=True)\n"
+    )
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 111, 0, 0))
+    running = subprocess.Popen(
+        [BIN / "accelerate", "launch", "-q", *N2, path], stdin=slave, stdout=slave, stderr=slave, env=environ
+    )
+    os.close(slave)
+    try:
+        seen = read_until(master, b"more? ")
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 122, 0, 0))
+        running.send_signal(signal.SIGWINCH)  # the kernel sends it to the terminal's own session, which this is not
+        time.sleep(0.3)
+        os.write(master, b"yes\n")
+        assert read_until(master, b"columns=122, lines=33")
+        assert running.wait(10) == 0
+    finally:
+        running.kill()
+        running.wait(10)
+        os.close(master)
+    assert b"True True True os.terminal_size(columns=111, lines=30)\r\n" in seen
+
+
+def read_until(fd: int, wanted: bytes, within: float = 10) -> bytes:
+    """Read what a launch writes until it holds what is waited for."""
+    seen = b""
+    end = time.monotonic() + within
+    while wanted not in seen:
+        assert time.monotonic() < end, f"only {seen!r} came"
+        if select.select([fd], [], [], 0.1)[0]:
+            seen += os.read(fd, 4096)
+    return seen
+
+
+# The report.
+
+
+def test_the_report_as_json(accelerate: Run, script: Script, tmp_path: Path) -> None:
+    path = script(ME + "def f():\n    raise KeyError('it')\nrank == '1' and f()\ntime.sleep(60)\n")
+    done = accelerate("launch", *N2, "--report", "report.json", "--log_dir", "logs", path)
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert done.returncode == told["status"] == 1
+    failure = told["failure"]
+    assert (failure["rank"], failure["exception"], failure["where"]) == (1, "KeyError: 'it'", f"{path}:4")
+    assert failure["exit_status"] == 1
+    assert Path(failure["log"], "stderr.log").read_text().endswith("KeyError: 'it'\n")
+    assert [rank["rank"] for rank in told["ranks"]] == [1, 0]
+    assert told["ranks"][1]["signal"] == "SIGTERM"
+    assert [p.name for p in tmp_path.iterdir() if "report" in p.name] == ["report.json"]
+
+
+def test_a_signalled_runs_report(launched: Start, script: Script, tmp_path: Path) -> None:
+    running = launched(*N2, "--report", tmp_path / "r.json", script(SLEEP))
+    read_pids(running, 2)
+    running.terminate()
+    running.wait(10)
+    told = json.loads((tmp_path / "r.json").read_text())
+    assert (told["status"], told["signal"], told["failure"]) == (143, "SIGTERM", None)
+
+
+def test_torchs_error_file_is_preferred(accelerate: Run, script: Script) -> None:
+    path = script(
+        ME + "import json\n"
+        "if rank == '1':\n"
+        "    stack = 'Traceback (most recent call last):\\n  File \"/u/own.py\", line 8, in f\\nOSError: told\\n'\n"
+        "    told = {'message': {'message': 'OSError: told', 'extraInfo': {'py_callstack': stack, 'timestamp': '1'}}}\n"
+        "    json.dump(told, open(os.environ['TORCHELASTIC_ERROR_FILE'], 'w'))\n"
+        "    sys.exit(9)\n"
+        "time.sleep(60)\n"
+    )
+    done = accelerate("launch", *N2, path)
+    assert done.returncode == 9
+    assert "exception: OSError: told" in done.stderr
+    assert "at: /u/own.py:8" in done.stderr
+
+
+def test_torchs_record_decorator_writes_it(accelerate: Run, script: Script) -> None:
+    pytest.importorskip("torch")
+    path = script(
+        ME + "from torch.distributed.elastic.multiprocessing.errors import record\n"
+        "@record\n"
+        "def main():\n"
+        "    if rank == '1':\n"
+        "        raise LookupError('recorded')\n"
+        "    time.sleep(60)\n"
+        "main()\n"
+    )
+    done = accelerate("launch", *N2, path, timeout=100)
+    assert done.returncode == 1
+    assert "exception: LookupError: recorded" in done.stderr
+    assert f"at: {path}:7" in done.stderr
+
+
+def test_limits_are_the_ranks_own(accelerate: Run, script: Script) -> None:
+    done = accelerate("launch", *N2, script("import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))"))
+    assert done.stdout.splitlines() == [str(resource.getrlimit(resource.RLIMIT_NOFILE))] * 2
