@@ -32,7 +32,9 @@ class Path:
     def _take(self, question: str, answers: Sequence[object]) -> int:
         place = self.places[len(self.asked)] if len(self.asked) < len(self.places) else 0
         settings = self.interview.settings()
-        kind = f"{settings.value('compute_environment').value} {settings.paradigm.kind} {settings.value('fsdp_version').value}"
+        telling = ("compute_environment", "distributed_type", "fsdp_version")
+        kind = " ".join(str(settings.value(name).value) for name in telling)
+        kind += " on several machines" if settings.value("num_machines").value != 1 else ""
         self.asked.append((question, kind, len(answers)))
         self.keys.append(answers[place])
         return place

@@ -162,10 +162,10 @@ class Interview:
             proposed = proposed(settings, self.machine)
         return one.default if proposed is None else proposed
 
-    def _several(self, one: Setting, default: Any) -> tuple[bool, ...]:
+    def _several(self, one: Setting, default: Any) -> list[bool]:
         labels = [_label(one, place) for place in range(len(default))]
         chosen = self.asker.several(one.ask, labels, [place for place, on in enumerate(default) if on])
-        return tuple(place in chosen for place in range(len(default)))
+        return [place in chosen for place in range(len(default))]
 
     def _list(self, one: Setting, settings: Settings) -> list[str]:
         """Ask for one item after the other, until nothing is given."""

@@ -74,6 +74,13 @@ def _parallelism_needs_fsdp2(settings: Settings) -> str:
     return f"{_both(settings, on)}: the parallelism config needs {way_out}"
 
 
+def _uneven(settings: Settings) -> str:
+    total, machines = settings[Resources].num_processes, settings[Resources].num_machines
+    if settings.paradigm.kind == "NO" or total is None or total % machines == 0:
+        return ""
+    return f"{_both(settings, 'num_processes', 'num_machines')}: the machines can't share them evenly"
+
+
 def _context_and_sequence(settings: Settings) -> str:
     sizes = settings[Parallel]
     if sizes.parallelism_config_cp_size > 1 and sizes.parallelism_config_sp_size > 1:
@@ -127,6 +134,7 @@ RULES: tuple[Callable[[Settings], str], ...] = (
     _one_id_on_many,
     _unsynced_loading,
     _parallelism_needs_fsdp2,
+    _uneven,
     _context_and_sequence,
     _world,
     _checkpoint_offload,
