@@ -26,6 +26,7 @@ def shell(plan: Plan) -> str:
     """Return the plan as a shell script that does the same, but for the looking after."""
     lines = ["#!/bin/sh", f"# {plan.summary}", *(f"# note: {note}" for note in plan.notes)]
     shared = _shared(plan.commands)
+    lines += [f"# rank {c.rank} on {c.device}" for c in plan.commands if c.device is not None]
     lines += [f"export {name}={quote(text)}" for name, text in sorted(shared.items())]
     last = len(plan.commands) - 1
     for place, command in enumerate(plan.commands):

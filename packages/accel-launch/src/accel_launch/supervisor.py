@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DRAIN = 1.0  # seconds without progress after which output that nobody can be writing any more is given up
 
 
-def supervise(plan: Plan, *, leash: int | None = None, tell: Callable[[Event], None] | None = None) -> Result:
+def supervise(plan: Plan, *, leash: int | None = None, tell: Callable[[Event], object] | None = None) -> Result:
     """Run the plan's commands to their end and return how it was; only in the main thread of a process of ours.
 
     ``leash`` is a descriptor at whose end of file everything is ended; ``tell`` is called when a rank starts or ends.
@@ -38,7 +38,7 @@ def supervise(plan: Plan, *, leash: int | None = None, tell: Callable[[Event], N
 class Supervisor:
     """Forks the guardian, then carries signals, events and output until it is gone."""
 
-    def __init__(self, plan: Plan, leash: int | None = None, tell: Callable[[Event], None] | None = None) -> None:
+    def __init__(self, plan: Plan, leash: int | None = None, tell: Callable[[Event], object] | None = None) -> None:
         """Take what to run."""
         self.plan, self.leash = plan, leash
         self.tell = tell or _unheard

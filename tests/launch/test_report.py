@@ -1,0 +1,112 @@
+"""What is known of a failure, from what was seen."""
+
+import json
+import signal
+from typing import Any
+
+import jsonschema
+import pytest
+
+from accel_launch.plan import Plan
+from accel_launch.report import Ending, Seen, as_json, judge, text
+from tests.conftest import ROOT
+
+SCHEMA = json.loads((ROOT / "docs/report.schema.json").read_text())
+TRACE = """\
+Traceback (most recent call last):
+  File "/u/train.py", line 3, in <module>
+    main()
+  File "/u/lib/model.py", line 8, in main
+    torch.foo()
+  File "/env/lib/python3.11/site-packages/torch/x.py", line 99, in foo
+    raise RuntimeError("shapes")
+RuntimeError: shapes
+and a second line
+"""
+
+
+NOTHING = Seen(
+    endings=(),
+    engine=None,
+    signalled=0,
+    reader_gone=False,
+    guardian=0,
+    unstarted=(),
+    notes=(),
+    tail=str,
+    error=str,
+    log=lambda _: None,
+    killed_for_memory=False,
+)
+
+
+def seen(*endings: Ending, tail: str = "", **more: Any) -> Seen:
+    def told(_local: int) -> str:
+        return tail
+
+    return NOTHING.replace(endings=endings, tail=told, **more)
+
+
+def ended(rank: int, status: int) -> Ending:
+    return Ending(rank, rank, 100 + rank, status, 1000.0 + rank)
+
+
+PLAN = Plan("local", (), devices=("GPU 0", "GPU 1"))
+
+
+def test_the_deepest_line_of_the_users_own_code() -> None:
+    result = judge(PLAN, seen(ended(0, 0), ended(1, 256), tail=f"warning\n{TRACE}"))
+    assert result.failure is not None
+    assert (result.failure.exception, result.failure.where) == ("RuntimeError: shapes", "/u/lib/model.py:8")
+    told = text(result, "box")
+    assert "rank 1 (local rank 1, pid 101, host box, GPU 1) failed first" in told
+    assert "Traceback" not in told
+    assert TRACE.rstrip() in text(result, "box", whole=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "memory", "cause"),
+    [
+        (7 << 8, False, "exit status 7"),
+        (9, True, "SIGKILL: out of memory, by the counters of its cgroup"),
+        (9, False, "SIGKILL: sent by another process"),
+        (11, False, "SIGSEGV: it crashed in native code"),
+        (15, False, "ended by SIGTERM"),
+    ],
+)
+def test_causes(status: int, memory: bool, cause: str) -> None:
+    result = judge(PLAN, seen(ended(0, status), killed_for_memory=memory))
+    assert result.failure is not None
+    assert cause in result.failure.cause
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({}, 7),
+        ({"signalled": signal.SIGTERM}, 143),
+        ({"reader_gone": True}, 141),
+        ({"guardian": 9}, 137),
+        ({"engine": Ending(0, 0, 1, 0, 0.0)}, 0),
+        ({"engine": Ending(0, 0, 1, 256, 0.0)}, 7),
+    ],
+)
+def test_one_status(more: dict[str, Any], status: int) -> None:
+    assert judge(PLAN, seen(ended(0, 7 << 8), **more)).status == status
+
+
+def test_an_engine_that_fails_without_a_rank_failing_is_quoted() -> None:
+    result = judge(Plan("torchrun", (), hosted=2), seen(engine=Ending(0, 0, 1, 256, 0.0), tail="RendezvousTimeout"))
+    assert result.status == 1
+    assert "torchrun failed, though no rank did: exit status 1\nRendezvousTimeout" in text(result, "box")
+
+
+@pytest.mark.parametrize("endings", [(ended(0, 0),), (ended(1, 9), ended(0, 15)), ()])
+def test_json_keeps_to_its_schema(endings: tuple[Ending, ...]) -> None:
+    jsonschema.validate(json.loads(as_json(judge(PLAN, seen(*endings, tail=TRACE)), "box")), SCHEMA)
+
+
+def test_the_report_is_short_with_many_ranks() -> None:
+    told = text(judge(PLAN, seen(ended(3, 256), *(ended(rank, 15) for rank in range(64) if rank != 3))), "box")
+    assert "ended because of it: ranks 0-2, 4-63" in told
+    assert len(told.splitlines()) <= 15
