@@ -6,13 +6,13 @@ if TYPE_CHECKING:
 
 COMMANDS: "Final[dict[str, tuple[str, str, str]]]" = {
     # name: (module, distribution to install when the module is missing, help)
-    "config": ("accel_config.cli", "accel-config", "Ask about the machine and write a config file; check and change it."),
+    "config": ("accel_config.cli", "accel-config", "Write a config file by questions; check, show and change it."),
+    "env": ("accel_cli.commands.env", "accel-cli", "Show the environment, for a bug report."),
     "launch": ("accel_launch.cli", "accel-launch", "Start a training script."),
 }
 """In the order in which help shows them. Each module has ``main(argv, program)``, which returns an exit status."""
 
 LATER: "Final[dict[str, str]]" = {
-    "env": "Show the environment, for a bug report.",
     "estimate-memory": "Estimate the memory that a model needs.",
     "merge-weights": "Merge a sharded checkpoint into one file.",
     "test": "Check that training works on this machine.",
