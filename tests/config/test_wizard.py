@@ -14,7 +14,8 @@ from accel_config import CATALOGUE
 from accel_config.machine import Machine
 from tests.conftest import BIN
 
-from .answers import MACHINES, Path as Answers, walk
+from .answers import MACHINES, walk
+from .answers import Path as Answers
 
 DOWN, ENTER, END_OF_INPUT, INTERRUPT, WIPE = "\x1b[B", "\r", "\x04", "\x03", "\x15"
 
@@ -24,7 +25,7 @@ class Terminal:
 
     def __init__(self, environ: dict[str, str], *words: str, program: tuple[str, ...] = ()) -> None:
         command = program or (str(BIN / "accelerate"), "config", *words)
-        self.child: Any = pexpect.spawn(  # pyright: ignore
+        self.child: Any = pexpect.spawn(
             command[0],
             list(command[1:]),
             env={**environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
