@@ -10,6 +10,7 @@ COMMANDS: "Final[dict[str, tuple[str, str, str]]]" = {
     "completion": ("accel_cli.commands.completion", "accel-cli", "Print a shell's completion script."),
     "env": ("accel_cli.commands.env", "accel-cli", "Show the environment, for a bug report."),
     "launch": ("accel_launch.cli", "accel-launch", "Start a training script."),
+    "tpu-config": ("accel_tpu.tpu_config", "accel-tpu", "Run commands on the workers of a TPU pod."),
 }
 """In the order in which help shows them. Each module has ``main(argv, program)``, which returns an exit status."""
 
@@ -18,6 +19,5 @@ LATER: "Final[dict[str, str]]" = {
     "merge-weights": "Merge a sharded checkpoint into one file.",
     "test": "Check that training works on this machine.",
     "to-fsdp2": "Turn an FSDP 1 config into one for FSDP 2.",
-    "tpu-config": "Run commands on the workers of a TPU pod.",
 }
 """Commands that are not in this version yet."""

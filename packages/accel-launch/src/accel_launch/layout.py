@@ -53,7 +53,8 @@ def lay_out(settings: Settings, host: Host, findings: Findings) -> Layout:
     Raises:
         AccelError: the settings ask for more than there is, or for what doesn't divide.
     """
-    found, narrowed = ((), None) if settings.paradigm.cpu else _devices(settings, host, findings)
+    tpu = settings.paradigm.kind == "XLA"  # its library finds the chips, and counts the processes
+    found, narrowed = ((), None) if settings.paradigm.cpu or tpu else _devices(settings, host, findings)
     machines = settings[Resources].num_machines
     rank = settings[Rendezvous].machine_rank or 0
     total = _total(settings, len(found), machines, findings)
@@ -64,7 +65,7 @@ def lay_out(settings: Settings, host: Host, findings: Findings) -> Layout:
             f"({settings.origin('num_machines')}) can't share evenly: make it {low or high} or {high}"
         )
     local = total // machines
-    cpu = settings.paradigm.cpu or (not found and total > 1)
+    cpu = settings.paradigm.cpu or (not found and total > 1 and not tpu)
     _enough(settings, local, found, findings)
     return Layout(
         kind=_kind(settings, total, cpu, found),

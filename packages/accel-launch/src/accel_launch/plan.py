@@ -26,6 +26,8 @@ class Command(Record):
     local_rank: int | None = None
     device: str | None = None
     cwd: str | None = None
+    label: str = ""
+    """What this is where it is no rank (``worker 3``): the prefix of its lines, and its name in reports."""
 
 
 class Display(Record):
@@ -66,6 +68,8 @@ class Plan(Record):
     """The device of each local rank, in words."""
     grace: float = 30.0
     """Seconds between asking ranks to end and killing them."""
+    together: bool = True
+    """Whether the commands are one job, so that the others are ended when one fails."""
 
 
 def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
@@ -83,16 +87,17 @@ def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
     laid = layout.lay_out(settings, host, findings)
     engine = engines.choose(settings, laid)
     script = tuple(script)
-    checks.script(settings, host, script, findings)
+    checks.script(settings, host, script, findings, here=engine not in engines.REMOTE)
     checks.deepspeed_json(settings, host, findings)
+    checks.arrangement(settings, host, laid, findings)
     variables, said = environment.variables(settings, host, laid)
     findings.notes += said
     make = engines.load(engine)
     made = make(engines.Order(settings, host, laid, script, variables, findings))
-    shown = display(settings, laid, findings)
+    shown = display(settings, laid.replace(local=max(laid.local, len(made.commands))), findings)
     return made.replace(
         notes=tuple(dict.fromkeys((*settings.notes, *findings.notes))),
-        summary=_summary(settings, laid, made.engine),
+        summary=made.summary or _summary(settings, laid, made.engine),
         grace=settings[Launcher].grace,
         display=shown,
         supervised=made.supervised or shown.asked,

@@ -33,6 +33,8 @@ BUILT_IN = {
 }
 # Engines of packages that install apart, and what to install.
 ELSEWHERE = {"tpu": "accel-tpu", "tpu-pod": "accel-tpu", "sagemaker": "accel-sagemaker"}
+# Engines whose script is on the machines that they run it on, and not here.
+REMOTE = frozenset(("tpu-pod",))
 
 
 class Order(Record):
