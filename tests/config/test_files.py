@@ -77,7 +77,7 @@ def test_a_value_keeps_its_line() -> None:
         ("fp16: true\nmixed_precision: bf16", {"mixed_precision": "bf16"}),
         ("dynamo_backend: INDUCTOR", {"dynamo_backend": "inductor"}),
         ("dynamo_backend: NO", {"dynamo_backend": "no"}),
-        ("additional_args: {a: {b: [1, x]}}", {"additional_args": {"a": {"b": ["1", "x"]}}}),
+        ("additional_args: {a: {b: [1, x]}}", {"additional_args": {"a": {"b": [1, "x"]}}}),
         ("base: &b {fsdp_version: 2}", None),
         ("fsdp_config: &f {fsdp_version: 2}", {"fsdp_version": 2}),
         ("", {}),

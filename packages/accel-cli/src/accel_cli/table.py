@@ -6,6 +6,9 @@ if TYPE_CHECKING:
 
 COMMANDS: "Final[dict[str, tuple[str, str, str]]]" = {
     # name: (module, distribution to install when the module is missing, help)
+    "config": ("accel_config.cli", "accel-config", "Write a config file by questions; check, show and change it."),
+    "completion": ("accel_cli.commands.completion", "accel-cli", "Print a shell's completion script."),
+    "env": ("accel_cli.commands.env", "accel-cli", "Show the environment, for a bug report."),
     "launch": ("accel_launch.cli", "accel-launch", "Start a training script."),
     "tpu-config": ("accel_tpu.tpu_config", "accel-tpu", "Run commands on the workers of a TPU pod."),
     "sagemaker": ("accel_sagemaker.cli", "accel-sagemaker", "Launch, look at, follow or stop a SageMaker job."),
@@ -13,8 +16,6 @@ COMMANDS: "Final[dict[str, tuple[str, str, str]]]" = {
 """In the order in which help shows them. Each module has ``main(argv, program)``, which returns an exit status."""
 
 LATER: "Final[dict[str, str]]" = {
-    "config": "Ask about the machine and write a config file.",
-    "env": "Show the environment, for a bug report.",
     "estimate-memory": "Estimate the memory that a model needs.",
     "merge-weights": "Merge a sharded checkpoint into one file.",
     "test": "Check that training works on this machine.",

@@ -6,6 +6,7 @@ from .document import LARGEST, Node, compose
 from .errors import AccelError, SettingError, nearest
 from .origin import FILE, Origin, Value
 from .record import Record
+from .section import TRUE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
     from .section import Setting
     from .settings import Catalogue
+
+
+MOST_SHOWN = 20  # of a file's problems; likewise the number of unknown keys that a nearest name is looked for
 
 
 class Problem(Record):
@@ -37,6 +41,13 @@ class Read(Record):
     """What has no effect: the launch goes on."""
     keys: tuple[str, ...] = ()
     """The path of every key that the file holds and that is known, in the file's order."""
+
+    def refuse(self) -> None:
+        """Raise SettingError with what can't be, if anything: the first of them where there are many."""
+        if self.problems:
+            more = len(self.problems) - MOST_SHOWN
+            rest = [f"and {more} more"] if more > 0 else []
+            raise SettingError("\n".join([*map(str, self.problems[:MOST_SHOWN]), *rest]))
 
 
 def load(catalogue: Catalogue, path: str) -> Read:
@@ -73,6 +84,7 @@ class _Reader:
         self.problems: list[Problem] = []
         self.notes: list[Problem] = []
         self.keys: list[str] = []
+        self.hints = 0
 
     def top(self, root: Node) -> None:
         """Read the top level."""
@@ -85,10 +97,10 @@ class _Reader:
             elif key in self.by_key:
                 self._take(self.by_key[key], key, line, node)
             else:
-                hint = nearest(key, [*(k for k in self.by_key if "." not in k), *self.mappings])
+                hint = self._nearest(key, [*(k for k in self.by_key if "." not in k), *self.mappings])
                 self._problem(line, f"unknown key {key!r}{hint}")
         for key, line, node in legacy:  # last, since today's words win
-            LEGACY[key](self, line, node)
+            self._legacy(LEGACY[key], key, line, node)
 
     def _nested(self, mapping: str, line: int, node: Node) -> None:
         if node.value is None:
@@ -102,16 +114,17 @@ class _Reader:
                 self._take(self.by_key[path], path, line_of_key, value)
             else:
                 own = [k.partition(".")[2] for k in self.by_key if k.startswith(mapping + ".")]
-                self._note(line_of_key, f"unknown key {path!r} has no effect{nearest(key, own)}")
+                self._note(line_of_key, f"unknown key {path!r} has no effect{self._nearest(key, own)}")
 
     def _take(self, one: Setting, key: str, line: int, node: Node) -> None:
         self.keys.append(key)
         origin = Origin(f"{self.path}:{line}", FILE)
         try:
-            raw = node.plain()
+            raw = node.typed() if one.kind is dict else node.plain()
             value = None if raw is None else one.parse(raw, origin)
         except AccelError as error:
-            self._problem(line, str(error).removeprefix(f"{self.path}:{line}: "))
+            said = str(error).removeprefix(f"{self.path}:{line}: ")
+            self._problem(line, key + said.removeprefix(one.name) if said.startswith(one.name) else said)
             return
         if one.deprecated and raw is not None:
             self._note(line, f"{key} has no effect: {one.deprecated}")
@@ -121,8 +134,15 @@ class _Reader:
             self._problem(line, f"{key} is given twice: also as {self.values[one.name].origin}")
         self.values[one.name] = Value(value, origin)
 
-    def give(self, name: str, raw: object, line: int) -> None:
+    def _legacy(self, legacy: Legacy, key: str, line: int, node: Node) -> None:
         """Set a setting from a legacy key, unless the file says it in today's words."""
+        if legacy.stands_for is None:
+            self._note(line, f"{key} has no effect: {legacy.why}")
+            return
+        meant = legacy.stands_for(node.plain())
+        if meant is None:
+            return
+        name, raw = meant
         origin = Origin(f"{self.path}:{line}", FILE)
         try:
             value = self.catalogue.by_name[name].parse(raw, origin)
@@ -142,35 +162,37 @@ class _Reader:
                 seen[key.value] = key.line
                 yield key.value, key.line, value
 
+    def _nearest(self, key: str, known: list[str]) -> str:
+        self.hints += 1
+        return nearest(key, known) if self.hints <= MOST_SHOWN else ""
+
     def _problem(self, line: int, message: str) -> None:
         self.problems.append(Problem(self.path, line, message))
 
     def _note(self, line: int, message: str) -> None:
         self.notes.append(Problem(self.path, line, message))
 
-    def drop(self, line: int, key: str, why: str) -> None:
-        """Note that ``key`` has no effect."""
-        self._note(line, f"{key} has no effect: {why}")
+
+class Legacy(Record):
+    """What becomes of a key of old files."""
+
+    why: str
+    """Why `update` takes it out."""
+    stands_for: Callable[[object], tuple[str, object] | None] | None = None
+    """The setting that a value of it means, with the value there; None: it has no effect."""
 
 
-def _legacy_fp16(reader: _Reader, line: int, node: Node) -> None:
-    if str(node.value).lower() in ("true", "yes", "1", "on"):
-        reader.give("mixed_precision", "fp16", line)
+def _fp16(raw: object) -> tuple[str, object] | None:
+    return ("mixed_precision", "fp16") if str(raw).lower() in TRUE else None
 
 
-def _legacy_dynamo(reader: _Reader, line: int, node: Node) -> None:
-    if node.value is not None:
-        reader.give("dynamo_backend", node.value, line)
+def _dynamo_backend(raw: object) -> tuple[str, object] | None:
+    return None if raw is None else ("dynamo_backend", raw)
 
 
-def _dropped(key: str, why: str) -> Callable[[_Reader, int, Node], None]:
-    return lambda reader, line, _node: reader.drop(line, key, why)
-
-
-# Keys of old files, with what becomes of each.
-LEGACY: dict[str, Callable[[_Reader, int, Node], None]] = {
-    "fp16": _legacy_fp16,
-    "dynamo_backend": _legacy_dynamo,
-    "ipex_config": _dropped("ipex_config", "the Intel extension for PyTorch is no longer needed"),
-    "tp_config": _dropped("tp_config", "tensor parallelism is set in parallelism_config"),
+LEGACY: dict[str, Legacy] = {
+    "fp16": Legacy("mixed_precision says it", _fp16),
+    "dynamo_backend": Legacy("dynamo_config says it", _dynamo_backend),
+    "ipex_config": Legacy("the Intel extension for PyTorch is no longer needed"),
+    "tp_config": Legacy("tensor parallelism is set in parallelism_config"),
 }

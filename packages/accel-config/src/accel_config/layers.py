@@ -39,8 +39,7 @@ def layers(catalogue: Catalogue, typed: Typed, environ: Mapping[str, str]) -> La
         from .files import load
 
         read = load(catalogue, path)
-        if read.problems:
-            raise SettingError("\n".join(map(str, read.problems)))
+        read.refuse()
         found.append(read.values)
         notes += map(str, read.notes)
     return Layers(tuple(found), tuple(notes), path)

@@ -13,9 +13,10 @@ from .errors import SettingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, ClassVar, ParamSpec, dataclass_transform
 
+    from .machine import Machine
     from .origin import Origin
     from .settings import Settings
 
@@ -25,6 +26,8 @@ else:
     def dataclass_transform(**_options):  # noqa: D103
         return lambda cls: cls
 
+
+LONGEST = 200  # characters of a wrong value that a message shows
 
 TRUE = frozenset(("true", "t", "yes", "y", "on", "1"))
 FALSE = frozenset(("false", "f", "no", "n", "off", "0"))
@@ -124,9 +127,18 @@ class Setting:
         form: Callable[[object], str] = _usual,
         exported: Callable[[Settings], bool] | None = None,
         ask: str = "",
-        ask_default: Any = None,
+        ask_default: str | float | Callable[[Settings, Machine], Any] | None = None,
+        asked: Callable[[Settings], bool] | None = None,
+        gate: str = "",
+        gate_default: bool = False,
+        offered: Callable[[Settings], Iterable[Any]] | None = None,
+        labels: dict[Any, str] | None = None,
+        implied: Callable[[Settings], Any] | None = None,
+        file_default: str | int | Callable[[Settings], Any] | None = None,
+        scope: str = "",
         ours: bool = False,
         secret: bool = False,
+        masked: bool = False,
         deprecated: str = "",
         variables: tuple[str, ...] = (),
     ) -> None:
@@ -152,9 +164,21 @@ class Setting:
             form: How the value is written into that variable.
             exported: A condition beyond the section's for setting that variable.
             ask: The question in the wizard.
-            ask_default: The answer that the wizard proposes where that isn't the built-in value.
+            ask_default: The answer that the wizard proposes where that isn't the built-in value; or a function that
+                finds it from the answers so far and the `accel_config.machine.Machine`.
+            asked: When the wizard asks it, by the answers so far; the section's own condition must hold too.
+            gate: A question answered by yes or no that comes first; after a no the setting stays unset.
+            gate_default: The answer that the wizard proposes to that.
+            offered: The answers to choose from, by the answers so far, where those aren't all choices.
+            labels: How the wizard shows choices (of several booleans: each by its place).
+            implied: What the answers so far make of it without a question; None: nothing.
+            file_default: What a new file says of it unasked, where that isn't the built-in value; or a function that
+                finds it from the answers.
+            scope: Which files may hold it: those for a "machine", for a SageMaker "job", or "both". The section's
+                own unless given.
             ours: The existing command refuses this key in a file, so we write it only when the user set it.
             secret: Never shown, never written.
+            masked: Of each NAME=VALUE that it holds only the name is shown.
             deprecated: What to say when it is used: why it has no effect, or what to use.
             variables: Environment variables it is also read from, after ``ACCELERATE_LAUNCH_<NAME>``.
         """
@@ -165,7 +189,10 @@ class Setting:
         self.minimum, self.maximum = minimum, maximum
         self.env: tuple[str, ...] = (env,) if isinstance(env, str) and env else tuple(env)
         self.form, self.exported, self.ask, self.ask_default = form, exported, ask, ask_default
-        self.ours, self.secret, self.deprecated = ours, secret, deprecated
+        self.asked, self.offered, self.labels = asked, offered, labels or {}
+        self.gate, self.gate_default = gate, gate_default
+        self.implied, self.file_default, self._scope = implied, file_default, scope
+        self.ours, self.secret, self.masked, self.deprecated = ours, secret, masked, deprecated
         self._variables = variables
 
     def bind(self, section: type[Section], name: str, hint: Any) -> None:
@@ -199,6 +226,11 @@ class Setting:
             own += [k.removeprefix(section.optional_prefix) for k in own] + [section.optional_prefix + k for k in own]
             own = [k for k in own if not k.startswith(section.optional_prefix * 2)]
         return tuple(dict.fromkeys(f"{section.key}.{k}" if section.key else k for k in own))
+
+    @property
+    def scope(self) -> str:
+        """Which files may hold it: ``machine``, ``job`` or ``both``."""
+        return self._scope or self.section.scope
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -288,6 +320,7 @@ class Setting:
         from .errors import nearest
 
         shown = "***" if self.secret else repr(raw)
+        shown = shown if len(shown) <= LONGEST else shown[:LONGEST] + "..."
         hint = nearest(str(raw), map(str, self.choices)) if self.choices else ""
         return SettingError(f"{origin}: {self.name} must be {self.wanted}, not {shown}{hint}")
 
@@ -322,8 +355,12 @@ class Section:
     """When its variables are given to the script; None: always."""
     mark: ClassVar[str] = ""
     """A variable that says ``true`` to the script while the section is active."""
+    asked: ClassVar[Callable[[Settings], bool] | None] = None
+    """When the wizard asks its questions; None: always."""
+    scope: ClassVar[str] = "machine"
+    """Which files may hold its settings: ``machine``, ``job`` or ``both``."""
 
-    def __init_subclass__(
+    def __init_subclass__(  # noqa: PLR0913
         cls,
         *,
         title: str = "",
@@ -331,10 +368,14 @@ class Section:
         prefix: str = "",
         active: Callable[[Settings], bool] | None = None,
         mark: str = "",
+        asked: Callable[[Settings], bool] | None = None,
+        scope: str = "machine",
     ) -> None:
         """Collect the settings that ``cls`` declares."""
         cls.title, cls.key, cls.optional_prefix, cls.mark = title or cls.__name__, key, prefix, mark
         cls.active = None if active is None else staticmethod(active)  # pyright: ignore[reportAttributeAccessIssue]
+        cls.asked = None if asked is None else staticmethod(asked)  # pyright: ignore[reportAttributeAccessIssue]
+        cls.scope = scope
         fields = vars(cls)
         if taken := [name for name in cls.__annotations__ if name in vars(Section)]:
             raise TypeError(f"{cls.__name__}: a setting can't be called {taken[0]!r}, which sections use themselves")

@@ -22,8 +22,23 @@ class Catalogue:
         """Index ``sections``; raises ValueError where two settings claim one name, flag, key or variable."""
         self.sections = tuple(sections)
         self.settings = tuple(one for section in self.sections for one in section.settings)
+        self.built_in = {one.name: Value(one.default, DEFAULT) for one in self.settings}
         self.by_name = _index(self.settings, lambda one: (one.name,))
         self.by_flag = _index(self.settings, lambda one: (*one.flags, *one.off_flags))
+
+    def named(self, text: str) -> Setting:
+        """Return the setting that ``text`` names: by a key of files, or by its own name as in the flag.
+
+        Raises:
+            SettingError: there is none.
+        """
+        name = text.removeprefix("--").replace("-", "_")
+        one = self.by_key.get(text) or self.by_name.get(name)
+        if one is None:
+            from .errors import SettingError, nearest
+
+            raise SettingError(f"there is no setting {text!r}{nearest(text, [*self.by_key, *self.by_name])}")
+        return one
 
     @property
     def by_key(self) -> dict[str, Setting]:
@@ -103,7 +118,7 @@ class Settings:
 
 def resolve(catalogue: Catalogue, layers: Iterable[Mapping[str, Value]], notes: Iterable[str] = ()) -> Settings:
     """Merge ``layers``, strongest first, into settings; what no layer gives is built in. Pure."""
-    values = {one.name: Value(one.default, DEFAULT) for one in catalogue.settings}
+    values = dict(catalogue.built_in)
     for layer in reversed(list(layers)):
         values.update(layer)
     return Settings(catalogue, values, notes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from accel_config.masking import shown
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -65,14 +67,6 @@ def as_json(plan: Plan, settings: Settings) -> str:
     if plan.request is not None:
         whole["request"] = plan.request.data()
     return json.dumps(whole, indent=2) + "\n"
-
-
-def shown(one: Setting, value: Value) -> object:
-    """Return a value as it may be shown: ``***`` for a secret."""
-    if one.secret and value.value is not None:
-        return "***"
-    held = value.value
-    return list(held) if isinstance(held, tuple) else held  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
 
 def table(settings: Settings) -> str:

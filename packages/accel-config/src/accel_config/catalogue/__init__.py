@@ -38,8 +38,28 @@ CATALOGUE = Catalogue(
     )
 )
 
+INTERVIEW = (
+    Hardware,
+    Resources,
+    SageMaker,
+    Rendezvous,
+    Mpi,
+    Paradigms,
+    Fsdp,
+    Parallel,
+    DeepSpeed,
+    Megatron,
+    Precision,
+    Fp8,
+    Tpu,
+    Dynamo,
+    Launcher,
+)
+"""In the order in which `accelerate config` asks: each section may look at the answers of those before it."""
+
 __all__ = [
     "CATALOGUE",
+    "INTERVIEW",
     "DeepSpeed",
     "Dynamo",
     "Fp8",

@@ -22,7 +22,7 @@ BACKENDS = (
 )
 
 
-class Dynamo(Section, title="Torch dynamo", key="dynamo_config", prefix="dynamo_"):
+class Dynamo(Section, title="Torch dynamo", key="dynamo_config", prefix="dynamo_", scope="both"):
     """Compiling the model."""
 
     dynamo_backend: str = setting(
@@ -31,6 +31,8 @@ class Dynamo(Section, title="Torch dynamo", key="dynamo_config", prefix="dynamo_
         renamed={"torhchxla_trace_once": "torchxla_trace_once", "false": "no"},
         env="ACCELERATE_DYNAMO_BACKEND",
         form=upper,
+        gate="Do you wish to compile the model with torch dynamo?",
+        offered=lambda _settings: BACKENDS[1:],
         ask="Which dynamo backend would you like to use?",
         ask_default="inductor",
         help="What compiles the model; no: nothing does.",
@@ -39,6 +41,8 @@ class Dynamo(Section, title="Torch dynamo", key="dynamo_config", prefix="dynamo_
         "default",
         choices=("default", "reduce-overhead", "max-autotune"),
         env="ACCELERATE_DYNAMO_MODE",
+        gate="Do you want to customize how it is compiled?",
+        asked=lambda settings: settings.given("dynamo_backend"),
         ask="Which mode do you want to use?",
         help="What the compiler optimizes for.",
     )
@@ -47,6 +51,7 @@ class Dynamo(Section, title="Torch dynamo", key="dynamo_config", prefix="dynamo_
         switch=True,
         env="ACCELERATE_DYNAMO_USE_FULLGRAPH",
         form=plain,
+        asked=lambda settings: settings.given("dynamo_mode"),
         ask="Do you want to use full graph mode?",
         help="Compile the whole model as one graph, or fail.",
     )
@@ -54,6 +59,7 @@ class Dynamo(Section, title="Torch dynamo", key="dynamo_config", prefix="dynamo_
         switch=True,
         env="ACCELERATE_DYNAMO_USE_DYNAMIC",
         form=plain,
+        asked=lambda settings: settings.given("dynamo_mode"),
         ask="Do you want to enable dynamic shape tracing?",
         help="Compile for shapes that vary (or, with =false, for fixed ones). Unset: torch decides.",
     )
@@ -62,6 +68,7 @@ class Dynamo(Section, title="Torch dynamo", key="dynamo_config", prefix="dynamo_
         switch=True,
         env="ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION",
         form=plain,
+        asked=lambda settings: settings.given("dynamo_mode"),
         ask="Do you want to compile repeated blocks once (regional compilation)?",
         help="Compile a repeated block once and use it for all of them.",
     )

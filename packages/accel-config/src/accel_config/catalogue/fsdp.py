@@ -2,7 +2,20 @@
 
 from ..section import Section, lower, setting
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..settings import Settings
+
 STRATEGIES = ("FULL_SHARD", "SHARD_GRAD_OP", "NO_SHARD", "HYBRID_SHARD", "HYBRID_SHARD_ZERO2")
+STATE_DICTS = ("FULL_STATE_DICT", "LOCAL_STATE_DICT", "SHARDED_STATE_DICT")
+
+
+def _version_1(settings: "Settings") -> bool:
+    return settings[Fsdp].fsdp_version == 1
+
+
+def _policy(settings: "Settings") -> str:
+    return (settings[Fsdp].fsdp_auto_wrap_policy or "").partition("_")[0]
 
 
 class Fsdp(
@@ -11,6 +24,7 @@ class Fsdp(
     key="fsdp_config",
     prefix="fsdp_",
     active=lambda settings: settings.paradigm.kind == "FSDP",
+    asked=lambda settings: settings.paradigm.kind == "FSDP",
     mark="ACCELERATE_USE_FSDP",
 ):
     """Sharding parameters, gradients and optimizer states over the ranks."""
@@ -29,6 +43,8 @@ class Fsdp(
         renamed={"yes": "true", "on": "true", "1": "true", "no": "false", "off": "false", "0": "false"},
         env="FSDP_RESHARD_AFTER_FORWARD",
         form=lower,
+        offered=lambda settings: STRATEGIES if _version_1(settings) else ("true", "false"),
+        ask_default=lambda settings, _machine: STRATEGIES[0] if _version_1(settings) else "true",
         ask="Should parameters be sharded again after the forward pass?",
         help="Version 2: true or false, whether parameters are sharded again after the forward pass. "
         "Version 1: a sharding strategy.",
@@ -56,6 +72,8 @@ class Fsdp(
     fsdp_transformer_layer_cls_to_wrap: str | None = setting(
         joins=True,
         env="FSDP_TRANSFORMER_CLS_TO_WRAP",
+        gate="Do you want to name the layer classes to wrap, instead of leaving that to the model?",
+        asked=lambda settings: _policy(settings) == "TRANSFORMER",
         ask="Which transformer layer class names should be wrapped (case-sensitive, separated by commas)?",
         help="Classes to wrap with TRANSFORMER_BASED_WRAP, separated by commas, such as BertLayer,GPTJBlock. "
         "Unset: those the model itself names.",
@@ -64,6 +82,7 @@ class Fsdp(
         100_000_000,
         minimum=0,
         env="FSDP_MIN_NUM_PARAMS",
+        asked=lambda settings: _policy(settings) == "SIZE",
         ask="From how many parameters on should a module be wrapped?",
         help="Size from which SIZE_BASED_WRAP wraps a module.",
     )
@@ -72,6 +91,7 @@ class Fsdp(
         aliases=("--fsdp_backward_prefetch_policy",),
         old_keys=("fsdp_backward_prefetch_policy",),
         env="FSDP_BACKWARD_PREFETCH",
+        asked=_version_1,
         ask="What should be your backward prefetch policy?",
         ask_default="BACKWARD_PRE",
         help="Version 1: when the next parameters are gathered in the backward pass.",
@@ -79,19 +99,22 @@ class Fsdp(
     fsdp_forward_prefetch: bool = setting(
         False,
         env="FSDP_FORWARD_PREFETCH",
+        asked=_version_1,
         ask="Do you want to prefetch the next parameters in the forward pass?",
         help="Version 1: gather the next parameters during the forward pass.",
     )
     fsdp_state_dict_type: str | None = setting(
-        choices=("FULL_STATE_DICT", "LOCAL_STATE_DICT", "SHARDED_STATE_DICT"),
+        choices=STATE_DICTS,
+        offered=lambda settings: STATE_DICTS if _version_1(settings) else STATE_DICTS[::-2],
         env="FSDP_STATE_DICT_TYPE",
         ask="What should be your state dict type?",
-        ask_default="SHARDED_STATE_DICT",
+        ask_default=lambda settings, _machine: STATE_DICTS[0] if _version_1(settings) else STATE_DICTS[-1],
         help="How checkpoints are written: whole, or in shards. Version 2 has no LOCAL_STATE_DICT.",
     )
     fsdp_use_orig_params: bool = setting(
         True,
         env="FSDP_USE_ORIG_PARAMS",
+        asked=_version_1,
         ask="Do you want to use the original parameters (needed for a mix of frozen and trained ones in a unit)?",
         help="Version 1: let parameters of one unit differ in requires_grad.",
     )
@@ -104,6 +127,9 @@ class Fsdp(
     fsdp_sync_module_states: bool = setting(
         True,
         env="FSDP_SYNC_MODULE_STATES",
+        asked=_version_1,
+        # Ranks that load no weights must get them from rank 0.
+        implied=lambda settings: (_version_1(settings) and settings[Fsdp].fsdp_cpu_ram_efficient_loading) or None,
         ask="Should each unit get its parameters from rank 0 at the start?",
         help="Version 1: each unit gets its parameters from rank 0.",
     )

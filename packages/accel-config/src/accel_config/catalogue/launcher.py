@@ -27,6 +27,8 @@ class Launcher(Section, title="Launcher"):
         switch=True,
         env="ACCELERATE_DEBUG_MODE",
         exported=lambda settings: settings[Launcher].debug,
+        scope="both",
+        asked=lambda settings: settings.paradigm.kind not in ("NO", "XLA"),
         ask="Should distributed operations be checked while running? It finds mismatched tensors, and is slower",
         help="Check distributed operations in the script, ask torch for details, and report whole tracebacks.",
     )

@@ -9,6 +9,7 @@ class Megatron(
     key="megatron_lm_config",
     prefix="megatron_lm_",
     active=lambda settings: settings.paradigm.kind == "MEGATRON_LM",
+    asked=lambda settings: settings.paradigm.kind == "MEGATRON_LM",
     mark="ACCELERATE_USE_MEGATRON_LM",
 ):
     """Tensor, pipeline and expert parallelism by Megatron-LM."""
@@ -30,12 +31,14 @@ class Megatron(
     megatron_lm_num_micro_batches: int | None = setting(
         minimum=1,
         env="MEGATRON_LM_NUM_MICRO_BATCHES",
+        asked=lambda settings: settings[Megatron].megatron_lm_pp_degree > 1,
         ask="What is the number of micro-batches?",
         ask_default=1,
         help="Micro-batches of each batch, with a pipeline degree above 1.",
     )
     megatron_lm_sequence_parallelism: bool | None = setting(
         env="MEGATRON_LM_SEQUENCE_PARALLELISM",
+        asked=lambda settings: settings[Megatron].megatron_lm_tp_degree > 1,
         ask="Do you want to enable sequence parallelism?",
         ask_default=True,
         help="Divide activations along the sequence, with a tensor degree above 1.",

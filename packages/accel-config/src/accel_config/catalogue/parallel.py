@@ -20,12 +20,25 @@ def in_force(settings: "Settings") -> bool:
     return bool(layers) and (not left_behind or min(layers) < FILE)
 
 
+def _begun(settings: "Settings") -> bool:
+    return settings.given("parallelism_config_dp_replicate_size")
+
+
+def _left_over(settings: "Settings") -> int:
+    """Return how many ranks are left for sharding, so that the sizes multiply to the number of processes."""
+    sizes = settings[Parallel]
+    taken = sizes.parallelism_config_dp_replicate_size * sizes.parallelism_config_tp_size
+    total = settings.value("num_processes").value
+    return max(1, total // (taken * sizes.parallelism_config_cp_size)) if isinstance(total, int) else 1
+
+
 class Parallel(
     Section,
     title="Parallelism config",
     key="parallelism_config",
     prefix="parallelism_config_",
     active=in_force,
+    asked=lambda settings: settings.paradigm.kind == "FSDP" and settings.value("fsdp_version").value != 1,
     mark="ACCELERATE_USE_PARALLELISM_CONFIG",
 ):
     """Sizes of the dimensions that the ranks are laid out in."""
@@ -34,20 +47,15 @@ class Parallel(
         1,
         minimum=1,
         env="PARALLELISM_CONFIG_DP_REPLICATE_SIZE",
+        gate="Do you want to lay the ranks out in several dimensions (parallelism config)?",
         ask="How many replicas of the model (data parallel, replicated)?",
         help="Replicas of the model.",
-    )
-    parallelism_config_dp_shard_size: int = setting(
-        1,
-        minimum=1,
-        env="PARALLELISM_CONFIG_DP_SHARD_SIZE",
-        ask="Over how many ranks is each replica sharded (data parallel, sharded)?",
-        help="Ranks that each replica is sharded over.",
     )
     parallelism_config_tp_size: int = setting(
         1,
         minimum=1,
         env="PARALLELISM_CONFIG_TP_SIZE",
+        asked=_begun,
         ask="What is the tensor parallel size?",
         help="Ranks that each layer is divided over.",
     )
@@ -55,6 +63,7 @@ class Parallel(
         1,
         minimum=1,
         env="PARALLELISM_CONFIG_CP_SIZE",
+        asked=_begun,
         ask="What is the context parallel size?",
         help="Ranks that each sequence is divided over, by context parallelism. Needs FSDP version 2.",
     )
@@ -66,8 +75,18 @@ class Parallel(
         choices=("allgather", "alltoall"),
         env="PARALLELISM_CONFIG_CP_COMM_STRATEGY",
         exported=lambda settings: settings[Parallel].parallelism_config_cp_size > 1,
+        asked=lambda settings: settings[Parallel].parallelism_config_cp_size > 1,
         ask="How should context parallel ranks exchange keys and values?",
         help="How context-parallel ranks exchange keys and values.",
+    )
+    parallelism_config_dp_shard_size: int = setting(
+        1,
+        minimum=1,
+        env="PARALLELISM_CONFIG_DP_SHARD_SIZE",
+        asked=_begun,
+        ask_default=lambda settings, _machine: _left_over(settings),
+        ask="Over how many ranks is each replica sharded (data parallel, sharded)?",
+        help="Ranks that each replica is sharded over.",
     )
     parallelism_config_sp_size: int = setting(
         1,

@@ -3,18 +3,20 @@
 from ..section import Section, setting
 
 
-class Rendezvous(Section, title="Several machines and restarts"):
+class Rendezvous(
+    Section,
+    title="Several machines and restarts",
+    asked=lambda settings: settings.value("num_machines").value != 1,
+):
     """Addresses, ports and the agent that restarts ranks."""
 
-    same_network: bool = setting(
-        False,
-        switch=True,
-        ask="Are all the machines on the same local network?",
-        ask_default=True,
-        help="All machines are on one network: they meet at the main machine's address and port themselves.",
-    )
     machine_rank: int | None = setting(
-        minimum=0, ask="What is the rank of this machine?", help="Rank of this machine, from 0."
+        minimum=0,
+        ask="What is the rank of this machine?",
+        ask_default=0,
+        offered=lambda settings: range(settings.value("num_machines").value),  # pyright: ignore[reportArgumentType]
+        file_default=0,
+        help="Rank of this machine, from 0.",
     )
     main_process_ip: str | None = setting(
         ask="What is the IP address of the machine that will host the main process?",
@@ -24,10 +26,19 @@ class Rendezvous(Section, title="Several machines and restarts"):
         minimum=0,
         maximum=65535,
         ask="What is the port you will use to communicate with the main process?",
+        ask_default=29500,
         help="Port at which the ranks meet, on the machine of rank 0. On one machine 0, like none, takes a free one.",
+    )
+    same_network: bool = setting(
+        False,
+        switch=True,
+        ask="Are all the machines on the same local network?",
+        ask_default=True,
+        help="All machines are on one network: they meet at the main machine's address and port themselves.",
     )
     rdzv_backend: str = setting(
         "static",
+        asked=lambda settings: not settings[Rendezvous].same_network,
         ask="What rendezvous backend will you use (static, c10d, ...)?",
         help="How machines find each other: static (ranks given here) or c10d (ranks by arrival).",
     )
@@ -43,10 +54,11 @@ class Rendezvous(Section, title="Several machines and restarts"):
     role: str = setting("default", ours=True, help="Name of the workers' role, which the script finds in ROLE_NAME.")
 
 
-class Mpi(Section, title="MPI", key="mpirun_config"):
+class Mpi(Section, title="MPI", key="mpirun_config", asked=lambda settings: settings.paradigm.kind == "MULTI_CPU"):
     """Starting the ranks with mpirun."""
 
     mpirun_hostfile: str | None = setting(
+        gate="Should mpirun start the processes?",
         ask="Where is the hostfile?",
         ask_default="~/hostfile",
         help="Hosts to start ranks on with mpirun. Giving it makes mpirun (or mpiexec) start them.",

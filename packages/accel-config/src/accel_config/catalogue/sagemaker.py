@@ -2,27 +2,47 @@
 
 from ..section import Section, setting
 
+# What data parallelism runs on.
+DATA_PARALLEL_INSTANCES = ("ml.p3.16xlarge", "ml.p3dn.24xlarge", "ml.p4dn.24xlarge")
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+
+def _data_parallel(settings: "Settings") -> bool:
+    return settings.value("distributed_type").value == "DATA_PARALLEL"
 
 class SageMaker(
     Section,
     title="Amazon SageMaker",
     active=lambda settings: settings.value("compute_environment").value == "AMAZON_SAGEMAKER",
+    scope="job",
 ):
     """The training job, in force with ``compute_environment: AMAZON_SAGEMAKER``."""
 
     ec2_instance_type: str | None = setting(
+        offered=lambda settings: DATA_PARALLEL_INSTANCES if _data_parallel(settings) else (),
         ask="Which EC2 instance type do you want to use for your training?",
-        ask_default="ml.p3.2xlarge",
+        ask_default=lambda settings, _machine: (
+            DATA_PARALLEL_INSTANCES[0] if _data_parallel(settings) else "ml.p3.2xlarge"
+        ),
         help="Instance type of the job, such as ml.p4d.24xlarge.",
     )
     iam_role_name: str | None = setting(
         ask="What is the IAM role name or ARN for the job?", help="Role that the job runs as: a name or an ARN."
     )
     image_uri: str | None = setting(
-        ask="What is the address of your Docker image?", help="Image of the job. Unset: one for the versions below."
+        gate="Do you want to use a custom Docker image?",
+        ask="What is the address of your Docker image?",
+        help="Image of the job. Unset: one for the versions below.",
     )
     profile: str | None = setting(
-        ask="Which AWS profile should be used?", ask_default="default", help="AWS profile to take credentials from."
+        gate="Do you sign in with an AWS profile (no: with a pair of keys, given when launching)?",
+        gate_default=True,
+        ask="Which AWS profile should be used?",
+        ask_default="default",
+        help="AWS profile to take credentials from.",
     )
     region: str = setting(
         "us-east-1",
@@ -30,7 +50,10 @@ class SageMaker(
         help="AWS region of the job. Without it: AWS_REGION, AWS_DEFAULT_REGION, the profile's own.",
     )
     base_job_name: str = setting(
-        "accelerate-sagemaker-1", ask="What should the job be called?", help="What the job's name begins with."
+        "accelerate-sagemaker-1",
+        ask="What should the job be called?",
+        ask_default=lambda settings, _machine: f"accelerate-sagemaker-{settings.value('num_machines').value}",
+        help="What the job's name begins with.",
     )
     pytorch_version: str = setting("1.10.2", help="PyTorch version of the job's image.")
     transformers_version: str = setting(
@@ -38,10 +61,12 @@ class SageMaker(
     )
     py_version: str = setting("py38", help="Python version of the job's image.")
     sagemaker_inputs_file: str | None = setting(
+        gate="Do you want to provide SageMaker input channels with data?",
         ask="Where is the file of inputs (TSV: channel name, data location)?",
         help="Inputs of the job: a TSV file with a heading, of channel names and data locations.",
     )
     sagemaker_metrics_file: str | None = setting(
+        gate="Do you want to enable SageMaker metrics?",
         ask="Where is the file of metrics (TSV: metric name, regular expression)?",
         help="Metrics of the job: a TSV file with a heading, of metric names and regular expressions.",
     )

@@ -1,0 +1,62 @@
+"""What may be shown of a value: no secret leaves by the screen, a report or a dry run."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from .origin import Value
+    from .section import Setting
+
+MASK = "***"
+SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "KEY", "AUTH")
+
+
+def shown(one: Setting, value: Value) -> object:
+    """Return the value as it may be shown, in the types of JSON."""
+    if value.value is None:
+        return None
+    if one.secret:
+        return MASK
+    if one.masked:
+        items: Any = value.value
+        return [_name_only(str(item)) for item in items]
+    return masked(value.value)
+
+
+def masked(value: object) -> object:
+    """Return ``value``, which may nest, without what stands under a secret's name or inside a text beside one."""
+    if isinstance(value, dict):
+        return {name: MASK if secret(str(name)) else masked(inner) for name, inner in value.items()}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    if isinstance(value, (list, tuple)):
+        return [masked(item) for item in value]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return _text(value) if isinstance(value, str) else value
+
+
+def secret(name: str) -> bool:
+    """Whether a variable or key of this name holds what nobody should see."""
+    return any(word in name.upper() for word in SECRET_WORDS)
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables with the secret ones masked."""
+    return {name: MASK if secret(name) else _text(text) for name, text in environ.items()}
+
+
+def _name_only(text: str) -> str:
+    name, equals, _value = text.partition("=")
+    return f"{name}={MASK}" if equals else name
+
+
+def _text(text: str) -> str:
+    """Mask ``NAME=value`` and ``--name value`` of secret names inside a command, and the password in an address."""
+    if not any(sign in text for sign in "=@") and not any(secret(word) for word in text.split("--")[1:]):
+        return text
+    import re
+
+    words = "|".join(SECRET_WORDS)
+    name = rf"[\w-]*(?:{words})[\w-]*"
+    text = re.sub(rf"(?i)({name}=|--{name}\s+)(\"[^\"]*\"|'[^']*'|\S+)", rf"\1{MASK}", text)
+    return re.sub(r"(\w+://[^\s/:@]*):[^\s/@]+@", rf"\1:{MASK}@", text)

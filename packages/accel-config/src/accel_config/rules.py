@@ -1,0 +1,160 @@
+"""Settings that can't work together, and those that have no effect: known without the machine."""
+
+from __future__ import annotations
+
+from .catalogue import DeepSpeed, Fsdp, Launcher, Resources
+from .catalogue.parallel import in_force
+from .origin import FILE
+from .wording import said
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .settings import Settings
+
+
+def broken(settings: Settings) -> list[str]:
+    """Return a message for each combination that can't work, naming its settings with their origins."""
+    return [message for rule in RULES if (message := rule(settings))]
+
+
+def hints(settings: Settings) -> list[str]:
+    """Return a message for each setting that has no effect beside the others."""
+    return [message for hint in HINTS if (message := hint(settings))]
+
+
+def _module_without_python(settings: Settings) -> str:
+    if settings[Launcher].module and settings[Launcher].no_python:
+        return f"{said(settings, 'module', 'no_python')}: a module needs Python; give one of them"
+    return ""
+
+
+def _one_process_on_many(settings: Settings) -> str:
+    asked = settings.value("num_processes")
+    if settings.value("multi_gpu").given and asked.value == 1 and asked.origin.layer == 0:
+        return f"{said(settings, 'multi_gpu', 'num_processes')}: several devices need at least 2 processes"
+    return ""
+
+
+def _one_id_on_many(settings: Settings) -> str:
+    ids = settings[Resources].gpu_ids or ""
+    several = settings.paradigm.kind.startswith("MULTI_") and settings.paradigm.kind != "MULTI_CPU"
+    one = len([entry for entry in ids.split(",") if entry.strip()]) == 1 and "-" not in ids
+    if several and one and settings[Resources].num_machines == 1:
+        kind = settings.paradigm
+        return f"{said(settings, 'gpu_ids')} is one device, but {kind.kind} ({kind.origin}) needs several"
+    return ""
+
+
+def _unsynced_loading(settings: Settings) -> str:
+    fsdp = settings[Fsdp]
+    in_force = settings.paradigm.kind == "FSDP" and fsdp.fsdp_version == 1
+    if in_force and fsdp.fsdp_cpu_ram_efficient_loading and not fsdp.fsdp_sync_module_states:
+        both = said(settings, "fsdp_cpu_ram_efficient_loading", "fsdp_sync_module_states")
+        return f"{both}: ranks that load no weights must get them from rank 0; set the second, or unset the first"
+    return ""
+
+
+def _parallelism(settings: Settings) -> str:
+    if not in_force(settings):
+        return ""
+    from accel_config import parallelism
+
+    return parallelism.combination(settings)
+
+
+def _checkpoint_offload(settings: Settings) -> str:
+    fsdp = settings[Fsdp]
+    if settings.paradigm.kind != "FSDP" or not fsdp.fsdp_activation_checkpointing_offload:
+        return ""
+    if fsdp.fsdp_version == 1:
+        both = said(settings, "fsdp_activation_checkpointing_offload", "fsdp_version")
+        return f"{both}: only version 2 offloads them"
+    if not fsdp.fsdp_activation_checkpointing:
+        both = said(settings, "fsdp_activation_checkpointing_offload", "fsdp_activation_checkpointing")
+        return f"{both}: set the second as well"
+    return ""
+
+
+def _local_state_dict(settings: Settings) -> str:
+    fsdp = settings[Fsdp]
+    local = fsdp.fsdp_state_dict_type == "LOCAL_STATE_DICT"
+    if settings.paradigm.kind == "FSDP" and fsdp.fsdp_version == 2 and local:  # noqa: PLR2004
+        return f"{said(settings, 'fsdp_version', 'fsdp_state_dict_type')}: take SHARDED_STATE_DICT or FULL_STATE_DICT"
+    return ""
+
+
+# Where DeepSpeed's own json says what these settings say.
+IN_JSON = {
+    "zero_stage": "zero_optimization.stage",
+    "gradient_accumulation_steps": "gradient_accumulation_steps",
+    "gradient_clipping": "gradient_clipping",
+    "offload_optimizer_device": "zero_optimization.offload_optimizer.device",
+    "offload_optimizer_nvme_path": "zero_optimization.offload_optimizer.nvme_path",
+    "offload_param_device": "zero_optimization.offload_param.device",
+    "offload_param_nvme_path": "zero_optimization.offload_param.nvme_path",
+    "zero3_save_16bit_model": "zero_optimization.stage3_gather_16bit_weights_on_model_save",
+    "mixed_precision": "fp16.enabled and bf16.enabled",
+}
+
+
+def _beside_json(settings: Settings) -> str:
+    """The library refuses these fields of a config file beside a json, whatever the json says."""
+    if settings.paradigm.kind != "DEEPSPEED" or not settings[DeepSpeed].deepspeed_config_file:
+        return ""
+    names = [name for name in IN_JSON if settings.value(name).origin.layer == FILE]
+    if not names:
+        return ""
+    return (
+        f"{said(settings, 'deepspeed_config_file')} decides {said(settings, *names)}: the library refuses a config "
+        "file that gives them beside a json; write them into the json, and leave them out here"
+    )
+
+
+def _uneven(settings: Settings) -> str:
+    total, machines = settings[Resources].num_processes, settings[Resources].num_machines
+    if settings.paradigm.kind == "NO" or total is None or total % machines == 0:
+        return ""
+    return f"{said(settings, 'num_processes', 'num_machines')}: the machines can't share them evenly"
+
+
+RULES: tuple[Callable[[Settings], str], ...] = (
+    _uneven,
+    _module_without_python,
+    _one_process_on_many,
+    _one_id_on_many,
+    _unsynced_loading,
+    _parallelism,
+    _checkpoint_offload,
+    _local_state_dict,
+    _beside_json,
+)
+
+
+def _zero3_only(settings: Settings) -> str:
+    deepspeed = settings[DeepSpeed]
+    stage = 2 if deepspeed.zero_stage is None else deepspeed.zero_stage
+    if settings.paradigm.kind != "DEEPSPEED" or stage == 3 or deepspeed.deepspeed_config_file:  # noqa: PLR2004
+        return ""
+    names = [name for name in ("zero3_init_flag", "zero3_save_16bit_model") if settings.value(name).value]
+    if deepspeed.offload_param_device not in (None, "none"):
+        names.append("offload_param_device")
+    return f"{said(settings, *names)}: no effect below ZeRO stage 3 (zero_stage is {stage})" if names else ""
+
+
+def _idle(settings: Settings) -> str:
+    """Name what was typed, or set by variable, of sections that aren't in use; a file may hold them all."""
+    idle: list[str] = []
+    for section in settings.catalogue.sections:
+        if section.active is None or section.active(settings):
+            continue
+        names = [one.name for one in section.settings if settings.given(one.name)]
+        names = [name for name in names if settings.value(name).origin.layer < FILE]
+        if names:
+            told = ", ".join(f"{name} ({settings.origin(name)})" for name in names)
+            idle.append(f"{told}: no effect, since {section.title} isn't in use")
+    return "\n".join(idle)
+
+
+HINTS: tuple[Callable[[Settings], str], ...] = (_zero3_only, _idle, lambda settings: settings.paradigm.note)

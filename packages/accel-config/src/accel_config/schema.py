@@ -1,0 +1,132 @@
+"""The JSON Schema of config files, for editors: it takes what reading takes, and refuses wrong types and choices."""
+
+from __future__ import annotations
+
+from . import spelling
+from .files import LEGACY
+from .section import FALSE, TRUE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .section import Section, Setting
+    from .settings import Catalogue
+
+DRAFT = "http://json-schema.org/draft-07/schema#"  # the newest that editors' YAML support knows throughout
+INTEGER = r"^\s*[-+]?[0-9][0-9_]*(\.0*)?([eE][-+]?[0-9]+)?\s*$"
+NUMBER = r"^\s*[-+]?([0-9][0-9_]*(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?\s*$"
+SCALARS = ("string", "number", "boolean")
+
+
+def text(catalogue: Catalogue) -> str:
+    """Return the schema as JSON text."""
+    import json
+
+    return json.dumps(schema(catalogue), indent=2) + "\n"
+
+
+def schema(catalogue: Catalogue) -> dict[str, object]:
+    """Return the schema: today's keys, the old ones that are still read, and nothing else at the top level."""
+    properties: dict[str, object] = {}
+    for section in catalogue.sections:
+        if section.key:
+            properties[section.key] = _mapping(section)
+        else:
+            properties.update(_properties(section.settings, nested=False))
+    for key in LEGACY:
+        properties.setdefault(key, {"deprecated": True, "description": "Read for old files; `update` replaces it."})
+    return {
+        "$schema": DRAFT,
+        "title": "Accelerate config",
+        "type": ["object", "null"],
+        "properties": dict(sorted(properties.items())),
+        "additionalProperties": False,
+    }
+
+
+def _mapping(section: type[Section]) -> dict[str, object]:
+    """Return a nested mapping's schema; unknown keys in it are only told, so they are no error here either."""
+    return {
+        "description": section.__doc__ or section.title,
+        "type": ["object", "null"],
+        "properties": _properties(section.settings, nested=True),
+    }
+
+
+def _properties(settings: Iterable[Setting], *, nested: bool) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for one in settings:
+        for key in one.keys:
+            own = key.partition(".")[2] if nested else key
+            found[own] = _setting(one) if key == one.key else {**_setting(one), "deprecated": True}
+    return found
+
+
+def _setting(one: Setting) -> dict[str, object]:
+    said: dict[str, object] = {"description": one.help}
+    if one.default is not None:
+        said["default"] = spelling.plain(one, one.default)
+    if one.deprecated:
+        return {"description": f"No effect: {one.deprecated}.", "deprecated": True}
+    return {**said, "anyOf": [*_forms(one), {"type": "null"}]}
+
+
+def _forms(one: Setting) -> list[dict[str, object]]:
+    """Return what a file may hold for it."""
+    items = _values(one)
+    if one.many or one.joins:
+        listed: dict[str, object] = {"type": "array", "items": {"anyOf": items}}
+        if one.default and one.many:
+            listed |= {"minItems": len(one.default), "maxItems": len(one.default)}
+            return [listed, {"type": "string"}]
+        return [listed, *items]
+    return items
+
+
+def _values(one: Setting) -> list[dict[str, object]]:
+    if one.kind is dict:
+        return [{"type": "object"}]
+    if one.choices:
+        return _choices(one)
+    if one.kind is bool:
+        return [{"type": "boolean"}, _words([*TRUE, *FALSE, *one.unset]), {"enum": [0, 1]}]
+    if one.kind is str:
+        return [{"type": list(SCALARS)}]
+    bounds = {"minimum": one.minimum, "maximum": one.maximum}
+    number: dict[str, object] = {"type": "integer" if one.kind is int else "number"}
+    number |= {name: bound for name, bound in bounds.items() if bound is not None}
+    unset = [int(text) for text in one.unset if text.lstrip("-").isdecimal()]
+    return [
+        number,
+        {"type": "string", "pattern": INTEGER if one.kind is int else NUMBER},
+        *([_words(one.unset)] if one.unset else []),
+        *([{"enum": unset}] if unset else []),
+    ]
+
+
+def _choices(one: Setting) -> list[dict[str, object]]:
+    """Return the choices as written today, which editors complete, then in any case and by the names of old files.
+
+    A word that YAML 1.1 reads as a boolean (`no`) may arrive as one.
+    """
+    texts = [str(choice) for choice in one.choices] + list(one.renamed) + list(one.unset)
+    forms: list[dict[str, object]] = [{"enum": list(one.choices)}, _words(texts)]
+    numbers = [int(text) for text in texts if text.isdecimal()]
+    if numbers:
+        forms.append({"enum": numbers})
+    booleans = [value for value, words in ((True, TRUE), (False, FALSE)) if words & {text.lower() for text in texts}]
+    if booleans:
+        forms.append({"enum": booleans})
+    return forms
+
+
+def _words(words: Iterable[str]) -> dict[str, object]:
+    """Return a pattern for any of ``words`` in any case: JSON Schema's patterns have no flag for that."""
+    import re
+
+    def either(letter: str) -> str:
+        return f"[{letter.upper()}{letter.lower()}]" if letter.isalpha() else re.escape(letter)
+
+    spelled = sorted({"".join(map(either, word)) for word in words if word})
+    return {"type": "string", "pattern": rf"^\s*({'|'.join(spelled)})\s*$"}

@@ -1,0 +1,99 @@
+"""New config files: by questions, or by what suits the machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from . import spelling, storage
+from .catalogue import CATALOGUE
+from .errors import AccelError
+from .files import parse
+from .interview import Interview, Proposals
+from .machine import Machine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .interview import Asker
+
+LEFT_ALONE = 1
+
+
+def wizard(path: str, program: str, *, yes: bool, overwrite: bool) -> int:
+    """Ask, write the file at ``path``, show it and how to launch with it; return the exit status.
+
+    Raises:
+        AccelError: there is nobody to ask, or the file can't be written.
+    """
+    asker = _asker(program, yes=yes)
+    if yes:
+        return _write(path, _text(asker, path), program, overwrite=overwrite)
+    if os.path.exists(path) and not overwrite and not asker.confirm(f"{path} exists. Replace it at the end?", False):
+        print(f"{path} is left as it is; `{program} set KEY VALUE` changes single settings")
+        return LEFT_ALONE
+    return _write(path, _text(asker, path), program, overwrite=True)
+
+
+def default(path: str, precision: str, program: str, *, overwrite: bool) -> int:
+    """Write a file that suits this machine, computing in ``precision``; return the exit status.
+
+    Raises:
+        AccelError: the file can't be written.
+    """
+    text = _text(Proposals(), path, {"mixed_precision": precision})
+    return _write(path, text, program, overwrite=overwrite, show=False)
+
+
+def _asker(program: str, *, yes: bool) -> Asker:
+    if yes:
+        return Proposals()
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise AccelError(
+            f"there is no terminal to ask questions on: `{program} --yes` takes what is proposed, "
+            f"and `{program} set KEY VALUE` changes settings one by one"
+        )
+    from .prompts import Terminal
+
+    return Terminal()
+
+
+def _text(asker: Asker, path: str, fixed: dict[str, object] | None = None) -> str:
+    return spelling.document(Interview(asker, Machine.here(), fixed).run(), path)
+
+
+def _write(path: str, text: str, program: str, *, overwrite: bool, show: bool = True) -> int:
+    with storage.locked(path):
+        if os.path.exists(path) and not overwrite:
+            return _left_alone(path, text)
+        storage.replace(path, text.encode())
+    if show:
+        print("\n" + "".join(f"    {line}\n" for line in text.splitlines()))
+        print(f"Launch with it: {_launch(path, program)}")
+    print(f"The config file is saved at {path}")
+    return 0
+
+
+def _left_alone(path: str, text: str) -> int:
+    """Say that the file isn't touched; fine if it says the same."""
+    with open(path, "rb") as file:
+        there = parse(CATALOGUE, file.read(), path)
+    wanted = parse(CATALOGUE, text.encode(), path)
+    same = not there.problems and {name: one.value for name, one in there.values.items()} == {
+        name: one.value for name, one in wanted.values.items()
+    }
+    if same:
+        print(f"{path} says so already")
+        return 0
+    print(f"{path} exists and says something else, so it is left alone: --overwrite replaces it", file=sys.stderr)
+    return LEFT_ALONE
+
+
+def _launch(path: str, program: str) -> str:
+    import shlex
+
+    from .layers import default_path
+
+    command = program.rpartition(" ")[0]
+    start = f"{command} launch" if command else "accel-launch"
+    file = [] if path == default_path(os.environ) else ["--config_file", shlex.quote(path)]
+    return " ".join([start, *file, "SCRIPT"])
