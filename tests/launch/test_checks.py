@@ -10,6 +10,11 @@ from tests.conftest import Resolve
 @pytest.mark.parametrize(
     ("flags", "file", "parts"),
     [
+        (
+            ["--num_machines", "2", "--num_processes", "5"],
+            None,
+            ["num_processes 5 (--num_processes)", "num_machines 2 (--num_machines)", "make it 4 or 6"],
+        ),
         (["-m", "--no_python"], None, ["module true (-m)", "no_python true (--no_python)"]),
         (["--multi_gpu", "--num_processes", "1"], None, ["multi_gpu true", "num_processes 1 (--num_processes)"]),
         (["--multi_gpu", "--gpu_ids", "0"], None, ["gpu_ids 0 (--gpu_ids)", "MULTI_GPU (--multi_gpu)"]),

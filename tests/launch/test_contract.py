@@ -767,7 +767,7 @@ BARE = Still(modules=())
         (f"{AGENT} --machine_rank=2", None, None, ["machine_rank is 2", "from 0 to 1"]),
         (f"{AGENT} --main_process_port=0", None, None, ["main_process_port is 0", "name one"]),
         (f"{AGENT} --machine_rank=0", None, host(8, machine=Still(busy=(2000,))), ["2000 (--main_process_port) is in use"]),
-        (f"{AGENT} --num_processes=5", None, None, ["2 machines (--num_machines) can't share evenly: make it 4 or 6"]),
+        (f"{AGENT} --num_processes=5", None, None, ["num_machines 2 (--num_machines): the machines can't share them evenly; make it 4 or 6"]),
         ("--gpu_ids=0,1 --num_processes=3", None, None, ["only 2 devices", "by gpu_ids (--gpu_ids)"]),
         ("--use_fsdp --fsdp_sync_module_states=false", None, None, ["fsdp_sync_module_states false"]),
         ("", "{distributed_type: FSDP, fsdp_config: {fsdp_sync_module_states: 'false'}}", None, ["config.yaml:1"]),

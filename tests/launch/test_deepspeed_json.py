@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from accel_config import AccelError
+from accel_config.rules import IN_JSON
 from accel_launch import Plan, plan
-from accel_launch.checks import IN_JSON
 from tests.conftest import Resolve
 from tests.launch.hosts import host
 

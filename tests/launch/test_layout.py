@@ -82,8 +82,3 @@ def test_guesses_are_noted(settings: Resolve) -> None:
     assert laid(settings, devices=8)[1] == ["num_processes isn't set: one for each of the 8 devices"]
     assert "the ranks train on the CPU with gloo" in laid(settings, "--num_processes", "2")[1][0]
     assert "one process, not 4" in laid(settings, file="distributed_type: NO\nnum_processes: 4")[1][0]
-
-
-def test_a_total_that_does_not_divide_names_the_nearest(settings: Resolve) -> None:
-    with pytest.raises(AccelError, match="make it 4 or 6"):
-        laid(settings, "--num_machines", "2", "--num_processes", "5")

@@ -1,9 +1,10 @@
-"""The parallelism config beside the other settings, whatever ranks there are."""
+"""The dimensions that ranks are laid out in: beside the other settings, and against how many ranks there are."""
 
 from __future__ import annotations
 
-from .catalogue import Fsdp, Parallel
+from .catalogue import Fsdp, Megatron, Parallel
 from .catalogue.hardware import MULTI_DEVICE
+from .catalogue.parallel import in_force
 from .wording import said
 
 TYPE_CHECKING = False
@@ -11,7 +12,9 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 KERNELS = ("sdpa", "flash_attention_2", "flash_attention_3")
+SHARD = "parallelism_config_dp_shard_size"
 SIZES = tuple(f"parallelism_config_{size}_size" for size in ("dp_replicate", "dp_shard", "tp", "cp", "sp"))
+DEGREES = ("megatron_lm_tp_degree", "megatron_lm_pp_degree", "megatron_lm_context_parallel_size")
 
 
 def combination(settings: Settings) -> str:
@@ -45,3 +48,52 @@ def _sequence(settings: Settings) -> str:
         named = said(settings, "parallelism_config_sp_seq_length_is_variable")
         return f"{named}: then give the length, --parallelism_config_sp_seq_length"
     return ""
+
+
+def shard_size(settings: Settings, total: int) -> int:
+    """Return over how many of ``total`` ranks a replica is sharded: under FSDP those left over, unless it is said."""
+    size = settings[Parallel].parallelism_config_dp_shard_size
+    taken = _product(settings, SIZES)
+    if settings.paradigm.kind != "FSDP" or settings.given(SHARD) or total % taken:
+        return size
+    return total // taken
+
+
+def world(settings: Settings, total: int) -> str:
+    """Return how the sizes don't fit ``total`` ranks, nothing where they do."""
+    if in_force(settings):
+        return _sizes(settings, total)
+    product = _product(settings, DEGREES)
+    if settings.paradigm.kind != "MEGATRON_LM" or total % product == 0:
+        return ""
+    return f"{_given(settings, DEGREES)} make groups of {product} ranks, which don't divide {_ranks(settings, total)}"
+
+
+def _sizes(settings: Settings, total: int) -> str:
+    sizes, kind = settings[Parallel], settings.paradigm.kind
+    shard = shard_size(settings, total)
+    product = _product(settings, SIZES) // sizes.parallelism_config_dp_shard_size * shard
+    divides = kind == "DEEPSPEED" and total % product == 0  # which lays out the rest by itself
+    if product != total and product > 1 and not divides:
+        return (
+            f"{_given(settings, SIZES)} make {product} ranks in all, but {_ranks(settings, total)}: they must agree"
+        )
+    if kind != "FSDP" or product == 1 or shard > 1 or sizes.parallelism_config_cp_size > 1:
+        return ""
+    return f"{_given(settings, SIZES)} leave FSDP nothing to shard over: lower one, or add processes"
+
+
+def _product(settings: Settings, names: tuple[str, ...]) -> int:
+    values = {**vars(settings[Parallel]), **vars(settings[Megatron])}
+    product = 1
+    for name in names:
+        product *= int(values[name])
+    return product
+
+
+def _given(settings: Settings, names: tuple[str, ...]) -> str:
+    return said(settings, *(name for name in names if settings.given(name)))
+
+
+def _ranks(settings: Settings, total: int) -> str:
+    return f"num_processes is {total} ({settings.origin('num_processes')})"

@@ -116,7 +116,18 @@ def _uneven(settings: Settings) -> str:
     total, machines = settings[Resources].num_processes, settings[Resources].num_machines
     if settings.paradigm.kind == "NO" or total is None or total % machines == 0:
         return ""
-    return f"{said(settings, 'num_processes', 'num_machines')}: the machines can't share them evenly"
+    low, high = total // machines * machines, (total // machines + 1) * machines
+    both = said(settings, "num_processes", "num_machines")
+    return f"{both}: the machines can't share them evenly; make it {f'{low} or ' if low else ''}{high}"
+
+
+def _world(settings: Settings) -> str:
+    total = settings[Resources].num_processes
+    if total is None or not (in_force(settings) or settings.paradigm.kind == "MEGATRON_LM"):
+        return ""
+    from accel_config import parallelism
+
+    return parallelism.world(settings, total)
 
 
 RULES: tuple[Callable[[Settings], str], ...] = (
@@ -126,6 +137,7 @@ RULES: tuple[Callable[[Settings], str], ...] = (
     _one_id_on_many,
     _unsynced_loading,
     _parallelism,
+    _world,
     _checkpoint_offload,
     _local_state_dict,
     _beside_json,

@@ -94,6 +94,11 @@ _READERS: dict[type, Callable[[str], Any]] = {bool: boolean, int: integer, float
 _WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a mapping"}
 
 
+def _is_pair(text: str) -> bool:
+    name, equals, _value = text.partition("=")
+    return bool(equals) and name.isidentifier()
+
+
 class Setting:
     """One setting: what it is called everywhere, what it may be, and what it means."""
 
@@ -118,6 +123,7 @@ class Setting:
         off: str = "",
         switch: bool = False,
         joins: bool = False,
+        pairs: bool = False,
         choices: tuple[Any, ...] = (),
         renamed: dict[str, str] | None = None,
         unset: tuple[str, ...] = (),
@@ -155,6 +161,7 @@ class Setting:
             off: A flag that sets a boolean to false.
             switch: A boolean flag that never takes the next word as its value.
             joins: Text that a file may also give as a list, joined with commas.
+            pairs: Each item is ``NAME=VALUE``.
             choices: The values allowed, in any letter case.
             renamed: Other texts for a value, read as the one that stands for them.
             unset: Texts that mean the same as leaving it out.
@@ -184,7 +191,7 @@ class Setting:
         """
         self.default, self.help, self.old_keys = default, help, old_keys
         self._key, self.flag, self.short, self.aliases, self.off = key, flag, short, aliases, off
-        self.switch, self.joins, self.choices = switch, joins, choices
+        self.switch, self.joins, self.pairs, self.choices = switch, joins, pairs, choices
         self.renamed, self.unset = renamed or {}, unset
         self.minimum, self.maximum = minimum, maximum
         self.env: tuple[str, ...] = (env,) if isinstance(env, str) and env else tuple(env)
@@ -261,7 +268,7 @@ class Setting:
         """What it may be, for messages and help."""
         if self.choices:
             return "one of " + ", ".join(map(_usual, self.choices))
-        what = _WANTED[self.kind]
+        what = "NAME=VALUE" if self.pairs else _WANTED[self.kind]
         if self.minimum is not None and self.maximum is not None:
             what += f" from {self.minimum} to {self.maximum}"
         elif self.minimum is not None:
@@ -292,6 +299,8 @@ class Setting:
         """Read a list; one of a fixed length may be text, ``true,false,false``, also in brackets."""
         listed: Any = raw.strip().strip("()[]").split(",") if isinstance(raw, str) and self._fixed else raw
         items: list[Any] = [*listed] if isinstance(listed, list) else [listed]
+        if not self._fixed:
+            items = [item for item in items if item != ""]  # which old files hold for a question that was skipped
         if self._fixed and len(items) != len(self.default):
             raise self._refusal(raw, origin)
         return [self._one(item, raw, origin) for item in items]
@@ -309,7 +318,7 @@ class Setting:
             raise self._refusal(raw, origin) from None
         if self.choices:
             value = next((choice for choice in self.choices if str(choice).lower() == str(value).lower()), None)
-        if value is None or not self._within(value):
+        if value is None or not self._within(value) or (self.pairs and not _is_pair(text)):
             raise self._refusal(raw, origin)
         return value
 

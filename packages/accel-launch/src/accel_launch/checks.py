@@ -65,9 +65,17 @@ def arrangement(settings: Settings, host: Host, laid: Layout, findings: Findings
 
         libraries.check(settings, host, laid, findings)
     if laid.kind == "MEGATRON_LM" or in_force(settings):
-        from . import parallelism
+        _sizes(settings, laid, findings)
 
-        parallelism.check(settings, laid, findings)
+
+def _sizes(settings: Settings, laid: Layout, findings: Findings) -> None:
+    """Hold the sizes against the ranks that this machine gives, where nobody named their number."""
+    from accel_config.parallelism import SHARD, shard_size, world
+
+    if not settings.given("num_processes") and (wrong := world(settings, laid.total)):
+        findings.here(wrong)
+    elif in_force(settings) and (shard := shard_size(settings, laid.total)) != settings.value(SHARD).value:
+        findings.notes.append(f"{SHARD} isn't set: {shard}, the ranks that the other sizes leave over")
 
 
 def deepspeed_json(settings: Settings, host: Host, findings: Findings) -> None:

@@ -100,7 +100,7 @@ def _parallelism(settings: Settings, _host: Host, laid: Layout) -> dict[str, str
     """Say over how many ranks FSDP shards where nobody did: the library takes 1, and then the sizes don't add up."""
     if not in_force(settings):
         return {}
-    from .parallelism import shard_size
+    from accel_config.parallelism import shard_size
 
     return {"PARALLELISM_CONFIG_DP_SHARD_SIZE": str(shard_size(settings, laid.total))}
 

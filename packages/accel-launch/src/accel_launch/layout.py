@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from accel_config.catalogue import Rendezvous, Resources
 from accel_config.catalogue.hardware import MULTI_DEVICE
-from accel_config.errors import AccelError
 from accel_config.record import Record
 
 from . import devices
@@ -51,14 +50,14 @@ def lay_out(settings: Settings, host: Host, findings: Findings) -> Layout:
     """Count the ranks and give each a device.
 
     Raises:
-        AccelError: the settings ask for more than there is, or for what doesn't divide.
+        AccelError: the settings ask for more than there is.
     """
     tpu = settings.paradigm.kind == "XLA"  # its library finds the chips, and counts the processes
     found, narrowed = ((), None) if settings.paradigm.cpu or tpu else _devices(settings, host, findings)
     machines = settings[Resources].num_machines
     rank = settings[Rendezvous].machine_rank or 0
     total = _total(settings, len(found), machines, findings)
-    local = _share(settings, total, machines)
+    local = total // machines  # evenly, by accel_config.rules
     cpu = settings.paradigm.cpu or (not found and total > 1 and not tpu)
     _enough(settings, local, found, findings)
     return Layout(
@@ -84,24 +83,13 @@ def elsewhere(settings: Settings) -> Layout:
     return Layout(
         kind=settings.paradigm.kind or "NO",
         total=total,
-        local=_share(settings, total, machines),
+        local=total // machines,
         machines=machines,
         rank=0,
         cpu=settings.paradigm.cpu,
         devices=(),
         narrowed=None,
     )
-
-
-def _share(settings: Settings, total: int, machines: int) -> int:
-    """Return the ranks of each machine."""
-    if total % machines:
-        low, high = total // machines * machines, (total // machines + 1) * machines
-        raise AccelError(
-            f"num_processes is {total} ({settings.origin('num_processes')}), which {machines} machines "
-            f"({settings.origin('num_machines')}) can't share evenly: make it {low or high} or {high}"
-        )
-    return total // machines
 
 
 def _devices(settings: Settings, host: Host, findings: Findings) -> tuple[tuple[Device, ...], tuple[str, ...] | None]:

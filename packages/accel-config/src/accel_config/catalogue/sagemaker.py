@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 def _data_parallel(settings: "Settings") -> bool:
     return settings.value("distributed_type").value == "DATA_PARALLEL"
 
+
 class SageMaker(
     Section,
     title="Amazon SageMaker",

@@ -48,6 +48,7 @@ class Tpu(Section, title="TPU", asked=lambda settings: settings.paradigm.kind ==
     env: tuple[str, ...] = setting(
         (),
         key="tpu_env",
+        pairs=True,
         masked=True,
         asked=_pod,
         gate="Do you want to set environment variables on the workers?",
