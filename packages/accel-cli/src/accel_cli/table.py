@@ -6,17 +6,17 @@ if TYPE_CHECKING:
 
 COMMANDS: "Final[dict[str, tuple[str, str, str]]]" = {
     # name: (module, distribution to install when the module is missing, help)
-    "config": ("accel_config.cli", "accel-config", "Ask about the machine and write a config file; check and change it."),
+    "config": ("accel_config.cli", "accel-config", "Write a config file by questions; check, show and change it."),
+    "env": ("accel_cli.commands.env", "accel-cli", "Show the environment, for a bug report."),
     "launch": ("accel_launch.cli", "accel-launch", "Start a training script."),
+    "merge-weights": ("accel_cli.commands.merge", "accel-cli", "Merge a sharded checkpoint into one file."),
+    "test": ("accel_cli.commands.test", "accel-cli", "Check that training works on this machine."),
+    "to-fsdp2": ("accel_cli.commands.fsdp2", "accel-cli", "Turn an FSDP 1 config into one for FSDP 2."),
 }
 """In the order in which help shows them. Each module has ``main(argv, program)``, which returns an exit status."""
 
 LATER: "Final[dict[str, str]]" = {
-    "env": "Show the environment, for a bug report.",
     "estimate-memory": "Estimate the memory that a model needs.",
-    "merge-weights": "Merge a sharded checkpoint into one file.",
-    "test": "Check that training works on this machine.",
-    "to-fsdp2": "Turn an FSDP 1 config into one for FSDP 2.",
     "tpu-config": "Run commands on the workers of a TPU pod.",
 }
 """Commands that are not in this version yet."""

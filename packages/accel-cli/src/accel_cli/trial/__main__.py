@@ -1,0 +1,29 @@
+"""``python …/trial/__main__.py SUITE FOLDER``: runs the checks of a suite, and records each in the folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main(suite: str, folder: str) -> int:
+    """Run the suite; return the rank's exit status."""
+    # Started by its path, this is no package yet. As `trial`, it needs none of our packages to be installed; and the
+    # folder that holds it is on the path no longer than that takes, so its names are in nobody's way.
+    global __package__  # noqa: PLW0603
+    home = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [os.path.dirname(home), *(path for path in sys.path if path != home)]
+    __package__ = "trial"  # noqa: A001
+    from .record import Recorder
+
+    recorder = Recorder(folder, int(os.environ.get("RANK", "0")))
+    if suite == "library":
+        from .library import run
+    else:
+        from .suite import run
+    del sys.path[0]
+    return run(recorder, folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
