@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from accel_config.interview import Interview
 from accel_config.machine import Machine
 
-MACHINES = {"cpu": Machine(cores=4), "4 GPUs": Machine("GPU", 4, 16), "1 GPU": Machine("GPU", 1, 8), "2 NPUs": Machine("NPU", 2, 8)}
+MACHINES = {
+    "cpu": Machine(cores=4),
+    "4 GPUs": Machine("GPU", 4, 16),
+    "1 GPU": Machine("GPU", 1, 8),
+    "2 NPUs": Machine("NPU", 2, 8),
+}
 CANDIDATES = ("2", "4", "1", "0.5", "29501", "KEY=value", "0,1", "Some Name/With.Case")
 """Texts that somebody may type; those that a question refuses aren't answers to it."""
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """An answer was not taken."""
 
 
@@ -54,6 +59,7 @@ class Path:
         return (default, not default)[self._take(question, [default] if again else [default, not default])]
 
     def text(self, question: str, default: str, check: Callable[[str], str], /, *, hidden: bool) -> str:
+        assert not hidden, f"{question} asks for a secret, which no file may hold"
         assert check(""), f"{question} takes no answer for an answer"
         texts = list(dict.fromkeys(text for text in (default, *CANDIDATES) if not check(text)))[:3]
         assert texts, f"{question}: {[check(text) for text in CANDIDATES]}"

@@ -40,7 +40,12 @@ def edited(text: str, name: str, value: object, path: str = "c.yaml") -> str:
         ("gpu_ids: 0\n", "gpu_ids", "1,2", "gpu_ids: '1,2'\n"),
         ("mixed_precision: bf16\n", "mixed_precision", "no", "mixed_precision: 'no'\n"),
         ("commands: # c\n- a\n- b\n\n# t\n", "commands", ["x, y"], "commands: ['x, y'] # c\n\n# t\n"),
-        ("base_job_name: |\n  a\n  b\n\n# t\ndebug: no\n", "base_job_name", "x", "base_job_name: x\n\n# t\ndebug: no\n"),
+        (
+            "base_job_name: |\n  a\n  b\n\n# t\ndebug: no\n",
+            "base_job_name",
+            "x",
+            "base_job_name: x\n\n# t\ndebug: no\n",
+        ),
         ("base_job_name: >\n  a\n\n# t\n", "debug", True, "base_job_name: >\n  a\ndebug: true\n\n# t\n"),
         ("base_job_name: x\n", "base_job_name", "a\nb", 'base_job_name: "a\\nb"\n'),
         # nested
@@ -145,7 +150,9 @@ def files(draw: st.DrawFn) -> tuple[str, str]:
         mapping, _dot, own = str(one.key).rpartition(".")
         (content.setdefault(mapping, {}) if mapping else content)[own] = draw(values(one))
     if draw(st.integers(0, 3)) == 0:
-        return "c.json", escaped(json.dumps(content, indent=draw(st.sampled_from([None, 2, "\t"])), ensure_ascii=False))
+        return "c.json", escaped(
+            json.dumps(content, indent=draw(st.sampled_from([None, 2, "\t"])), ensure_ascii=False)
+        )
 
     lines: list[str] = []
     for key, value in content.items():
@@ -176,7 +183,9 @@ def test_set_is_read_back_and_leaves_every_other_byte(file: tuple[str, str], dat
     read = after.values[one.name].value
     assert (list(read) if isinstance(read, tuple) else read) == value
     # What was there stands around one place, and nothing of it is lost but the old value.
-    start = next((n for n, (a, b) in enumerate(zip(text, after_text, strict=False)) if a != b), min(len(text), len(after_text)))
+    start = next(
+        (n for n, (a, b) in enumerate(zip(text, after_text, strict=False)) if a != b), min(len(text), len(after_text))
+    )
     end = next(
         (n for n, (a, b) in enumerate(zip(text[start:][::-1], after_text[start:][::-1], strict=False)) if a != b),
         min(len(text), len(after_text)) - start,

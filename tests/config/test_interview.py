@@ -136,6 +136,7 @@ def test_an_answer_that_cant_work_is_refused_with_the_reason() -> None:
     class Person(Proposals):
         def text(self, question: str, default: str, check: object, *, hidden: bool) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
             assert callable(check)
+            assert not hidden
             if question.startswith("Which GPUs"):
                 reasons.append(str(check("0")))
             if "context parallel size" in question:

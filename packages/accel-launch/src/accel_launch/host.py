@@ -7,7 +7,7 @@ import sys
 
 from accel_config.record import Record
 
-from . import devices
+from . import cgroup, devices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,26 +128,5 @@ def _cores() -> int:
     siblings = {
         devices.read(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") or str(cpu) for cpu in cpus
     }
-    quota = _quota()
+    quota = cgroup.cpus()
     return max(1, min(len(siblings), int(quota)) if quota else len(siblings))
-
-
-def _quota() -> float | None:
-    """Return how many CPUs the cgroup grants, None where it sets no limit. Both versions of cgroups are read."""
-    for line in devices.read("/proc/self/cgroup").splitlines():
-        _number, controllers, path = line.split(":", 2)
-        if not controllers:
-            words = _nearest("/sys/fs/cgroup", path, "cpu.max").split()
-            if words and words[0].isdecimal():
-                return int(words[0]) / int(words[1])
-        elif "cpu" in controllers.split(","):
-            quota = _nearest("/sys/fs/cgroup/cpu", path, "cpu.cfs_quota_us")
-            period = _nearest("/sys/fs/cgroup/cpu", path, "cpu.cfs_period_us")
-            if quota.isdecimal() and period.isdecimal() and int(period):
-                return int(quota) / int(period)
-    return None
-
-
-def _nearest(mount: str, path: str, name: str) -> str:
-    """Return the file's text in the cgroup's own folder, else at the mount, where a container sees its own."""
-    return devices.read(mount + path, name) or devices.read(mount, name)

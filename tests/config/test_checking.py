@@ -1,0 +1,61 @@
+"""`config validate`: each finding on its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from accel_config import CATALOGUE
+from accel_config.checking import check
+
+
+def findings(tmp_path: Path, text: str) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    found = check(CATALOGUE, str(path))
+    return [(p.line, p.message) for p in found.problems], [(n.line, n.message) for n in found.notes]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("mixed_precison: no", 1, "did you mean 'mixed_precision'?"),
+        ("use_cpu: 3", 1, "use_cpu must be true or false, not '3'"),
+        ("debug: no\nfsdp_config:\n  fsdp_version: 3", 3, "fsdp_config.fsdp_version must be one of 1, 2"),
+        ("use_cpu: no\nuse_cpu: no", 2, "given twice"),
+        ("main_process_port: 99999", 1, "from 0 to 65535"),
+        ("a: ]", 1, "can't be read as YAML"),
+        (
+            "distributed_type: FSDP\nfsdp_config:\n  fsdp_version: 2\n  fsdp_state_dict_type: LOCAL_STATE_DICT",
+            4,
+            "take SHARDED_STATE_DICT",
+        ),
+        ("distributed_type: MULTI_GPU\ngpu_ids: '0'\nnum_machines: 1", 2, "needs several"),
+        ("distributed_type: MULTI_CPU\nnum_processes: 5\nnum_machines: 2", 3, "can't share them evenly"),
+        ("compute_environment: AMAZON_SAGEMAKER\niam_role_name: r", 1, "ec2_instance_type is missing"),
+    ],
+)
+def test_problems(tmp_path: Path, text: str, line: int, message: str) -> None:
+    problems, _notes = findings(tmp_path, text)
+    assert len(problems) == 1, problems
+    assert problems[0][0] == line
+    assert message in problems[0][1]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("use_cpu: no\nfsdp_config: {fsdp_verzion: 1}", 2, "did you mean 'fsdp_version'?"),
+        ("use_cpu: no\ntee: 3", 2, "Hugging Face's launcher refuses it"),
+        ("use_cpu: no\nec2_instance_type: x", 2, "isn't for a SageMaker job"),
+        ("ipex_config: {ipex: true}\nuse_cpu: no", 1, "has no effect"),
+        ("", 1, "says nothing"),
+        ("distributed_type: DEEPSPEED\ndeepspeed_config: {zero_stage: 2, zero3_init_flag: true}", 2, "below ZeRO stage 3"),
+    ],
+)  # fmt: skip
+def test_notes(tmp_path: Path, text: str, line: int, message: str) -> None:
+    problems, notes = findings(tmp_path, text)
+    assert not problems
+    assert [note[0] for note in notes] == [line]
+    assert message in notes[0][1]
