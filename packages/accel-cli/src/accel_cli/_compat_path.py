@@ -56,9 +56,8 @@ class _Finder:
         if name != PACKAGE:
             return None
         from importlib.machinery import PathFinder
-        from os.path import dirname, join
 
-        return PathFinder.find_spec(name, [join(dirname(__file__), "_compat")])
+        return PathFinder.find_spec(name, [__file__.removesuffix("_compat_path.py") + "_compat"])
 
 
 def enter(words: Sequence[str]) -> None:

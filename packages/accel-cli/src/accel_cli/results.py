@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 
 from accel_config.record import Record
@@ -11,6 +10,7 @@ from accel_config.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from typing import Any
 
 LOOK = 0.1  # seconds between two looks at the ranks' files
@@ -43,7 +43,7 @@ class Row(Record):
 class Results:
     """The ranks' files in a folder."""
 
-    def __init__(self, folder: str, ranks: int) -> None:
+    def __init__(self, folder: Path, ranks: int) -> None:
         """Read what ``ranks`` ranks of this machine write into ``folder``."""
         self.folder, self.ranks = folder, ranks
         self.library = ""
@@ -83,10 +83,9 @@ class Results:
 
     def _lines(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        for name in sorted(os.listdir(self.folder)):
-            if name.endswith(".jsonl"):
-                with open(os.path.join(self.folder, name), encoding="utf-8") as file:  # noqa: PTH118, PTH123
-                    found += [json.loads(line) for line in file if line.endswith("\n")]
+        for path in sorted(self.folder.glob("*.jsonl")):
+            with path.open(encoding="utf-8") as file:
+                found += [json.loads(line) for line in file if line.endswith("\n")]
         return found
 
 

@@ -72,7 +72,7 @@ def _convert(arguments: Namespace) -> list[str]:
         raise AccelError(f"{source}: the config file is empty")
     new, said = converted(content, source)
     with storage.locked(target):
-        if os.path.lexists(target) and not arguments.overwrite:  # noqa: PTH110  somebody may have been faster
+        if os.path.lexists(target) and not arguments.overwrite:
             raise AccelError(f"{target} is there already: give --overwrite to replace it")
         if content_of(source) != content:
             raise AccelError(f"{source} was changed by somebody else just now: try again", status=1)
@@ -93,10 +93,12 @@ def _places(arguments: Namespace) -> tuple[str, str]:
         raise AccelError(f"--config_file: the config file {source} {what}")
     if arguments.output_file is None:
         if not arguments.overwrite:
-            raise AccelError("give --output_file PATH for the result, or --overwrite to change the config file itself")
+            raise AccelError(
+                "give --output_file PATH for the result, or --overwrite to change the config file itself"
+            )
         return source, source
     target = os.path.expanduser(arguments.output_file)  # noqa: PTH111
-    if os.path.lexists(target) and not arguments.overwrite:  # noqa: PTH110
+    if os.path.lexists(target) and not arguments.overwrite:
         raise AccelError(f"--output_file: {target} is there already: give --overwrite to replace it")
     if source.endswith(".json") != target.endswith(".json"):
         raise AccelError(f"--output_file: {target} would hold what {source} is, and its name says another format")
@@ -194,4 +196,6 @@ class _Changes(Splices):
     def _state_dict(self, node: Node) -> None:
         if str(node.value).upper() == "LOCAL_STATE_DICT":
             self.splice(node, scalar("SHARDED_STATE_DICT", self.path))
-            self.said.append(f"{SECTION}.fsdp_state_dict_type is SHARDED_STATE_DICT now: FSDP 2 has no LOCAL_STATE_DICT")
+            self.said.append(
+                f"{SECTION}.fsdp_state_dict_type is SHARDED_STATE_DICT now: FSDP 2 has no LOCAL_STATE_DICT"
+            )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from accel_config.settings import Settings
 
-TRIAL = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "trial", "__main__.py")  # noqa: PTH100, PTH118, PTH120
+TRIAL = ("trial", "__main__.py")
 INTERRUPTED = 130
 HELP = """usage: {program} [--config_file PATH] [flags of launch]
 
@@ -64,11 +64,14 @@ def _refuse(settings: Settings) -> None:
             raise AccelError(f"{settings.origin(name)} has no meaning for a test, which has a script of its own")
     if sagemaker(settings) or settings.value("tpu_cluster").value:
         origin = settings.origin("compute_environment" if sagemaker(settings) else "tpu_cluster")
-        raise AccelError(f"a test runs on this machine, but the settings are for another ({origin}): give --config_file")
+        raise AccelError(
+            f"a test runs on this machine, but the settings are for another ({origin}): give --config_file"
+        )
 
 
 def _launch(settings: Settings, suite: str) -> tuple[int, str]:
     """Run a suite; return the exit status, and the version of the library that the ranks found."""
+    from pathlib import Path
     from tempfile import TemporaryDirectory
 
     from accel_launch import Host, plan, report, run
@@ -78,12 +81,13 @@ def _launch(settings: Settings, suite: str) -> tuple[int, str]:
 
     host = Host.here()
     with TemporaryDirectory(prefix="accelerate-test-") as folder:
-        todo = plan(settings, host, (TRIAL, suite, folder))
+        trial = Path(__file__).resolve().parent.parent.joinpath(*TRIAL)
+        todo = plan(settings, host, (str(trial), suite, folder))
         # In a folder of its own: the library's checks write files, which must not meet those of another run.
         todo = todo.replace(commands=tuple(command.replace(cwd=folder) for command in todo.commands))
         if suite == "torch":
             _show("".join(f"{line}\n" for line in (todo.summary, *(f"note: {note}" for note in todo.notes))))
-        results = Results(folder, todo.hosted or len(todo.commands))
+        results = Results(Path(folder), todo.hosted or len(todo.commands))
         following = Following(results, _show)
         following.start()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 
 def main(suite: str, folder: str) -> int:
@@ -11,18 +12,18 @@ def main(suite: str, folder: str) -> int:
     # Started by its path, this is no package yet. As `trial`, it needs none of our packages to be installed; and the
     # folder that holds it is on the path no longer than that takes, so its names are in nobody's way.
     global __package__  # noqa: PLW0603
-    home = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [os.path.dirname(home), *(path for path in sys.path if path != home)]
-    __package__ = "trial"  # noqa: A001
+    home = Path(__file__).resolve().parent
+    sys.path[:] = [str(home.parent), *(path for path in sys.path if path != str(home))]
+    __package__ = "trial"
     from .record import Recorder
 
-    recorder = Recorder(folder, int(os.environ.get("RANK", "0")))
+    recorder = Recorder(Path(folder), int(os.environ.get("RANK", "0")))
     if suite == "library":
         from .library import run
     else:
         from .suite import run
     del sys.path[0]
-    return run(recorder, folder)
+    return run(recorder, Path(folder))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from .record import Skipped, Wrong, expect
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from .world import World
 
@@ -23,7 +24,7 @@ MODULUS = 100  # of ranks, so that they fit into every dtype
 PAUSE = 0.1  # seconds that rank 0 comes late to the barrier
 
 
-def every(world: World, folder: str) -> Iterator[tuple[str, Callable[[], str | None]]]:
+def every(world: World, folder: Path) -> Iterator[tuple[str, Callable[[], str | None]]]:
     """Yield each check with its name."""
     yield "ranks", functools.partial(ranks, world)
     yield "barrier", functools.partial(barrier, world)
@@ -36,8 +37,8 @@ def every(world: World, folder: str) -> Iterator[tuple[str, Callable[[], str | N
     for precision in training.PRECISIONS:
         yield f"training {precision}", functools.partial(training.same_as_alone, world, precision)
     yield "training sharded", functools.partial(training.sharded, world)
-    yield "checkpoint", functools.partial(training.checkpoint, world, os.path.join(folder, f"rank{world.rank}.pt"))
-    yield "sharded checkpoint", functools.partial(training.sharded_checkpoint, world, os.path.join(folder, "shards"))
+    yield "checkpoint", functools.partial(training.checkpoint, world, folder / f"rank{world.rank}.pt")
+    yield "sharded checkpoint", functools.partial(training.sharded_checkpoint, world, folder / "shards")
 
 
 def gathered(world: World, value: object) -> list[object]:
@@ -86,7 +87,9 @@ def collectives(world: World, device: torch.device, dtype: str) -> str:
     return ", ".join(done)
 
 
-def _collectives(world: World, device: torch.device, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor, list[int]]]:
+def _collectives(
+    world: World, device: torch.device, dtype: torch.dtype
+) -> Iterator[tuple[str, torch.Tensor, list[int]]]:
     size, rank = world.size, world.rank
     small = rank % MODULUS
 

@@ -10,6 +10,7 @@ from types import FunctionType
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from typing import Any
 
     from .record import Recorder
@@ -18,7 +19,7 @@ SCRIPT = "accelerate.test_utils.scripts.test_script"
 SHOWN = 5  # lines of what a failing check printed
 
 
-def run(recorder: Recorder, _folder: str) -> int:
+def run(recorder: Recorder, _folder: Path) -> int:
     """Run the library's script; return the rank's exit status."""
     from importlib import import_module
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import traceback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 OK, FAILED, SKIPPED, BROKEN = "ok", "failed", "skipped", "broken"
 
 
-class Wrong(Exception):  # noqa: N818
+class Wrong(Exception):
     """A check ran to its end, and the result isn't the expected one."""
 
 
-class Skipped(Exception):  # noqa: N818
+class Skipped(Exception):
     """A check doesn't apply here; the message says why."""
 
 
@@ -31,17 +31,17 @@ def expect(what: str, got: object, wanted: object) -> None:
 class Recorder:
     """Runs checks, and appends to the rank's file what becomes of them."""
 
-    def __init__(self, folder: str, rank: int) -> None:
+    def __init__(self, folder: Path, rank: int) -> None:
         """Append to a file in ``folder``; on a machine that has no such folder nothing is kept."""
         self.rank = rank
         self.failed = False
-        self._path = os.path.join(folder, f"rank{rank}.jsonl")
-        self._there = os.path.isdir(folder)
+        self._path = folder / f"rank{rank}.jsonl"
+        self._there = folder.is_dir()
 
     def write(self, **said: object) -> None:
         """Append one line."""
         if self._there:
-            with open(self._path, "a", encoding="utf-8") as file:
+            with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"rank": self.rank, **said}) + "\n")
 
     def run(self, name: str, check: Callable[[], str | None], agree: Agree | None = None) -> bool:
@@ -74,7 +74,7 @@ def outcome(check: Callable[[], str | None]) -> tuple[str, str]:
         return SKIPPED, str(why)
     except Wrong as error:
         return FAILED, str(error)
-    except Exception as error:  # noqa: BLE001  whatever a rank's software raises is a result
+    except Exception as error:  # whatever a rank's software raises is a result
         if "nsupported" in str(error) or "nvalid scalar type" in str(error):
             return SKIPPED, str(error).splitlines()[0]
         place = traceback.extract_tb(error.__traceback__)[-1]

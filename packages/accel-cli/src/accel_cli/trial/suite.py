@@ -6,11 +6,13 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .record import Recorder
     from .world import World
 
 
-def run(recorder: Recorder, folder: str) -> int:
+def run(recorder: Recorder, folder: Path) -> int:
     """Run every check; return the rank's exit status."""
     recorder.run("torch", _torch)
     if recorder.failed:
@@ -25,7 +27,7 @@ def run(recorder: Recorder, folder: str) -> int:
     return _together(recorder, world, folder)
 
 
-def _together(recorder: Recorder, world: World, folder: str) -> int:
+def _together(recorder: Recorder, world: World, folder: Path) -> int:
     from . import checks
 
     in_step = all(recorder.run(name, check, world.vote) for name, check in checks.every(world, folder))

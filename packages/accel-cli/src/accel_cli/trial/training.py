@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 
 import torch
 import torch.distributed as dist
@@ -14,6 +13,7 @@ from .world import switched_on
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from .world import World
 
@@ -114,14 +114,14 @@ def _compare(world: World, together: torch.nn.Module, precision: str) -> str:
     return f"weights within {off:.1g} of those trained alone"
 
 
-def checkpoint(world: World, path: str) -> str:
+def checkpoint(world: World, path: Path) -> str:
     """What a rank saves it reads back, bit by bit."""
     trained = model(world)
     optimizer = train(world, trained, slice(None), "float32")
     torch.save({"model": trained.state_dict(), "optimizer": optimizer.state_dict()}, path)
     saved = torch.load(path, weights_only=True, map_location=world.device)
-    size = os.path.getsize(path)
-    os.unlink(path)
+    size = path.stat().st_size
+    path.unlink()
     fresh = model(world)
     fresh.load_state_dict(saved["model"])
     if not torch.equal(flat(fresh), flat(trained)):
@@ -129,7 +129,7 @@ def checkpoint(world: World, path: str) -> str:
     return f"{size} bytes"
 
 
-def sharded_checkpoint(world: World, folder: str) -> str | None:
+def sharded_checkpoint(world: World, folder: Path) -> str | None:
     """What ranks save together they read back together."""
     if not world.one_machine:
         raise Skipped("ranks are on several machines, which may share no folder")

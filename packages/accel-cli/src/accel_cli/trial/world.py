@@ -98,7 +98,7 @@ class World:
                 # Somebody who waits for a rank that left a collective does so for as long as a collective may take.
                 self._votes.wait([f"{name}/{rank}"], datetime.timedelta(seconds=PATIENCE + 10))
                 how, _space, text = self._votes.get(f"{name}/{rank}").decode().partition(" ")
-            except Exception as error:  # noqa: BLE001  torch has several kinds
+            except Exception as error:  # torch has several kinds
                 how, text = BROKEN, f"it never came to the end of this check ({type(error).__name__})"
             votes[rank] = how, text
         return votes
