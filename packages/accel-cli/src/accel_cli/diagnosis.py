@@ -26,47 +26,47 @@ ADVICE = (
     Advice(
         ("torch",),
         ("python",),
-        "Install torch into the ranks' interpreter, or name one that has it with --python.",
+        "install torch into the ranks' interpreter, or name one that has it with --python.",
     ),
     Advice(
         ("device",),
         ("gpu_ids", "num_processes", "cpu"),
-        "Compare `accelerate launch --dry_run x.py` with what torch sees: "
-        "python -c 'import torch; print(torch.accelerator.device_count())'. A torch built for the CPU sees no device. "
-        "--cpu --num_processes 1 tells whether anything works.",
+        "compare what `accelerate launch --dry_run x.py` says of devices with what torch sees: python -c 'import torch; "
+        "print(torch.accelerator.device_count())'. A torch built for the CPU sees none. --cpu tells whether all else "
+        "works.",
     ),
     Advice(
         ("process group", "ranks", "barrier"),
         PLACES,
-        "The ranks don't meet. On one machine, leave main_process_ip and main_process_port unset; on several, the "
-        "address must be machine 0's as the others see it, the port open, and GLOO_SOCKET_IFNAME or NCCL_SOCKET_IFNAME "
-        "may have to name the network.",
+        "the ranks don't meet. On one machine, leave main_process_ip and main_process_port unset. On several, the "
+        "address must be machine 0's as the others see it, the port open, and GLOO_SOCKET_IFNAME or "
+        "NCCL_SOCKET_IFNAME may have to name the network.",
     ),
     Advice(
         ("collectives",),
         ("num_processes", "gpu_ids", "cpu"),
-        "Ranks exchange wrong values, or none. With NVIDIA's devices try NCCL_P2P_DISABLE=1, then NCCL_SHM_DISABLE=1, "
-        "and NCCL_DEBUG=INFO to see what it chooses; with --cpu it should work whatever the devices do.",
+        "ranks exchange wrong values, or none. With NVIDIA's devices try NCCL_P2P_DISABLE=1, then NCCL_SHM_DISABLE=1, "
+        "and NCCL_DEBUG=INFO to see what it chooses. With --cpu it should work whatever the devices do.",
     ),
     Advice(
         ("training float16", "training bfloat16"),
         ("mixed_precision", "dynamo_backend"),
-        "Training in this format is off on this device: try mixed_precision no, or the other of bf16 and fp16.",
+        "training in this format is off on this device: mixed_precision no, or the other of bf16 and fp16.",
     ),
     Advice(
         ("training", "sampling", "random state"),
         ("num_processes", "use_fsdp", "cpu"),
-        "Try --num_processes 1: if that works, what the ranks exchange is wrong; if not, it is the device or torch.",
+        "--num_processes 1: if that works, what the ranks exchange is wrong; if not, it is the device or torch.",
     ),
     Advice(
         ("checkpoint", "sharded checkpoint"),
         (),
-        "Look at the room and the rights in the folder for temporary files (TMPDIR).",
+        "look at the room and the rights in the folder for temporary files (TMPDIR).",
     ),
     Advice(
         ("library",),
         ("distributed_type", "mixed_precision", "num_processes"),
-        "Our own checks are well, so devices and connections are: look at the versions of the library and of torch.",
+        "devices and connections are well, by our own checks: look at the versions of the library and of torch.",
     ),
 )
 

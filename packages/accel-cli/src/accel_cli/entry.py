@@ -27,8 +27,8 @@ test = _script("test")
 def module(name: str, called: str) -> int:
     """Run the command ``name`` for ``python -m accelerate.commands.CALLED``.
 
-    The stand-in package that led here is taken away first: a command that looks for Hugging Face's library, or imports
-    a package that does, must not find ours in its place.
+    The stand-in package that led here is taken away first: a command that looks for Hugging Face's library, or
+    imports a package that does, must not find ours in its place.
     """
     from . import _compat_path
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
+from types import MappingProxyType
 
 from accel_config.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from typing import Any
 
@@ -25,7 +26,7 @@ class Row(Record):
     """``ok``, ``skipped``, ``failed``; ``begun`` while some rank hasn't come to its end."""
     seconds: float = 0.0
     told: str = ""
-    bad: dict[int, str] = {}
+    bad: Mapping[int, str] = MappingProxyType({})
     """For each rank on which it failed, why."""
     inside: tuple[int, ...] = ()
     """The ranks that began it and didn't come to its end."""

@@ -1,5 +1,9 @@
 """A checkpoint of `torch.distributed.checkpoint`: what it holds, and one tensor of it at a time."""
 
+# torch's own types are incomplete, and it doesn't say that these names are public, though its manual does.
+# pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from accel_config.errors import AccelError

@@ -132,7 +132,7 @@ def converted(content: bytes, path: str) -> tuple[bytes, list[str]]:
 
 
 def _check(old: bytes, new: bytes, path: str) -> None:
-    """Raise AccelError where a setting that isn't of this conversion reads differently, or what must go is still there."""
+    """Raise AccelError where a setting that isn't of this conversion reads differently, or FSDP 1's are still there."""
     ours = {"fsdp_version", STRATEGY, RESHARD, "fsdp_state_dict_type", *DROPPED}
     before, after = (parse(CATALOGUE, content, path) for content in (old, new))
     kept = {name for name in before.values.keys() | after.values.keys() if name not in ours}
@@ -197,5 +197,5 @@ class _Changes(Splices):
         if str(node.value).upper() == "LOCAL_STATE_DICT":
             self.splice(node, scalar("SHARDED_STATE_DICT", self.path))
             self.said.append(
-                f"{SECTION}.fsdp_state_dict_type is SHARDED_STATE_DICT now: FSDP 2 has no LOCAL_STATE_DICT"
+                f"{SECTION}.fsdp_state_dict_type is SHARDED_STATE_DICT now: FSDP 2 has no other in shards"
             )

@@ -1,1 +1,4 @@
-"""What `accelerate test` runs in each rank. It needs torch and nothing of ours: the ranks' interpreter may be another."""
+"""What `accelerate test` runs in each rank.
+
+It needs torch and no package of ours, since the ranks' interpreter may be another.
+"""

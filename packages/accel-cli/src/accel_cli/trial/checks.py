@@ -1,5 +1,9 @@
 """The checks that ranks make together, each a function of the world that returns or raises."""
 
+# torch's own types are incomplete, and it doesn't say that these names are public, though its manual does.
+# pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import functools

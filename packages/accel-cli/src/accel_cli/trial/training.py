@@ -1,5 +1,9 @@
 """A small model trained alone and together, and its checkpoints."""
 
+# torch's own types are incomplete, and it doesn't say that these names are public, though its manual does.
+# pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import contextlib

@@ -1,5 +1,9 @@
 """The ranks' world: who we are, on which device, in which process group, and what the others say."""
 
+# torch's own types are incomplete, and it doesn't say that these names are public, though its manual does.
+# pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import datetime
