@@ -31,8 +31,8 @@ ADVICE = (
     Advice(
         ("device",),
         ("gpu_ids", "num_processes", "cpu"),
-        "compare what `accelerate launch --dry_run x.py` says of devices with what torch sees: python -c 'import torch; "
-        "print(torch.accelerator.device_count())'. A torch built for the CPU sees none. --cpu tells whether all else "
+        "compare what `accelerate launch --dry_run x.py` says of devices with what torch sees: python -c "
+        "'import torch; print(torch.accelerator.device_count())'. A torch built for the CPU sees none. --cpu tells whether all else "
         "works.",
     ),
     Advice(
@@ -45,7 +45,7 @@ ADVICE = (
     Advice(
         ("collectives",),
         ("num_processes", "gpu_ids", "cpu"),
-        "ranks exchange wrong values, or none. With NVIDIA's devices try NCCL_P2P_DISABLE=1, then NCCL_SHM_DISABLE=1, "
+        "ranks exchange wrong values, or none. With NVIDIA's devices try NCCL_P2P_DISABLE=1, then NCCL_SHM_DISABLE=1 "
         "and NCCL_DEBUG=INFO to see what it chooses. With --cpu it should work whatever the devices do.",
     ),
     Advice(

@@ -132,7 +132,7 @@ def converted(content: bytes, path: str) -> tuple[bytes, list[str]]:
 
 
 def _check(old: bytes, new: bytes, path: str) -> None:
-    """Raise AccelError where a setting that isn't of this conversion reads differently, or FSDP 1's are still there."""
+    """Raise AccelError where a setting that isn't of this conversion reads differently, or FSDP 1's are still in."""
     ours = {"fsdp_version", STRATEGY, RESHARD, "fsdp_state_dict_type", *DROPPED}
     before, after = (parse(CATALOGUE, content, path) for content in (old, new))
     kept = {name for name in before.values.keys() | after.values.keys() if name not in ours}
