@@ -79,7 +79,10 @@ def test_line_ends_and_byte_order_mark_stay(newline: str, mark: str) -> None:
 def test_strategies(key: str, strategy: str, reshard: str) -> None:
     if key == "fsdp_reshard_after_forward" and strategy.isdecimal():
         strategy = "FULL_SHARD" if reshard == "true" else "NO_SHARD"
-    assert section(f"fsdp_config:\n  {key}: {strategy}\n") == {"fsdp_version": 2, "fsdp_reshard_after_forward": reshard}
+    assert section(f"fsdp_config:\n  {key}: {strategy}\n") == {
+        "fsdp_version": 2,
+        "fsdp_reshard_after_forward": reshard,
+    }
 
 
 def test_a_strategy_beside_its_successor_wins_as_it_does_in_version_1() -> None:
@@ -115,7 +118,9 @@ def test_without_settings_nothing_changes(text: str) -> None:
 
 def test_json_stays_json(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
-    path.write_text('{"fsdp_config": {"fsdp_forward_prefetch": false,\n "fsdp_sharding_strategy": 2}, "debug": false}')
+    path.write_text(
+        '{"fsdp_config": {"fsdp_forward_prefetch": false,\n "fsdp_sharding_strategy": 2}, "debug": false}'
+    )
     assert main(["--config_file", str(path), "--overwrite"]) == 0
     assert path.read_text() == (
         '{"fsdp_config": {"fsdp_reshard_after_forward": false,\n "fsdp_version": 2}, "debug": false}'
@@ -140,7 +145,11 @@ def test_merged_keys_that_would_stay_are_refused(tmp_path: Path, capsys: pytest.
     ],
 )
 def test_nothing_is_overwritten_unasked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("c.yaml").write_text(OLD)

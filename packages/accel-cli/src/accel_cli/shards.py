@@ -97,7 +97,10 @@ class Checkpoint:
         """
         import torch
 
-        tensor = torch.empty(entry.shape, dtype=entry.dtype)
+        try:
+            tensor = torch.empty(entry.shape, dtype=entry.dtype)
+        except RuntimeError:
+            raise AccelError(f"there is no memory for {entry.name} ({entry.size} bytes)", status=FAILED) from None
         self._load({entry.key: tensor})
         return tensor
 
@@ -115,13 +118,14 @@ class Checkpoint:
         import warnings
 
         from torch.distributed import checkpoint
+        from torch.distributed.checkpoint.api import CheckpointException  # not an Exception
 
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # as is meant here
                 checkpoint.load(state, storage_reader=self._reader, no_dist=True)
-        except Exception as error:
-            why = (str(error) or type(error).__name__).splitlines()[-1]
+        except (Exception, CheckpointException) as error:
+            why = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise AccelError(f"{self.folder}: {', '.join(state)} can't be read: {why}", status=FAILED) from None
 
     def remove(self) -> list[str]:

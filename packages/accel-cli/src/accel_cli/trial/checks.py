@@ -85,9 +85,12 @@ def collectives(world: World, device: torch.device, dtype: str) -> str:
     if device.type == "mps" and dtype == "float64":
         raise Skipped("this device has no float64")
     done: list[str] = []
+    wrong: list[str] = []
     for name, made, wanted in _collectives(world, device, kind):
-        expect(name, made.cpu().tolist(), torch.tensor(wanted, dtype=kind).tolist())
-        done.append(name)
+        got, right = made.cpu().tolist(), torch.tensor(wanted, dtype=kind).tolist()
+        (done if got == right else wrong).append(name if got == right else f"{name}: got {got}, expected {right}")
+    if wrong:  # said only now: the other ranks wait for this one in each of them
+        raise Wrong("; ".join(wrong))
     return ", ".join(done)
 
 
