@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,12 +56,13 @@ def install(folder: Path, *words: str) -> None:
     uv("pip", "install", "--quiet", "--python", folder / "bin" / "python", *words)
 
 
-Start = subprocess.CompletedProcess[str]
+Done = subprocess.CompletedProcess[str]
+Start = Callable[..., Done]
 
 
 @pytest.fixture
-def start(environ: dict[str, str], tmp_path: Path):
-    def run(*words: str | Path) -> Start:
+def start(environ: dict[str, str], tmp_path: Path) -> Start:
+    def run(*words: str | Path) -> Done:
         return subprocess.run(
             list(map(str, words)), env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=120
         )
@@ -68,7 +70,7 @@ def start(environ: dict[str, str], tmp_path: Path):
     return run
 
 
-def answers(done: Start, name: str, called: str) -> None:
+def answers(done: Done, name: str, called: str) -> None:
     """The command ``name`` was reached, and calls itself ``called``; one of a later version says so."""
     if name in COMMANDS:
         assert done.returncode == 0, done.stderr
@@ -78,24 +80,24 @@ def answers(done: Start, name: str, called: str) -> None:
 
 
 @pytest.mark.parametrize("script", [name for name in SCRIPTS if name.startswith("accelerate-")])
-def test_console_scripts(clean: Path, start, script: str) -> None:
+def test_console_scripts(clean: Path, start: Start, script: str) -> None:
     answers(start(clean / script, "--help"), script.removeprefix("accelerate-"), script)
 
 
 @pytest.mark.parametrize("script", ["accelerate", "accel"])
-def test_the_whole_command(clean: Path, start, script: str) -> None:
+def test_the_whole_command(clean: Path, start: Start, script: str) -> None:
     assert "usage: accelerate COMMAND" in start(clean / script, "--help").stdout
     assert start(clean / script).returncode == 2
     assert "did you mean 'launch'" in start(clean / script, "lunch").stderr
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_modules(clean: Path, start, module: str) -> None:
+def test_modules(clean: Path, start: Start, module: str) -> None:
     name = f"accelerate.commands.{module}"
     answers(start(clean / "python", "-m", name, "--help"), MODULES[module], f"python -m {name}")
 
 
-def test_the_module_of_the_whole_command(clean: Path, start) -> None:
+def test_the_module_of_the_whole_command(clean: Path, start: Start) -> None:
     done = start(clean / "python", "-maccelerate.commands.accelerate_cli", "--help")
     assert "usage: accelerate COMMAND" in done.stdout, done.stderr
 
@@ -112,7 +114,7 @@ def test_every_stand_in_is_tested() -> None:
 FIND = "import importlib.util as u; print(u.find_spec('accelerate'))"
 
 
-def test_nobody_takes_us_for_the_library(clean: Path, start, tmp_path: Path) -> None:
+def test_nobody_takes_us_for_the_library(clean: Path, start: Start, tmp_path: Path) -> None:
     assert start(clean / "python", "-c", FIND, "-m", "accelerate.commands.env").stdout == "None\n"
     (tmp_path / "x.py").write_text(FIND)
     # A script that a module of ours starts is a process like any other, one that it becomes included.
@@ -121,7 +123,7 @@ def test_nobody_takes_us_for_the_library(clean: Path, start, tmp_path: Path) -> 
         assert set(done.stdout.splitlines()) == {"None"}, done.stderr
 
 
-def test_bare_config_is_the_wizard(clean: Path, start, environ: dict[str, str]) -> None:
+def test_bare_config_is_the_wizard(clean: Path, start: Start, environ: dict[str, str]) -> None:
     done = start(clean / "accelerate-config", "--yes")
     assert done.returncode == 0, done.stderr
     assert Path(environ["HF_HOME"], "accelerate", "default_config.yaml").is_file()
@@ -134,7 +136,7 @@ def owner(where: Path) -> str:
 
 
 @pytest.mark.parametrize("first", ["theirs", "ours"])
-def test_beside_the_library(wheels: Path, tmp_path: Path, start, first: str) -> None:
+def test_beside_the_library(wheels: Path, tmp_path: Path, start: Start, first: str) -> None:
     """The later one's script wins; whichever it is, `accel` is ours, and the library is itself."""
     folder = tmp_path / "env"
     uv("venv", "--quiet", "--no-project", folder)
@@ -152,7 +154,7 @@ def test_beside_the_library(wheels: Path, tmp_path: Path, start, first: str) -> 
     assert "site-packages/accelerate/__init__.py" in done.stderr
 
 
-def test_the_librarys_own_modules_run_beside_us(start) -> None:
+def test_the_librarys_own_modules_run_beside_us(start: Start) -> None:
     where = environment("hf")
     done = start(where / "python", "-m", "accelerate.commands.env")
     assert done.returncode == 0, done.stderr

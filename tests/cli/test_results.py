@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -16,10 +17,16 @@ from accel_cli.trial.record import Recorder, Skipped, Wrong
 from accel_config import CATALOGUE
 from tests.conftest import Resolve
 
+Votes = dict[int, tuple[str, str]]
 
-def agree(outcomes: dict[int, tuple[str, str]]):
+
+def agree(outcomes: Votes) -> Callable[[str, str, str], Votes]:
     """A vote in which the other ranks say what is given."""
-    return lambda _name, state, told: {0: (state, told), **outcomes}
+
+    def vote(_name: str, state: str, told: str) -> Votes:
+        return {0: (state, told), **outcomes}
+
+    return vote
 
 
 def wrong() -> str:

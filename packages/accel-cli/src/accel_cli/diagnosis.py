@@ -31,9 +31,9 @@ ADVICE = (
     Advice(
         ("device",),
         ("gpu_ids", "num_processes", "cpu"),
-        "compare what `accelerate launch --dry_run x.py` says of devices with what torch sees: python -c "
-        "'import torch; print(torch.accelerator.device_count())'. A torch built for the CPU sees none. --cpu tells whether all else "
-        "works.",
+        "compare what `accelerate launch --dry_run x.py` says of devices with what torch sees: "
+        "python -c 'import torch; print(torch.accelerator.device_count())'. A torch built for the CPU sees none. "
+        "--cpu tells whether all else works.",
     ),
     Advice(
         ("process group", "ranks", "barrier"),

@@ -32,8 +32,7 @@ def _together(recorder: Recorder, world: World, folder: Path) -> int:
 
     in_step = all(recorder.run(name, check, world.vote) for name, check in checks.every(world, folder))
     recorder.write(name="", state="end", library=_library())
-    if in_step:
-        world.disconnect()
+    world.leave(in_step=in_step)
     return int(recorder.failed)
 
 

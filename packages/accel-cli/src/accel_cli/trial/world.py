@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PATIENCE = 60.0  # seconds for one collective; longer than any takes that works
+FAREWELL = 5.0  # seconds
 TRUE = ("1", "true", "yes", "on", "y")
 
 
@@ -89,9 +91,14 @@ class World:
         )
         return f"{backend}, {self.size} {'rank' if self.size == 1 else 'ranks'}"
 
-    def disconnect(self) -> None:
-        """Leave the others."""
-        dist.destroy_process_group()
+    def leave(self, *, in_step: bool) -> None:
+        """Part from the others; rank 0, which holds the store that they vote through, goes last."""
+        if in_step:
+            dist.destroy_process_group()
+        self._votes.set(f"left/{self.rank}", "")
+        if self.rank == 0:
+            with contextlib.suppress(Exception):  # who is gone needs no store
+                self._votes.wait([f"left/{rank}" for rank in range(self.size)], datetime.timedelta(seconds=FAREWELL))
 
     def vote(self, name: str, state: str, told: str) -> dict[int, tuple[str, str]]:
         """Tell our outcome of a check and return everyone's, through the store: the collectives may be what fails."""
