@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -97,3 +98,11 @@ def script(tmp_path: Path) -> Callable[[str], Path]:
 def lines(text: str) -> Sequence[str]:
     """The lines of a text in order of the alphabet, for what ranks print in any order."""
     return sorted(text.splitlines())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def usual_signals() -> None:
+    """Launches start as from a terminal, though a shell that put the tests in the background has SIGINT ignored."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import BIN, Run
 
-CONFIG = "num_processes: 2\ntpu_env: [HF_TOKEN=hidden1]\ncommands: ['export MY_API_KEY=hidden2 && ls']\nadditional_args: {secret_key: hidden3, a: b}\n"
+CONFIG = "num_processes: 2\ntpu_env: [HF_TOKEN=hidden1, PLAIN=hidden0]\ncommands: ['export MY_API_KEY=hidden2 && ls']\nadditional_args: {secret_key: hidden3, a: b}\n"
 
 
 def test_the_facts_in_their_order(accelerate: Run) -> None:

@@ -98,7 +98,7 @@ def test_one_status(more: dict[str, Any], status: int) -> None:
 def test_an_engine_that_fails_without_a_rank_failing_is_quoted() -> None:
     result = judge(Plan("torchrun", (), hosted=2), seen(engine=Ending(0, 0, 1, 256, 0.0), tail="RendezvousTimeout"))
     assert result.status == 1
-    assert "torchrun failed, though no rank did: exit status 1\nRendezvousTimeout" in text(result, "box")
+    assert "torchrun failed, and no rank that we follow did: exit status 1\nRendezvousTimeout" in text(result, "box")
 
 
 @pytest.mark.parametrize("endings", [(ended(0, 0),), (ended(1, 9), ended(0, 15)), ()])

@@ -120,7 +120,7 @@ def test_the_report_names_the_line_and_comes_last(accelerate: Run, script: Scrip
     assert "ended because of it: rank 0" in report
 
 
-SLEEPING = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n"
+SLEEPING = "import os, time\nos.write(1, b'%d\\n' % os.getpid())\ntime.sleep(60)\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
@@ -136,7 +136,7 @@ def test_a_signalled_run_is_128_and_n_even_if_ranks_end_well(launched: Start, sc
     path = script(
         "import os, signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
-        "print(os.getpid(), flush=True)\n"
+        "os.write(1, b'%d\\n' % os.getpid())\n"
         "time.sleep(60)\n"
     )
     running = launched("--cpu", "--num_processes", "2", path)
@@ -150,7 +150,7 @@ import os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
-print(os.getpid(), flush=True)
+os.write(1, b'%d\\n' % os.getpid())
 print(child.pid, flush=True)
 time.sleep(60)
 """

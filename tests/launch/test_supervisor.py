@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -24,7 +25,7 @@ from tests.launch.processes import Script, Start, alive, gone, marked, read_pids
 
 N2 = ("--cpu", "--num_processes", "2")
 ME = "import os, signal, subprocess, sys, time\nrank = os.environ.get('RANK', '-')\n"
-SLEEP = ME + "print(os.getpid(), flush=True)\ntime.sleep(60)\n"
+SLEEP = ME + "os.write(1, b'%d\\n' % os.getpid())\ntime.sleep(60)\n"
 
 
 # Teardown.
@@ -35,7 +36,7 @@ def test_a_failure_ends_children_that_left_group_and_session(launched: Start, sc
         ME
         + "daemon = 'import os, time; os.setsid(); os.fork() and os._exit(0); print(os.getpid(), flush=True); time.sleep(60)'\n"
         "subprocess.run([sys.executable, '-c', daemon])\n"
-        "print(os.getpid(), flush=True)\n"
+        "os.write(1, b'%d\\n' % os.getpid())\n"
         "time.sleep(0.5)\n"
         "sys.exit(3) if rank == '1' else time.sleep(60)\n"
     )
@@ -72,7 +73,7 @@ def test_a_stopped_rank_is_ended_too(launched: Start, script: Script) -> None:
 
 def test_64_ranks_are_gone_within_a_second(launched: Start, script: Script) -> None:
     path = script(
-        ME + "print(os.getpid(), flush=True)\nsys.stdin.read() if rank == '0' else time.sleep(60)\nsys.exit(5)\n"
+        ME + "os.write(1, b'%d\\n' % os.getpid())\nsys.stdin.read() if rank == '0' else time.sleep(60)\nsys.exit(5)\n"
     )
     reader, writer = os.pipe()
     running = launched("--cpu", "--num_processes", "64", path, stdin=reader)
@@ -138,7 +139,7 @@ def _own(slave: int) -> None:
 def test_user_signals_reach_every_rank(launched: Start, script: Script, number: int) -> None:
     path = script(
         ME + "signal.signal(int(sys.argv[1]), lambda n, _f: (print('got', n, flush=True), os._exit(0)))\n"
-        "print(os.getpid(), flush=True)\n"
+        "os.write(1, b'%d\\n' % os.getpid())\n"
         "time.sleep(60)\n"
     )
     running = launched(*N2, path, int(number))
@@ -150,7 +151,7 @@ def test_user_signals_reach_every_rank(launched: Start, script: Script, number: 
 
 
 def test_tstp_stops_ranks_and_launcher_and_cont_wakes_both(launched: Start, script: Script) -> None:
-    running = launched(*N2, script(ME + "print(os.getpid(), flush=True)\nwhile True: time.sleep(0.01)\n"))
+    running = launched(*N2, script(ME + "os.write(1, b'%d\\n' % os.getpid())\nwhile True: time.sleep(0.01)\n"))
     ranks = read_pids(running, 2)
     everyone = [psutil.Process(pid) for pid in (running.pid, *ranks)]
     running.send_signal(signal.SIGTSTP)
@@ -225,7 +226,7 @@ def test_the_first_death_counts_not_the_lowest_rank(accelerate: Run, script: Scr
 
 def test_the_order_of_deaths_is_known_even_if_the_guardian_was_not_looking(launched: Start, script: Script) -> None:
     path = script(
-        ME + "print(os.getpid(), flush=True)\ntime.sleep(0.6 - 0.2 * int(rank))\nsys.exit(10 + int(rank))\n"
+        ME + "os.write(1, b'%d\\n' % os.getpid())\ntime.sleep(0.6 - 0.2 * int(rank))\nsys.exit(10 + int(rank))\n"
     )
     running = launched("--cpu", "--num_processes", "3", path)
     read_pids(running, 3)
@@ -479,3 +480,32 @@ def test_torchs_record_decorator_writes_it(accelerate: Run, script: Script) -> N
 def test_limits_are_the_ranks_own(accelerate: Run, script: Script) -> None:
     done = accelerate("launch", *N2, script("import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))"))
     assert done.stdout.splitlines() == [str(resource.getrlimit(resource.RLIMIT_NOFILE))] * 2
+
+
+@pytest.fixture
+def small_cgroup() -> Iterator[Path]:
+    """A memory cgroup of 100 MB below our own; skips where none can be made."""
+    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    v1 = next((path for _number, controllers, path in lines if "memory" in controllers.split(",")), None)
+    v2 = next((path for _number, controllers, path in lines if not controllers), "/")
+    base, limit = ("/sys/fs/cgroup/memory", "memory.limit_in_bytes") if v1 else ("/sys/fs/cgroup", "memory.max")
+    folder = Path(base + (v1 or v2)) / f"accel-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+        (folder / limit).write_text("100000000")
+    except OSError as error:
+        pytest.skip(f"no memory cgroup can be made here: {error}")
+    yield folder
+    until(lambda: not (folder / "cgroup.procs").read_text())
+    folder.rmdir()
+
+
+def test_out_of_memory_is_told_by_the_cgroups_counters(
+    small_cgroup: Path, environ: dict[str, str], script: Script
+) -> None:
+    path = script(ME + "rank == '1' and bytearray(300_000_000)\ntime.sleep(30)\n")
+    code = f"echo $$ > {small_cgroup / 'cgroup.procs'}; exec {BIN / 'accelerate'} launch {' '.join(N2)} {path}"
+    done = subprocess.run(["sh", "-c", code], env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 137, done.stderr
+    assert "rank 1 (local rank 1" in done.stderr
+    assert "cause: ended by SIGKILL: out of memory, by the counters of its cgroup" in done.stderr

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
 COMMANDS: "Final[dict[str, tuple[str, str, str]]]" = {
     # name: (module, distribution to install when the module is missing, help)
     "config": ("accel_config.cli", "accel-config", "Write a config file by questions; check, show and change it."),
+    "completion": ("accel_cli.commands.completion", "accel-cli", "Print a shell's completion script."),
     "env": ("accel_cli.commands.env", "accel-cli", "Show the environment, for a bug report."),
     "launch": ("accel_launch.cli", "accel-launch", "Start a training script."),
     "merge-weights": ("accel_cli.commands.merge", "accel-cli", "Merge a sharded checkpoint into one file."),

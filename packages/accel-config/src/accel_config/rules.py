@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .catalogue import DeepSpeed, Fsdp, Launcher, Parallel, Resources
+from .origin import FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,26 +22,30 @@ def hints(settings: Settings) -> list[str]:
     return [message for hint in HINTS if (message := hint(settings))]
 
 
-def _both(settings: Settings, *names: str) -> str:
+def both(settings: Settings, *names: str) -> str:
     """Name settings with their values and origins."""
     return " and ".join(f"{name} {_text(settings, name)} ({settings.origin(name)})" for name in names)
 
 
 def _text(settings: Settings, name: str) -> str:
-    value = settings.value(name).value
+    return spoken(settings.value(name).value)
+
+
+def spoken(value: object) -> str:
+    """Return a value as files and flags spell it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _module_without_python(settings: Settings) -> str:
     if settings[Launcher].module and settings[Launcher].no_python:
-        return f"{_both(settings, 'module', 'no_python')}: a module needs Python; give one of them"
+        return f"{both(settings, 'module', 'no_python')}: a module needs Python; give one of them"
     return ""
 
 
 def _one_process_on_many(settings: Settings) -> str:
     asked = settings.value("num_processes")
     if settings.value("multi_gpu").given and asked.value == 1 and asked.origin.layer == 0:
-        return f"{_both(settings, 'multi_gpu', 'num_processes')}: several devices need at least 2 processes"
+        return f"{both(settings, 'multi_gpu', 'num_processes')}: several devices need at least 2 processes"
     return ""
 
 
@@ -50,7 +55,7 @@ def _one_id_on_many(settings: Settings) -> str:
     one = len([entry for entry in ids.split(",") if entry.strip()]) == 1 and "-" not in ids
     if several and one and settings[Resources].num_machines == 1:
         kind = settings.paradigm
-        return f"{_both(settings, 'gpu_ids')} is one device, but {kind.kind} ({kind.origin}) needs several"
+        return f"{both(settings, 'gpu_ids')} is one device, but {kind.kind} ({kind.origin}) needs several"
     return ""
 
 
@@ -58,8 +63,8 @@ def _unsynced_loading(settings: Settings) -> str:
     fsdp = settings[Fsdp]
     in_force = settings.paradigm.kind == "FSDP" and fsdp.fsdp_version == 1
     if in_force and fsdp.fsdp_cpu_ram_efficient_loading and not fsdp.fsdp_sync_module_states:
-        both = _both(settings, "fsdp_cpu_ram_efficient_loading", "fsdp_sync_module_states")
-        return f"{both}: ranks that load no weights must get them from rank 0; set the second, or unset the first"
+        named = both(settings, "fsdp_cpu_ram_efficient_loading", "fsdp_sync_module_states")
+        return f"{named}: ranks that load no weights must get them from rank 0; set the second, or unset the first"
     return ""
 
 
@@ -71,21 +76,21 @@ def _parallelism_needs_fsdp2(settings: Settings) -> str:
         return ""
     on = next((one.name for one in Parallel.settings if settings.given(one.name)), "use_parallelism_config")
     way_out = "FSDP version 2 (--use_fsdp --fsdp_version 2) or DeepSpeed"
-    return f"{_both(settings, on)}: the parallelism config needs {way_out}"
+    return f"{both(settings, on)}: the parallelism config needs {way_out}"
 
 
 def _uneven(settings: Settings) -> str:
     total, machines = settings[Resources].num_processes, settings[Resources].num_machines
     if settings.paradigm.kind == "NO" or total is None or total % machines == 0:
         return ""
-    return f"{_both(settings, 'num_processes', 'num_machines')}: the machines can't share them evenly"
+    return f"{both(settings, 'num_processes', 'num_machines')}: the machines can't share them evenly"
 
 
 def _context_and_sequence(settings: Settings) -> str:
     sizes = settings[Parallel]
     if sizes.parallelism_config_cp_size > 1 and sizes.parallelism_config_sp_size > 1:
-        both = _both(settings, "parallelism_config_cp_size", "parallelism_config_sp_size")
-        return f"{both}: a sequence is divided by one of them; make the other 1"
+        named = both(settings, "parallelism_config_cp_size", "parallelism_config_sp_size")
+        return f"{named}: a sequence is divided by one of them; make the other 1"
     return ""
 
 
@@ -102,7 +107,7 @@ def _world(settings: Settings) -> str:
     # A data-parallel size that nobody set takes what is left over.
     if product == total or ("parallelism_config_dp_shard_size" not in given and total % product == 0):
         return ""
-    return f"{_both(settings, *given)} multiply to {product}, but {_both(settings, 'num_processes')}: they must agree"
+    return f"{both(settings, *given)} multiply to {product}, but {both(settings, 'num_processes')}: they must agree"
 
 
 def _checkpoint_offload(settings: Settings) -> str:
@@ -110,11 +115,11 @@ def _checkpoint_offload(settings: Settings) -> str:
     if settings.paradigm.kind != "FSDP" or not fsdp.fsdp_activation_checkpointing_offload:
         return ""
     if fsdp.fsdp_version == 1:
-        both = _both(settings, "fsdp_activation_checkpointing_offload", "fsdp_version")
-        return f"{both}: only version 2 offloads them"
+        named = both(settings, "fsdp_activation_checkpointing_offload", "fsdp_version")
+        return f"{named}: only version 2 offloads them"
     if not fsdp.fsdp_activation_checkpointing:
-        both = _both(settings, "fsdp_activation_checkpointing_offload", "fsdp_activation_checkpointing")
-        return f"{both}: set the second as well"
+        named = both(settings, "fsdp_activation_checkpointing_offload", "fsdp_activation_checkpointing")
+        return f"{named}: set the second as well"
     return ""
 
 
@@ -123,9 +128,36 @@ def _local_state_dict(settings: Settings) -> str:
     local = fsdp.fsdp_state_dict_type == "LOCAL_STATE_DICT"
     if settings.paradigm.kind == "FSDP" and fsdp.fsdp_version == 2 and local:  # noqa: PLR2004
         return (
-            f"{_both(settings, 'fsdp_version', 'fsdp_state_dict_type')}: take SHARDED_STATE_DICT or FULL_STATE_DICT"
+            f"{both(settings, 'fsdp_version', 'fsdp_state_dict_type')}: take SHARDED_STATE_DICT or FULL_STATE_DICT"
         )
     return ""
+
+
+# Where DeepSpeed's own json says what these settings say.
+IN_JSON = {
+    "zero_stage": "zero_optimization.stage",
+    "gradient_accumulation_steps": "gradient_accumulation_steps",
+    "gradient_clipping": "gradient_clipping",
+    "offload_optimizer_device": "zero_optimization.offload_optimizer.device",
+    "offload_optimizer_nvme_path": "zero_optimization.offload_optimizer.nvme_path",
+    "offload_param_device": "zero_optimization.offload_param.device",
+    "offload_param_nvme_path": "zero_optimization.offload_param.nvme_path",
+    "zero3_save_16bit_model": "zero_optimization.stage3_gather_16bit_weights_on_model_save",
+    "mixed_precision": "fp16.enabled and bf16.enabled",
+}
+
+
+def _beside_json(settings: Settings) -> str:
+    """The library refuses these fields of a config file beside a json, whatever the json says."""
+    if settings.paradigm.kind != "DEEPSPEED" or not settings[DeepSpeed].deepspeed_config_file:
+        return ""
+    names = [name for name in IN_JSON if settings.value(name).origin.layer == FILE]
+    if not names:
+        return ""
+    return (
+        f"{both(settings, 'deepspeed_config_file')} decides {both(settings, *names)}: the library refuses a config "
+        "file that gives them beside a json; write them into the json, and leave them out here"
+    )
 
 
 RULES: tuple[Callable[[Settings], str], ...] = (
@@ -139,6 +171,7 @@ RULES: tuple[Callable[[Settings], str], ...] = (
     _world,
     _checkpoint_offload,
     _local_state_dict,
+    _beside_json,
 )
 
 
@@ -150,7 +183,7 @@ def _zero3_only(settings: Settings) -> str:
     names = [name for name in ("zero3_init_flag", "zero3_save_16bit_model") if settings.value(name).value]
     if deepspeed.offload_param_device not in (None, "none"):
         names.append("offload_param_device")
-    return f"{_both(settings, *names)}: no effect below ZeRO stage 3 (zero_stage is {stage})" if names else ""
+    return f"{both(settings, *names)}: no effect below ZeRO stage 3 (zero_stage is {stage})" if names else ""
 
 
 HINTS: tuple[Callable[[Settings], str], ...] = (_zero3_only, lambda settings: settings.paradigm.note)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from accel_config import rules
-from accel_config.catalogue import Launcher
+from accel_config.catalogue import DeepSpeed, Launcher
 from accel_config.errors import AccelError
+from accel_config.origin import FILE
+from accel_config.rules import IN_JSON, both, spoken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +44,66 @@ def combinations(settings: Settings, findings: Findings) -> None:
     if wrong:
         raise AccelError("\n".join(wrong))
     findings.notes += rules.hints(settings)
+
+
+def deepspeed_json(settings: Settings, host: Host, findings: Findings) -> None:
+    """Refuse a DeepSpeed json that is missing, is none, or says other than a flag or a variable does.
+
+    The library goes by the json and says nothing, but for what the json calls ``auto``.
+
+    Raises:
+        AccelError: naming both sides with their origins.
+    """
+    path = settings[DeepSpeed].deepspeed_config_file
+    if settings.paradigm.kind != "DEEPSPEED" or not path:
+        return
+    held = _json(settings, os.path.join(host.cwd, os.path.expanduser(path)), findings)
+    if held is None:
+        return
+    for name, key in IN_JSON.items():
+        value = settings.value(name)
+        if value.value is None or value.origin.layer >= FILE:
+            continue
+        own = _precision(held) if name == "mixed_precision" else _within(held, key)
+        said = f"{both(settings, name)}, but {both(settings, 'deepspeed_config_file')}"
+        if own is None:
+            findings.notes.append(f"{said} holds no {key}, and the library goes by it")
+        elif own not in ("auto", value.value):
+            findings.here(f"{said} has {key} {spoken(own)}: let them agree, or leave out {name}")
+
+
+def _json(settings: Settings, path: str, findings: Findings) -> dict[str, object] | None:
+    import json
+
+    said = both(settings, "deepspeed_config_file")
+    try:
+        with open(path, encoding="utf-8") as file:
+            held: object = json.load(file)
+    except OSError as error:
+        findings.here(f"{said} can't be read: {error.strerror}")
+    except ValueError as error:
+        findings.here(f"{said} is no JSON: {error}")
+    else:
+        if isinstance(held, dict):
+            return held  # pyright: ignore[reportUnknownVariableType]
+        findings.here(f"{said} is no DeepSpeed configuration: it holds no mapping")
+    return None
+
+
+def _within(held: object, key: str) -> object:
+    """Return what a nested mapping holds at a path with dots, None where there is nothing."""
+    for part in key.split("."):
+        held = held.get(part) if isinstance(held, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    return held  # pyright: ignore[reportUnknownVariableType]
+
+
+def _precision(held: dict[str, object]) -> str:
+    """Return the mixed precision that a json switches on."""
+    switches = {kind: _within(held, f"{kind}.enabled") for kind in ("fp16", "bf16")}
+    on = [kind for kind, switch in switches.items() if switch is True]
+    if on:
+        return on[0]
+    return "auto" if "auto" in switches.values() else "no"
 
 
 def script(settings: Settings, host: Host, words: Sequence[str], findings: Findings) -> None:

@@ -80,6 +80,29 @@ class Machine:
                 return path
         return None
 
+    def version(self, name: str) -> str | None:
+        """Return the version of the distribution ``name`` beside us; None where there is none."""
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    def says(self, *words: str) -> str:
+        """Return what a short program prints; nothing where it can't be run or takes too long."""
+        import subprocess  # noqa: TID251 - a question, not a rank: it is over before anything starts
+
+        try:
+            done = subprocess.run(words, capture_output=True, timeout=20, check=False, stdin=subprocess.DEVNULL)  # noqa: S603
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return (done.stdout + done.stderr).decode(errors="replace")
+
+    def root(self) -> bool:
+        """Whether we are root, as whom some programs refuse to run unless told to."""
+        return os.geteuid() == 0
+
     def free_port(self) -> int:
         """Return a port that nothing else on this machine is given while we live.
 

@@ -59,7 +59,7 @@ class Plan(Record):
     """Whether the launcher stays and looks after the commands; otherwise it becomes the one that there is."""
     display: Display = Display()
     hosted: int = 0
-    """Ranks that the one command, an engine of its own, starts on this machine, each under `accel_launch.rank`."""
+    """Ranks that the one command, an engine of its own, starts here; `accel_launch.rank` lets them be followed."""
     first_rank: int = 0
     """Rank of local rank 0."""
     devices: tuple[str | None, ...] = ()
@@ -84,6 +84,7 @@ def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
     engine = engines.choose(settings, laid)
     script = tuple(script)
     checks.script(settings, host, script, findings)
+    checks.deepspeed_json(settings, host, findings)
     variables, said = environment.variables(settings, host, laid)
     findings.notes += said
     make = engines.load(engine)

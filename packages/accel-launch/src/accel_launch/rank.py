@@ -17,12 +17,16 @@ import time
 
 PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTSTP", "SIGCONT")
 PR_SET_PDEATHSIG = 1
+ANSWER = 2.0  # seconds for a process manager on this machine to answer
+RECORD = "/memfd:accel-record"
 
 
 def main() -> int:
     """Run the program of the command line as this rank; end as it ended."""
     environ = dict(os.environ)
     told = environ.pop("ACCEL_SUPERVISOR", "").split()
+    if "RANK" not in environ:
+        told = []  # which rank this is, only the program will find out
     local = int(environ.get("LOCAL_RANK", "0"))
     record, streams, error_file = held(told, local)
     if error_file and not environ.get("TORCHELASTIC_ERROR_FILE"):
@@ -36,6 +40,8 @@ def main() -> int:
         signal.signal(getattr(signal, name), lambda number, _frame: pass_on(child, number))
     _pid, status = os.waitpid(child, 0)
     tell(record, f"ended {who} {status} {time.time()}")
+    if status:
+        abort(environ, os.waitstatus_to_exitcode(status))
     if not os.WIFSIGNALED(status):
         return os.WEXITSTATUS(status)
     number = os.WTERMSIG(status)
@@ -47,11 +53,19 @@ def main() -> int:
 
 def held(told: list[str], local: int) -> tuple[str, list[str], str]:
     """Return the paths of the record, of this rank's streams and of its error file; nothing where nobody listens."""
-    if not told:
+    if not told or not listening(os.path.join(told[0], told[1])):
         return "", [], ""
     folder, record, *numbers = told
     paths = [os.path.join(folder, number) for number in numbers[3 * local : 3 * local + 3]]
     return os.path.join(folder, record), paths[:2], "".join(paths[2:])
+
+
+def listening(record: str) -> bool:
+    """Whether the record is one: an engine may carry its name to another machine, where it is anything or nothing."""
+    try:
+        return os.readlink(record).startswith(RECORD)
+    except OSError:
+        return False
 
 
 def become(words: list[str], environ: dict[str, str], streams: list[str]) -> None:
@@ -88,6 +102,27 @@ def pass_on(child: int, number: int) -> None:
         return
     if number == signal.SIGTSTP:
         os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def abort(environ: dict[str, str], status: int) -> None:
+    """Have Hydra (MPICH, Intel MPI) end the other ranks.
+
+    By itself it does so only for programs that have called MPI; others it lets wait for this one for ever. We say it
+    in the words of its PMI, version 1, as a program that calls MPI would.
+    """
+    told = environ.get("PMI_FD", "")
+    if not told.isdecimal() or "MPI_LOCALRANKID" not in environ:
+        return
+    import select
+
+    fd = int(told)
+    try:
+        os.write(fd, b"cmd=init pmi_version=1 pmi_subversion=1\n")
+        if select.select([fd], [], [], ANSWER)[0]:
+            os.read(fd, 1024)
+        os.write(fd, f"cmd=abort exitcode={status if status > 0 else 128 - status}\n".encode())
+    except OSError:
+        pass  # it is gone, or ends us this moment
 
 
 def tell(record: str, line: str) -> None:

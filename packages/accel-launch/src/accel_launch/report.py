@@ -120,7 +120,9 @@ def judge(plan: Plan, seen: Seen) -> Result:
         problems.append(f"the launcher's guardian process was {_guardian(seen.guardian)}; every rank was ended")
     failing = first is not None and not seen.signalled and not seen.reader_gone and not seen.guardian
     if first is None and seen.engine is not None and seen.engine.status and not seen.signalled:
-        problems.append(f"{plan.engine} failed, though no rank did: {seen.engine.how}\n{seen.tail(-1)}".rstrip())
+        problems.append(
+            f"{plan.engine} failed, and no rank that we follow did: {seen.engine.how}\n{seen.tail(-1)}".rstrip()
+        )
     return Result(
         status=_status(first or seen.engine, seen),
         signal=seen.signalled,

@@ -54,9 +54,7 @@ class Rendezvous(
     role: str = setting("default", ours=True, help="Name of the workers' role, which the script finds in ROLE_NAME.")
 
 
-class Mpi(
-    Section, title="MPI", key="mpirun_config", asked=lambda settings: settings.paradigm.kind == "MULTI_CPU"
-):
+class Mpi(Section, title="MPI", key="mpirun_config", asked=lambda settings: settings.paradigm.kind == "MULTI_CPU"):
     """Starting the ranks with mpirun."""
 
     mpirun_hostfile: str | None = setting(

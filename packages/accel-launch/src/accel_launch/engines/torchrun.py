@@ -73,7 +73,7 @@ def _one(order: Order) -> dict[str, object]:
 def _several(order: Order) -> dict[str, object]:
     """Several machines: the address, port and rank that the settings give, which must all be there."""
     rendezvous = order.settings[Rendezvous]
-    address, port, rank = _address(order), _port(order), _rank(order)
+    address, port, rank = main_address(order), main_port(order), machine_rank(order)
     found: dict[str, object] = {
         "--nnodes": order.laid.machines,
         "--node-rank": rank,
@@ -95,7 +95,8 @@ def _several(order: Order) -> dict[str, object]:
     return found
 
 
-def _address(order: Order) -> str:
+def main_address(order: Order) -> str:
+    """Return the address of the main machine; every machine must be told."""
     address = order.settings[Rendezvous].main_process_ip
     if not address:
         raise AccelError(
@@ -105,7 +106,8 @@ def _address(order: Order) -> str:
     return address
 
 
-def _port(order: Order) -> int:
+def main_port(order: Order) -> int:
+    """Return the port on the main machine: the same one on each, so none that this machine chooses."""
     port = order.settings[Rendezvous].main_process_port
     if port == 0:
         raise AccelError(
@@ -124,7 +126,8 @@ def _port(order: Order) -> int:
     return port
 
 
-def _rank(order: Order) -> int:
+def machine_rank(order: Order) -> int:
+    """Return the rank of this machine, which must be said and be one of them."""
     rank = order.settings[Rendezvous].machine_rank
     machines = order.laid.machines
     if rank is None:

@@ -1,0 +1,66 @@
+"""`completion`: the script that teaches a shell our commands. A Tab then starts nothing of ours."""
+
+from __future__ import annotations
+
+import sys
+
+from accel_cli.table import COMMANDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+USAGE = 2
+
+
+def main(argv: Sequence[str] | None = None, program: str = "accelerate completion") -> int:
+    """Print the script for the shell that is named; return the exit status."""
+    from argparse import ArgumentParser
+
+    from accel_config.completion import SHELLS, script
+
+    parser = ArgumentParser(program, description="Print a shell's completion script for accelerate.")
+    parser.add_argument("shell", choices=sorted(SHELLS))
+    try:
+        shell: str = parser.parse_args(sys.argv[1:] if argv is None else list(argv)).shell
+    except SystemExit as stop:  # argparse has said why, or printed the help
+        return USAGE if stop.code is None else int(stop.code)
+    sys.stdout.write(script(shell, "accelerate", {name: _words(name) for name in COMMANDS}))
+    return 0
+
+
+def _words(name: str) -> dict[str, list[str]]:
+    """Return the words of a command: of launch from the catalogue, of any other those that its help shows."""
+    from accel_config import CATALOGUE
+    from accel_config.cli import COMMANDS as CONFIG
+    from accel_config.completion import SHELLS, launch_words
+
+    if name == "launch":
+        return launch_words(CATALOGUE)
+    found: dict[str, list[str]] = {}
+    if name == "config":
+        found = {word: [] for word, (_run, help_line, _declare) in CONFIG.items() if help_line}
+    if name == "completion":
+        return {shell: [] for shell in sorted(SHELLS)}
+    return {**found, **{flag: [] for flag in _flags(_help(name))}}
+
+
+def _help(name: str) -> str:
+    """Return what the command prints for --help; nothing where it isn't installed."""
+    import io
+    from contextlib import redirect_stdout
+    from importlib import import_module
+
+    text = io.StringIO()
+    try:
+        with redirect_stdout(text):
+            import_module(COMMANDS[name][0]).main(["--help"], f"accelerate {name}")
+    except (ModuleNotFoundError, SystemExit):
+        pass
+    return text.getvalue()
+
+
+def _flags(text: str) -> list[str]:
+    import re
+
+    return sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z0-9_-]*", text)))

@@ -1,0 +1,22 @@
+"""No secret is shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from accel_config.masking import masked
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("export HF_TOKEN=abc && ls", "export HF_TOKEN=*** && ls"),
+        ("run --api-key 'a b' x", "run --api-key *** x"),
+        ("https://me:pass@host/x", "https://me:***@host/x"),
+        ({"environment": {"WANDB_API_KEY": "x", "A": "y"}}, {"environment": {"WANDB_API_KEY": "***", "A": "y"}}),
+        (("a=b", 3), ["a=b", 3]),
+        ("plain", "plain"),
+    ],
+)
+def test_masked(value: object, expected: object) -> None:
+    assert masked(value) == expected
