@@ -146,6 +146,9 @@ def test_beside_the_library(wheels: Path, tmp_path: Path, start: Start, first: s
         install(folder, *words)
     where = folder / "bin"
     assert owner(where) == ("accel_cli" if first == "theirs" else "accelerate")
+    if "env" in COMMANDS:
+        told = start("env", f"PATH={where}:/usr/bin:/bin", where / "accel", "env").stdout
+        assert f"`accelerate` belongs to: {'accel-cli' if first == 'theirs' else 'accelerate'}" in told
     assert start(where / "accel", "launch", "--help").returncode == 0
     found = start(where / "python", "-c", FIND.replace("('accelerate')", "('accelerate').origin")).stdout
     assert found.endswith("site-packages/accelerate/__init__.py\n")
