@@ -123,7 +123,7 @@ def test_without_torch(accelerate: Run, tmp_path: Path) -> None:
         done = accelerate("test", "--cpu", "--num_processes", ranks, "--python", str(python))
         assert done.returncode == 1
         assert checks(done.stdout) == {"torch": "FAILED"}
-        assert f"rank 0: {python} has no torch: install it there" in done.stdout
+        assert f": {python} has no torch: install it there" in done.stdout  # of whichever rank was first
         assert f"settings: python {python} (--python)" in done.stdout
         assert "Traceback" not in done.stderr
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from accel_launch import Host
 
-    from ..ownership import owner
-
 USAGE = 2
 GIGABYTE = 1024**3
 OURS = ("accel-cli", "accel-config", "accel-launch", "accel-estimate", "accel-tpu", "accel-sagemaker")
@@ -56,6 +54,8 @@ def facts(*, torch: bool = False) -> dict[str, object]:
     """Return the facts by name, in the order in which they are shown; torch itself is asked only with ``torch``."""
     from accel_config import masking
     from accel_launch import Host
+
+    from ..ownership import owner
 
     host = Host.here()
     found: dict[str, object] = {f"`{name}` version": _version(name) for name in (*OURS, *OTHERS)}
