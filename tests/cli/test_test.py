@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from accel_cli.commands.test import main
-from tests.conftest import Run
+from tests.conftest import BIN, Run
 from tests.environments import environment
 
 pytestmark = pytest.mark.timeout(900)
@@ -113,6 +116,27 @@ def test_a_killed_rank(accelerate: Run, tmp_path: Path) -> None:
     assert "rank 1 (local rank 1, pid " in done.stdout
     assert "ended by SIGKILL" in done.stdout
     assert "first trouble: collectives float32 cpu" in done.stdout
+
+
+def test_ctrl_c(environ: dict[str, str], tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with subprocess.Popen(
+        [BIN / "accelerate", "test", "--cpu", "--num_processes", "2"],
+        env={**environ, "TMPDIR": str(temporary)}, cwd=tmp_path, start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        assert "2 processes" in child.stdout.readline()
+        while not list(temporary.glob("accelerate-test-*/rank*.jsonl")):
+            time.sleep(0.05)
+        os.killpg(child.pid, signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+    assert child.returncode == 130, out + err
+    assert "Traceback" not in err
+    assert not list(temporary.iterdir()), "nothing is left, ranks included, which hold their files there"
+    with pytest.raises(ProcessLookupError):
+        os.killpg(child.pid, 0)
 
 
 def test_without_torch(accelerate: Run, tmp_path: Path) -> None:
