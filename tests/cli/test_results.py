@@ -117,6 +117,7 @@ def main():
     for name in ("accelerate", "accelerate.test_utils", "accelerate.test_utils.scripts"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, library.SCRIPT, module)
+    monkeypatch.chdir(tmp_path)  # where it goes itself, and this brings us back
     with pytest.raises(SystemExit, match="1"):
         library.run(Recorder(tmp_path, 0), tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "rank0.jsonl").read_text().splitlines()]

@@ -142,12 +142,12 @@ def test_ctrl_c(environ: dict[str, str], tmp_path: Path) -> None:
 def test_without_torch(accelerate: Run, tmp_path: Path) -> None:
     """On an interpreter that has nothing at all, neither torch nor us."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", "my bare env"], cwd=tmp_path, check=True)
-    python = tmp_path / "my bare env" / "bin" / "python"
+    python = "my bare env/bin/python"
     for ranks in ("1", "2"):
-        done = accelerate("test", "--cpu", "--num_processes", ranks, "--python", str(python))
+        done = accelerate("test", "--cpu", "--num_processes", ranks, "--python", python)
         assert done.returncode == 1
         assert checks(done.stdout) == {"torch": "FAILED"}
-        assert f": {python} has no torch: install it there" in done.stdout  # of whichever rank was first
+        assert f": {tmp_path / python} has no torch: install it there" in done.stdout  # of whichever rank was first
         assert f"settings: python {python} (--python)" in done.stdout
         assert "Traceback" not in done.stderr
 

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None, program: str = "accelerate-merge-wei
             print(f"{program}: {line}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
-        print(f"{program}: interrupted; nothing was written or removed", file=sys.stderr)
+        print(f"{program}: interrupted", file=sys.stderr)
         return INTERRUPTED
     return 0
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from accel_config.settings import Settings
 
+    from ..results import Row
+
 TRIAL = ("trial", "__main__.py")
 INTERRUPTED = 130
 HELP = """usage: {program} [--config_file PATH] [flags of launch]
@@ -83,8 +85,6 @@ def _launch(settings: Settings, suite: str) -> tuple[int, str]:
     with TemporaryDirectory(prefix="accelerate-test-") as folder:
         trial = Path(__file__).resolve().parent.parent.joinpath(*TRIAL)
         todo = plan(settings, host, (str(trial), suite, folder))
-        # In a folder of its own: the library's checks write files, which must not meet those of another run.
-        todo = todo.replace(commands=tuple(command.replace(cwd=folder) for command in todo.commands))
         if suite == "torch":
             _show("".join(f"{line}\n" for line in (todo.summary, *(f"note: {note}" for note in todo.notes))))
         results = Results(Path(folder), todo.hosted or len(todo.commands))
@@ -100,12 +100,12 @@ def _launch(settings: Settings, suite: str) -> tuple[int, str]:
     _show(diagnose(rows, settings, todo.devices))
     if result.status and not told:
         _show(report.text(result, host.name, whole=bool(settings.value("debug").value)))
-    complete = bool(rows) and all(row.state in ("ok", "skipped") for row in rows)
+    complete = results.ended and all(row.state in ("ok", "skipped") for row in rows)
     return result.status or int(not complete), results.library
 
 
-def _count(rows: Sequence[object]) -> str:
-    states = [str(getattr(row, "state", "")) for row in rows]
+def _count(rows: Sequence[Row]) -> str:
+    states = [row.state for row in rows]
     words = {"ok": "passed", "skipped": "skipped", "failed": "failed", "begun": "unfinished"}
     counts = [f"{states.count(state)} {word}" for state, word in words.items() if state in states]
     return f"{len(rows)} checks: {', '.join(counts)}\n" if rows else "no check was begun\n"
