@@ -21,6 +21,10 @@ class Advice(Record):
     tries: str
 
 
+UNFINISHED = (
+    "a rank ended in the middle of this, and how is told below; one that is killed for want of memory needs fewer "
+    "beside it (num_processes)."
+)
 PLACES = ("num_processes", "num_machines", "machine_rank", "main_process_ip", "main_process_port")
 ADVICE = (
     Advice(
@@ -84,7 +88,7 @@ def diagnose(rows: Iterable[Row], settings: Settings, devices: tuple[str | None,
         known = [settings.value(name) for name in advice.settings]
         told = [f"{name} {value.value} ({value.origin})" for name, value in zip(advice.settings, known, strict=True)]
         lines += [f"  settings: {', '.join(told)}"] if told else []
-        lines.append(f"  try: {advice.tries}")
+        lines.append(f"  try: {advice.tries if row.state == 'failed' else UNFINISHED}")
     return "".join(f"{line}\n" for line in lines)
 
 
