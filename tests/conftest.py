@@ -21,6 +21,11 @@ BIN = Path(sys.executable).parent
 Resolve = Callable[..., "Settings"]
 
 
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which tests the default run leaves out."""
+    return f"tests run: those {config.option.markexpr or 'of every kind'} (see markers in pyproject.toml)"
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Resolve:
     """Resolve settings: ``settings("--cpu", file="...", environ={...})``; the file's text is written first."""

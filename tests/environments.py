@@ -15,18 +15,24 @@ from tests.conftest import ROOT
 UV = os.environ.get("UV") or shutil.which("uv")
 
 
-def environment(group: str) -> Path:
-    """Return the ``bin`` folder of an environment with our packages and the dependency group ``group``.
+def environment(*groups: str, extra: str = "", package: str = "") -> Path:
+    """Return the ``bin`` folder of an environment with our packages, dependency groups and an extra of our packages.
+
+    With ``package``: that package alone, of our packages, and its extra.
 
     Skips the test, with the reason, where uv isn't there to make it.
     """
     if UV is None:
         pytest.skip("uv isn't on PATH: the environment of this client can't be made")
     lock = hashlib.sha256((ROOT / "uv.lock").read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()[:12]
-    folder = ROOT / ".cache" / "environments" / f"{group}-{lock}"
+    name = "-".join(filter(None, (*groups, package, extra)))
+    folder = ROOT / ".cache" / "environments" / f"{name}-{lock}"
     if not (folder / "synced").exists():
+        wanted = [word for group in groups for word in ("--group", group)]
+        wanted += ["--package", package] if package else ["--all-packages"] if extra else []
+        wanted += ["--extra", extra] if extra else []
         done = subprocess.run(
-            [UV, "sync", "--frozen", "--quiet", "--no-default-groups", "--group", group],
+            [UV, "sync", "--frozen", "--quiet", "--no-default-groups", *wanted],
             cwd=ROOT,
             env={**os.environ, "UV_PROJECT_ENVIRONMENT": str(folder)},
             capture_output=True,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from accel_launch.devices import Device
 from accel_launch.host import Host, Machine
 
+INSTALLED = ("torch", "deepspeed", "megatron", "torchao")
+
 
 class Still(Machine):
     """A machine whose answers are fixed: nothing is asked of the real one."""
 
     def __init__(
-        self, busy: tuple[int, ...] = (), modules: tuple[str, ...] = (), programs: tuple[str, ...] = ()
+        self, busy: tuple[int, ...] = (), modules: tuple[str, ...] = INSTALLED, programs: tuple[str, ...] = ()
     ) -> None:
         super().__init__()
         self._busy, self._modules, self._programs = busy, modules, programs

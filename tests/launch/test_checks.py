@@ -27,11 +27,6 @@ from tests.conftest import Resolve
             ["cp_size 2", "sp_size 2"],
         ),
         (
-            ["--use_fsdp", "--fsdp_version", "2", "--num_processes", "6", "--parallelism_config_tp_size", "4"],
-            None,
-            ["parallelism_config_tp_size 4", "multiply to 4", "num_processes 6 (--num_processes)"],
-        ),
-        (
             ["--use_fsdp", "--fsdp_activation_checkpointing_offload", "true"],
             None,
             ["fsdp_activation_checkpointing_offload true", "fsdp_version 1 (built in)"],
@@ -58,7 +53,6 @@ def test_refused(settings: Resolve, flags: list[str], file: str | None, parts: l
         [],
         ["--use_fsdp"],
         ["--use_fsdp", "--fsdp_version", "2", "--fsdp_sync_module_states", "false"],
-        ["--fsdp_sync_module_states", "false"],
         ["--use_deepspeed", "--parallelism_config_sp_size", "2"],
         ["--use_fsdp", "--fsdp_version", "2", "--num_processes", "8", "--parallelism_config_tp_size", "4"],
         [

@@ -255,7 +255,7 @@ NOSSH = ("--deepspeed_multinode_launcher", "nossh", "--machine_rank", "0", *MEET
             ("--deepspeed_multinode_launcher", "mpich"),
             "lists 3 hosts, but num_machines is 2 (--num_machines): DeepSpeed's launcher mpich starts ranks on all",
         ),
-        ("a slots=2\nb slots=2\n", None, (), "deepspeed isn't installed for /py"),
+        ("a slots=2\nb slots=2\n", None, (), "deepspeed, which isn't installed for /py"),
         ("a slots=2\nb slots=2\n", "0.14.4", NOSSH, "needs deepspeed 0.14.5; installed is 0.14.4"),
     ],
 )

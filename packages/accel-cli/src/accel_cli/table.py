@@ -13,11 +13,12 @@ COMMANDS: "Final[dict[str, tuple[str, str, str]]]" = {
     "merge-weights": ("accel_cli.commands.merge", "accel-cli", "Merge a sharded checkpoint into one file."),
     "test": ("accel_cli.commands.test", "accel-cli", "Check that training works on this machine."),
     "to-fsdp2": ("accel_cli.commands.fsdp2", "accel-cli", "Turn an FSDP 1 config into one for FSDP 2."),
+    "tpu-config": ("accel_tpu.tpu_config", "accel-tpu", "Run commands on the workers of a TPU pod."),
+    "sagemaker": ("accel_sagemaker.cli", "accel-sagemaker", "Launch, look at, follow or stop a SageMaker job."),
 }
 """In the order in which help shows them. Each module has ``main(argv, program)``, which returns an exit status."""
 
 LATER: "Final[dict[str, str]]" = {
     "estimate-memory": "Estimate the memory that a model needs.",
-    "tpu-config": "Run commands on the workers of a TPU pod.",
 }
 """Commands that are not in this version yet."""

@@ -59,7 +59,7 @@ def paradigm(settings: Settings) -> Paradigm:
     if cpu.value and cpu.origin.layer < strongest and kind not in ("NO", "MULTI_CPU"):
         said = f"{cpu.origin} was given, so {kind} ({origin}) is left out"
         return Paradigm("", cpu.origin, cpu=True, note=said)
-    return Paradigm(kind, origin, bool(cpu.value))
+    return Paradigm(kind, origin, bool(cpu.value) or kind == "MULTI_CPU")
 
 
 def _refuse_two(asked: list[tuple[str, Origin]], cpu: bool, cpu_origin: Origin) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from .catalogue import DeepSpeed, Fsdp, Launcher, Parallel, Resources
+from .catalogue import DeepSpeed, Fsdp, Launcher, Resources
+from .catalogue.parallel import in_force
 from .origin import FILE
+from .wording import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,30 +24,16 @@ def hints(settings: Settings) -> list[str]:
     return [message for hint in HINTS if (message := hint(settings))]
 
 
-def both(settings: Settings, *names: str) -> str:
-    """Name settings with their values and origins."""
-    return " and ".join(f"{name} {_text(settings, name)} ({settings.origin(name)})" for name in names)
-
-
-def _text(settings: Settings, name: str) -> str:
-    return spoken(settings.value(name).value)
-
-
-def spoken(value: object) -> str:
-    """Return a value as files and flags spell it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _module_without_python(settings: Settings) -> str:
     if settings[Launcher].module and settings[Launcher].no_python:
-        return f"{both(settings, 'module', 'no_python')}: a module needs Python; give one of them"
+        return f"{said(settings, 'module', 'no_python')}: a module needs Python; give one of them"
     return ""
 
 
 def _one_process_on_many(settings: Settings) -> str:
     asked = settings.value("num_processes")
     if settings.value("multi_gpu").given and asked.value == 1 and asked.origin.layer == 0:
-        return f"{both(settings, 'multi_gpu', 'num_processes')}: several devices need at least 2 processes"
+        return f"{said(settings, 'multi_gpu', 'num_processes')}: several devices need at least 2 processes"
     return ""
 
 
@@ -55,7 +43,7 @@ def _one_id_on_many(settings: Settings) -> str:
     one = len([entry for entry in ids.split(",") if entry.strip()]) == 1 and "-" not in ids
     if several and one and settings[Resources].num_machines == 1:
         kind = settings.paradigm
-        return f"{both(settings, 'gpu_ids')} is one device, but {kind.kind} ({kind.origin}) needs several"
+        return f"{said(settings, 'gpu_ids')} is one device, but {kind.kind} ({kind.origin}) needs several"
     return ""
 
 
@@ -63,51 +51,17 @@ def _unsynced_loading(settings: Settings) -> str:
     fsdp = settings[Fsdp]
     in_force = settings.paradigm.kind == "FSDP" and fsdp.fsdp_version == 1
     if in_force and fsdp.fsdp_cpu_ram_efficient_loading and not fsdp.fsdp_sync_module_states:
-        named = both(settings, "fsdp_cpu_ram_efficient_loading", "fsdp_sync_module_states")
-        return f"{named}: ranks that load no weights must get them from rank 0; set the second, or unset the first"
+        both = said(settings, "fsdp_cpu_ram_efficient_loading", "fsdp_sync_module_states")
+        return f"{both}: ranks that load no weights must get them from rank 0; set the second, or unset the first"
     return ""
 
 
-def _parallelism_needs_fsdp2(settings: Settings) -> str:
-    if Parallel.active is None or not Parallel.active(settings):
+def _parallelism(settings: Settings) -> str:
+    if not in_force(settings):
         return ""
-    kind = settings.paradigm
-    if kind.kind == "DEEPSPEED" or (kind.kind == "FSDP" and settings[Fsdp].fsdp_version == 2):  # noqa: PLR2004
-        return ""
-    on = next((one.name for one in Parallel.settings if settings.given(one.name)), "use_parallelism_config")
-    way_out = "FSDP version 2 (--use_fsdp --fsdp_version 2) or DeepSpeed"
-    return f"{both(settings, on)}: the parallelism config needs {way_out}"
+    from accel_config import parallelism
 
-
-def _uneven(settings: Settings) -> str:
-    total, machines = settings[Resources].num_processes, settings[Resources].num_machines
-    if settings.paradigm.kind == "NO" or total is None or total % machines == 0:
-        return ""
-    return f"{both(settings, 'num_processes', 'num_machines')}: the machines can't share them evenly"
-
-
-def _context_and_sequence(settings: Settings) -> str:
-    sizes = settings[Parallel]
-    if sizes.parallelism_config_cp_size > 1 and sizes.parallelism_config_sp_size > 1:
-        named = both(settings, "parallelism_config_cp_size", "parallelism_config_sp_size")
-        return f"{named}: a sequence is divided by one of them; make the other 1"
-    return ""
-
-
-def _world(settings: Settings) -> str:
-    """The sizes multiply to the world, where both are said."""
-    total = settings[Resources].num_processes
-    if Parallel.active is None or not Parallel.active(settings) or total is None:
-        return ""
-    names = [f"parallelism_config_{size}_size" for size in ("dp_replicate", "dp_shard", "tp", "cp", "sp")]
-    product = 1
-    for name in names:
-        product *= int(str(settings.value(name).value))
-    given = [name for name in names if settings.given(name)]
-    # A data-parallel size that nobody set takes what is left over.
-    if product == total or ("parallelism_config_dp_shard_size" not in given and total % product == 0):
-        return ""
-    return f"{both(settings, *given)} multiply to {product}, but {both(settings, 'num_processes')}: they must agree"
+    return parallelism.combination(settings)
 
 
 def _checkpoint_offload(settings: Settings) -> str:
@@ -115,11 +69,11 @@ def _checkpoint_offload(settings: Settings) -> str:
     if settings.paradigm.kind != "FSDP" or not fsdp.fsdp_activation_checkpointing_offload:
         return ""
     if fsdp.fsdp_version == 1:
-        named = both(settings, "fsdp_activation_checkpointing_offload", "fsdp_version")
-        return f"{named}: only version 2 offloads them"
+        both = said(settings, "fsdp_activation_checkpointing_offload", "fsdp_version")
+        return f"{both}: only version 2 offloads them"
     if not fsdp.fsdp_activation_checkpointing:
-        named = both(settings, "fsdp_activation_checkpointing_offload", "fsdp_activation_checkpointing")
-        return f"{named}: set the second as well"
+        both = said(settings, "fsdp_activation_checkpointing_offload", "fsdp_activation_checkpointing")
+        return f"{both}: set the second as well"
     return ""
 
 
@@ -127,9 +81,7 @@ def _local_state_dict(settings: Settings) -> str:
     fsdp = settings[Fsdp]
     local = fsdp.fsdp_state_dict_type == "LOCAL_STATE_DICT"
     if settings.paradigm.kind == "FSDP" and fsdp.fsdp_version == 2 and local:  # noqa: PLR2004
-        return (
-            f"{both(settings, 'fsdp_version', 'fsdp_state_dict_type')}: take SHARDED_STATE_DICT or FULL_STATE_DICT"
-        )
+        return f"{said(settings, 'fsdp_version', 'fsdp_state_dict_type')}: take SHARDED_STATE_DICT or FULL_STATE_DICT"
     return ""
 
 
@@ -155,20 +107,25 @@ def _beside_json(settings: Settings) -> str:
     if not names:
         return ""
     return (
-        f"{both(settings, 'deepspeed_config_file')} decides {both(settings, *names)}: the library refuses a config "
+        f"{said(settings, 'deepspeed_config_file')} decides {said(settings, *names)}: the library refuses a config "
         "file that gives them beside a json; write them into the json, and leave them out here"
     )
 
 
+def _uneven(settings: Settings) -> str:
+    total, machines = settings[Resources].num_processes, settings[Resources].num_machines
+    if settings.paradigm.kind == "NO" or total is None or total % machines == 0:
+        return ""
+    return f"{said(settings, 'num_processes', 'num_machines')}: the machines can't share them evenly"
+
+
 RULES: tuple[Callable[[Settings], str], ...] = (
+    _uneven,
     _module_without_python,
     _one_process_on_many,
     _one_id_on_many,
     _unsynced_loading,
-    _parallelism_needs_fsdp2,
-    _uneven,
-    _context_and_sequence,
-    _world,
+    _parallelism,
     _checkpoint_offload,
     _local_state_dict,
     _beside_json,
@@ -183,7 +140,21 @@ def _zero3_only(settings: Settings) -> str:
     names = [name for name in ("zero3_init_flag", "zero3_save_16bit_model") if settings.value(name).value]
     if deepspeed.offload_param_device not in (None, "none"):
         names.append("offload_param_device")
-    return f"{both(settings, *names)}: no effect below ZeRO stage 3 (zero_stage is {stage})" if names else ""
+    return f"{said(settings, *names)}: no effect below ZeRO stage 3 (zero_stage is {stage})" if names else ""
 
 
-HINTS: tuple[Callable[[Settings], str], ...] = (_zero3_only, lambda settings: settings.paradigm.note)
+def _idle(settings: Settings) -> str:
+    """Name what was typed, or set by variable, of sections that aren't in use; a file may hold them all."""
+    idle: list[str] = []
+    for section in settings.catalogue.sections:
+        if section.active is None or section.active(settings):
+            continue
+        names = [one.name for one in section.settings if settings.given(one.name)]
+        names = [name for name in names if settings.value(name).origin.layer < FILE]
+        if names:
+            told = ", ".join(f"{name} ({settings.origin(name)})" for name in names)
+            idle.append(f"{told}: no effect, since {section.title} isn't in use")
+    return "\n".join(idle)
+
+
+HINTS: tuple[Callable[[Settings], str], ...] = (_zero3_only, _idle, lambda settings: settings.paradigm.note)

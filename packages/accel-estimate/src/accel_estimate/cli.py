@@ -1,9 +1,147 @@
-"""The command of this package. Not in this version yet."""
+"""The command: arguments in, a report out, and an exit status."""
 
+import argparse
+import json
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from accel_estimate import options
+from accel_estimate.errors import EstimateError, UsageError
+from accel_estimate.estimator import Ask, estimate, load
+from accel_estimate.model import Model
+from accel_estimate.precision import DTYPES
+from accel_estimate.recipe import Recipe
+from accel_estimate.serving import Serving
+
+PROG = "accel-estimate"
+_SHARED = frozenset({"batch_size", "tp"})
 
 
-def main() -> int:
-    """Say so."""
-    print("accel-estimate: not in this version yet", file=sys.stderr)
-    return 2
+def main(argv: list[str] | None = None, *, recipe: Recipe | None = None, prog: str = PROG) -> int:
+    """Run the command with the arguments of `accelerate estimate-memory`, and give its exit status.
+
+    `recipe` holds the settings that a launch config says (precision, ZeRO or FSDP, processes): the defaults of the
+    training flags, whose estimate is then shown without `--training` too.
+
+    Status: 0 done, and where a device was named it fits; 1 it does not fit, or the Hub or a file failed; 2 the call
+    was wrong; 130 interrupted; 141 the reader of the output went away. No exception leaves this function.
+    """
+    try:
+        args = options.parser(prog).parse_args(argv)
+    except SystemExit as stop:  # argparse has said what is wrong, or printed the help
+        return stop.code if isinstance(stop.code, int) else 2
+    try:
+        return _run(args, recipe)
+    except EstimateError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return error.status
+    except BrokenPipeError:  # the reader of our output went away
+        sys.stderr.close()
+        return 141
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(args: argparse.Namespace, recipe: Recipe | None) -> int:
+    ask = _ask(args, recipe)
+    swept = _swept(args, ask)
+    with _Progress() as progress:
+        model = load(
+            args.model_name,
+            revision=args.revision,
+            file=args.file,
+            library=args.library_name,
+            trust_remote_code=args.trust_remote_code,
+            progress=progress,
+        )
+    if swept is not None:
+        return _sweep(args, ask, model, *swept)
+    report = estimate(model, ask)
+    if args.json:
+        print(json.dumps(report.to_json(), indent=2))
+    else:
+        from accel_estimate import table
+
+        table.show(report, _console())
+    return 0 if report.fit is None or report.fit.fits else 1
+
+
+def _ask(args: argparse.Namespace, recipe: Recipe | None) -> Ask:
+    given = {name: getattr(args, name) for name in Recipe._fields if hasattr(args, name)}
+    training: Recipe | None = None
+    if args.training or (recipe is not None and not args.serving):
+        training = (recipe or Recipe())._replace(**given)
+    elif alone := sorted(given.keys() - (_SHARED if args.serving else set())):
+        raise UsageError(f"--{alone[0]}: add --training" + (" or --serving." if alone[0] in _SHARED else "."))
+    serving = None
+    if args.serving:
+        serving = Serving(args.context_len, given.get("batch_size", 1), args.kv_dtype, tp=given.get("tp", 1))
+    dtypes = args.dtypes or DTYPES
+    return Ask(dtypes, training, serving, args.fits)
+
+
+def _swept(args: argparse.Namespace, ask: Ask) -> tuple[str, tuple[int, ...]] | None:
+    if args.sweep is None:
+        if args.html is not None:
+            raise UsageError("--html: needs --sweep.")
+        return None
+    from accel_estimate import sweep
+
+    if ask.training is None and ask.serving is None:
+        raise UsageError("--sweep: add --training or --serving.")
+    return sweep.parse(args.sweep)
+
+
+def _sweep(args: argparse.Namespace, ask: Ask, model: Model, setting: str, values: tuple[int, ...]) -> int:
+    from accel_estimate import page, sweep, table
+
+    done = sweep.run(model, ask, setting, values)
+    if args.html is not None:
+        try:
+            Path(args.html).write_text(page.render(done), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"--html {args.html}: cannot be written ({error.strerror}).") from None
+    if args.json:
+        print(json.dumps(done.to_json(), indent=2))
+    else:
+        table.show_sweep(done, _console())
+    return 0 if done.fits else 1
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+class _Progress:
+    """A bar on stderr while the headers of several files come in; nothing where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        return self._step
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _step(self, done: int, whole: int) -> None:
+        if whole < 2 or not sys.stderr.isatty():  # noqa: PLR2004
+            return
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._bar = Progress(console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("Reading headers", total=whole)
+        self._bar.update(self._task, completed=done)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

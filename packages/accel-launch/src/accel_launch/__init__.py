@@ -8,14 +8,14 @@ result.status
 """
 
 from .host import Host
-from .plan import Command, Plan, plan
+from .plan import Command, Plan, Request, plan
 from .report import Event, Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .session import run
 
-__all__ = ["Command", "Event", "Host", "Plan", "Result", "plan", "run"]
+__all__ = ["Command", "Event", "Host", "Plan", "Request", "Result", "plan", "run"]
 
 
 def __getattr__(name: str) -> object:

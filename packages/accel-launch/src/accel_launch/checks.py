@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 
 from accel_config import rules
-from accel_config.catalogue import DeepSpeed, Launcher
+from accel_config.catalogue import DeepSpeed, Launcher, Precision
+from accel_config.catalogue.parallel import in_force
 from accel_config.errors import AccelError
 from accel_config.origin import FILE
-from accel_config.rules import IN_JSON, both, spoken
+from accel_config.paradigm import SHARDED, sagemaker
+from accel_config.rules import IN_JSON
+from accel_config.wording import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from accel_config.settings import Settings
 
     from .host import Host
+    from .layout import Layout
 
 
 class Findings:
@@ -46,6 +50,26 @@ def combinations(settings: Settings, findings: Findings) -> None:
     findings.notes += rules.hints(settings)
 
 
+def arrangement(settings: Settings, host: Host, laid: Layout, findings: Findings) -> None:
+    """Refuse a run that lacks a library, or whose ranks don't fit the sizes that they are to be laid out in.
+
+    A SageMaker job has libraries and devices that aren't known here.
+
+    Raises:
+        AccelError: naming what is wrong with its origin, and the way out.
+    """
+    if sagemaker(settings):
+        return
+    if laid.kind in SHARDED or settings[Precision].mixed_precision == "fp8":
+        from . import libraries
+
+        libraries.check(settings, host, laid, findings)
+    if laid.kind == "MEGATRON_LM" or in_force(settings):
+        from . import parallelism
+
+        parallelism.check(settings, laid, findings)
+
+
 def deepspeed_json(settings: Settings, host: Host, findings: Findings) -> None:
     """Refuse a DeepSpeed json that is missing, is none, or says other than a flag or a variable does.
 
@@ -65,28 +89,28 @@ def deepspeed_json(settings: Settings, host: Host, findings: Findings) -> None:
         if value.value is None or value.origin.layer >= FILE:
             continue
         own = _precision(held) if name == "mixed_precision" else _within(held, key)
-        said = f"{both(settings, name)}, but {both(settings, 'deepspeed_config_file')}"
+        both = f"{said(settings, name)}, but {said(settings, 'deepspeed_config_file')}"
         if own is None:
-            findings.notes.append(f"{said} holds no {key}, and the library goes by it")
+            findings.notes.append(f"{both} holds no {key}, and the library goes by it")
         elif own not in ("auto", value.value):
-            findings.here(f"{said} has {key} {spoken(own)}: let them agree, or leave out {name}")
+            findings.here(f"{both} has {key} {_spoken(own)}: let them agree, or leave out {name}")
 
 
 def _json(settings: Settings, path: str, findings: Findings) -> dict[str, object] | None:
     import json
 
-    said = both(settings, "deepspeed_config_file")
+    named = said(settings, "deepspeed_config_file")
     try:
         with open(path, encoding="utf-8") as file:
             held: object = json.load(file)
     except OSError as error:
-        findings.here(f"{said} can't be read: {error.strerror}")
+        findings.here(f"{named} can't be read: {error.strerror}")
     except ValueError as error:
-        findings.here(f"{said} is no JSON: {error}")
+        findings.here(f"{named} is no JSON: {error}")
     else:
         if isinstance(held, dict):
             return held  # pyright: ignore[reportUnknownVariableType]
-        findings.here(f"{said} is no DeepSpeed configuration: it holds no mapping")
+        findings.here(f"{named} is no DeepSpeed configuration: it holds no mapping")
     return None
 
 
@@ -106,8 +130,14 @@ def _precision(held: dict[str, object]) -> str:
     return "auto" if "auto" in switches.values() else "no"
 
 
-def script(settings: Settings, host: Host, words: Sequence[str], findings: Findings) -> None:
+def _spoken(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def script(settings: Settings, host: Host, words: Sequence[str], findings: Findings, *, here: bool = True) -> None:
     """Refuse a script that can't be started: missing, not readable, a folder without ``__main__.py``.
+
+    One that isn't ``here`` but on other machines is theirs to look for.
 
     Raises:
         AccelError: naming it and the way out.
@@ -115,6 +145,8 @@ def script(settings: Settings, host: Host, words: Sequence[str], findings: Findi
     if not words:
         raise AccelError("there is no script to launch: accelerate launch [flags] SCRIPT [arguments of the script]")
     launcher = settings[Launcher]
+    if not here:
+        return
     if not host.cwd:
         findings.here("the working folder doesn't exist any more: change to one that does")
     elif launcher.module:

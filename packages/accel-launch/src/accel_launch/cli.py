@@ -93,7 +93,7 @@ def _run(todo: Plan, host: Host, *, whole: bool) -> int:
     from . import report
     from .supervisor import supervise
 
-    result = supervise(todo)
+    result = supervise(todo) if todo.request is None else todo.request.run()
     told = "".join(f"accel: note: {note}\n" for note in result.notes) + report.text(result, host.name, whole=whole)
     if todo.display.report is not None:
         try:

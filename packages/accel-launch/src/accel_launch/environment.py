@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from accel_config.catalogue import DeepSpeed, Fsdp, Launcher, Resources
+from accel_config.catalogue.parallel import in_force
 from accel_config.environ import exported
 from accel_config.origin import FILE
 
@@ -23,19 +24,33 @@ RESHARDS = {
     "HYBRID_SHARD_ZERO2": "false",
     "NO_SHARD": "false",
 }
+# How each version of FSDP writes checkpoints by itself.
+STATE_DICTS = {1: "FULL_STATE_DICT", 2: "SHARDED_STATE_DICT"}
 
 
 def variables(settings: Settings, host: Host, laid: Layout) -> tuple[dict[str, str], list[str]]:
     """Return the variables to add to the environment, and a note on each that replaces one the user had set."""
-    found: dict[str, str] = {}
-    origins: dict[str, str] = {}
-    for name, text, origin in exported(settings):
-        found[name], origins[name] = text, origin
-    for part in (_cpu, _fsdp, _deepspeed, _debug, _threads, _devices, _nccl):
+    found, origins = _told(settings)
+    found.update(_fsdp(settings, laid))
+    for part in (_cpu, _state_dict, _parallelism, _deepspeed, _debug, _threads, _devices, _nccl):
         found.update(part(settings, host, laid))
     if laid.kind != "FSDP" and not laid.cpu and laid.kind != "NO":
         found.pop("ACCELERATE_USE_CPU", None)
     return found, _replaced(host, found, origins)
+
+
+def portable(settings: Settings, laid: Layout) -> dict[str, str]:
+    """Return the variables that follow from the settings alone, for a job on machines that aren't known here."""
+    found, _origins = _told(settings)
+    if not laid.cpu:
+        found.pop("ACCELERATE_USE_CPU", None)
+    return {**found, **_fsdp(settings, laid)}
+
+
+def _told(settings: Settings) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the variables that spell settings in force, and the origin of each."""
+    told = tuple(exported(settings))
+    return {name: text for name, text, _origin in told}, {name: origin for name, _text, origin in told}
 
 
 def _replaced(host: Host, found: dict[str, str], origins: dict[str, str]) -> list[str]:
@@ -58,7 +73,7 @@ def _cpu(settings: Settings, _host: Host, laid: Layout) -> dict[str, str]:
     return found
 
 
-def _fsdp(settings: Settings, _host: Host, laid: Layout) -> dict[str, str]:
+def _fsdp(settings: Settings, laid: Layout) -> dict[str, str]:
     """Say the sharding in the words of the version: a file may hold those of the other one."""
     if laid.kind != "FSDP":
         return {}
@@ -72,6 +87,22 @@ def _fsdp(settings: Settings, _host: Host, laid: Layout) -> dict[str, str]:
     if settings.given("fsdp_sharding_strategy") and not settings.given("fsdp_reshard_after_forward"):
         return {"FSDP_RESHARD_AFTER_FORWARD": RESHARDS[fsdp.fsdp_sharding_strategy]}
     return {}
+
+
+def _state_dict(settings: Settings, host: Host, laid: Layout) -> dict[str, str]:
+    """Say how checkpoints are written where nobody does: the library's plugin and its state assume different ones."""
+    if laid.kind != "FSDP" or settings[Fsdp].fsdp_state_dict_type or host.environ.get("FSDP_STATE_DICT_TYPE"):
+        return {}
+    return {"FSDP_STATE_DICT_TYPE": STATE_DICTS[settings[Fsdp].fsdp_version]}
+
+
+def _parallelism(settings: Settings, _host: Host, laid: Layout) -> dict[str, str]:
+    """Say over how many ranks FSDP shards where nobody did: the library takes 1, and then the sizes don't add up."""
+    if not in_force(settings):
+        return {}
+    from .parallelism import shard_size
+
+    return {"PARALLELISM_CONFIG_DP_SHARD_SIZE": str(shard_size(settings, laid.total))}
 
 
 def _deepspeed(settings: Settings, host: Host, laid: Layout) -> dict[str, str]:

@@ -25,6 +25,8 @@ def quote(text: str) -> str:
 def shell(plan: Plan) -> str:
     """Return the plan as a shell script that does the same, but for the looking after."""
     lines = ["#!/bin/sh", f"# {plan.summary}", *(f"# note: {note}" for note in plan.notes)]
+    if plan.request is not None:
+        lines.append(plan.request.text())
     shared = _shared(plan.commands)
     lines += [f"# rank {c.rank} on {c.device}" for c in plan.commands if c.device is not None]
     lines += [f"export {name}={quote(text)}" for name, text in sorted(shared.items())]
@@ -60,7 +62,10 @@ def as_json(plan: Plan, settings: Settings) -> str:
         for command in plan.commands
     ]
     told = {one.name: {"value": shown(one, value), "origin": value.origin.text} for one, value in settings}
-    whole = {"engine": plan.engine, "commands": commands, "settings": told, "notes": list(plan.notes)}
+    notes = list(plan.notes)
+    whole: dict[str, object] = {"engine": plan.engine, "commands": commands, "settings": told, "notes": notes}
+    if plan.request is not None:
+        whole["request"] = plan.request.data()
     return json.dumps(whole, indent=2) + "\n"
 
 

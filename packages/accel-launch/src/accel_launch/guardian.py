@@ -53,12 +53,15 @@ class Guardian:
         grace: float,
         ignored: frozenset[int],
         record: int | None = None,
+        *,
+        together: bool = True,
     ) -> None:
         """Take what to start, the two pipes, the seconds of grace, and the signals ignored from the start.
 
-        ``record`` is where the ranks of an engine tell who they are; see `accel_launch.rank`.
+        ``record`` is where the ranks of an engine tell who they are; see `accel_launch.rank`. ``together``: when one
+        of the ranks fails, the others are ended.
         """
-        self.record = record
+        self.record, self.together = record, together
         self.spawns, self.orders, self.events, self.grace, self.ignored = spawns, orders, events, grace, ignored
         self.pid = os.getpid()
         self.ranks: dict[int, int] = {}
@@ -187,7 +190,7 @@ class Guardian:
         for line in self._start_failures():
             self._event("unstarted", line)
         self._event("ended", rank, status, time.time())
-        if status != 0 and not self.stopping:
+        if status != 0 and self.together and not self.stopping:
             self._stop(signal.SIGTERM)
 
     def _start_failures(self) -> list[str]:

@@ -53,18 +53,13 @@ def lay_out(settings: Settings, host: Host, findings: Findings) -> Layout:
     Raises:
         AccelError: the settings ask for more than there is, or for what doesn't divide.
     """
-    found, narrowed = ((), None) if settings.paradigm.cpu else _devices(settings, host, findings)
+    tpu = settings.paradigm.kind == "XLA"  # its library finds the chips, and counts the processes
+    found, narrowed = ((), None) if settings.paradigm.cpu or tpu else _devices(settings, host, findings)
     machines = settings[Resources].num_machines
     rank = settings[Rendezvous].machine_rank or 0
     total = _total(settings, len(found), machines, findings)
-    if total % machines:
-        low, high = total // machines * machines, (total // machines + 1) * machines
-        raise AccelError(
-            f"num_processes is {total} ({settings.origin('num_processes')}), which {machines} machines "
-            f"({settings.origin('num_machines')}) can't share evenly: make it {low or high} or {high}"
-        )
-    local = total // machines
-    cpu = settings.paradigm.cpu or (not found and total > 1)
+    local = _share(settings, total, machines)
+    cpu = settings.paradigm.cpu or (not found and total > 1 and not tpu)
     _enough(settings, local, found, findings)
     return Layout(
         kind=_kind(settings, total, cpu, found),
@@ -76,6 +71,37 @@ def lay_out(settings: Settings, host: Host, findings: Findings) -> Layout:
         devices=() if cpu else found[:local],
         narrowed=narrowed,
     )
+
+
+def elsewhere(settings: Settings) -> Layout:
+    """Return the layout of a job on machines of which nothing is known here.
+
+    Raises:
+        AccelError: the ranks don't divide among the machines.
+    """
+    machines = settings[Resources].num_machines
+    total = settings[Resources].num_processes or machines
+    return Layout(
+        kind=settings.paradigm.kind or "NO",
+        total=total,
+        local=_share(settings, total, machines),
+        machines=machines,
+        rank=0,
+        cpu=settings.paradigm.cpu,
+        devices=(),
+        narrowed=None,
+    )
+
+
+def _share(settings: Settings, total: int, machines: int) -> int:
+    """Return the ranks of each machine."""
+    if total % machines:
+        low, high = total // machines * machines, (total // machines + 1) * machines
+        raise AccelError(
+            f"num_processes is {total} ({settings.origin('num_processes')}), which {machines} machines "
+            f"({settings.origin('num_machines')}) can't share evenly: make it {low or high} or {high}"
+        )
+    return total // machines
 
 
 def _devices(settings: Settings, host: Host, findings: Findings) -> tuple[tuple[Device, ...], tuple[str, ...] | None]:

@@ -155,6 +155,8 @@ class Channel:
     def close(self) -> None:
         """Pass on what is left and let go."""
         self.flush()
+        if self.mark and self.stream.open is self:
+            self.stream.put(self, b"\n")  # what has a mark is a line, also at the end
         os.close(self.fd)
         if self.file is not None:
             os.close(self.file)
@@ -174,14 +176,18 @@ class Pump:
         """The ranks' ends, to close once the ranks have them."""
         self.folder = _run_folder(display.log_dir) if display.log_dir is not None and any(display.kept) else None
 
-    def attach(self, rank: int, local: int) -> tuple[int, int]:
-        """Make a rank's standard output and error; return the ends that the rank gets."""
+    def attach(self, rank: int, local: int, label: str = "") -> tuple[int, int]:
+        """Make a rank's standard output and error; return the ends that the rank gets.
+
+        What is no rank has a ``label``, which stands before each of its lines.
+        """
+        mark = label or (str(rank) if self.display.prefix else "")
         kept = self.display.kept[local] if local < len(self.display.kept) else 0
         if all(stream.terminal for stream in self.streams) and not kept:
             # One terminal for both keeps their order, as it would without us.
-            out, err = (self._channel(rank, local, self.streams[1]),) * 2
+            out, err = (self._channel(local, mark, self.streams[1]),) * 2
         else:
-            out, err = (self._channel(rank, local, stream) for stream in self.streams)
+            out, err = (self._channel(local, mark, stream) for stream in self.streams)
         for which, name in ((STDOUT, "stdout"), (STDERR, "stderr")):
             if kept & which and self.folder is not None:
                 channel = self.all[local][which - 1]
@@ -199,11 +205,11 @@ class Pump:
         self.theirs.append(theirs)
         return theirs, theirs
 
-    def _channel(self, rank: int, local: int, stream: Stream) -> int:
+    def _channel(self, local: int, mark: str, stream: Stream) -> int:
         ours, theirs = self._terminal(stream) if stream.terminal else os.pipe()
         channel = Channel(ours, stream)
         channel.shown = self.display.shown is None or local in self.display.shown
-        channel.mark = f"[{rank}] ".encode() if self.display.prefix else b""
+        channel.mark = f"[{mark}] ".encode() if mark else b""
         channel.tail = bytearray() if stream.fd == STDERR else None
         self.channels[ours] = channel
         self.all.setdefault(local, []).append(channel)

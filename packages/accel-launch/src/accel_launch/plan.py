@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from accel_config.settings import Settings
 
     from .host import Host
+    from .report import Result
 
 
 class Command(Record):
@@ -26,6 +27,28 @@ class Command(Record):
     local_rank: int | None = None
     device: str | None = None
     cwd: str | None = None
+    label: str = ""
+    """What this is where it is no rank (``worker 3``): the prefix of its lines, and its name in reports."""
+
+
+class Request:
+    """What an engine asks of a service instead of starting commands here; it extends this and `Record`."""
+
+    def text(self) -> str:
+        """Return the request as a dry run prints it, in lines of a shell script."""
+        raise NotImplementedError
+
+    def data(self) -> dict[str, object]:
+        """Return the request for JSON."""
+        raise NotImplementedError
+
+    def run(self) -> Result:
+        """Make the request and see it through; a job that fails is a result.
+
+        Raises:
+            AccelError: the service can't be asked, or refuses.
+        """
+        raise NotImplementedError
 
 
 class Display(Record):
@@ -66,6 +89,10 @@ class Plan(Record):
     """The device of each local rank, in words."""
     grace: float = 30.0
     """Seconds between asking ranks to end and killing them."""
+    together: bool = True
+    """Whether the commands are one job, so that the others are ended when one fails."""
+    request: Request | None = None
+    """What is asked of a service where nothing is started on this machine."""
 
 
 def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
@@ -80,19 +107,24 @@ def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
 
     findings = checks.Findings(lenient=settings[Launcher].dry_run)
     checks.combinations(settings, findings)
-    laid = layout.lay_out(settings, host, findings)
+    away = engines.away(settings)
+    laid = layout.elsewhere(settings) if away else layout.lay_out(settings, host, findings)
     engine = engines.choose(settings, laid)
     script = tuple(script)
-    checks.script(settings, host, script, findings)
+    checks.script(settings, host, script, findings, here=engine not in engines.REMOTE)
     checks.deepspeed_json(settings, host, findings)
-    variables, said = environment.variables(settings, host, laid)
-    findings.notes += said
+    checks.arrangement(settings, host, laid, findings)
+    if away:
+        variables = environment.portable(settings, laid)
+    else:
+        variables, said = environment.variables(settings, host, laid)
+        findings.notes += said
     make = engines.load(engine)
     made = make(engines.Order(settings, host, laid, script, variables, findings))
-    shown = display(settings, laid, findings)
+    shown = display(settings, laid.replace(local=max(laid.local, len(made.commands))), findings)
     return made.replace(
         notes=tuple(dict.fromkeys((*settings.notes, *findings.notes))),
-        summary=_summary(settings, laid, made.engine),
+        summary=made.summary or _summary(settings, laid, made.engine),
         grace=settings[Launcher].grace,
         display=shown,
         supervised=made.supervised or shown.asked,

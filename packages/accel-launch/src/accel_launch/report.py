@@ -65,6 +65,8 @@ class Failure(Record):
     ending: Ending
     device: str | None
     cause: str
+    label: str = ""
+    """What failed, where it is no rank."""
     exception: str = ""
     """Type and message of the exception, where the rank left one."""
     where: str = ""
@@ -87,6 +89,8 @@ class Result(Record):
     problems: tuple[str, ...] = ()
     """What went wrong on our side: a rank that couldn't be started, a guardian that was killed."""
     notes: tuple[str, ...] = ()
+    outcomes: tuple[tuple[str, str], ...] = ()
+    """Each labelled command with how it ended, in the plan's order."""
 
 
 class Seen(Record):
@@ -130,7 +134,24 @@ def judge(plan: Plan, seen: Seen) -> Result:
         endings=seen.endings,
         problems=tuple(problems),
         notes=seen.notes,
+        outcomes=_outcomes(plan, seen),
     )
+
+
+def _outcomes(plan: Plan, seen: Seen) -> tuple[tuple[str, str], ...]:
+    ended = {ending.local_rank: ending for ending in seen.endings}
+    return tuple(
+        (command.label, _outcome(ended.get(place), _told(seen.error(place))[0]))
+        for place, command in enumerate(plan.commands)
+        if command.label
+    )
+
+
+def _outcome(ending: Ending | None, told: str) -> str:
+    if ending is None:
+        return "not started"
+    how = ending.how if ending.status else "ok"
+    return f"{how}: {told}" if told else how
 
 
 def _status(first: Ending | None, seen: Seen) -> int:
@@ -167,6 +188,7 @@ def _failure(plan: Plan, ending: Ending, seen: Seen) -> Failure:
         ending=ending,
         device=plan.devices[local] if local < len(plan.devices) else None,
         cause=_cause(ending, seen.killed_for_memory),
+        label=plan.commands[local].label if local < len(plan.commands) else "",
         exception=told or exception,
         where=where,
         traceback=text[text.rfind(HEAD) :] if HEAD in text else "",
@@ -253,8 +275,7 @@ def text(result: Result, host: str, *, whole: bool = False) -> str:
     failure = result.failure
     if failure is not None:
         ending = failure.ending
-        place = f"rank {ending.rank} (local rank {ending.local_rank}, pid {ending.pid}, host {host}"
-        lines.append(f"accel: {place}{', ' + failure.device if failure.device else ''}) failed first")
+        lines.append(f"accel: {failure.label or _rank(failure, host)} failed first")
         lines.append(f"  cause: {failure.cause}")
         if failure.exception:
             lines.append(f"  exception: {failure.exception.splitlines()[0][:300]}")
@@ -263,12 +284,24 @@ def text(result: Result, host: str, *, whole: bool = False) -> str:
         lines.append(f"  time: {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(ending.at))}")
         if failure.log:
             lines.append(f"  log: {failure.log}")
-        others = sorted(other.rank for other in result.endings if other.status and other is not ending)
+        ended = result.endings if not failure.label else ()
+        others = sorted(other.rank for other in ended if other.status and other is not ending)
         if others:
             lines.append(f"  ended because of it: {'rank' if len(others) == 1 else 'ranks'} {_spans(others)}")
         if whole and failure.traceback:
             lines += ["", failure.traceback.rstrip()]
-    return "".join(line + "\n" for line in lines)
+    return "".join(line + "\n" for line in [*lines, *_table(result.outcomes)])
+
+
+def _rank(failure: Failure, host: str) -> str:
+    ending = failure.ending
+    device = f", {failure.device}" if failure.device else ""
+    return f"rank {ending.rank} (local rank {ending.local_rank}, pid {ending.pid}, host {host}{device})"
+
+
+def _table(outcomes: tuple[tuple[str, str], ...]) -> list[str]:
+    wide = max((len(label) for label, _outcome in outcomes), default=0)
+    return [f"accel: {label:<{wide}}  {outcome}" for label, outcome in outcomes]
 
 
 def _spans(numbers: list[int]) -> str:
@@ -293,6 +326,7 @@ def as_json(result: Result, host: str) -> str:
             **_ending(failure.ending),
             "host": host,
             "device": failure.device,
+            "label": failure.label or None,
             "cause": failure.cause,
             "exception": failure.exception or None,
             "where": failure.where or None,
@@ -306,6 +340,7 @@ def as_json(result: Result, host: str) -> str:
         "ranks": [_ending(ending) for ending in result.endings],
         "problems": list(result.problems),
         "notes": list(result.notes),
+        "outcomes": dict(result.outcomes),
     }
     return json.dumps(whole, indent=2) + "\n"
 

@@ -35,6 +35,8 @@ def run(
 ) -> Result:
     """Run a plan to its end and return how it ended; callable from any thread, and from a notebook.
 
+    A plan that is a request is made by the caller itself: nothing of it runs here that would have to be ended.
+
     Args:
         plan: What `accel_launch.plan` returned, or one that you made.
         on_event: Called for each rank that starts and each that ends, in the calling thread.
@@ -47,6 +49,8 @@ def run(
     Raises:
         AccelError: the launcher's process itself broke.
     """
+    if plan.request is not None:
+        return plan.request.run()
     orders, order = os.pipe()
     told, tell = os.pipe()
     relays = [_relay(stream, fd) for fd, stream in ((1, sys.stdout), (2, sys.stderr))]

@@ -84,9 +84,9 @@ class Supervisor:
     def _rank(self, place: int, command: Command, stdin: int, nothing: int) -> Spawn:
         environ = {**os.environ, **command.env}
         held = self.error_files[place]
-        if "RANK" in command.env and held is not None:
+        if ("RANK" in command.env or command.label) and held is not None:
             environ["TORCHELASTIC_ERROR_FILE"] = f"/proc/{os.getpid()}/fd/{held}"
-        out, err = self.pump.attach(self._rank_of(place), place)
+        out, err = self.pump.attach(self._rank_of(place), place, command.label)
         return Spawn(place, command.argv, environ, command.cwd, (nothing if place else stdin, out, err))
 
     def _host(self, _place: int, command: Command, stdin: int, _nothing: int) -> Spawn:
@@ -105,7 +105,7 @@ class Supervisor:
         if self.guardian == 0:
             for fd in (self.orders, self.events, *self.pump.channels):
                 os.close(fd)
-            Guardian(spawns, orders, events, self.plan.grace, ignored, self.record).run()
+            Guardian(spawns, orders, events, self.plan.grace, ignored, self.record, together=self.plan.together).run()
         for fd in extra:
             os.close(fd)
         if not self.plan.hosted:

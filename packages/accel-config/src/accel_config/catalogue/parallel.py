@@ -1,5 +1,6 @@
 """The parallelism config: how the ranks are laid out."""
 
+from ..origin import FILE
 from ..section import Section, plain, setting
 
 TYPE_CHECKING = False
@@ -7,11 +8,16 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 
-def _in_force(settings: "Settings") -> bool:
+def in_force(settings: "Settings") -> bool:
+    """The switch, or any size; one of the file stays behind where a flag takes the run away from what it is for."""
     from .hardware import Paradigms
 
-    in_file = any(settings.value(one.name).given for one in Parallel.settings)
-    return settings[Paradigms].use_parallelism_config or in_file
+    if settings[Paradigms].use_parallelism_config:
+        return True
+    layers = [settings.value(one.name).origin.layer for one in Parallel.settings if settings.given(one.name)]
+    kind = settings.paradigm
+    left_behind = kind.origin.layer < FILE and kind.kind not in ("FSDP", "DEEPSPEED")
+    return bool(layers) and (not left_behind or min(layers) < FILE)
 
 
 def _begun(settings: "Settings") -> bool:
@@ -31,7 +37,7 @@ class Parallel(
     title="Parallelism config",
     key="parallelism_config",
     prefix="parallelism_config_",
-    active=_in_force,
+    active=in_force,
     asked=lambda settings: settings.paradigm.kind == "FSDP" and settings.value("fsdp_version").value != 1,
     mark="ACCELERATE_USE_PARALLELISM_CONFIG",
 ):

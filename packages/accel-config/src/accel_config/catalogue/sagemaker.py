@@ -44,7 +44,11 @@ class SageMaker(
         ask_default="default",
         help="AWS profile to take credentials from.",
     )
-    region: str = setting("us-east-1", ask="In which AWS region?", help="AWS region of the job.")
+    region: str = setting(
+        "us-east-1",
+        ask="In which AWS region?",
+        help="AWS region of the job. Without it: AWS_REGION, AWS_DEFAULT_REGION, the profile's own.",
+    )
     base_job_name: str = setting(
         "accelerate-sagemaker-1",
         ask="What should the job be called?",
@@ -52,7 +56,9 @@ class SageMaker(
         help="What the job's name begins with.",
     )
     pytorch_version: str = setting("1.10.2", help="PyTorch version of the job's image.")
-    transformers_version: str = setting("4.17.0", help="transformers version of the job's image.")
+    transformers_version: str = setting(
+        "4.17.0", help="transformers version of the job's image. none: an image with PyTorch alone, also for CPUs."
+    )
     py_version: str = setting("py38", help="Python version of the job's image.")
     sagemaker_inputs_file: str | None = setting(
         gate="Do you want to provide SageMaker input channels with data?",
@@ -67,6 +73,42 @@ class SageMaker(
     additional_args: dict[str, object] | None = setting(
         flag=False, help="Further arguments of the job's estimator, merged over what the other settings give."
     )
+    nproc_per_node: int | None = setting(
+        minimum=1,
+        ours=True,
+        help="Processes on each instance of the job, started by torch's agent. Without it, and with MULTI_GPU or "
+        "FSDP: one for each GPU.",
+    )
+    sagemaker_job_name: str | None = setting(
+        key=None,
+        help="The job's whole name, which no job of the account may have had. Unset: base_job_name and the time.",
+    )
+    sagemaker_max_run: int = setting(86400, minimum=1, ours=True, help="Seconds that the job may train.")
+    sagemaker_spot: bool = setting(
+        False, switch=True, ours=True, help="Train on spot instances, which are cheaper and may be taken away."
+    )
+    sagemaker_max_wait: int | None = setting(
+        minimum=1,
+        ours=True,
+        help="Seconds that a job on spot instances may take with all its waiting. Unset: as sagemaker_max_run.",
+    )
+    sagemaker_volume_size: int = setting(30, minimum=1, ours=True, help="Gigabytes of each instance's disk.")
+    sagemaker_tags: tuple[str, ...] = setting(
+        (), ours=True, help="A tag of the job, KEY=VALUE; the flag may be given several times."
+    )
+    sagemaker_source_limit: int = setting(
+        200, minimum=1, ours=True, help="Megabytes that the script's folder may have before it is packed."
+    )
+    sagemaker_poll_interval: float = setting(
+        5.0, minimum=0, ours=True, help="Seconds between two looks at the job and its logs."
+    )
+    wait: bool = setting(
+        True,
+        off="--no_wait",
+        switch=True,
+        ours=True,
+        help="Follow a SageMaker job to its end and exit with its status; else return once it is submitted.",
+    )
     aws_access_key_id: str | None = setting(
         key=None, secret=True, help="Key id to sign in to AWS with. Better: a profile, or the variable of that name."
     )
@@ -74,4 +116,7 @@ class SageMaker(
         key=None,
         secret=True,
         help="Secret key to sign in to AWS with. Better: a profile, or the variable of that name.",
+    )
+    aws_session_token: str | None = setting(
+        key=None, secret=True, help="Token of temporary keys. Better: a profile, or the variable of that name."
     )

@@ -23,17 +23,19 @@ class Tpu(Section, title="TPU", asked=lambda settings: settings.paradigm.kind ==
         help="Run the script on every worker of a TPU pod.",
     )
     tpu_name: str | None = setting(
-        asked=_pod, ask="What is the name of your TPU cluster?", help="Name of the TPU pod."
+        asked=_pod, ask="What is the name of your TPU cluster?", help="Name of the TPU whose workers make the pod."
     )
     tpu_zone: str | None = setting(
-        asked=_pod, ask="What is the zone of your TPU cluster?", help="Zone of the TPU pod."
+        asked=_pod,
+        ask="What is the zone of your TPU cluster?",
+        help="Zone of the pod. Without it, gcloud's own setting.",
     )
     tpu_use_sudo: bool = setting(
         False,
         switch=True,
         asked=_pod,
         ask="To run a python script in a TPU pod, should `sudo` be used?",
-        help="Run the script with sudo on the pod's workers.",
+        help="Run as root (sudo) on the pod's workers.",
     )
     vm: tuple[str, ...] = setting(
         (),
@@ -41,7 +43,7 @@ class Tpu(Section, title="TPU", asked=lambda settings: settings.paradigm.kind ==
         asked=_pod,
         gate="Do you want to name the Compute VM instances?",
         ask="What is the name of a Compute VM instance?",
-        help="A worker's name; may be repeated.",
+        help="A Compute Engine VM to run on in place of a TPU's workers, by name; may be repeated.",
     )
     env: tuple[str, ...] = setting(
         (),
@@ -56,6 +58,12 @@ class Tpu(Section, title="TPU", asked=lambda settings: settings.paradigm.kind ==
         "main",
         ask="What is the name of the function in your script that should be launched in all parallel processes?",
         help="Function of the script that each TPU process runs.",
+    )
+    tpu_spmd: bool = setting(
+        False,
+        switch=True,
+        ours=True,
+        help="Run one process with every chip of the host, for a script that shards over them itself (SPMD).",
     )
     downcast_bf16: bool = setting(
         False,

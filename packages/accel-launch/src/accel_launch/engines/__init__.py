@@ -33,6 +33,8 @@ BUILT_IN = {
 }
 # Engines of packages that install apart, and what to install.
 ELSEWHERE = {"tpu": "accel-tpu", "tpu-pod": "accel-tpu", "sagemaker": "accel-sagemaker"}
+# Engines whose script is on the machines that they run it on, and not here.
+REMOTE = frozenset(("tpu-pod",))
 
 
 class Order(Record):
@@ -53,12 +55,17 @@ class Order(Record):
                 self.findings.notes.append(f"{name} ({value.origin}) has no effect: {why}")
 
 
+def away(settings: Settings) -> bool:
+    """Whether the run is a job of a service, so that the devices of this machine don't matter to it."""
+    return sagemaker(settings) if settings[Launcher].engine is None else settings[Launcher].engine == "sagemaker"
+
+
 def choose(settings: Settings, laid: Layout) -> str:
     """Return the name of the engine for these settings."""
     named = settings[Launcher].engine
     if named:
         return named
-    if sagemaker(settings):
+    if away(settings):
         return "sagemaker"
     if laid.kind == "XLA":
         return "tpu-pod" if settings.value("tpu_cluster").value else "tpu"

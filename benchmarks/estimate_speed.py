@@ -1,0 +1,128 @@
+"""Time, requests and memory of accel-estimate, beside hf-mem and Accelerate's own command, on one Hub on loopback.
+
+    uv run benchmarks/estimate_speed.py [--others PYTHON] [--shards 100] [--latency 0.05]
+
+`--others` is the interpreter of an environment that holds the others (hf-mem, accelerate, transformers, torch);
+without it only ours is measured. hf-mem has the Hub's address written into it, so its requests are turned to the
+loopback server on their way out. Each command runs in a process of its own, imports and all; the best of `--times`.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+conftest: Any = importlib.import_module("tests.estimate.conftest")
+hub_server: Any = importlib.import_module("tests.estimate.hub_server")
+
+NAME = "org/llama"
+TURNED = """
+import sys, httpx2 as httpx
+endpoint, name = sys.argv[1:]
+real = httpx.AsyncHTTPTransport.handle_async_request
+async def turned(self, request):
+    request.url = httpx.URL(endpoint).copy_with(raw_path=request.url.raw_path)
+    request.headers["host"] = request.url.netloc.decode()
+    return await real(self, request)
+httpx.AsyncHTTPTransport.handle_async_request = turned
+sys.argv = ["hf-mem", "--model-id", name]
+from hf_mem.cli import main
+main()
+"""
+
+
+class Result(NamedTuple):
+    """What one command took: `rss` in MiB, `sent` in MiB of answers."""
+
+    seconds: float
+    requests: int
+    sent: float
+    rss: float
+    failed: str = ""
+
+
+def repository(hub: Any, shards: int) -> None:
+    """Fill the Hub with a Llama of `shards` files, 7 tensors in each, about 1 GB a file."""
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8192,
+              "intermediate_size": 28672, "num_hidden_layers": shards, "num_attention_heads": 64,
+              "num_key_value_heads": 8, "vocab_size": 32000, "torch_dtype": "bfloat16"}  # fmt: skip
+    files: dict[str, Any] = {"config.json": json.dumps(config).encode()}
+    where: dict[str, str] = {}
+    for shard in range(shards):
+        prefix, file = f"model.layers.{shard}", f"model-{shard + 1:05}-of-{shards:05}.safetensors"
+        shapes = {f"{prefix}.self_attn.{n}_proj.weight": (8192 if n in "qo" else 1024, 8192) for n in "qkvo"}
+        shapes |= {f"{prefix}.mlp.{n}_proj.weight": (28672, 8192) for n in ("gate", "up", "down")}
+        front, size = conftest.sized(shapes)
+        files[file] = hub_server.File(front, size)
+        where |= dict.fromkeys(shapes, file)
+    files["model.safetensors.index.json"] = json.dumps({"metadata": {}, "weight_map": where}).encode()
+    hub.add(NAME, files, library="transformers")
+    hub.repos[NAME].config = config
+
+
+def measure(hub: Any, argv: Sequence[str], env: Mapping[str, str], times: int) -> Result:
+    """Run a command `times` times and give its best time, with what it asked for then."""
+    best: Result | None = None
+    for _ in range(times):
+        hub.log.clear()
+        began = time.perf_counter()
+        process = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        said = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        failed = said.strip().splitlines()[-1] if process.returncode and said.strip() else ""
+        took = time.perf_counter() - began
+        result = Result(took, len(hub.log), hub.sent() / 2**20, usage.ru_maxrss / 1024, failed)
+        best = result if best is None or result.seconds < best.seconds else best
+    assert best is not None
+    return best
+
+
+def commands(hub: Any, others: str | None) -> dict[str, list[str]]:
+    """Name the commands to measure."""
+    found = {"accel-estimate": [sys.executable, "-m", "accel_estimate", NAME]}
+    if others is None:
+        print("hf-mem and accelerate are not measured: name their interpreter with --others", file=sys.stderr)
+        return found
+    there = str(Path(others).parent / "accelerate")
+    return found | {
+        "hf-mem": [others, "-c", TURNED, hub.endpoint, NAME],
+        "accelerate estimate-memory": [there, "estimate-memory", NAME],
+    }
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--others", help="interpreter of an environment with hf-mem and accelerate")
+    parser.add_argument("--shards", type=int, default=100)
+    parser.add_argument("--latency", type=float, default=0.05, help="seconds that the Hub takes over every answer")
+    parser.add_argument("--times", type=int, default=3)
+    args = parser.parse_args()
+    hub = hub_server.Hub().start()
+    repository(hub, args.shards)
+    hub.latency = args.latency
+    print(f"{args.shards} shards, {args.latency * 1000:.0f} ms of latency, best of {args.times}\n")
+    print(f"{'':28}{'seconds':>9}{'requests':>10}{'MiB sent':>10}{'MiB memory':>12}")
+    with tempfile.TemporaryDirectory() as home:
+        env = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+        env |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": home}
+        for name, argv in commands(hub, args.others).items():
+            it = measure(hub, argv, env, args.times)
+            print(f"{name:28}{it.seconds:9.2f}{it.requests:10}{it.sent:10.1f}{it.rss:12.0f}  {it.failed}")
+    hub.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""`python -m accel_estimate`."""
+
+import sys
+
+from accel_estimate.cli import main
+
+sys.exit(main())

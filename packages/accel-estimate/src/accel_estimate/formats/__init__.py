@@ -1,0 +1,1 @@
+"""Weight files that say what is in them before the weights begin: one module each, with one `read`."""

@@ -1,0 +1,99 @@
+"""A model on this machine: a folder, a single weight file, or a snapshot in the Hub's cache."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from accel_estimate.errors import ModelNotFoundError
+from accel_estimate.source import LocalFile
+
+_DEPTH = 2
+
+
+class LocalFolder:
+    """A folder of files."""
+
+    library: str | None = None
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        """List the folder and its immediate sub-folders.
+
+        Raises:
+            ModelNotFoundError: it can't be listed.
+
+        """
+        self.path = path
+        self.name = name or str(path)
+        try:
+            self.files: Mapping[str, int] = dict(_listing(path, "", _DEPTH))
+        except OSError as error:
+            raise ModelNotFoundError(f"{path}: cannot be read ({error.strerror}).") from None
+
+    def open(self, name: str) -> LocalFile:
+        """Open one file.
+
+        Raises:
+            ModelNotFoundError: it can't be opened.
+
+        """
+        try:
+            return LocalFile(self.path / name)
+        except OSError as error:
+            raise ModelNotFoundError(f"{self.path / name}: cannot be read ({error.strerror}).") from None
+
+    def map(self, work: Callable[[str], Any], names: Sequence[str]) -> list[Any]:
+        """Do the work for one name after the other."""
+        return [work(name) for name in names]
+
+
+class LocalFileOnly(LocalFolder):
+    """A single weight file: its folder, with nothing else in it but the config.json beside it."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the file, and its config.json if there is one."""
+        self.path = path.parent
+        self.name = str(path)
+        self.files = {
+            name: file.stat().st_size for name in (path.name, "config.json") if (file := self.path / name).is_file()
+        }
+
+
+def _listing(folder: Path, prefix: str, depth: int) -> list[tuple[str, int]]:
+    found: list[tuple[str, int]] = []
+    for entry in folder.iterdir():
+        if entry.name.startswith("."):
+            continue
+        if entry.is_file():
+            found.append((prefix + entry.name, entry.stat().st_size))
+        elif depth > 1 and entry.is_dir():
+            found += _listing(entry, f"{prefix}{entry.name}/", depth - 1)
+    return found
+
+
+def find(name: str) -> LocalFolder | None:
+    """Find what `name` means on this machine; None when it can only be a repository on the Hub.
+
+    Raises:
+        ModelNotFoundError: it is written as a path, and there is nothing there.
+
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return LocalFolder(path, name)
+    if path.is_file():
+        return LocalFileOnly(path)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith((".safetensors", ".gguf", ".json")):
+        raise ModelNotFoundError(f"{name}: no such file or folder.")
+    return None
+
+
+def cached(cache: Path, name: str, revision: str) -> LocalFolder | None:
+    """Find the snapshot of a repository in the Hub's cache, or None.
+
+    The layout is huggingface_hub's: `models--OWNER--NAME/refs/REVISION` holds the commit of `snapshots/COMMIT`.
+    """
+    folder = cache / f"models--{name.replace('/', '--')}"
+    reference = folder / "refs" / revision
+    commit = reference.read_text().strip() if reference.is_file() else revision
+    snapshot = folder / "snapshots" / commit
+    return LocalFolder(snapshot, name) if commit and snapshot.is_dir() else None

@@ -1,0 +1,138 @@
+"""A model's parameters, seen through however its files pack them, and the groups that stay on one device."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, cast
+
+from accel_estimate.dtypes import INTEGERS
+from accel_estimate.tensors import Group, Tensor
+
+# What quantisers store beside the packed numbers: no parameters of the model.
+_BESIDE = (
+    ".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".qzeros", ".scales", ".g_idx", ".weight_scale",
+    ".weight_scale_inv", ".input_scale", ".weight_scale_2", ".SCB", ".weight_format", ".weight_shape",
+    ".weight_zero_point", ".weight_g_idx", "_scales",
+)  # fmt: skip
+_MATRIX, _STACK = 2, 3
+_QWEIGHT = (".qweight", ".weight_packed")
+
+
+class Weight(NamedTuple):
+    """One parameter of the model.
+
+    `parameters` are those that it stands for (0 for a quantiser's constants and integer buffers), `nbytes` what it
+    takes as stored. `shape` is () where packing hides it. `linear` tells whether it is a matrix inside a block, which
+    quantisers pack and adapters are put on: embeddings, heads, norms, convolutions and biases are not.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    parameters: int
+    nbytes: int
+    block: str
+    linear: bool
+
+    @property
+    def module(self) -> str:
+        """The module that owns it."""
+        return self.name.rpartition(".")[0]
+
+
+_NOT_LINEAR = ("embed", "norm", "relative_attention_bias", "A_log", "ln_", "conv")
+
+
+def logical(tensors: Iterable[Tensor], config: Mapping[str, Any]) -> tuple[Weight, ...]:
+    """See through packing: bitsandbytes 4-bit, GPTQ, AWQ, compressed-tensors, MXFP4; the rest is taken as it is."""
+    listed = tuple(tensors)
+    names = {tensor.name for tensor in listed}
+    bits = _bits(config)
+    found: list[Weight] = []
+    for tensor in listed:
+        packs, parameters, block = _packs(tensor, names), _parameters(tensor, names, bits), tensor.block
+        linear = bool(block) and parameters > 0 and (packs or _is_matrix(tensor))
+        shape = () if packs else tensor.shape
+        found.append(Weight(tensor.name, tensor.dtype, shape, parameters, tensor.nbytes, block, linear))
+    return tuple(found)
+
+
+def _is_matrix(tensor: Tensor) -> bool:
+    if tensor.name.endswith("bias") or any(word in tensor.name for word in _NOT_LINEAR):
+        return False
+    return len(tensor.shape) == _MATRIX or (len(tensor.shape) == _STACK and "experts" in tensor.name)
+
+
+def _packs(tensor: Tensor, names: set[str]) -> bool:
+    return tensor.name.endswith((*_QWEIGHT, "_blocks")) or (tensor.dtype == "U8" and f"{tensor.name}.absmax" in names)
+
+
+def _parameters(tensor: Tensor, names: set[str], bits: int) -> int:
+    if tensor.name.endswith(_QWEIGHT):
+        return tensor.nbytes * 8 // bits
+    if _packs(tensor, names):
+        return 2 * tensor.elements
+    if _is_beside(tensor.name, names):
+        return 0
+    if tensor.dtype in INTEGERS:
+        return tensor.elements if tensor.dtype == "I8" and tensor.name.endswith("weight") else 0
+    return tensor.elements
+
+
+def _is_beside(name: str, names: set[str]) -> bool:
+    if ".quant_state." in name:
+        return True
+    for suffix in _BESIDE:
+        if name.endswith(suffix):
+            stem = name.removesuffix(suffix)
+            return any(stem + other in names for other in ("", ".weight", "_blocks", *_QWEIGHT)) or suffix == ".SCB"
+    return False
+
+
+def _bits(config: Mapping[str, Any]) -> int:
+    """Give the width of a packed number, from `quantization_config`; 4 when it does not say."""
+    settings = _mapping(config.get("quantization_config"))
+    bits = settings.get("bits")
+    for group in _mapping(settings.get("config_groups")).values():
+        bits = bits or _mapping(_mapping(group).get("weights")).get("num_bits")
+    return bits if isinstance(bits, int) and bits in (1, 2, 3, 4, 5, 6, 8) else 4
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+# Families whose embeddings stay on one device too (`_no_split_modules` in transformers names them).
+_WHOLE_EMBEDDINGS = {
+    "bert": "BertEmbeddings",
+    "roberta": "RobertaEmbeddings",
+    "xlm-roberta": "XLMRobertaEmbeddings",
+    "electra": "ElectraEmbeddings",
+    "vit": "ViTEmbeddings",
+}
+
+
+def groups(weights: Iterable[Weight], config: Mapping[str, Any], library: str | None) -> dict[str, list[Weight]]:
+    """Group the weights as `device_map` keeps them together: a repeated block, or a module outside all blocks.
+
+    timm models name no block that must stay whole, so there every module stands alone.
+    """
+    whole = config.get("model_type") in _WHOLE_EMBEDDINGS
+    found: dict[str, list[Weight]] = {}
+    for weight in weights:
+        found.setdefault(_group(weight, whole=whole, blocks=library != "timm"), []).append(weight)
+    return found
+
+
+def _group(weight: Weight, *, whole: bool, blocks: bool) -> str:
+    folder, slash, _ = weight.name.rpartition("/")
+    if blocks and weight.block:
+        return weight.block
+    before, embeddings, _ = weight.name.partition("embeddings.")
+    if whole and embeddings:
+        return before + "embeddings"
+    return weight.module or (folder + slash + weight.name)
+
+
+def largest(grouped: Mapping[str, list[Weight]]) -> Group:
+    """Give the largest group as stored."""
+    sizes = [Group(name, sum(weight.nbytes for weight in members)) for name, members in grouped.items()]
+    return max(sizes, key=lambda group: group.nbytes, default=Group("", 0))

@@ -1,0 +1,102 @@
+"""Who signs the calls to Amazon: one order, from what is typed down to the machine's own role."""
+
+from __future__ import annotations
+
+from accel_config.catalogue import SageMaker
+from accel_config.errors import SettingError
+from accel_config.origin import FILE
+from accel_config.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from accel_config.settings import Settings
+
+LONG_TERM = "AKIA"
+"""What the id of a key begins with that has no session token."""
+
+
+class Credentials(Record):
+    """A profile or keys; neither means what boto3 finds by itself: its variables, files, or the machine's role."""
+
+    profile: str | None = None
+    keys: tuple[str, str, str | None] | None = None
+
+    def __repr__(self) -> str:
+        """Show where they come from, never a key."""
+        return f"Credentials(profile={self.profile!r}, keys={'***' if self.keys else None})"
+
+    def session(self, region: str | None = None) -> Any:
+        """Return the boto3 session that signs with them.
+
+        Raises:
+            SettingError: there is no such profile.
+        """
+        import boto3
+        from botocore.exceptions import ProfileNotFound
+
+        key_id, secret, token = self.keys or (None, None, None)
+        try:
+            return boto3.Session(
+                aws_access_key_id=key_id,
+                aws_secret_access_key=secret,
+                aws_session_token=token,
+                region_name=region,
+                profile_name=self.profile,
+            )
+        except ProfileNotFound:
+            known = ", ".join(boto3.Session().available_profiles) or "none"
+            raise SettingError(
+                f"there is no AWS profile {self.profile!r} (profiles: {known}): name another with --profile, "
+                "or make it with 'aws configure --profile'"
+            ) from None
+
+
+def find(settings: Settings, environ: Mapping[str, str]) -> tuple[Credentials, list[str]]:
+    """Return the credentials to use, and a note where the environment keeps the file's profile from being used.
+
+    The order: keys that are typed, a profile that is typed, keys or a profile in the environment, the profile of the
+    config file, and what boto3 finds by itself.
+
+    Raises:
+        SettingError: only one of the two keys is given.
+    """
+    job = settings[SageMaker]
+    key_id, secret = job.aws_access_key_id, job.aws_secret_access_key
+    if key_id and secret:
+        temporary = job.aws_session_token or environ.get("AWS_SESSION_TOKEN")
+        return Credentials(keys=(key_id, secret, None if key_id.startswith(LONG_TERM) else temporary)), []
+    if key_id or secret:
+        there, missing = ("aws_access_key_id", "aws_secret_access_key")[:: 1 if key_id else -1]
+        raise SettingError(
+            f"{settings.origin(there)} is only one of two keys: give {missing} too, or --profile instead"
+        )
+    profile = settings.value("profile")
+    if job.profile and profile.origin.layer < FILE:
+        return Credentials(profile=job.profile), []
+    there = next((name for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE") if environ.get(name)), None)
+    if there is not None or not job.profile:
+        unused = [f"{there} is set, so the profile {job.profile} ({profile.origin}) isn't used"]
+        same = there == "AWS_PROFILE" and environ[there] == job.profile
+        return Credentials(), unused if there is not None and job.profile and not same else []
+    return Credentials(profile=_existing(job.profile)), []
+
+
+def _existing(profile: str) -> str | None:
+    """Return the profile; the wizard writes ``default`` everywhere, also where a machine's role needs no profile."""
+    if profile != "default":
+        return profile
+    import boto3
+
+    return profile if profile in boto3.Session().available_profiles else None
+
+
+def region(settings: Settings, credentials: Credentials, environ: Mapping[str, str]) -> str:
+    """Return the region of the job: the setting, the environment's, the profile's own, else the built-in one."""
+    said = settings.value("region")
+    if said.given and said.value:
+        return str(said.value)
+    named = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
+    return named or credentials.session().region_name or str(said.value)

@@ -1,0 +1,197 @@
+"""The command: its contract, its JSON, its exit statuses."""
+
+import json
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from accel_estimate import Recipe, options
+from accel_estimate.cli import main
+from tests.estimate.conftest import LLAMA
+
+
+def asked(capsys: pytest.CaptureFixture[str], *argv: str, status: int = 0, **more: Any) -> Any:
+    assert main([*argv, "--json"], **more) == status
+    told = json.loads(capsys.readouterr().out)
+    schema = json.loads(resources.files("accel_estimate").joinpath("schema.json").read_text())
+    jsonschema.validate(told, schema, cls=jsonschema.Draft202012Validator)
+    return told
+
+
+def test_the_known_table(llama: Path, run: Callable[..., Any]) -> None:
+    done = run(str(llama))
+    assert (done.returncode, done.stderr) == (0, "")
+    for text in ("dtype", "Largest Layer", "Total Size", "Training using Adam", "float32", "int4", "KiB", "N/A"):
+        assert text in done.stdout
+    assert "1024.0" not in done.stdout
+
+
+def test_json_holds_what_was_asked_for_and_no_more(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = asked(capsys, str(llama))
+    assert set(plain) == {"model", "parameters", "stored_bytes", "stored", "dtypes"}
+    assert list(plain["dtypes"]) == ["float32", "float16", "bfloat16", "float8", "int8", "int4"]
+    full = asked(capsys, str(llama), "--training", "--serving", "--context_len", "256", "--fits", "80GB",
+                 "--dtypes", "int8", "float16")  # fmt: skip
+    assert set(full) == set(plain) | {"training", "serving", "fits"}
+    assert list(full["dtypes"]) == ["int8", "float16"]
+    assert set(full["training"]["components"]) == {
+        "weights", "gradients", "optimizer", "activations", "logits", "communication", "overhead"}  # fmt: skip
+    assert sum(full["training"]["components"].values()) == full["training"]["expected_bytes"]
+    assert full["training"]["peak_moment"] in full["training"]["moments"]
+
+
+def test_both_spellings_of_every_flag(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = asked(capsys, str(llama), "--training", "--mixed_precision", "bf16", "--batch_size", "4", "--lora_rank=8")
+    two = asked(capsys, str(llama), "--training", "--mixed-precision", "bf16", "--batch-size", "4", "--lora-rank=8")
+    assert one == two
+    flags = {flag for action in options.parser("x")._actions for flag in action.option_strings}
+    assert len(flags) > 60
+    for flag in flags - {"-h"}:
+        assert flag.replace("_", "-") in flags
+
+
+def test_every_setting_of_a_recipe_is_a_flag_with_a_sentence() -> None:
+    assert set(options.HELP) == set(Recipe._fields)
+
+
+def test_a_switch_can_be_said_off(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    usual = ("--training", "--tp", "2", "--num_processes", "2", "--seq_len", "512")
+    on, off = (asked(capsys, str(llama), *usual, flag) for flag in ("--sequence_parallel", "--no-sequence_parallel"))
+    assert on["training"]["expected_bytes"] < off["training"]["expected_bytes"]
+
+
+def test_fits_and_does_not(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    yes = asked(capsys, str(llama), "--training", "--fits", "h100")["fits"]
+    assert (yes["fits"], yes["of"]) == (True, "training")
+    assert yes["limit_bytes"] - yes["needed_bytes"] == yes["margin_bytes"] > 0
+    no = asked(capsys, str(llama), "--fits", "1KiB", status=1)["fits"]
+    assert (no["fits"], no["of"], no["limit_bytes"]) == (False, "weights in float32", 1024)
+    assert main([str(llama), "--fits", "1KiB", "--dtypes", "int4"]) == 1
+    assert "lacking" in capsys.readouterr().out
+
+
+def test_fits_tells_how_far_serving_goes(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = asked(capsys, str(llama), "--serving", "--fits", "2GiB", "--context_len", "256", "--kv_dtype", "float16")
+    assert told["serving"]["longest_context"] > 256
+    assert told["serving"]["largest_batch"] > 1
+    assert told["serving"]["kv_cache_bytes"] == 3 * 2 * 2 * 16 * 256 * 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("--fits", "24"), "neither an amount such as 24GiB or 80GB nor a known device"),
+        (("--fits", "h1000"), "h100"),
+        (("--zero_stage", "3"), "--zero_stage: add --training"),
+        (("--batch_size", "3"), "add --training or --serving"),
+        (("--training", "--zero_stage", "3", "--fsdp", "full"), "choose one"),
+        (("--training", "--quantize", "nf4"), "add --lora_rank"),
+        (("--sweep", "batch_size=1,2"), "add --training or --serving"),
+        (("--training", "--sweep", "colour=1"), "'colour' is none of"),
+        (("--training", "--sweep", "batch_size=1,x"), "whole numbers"),
+        (("--training", "--sweep", "context_len=1"), "needs --serving"),
+        (("--training", "--sweep", "seq_len=" + ",".join("1" * 65)), "64 are the most"),
+        (("--html", "x.html"), "needs --sweep"),
+        (("--serving", "--kv_dtype", "float7"), "'float7' is none of"),
+        (("--file", "weights.bin"), "only .safetensors and .gguf"),
+    ],
+)
+def test_a_mistake_is_named_with_status_2(
+    llama: Path, capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], said: str
+) -> None:
+    assert main([str(llama), *argv]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("accel-estimate: ")
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "argv", [(), ("x", "--dtypes", "float99"), ("x", "--nonsense"), ("x", "--library_name", "keras")]
+)
+def test_usage_is_status_2(argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(list(argv)) == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_help_is_status_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "--gradient-checkpointing" in capsys.readouterr().out
+
+
+def test_a_launch_config_gives_the_defaults(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = Recipe(mixed_precision="bf16", fsdp="full", num_processes=4)
+    from_config = asked(capsys, str(llama), recipe=recipe)
+    same = asked(capsys, str(llama), "--training", "--mixed_precision=bf16", "--fsdp=full", "--num_processes=4")
+    assert from_config == same
+    over = asked(capsys, str(llama), "--num_processes=8", recipe=recipe)
+    assert over["training"]["components"]["weights"] == pytest.approx(
+        same["training"]["components"]["weights"] / 2, abs=1
+    )
+
+
+def test_training_and_serving_need_a_known_family(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (llama / "config.json").unlink()
+    assert main([str(llama), "--training"]) == 2
+    assert "no config.json that names its family" in capsys.readouterr().err
+    (llama / "config.json").write_text(json.dumps({**LLAMA, "model_type": "brand_new"}))
+    told = asked(capsys, str(llama), "--training")
+    assert "read as a plain decoder" in told["notes"][0]
+
+
+def test_a_longer_context_than_the_model_was_made_for_is_noted(
+    llama: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "made for 512 tokens" in asked(capsys, str(llama), "--serving", "--context_len", "1000")["notes"][0]
+
+
+def test_savings_are_ranked_and_true(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    usual = ("--training", "--batch_size", "8", "--seq_len", "2048")
+    told = asked(capsys, str(llama), *usual)["training"]
+    saved = [change["bytes"] for change in told["savings"]]
+    assert saved == sorted(saved, reverse=True)
+    assert saved
+    best = told["savings"][0]
+    after = asked(capsys, str(llama), *usual, *best["flags"].split())["training"]["expected_bytes"]
+    assert told["expected_bytes"] - after == pytest.approx(best["bytes"], abs=2)
+
+
+def test_the_report_for_people(llama: Path, run: Callable[..., Any]) -> None:
+    done = run(str(llama), "--training", "--serving", "--fits", "24GiB", "--batch_size", "8")
+    for text in ("Training, on each device", "activations", "Peak:", "What would lower it most:", "GiB  (--",
+                 "Serving, on each device", "cache of keys and values", "longest context that fits", "to spare"):  # fmt: skip
+        assert text in done.stdout
+
+
+def test_a_sweep_is_a_table_and_a_status(llama: Path, run: Callable[..., Any]) -> None:
+    done = run(str(llama), "--training", "--sweep", "batch_size=1,64,512", "--fits", "3GiB")
+    assert done.returncode == 1
+    assert [line.split("│")[-2].strip() for line in done.stdout.splitlines() if "GiB │" in line] == [
+        "yes",
+        "no",
+        "no",
+    ]
+    assert run(str(llama), "--training", "--sweep", "batch-size=1,2", "--fits", "24GiB").returncode == 0
+
+
+def test_a_sweep_as_json(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = asked(capsys, str(llama), "--training", "--sweep", "seq_len=128,256")
+    assert (told["sweep"], [point["value"] for point in told["points"]]) == ("seq_len", [128, 256])
+    alone = asked(capsys, str(llama), "--training", "--seq_len", "256")
+    assert told["points"][1]["training"]["expected_bytes"] == alone["training"]["expected_bytes"]
+    served = asked(capsys, str(llama), "--serving", "--sweep", "context_len=128,256")
+    assert served["points"][1]["serving"]["kv_cache_bytes"] == 2 * served["points"][0]["serving"]["kv_cache_bytes"]
+
+
+def test_a_reader_that_goes_away_gets_no_traceback(llama: Path) -> None:
+    import subprocess
+    import sys
+
+    script = f"{sys.executable} -m accel_estimate {llama} | head -c 10"
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert "Traceback" not in done.stderr

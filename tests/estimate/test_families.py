@@ -1,0 +1,139 @@
+"""Every family's config.json, held against the parameter count of transformers' own model on the meta device.
+
+families.json holds configs as published and the counts that transformers 5.23 gave for them; with transformers
+installed (`uv run --group hf`), smaller models of every family are counted afresh, tensor by tensor.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accel_estimate import families, layout
+from accel_estimate.errors import CorruptFileError
+from tests.estimate.conftest import LLAMA
+
+KNOWN: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "families.json").read_text())
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_parameters_are_those_of_transformers(name: str) -> None:
+    plan = families.blueprint(KNOWN[name]["config"])
+    assert plan is not None
+    assert not plan.guessed
+    assert sum(tensor.elements for tensor in layout.tensors(plan)) == KNOWN[name]["parameters"]
+
+
+def test_the_reference_covers_every_kind_of_layer() -> None:
+    layers = [
+        layer
+        for known in KNOWN.values()
+        for layer in (families.blueprint(known["config"]) or pytest.fail(str(known))).layers()
+    ]
+    for part in ("attention", "cross", "mlp", "experts", "space"):
+        assert any(getattr(layer, part) for layer in layers)
+    assert any(layer.attention and layer.attention.kv_rank for layer in layers)
+
+
+CLASSES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM",
+           "gemma": "GemmaForCausalLM", "gemma2": "Gemma2ForCausalLM", "mixtral": "MixtralForCausalLM",
+           "qwen2_moe": "Qwen2MoeForCausalLM", "gpt2": "GPT2LMHeadModel", "gpt_neox": "GPTNeoXForCausalLM",
+           "phi": "PhiForCausalLM", "falcon": "FalconForCausalLM", "bloom": "BloomForCausalLM",
+           "opt": "OPTForCausalLM", "bert": "BertModel", "roberta": "RobertaForMaskedLM",
+           "t5": "T5ForConditionalGeneration", "phi3": "Phi3ForCausalLM"}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", CLASSES)
+@pytest.mark.filterwarnings("ignore")
+def test_a_fresh_count_by_transformers(family: str) -> None:
+    transformers: Any = pytest.importorskip(
+        "transformers", reason="transformers is not installed: sync the group `hf`"
+    )
+    torch: Any = pytest.importorskip("torch", reason="torch is not installed: sync the group `torch`")
+    config = transformers.AutoConfig.for_model(family)
+    config.architectures = [CLASSES[family]]
+    with torch.device("meta"):
+        model = getattr(transformers, CLASSES[family])(config)
+    counted = sum(parameter.numel() for parameter in model.parameters())
+    plan = families.blueprint(config.to_dict())
+    assert plan is not None
+    assert sum(tensor.elements for tensor in layout.tensors(plan)) == counted
+
+
+def test_names_are_those_of_llama() -> None:
+    plan = families.blueprint(LLAMA)
+    assert plan is not None
+    names = {tensor.name: tensor.shape for tensor in layout.tensors(plan)}
+    assert names["model.layers.2.self_attn.k_proj.weight"] == (32, 64)
+    assert names["model.layers.0.mlp.down_proj.weight"] == (64, 128)
+    assert names["lm_head.weight"] == (256, 64)
+
+
+def test_head_dim_may_be_null() -> None:
+    assert families.blueprint({**LLAMA, "head_dim": None}) == families.blueprint(LLAMA)
+
+
+def test_a_model_of_several_parts_is_read_by_its_text() -> None:
+    plan = families.blueprint({"model_type": "llava", "text_config": LLAMA})
+    assert plan == families.blueprint(LLAMA)
+
+
+def test_an_unknown_decoder_is_guessed_and_an_unknown_thing_is_not() -> None:
+    plan = families.blueprint({**LLAMA, "model_type": "brand_new"})
+    assert plan is not None
+    assert plan.guessed
+    assert families.blueprint({"model_type": "brand_new"}) is None
+    assert families.blueprint({}) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"hidden_size": -1}, "hidden_size = -1 cannot be"),
+        ({"hidden_size": 2**60}, "cannot be"),
+        ({"hidden_size": "64"}, "hidden_size = '64' cannot be"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers = 1000000000 cannot be"),
+        ({"num_attention_heads": 0}, "num_attention_heads = 0 cannot be"),
+        ({"vocab_size": True}, "vocab_size = True cannot be"),
+    ],
+)
+def test_absurd_values_are_named(config: dict[str, Any], said: str) -> None:
+    with pytest.raises(CorruptFileError, match=said):
+        families.blueprint({**LLAMA, **config})
+
+
+def test_a_missing_value_is_named() -> None:
+    with pytest.raises(CorruptFileError, match="hidden_size is missing"):
+        families.blueprint({"model_type": "llama"})
+
+
+def test_a_config_cannot_ask_for_endless_tensors() -> None:
+    plan = families.blueprint(
+        {**KNOWN["Mixtral-8x7B"]["config"], "num_local_experts": 4096, "num_hidden_layers": 4096}
+    )
+    assert plan is not None
+    with pytest.raises(CorruptFileError, match="more than 1,000,000 tensors"):
+        layout.tensors(plan)
+
+
+def test_layers_alternate_between_windows() -> None:
+    plan = families.blueprint(KNOWN["Gemma-2-9B"]["config"] | {"sliding_window": 4096})
+    assert plan is not None
+    windows = [layer.attention.window for layer in plan.decoder.layers if layer.attention]
+    assert windows[:4] == [4096, 0, 4096, 0]
+    listed = families.blueprint(
+        {**LLAMA, "sliding_window": 8, "layer_types": ["full_attention", "sliding_attention"]}
+    )
+    assert listed is not None
+    assert [layer.attention.window for layer in listed.decoder.layers if layer.attention] == [0, 8, 0]
+
+
+def test_sizes_are_exact_in_every_type() -> None:
+    plan = families.blueprint(LLAMA)
+    assert plan is not None
+    narrow, wide = layout.tensors(plan, "BF16"), layout.tensors(plan, "F32")
+    assert (
+        sum(t.nbytes for t in wide) == 2 * sum(t.nbytes for t in narrow) == 4 * sum(math.prod(t.shape) for t in wide)
+    )

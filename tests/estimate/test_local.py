@@ -1,0 +1,130 @@
+"""Models on disk: exact, quick, and without what a local folder does not need."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accel_estimate import Ask, estimate, load
+from accel_estimate.errors import CorruptFileError, ModelNotFoundError, NoWeightsError
+from tests.estimate.conftest import LLAMA
+
+
+def test_a_folder_is_read_to_the_byte(llama: Path) -> None:
+    model = load(str(llama))
+    file = llama / "model.safetensors"
+    header = 8 + int.from_bytes(file.read_bytes()[:8], "little")
+    assert model.stored_bytes == file.stat().st_size - header
+    report = estimate(model).to_json()
+    assert report["parameters"] * 4 == report["stored_bytes"] == report["dtypes"]["float32"]["total_bytes"]
+    assert report["stored"] | {"by_component": None} == {
+        "origin": "safetensors", "exact": True, "by_dtype": {"F32": model.stored_bytes}, "by_component": None,
+        "largest_layer": {"name": "model.layers.0", "bytes": 4 * (64 * 64 * 2 + 32 * 64 * 2 + 3 * 64 * 128 + 2 * 64)},
+    }  # fmt: skip
+    assert sum(report["stored"]["by_component"].values()) == model.stored_bytes
+
+
+def test_a_single_file_takes_the_config_beside_it(llama: Path) -> None:
+    model = load(str(llama / "model.safetensors"))
+    assert model.config["model_type"] == "llama"
+    assert model.stored_bytes == load(str(llama)).stored_bytes
+
+
+def test_shards_and_their_variants(write: Callable[..., Path]) -> None:
+    for part in (1, 2):
+        path = write("m", {f"layers.{part}.w": ("F16", (4, 4))}, file=f"model-{part:05}-of-00002.safetensors")
+    write("m", {"layers.1.w": ("F16", (4, 4))}, file="model.fp16.safetensors")
+    write("m", {"other": ("F16", (4, 4))}, file="onnx/model.safetensors")
+    assert load(str(path)).stored_bytes == 64
+    (path / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(CorruptFileError, match="shard 2 of 2 is missing"):
+        load(str(path))
+
+
+def test_a_tied_head_that_is_stored_too_counts_once(write: Callable[..., Path]) -> None:
+    tensors = {
+        "model.embed_tokens.weight": ("F32", (16, 8)),
+        "lm_head.weight": ("F32", (16, 8)),
+        "norm.weight": ("F32", (8,)),
+    }
+    untied = estimate(load(str(write("untied", tensors, LLAMA))))
+    tied = estimate(load(str(write("tied", tensors, {**LLAMA, "tie_word_embeddings": True}))))
+    assert (untied.parameters, tied.parameters) == (264, 136)
+    assert untied.model.stored_bytes == tied.model.stored_bytes == 4 * 264
+    assert "tied to the embeddings" in tied.notes[0]
+
+
+def test_a_tensor_in_two_shards_counts_once(write: Callable[..., Path]) -> None:
+    for part in (1, 2):
+        path = write(
+            "m",
+            {"shared.w": ("F32", (4,)), f"own.{part}.w": ("F32", (4,))},
+            file=f"model-{part:05}-of-00002.safetensors",
+        )
+    report = estimate(load(str(path)))
+    assert (report.parameters, report.model.stored_bytes) == (12, 64)
+    assert "more than one shard" in report.notes[0]
+
+
+def test_only_a_config(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**LLAMA, "torch_dtype": "bfloat16"}))
+    model = load(str(tmp_path))
+    assert (model.origin, model.exact) == ("config.json", False)
+    assert model.stored_bytes == 2 * estimate(model).parameters
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match="no such file or folder"):
+        load(str(tmp_path / "nothing"))
+    with pytest.raises(NoWeightsError, match="no safetensors or GGUF file"):
+        load(str(tmp_path))
+
+
+def test_a_local_folder_loads_no_network_and_no_torch(llama: Path) -> None:
+    code = ("import sys; from accel_estimate.cli import main; main([sys.argv[1], '--json', '--training', '--serving']); "
+            "print(*(m for m in ('torch', 'transformers', 'huggingface_hub', 'rich', 'httpx2', 'httpx', 'numpy') "
+            "if m in sys.modules), file=sys.stderr)")  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code, str(llama)], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == ""
+    assert json.loads(done.stdout)["training"]["expected_bytes"] > 0
+
+
+def _best(*argv: str) -> float:
+    times: list[float] = []
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *argv], check=True, capture_output=True)
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def test_a_local_folder_is_quick(llama: Path) -> None:
+    """Within three times of what Python takes to start and to import rich."""
+    rich = _best("-c", "import rich.console, rich.table")
+    assert _best("-m", "accel_estimate", str(llama)) < 3 * rich
+
+
+def test_a_broken_symlink_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").symlink_to(tmp_path / "gone")
+    with pytest.raises(NoWeightsError):
+        load(str(tmp_path))
+
+
+def test_progress_is_told_for_none_but_the_hub(llama: Path) -> None:
+    steps: list[Any] = []
+
+    def told(done: int, whole: int) -> None:
+        steps.append((done, whole))
+
+    load(str(llama), progress=told)
+    assert steps == []
+
+
+def test_dtypes_keep_their_order_and_repeats(llama: Path) -> None:
+    report = estimate(load(str(llama)), Ask(dtypes=("int8", "float32", "int8")))
+    assert [row.dtype for row in report.rows] == ["int8", "float32", "int8"]

@@ -1,0 +1,116 @@
+"""Serving: the cache of every kind of layer, and how far a device goes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accel_estimate import Serving, families, layout, serving
+from accel_estimate.errors import UsageError
+from accel_estimate.weights import logical
+from tests.estimate.conftest import LLAMA
+
+KNOWN = json.loads((Path(__file__).parent / "families.json").read_text())
+
+
+def plan_of(name: str, **changes: Any) -> Any:
+    plan = families.blueprint(KNOWN[name]["config"] | changes)
+    assert plan is not None
+    return plan
+
+
+def used(name: str, config: dict[str, Any] | None = None, **settings: Any) -> float:
+    return serving.cache(plan_of(name, **(config or {})), Serving(**settings)).used
+
+
+def test_every_head_its_own_keys() -> None:
+    assert used("Llama-2-7B", context_len=1000) == 2 * 32 * 32 * 128 * 1000 * 2
+
+
+def test_grouped_and_single_heads() -> None:
+    assert used("Llama-3.1-8B", context_len=1000, batch_size=3) == 3 * 2 * 32 * 8 * 128 * 1000 * 2
+    assert used("Gemma-2B", context_len=1000) == 2 * 18 * 1 * 256 * 1000 * 2
+
+
+def test_a_narrow_cache() -> None:
+    assert used("Llama-3.1-8B", kv_dtype="float8") == used("Llama-3.1-8B") / 2
+
+
+def test_latent_attention_caches_its_latent_whole_on_every_device() -> None:
+    assert used("DeepSeek-V3", context_len=1000) == 61 * (512 + 64) * 1000 * 2
+    assert used("DeepSeek-V3", context_len=1000, tp=8) == used("DeepSeek-V3", context_len=1000)
+
+
+def test_tensor_parallelism_divides_heads_down_to_one() -> None:
+    one = used("Llama-3.1-8B")
+    assert used("Llama-3.1-8B", tp=4) == one / 4
+    assert used("Llama-3.1-8B", tp=16) == used("Llama-3.1-8B", tp=8) == one / 8
+
+
+def test_sliding_windows_are_full_at_their_width_and_reserved_at_full_length() -> None:
+    plan = plan_of("Gemma-2-9B", sliding_window=4096)
+    cache = serving.cache(plan, Serving(context_len=8192))
+    assert cache.used == 2 * 8 * 256 * 2 * 21 * (8192 + 4096)
+    assert cache.reserved == 2 * 8 * 256 * 2 * 42 * 8192
+
+
+def test_pages_are_whole() -> None:
+    cache = serving.cache(plan_of("Llama-2-7B"), Serving(context_len=17))
+    assert cache.reserved / cache.used == pytest.approx(32 / 17)
+
+
+def test_state_space_layers_do_not_grow() -> None:
+    assert used("Mamba-2.8B", context_len=10) == used("Mamba-2.8B", context_len=10**6) == 64 * 5120 * (4 * 16 + 2 * 4)
+    attention, state = 4 * 2 * 8 * 128 * 2, 28 * 8192 * (4 * 16 + 2 * 4)
+    assert used("Jamba-52B", context_len=1000) == attention * 1000 + state
+
+
+def test_cross_attention_keeps_the_encoders_tokens() -> None:
+    own = 2 * 32 * 20 * 64 * 2
+    assert used("Whisper-large-v3", context_len=100) == own * (100 + 1500)
+    assert used("T5-base", context_len=100) == 2 * 12 * 12 * 64 * 2 * (100 + 100)
+
+
+def test_encoders_cache_nothing() -> None:
+    assert used("BERT-base") == used("ViT-B/16") == 0
+
+
+def test_the_cache_is_what_transformers_allocates() -> None:
+    transformers: Any = pytest.importorskip(
+        "transformers", reason="transformers is not installed: sync the group `hf`"
+    )
+    torch: Any = pytest.importorskip("torch", reason="torch is not installed: sync the group `torch`")
+    config = transformers.LlamaConfig(**{**LLAMA, "bos_token_id": 1, "eos_token_id": 2})
+    model = transformers.LlamaForCausalLM(config)
+    out = model(input_ids=torch.ones(2, 30, dtype=torch.long), use_cache=True)
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in out.past_key_values.layers)
+    plan = families.blueprint(LLAMA)
+    assert plan is not None
+    assert serving.cache(plan, Serving(context_len=30, batch_size=2, kv_dtype="float32")).used == held
+
+
+def test_the_longest_context_and_the_largest_batch_are_the_last_that_fit() -> None:
+    plan = plan_of("Llama-3.1-8B")
+    weights = logical(layout.tensors(plan, "BF16"), {})
+    how, limit = Serving(context_len=8192, batch_size=2), 24 * 2**30
+    for name, found in (("context_len", serving.longest_context(weights, plan, how, limit)),
+                        ("batch_size", serving.largest_batch(weights, plan, how, limit))):  # fmt: skip
+        assert found > 0
+        assert serving.estimate(weights, plan, how._replace(**{name: found})).expected <= limit
+        assert serving.estimate(weights, plan, how._replace(**{name: found + 1})).expected > limit
+    assert serving.largest_batch(weights, plan, how, 2**30) == 0
+
+
+def test_low_expected_and_high_are_in_order() -> None:
+    for name in KNOWN:
+        plan = plan_of(name)
+        done = serving.estimate(logical(layout.tensors(plan, "BF16"), {}), plan, Serving())
+        assert done.low < done.expected < done.high
+
+
+@pytest.mark.parametrize("wrong", [{"context_len": 0}, {"batch_size": -1}, {"kv_dtype": "float7"}, {"tp": 0}])
+def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    plan = plan_of("Llama-3.1-8B")
+    with pytest.raises(UsageError, match=f"--{next(iter(wrong))}"):
+        serving.estimate((), plan, Serving(**wrong))

@@ -1,0 +1,290 @@
+"""The arithmetic of training: the ZeRO paper's, torch's own, and what differs between moments."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accel_estimate import Recipe, families, layout, optimizers, training
+from accel_estimate.errors import UsageError
+from accel_estimate.recipe import check
+from accel_estimate.training import Assumptions, Moment
+from accel_estimate.weights import Weight, logical
+from tests.estimate.conftest import LLAMA
+
+KNOWN = json.loads((Path(__file__).parent / "families.json").read_text())
+GIB = 2**30
+
+
+def parts(name: str = "Llama-3.1-8B") -> tuple[tuple[Weight, ...], Any]:
+    config = KNOWN[name]["config"]
+    plan = families.blueprint(config)
+    assert plan is not None
+    return logical(layout.tensors(plan), config), plan
+
+
+def moments(name: str = "Llama-3.1-8B", **settings: Any) -> dict[str, Moment]:
+    weights, plan = parts(name)
+    return {moment.name: moment for moment in training.estimate(weights, plan, Recipe(**settings)).moments}
+
+
+STEP = "optimizer step"
+N = KNOWN["Llama-3.1-8B"]["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "weights", "gradients", "states"),
+    [
+        ({}, 4, 4, 8),
+        ({"mixed_precision": "bf16"}, 4, 4, 8),
+        ({"param_dtype": "bfloat16"}, 2, 2, 4),
+        ({"optimizer": "sgd"}, 4, 4, 0),
+        ({"optimizer": "lion"}, 4, 4, 4),
+    ],
+)
+def test_states_of_one_device(settings: dict[str, Any], weights: int, gradients: int, states: int) -> None:
+    at = moments(**settings)[STEP].parts
+    assert (at.weights, at.gradients, at.optimizer) == (weights * N, gradients * N, states * N)
+
+
+@pytest.mark.parametrize(
+    ("stage", "devices", "bytes_a_parameter"),
+    [(0, 4, 2 + 2 + 12), (1, 4, 2 + 2 + 12 / 4), (2, 4, 2 + (2 + 12) / 4), (3, 4, 16 / 4), (3, 64, 16 / 64)],
+)
+def test_zero_is_the_papers_arithmetic(stage: int, devices: int, bytes_a_parameter: float) -> None:
+    at = moments(mixed_precision="bf16", zero_stage=stage, num_processes=devices)["end of the backward pass"].parts
+    assert at.weights + at.gradients + at.optimizer == pytest.approx(bytes_a_parameter * N)
+
+
+def test_offloading_takes_away_what_it_says() -> None:
+    usual: dict[str, Any] = {"mixed_precision": "bf16", "zero_stage": 3, "num_processes": 8}
+    here, there = moments(**usual)[STEP].parts, moments(**usual, offload_optimizer_device="cpu")[STEP].parts
+    assert here.optimizer - there.optimizer == 12 * N / 8 + 4 * 10**9  # and fp32 gradients of one sub-group
+    assert there.gradients == 0
+    assert moments(**usual, offload_param_device="nvme")[STEP].parts.weights == 0
+    sharded = moments(fsdp="full", num_processes=8, offload_param_device="cpu")[STEP].parts
+    assert sharded.weights == sharded.gradients == sharded.optimizer == 0
+
+
+def test_fsdp_divides_states_and_gathers_two_layers() -> None:
+    at = moments(mixed_precision="bf16", fsdp="full", num_processes=8)
+    step = at[STEP].parts
+    assert step.weights + step.gradients + step.optimizer == pytest.approx(16 * N / 8)
+    layer = (4096 * 4096 * 2 + 2 * 4096 * 1024 + 3 * 4096 * 14336) + 2 * 4096
+    root = 2 * 128256 * 4096 + 4096
+    assert at["end of the forward pass"].parts.communication == 2 * (root + 2 * layer)
+    assert at["end of the backward pass"].parts.communication == 2 * (2 * root + 3 * layer)
+
+
+def test_fsdp_grad_op_keeps_the_weights_and_hybrid_divides_within_a_machine() -> None:
+    whole = moments(mixed_precision="bf16", fsdp="grad_op", num_processes=8)["end of the forward pass"].parts
+    assert whole.communication == 2 * N
+    hybrid = moments(mixed_precision="bf16", fsdp="hybrid", num_processes=64)[STEP].parts
+    assert hybrid.optimizer == 8 * N / 8
+
+
+def test_ddp_keeps_buckets_as_large_as_the_gradients() -> None:
+    assert moments(num_processes=2)[STEP].parts.communication == 4 * N
+    assert moments(num_processes=1)[STEP].parts.communication == 0
+
+
+def test_accumulation_keeps_gradients_through_the_forward_pass() -> None:
+    forward = "end of the forward pass"
+    assert moments()[forward].parts.gradients == 0
+    assert moments(gradient_accumulation=2)[forward].parts.gradients == 4 * N
+
+
+def test_autocast_keeps_narrow_copies_of_weights_until_the_backward_pass() -> None:
+    blocks = N - 2 * 128256 * 4096 - 65 * 4096
+    begin = "begin of the backward pass, in the loss"
+    copies = 2 * (blocks + 128256 * 4096)
+    assert moments(mixed_precision="bf16")[begin].parts.weights == 4 * N + copies
+    assert moments(mixed_precision="bf16", gradient_checkpointing="full")[begin].parts.weights == 4 * N
+
+
+def test_checkpointing_keeps_one_vector_a_layer() -> None:
+    at = moments(param_dtype="bfloat16", gradient_checkpointing="full", seq_len=1000)["end of the forward pass"].parts
+    inputs, last = 2 * 4096 * 32, (4 * 4096 + 4 + 2 * 4096) + 2 * 4096
+    assert at.activations == 1000 * (inputs + last)
+
+
+def test_activations_grow_with_tokens_and_eager_attention_with_their_square() -> None:
+    def kept(**settings: Any) -> float:
+        return moments("Llama-3.2-1B", **settings)["end of the forward pass"].parts.activations
+
+    assert kept(batch_size=2, seq_len=512) == kept(batch_size=1, seq_len=1024) == 2 * kept(batch_size=1, seq_len=512)
+    assert kept(seq_len=2048, attention="eager") > 2.5 * kept(seq_len=1024, attention="eager")
+    none, selective, full = (kept(gradient_checkpointing=kind) for kind in ("none", "selective", "full"))
+    assert none > selective > full
+
+
+def test_logits_are_fourteen_bytes_or_none() -> None:
+    begin = "begin of the backward pass, in the loss"
+    usual: dict[str, Any] = {"param_dtype": "bfloat16", "seq_len": 100}
+    assert moments(**usual)[begin].parts.logits == 14 * 100 * 128256
+    assert moments(**usual, loss="fused")[begin].parts.logits == 0
+    assert moments(**usual, compile=True)[begin].parts.logits == 4 * 100 * 128256
+
+
+def test_lora_trains_its_adapters_alone() -> None:
+    weights, plan = parts()
+    done = training.estimate(
+        weights, plan, Recipe(param_dtype="bfloat16", lora_rank=8, lora_targets=("q_proj", "v_proj"))
+    )
+    assert done.trainable == 32 * 8 * (4096 + 4096 + 4096 + 1024)
+    step = {moment.name: moment for moment in done.moments}[STEP].parts
+    assert step.gradients == 4 * done.trainable
+    assert step.weights == 2 * N + 4 * done.trainable
+    every = training.estimate(weights, plan, Recipe(lora_rank=1)).trainable
+    assert every == 32 * (2 * (4096 + 4096) + 2 * (4096 + 1024) + 3 * (4096 + 14336))
+
+
+def test_a_wrong_target_names_those_there_are() -> None:
+    with pytest.raises(UsageError, match=r"no linear layer is called 'c_attn'; there are .*q_proj"):
+        moments(lora_rank=8, lora_targets=("c_attn",))
+
+
+@pytest.mark.parametrize(("how", "bits"), [("nf4", 4.5), ("nf4-dq", 4.127), ("gptq4", 4.156), ("int8", 8.0)])
+def test_packed_weights(how: Any, bits: float) -> None:
+    at = moments(param_dtype="bfloat16", lora_rank=1, lora_targets=("q_proj",), quantize=how)[STEP].parts
+    blocks = N - 2 * 128256 * 4096 - 65 * 4096
+    assert at.weights == pytest.approx(blocks * bits / 8 + 2 * (N - blocks), rel=2e-3)
+
+
+def test_parallel_degrees_divide() -> None:
+    one = moments("Llama-3.1-70B", param_dtype="bfloat16")[STEP].parts
+    split = moments("Llama-3.1-70B", param_dtype="bfloat16", tp=8, num_processes=8)[STEP].parts
+    assert split.weights == one.weights / 8
+    staged = moments("Llama-3.1-70B", param_dtype="bfloat16", pp=8, num_processes=8)[STEP].parts
+    ends = 2 * 128256 * 8192
+    assert staged.weights == pytest.approx(2 * (one.weights / 2 - ends) / 8 + ends, rel=1e-4)
+    forward = "end of the forward pass"
+    whole, half = (moments(cp=n, num_processes=n, fsdp="full", seq_len=4096)[forward].parts for n in (1, 2))
+    assert half.activations == pytest.approx(whole.activations / 2)
+    assert half.logits == whole.logits / 2
+
+
+def test_experts_are_spread() -> None:
+    usual: dict[str, Any] = {"param_dtype": "bfloat16", "num_processes": 8}
+    one, spread = moments("Mixtral-8x7B", **usual)[STEP].parts, moments("Mixtral-8x7B", **usual, ep=8)[STEP].parts
+    experts = 32 * 8 * 3 * 4096 * 14336
+    assert one.weights - spread.weights == pytest.approx(2 * experts * 7 / 8)
+
+
+def test_the_first_stage_of_a_pipeline_keeps_its_micro_batches() -> None:
+    weights, plan = parts("Llama-3.1-70B")
+    found = training.stages(weights, plan, Recipe(pp=4, num_processes=4))
+    assert [(stage.in_flight, stage.has_head) for stage in found] == [(4, False), (1, True)]
+
+
+def test_the_tracker_of_torch_agrees() -> None:
+    """Peaks that torch's MemTracker gave for two steps on fake tensors, in GiB (AdamW, foreach off, sdpa, torch 2.13)."""
+    tracked_runs: list[tuple[str, dict[str, Any], float]] = [
+        ("Llama-3.2-1B", {}, 23.55),
+        ("Llama-3.2-1B", {"gradient_checkpointing": "full"}, 20.37),
+        ("Llama-3.2-1B", {"mixed_precision": "bf16"}, 23.34),
+        ("Llama-3.2-1B", {"param_dtype": "bfloat16"}, 13.50),
+        (
+            "Llama-3.2-1B",
+            {"param_dtype": "bfloat16", "gradient_checkpointing": "full", "batch_size": 4, "seq_len": 4096},
+            31.70,
+        ),
+        ("Llama-2-7B", {"gradient_checkpointing": "full"}, 101.39),
+        ("Llama-3.1-8B", {"seq_len": 4096, "mixed_precision": "bf16"}, 141.77),
+    ]
+    errors: list[float] = []
+    for name, settings, tracked in tracked_runs:
+        weights, plan = parts(name)
+        told = training.estimate(weights, plan, Recipe(**settings)).allocated[1] / GIB
+        assert told == pytest.approx(tracked, rel=0.13)
+        errors.append(abs(told / tracked - 1))
+    assert sorted(errors)[len(errors) // 2] < 0.02
+
+
+def test_low_expected_and_high_are_in_order_and_parts_sum_up() -> None:
+    weights, plan = parts("Qwen3-30B-A3B")
+    runs: list[dict[str, Any]] = [
+        {},
+        {"fsdp": "full", "num_processes": 8},
+        {"zero_stage": 3, "num_processes": 16},
+        {"lora_rank": 8},
+        {"compile": True},
+        {"attention": "eager", "mixed_precision": "bf16"},
+    ]
+    for settings in runs:
+        done = training.estimate(weights, plan, Recipe(**settings))
+        assert done.low < done.expected < done.high
+        assert done.peak.parts.total + done.overhead == pytest.approx(done.expected)
+        assert done.peak.parts.total == max(moment.parts.total for moment in done.moments)
+
+
+def test_what_is_known_of_an_implementation_counts() -> None:
+    weights, plan = parts()
+    recipe = Recipe(
+        param_dtype="bfloat16", lora_rank=8, lora_dtype="bfloat16", quantize="nf4", lora_targets=("q_proj",)
+    )
+    plain, older = (
+        training.estimate(weights, plan, recipe, known) for known in (None, Assumptions(keeps_inputs=True))
+    )
+    assert older.allocated[1] > plain.allocated[1]
+
+
+def test_optimizers_by_shape() -> None:
+    shapes = [(1000, 50), (64,)]
+    assert optimizers.state_bytes(shapes, "adamw", 4) == 8 * 50_064
+    assert optimizers.state_bytes(shapes, "adamw_8bit", 4) == 50_000 * (2 + 8 / 256) + 64 * 8
+    assert optimizers.state_bytes(shapes, "adafactor", 4) == 4 * (1000 + 50) + 4 * 64
+    assert optimizers.state_bytes([(3, 10, 20)], "adafactor", 4) == 4 * 3 * 30
+
+
+def test_adafactor_keeps_what_torch_keeps() -> None:
+    torch: Any = pytest.importorskip("torch", reason="torch is not installed: sync the group `torch`")
+    for shape in ((40, 24), (24,)):
+        parameter = torch.nn.Parameter(torch.randn(shape))
+        optimizer = torch.optim.Adafactor([parameter])
+        parameter.sum().backward()
+        optimizer.step()
+        kept = sum(v.nbytes for v in optimizer.state[parameter].values() if torch.is_tensor(v) and v.numel() > 1)
+        assert optimizers.state_bytes([shape], "adafactor", 4) == kept
+
+
+def test_adamw_and_sgd_keep_what_torch_keeps() -> None:
+    torch: Any = pytest.importorskip("torch", reason="torch is not installed: sync the group `torch`")
+    for name, maker in (("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)):
+        for dtype, width in ((torch.float32, 4), (torch.bfloat16, 2)):
+            parameter = torch.nn.Parameter(torch.randn(40, 24, dtype=dtype))
+            optimizer = maker([parameter], lr=0.1)
+            parameter.sum().backward()
+            optimizer.step()
+            kept = sum(v.nbytes for v in optimizer.state[parameter].values() if torch.is_tensor(v) and v.numel() > 1)
+            assert optimizers.state_bytes([(40, 24)], name, width) == kept  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"batch_size": 0}, "--batch_size: must be at least 1"),
+        ({"zero_stage": 4}, "--zero_stage: 0, 1, 2 or 3"),
+        ({"zero_stage": 2, "fsdp": "full"}, "choose one"),
+        ({"quantize": "nf4"}, "add --lora_rank"),
+        ({"lora_targets": ("q_proj",)}, "no effect without --lora_rank"),
+        ({"offload_optimizer_device": "cpu"}, "needs --zero_stage"),
+        ({"offload_param_device": "cpu", "zero_stage": 2}, "needs --zero_stage 3 or --fsdp"),
+        ({"tp": 2, "num_processes": 3}, "no multiple of tp x pp x cp = 2"),
+        ({"ep": 3, "num_processes": 4}, "--ep 3 does not divide"),
+        ({"lora_rank": -1}, "must not be negative"),
+    ],
+)
+def test_what_cannot_work_is_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        check(Recipe(**settings))
+
+
+def test_every_family_can_be_estimated() -> None:
+    for name in KNOWN:
+        weights, plan = parts(name)
+        assert training.estimate(weights, plan, Recipe(seq_len=128)).expected > 16 * sum(
+            w.parameters for w in weights
+        )
+    assert families.blueprint(LLAMA) is not None

@@ -1,0 +1,138 @@
+"""Packed parameters, groups that stay together, and the known table."""
+
+from accel_estimate import bytesize
+from accel_estimate.precision import loaded_bytes, rows
+from accel_estimate.tensors import Tensor, component
+from accel_estimate.weights import Weight, groups, largest, logical
+
+
+def _t(name: str, dtype: str, *shape: int, width: int = 2) -> Tensor:
+    size = width
+    for dimension in shape:
+        size *= dimension
+    return Tensor(name, dtype, shape, size)
+
+
+def _count(tensors: list[Tensor], **config: object) -> int:
+    return sum(weight.parameters for weight in logical(tensors, config))
+
+
+BLOCK = "model.layers.0.self_attn.q_proj"
+
+
+def test_bitsandbytes_four_bits() -> None:
+    tensors = [_t(f"{BLOCK}.weight", "U8", 2048, 1, width=1), _t(f"{BLOCK}.weight.absmax", "F32", 64, width=4),
+               _t(f"{BLOCK}.weight.quant_map", "F32", 16, width=4),
+               _t(f"{BLOCK}.weight.quant_state.bitsandbytes__nf4", "U8", 90, width=1), _t("norm.weight", "BF16", 64)]  # fmt: skip
+    assert _count(tensors) == 4096 + 64
+
+
+def test_bitsandbytes_eight_bits() -> None:
+    assert _count([_t(f"{BLOCK}.weight", "I8", 64, 64, width=1), _t(f"{BLOCK}.SCB", "F32", 64, width=4)]) == 4096
+
+
+def test_gptq_and_awq() -> None:
+    tensors = [_t(f"{BLOCK}.qweight", "I32", 8, 64, width=4), _t(f"{BLOCK}.qzeros", "I32", 1, 8, width=4),
+               _t(f"{BLOCK}.scales", "F16", 1, 64), _t(f"{BLOCK}.g_idx", "I32", 64, width=4)]  # fmt: skip
+    assert _count(tensors) == 8 * 64 * 8
+    assert _count(tensors, quantization_config={"bits": 8}) == 8 * 64 * 4
+
+
+def test_compressed_tensors() -> None:
+    tensors = [_t(f"{BLOCK}.weight_packed", "I32", 64, 8, width=4), _t(f"{BLOCK}.weight_scale", "BF16", 64, 1),
+               _t(f"{BLOCK}.weight_shape", "I64", 2, width=8)]  # fmt: skip
+    config = {"config_groups": {"group_0": {"weights": {"num_bits": 4}}}}
+    assert _count(tensors, quantization_config=config) == 64 * 8 * 8
+
+
+def test_fp8_with_scales_and_mxfp4() -> None:
+    assert (
+        _count(
+            [_t(f"{BLOCK}.weight", "F8_E4M3", 64, 64, width=1), _t(f"{BLOCK}.weight_scale_inv", "F32", 1, 1, width=4)]
+        )
+        == 4096
+    )
+    experts = "model.layers.0.mlp.experts.gate_up_proj"
+    tensors = [_t(f"{experts}_blocks", "U8", 4, 64, 2, 16, width=1), _t(f"{experts}_scales", "U8", 4, 64, 2, width=1)]
+    assert _count(tensors) == 4 * 64 * 64
+
+
+def test_positions_are_bytes_but_no_parameters() -> None:
+    weights = logical([_t("embeddings.position_ids", "I64", 1, 512, width=8)], {})
+    assert weights[0].parameters == 0
+    assert loaded_bytes(weights, "float16") == 4096
+
+
+def _layers() -> tuple[Weight, ...]:
+    return logical([_t("model.embed_tokens.weight", "BF16", 100, 64), _t(f"{BLOCK}.weight", "BF16", 64, 64),
+                    _t(f"{BLOCK}.bias", "BF16", 64), _t("model.layers.1.mlp.up_proj.weight", "BF16", 128, 64),
+                    _t("model.layers.1.input_layernorm.weight", "BF16", 64), _t("lm_head.weight", "BF16", 100, 64)], {})  # fmt: skip
+
+
+def test_blocks_stay_together() -> None:
+    found = groups(_layers(), {}, None)
+    assert list(found) == ["model.embed_tokens", "model.layers.0", "model.layers.1", "lm_head"]
+    assert largest(found) == ("model.layers.1", (128 * 64 + 64) * 2)
+
+
+def test_bert_keeps_its_embeddings_together_and_timm_keeps_nothing() -> None:
+    bert = logical(
+        [
+            _t(f"bert.embeddings.{n}.weight", "F32", 10, 8, width=4)
+            for n in ("word_embeddings", "position_embeddings")
+        ],
+        {},
+    )
+    assert list(groups(bert, {"model_type": "bert"}, None)) == ["bert.embeddings"]
+    resnet = logical(
+        [
+            _t("layer4.0.conv1.weight", "F32", 8, 8, 3, 3, width=4),
+            _t("layer4.0.conv2.weight", "F32", 8, 8, 3, 3, width=4),
+        ],
+        {},
+    )
+    assert list(groups(resnet, {}, "timm")) == ["layer4.0.conv1", "layer4.0.conv2"]
+
+
+def test_only_matrices_of_blocks_are_packed() -> None:
+    weights = _layers()
+    packed, rest = 64 * 64 + 128 * 64, 2 * 100 * 64 + 64 + 64
+    assert [weight.name for weight in weights if weight.linear] == [
+        f"{BLOCK}.weight",
+        "model.layers.1.mlp.up_proj.weight",
+    ]
+    assert loaded_bytes(weights, "int8") == packed + 4 * (64 + 128) + 2 * rest
+    assert loaded_bytes(weights, "int4") == packed * 4.5 / 8 + 2 * rest
+    assert loaded_bytes(weights, "float32") == 4 * (packed + rest)
+
+
+def test_the_table_trains_with_sixteen_bytes_a_parameter() -> None:
+    weights = _layers()
+    table = {row.dtype: row for row in rows(weights, groups(weights, {}, None), ("float32", "float16", "int4"))}
+    parameters = sum(weight.parameters for weight in weights)
+    assert table["float32"].training_adam_bytes == table["float16"].training_adam_bytes == 16 * parameters
+    assert table["int4"].training_adam_bytes is None
+
+
+def test_components() -> None:
+    assert component("unet/down.0.weight") == "unet"
+    assert component("model.layers.0.w") == "model.layers"
+    assert component("vision_tower.encoder.w") == "vision_tower"
+
+
+def test_units_never_read_1024() -> None:
+    assert bytesize.spell(1023) == "1023 bytes"
+    assert bytesize.spell(1023.7) == "1.00 KiB"
+    assert bytesize.spell(1024**2 - 1) == "1.00 MiB"
+    assert bytesize.spell(1024**3 - 1) == "1.00 GiB"
+    assert bytesize.spell(1536) == "1.50 KiB"
+    assert bytesize.spell(-(2**31)) == "-2.00 GiB"
+    for exponent in range(1, 7):
+        for delta in range(-3000, 3000, 7):
+            assert "1024.00" not in bytesize.spell(1024**exponent + delta)
+
+
+def test_binary_and_decimal_units_are_told_apart() -> None:
+    assert bytesize.parse("24GiB") == 24 * 2**30
+    assert bytesize.parse(" 80 gb ") == 80 * 10**9
+    assert bytesize.parse("1.5TiB") == 1.5 * 2**40

@@ -1,0 +1,271 @@
+"""The program in the bundle, started by the real toolkit of SageMaker's containers."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from accel_sagemaker import bundle, job, submit
+from tests.conftest import Resolve
+from tests.environments import environment
+
+from .conftest import CONFIG, keys, until
+from .container import PYTORCH, Container
+from .service import ACCOUNT
+
+Start = Callable[..., Container]
+
+TELLS = """
+import json, os, sys
+json.dump({"argv": sys.argv[1:], "environ": dict(os.environ), "cwd": os.getcwd()}, open(os.environ["TOLD"], "w"))
+"""
+
+
+@pytest.fixture(scope="session")
+def toolkit() -> Path:
+    """The programs of an environment with SageMaker's training toolkit and torch."""
+    return environment("sagemaker-container")
+
+
+@pytest.fixture
+def container(toolkit: Path, settings: Resolve, tmp_path: Path) -> Start:
+    """Make the container of a job that runs a script with these arguments."""
+
+    def make(script: str, *args: str, config: str = CONFIG) -> Container:
+        folder = tmp_path / "source"
+        folder.mkdir()
+        (folder / "train.py").write_text(script)
+        request = job(settings(file=config), str(folder / "train.py"), args)
+        return Container(tmp_path / "opt", toolkit, request)
+
+    return make
+
+
+@pytest.mark.parametrize("image", [{}, PYTORCH], ids=["plain", "pytorch"])
+def test_the_script_gets_its_words_variables_and_channels(
+    image: dict[str, str], container: Start, tmp_path: Path
+) -> None:
+    words = ("data", "--fp16", "--lr", "1e-4", "--ids", "007", "--", "-x", "--sagemaker_program", "a b'\"$c")
+    made = container(TELLS, *words)
+    status, output = made.run(TOLD=str(tmp_path / "told"), **image)
+    assert status == 0, output
+    told = json.loads((tmp_path / "told").read_text())
+    assert told["argv"] == list(words)
+    assert told["environ"]["ACCELERATE_MIXED_PRECISION"] == "bf16"
+    assert told["environ"]["ACCELERATE_USE_SAGEMAKER"] == "true"
+    assert told["environ"]["SM_CHANNEL_TRAIN"] == str(made.base / "input/data/train")
+    assert told["cwd"] == str(made.base / "code")
+    assert (made.base / "output" / "success").exists()
+
+
+@pytest.mark.parametrize("image", [{}, PYTORCH], ids=["plain", "pytorch"])
+def test_status_and_reason_are_what_the_service_shows(image: dict[str, str], container: Start) -> None:
+    made = container("def train():\n    raise ValueError('no such data')\n\n\ntrain()\n")
+    status, output = made.run(**image)
+    assert status == 1  # the toolkit's own, always
+    assert made.failure == "ExitCode 1: ValueError: no such data (train.py:2)"
+    assert "Traceback (most recent call last):" in output
+
+
+@pytest.mark.parametrize(
+    ("script", "failure"),
+    [
+        ("raise SystemExit(7)", "ExitCode 7: no word on standard error"),
+        (
+            "import traceback\ntry: 1/0\nexcept Exception: traceback.print_exc()\nprint('x', file=__import__('sys').stderr); raise SystemExit(5)",
+            "ExitCode 5: x",
+        ),
+        ("raise SystemExit(137)", "ExitCode 137: no word on standard error"),
+        ("raise SystemExit('there is no data')", "ExitCode 1: there is no data"),
+        ("import os; os.kill(os.getpid(), 9)", "ExitCode 137: ended by SIGKILL: out of memory, most likely"),
+        ("import argparse; argparse.ArgumentParser(prog='x').parse_args(['-q'])", "ExitCode 2: x: error: unrec"),
+        ("import sys; sys.stderr.write('\\r10%\\r20%\\n'); sys.exit(3)", "ExitCode 3: 20%"),
+    ],
+)
+def test_every_way_to_fail_is_told(script: str, failure: str, container: Start) -> None:
+    made = container(script)
+    made.run()
+    assert made.failure.startswith(failure)
+
+
+def test_a_toolkit_that_is_told_to_stop_takes_the_script_along(container: Start, tmp_path: Path) -> None:
+    """The toolkit dies of a SIGTERM without a word to anyone; the script still gets to save its work."""
+    made = container(
+        "import os, pathlib, signal, sys, time\n"
+        "def save(*_): pathlib.Path(os.environ['SAVED']).write_text('saved'); sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, save)\n"
+        "pathlib.Path(os.environ['READY']).write_text(str(os.getpid()))\n"
+        "time.sleep(60)\n"
+    )
+    ready, saved = tmp_path / "ready", tmp_path / "saved"
+    with made.start(READY=str(ready), SAVED=str(saved)) as running:
+        until(lambda: ready.exists() and ready.read_text() != "")
+        running.terminate()
+        script = int(ready.read_text())
+        until(lambda: not psutil.pid_exists(script))
+        assert saved.read_text() == "saved"
+        running.communicate(timeout=10)
+
+
+def test_a_script_does_not_outlive_the_program(container: Start, tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    made = container(
+        "import os, pathlib, time\npathlib.Path(os.environ['READY']).write_text(str(os.getpid()))\ntime.sleep(60)\n"
+    )
+    with made.start(READY=str(ready)) as running:
+        until(lambda: ready.exists() and ready.read_text() != "")
+        script = psutil.Process(int(ready.read_text()))
+        parent = script.parent()
+        assert parent is not None
+        assert "accel_entry.py" in parent.cmdline()[-1]
+        parent.kill()
+        until(lambda: not script.is_running() or script.status() == psutil.STATUS_ZOMBIE)
+        running.communicate(timeout=10)
+    assert running.returncode == 1
+
+
+def test_without_the_program_the_toolkit_would_lose_the_words(container: Start, tmp_path: Path) -> None:
+    """Why the bundle has a program at all: this is what the toolkit does with the script alone."""
+    made = container(TELLS, "data", "--fp16")
+    made.request.body["HyperParameters"]["sagemaker_program"] = json.dumps("train.py")
+    made.run(TOLD=str(tmp_path / "told"))
+    assert json.loads((tmp_path / "told").read_text())["argv"] == ["--fp16", "True"]
+
+
+def test_what_was_uploaded_is_what_runs(
+    container: Start, amazon: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, text in amazon.items():
+        monkeypatch.setenv(name, text)
+    made = container(TELLS, "--lr", "1e-4")
+    made.request = made.request.filled(ACCOUNT, made.request.role)
+    submit(made.request)
+    made.uploaded = True
+    status, output = made.run(
+        TOLD=str(tmp_path / "told"), S3_ENDPOINT_URL=amazon["AWS_ENDPOINT_URL"], **keys(tmp_path)
+    )
+    assert status == 0, output
+    assert json.loads((tmp_path / "told").read_text())["argv"] == ["--lr", "1e-4"]
+
+
+REDUCES = """
+import os, sys, torch, torch.distributed as dist
+dist.init_process_group("gloo")
+total = torch.tensor([float(dist.get_rank() + 1)])
+dist.all_reduce(total)
+with open(os.environ["TOLD"] + os.environ["RANK"], "w") as file:
+    file.write(f"{total.item():.0f} of {dist.get_world_size()} {os.environ['ACCELERATE_USE_CPU']} {sys.argv[1:]}")
+dist.destroy_process_group()
+"""
+
+
+@pytest.fixture
+def hosts(toolkit: Path, settings: Resolve, tmp_path: Path) -> Iterator[Callable[..., list[Container]]]:
+    """Make and start the hosts of a job; what is still running at the end is killed."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(script: str, *args: str, count: int = 1, config: str = CONFIG, **variables: str) -> list[Container]:
+        folder = tmp_path / "source"
+        folder.mkdir()
+        (folder / "train.py").write_text(script)
+        request = job(settings("--num_machines", str(count), file=config), str(folder / "train.py"), args)
+        names = tuple(f"127.0.0.{number}" for number in range(1, count + 1))
+        made = [Container(tmp_path / name, toolkit, request, names) for name in names]
+        told = {"TOLD": str(tmp_path / "told"), **variables}
+        running.extend(one.start(name, **told) for one, name in zip(made, names, strict=True))
+        for one in running:
+            one.output, _nothing = one.communicate(timeout=150)  # pyright: ignore[reportAttributeAccessIssue]
+        return made
+
+    yield start
+    for one in running:
+        if one.poll() is None:
+            os.killpg(one.pid, signal.SIGKILL)
+
+
+def test_torchs_agent_joins_the_ranks_of_two_hosts(hosts: Callable[..., list[Container]], tmp_path: Path) -> None:
+    made = hosts(REDUCES, "--fp16", "data", count=2, config=CONFIG + "nproc_per_node: 2\n")
+    for rank in range(4):
+        assert (tmp_path / f"told{rank}").read_text() == "10 of 4 True ['--fp16', 'data']"
+    assert all((one.base / "output" / "success").exists() for one in made)
+
+
+def test_the_first_rank_that_fails_gives_status_and_reason(hosts: Callable[..., list[Container]]) -> None:
+    script = "import os, sys, time\nif os.environ['RANK'] == '1':\n    sys.exit(7)\ntime.sleep(60)\n"
+    (made,) = hosts(script, config=CONFIG + "nproc_per_node: 2\n")
+    assert made.failure == "ExitCode 7: rank 1: no word on standard error"
+
+
+def test_the_toolkits_own_torchrun_starts_the_script(hosts: Callable[..., list[Container]], tmp_path: Path) -> None:
+    further = "additional_args: {distribution: {torch_distributed: {enabled: true}}}\nuse_cpu: true\n"
+    (made,) = hosts(REDUCES, "--fp16", "data", config=CONFIG + further, **PYTORCH)
+    assert (tmp_path / "told0").read_text() == "1 of 1 True ['--fp16', 'data']"
+    assert (made.base / "output" / "success").exists()
+
+
+SOURCE = Path(bundle.__file__).with_name("entry.py")
+
+
+def test_the_program_is_of_python_3_8_and_its_library_alone() -> None:
+    tree = ast.parse(SOURCE.read_text(), feature_version=(3, 8))
+    imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    assert imported <= sys.stdlib_module_names
+    origins = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert origins == {"__future__", "typing"}  # the second for type checkers alone
+
+
+def python_3_8() -> Path | None:
+    """A Python 3.8 that runs; what is on PATH may be a shim that leads nowhere."""
+    found = [Path(folder) / "python3.8" for folder in os.environ["PATH"].split(os.pathsep)]
+    found += Path.home().glob(".pyenv/versions/3.8.*/bin/python3.8")
+    runs = (
+        path
+        for path in found
+        if path.exists() and subprocess.run([path, "-c", ""], capture_output=True).returncode == 0
+    )
+    return next(runs, None)
+
+
+def test_the_program_runs_on_python_3_8(tmp_path: Path) -> None:
+    """The Python of the default image."""
+    python = python_3_8()
+    if python is None:
+        pytest.skip("there is no Python 3.8 on PATH, nor among pyenv's")
+    code = tmp_path / "code"
+    code.mkdir()
+    shutil.copy(SOURCE, code / bundle.ENTRY)
+    (code / "train.py").write_text("import sys\nprint(sys.version_info[:2], sys.argv[1:])\nraise KeyError('x')\n")
+    program = {"script": "train.py", "arguments": ["a b"], "start": "process", "processes": None, "environment": {}}
+    (code / bundle.PROGRAM).write_text(json.dumps(program))
+    done = subprocess.run(
+        [python, code / bundle.ENTRY],
+        env={**os.environ, "SM_OUTPUT_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "(3, 8) ['a b']\n"
+    assert done.returncode == 1
+    assert (tmp_path / "failure").read_text() == "ExitCode 1: KeyError: 'x' (train.py:3)"
+
+
+def test_mpis_other_hosts_get_the_jobs_variables(tmp_path: Path) -> None:
+    """The toolkit's mpirun hands on only a fixed list, and starts our program as each rank: it becomes the script."""
+    shutil.copy(SOURCE, tmp_path / bundle.ENTRY)
+    (tmp_path / "train.py").write_text("import os; print(os.getpid(), os.environ['A'], os.environ['B'])\n")
+    program = {"script": "train.py", "arguments": [], "start": "toolkit", "environment": {"A": "job", "B": "job"}}
+    (tmp_path / bundle.PROGRAM).write_text(json.dumps(program))
+    words = [sys.executable, tmp_path / bundle.ENTRY]
+    with subprocess.Popen(words, env={"B": "own"}, stdout=subprocess.PIPE, text=True) as running:
+        output, _nothing = running.communicate(timeout=20)
+    assert output == f"{running.pid} job own\n"

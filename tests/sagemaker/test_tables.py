@@ -1,0 +1,49 @@
+"""The tables of inputs and metrics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from accel_config import SettingError
+from accel_sagemaker import tables
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("train s3://data", ":2: a row is a channel name and a data location, with one tab between them"),
+        ("train\ts3://data\textra", ":2: a row is"),
+        ("train\t", ":2: a row is"),
+        ("a\ts3://a\n\nb c\ts3://b", ":4: 'b c' can't name a channel"),
+        ("a\ts3://a\na\ts3://b", ":3: a is given twice: first in"),
+        ("a\t/data", ":2: the data of a must be at an address s3://..., not '/data'"),
+    ],
+)
+def test_a_malformed_channel_is_named_with_its_line(tmp_path: Path, rows: str, said: str) -> None:
+    path = tmp_path / "in.tsv"
+    path.write_text(f"channel_name\tdata_location\n{rows}\n")
+    with pytest.raises(SettingError) as refused:
+        tables.channels(path)
+    assert f"{path}{said}" in str(refused.value)
+
+
+def test_a_malformed_expression_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.tsv"
+    path.write_text("metric_name\tmetric_regex\r\nloss\tloss=(\r\n")
+    with pytest.raises(SettingError, match=r"metrics.tsv:2: 'loss=\(' is no regular expression: missing \)"):
+        tables.metrics(path)
+
+
+def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "in.tsv"
+    path.write_bytes(b"a\tb\n\xff\n")
+    with pytest.raises(SettingError, match="this is no UTF-8 text"):
+        tables.channels(path)
+
+
+def test_a_table_with_a_heading_alone_is_empty(tmp_path: Path) -> None:
+    path = tmp_path / "in.tsv"
+    path.write_text("channel_name\tdata_location\n")
+    assert tables.channels(path) == []
