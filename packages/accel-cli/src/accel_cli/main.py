@@ -24,17 +24,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words:
         sys.stderr.write(_help())
         return USAGE_ERROR
-    return _run(words[0], words[1:])
+    if words[0] not in COMMANDS and words[0] not in LATER:
+        from accel_config.errors import nearest
+
+        return _fail("accelerate", f"there is no command {words[0]!r}{nearest(words[0], [*COMMANDS, *LATER])}")
+    return run(words[0], words[1:], f"accelerate {words[0]}", "accelerate")
 
 
-def _run(name: str, rest: list[str]) -> int:
+def run(name: str, words: list[str], program: str, speaker: str = "") -> int:
+    """Import the command ``name`` and run it with ``words``; return its exit status.
+
+    ``program`` is what its own messages and its help call it, ``speaker`` (or else that) what ours begin with.
+    """
     if name in LATER:
-        return _fail(f"{name} is not in this version yet")
-    if name not in COMMANDS:
-        from difflib import get_close_matches
-
-        close = get_close_matches(name, [*COMMANDS, *LATER], n=1)
-        return _fail(f"there is no command {name!r}{f'; did you mean {close[0]!r}?' if close else ''}")
+        return _fail(speaker or program, f"{name} is not in this version yet")
     from importlib import import_module
 
     module, distribution, _help_line = COMMANDS[name]
@@ -43,12 +46,12 @@ def _run(name: str, rest: list[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or not module.startswith(error.name):
             raise
-        return _fail(f"{name} needs {distribution}: pip install {distribution}")
-    return command.main(rest, f"accelerate {name}")
+        return _fail(speaker or program, f"{name} needs {distribution}: pip install {distribution}")
+    return command.main(words, program)
 
 
-def _fail(message: str) -> int:
-    print(f"accelerate: {message}", file=sys.stderr)
+def _fail(speaker: str, message: str) -> int:
+    print(f"{speaker}: {message}", file=sys.stderr)
     return USAGE_ERROR
 
 

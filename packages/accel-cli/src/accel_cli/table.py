@@ -10,6 +10,9 @@ COMMANDS: "Final[dict[str, tuple[str, str, str]]]" = {
     "completion": ("accel_cli.commands.completion", "accel-cli", "Print a shell's completion script."),
     "env": ("accel_cli.commands.env", "accel-cli", "Show the environment, for a bug report."),
     "launch": ("accel_launch.cli", "accel-launch", "Start a training script."),
+    "merge-weights": ("accel_cli.commands.merge", "accel-cli", "Merge a sharded checkpoint into one file."),
+    "test": ("accel_cli.commands.test", "accel-cli", "Check that training works on this machine."),
+    "to-fsdp2": ("accel_cli.commands.fsdp2", "accel-cli", "Turn an FSDP 1 config into one for FSDP 2."),
     "tpu-config": ("accel_tpu.tpu_config", "accel-tpu", "Run commands on the workers of a TPU pod."),
     "sagemaker": ("accel_sagemaker.cli", "accel-sagemaker", "Launch, look at, follow or stop a SageMaker job."),
 }
@@ -17,8 +20,5 @@ COMMANDS: "Final[dict[str, tuple[str, str, str]]]" = {
 
 LATER: "Final[dict[str, str]]" = {
     "estimate-memory": "Estimate the memory that a model needs.",
-    "merge-weights": "Merge a sharded checkpoint into one file.",
-    "test": "Check that training works on this machine.",
-    "to-fsdp2": "Turn an FSDP 1 config into one for FSDP 2.",
 }
 """Commands that are not in this version yet."""

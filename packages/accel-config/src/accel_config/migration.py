@@ -5,14 +5,15 @@ from __future__ import annotations
 from . import spelling, storage
 from .catalogue import CATALOGUE
 from .checking import JOB, in_scope
-from .document import Node, as_yaml, compose, decode
-from .edit import BOM, assign, content_of
+from .document import Node, compose
+from .edit import assign, content_of
 from .errors import AccelError
 from .files import LEGACY, parse
 from .interview import unasked
 from .machine import Machine
 from .origin import DEFAULT
 from .settings import resolve
+from .splices import Splices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,26 +103,12 @@ def _distributed_type(settings: Settings, machine: Machine) -> str:
     return "MULTI_CPU" if settings.value("cpu").value or not machine.count else f"MULTI_{machine.kind}"
 
 
-class _Changes:
+class _Changes(Splices):
     """Finds what to change in a text, and changes it from the end on, so that places stay true."""
 
     def __init__(self, content: bytes, path: str) -> None:
-        self.text, self.path = decode(content, path), path
-        self.bom = BOM if content.startswith(BOM) else b""
-        self.root = compose(content, path)
+        super().__init__(content, path)
         self.known = CATALOGUE.by_key
-        self.splices: list[tuple[int, int, str]] = []
-        self.said: list[str] = []
-        self.removed_from: set[int] = set()
-        if len(as_yaml(self.text, path)) != len(self.text):
-            raise AccelError(f"{path}: it holds characters that can't be kept in place: edit it by hand")
-
-    def applied(self) -> bytes:
-        """Return the content with the changes made."""
-        text = self.text
-        for start, end, new in sorted(self.splices, reverse=True):
-            text = text[:start] + new + text[end:]
-        return self.bom + text.encode()
 
     def find(self) -> None:
         """Find what is in old words."""
@@ -131,7 +118,7 @@ class _Changes:
             if key.alias:
                 continue
             if key.value in LEGACY:
-                self._remove(self.root, place, str(key.value), LEGACY[str(key.value)].why)
+                self.remove(self.root, place, str(key.value), LEGACY[str(key.value)].why)
             elif str(key.value) in CATALOGUE.mappings and not node.alias:
                 for inner, (own, value) in enumerate(node.pairs()):
                     if not own.alias:
@@ -144,11 +131,11 @@ class _Changes:
         if one is None:
             return
         if one.deprecated:
-            self._remove(mapping, place, path, one.deprecated)
+            self.remove(mapping, place, path, one.deprecated)
             return
         if path != one.key:
             today = str(one.key).rpartition(".")[2]
-            self._splice(key, spelling.scalar(today, self.path))
+            self.splice(key, spelling.scalar(today, self.path))
             self.said.append(f"{path} is called {one.key} now")
         if not node.alias and one.kind is not dict:
             self._value(one, node)
@@ -164,29 +151,5 @@ class _Changes:
         in_another_case = isinstance(typed, str) and typed.lower() == str(wanted).lower() and isinstance(wanted, str)
         if not same and not in_another_case:
             new = spelling.scalar(wanted, self.path)
-            self._splice(node, new)
-            self.said.append(f"{one.key}: {' '.join(self._of(node).split())} is written {new} now")
-
-    def _of(self, node: Node) -> str:
-        return self.text[node.start : node.end].rstrip()
-
-    def _splice(self, node: Node, new: str) -> None:
-        self.splices.append((node.start, node.start + len(self._of(node)), new))
-
-    def _remove(self, mapping: Node, place: int, path: str, why: str) -> None:
-        """Take out a key with its value: whole lines, or the part between commas, then only one in a look."""
-        if mapping.flow and mapping.start in self.removed_from:
-            return
-        self.removed_from.add(mapping.start)
-        pairs = mapping.pairs()
-        key, node = pairs[place]
-        end = max(key.end, key.start + len(self.text[key.start : node.end].rstrip()))
-        if not mapping.flow:
-            start = self.text.rfind("\n", 0, key.start) + 1
-            end = self.text.find("\n", end) + 1 or len(self.text)
-        elif place + 1 < len(pairs):
-            start, end = key.start, pairs[place + 1][0].start
-        else:
-            start = max(pairs[place - 1][1].end, pairs[place - 1][0].end) if place else key.start
-        self.splices.append((start, end, ""))
-        self.said.append(f"{path} is gone: {why}")
+            self.splice(node, new)
+            self.said.append(f"{one.key}: {' '.join(self.of(node).split())} is written {new} now")

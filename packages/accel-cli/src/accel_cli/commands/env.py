@@ -55,10 +55,14 @@ def facts(*, torch: bool = False) -> dict[str, object]:
     from accel_config import masking
     from accel_launch import Host
 
+    from ..ownership import owner
+
     host = Host.here()
     found: dict[str, object] = {f"`{name}` version": _version(name) for name in (*OURS, *OTHERS)}
     found["Platform"] = _platform()
-    found["`accelerate` location"] = host.ask.program("accelerate") or NOT_FOUND
+    location = host.ask.program("accelerate")
+    found["`accelerate` location"] = location or NOT_FOUND
+    found["`accelerate` belongs to"] = owner(location) if location else NOT_FOUND
     found["Python version"] = f"{sys.version.split()[0]} ({sys.executable})"
     found.update(_machine(host))
     found["Devices"] = [f"{device} {device.model}".strip() for device in host.devices] or "none"

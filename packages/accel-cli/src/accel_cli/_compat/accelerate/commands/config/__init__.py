@@ -1,0 +1,1 @@
+"""`accelerate.commands.config` is run by its `__main__`."""

@@ -1,0 +1,39 @@
+"""``python …/trial/__main__.py SUITE FOLDER``: runs the checks of a suite, and records each in the folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+
+def main(suite: str, folder: str) -> int:
+    """Run the suite; return the rank's exit status."""
+    # Started by its path, this is no package yet. As `trial`, it needs none of our packages to be installed; and the
+    # folder that holds it is on the path no longer than that takes, so its names are in nobody's way.
+    global __package__  # noqa: PLW0603
+    home = Path(__file__).resolve().parent
+    sys.path[:] = [str(home.parent), *(path for path in sys.path if path != str(home))]
+    __package__ = "trial"
+    from .record import Recorder
+
+    recorder = Recorder(Path(folder), int(os.environ.get("RANK", "0")))
+    if suite == "library":
+        from .library import run
+    else:
+        from .suite import run
+    del sys.path[0]
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # who types Ctrl-C needs no traceback of ours
+    status = run(recorder, Path(folder))
+    if suite == "library":
+        # Groups that the library's checks leave behind now and then abort the process as the interpreter is taken
+        # down (a thread of torch's that nobody joined), when all that was to be checked has been.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

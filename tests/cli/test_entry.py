@@ -1,0 +1,165 @@
+"""Every way to start a command, from a wheel in a clean environment and in one that holds Hugging Face's library."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from accel_cli.table import COMMANDS
+from tests.conftest import ROOT
+from tests.environments import environment
+
+UV = os.environ.get("UV") or shutil.which("uv")
+pytestmark = [
+    pytest.mark.skipif(UV is None, reason="uv isn't on PATH: wheels can't be built"),
+    pytest.mark.timeout(600),
+]
+PROJECT = ROOT / "packages" / "accel-cli"
+SCRIPTS = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["scripts"]
+STAND_INS = PROJECT / "src" / "accel_cli" / "_compat"
+# The modules that can be run, and what each runs.
+MODULES = {
+    "env": "env", "launch": "launch", "estimate": "estimate-memory", "config": "config", "config.config": "config",
+    "test": "test", "tpu": "tpu-config", "merge": "merge-weights", "to_fsdp2": "to-fsdp2",
+}  # fmt: skip
+LIBRARY = "accelerate>=1.10"
+
+
+def uv(*words: str | Path) -> None:
+    done = subprocess.run([str(UV), *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheels")
+    uv("build", "--all-packages", "--wheel", "--out-dir", folder, "--quiet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clean(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ``bin`` folder of an environment with our wheels and what they need, without torch."""
+    folder = tmp_path_factory.mktemp("clean") / "env"
+    uv("venv", "--quiet", "--no-project", folder)
+    install(folder, "accel-cli", "--find-links", str(wheels), "--no-sources")
+    return folder / "bin"
+
+
+def install(folder: Path, *words: str) -> None:
+    uv("pip", "install", "--quiet", "--python", folder / "bin" / "python", *words)
+
+
+Done = subprocess.CompletedProcess[str]
+Start = Callable[..., Done]
+
+
+@pytest.fixture
+def start(environ: dict[str, str], tmp_path: Path) -> Start:
+    def run(*words: str | Path) -> Done:
+        return subprocess.run(
+            list(map(str, words)), env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+
+    return run
+
+
+def answers(done: Done, name: str, called: str) -> None:
+    """The command ``name`` was reached, and calls itself ``called``; one of a later version says so."""
+    if name in COMMANDS:
+        assert done.returncode == 0, done.stderr
+        assert called in done.stdout
+    else:
+        assert (done.returncode, done.stderr) == (2, f"{called}: {name} is not in this version yet\n")
+
+
+@pytest.mark.parametrize("script", [name for name in SCRIPTS if name.startswith("accelerate-")])
+def test_console_scripts(clean: Path, start: Start, script: str) -> None:
+    answers(start(clean / script, "--help"), script.removeprefix("accelerate-"), script)
+
+
+@pytest.mark.parametrize("script", ["accelerate", "accel"])
+def test_the_whole_command(clean: Path, start: Start, script: str) -> None:
+    assert "usage: accelerate COMMAND" in start(clean / script, "--help").stdout
+    assert start(clean / script).returncode == 2
+    assert "did you mean 'launch'" in start(clean / script, "lunch").stderr
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules(clean: Path, start: Start, module: str) -> None:
+    name = f"accelerate.commands.{module}"
+    answers(start(clean / "python", "-m", name, "--help"), MODULES[module], f"python -m {name}")
+
+
+def test_the_module_of_the_whole_command(clean: Path, start: Start) -> None:
+    done = start(clean / "python", "-maccelerate.commands.accelerate_cli", "--help")
+    assert "usage: accelerate COMMAND" in done.stdout, done.stderr
+
+
+def test_every_stand_in_is_tested() -> None:
+    found = {
+        ".".join(path.relative_to(STAND_INS / "accelerate" / "commands").with_suffix("").parts)
+        for path in STAND_INS.rglob("*.py")
+        if path.is_relative_to(STAND_INS / "accelerate" / "commands") and path.name != "__init__.py"
+    }
+    assert found == {*MODULES, "accelerate_cli"} - {"config"} | {"config.__main__"}
+
+
+FIND = "import importlib.util as u; print(u.find_spec('accelerate'))"
+
+
+def test_nobody_takes_us_for_the_library(clean: Path, start: Start, tmp_path: Path) -> None:
+    assert start(clean / "python", "-c", FIND, "-m", "accelerate.commands.env").stdout == "None\n"
+    (tmp_path / "x.py").write_text(FIND)
+    # A script that a module of ours starts is a process like any other, one that it becomes included.
+    for flags in ([], ["--num_processes", "2"]):
+        done = start(clean / "python", "-m", "accelerate.commands.launch", "--cpu", *flags, "x.py")
+        assert set(done.stdout.splitlines()) == {"None"}, done.stderr
+
+
+def test_bare_config_is_the_wizard(clean: Path, start: Start, environ: dict[str, str]) -> None:
+    done = start(clean / "accelerate-config", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert Path(environ["HF_HOME"], "accelerate", "default_config.yaml").is_file()
+
+
+def owner(where: Path) -> str:
+    """The module that the script `accelerate` imports."""
+    line = next(line for line in (where / "accelerate").read_text().splitlines() if line.startswith("from "))
+    return line.split()[1].partition(".")[0]
+
+
+@pytest.mark.parametrize("first", ["theirs", "ours"])
+def test_beside_the_library(wheels: Path, tmp_path: Path, start: Start, first: str) -> None:
+    """The later one's script wins; whichever it is, `accel` is ours, and the library is itself."""
+    folder = tmp_path / "env"
+    uv("venv", "--quiet", "--no-project", folder)
+    ours = ("accel-cli", "--find-links", str(wheels), "--no-sources")
+    theirs = (LIBRARY, "--no-deps")  # its needs are heavy, and none of them has a say in whose files these are
+    for words in [theirs, ours] if first == "theirs" else [ours, theirs]:
+        install(folder, *words)
+    where = folder / "bin"
+    assert owner(where) == ("accel_cli" if first == "theirs" else "accelerate")
+    if "env" in COMMANDS:
+        told = start("env", f"PATH={where}:/usr/bin:/bin", where / "accel", "env").stdout
+        assert f"`accelerate` belongs to: {'accel-cli' if first == 'theirs' else 'accelerate'}" in told
+    assert start(where / "accel", "launch", "--help").returncode == 0
+    found = start(where / "python", "-c", FIND.replace("('accelerate')", "('accelerate').origin")).stdout
+    assert found.endswith("site-packages/accelerate/__init__.py\n")
+    # Without torch it can't be imported; that it is tried is what shows whose module is run.
+    done = start(where / "python", "-m", "accelerate.commands.env")
+    assert "site-packages/accelerate/__init__.py" in done.stderr
+
+
+def test_the_librarys_own_modules_run_beside_us(start: Start) -> None:
+    where = environment("hf")
+    done = start(where / "python", "-m", "accelerate.commands.env")
+    assert done.returncode == 0, done.stderr
+    assert "`Accelerate` version: 1." in done.stdout
+    assert start(where / "accel", "--version").stdout.startswith("accel-cli ")
