@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from accel_cli.table import COMMANDS, LATER
+from accel_cli.table import COMMANDS
 from tests.conftest import BIN, Run
 
 
@@ -21,7 +21,7 @@ def test_no_command_is_help_and_2(accelerate: Run) -> None:
 def test_help(accelerate: Run, word: str) -> None:
     done = accelerate(word)
     assert done.returncode == 0
-    assert all(name in done.stdout for name in (*COMMANDS, *LATER))
+    assert all(name in done.stdout for name in COMMANDS)
 
 
 def test_an_unknown_command(accelerate: Run) -> None:
@@ -34,13 +34,6 @@ def test_version_names_every_package(accelerate: Run) -> None:
     done = accelerate("--version")
     names = [line.split()[0] for line in done.stdout.splitlines()]
     assert names == [f"accel-{name}" for name in ("cli", "config", "launch", "estimate", "tpu", "sagemaker")]
-
-
-@pytest.mark.parametrize("name", list(LATER))
-def test_what_is_not_there_yet_says_so(accelerate: Run, name: str) -> None:
-    done = accelerate(name)
-    assert done.returncode == 2
-    assert done.stderr == f"accelerate: {name} is not in this version yet\n"
 
 
 @pytest.mark.parametrize("words", [[str(BIN / "accel")], [sys.executable, "-m", "accel_cli"]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .table import COMMANDS, LATER
+from .table import COMMANDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words:
         sys.stderr.write(_help())
         return USAGE_ERROR
-    if words[0] not in COMMANDS and words[0] not in LATER:
+    if words[0] not in COMMANDS:
         from accel_config.errors import nearest
 
-        return _fail("accelerate", f"there is no command {words[0]!r}{nearest(words[0], [*COMMANDS, *LATER])}")
+        return _fail("accelerate", f"there is no command {words[0]!r}{nearest(words[0], COMMANDS)}")
     return run(words[0], words[1:], f"accelerate {words[0]}", "accelerate")
 
 
@@ -36,8 +36,6 @@ def run(name: str, words: list[str], program: str, speaker: str = "") -> int:
 
     ``program`` is what its own messages and its help call it, ``speaker`` (or else that) what ours begin with.
     """
-    if name in LATER:
-        return _fail(speaker or program, f"{name} is not in this version yet")
     from importlib import import_module
 
     module, distribution, _help_line = COMMANDS[name]
@@ -58,11 +56,10 @@ def _fail(speaker: str, message: str) -> int:
 def _help() -> str:
     wide = max(len(name) for name in COMMANDS)
     commands = "".join(f"  {name:<{wide}}  {line}\n" for name, (_module, _distribution, line) in COMMANDS.items())
-    later = f"\nNot in this version yet: {', '.join(LATER)}.\n" if LATER else ""
     return (
         "usage: accelerate COMMAND [arguments]\n\n"
         "Configure, start and understand training runs.\n\n"
-        f"commands:\n{commands}{later}\n"
+        f"commands:\n{commands}\n"
         "accelerate COMMAND --help tells what a command takes; accelerate --version, which versions are installed.\n"
     )
 

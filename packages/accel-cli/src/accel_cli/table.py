@@ -9,6 +9,7 @@ COMMANDS: "Final[dict[str, tuple[str, str, str]]]" = {
     "config": ("accel_config.cli", "accel-config", "Write a config file by questions; check, show and change it."),
     "completion": ("accel_cli.commands.completion", "accel-cli", "Print a shell's completion script."),
     "env": ("accel_cli.commands.env", "accel-cli", "Show the environment, for a bug report."),
+    "estimate-memory": ("accel_cli.commands.estimate", "accel-cli", "Estimate the memory that a model needs."),
     "launch": ("accel_launch.cli", "accel-launch", "Start a training script."),
     "merge-weights": ("accel_cli.commands.merge", "accel-cli", "Merge a sharded checkpoint into one file."),
     "test": ("accel_cli.commands.test", "accel-cli", "Check that training works on this machine."),
@@ -17,8 +18,3 @@ COMMANDS: "Final[dict[str, tuple[str, str, str]]]" = {
     "sagemaker": ("accel_sagemaker.cli", "accel-sagemaker", "Launch, look at, follow or stop a SageMaker job."),
 }
 """In the order in which help shows them. Each module has ``main(argv, program)``, which returns an exit status."""
-
-LATER: "Final[dict[str, str]]" = {
-    "estimate-memory": "Estimate the memory that a model needs.",
-}
-"""Commands that are not in this version yet."""

@@ -1,0 +1,65 @@
+"""`estimate-memory` with a launch config: what the config says becomes the estimate's settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accel_cli.commands.estimate import config_file, training
+from accel_config import AccelError
+from tests.conftest import Run
+
+LLAMA = {
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 128,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 256,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("mixed_precision: bf16\nnum_processes: 4\nnum_machines: 2", {"mixed_precision": "bf16", "num_processes": 4, "processes_per_machine": 2}),
+        ("distributed_type: DEEPSPEED", {"zero_stage": 2, "offload_optimizer_device": "none"}),
+        ("distributed_type: DEEPSPEED\ndeepspeed_config: {zero_stage: 3, offload_optimizer_device: cpu}", {"zero_stage": 3, "offload_optimizer_device": "cpu"}),
+        ("distributed_type: FSDP", {"fsdp": "full", "offload_param_device": "none"}),
+        ("distributed_type: FSDP\nfsdp_config: {fsdp_sharding_strategy: 2}", {"fsdp": "grad_op"}),
+        ("distributed_type: FSDP\nfsdp_config: {fsdp_reshard_after_forward: HYBRID_SHARD}", {"fsdp": "hybrid"}),
+        ("distributed_type: FSDP\nfsdp_config: {fsdp_version: 2, fsdp_reshard_after_forward: false}", {"fsdp": "grad_op"}),
+        ("distributed_type: FSDP\nfsdp_config: {fsdp_activation_checkpointing: true}", {"gradient_checkpointing": "full"}),
+        ("distributed_type: MEGATRON_LM\nmegatron_lm_config: {megatron_lm_tp_degree: 2}", {"tp": 2, "pp": 1}),
+    ],
+)  # fmt: skip
+def test_what_a_config_says(tmp_path: Path, config: str, said: dict[str, Any]) -> None:
+    (tmp_path / "c.yaml").write_text(config)
+    found = training(str(tmp_path / "c.yaml"))
+    assert {name: found[name] for name in said} == said
+
+
+def test_the_flag_is_taken_out() -> None:
+    assert config_file(["m", "--config-file", "c", "--json"]) == ("c", ["m", "--json"])
+    assert config_file(["--config_file=c", "m"]) == ("c", ["m"])
+    with pytest.raises(AccelError, match="--config_file needs a value"):
+        config_file(["m", "--config_file"])
+
+
+def test_more_ranks_need_less_memory_each(accelerate: Run, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps(LLAMA))
+    amounts: list[int] = []
+    for ranks in (1, 8):
+        (tmp_path / "c.yaml").write_text(f"distributed_type: FSDP\nnum_processes: {ranks}\nmixed_precision: bf16\n")
+        done = accelerate("estimate-memory", "model", "--config_file", "c.yaml", "--json")
+        assert done.returncode == 0, done.stderr
+        amounts.append(json.loads(done.stdout)["training"]["components"]["optimizer"])
+    assert amounts[1] < amounts[0]
+
+
+def test_a_wrong_config_is_one_message(accelerate: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("num_processes: many\n")
+    done = accelerate("estimate-memory", "model", "--config_file", "c.yaml")
+    assert done.returncode == 2
+    assert "c.yaml:1: num_processes must be" in done.stderr
+    assert "Traceback" not in done.stderr
