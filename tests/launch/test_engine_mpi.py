@@ -156,7 +156,7 @@ def test_what_this_machine_lacks_is_a_note_in_a_dry_run(
 
 
 def test_uneven_totals_are_refused(settings: Resolve, here: Path) -> None:
-    with pytest.raises(AccelError, match=r"num_processes is 5 .* can't share evenly"):
+    with pytest.raises(AccelError, match=r"num_processes 5 .* can't share them evenly; make it 4 or 6"):
         planned(settings, here, "--mpirun_hostfile", "hosts", "--num_machines", "2", "--num_processes", "5")
 
 

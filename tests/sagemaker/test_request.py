@@ -128,7 +128,7 @@ def test_additional_args_win(make: Make, more: str, place: str, value: object) -
 
 
 def test_hyperparameters_of_additional_args_reach_the_script_last(make: Make) -> None:
-    made = make(more="additional_args: {hyperparameters: {lr: 007}}\n", args=("--lr", "1"))
+    made = make(more="additional_args: {hyperparameters: {lr: '007'}}\n", args=("--lr", "1"))
     assert made.bundle.program["arguments"] == ["--lr", "1", "--lr", "007"]
 
 
