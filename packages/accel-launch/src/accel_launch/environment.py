@@ -66,7 +66,7 @@ def _replaced(host: Host, found: dict[str, str], origins: dict[str, str]) -> lis
 def _cpu(settings: Settings, _host: Host, laid: Layout) -> dict[str, str]:
     """Tell the library the CPU; with DeepSpeed it would then run plain DDP, so there it is left to the user."""
     if laid.kind == "DEEPSPEED" and not settings.paradigm.cpu:
-        return {"ACCELERATE_USE_CPU": "False"} if not laid.cpu else {}
+        return {}
     found = {"ACCELERATE_USE_CPU": str(laid.cpu)}
     if laid.cpu and laid.local == 1:
         found.update({"KMP_AFFINITY": "granularity=fine,compact,1,0", "KMP_BLOCKTIME": "1"})
