@@ -86,24 +86,45 @@ def test_64_ranks_are_gone_within_a_second(launched: Start, script: Script) -> N
     assert not alive(ranks)
 
 
+NINE = (
+    "import os, resource, sys\n"
+    "from accel_launch import Plan, Command\n"
+    "from accel_launch import supervisor, guardian, output, report, processes\n"
+    "import ctypes, fcntl, termios\n"
+    "ranks = [Command(('/bin/sleep', '60' if r else '0'), {}, rank=r, local_rank=r) for r in range(9)]\n"
+    "plan = Plan('local', tuple(ranks), grace=1)\n"
+)
+NO_MORE = "import os, resource\nos.setuid(54321)\nresource.setrlimit(resource.RLIMIT_NPROC, (1, 1))\nos.fork()\n"
+
+
 def test_a_spawn_that_fails_half_way_ends_those_that_started(environ: dict[str, str], mark: str) -> None:
     if os.getuid() != 0:
         pytest.skip("needs root, to become a user with a limit of processes")
-    code = (
-        "import os, resource, sys\n"
-        "from accel_launch import Plan, Command\n"
-        "from accel_launch import supervisor, guardian, output, report, processes\n"
-        "import ctypes, fcntl, termios\n"
-        "plan = Plan('local', tuple(Command(('/bin/sleep', '60'), {}, rank=r, local_rank=r) for r in range(9)), grace=1)\n"
+    if subprocess.run([sys.executable, "-c", NO_MORE], stderr=subprocess.DEVNULL).returncode == 0:
+        pytest.skip("this kernel holds no limit of processes (RLIMIT_NPROC)")
+    code = NINE + (
         "os.setuid(54321)\n"
         "resource.setrlimit(resource.RLIMIT_NPROC, (5, 5))\n"
         "result = supervisor.supervise(plan)\n"
         "print(result.status, result.problems)\n"
     )
+    for _time in range(8):  # ranks may have died by then, or not
+        done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, done.stderr
+        assert "couldn't be started: the system starts no more processes" in done.stdout
+        assert not done.stdout.startswith("0 ")
+        assert not marked(mark)
+
+
+@pytest.mark.parametrize("limit", [8, 20, 40])
+def test_too_few_descriptors_start_nothing(environ: dict[str, str], mark: str, limit: int) -> None:
+    code = NINE + (
+        "from accel_config.errors import AccelError\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))\n"
+        "try:\n    supervisor.supervise(plan)\nexcept AccelError as error:\n    print(error)\n"
+    )
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=30)
-    assert done.returncode == 0, done.stderr
-    assert "couldn't be started: the system starts no more processes" in done.stdout
-    assert not done.stdout.startswith("0 ")
+    assert done.stdout == "the ranks' streams: Too many open files; nothing was started\n", done.stderr
     assert not marked(mark)
 
 

@@ -98,6 +98,7 @@ class Guardian:
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         self.failures, self.failing = os.pipe()
+        os.set_blocking(self.failures, False)
         self.poller = select.epoll()
         self.poller.register(self.orders, select.EPOLLIN)
         self.poller.register(self.wake, select.EPOLLIN)
@@ -114,17 +115,16 @@ class Guardian:
         for spawn in self.spawns:
             try:
                 pid = os.fork()
+                if pid == 0:
+                    self._become(spawn)
+                self._watch(spawn.rank, pid)
             except OSError as error:
                 self._event("unstarted", spawn.rank, f"the system starts no more processes: {error.strerror}")
                 self._kill()
                 break
-            if pid == 0:
-                self._become(spawn)
-            self._watch(spawn.rank, pid)
         for fd in {fd for spawn in self.spawns for fd in spawn.streams}:
             os.close(fd)
         os.close(self.failing)
-        os.set_blocking(self.failures, False)
 
     def _watch(self, rank: int, pid: int) -> None:
         try:

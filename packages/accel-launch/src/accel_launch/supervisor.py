@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -30,7 +31,7 @@ def supervise(plan: Plan, *, leash: int | None = None, tell: Callable[[Event], o
     ``leash`` is a descriptor at whose end of file everything is ended; ``tell`` is called when a rank starts or ends.
 
     Raises:
-        AccelError: a folder for log files can't be made.
+        AccelError: a folder for log files, or the ranks' streams, can't be made.
     """
     return Supervisor(plan, leash, tell).run()
 
@@ -59,7 +60,8 @@ class Supervisor:
             self.pump = Pump(self.plan.display)
             orders, events, spawns, extra = self._prepare()
         except OSError as error:
-            raise AccelError(f"log_dir {self.plan.display.log_dir}: {error.strerror}") from None
+            what = "the ranks' streams" if error.errno == errno.EMFILE else f"log_dir {self.plan.display.log_dir}"
+            raise AccelError(f"{what}: {error.strerror}; nothing was started") from None
         ignored = frozenset(n for n in PASSED_ON if signal.getsignal(n) == signal.SIG_IGN)
         self._catch(ignored)
         self._fork(orders, events, spawns, ignored, extra)
