@@ -28,6 +28,8 @@ def shell(plan: Plan) -> str:
     if plan.request is not None:
         lines.append(plan.request.text())
     shared = _shared(plan.commands)
+    if plan.preload:
+        lines.append(f"# imported once, before the ranks are forked: {', '.join(plan.preload)}")
     lines += [f"# rank {c.rank} on {c.device}" for c in plan.commands if c.device is not None]
     lines += [f"export {name}={quote(text)}" for name, text in sorted(shared.items())]
     last = len(plan.commands) - 1
@@ -64,6 +66,8 @@ def as_json(plan: Plan, settings: Settings) -> str:
     told = {one.name: {"value": shown(one, value), "origin": value.origin.text} for one, value in settings}
     notes = list(plan.notes)
     whole: dict[str, object] = {"engine": plan.engine, "commands": commands, "settings": told, "notes": notes}
+    if plan.preload:
+        whole["preload"] = list(plan.preload)
     if plan.request is not None:
         whole["request"] = plan.request.data()
     return json.dumps(whole, indent=2) + "\n"

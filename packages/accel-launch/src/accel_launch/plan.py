@@ -5,7 +5,7 @@ from __future__ import annotations
 from accel_config.errors import SettingError
 from accel_config.record import Record
 
-from . import checks, engines, environment, layout
+from . import checks, engines, environment, layout, preload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ class Plan(Record):
     """Whether the commands are one job, so that the others are ended when one fails."""
     request: Request | None = None
     """What is asked of a service where nothing is started on this machine."""
+    preload: tuple[str, ...] | None = None
+    """Modules to import once and fork the commands from; None: the engine starts them in another way."""
 
 
 def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
@@ -121,10 +123,12 @@ def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
         findings.notes += said
     make = engines.load(engine)
     made = make(engines.Order(settings, host, laid, script, variables, findings))
+    if made.preload is None and (unheeded := preload.note(settings, made.engine)):
+        findings.notes.append(unheeded)
     shown = display(settings, laid.replace(local=max(laid.local, len(made.commands))), findings)
     return made.replace(
         notes=tuple(dict.fromkeys((*settings.notes, *findings.notes))),
-        summary=made.summary or _summary(settings, laid, made.engine),
+        summary=made.summary or _summary(settings, laid, made),
         grace=settings[Launcher].grace,
         display=shown,
         supervised=made.supervised or shown.asked,
@@ -182,7 +186,7 @@ def _streams(settings: Settings, text: str, local: int) -> tuple[int, ...]:
     return tuple(found.get(rank, 0) for rank in range(local))
 
 
-def _summary(settings: Settings, laid: layout.Layout, engine: str) -> str:
+def _summary(settings: Settings, laid: layout.Layout, made: Plan) -> str:
     from accel_config.catalogue import Precision
 
     ranks = "1 process" if laid.local == 1 else f"{laid.local} processes"
@@ -190,4 +194,5 @@ def _summary(settings: Settings, laid: layout.Layout, engine: str) -> str:
     paradigm = f", {laid.kind}" if laid.kind != "NO" else ""
     file = settings.value("config_file").value
     config = f", config {file}" if file else ""
-    return f"{ranks} {where}{paradigm}, precision {settings[Precision].mixed_precision}, engine {engine}{config}"
+    once = f", {', '.join(made.preload)} imported once" if made.preload else ""
+    return f"{ranks} {where}{paradigm}, precision {settings[Precision].mixed_precision}, engine {made.engine}{once}{config}"

@@ -89,6 +89,8 @@ class Result(Record):
     problems: tuple[str, ...] = ()
     """What went wrong on our side: a rank that couldn't be started, a guardian that was killed."""
     notes: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+    """Notes that were printed when their time came."""
     outcomes: tuple[tuple[str, str], ...] = ()
     """Each labelled command with how it ended, in the plan's order."""
 
@@ -105,6 +107,8 @@ class Seen(Record):
     """Wait status of a guardian that didn't finish its work, else 0."""
     unstarted: tuple[str, ...]
     notes: tuple[str, ...]
+    said: tuple[str, ...]
+    """Notes that were printed when their time came."""
     tail: Callable[[int], str]
     """The end of a local rank's standard error; of the engine's words for -1."""
     error: Callable[[int], str]
@@ -134,6 +138,7 @@ def judge(plan: Plan, seen: Seen) -> Result:
         endings=seen.endings,
         problems=tuple(problems),
         notes=seen.notes,
+        said=seen.said,
         outcomes=_outcomes(plan, seen),
     )
 
@@ -339,7 +344,7 @@ def as_json(result: Result, host: str) -> str:
         "failure": told,
         "ranks": [_ending(ending) for ending in result.endings],
         "problems": list(result.problems),
-        "notes": list(result.notes),
+        "notes": [*result.said, *result.notes],
         "outcomes": dict(result.outcomes),
     }
     return json.dumps(whole, indent=2) + "\n"

@@ -1,0 +1,266 @@
+"""Whether a process may be forked after an import, and what a fork must not share; for the nursery."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+# Pools of threads that end themselves before a fork and start again after it, by a part of their library's file name.
+# OpenBLAS: its handler of pthread_atfork shuts the pool down, and the next call that wants threads makes another
+# (driver/others/blas_server.c, `blas_thread_shutdown`, registered by driver/others/memory.c).
+POOLS = ("openblas",)
+# Devices that hold nothing which two processes must not share.
+HARMLESS = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm", "/dev/tty", "/dev/pts")
+BLOCKS = 64  # of 624 numbers: how many an import may draw from Python's generator and be recognized
+WORDS = 624
+
+
+class Look:
+    """A look at the process before an import, to be compared with the one after it."""
+
+    def __init__(self, torch: TorchSeed) -> None:
+        """Look."""
+        self.torch = torch
+        self.descriptors = descriptors()
+        self.shared = shared_memory()
+        self.random = random.getstate()
+        self.generators = {id(one) for one in generators()}
+        self.first = sys.path[:1]
+
+    def broken(self) -> str:
+        """Return what forbids a fork now, as a predicate; nothing where all is well."""
+        checks = (
+            self._descriptors,
+            self._memory,
+            self._path,
+            self._python_random,
+            self.torch.replaced,
+            _numpy_random,
+            self._generators,
+            _accelerator,
+            _children,
+            _threads,  # last: what the others call may start one
+        )
+        return next((why for check in checks if (why := check())), "")
+
+    def _descriptors(self) -> str:
+        for fd, what in descriptors().items():
+            if self.descriptors.get(fd) != what and not what.startswith(HARMLESS):
+                device = ", an accelerator's runtime perhaps" if what.startswith("/dev/") else ""
+                return f"keeps {what} open{device}"
+        return ""
+
+    def _memory(self) -> str:
+        new = shared_memory() - self.shared
+        return f"shares memory between processes ({min(new)})" if new else ""
+
+    def _path(self) -> str:
+        return "" if sys.path[:1] == self.first else "puts something before the script's folder on sys.path"
+
+    def _python_random(self) -> str:
+        """After a fork Python seeds its generator anew, which would lose a seed that the import has set."""
+        now = random.getstate()
+        copy = random.Random()  # noqa: S311
+        copy.setstate(self.random)
+        for _block in range(BLOCKS):
+            if copy.getstate()[1][:-1] == now[1][:-1]:
+                return ""
+            copy.getrandbits(32 * WORDS)
+        return "seeds Python's random numbers"
+
+    def _generators(self) -> str:
+        new = [one for one in generators() if id(one) not in self.generators]
+        return f"makes a random generator ({type(new[0]).__name__}) that all ranks would share" if new else ""
+
+
+def descriptors() -> dict[int, str]:
+    """Return what each open descriptor is open on."""
+    found: dict[int, str] = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue  # that of the listing itself
+    return found
+
+
+def mappings() -> list[list[str]]:
+    """Return the fields of each line of the process's memory map, the path last."""
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+        return [line.split(None, 5) for line in file]
+
+
+def shared_memory() -> set[str]:
+    """Return the mappings through which a fork would see another's writes."""
+    return {" ".join(words[5:]).strip() or words[0] for words in mappings() if words[1][1] == "w" and words[1][3] == "s"}
+
+
+def _accelerator() -> str:
+    torch: Any = sys.modules.get("torch")
+    for name in ("cuda", "xpu"):
+        device = getattr(torch, name, None)
+        if device is not None and getattr(device, "is_initialized", bool)():
+            return f"opens torch.{name}"
+    for words in mappings():
+        path = " ".join(words[5:]).strip()
+        if path.startswith("/dev/") and not path.startswith(HARMLESS):
+            return f"maps {path}, an accelerator's runtime perhaps"
+    return ""
+
+
+def _children() -> str:
+    with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+        return "starts a process and leaves it running" if file.read().strip() else ""
+
+
+def threads() -> int:
+    """Return how many threads this process has, whoever started them."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def _threads() -> str:
+    if threads() == 1:
+        return ""
+    paths = {os.path.basename(words[5].strip()) for words in mappings() if len(words) > 5}  # noqa: PLR2004
+    if any(pool in path for pool in POOLS for path in paths):
+        _fork_once()
+    more = threads() - 1
+    return f"starts {'a thread' if more == 1 else f'{more} threads'}{_names()}" if more else ""
+
+
+def _fork_once() -> None:
+    """Fork for nothing: a pool that ends itself before a fork is gone then, and any other thread is still there."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def _names() -> str:
+    """Name the threads that Python knows."""
+    threading: Any = sys.modules.get("threading")
+    named = [one.name for one in threading.enumerate() if one is not threading.main_thread()] if threading else []
+    return f" ({', '.join(named)})" if named else ""
+
+
+# Random numbers.
+
+
+def generators() -> list[object]:
+    """Return the generators that hold a state of their own, but those that each rank gets anew."""
+    numpy: Any = sys.modules.get("numpy.random")
+    kinds = set(_kinds(random.Random)) - set(_kinds(random.SystemRandom))
+    if numpy is not None:
+        kinds |= set(_kinds(numpy.BitGenerator))
+    spared = [id(random._inst)]  # pyright: ignore[reportAttributeAccessIssue]
+    if numpy is not None:
+        spared.append(id(numpy.mtrand._rand._bit_generator))
+    tempfile: Any = sys.modules.get("tempfile")
+    spared.append(id(getattr(getattr(tempfile, "_name_sequence", None), "_rng", None)))  # it knows its process
+    return [one for one in gc.get_objects() if type(one) in kinds and id(one) not in spared]
+
+
+def _kinds(kind: type) -> list[type]:
+    return [kind, *(below for child in kind.__subclasses__() for below in _kinds(child))]
+
+
+class TorchSeed:
+    """The seed that torch draws at its import: any other that it has later was set, and ranks would lose it."""
+
+    def __init__(self) -> None:
+        """Wait for torch to be imported, as the first of the finders of modules."""
+        self.drawn: int | None = None
+        sys.meta_path.insert(0, self)
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """Find torch as the other finders do, and look at its seed as soon as it is there."""
+        if name != "torch":
+            return None
+        from importlib.util import find_spec
+
+        self.close()
+        spec: Any = find_spec(name)
+        if spec is not None:
+            load = spec.loader.exec_module
+
+            def watched(module: Any) -> None:
+                del spec.loader.exec_module  # the class's own is there again
+                load(module)
+                self.drawn = module.initial_seed()
+
+            spec.loader.exec_module = watched
+        return spec
+
+    def replaced(self) -> str:
+        """Say it if the seed isn't the one that was drawn."""
+        torch: Any = sys.modules.get("torch")
+        return "seeds torch's random numbers" if torch is not None and torch.initial_seed() != self.drawn else ""
+
+    def close(self) -> None:
+        """Look for modules no more."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+
+def _numpy_random() -> str:
+    numpy: Any = sys.modules.get("numpy.random")
+    if numpy is None:
+        return ""
+    # A seed that somebody sets takes the place of the one that was drawn.
+    return "" if numpy.mtrand._rand._bit_generator.seed_seq is not None else "seeds NumPy's random numbers"
+
+
+def renew() -> None:
+    """Give this process random numbers of its own; Python's generator has been seeded anew by the fork."""
+    numpy: Any = sys.modules.get("numpy.random")
+    if numpy is not None:
+        numpy.mtrand._rand._bit_generator.__init__()
+    torch: Any = sys.modules.get("torch")
+    if torch is not None:
+        torch.default_generator.seed()
+    processes: Any = sys.modules.get("multiprocessing.process")
+    if processes is not None:
+        processes.current_process().authkey = os.urandom(32)
+
+
+# What an import reads, and what it leaves to be written.
+
+
+class Reads:
+    """Which of these variables are read from `os.environ` meanwhile."""
+
+    def __init__(self, names: list[str]) -> None:
+        """Listen for ``names``."""
+        self.names = names
+        self.found: list[str] = []
+
+    def __enter__(self) -> Self:
+        """Listen from now on."""
+        environ: Any = os.environ
+        self.encode = environ.encodekey
+
+        def listen(name: Any) -> Any:
+            if name in self.names and name not in self.found:
+                self.found.append(name)
+            return self.encode(name)
+
+        environ.encodekey = listen
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Listen no more."""
+        environ: Any = os.environ
+        environ.encodekey = self.encode
+
+
+def flush() -> None:
+    """Write what C libraries hold back, so that no rank writes it again."""
+    import ctypes
+
+    ctypes.CDLL(None).fflush(None)
