@@ -1,4 +1,7 @@
-"""Random trees of processes, deaths and signals: nothing survives the launcher, and its status is the contract's."""
+"""Random trees of processes, deaths and signals: nothing survives the launcher, and its status is the contract's.
+
+Each tree grows from ranks that were started plainly, or forked from one import.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ part = json.loads(sys.argv[1]) if len(sys.argv) > 1 else json.loads(os.environ["
 if part["deaf"]:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+else:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own would print a traceback, and none of ours may hide there
 for child in part["children"]:
     words = [sys.executable, "-S", __file__, json.dumps(child)]
     if child["how"] == "orphan":
@@ -61,13 +66,14 @@ CASES = st.fixed_dictionaries(
         "ranks": st.lists(process(2), min_size=1, max_size=3),
         "signals": st.lists(st.sampled_from([2, 15, 1, 3, 10]), max_size=3),
         "kill": st.sampled_from(["", "", "launcher", "guardian"]),
+        "preload": st.sampled_from([(), ("--preload", "colorsys")]),
         "pause": st.integers(0, 200),
     }
 )
 Case = dict[str, Any]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(case=CASES)
 def test_nothing_survives_and_the_status_is_true(case: Case) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +87,8 @@ def test_nothing_survives_and_the_status_is_true(case: Case) -> None:
             "ACCEL_TEST_MARK": mark.partition("=")[2],
         }
         count = len(case["ranks"])
-        running = start(("-q", "--cpu", "--prefix", "--grace", "0.3", "--num_processes", count, script), environ)
+        flags = ("-q", "--cpu", "--prefix", "--grace", "0.3", *case["preload"])
+        running = start((*flags, "--num_processes", count, script), environ)
         try:
             _disturb(running, case)
             _out, err = running.communicate(timeout=30)

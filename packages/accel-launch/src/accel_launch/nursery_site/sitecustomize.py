@@ -187,20 +187,15 @@ def is_source(script: str) -> bool:
 
 
 def reopen(stream: Any, fd: int) -> None:
-    """Make a standard stream anew on the rank's own descriptor, in the object that modules may hold already."""
+    """Make a standard stream anew on the rank's own descriptor, as Python does, in the object that modules hold."""
     if stream is None:
         return
-    buffer = stream.buffer
+    encoding, errors, mode, direct = stream.encoding, stream.errors, stream.mode, stream.write_through
+    buffer: Any = open(fd, "rb" if fd == 0 else "wb", 0 if direct and fd else -1, closefd=False)  # noqa: SIM115
     raw = getattr(buffer, "raw", buffer)
-    encoding, errors, mode = stream.encoding, stream.errors, stream.mode
-    direct = stream.write_through
-    raw.__init__(fd, "rb" if fd == 0 else "wb", closefd=False)
-    terminal = raw.isatty()
-    if buffer is not raw:
-        buffer.__init__(raw, max(raw._blksize, 1024))
-    lines = not direct and (terminal or fd == 2)  # noqa: PLR2004
-    stream.__init__(buffer, encoding, errors, "\n", lines, direct)
     raw.name = f"<{('stdin', 'stdout', 'stderr')[fd]}>"
+    lines = not direct and (raw.isatty() or fd == 2)  # noqa: PLR2004
+    stream.__init__(buffer, encoding, errors, "\n", lines, direct)
     stream.mode = mode
 
 
