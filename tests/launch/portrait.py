@@ -74,7 +74,12 @@ def interpreter():
         **{name: str(getattr(sys, name)) for name in plain},
         "flags": str(sys.flags),
         "limits": [sys.getrecursionlimit(), sys.getswitchinterval()],
-        "hooks": [sys.excepthook is sys.__excepthook__, sys.displayhook is sys.__displayhook__, sys.gettrace(), sys.getprofile()],
+        "hooks": [
+            sys.excepthook is sys.__excepthook__,
+            sys.displayhook is sys.__displayhook__,
+            sys.gettrace(),
+            sys.getprofile(),
+        ],
         "error": str(sys.exc_info()),
         "last": [name for name in vars(sys) if name.startswith("last_")],
         "finders": [getattr(one, "__name__", type(one).__name__) for one in sys.meta_path],
@@ -116,19 +121,29 @@ def process():
         "executable": os.readlink("/proc/self/exe"),
         "dies with its parent": number.value,
         "dumpable": get(PR_GET_DUMPABLE),
-        "group": [os.getpgid(0) == os.getpid(), os.getsid(0) == os.getppid(), os.getsid(0) == os.getpgid(os.getppid())],
+        "group": [
+            os.getpgid(0) == os.getpid(),
+            os.getsid(0) == os.getppid(),
+            os.getsid(0) == os.getpgid(os.getppid()),
+        ],
         "parent": open(f"/proc/{os.getppid()}/comm").read(),
         "children": open(f"/proc/self/task/{os.getpid()}/children").read(),
         "folder": os.getcwd(),
         "umask": status["Umask"],
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
         "affinity": sorted(os.sched_getaffinity(0)),
-        "limits": [resource.getrlimit(getattr(resource, n)) for n in sorted(dir(resource)) if n.startswith("RLIMIT_")],
+        "limits": [
+            resource.getrlimit(getattr(resource, n)) for n in sorted(dir(resource)) if n.startswith("RLIMIT_")
+        ],
         "signals": [str(signal.getsignal(n)) for n in sorted(signal.valid_signals())],
         "masks": [status[n] for n in ("SigQ", "SigBlk", "SigIgn", "SigCgt", "ShdPnd", "SigPnd") if n != "SigQ"],
         "timer": signal.getitimer(signal.ITIMER_REAL),
         "open": {fd: what for fd, what in opened()},
-        "threads": [status["Threads"], [t.name for t in threading.enumerate()], threading.get_native_id() == os.getpid()],
+        "threads": [
+            status["Threads"],
+            [t.name for t in threading.enumerate()],
+            threading.get_native_id() == os.getpid(),
+        ],
         "main thread": threading.main_thread() is threading.current_thread(),
     }
 

@@ -17,9 +17,11 @@ from typing import Any
 
 import pytest
 
-from accel_config.errors import AccelError
+from accel_launch import plan
+from accel_launch.guardian import Spawn
 from accel_launch.nursery import Nursery
 from tests.conftest import BIN, Resolve, Run
+from tests.launch.hosts import Still, host
 from tests.launch.processes import Script, Start, gone, read_pids, until
 
 PORTRAIT = Path(__file__).parent / "portrait.py"
@@ -103,7 +105,13 @@ def test_a_rank_cannot_tell(tmp_path: Path, environ: dict[str, str], shape: Call
     [
         {"PYTHONIOENCODING": "latin-1:replace", "PYTHONPATH": "below:", "PYTHONHASHSEED": "1"},
         {"PYTHONWARNINGS": "ignore::FutureWarning", "PYTHONSAFEPATH": "1", "PYTHONFAULTHANDLER": "1"},
-        {"PYTHONUTF8": "1", "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONTRACEMALLOC": "1", "LC_ALL": "C"},
+        {
+            "PYTHONUTF8": "1",
+            "PYTHONPATH": "",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONTRACEMALLOC": "1",
+            "LC_ALL": "C",
+        },
         {"METHODS": "fork,forkserver,spawn"},
     ],
     ids=lambda told: " ".join(told),
@@ -113,3 +121,467 @@ def test_whatever_python_is_told(tmp_path: Path, environ: dict[str, str], told: 
     environ.update(told)
     plain = portraits(tmp_path, environ, words)
     assert_same(plain, portraits(tmp_path, environ, words, "--preload", "numpy"))
+
+
+def test_whatever_is_built_at_the_terminal(tmp_path: Path, environ: dict[str, str]) -> None:
+    """On a terminal the ranks' streams are one, and so they are of another kind."""
+    words = as_script(tmp_path)
+    found: list[list[Portrait]] = []
+    for flags in ((), ("--preload", "numpy")):
+        ours, theirs = os.openpty()
+        try:
+            nothing = {"input": None, "capture_output": False, "stdin": subprocess.DEVNULL}
+            found.append(portraits(tmp_path, environ, words, *flags, **nothing, stdout=theirs, stderr=theirs))
+        finally:
+            os.close(ours)
+            os.close(theirs)
+    assert found[0][0][0]["streams"]["stdout"][10], "this wasn't a terminal"
+    assert_same(*found)
+
+
+# Rank 0 leaves without a word, rank 1 ends in each of these ways.
+ENDS = {
+    "returns": "pass",
+    "exit none": "sys.exit()",
+    "exit number": "sys.exit(3)",
+    "exit large": "sys.exit(259)",
+    "exit true": "sys.exit(True)",
+    "exit text": "sys.exit('that was it')",
+    "raise exit": "raise SystemExit({'a': 1})",
+    "at once": "print('lost?'); os._exit(7)",
+    "uncaught": "def f(x):\n    return 1 / x\nf(0)",
+    "chained": "try:\n    {}['a']\nexcept KeyError as error:\n    raise ValueError('two\\nlines') from error",
+    "group": "raise ExceptionGroup('several', [ValueError(1), OSError(2, 'no')])",
+    "own exception": "class Own(Exception):\n    __module__ = '__main__'\nraise Own('mine')",
+    "own hook": "sys.excepthook = lambda *a: print('hooked', a[1])\nraise ValueError(1)",
+    "interrupt": "raise KeyboardInterrupt",
+    "killed": "os.kill(os.getpid(), 9)",
+    "aborted": "os.abort()",
+    "interrupted": "os.kill(os.getpid(), 2); time.sleep(5)",
+    "exit handlers": "for n in range(3): atexit.register(print, n)\nprint('first')",
+    "exit in a handler": "atexit.register(sys.exit, 5)",
+    "error in a handler": "atexit.register(int, 'x')",
+    "threads": "threading.Thread(target=lambda: (time.sleep(0.2), print('late'))).start()\nprint('early')",
+    "error in a thread": "threading.Thread(target=int, args=['x']).start()",
+    "exit in a thread": "threading.Thread(target=sys.exit, args=[4]).start()",
+    "garbage": "class A:\n    def __del__(self):\n        print('gone', flush=True)\na = A()\nb = [a]; b.append(b)",
+    "error in garbage": "class A:\n    def __del__(self):\n        raise ValueError(1)\na = A()\na = 1",
+    "no newline": "sys.stdout.write('a'); sys.stderr.write('b'); sys.stdout.buffer.write(b'c')",
+    "closed output": "sys.stdout.close()",
+    "broken output": "os.close(1); print('x')",
+    "warning": "import warnings; warnings.warn('careful')\nwarnings.warn('old', DeprecationWarning)",
+    "recursion": "def f(): f()\nf()",
+}
+START = """
+import atexit, os, sys, threading, time
+if os.environ["RANK"] == "0":
+    with open("0.part", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename("0.part", "0")
+    os._exit(0)
+while not os.path.exists("0") or os.path.exists("/proc/" + open("0").read()):
+    time.sleep(0.01)
+os.unlink("0")
+"""
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_rank_ends_as_it_always_does(accelerate: Run, script: Script, end: str) -> None:
+    path = script(START + ENDS[end] + "\n", "train.py")
+    plain, preloaded = (
+        accelerate("launch", "-q", *TWO, *flags, path) for flags in ((), ("--preload", "colorsys,logging"))
+    )
+    assert preloaded.returncode == plain.returncode
+    assert preloaded.stdout == plain.stdout
+    assert without_numbers(preloaded.stderr) == without_numbers(plain.stderr)
+
+
+@pytest.mark.parametrize(
+    "source", ["def f(:\n    pass", "if True:\npass", "x = 1\x00", "x = '\udc80'", "# coding: klingon"]
+)
+def test_what_python_cannot_read_is_told_as_always(accelerate: Run, tmp_path: Path, source: str) -> None:
+    path = tmp_path / "train.py"
+    path.write_bytes(source.encode(errors="surrogateescape"))
+    plain, preloaded = (accelerate("launch", "-q", *TWO, *flags, path) for flags in ((), ("--preload", "colorsys")))
+    assert preloaded.returncode == plain.returncode == 1
+    said = [set(done.stderr.partition("accel: rank")[0].splitlines()) for done in (plain, preloaded)]
+    assert said[0] == said[1]
+    assert "Error: " in plain.stderr
+
+
+def without_numbers(text: str) -> str:
+    """A text without the pids and times in it, and the addresses of objects."""
+    return re.sub(r"(pid |time: |0x)[\w: -]+", r"\1N", text)
+
+
+def test_what_an_import_prints_is_printed_once(accelerate: Run, script: Script) -> None:
+    script("import sys\nsys.stdout.write('hello ')\nsys.stderr.write('careful\\n')", "chatty.py")
+    path = script("import os\nprint('rank', os.environ['RANK'])")
+    done = accelerate("launch", "-q", *TWO, "--preload", "chatty", path)
+    assert done.stdout.count("hello") == 1
+    assert done.stderr == "careful\n"
+    assert set(done.stdout.replace("hello ", "").split("\n")) == {"rank 0", "rank 1", ""}
+
+
+def test_a_sites_own_customization_is_kept(tmp_path: Path, environ: dict[str, str], script: Script) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text("import sys\nsys.customized = [__file__]\n")
+    (site / "usercustomize.py").write_text("import os, sys\nsys.customized += [os.getpid() != 0]\n")
+    environ["PYTHONPATH"] = str(site)
+    path = script("import sys\nprint(sys.customized, sys.modules['sitecustomize'].__file__, 'site' in sys.path[1])")
+    said = [
+        subprocess.run(
+            [BIN / "accelerate", "launch", *TWO, *flags, path],
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        for flags in ((), ("--preload", "colorsys"))
+    ]
+    assert said[0].stdout == said[1].stdout != ""
+    assert "not preloaded" not in said[1].stderr
+
+
+# Variables.
+
+
+def test_shared_variables_come_before_the_import_and_a_ranks_own_are_told(accelerate: Run, script: Script) -> None:
+    source = "import os\nseen = {n: os.environ.get(n) for n in ('OMP_NUM_THREADS', 'WORLD_SIZE', 'RANK', 'HOME')}\n"
+    script(source, "reader.py")
+    path = script("import os, reader\nprint(reader.seen, os.environ['RANK'])")
+    done = accelerate("launch", *TWO, "--preload", "reader", path, env={"OMP_NUM_THREADS": "5", "HOME": "/h"})
+    seen = "{'OMP_NUM_THREADS': '5', 'WORLD_SIZE': '2', 'RANK': None, 'HOME': '/h'}"
+    assert sorted(done.stdout.splitlines()) == [f"{seen} 0", f"{seen} 1"]
+    assert (
+        "accel: note: preload: reader reads RANK while it is imported, before any rank has its own\n" in done.stderr
+    )
+    assert done.stderr.count("note: preload") == 1
+
+
+def test_what_an_import_sets_stays_set(accelerate: Run, script: Script) -> None:
+    script("import os\nos.environ['SET'] = 'yes'\nos.environ['HOME'] = '/new'\ndel os.environ['LEFT']", "setter.py")
+    path = script("import os\nprint(*map(os.environ.get, ('SET', 'HOME', 'LEFT', 'WORLD_SIZE')))")
+    done = accelerate("launch", "-q", *TWO, "--preload", "setter", path, env={"LEFT": "1"})
+    assert done.stdout == "yes /new None 2\n" * 2
+
+
+def test_variables_that_differ_and_are_read_on_loading_are_told() -> None:
+    spawns = tuple(
+        spawn(rank, {"RANK": str(rank), "CUDA_VISIBLE_DEVICES": str(rank), "HOME": "/"}) for rank in (0, 1)
+    )
+    nursery = Nursery(spawns, ["colorsys"])
+    try:
+        assert nursery.own == ["RANK", "CUDA_VISIBLE_DEVICES"]
+        os.write(nursery.talking, b"born 7\nborn 8\n")
+        pids, (note,) = nursery.ended(0)
+        assert pids == [7, 8]
+        assert note.startswith("preload: CUDA_VISIBLE_DEVICES")
+    finally:
+        nursery.close()
+
+
+def spawn(rank: int, environ: dict[str, str]) -> Spawn:
+    return Spawn(rank, ("python",), environ, None, (0, 1, 2))
+
+
+# Safe or refused.
+
+UNSAFE = {
+    "import threading, time\nthreading.Thread(target=time.sleep, args=[9], name='poller', daemon=True).start()": "starts a thread (poller)",
+    "import _thread, time\nfor _ in range(2): _thread.start_new_thread(time.sleep, (9,))": "starts 2 threads",
+    "import subprocess\nkept = subprocess.Popen(['sleep', '9'])": "starts a process and leaves it running",
+    "kept = open('kept.log', 'w')": "/kept.log open",
+    "import socket\nkept = socket.socket()": "keeps socket:[",
+    "import os\nkept = os.open('/dev/ptmx', os.O_RDWR)": "keeps /dev/ptmx open, an accelerator's runtime perhaps",
+    "import mmap, os\nkept = mmap.mmap(-1, 4096)": "shares memory between processes (/dev/zero (deleted))",
+    "import random\nrandom.seed(0)": "seeds Python's random numbers",
+    "import random\nrandom.setstate(random.Random(1).getstate())": "seeds Python's random numbers",
+    "import random\nkept = random.Random()": "makes a random generator (Random) that all ranks would share",
+    "import numpy\nnumpy.random.seed(0)": "seeds NumPy's random numbers",
+    "import numpy\nkept = numpy.random.default_rng()": "makes a random generator (PCG64) that all ranks would share",
+    "import sys\nsys.path.insert(0, '/nowhere')": "puts something before the script's folder on sys.path",
+    "raise RuntimeError('not today')": "importing unsafe failed with RuntimeError: not today",
+    "import sys\nsys.exit(0)": "importing unsafe failed with SystemExit: 0",
+    "import os\nos._exit(3)": "the process that imports for all ended with status 3 importing unsafe",
+    "import os\nos.abort()": "the process that imports for all ended by SIGABRT importing unsafe",
+    "import absent_module": "importing unsafe failed with ModuleNotFoundError: No module named 'absent_module'",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "why"), UNSAFE.items(), ids=list(UNSAFE.values()))
+def test_what_is_not_safe_is_refused_and_the_run_goes_on(
+    accelerate: Run, script: Script, source: str, why: str
+) -> None:
+    script(source, "unsafe.py")
+    path = script("import os, sys\nprint(os.environ['RANK'], 'unsafe' in sys.modules, 'colorsys' in sys.modules)")
+    done = accelerate("launch", "-q", *TWO, "--preload", "colorsys,unsafe", path)
+    assert done.returncode == 0
+    assert sorted(done.stdout.splitlines()) == ["0 False False", "1 False False"]
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("accel: note: not preloaded: ")
+    assert line.endswith("; each rank imports for itself")
+    assert why in line
+    assert "unsafe" in line
+
+
+SAFE = {
+    "numbers that are drawn": "import random, tempfile\nfor _ in range(3000): random.random()\ntempfile.mktemp()",
+    "devices without a state": "kept = [open(p) for p in ('/dev/null', '/dev/urandom', '/dev/zero')]",
+    "a system's generator": "import random\nkept = random.SystemRandom()",
+    "a process and a thread that have ended": "import subprocess, threading\nsubprocess.run(['true'])\nt = threading.Thread(target=int)\nt.start()\nt.join()",
+}
+
+
+@pytest.mark.parametrize("name", SAFE)
+def test_what_is_safe_is_not_refused(accelerate: Run, script: Script, name: str) -> None:
+    script(SAFE[name], "safe.py")
+    path = script("import random, sys\nprint('safe' in sys.modules, random.random())")
+    done = accelerate("launch", "-q", *TWO, "--preload", "safe", path)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["True", "True"]
+    assert len(set(done.stdout.splitlines())) == 2
+    assert done.stderr == ""
+
+
+POOL = """
+import os, sys
+import numpy
+before = len(os.listdir("/proc/self/task"))
+found = numpy.ones((700, 700)) @ numpy.ones((700, 700))
+print(before, len(os.listdir("/proc/self/task")), found.sum(), flush=True)
+"""
+
+
+def test_numpys_pool_ends_before_the_fork_and_starts_again(accelerate: Run, script: Script) -> None:
+    several = {"OMP_NUM_THREADS": "4"}
+    threads = "import os, numpy; print(len(os.listdir('/proc/self/task')))"
+    alone = subprocess.run(
+        [sys.executable, "-c", threads], env={**os.environ, **several}, capture_output=True, text=True
+    )
+    if alone.stdout.strip() == "1":
+        pytest.skip("this machine lets NumPy start no threads: it has one core")
+    done = accelerate("launch", "-q", *TWO, "--preload", "numpy", script(POOL), env=several)
+    assert done.stderr == ""
+    assert done.stdout == f"1 {alone.stdout.strip()} {700**3}.0\n" * 2
+
+
+def test_a_thread_beside_numpys_pool_is_still_refused(accelerate: Run, script: Script) -> None:
+    script(
+        "import numpy, threading, time\nthreading.Thread(target=time.sleep, args=[9], daemon=True).start()", "both.py"
+    )
+    done = accelerate("launch", "-q", *TWO, "--preload", "both", script("pass"), env={"OMP_NUM_THREADS": "4"})
+    assert "not preloaded: both starts a thread" in done.stderr
+    assert done.returncode == 0
+
+
+# Whatever happens while it imports.
+
+SLOW = "import os, time\nos.write(1, b'%d\\n' % os.getpid())\ntime.sleep({seconds})\n"
+
+
+@pytest.fixture
+def slow(script: Script) -> Callable[[float], tuple[object, ...]]:
+    """Flags and a script for a launch whose import says its pid and takes some seconds."""
+
+    def write(seconds: float) -> tuple[object, ...]:
+        folder = script(SLOW.format(seconds=seconds), "slow.py").parent
+        path = script("import os\nos.write(1, b'%d\\n' % os.getpid())\n" + "import time\ntime.sleep(60)", "sleeps.py")
+        assert folder == path.parent
+        return (*TWO, "--preload", "slow", path)
+
+    return write
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_during_the_import_is_our_death(launched: Start, slow: Any, number: int) -> None:
+    running = launched(*slow(30))
+    (nursery,) = read_pids(running, 1)
+    running.send_signal(number)
+    assert running.wait(10) == -number
+    assert gone([nursery], 0.5)
+
+
+def test_killing_the_importing_process_starts_ranks_plainly(launched: Start, slow: Any) -> None:
+    running = launched(*slow(30))
+    (nursery,) = read_pids(running, 1)
+    os.kill(nursery, signal.SIGKILL)
+    ranks = read_pids(running, 2)
+    running.terminate()
+    _out, err = running.communicate(timeout=10)
+    assert gone(ranks)
+    assert running.returncode == -signal.SIGTERM
+    assert "not preloaded: the process that imports for all ended by SIGKILL importing slow" in err
+
+
+def test_killing_the_launcher_or_the_guardian_during_the_import_leaves_nothing(launched: Start, slow: Any) -> None:
+    running = launched(*slow(30))
+    (nursery,) = read_pids(running, 1)
+    running.kill()
+    assert gone([nursery])
+    running = launched(*slow(30))
+    (nursery,) = read_pids(running, 1)
+    guardian = int(Path(f"/proc/{nursery}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(guardian, signal.SIGKILL)
+    assert running.wait(10) == 137
+    assert gone([nursery], 0.5)
+
+
+def test_a_user_signal_during_the_import_reaches_the_ranks(launched: Start, slow: Any) -> None:
+    running = launched(*slow(0.5))
+    read_pids(running, 1)
+    running.send_signal(signal.SIGUSR1)
+    assert running.wait(10) == 128 + signal.SIGUSR1
+
+
+def test_tstp_and_cont_during_the_import(launched: Start, slow: Any) -> None:
+    running = launched(*slow(0.3))
+    (nursery,) = read_pids(running, 1)
+
+    def state() -> str:
+        return Path(f"/proc/{nursery}/stat").read_text().rpartition(")")[2].split()[0]
+
+    running.send_signal(signal.SIGTSTP)
+    assert until(lambda: state() == "T")
+    time.sleep(0.5)
+    assert state() == "T"
+    running.send_signal(signal.SIGCONT)
+    ranks = read_pids(running, 2)
+    running.terminate()
+    assert running.wait(10) == -signal.SIGTERM
+    assert gone(ranks)
+
+
+def test_a_system_that_forks_no_more_starts_them_plainly(accelerate: Run, script: Script) -> None:
+    """Every other fork of the process that imports fails: what it has forked until then must not run."""
+    script(
+        "import os\nfork, calls = os.fork, []\n"
+        "def few():\n    calls.append(1)\n    if len(calls) > 1:\n        raise BlockingIOError(11, 'not now')\n    return fork()\n"
+        "os.fork = few\n",
+        "few.py",
+    )
+    done = accelerate(
+        "launch", "-q", *TWO, "--preload", "few", script("import os\nprint('rank', os.environ['RANK'])")
+    )
+    assert sorted(done.stdout.splitlines()) == ["rank 0", "rank 1"]
+    assert done.stderr == (
+        "accel: note: not preloaded: the system starts no more processes: not now; each rank imports for itself\n"
+    )
+
+
+def test_the_report_holds_what_was_said(accelerate: Run, script: Script, tmp_path: Path) -> None:
+    script("raise ValueError", "unsafe.py")
+    report = tmp_path / "report.json"
+    accelerate("launch", *TWO, "--preload", "unsafe", "--report", report, script("pass"))
+    (note,) = json.loads(report.read_text())["notes"]
+    assert note.startswith("not preloaded: importing unsafe failed")
+
+
+# What is imported.
+
+
+def test_it_is_off_by_default_and_shown(accelerate: Run, script: Script) -> None:
+    path = script("pass")
+    assert "once" not in accelerate("launch", *TWO, "--dry_run", path).stdout
+    shown = accelerate("launch", *TWO, "--dry_run", "--preload", "json,colorsys", path).stdout
+    assert "# imported once, before the ranks are forked: json, colorsys\n" in shown
+    told = json.loads(accelerate("launch", *TWO, "--dry_run", "--json", "--preload", "json", path).stdout)
+    assert told["preload"] == ["json"]
+    assert "preload" not in json.loads(accelerate("launch", *TWO, "--dry_run", "--json", path).stdout)
+
+
+def test_a_file_and_a_variable_give_it_too(accelerate: Run, script: Script, tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("preload: [json, colorsys]\nuse_cpu: true\nnum_processes: 2\ndistributed_type: MULTI_CPU\n")
+    path = script("import sys\nprint(*(name in sys.modules for name in ('json', 'colorsys', 'sched')))")
+    assert accelerate("launch", "--config_file", file, path).stdout == "True True False\n" * 2
+    variable = {"ACCELERATE_LAUNCH_PRELOAD": "sched"}
+    assert accelerate("launch", "--config_file", file, path, env=variable).stdout == "False False True\n" * 2
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ("train.py-x", "--preload: preload must be names of modules with commas between them"),
+        ("json,trch_that_is_absent", "preload trch_that_is_absent (--preload): there is no module"),
+        ("json:", "not 'json:'"),
+    ],
+)
+def test_names_that_cannot_be_are_refused(accelerate: Run, script: Script, word: str, why: str) -> None:
+    done = accelerate("launch", *TWO, "--preload", word, script("print('ran')"))
+    assert done.returncode == 2
+    assert why in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (("--cpu",), "has no effect: one process imports its modules once anyway"),
+        ((*TWO, "--no_python"), "has no effect: --no_python runs a program as it is"),
+        ((*TWO, "--max_restarts", "1"), "has no effect: the engine torchrun starts ranks in its own way"),
+        ((*TWO, "--python", "wrap"), "is a script, which may start Python with flags that keep us out"),
+    ],
+)
+def test_where_it_has_no_effect_that_is_said(
+    accelerate: Run, script: Script, flags: tuple[str, ...], why: str
+) -> None:
+    wrapper = script('#!/bin/sh\nexec python3 -I "$@"\n', "wrap")
+    wrapper.chmod(0o755)
+    path = {"PATH": f"{wrapper.parent}:{os.environ['PATH']}"}
+    done = accelerate("launch", *flags, "--preload", "json", "--dry_run", script("pass"), env=path)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("# note: preload")]
+    assert line.startswith("# note: preload json (--preload) ")
+    assert why in line
+    assert "once, before" not in done.stdout
+
+
+AUTO = {
+    "import os\nimport torch\nfrom torch.utils.data import DataLoader\n": ["torch", "torch.utils.data"],
+    '"""Doc."""\nfrom __future__ import annotations\nVERSION = "1"\nimport numpy as np, sys\n': ["numpy"],
+    "from transformers import Trainer, AutoModel\n": [
+        "transformers",
+        "transformers:Trainer",
+        "transformers:AutoModel",
+    ],
+    "import tqdm\nimport yaml\nimport sklearn.linear_model\n": ["sklearn.linear_model"],
+    "import torch\nprint(1)\nimport transformers\n": ["torch"],
+    "import torch\nimport beside\nimport transformers\n": ["torch"],
+    "import torch\nfrom . import beside\nimport numpy\n": ["torch"],
+    "import logging\nimport torch\n": [],  # the script's own, in its folder
+    "import unknown_library\nimport torch\n": [],
+    "import os\nos.environ['A'] = '1'\nimport torch\n": [],
+    "try:\n    import torch\nexcept ImportError:\n    pass\n": [],
+    "pass\n": [],
+    "import torch\nx = = 1\n": [],
+}
+
+
+@pytest.mark.parametrize(("source", "picked"), AUTO.items())
+def test_auto_picks_what_the_script_begins_with(
+    settings: Resolve, tmp_path: Path, source: str, picked: list[str]
+) -> None:
+    (tmp_path / "train.py").write_text(source)
+    (tmp_path / "beside.py").touch()
+    (tmp_path / "logging.py").touch()
+    todo = plan(settings(*TWO, "--preload", "auto"), host().replace(cwd=str(tmp_path)), ["train.py"])
+    assert list(todo.preload or ()) == picked
+    nothing = [note for note in todo.notes if "found nothing to import once" in note]
+    assert bool(nothing) == (not picked)
+
+
+def test_auto_reads_modules_by_way_of_their_packages(settings: Resolve, tmp_path: Path) -> None:
+    (tmp_path / "pack" / "sub").mkdir(parents=True)
+    (tmp_path / "pack" / "__init__.py").write_text("import numpy\n")
+    (tmp_path / "pack" / "sub" / "__init__.py").touch()
+    (tmp_path / "pack" / "sub" / "train.py").write_text("import torch\n")
+    (tmp_path / "pack" / "sub" / "__main__.py").write_text("import scipy\n")
+
+    def picked(word: str) -> object:
+        resolved = settings(*TWO, "--preload", "auto", "-m")
+        return plan(resolved, host().replace(cwd=str(tmp_path), machine=Still(modules=("pack",))), [word]).preload
+
+    assert picked("pack.sub.train") == ("numpy", "torch")
+    assert picked("pack.sub") == ("numpy", "scipy")
+    (tmp_path / "pack" / "__init__.py").write_text("import os\nos.nice(1)\n")
+    assert picked("pack.sub") == ()

@@ -97,5 +97,7 @@ def preloading(environ: dict[str, str]) -> None:
 
 
 def test_this_really_preloads(accelerate: Run, script: Script) -> None:
-    done = accelerate("launch", "--cpu", "--num_processes", "2", script("import sys\nprint('colorsys' in sys.modules)"))
+    done = accelerate(
+        "launch", "--cpu", "--num_processes", "2", script("import sys\nprint('colorsys' in sys.modules)")
+    )
     assert done.stdout.split() == ["True", "True"]

@@ -74,7 +74,10 @@ class Nursery:
         """Return the pids of the ranks, all or none, and what is to be said, now that the process has ended."""
         said = self._said()
         notes = [f"preload: {text} while it is imported, before any rank has its own" for text in said["late"]]
-        notes += [f"preload: {name} isn't every rank's, and comes too late for libraries that are loaded" for name in self.early]
+        notes += [
+            f"preload: {name} isn't every rank's, and comes too late for libraries that are loaded"
+            for name in self.early
+        ]
         pids = [int(text) for text in said["born"]]
         if len(pids) == len(self.spawns) and status == 0:
             return pids, notes
@@ -96,7 +99,11 @@ class Nursery:
             return said["refused"][-1]
         from .report import name_of
 
-        how = f"by {name_of(os.WTERMSIG(status))}" if os.WIFSIGNALED(status) else f"with status {os.WEXITSTATUS(status)}"
+        how = (
+            f"by {name_of(os.WTERMSIG(status))}"
+            if os.WIFSIGNALED(status)
+            else f"with status {os.WEXITSTATUS(status)}"
+        )
         where = f" importing {said['importing'][-1]}" if said["importing"] else ""
         return f"the process that imports for all ended {how}{where}"
 

@@ -90,7 +90,9 @@ def _named(order: Order, word: str) -> str:
         )
     top = module.partition(".")[0]
     if order.settings[Launcher].python is None and not (_beside(order, top) or order.host.ask.module(top)):
-        order.findings.here(f"preload {word} ({origin}): there is no module {top!r} on the path of {order.host.python}")
+        order.findings.here(
+            f"preload {word} ({origin}): there is no module {top!r} on the path of {order.host.python}"
+        )
     return word
 
 
@@ -177,5 +179,16 @@ def _modules(node: ast.stmt) -> Sequence[tuple[str, list[str]]] | None:
         top = module.partition(".")[0]
         names = [alias.name for alias in node.names if alias.name != "*"] if top in LAZY else []
         return [(top, [module, *(f"{module}:{name}" for name in names)])]
-    constant = isinstance(node, (ast.Expr, ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Constant)
-    return [] if constant else None
+    return [] if _is_constant(node) else None
+
+
+def _is_constant(node: ast.stmt) -> bool:
+    """Whether a statement is a docstring, or gives a name a constant."""
+    import ast
+
+    if not isinstance(node, (ast.Expr, ast.Assign, ast.AnnAssign)) or not isinstance(node.value, ast.Constant):
+        return False
+    targets = (
+        node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    )
+    return all(isinstance(target, ast.Name) for target in targets)

@@ -6,6 +6,7 @@ import gc
 import os
 import random
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ POOLS = ("openblas",)
 HARMLESS = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm", "/dev/tty", "/dev/pts")
 BLOCKS = 64  # of 624 numbers: how many an import may draw from Python's generator and be recognized
 WORDS = 624
+LEAVING = 0.05  # seconds for a thread that was joined to be gone
 
 
 class Look:
@@ -98,7 +100,9 @@ def mappings() -> list[list[str]]:
 
 def shared_memory() -> set[str]:
     """Return the mappings through which a fork would see another's writes."""
-    return {" ".join(words[5:]).strip() or words[0] for words in mappings() if words[1][1] == "w" and words[1][3] == "s"}
+    return {
+        " ".join(words[5:]).strip() or words[0] for words in mappings() if words[1][1] == "w" and words[1][3] == "s"
+    }
 
 
 def _accelerator() -> str:
@@ -120,8 +124,11 @@ def _children() -> str:
 
 
 def threads() -> int:
-    """Return how many threads this process has, whoever started them."""
-    return len(os.listdir("/proc/self/task"))
+    """Return how many threads this process has, whoever started them; one that was joined may still be leaving."""
+    until = time.monotonic() + LEAVING
+    while (count := len(os.listdir("/proc/self/task"))) > 1 and time.monotonic() < until:
+        time.sleep(0.001)
+    return count
 
 
 def _threads() -> str:
