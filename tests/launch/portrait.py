@@ -1,3 +1,4 @@
+# pyright: basic, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 """A script that writes down all it can see of itself and its interpreter; run by test_preload.py, never imported."""
 
 import atexit
@@ -19,8 +20,8 @@ import subprocess
 import sys
 import threading
 import time
-import tracemalloc
 import traceback
+import tracemalloc
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 
@@ -96,7 +97,7 @@ def interpreter():
 
 
 def streams():
-    found = {}
+    found: dict = {}
     for name in ("stdin", "stdout", "stderr"):
         stream = getattr(sys, name)
         raw = getattr(stream.buffer, "raw", stream.buffer)
@@ -138,7 +139,7 @@ def process():
         "signals": [str(signal.getsignal(n)) for n in sorted(signal.valid_signals())],
         "masks": [status[n] for n in ("SigQ", "SigBlk", "SigIgn", "SigCgt", "ShdPnd", "SigPnd") if n != "SigQ"],
         "timer": signal.getitimer(signal.ITIMER_REAL),
-        "open": {fd: what for fd, what in opened()},
+        "open": dict(opened()),
         "threads": [
             status["Threads"],
             [t.name for t in threading.enumerate()],
@@ -172,13 +173,13 @@ def numbers():
     """The form of each generator's state, which is that of a fresh one; the numbers differ by themselves."""
     bits = np.random.mtrand._rand._bit_generator
     return {
-        "python": [random.getstate()[0], random.getstate()[1][-1], random.getstate()[2]],
-        "numpy": [np.random.get_state()[0], *np.random.get_state()[2:], type(bits.seed_seq).__name__],
+        "python": [len(random.getstate()), random.getstate()[1][-1], random.getstate()[2]],
+        "numpy": [bits.state["state"]["pos"], type(bits.seed_seq).__name__],
     }
 
 
 def others():
-    found = {
+    found: dict = {
         "method": multiprocessing.get_start_method(),
         "parent": str(multiprocessing.parent_process()),
         "name": multiprocessing.current_process().name,

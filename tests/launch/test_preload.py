@@ -20,7 +20,8 @@ import pytest
 from accel_launch import plan
 from accel_launch.guardian import Spawn
 from accel_launch.nursery import Nursery
-from tests.conftest import BIN, Resolve, Run
+from tests.conftest import BIN, ROOT, Resolve, Run
+from tests.environments import environment
 from tests.launch.hosts import Still, host
 from tests.launch.processes import Script, Start, gone, read_pids, until
 
@@ -73,10 +74,14 @@ def portraits(folder: Path, environ: dict[str, str], words: list[str], *flags: s
     """What each of two ranks wrote down of itself."""
     out = folder / "out"
     out.mkdir()
+    options: dict[str, Any] = {"input": "one\r\ntwo", "capture_output": True, **how}
     done = subprocess.run(
         [BIN / "accelerate", "launch", *TWO, *flags, *words],
-        **{"input": "one\r\ntwo", "capture_output": True, "text": True, "timeout": 60, "cwd": folder, **how},
         env={**environ, "OUT": str(out)},
+        cwd=folder,
+        text=True,
+        timeout=60,
+        **options,
     )
     assert done.returncode == 0, done.stderr
     assert "not preloaded" not in (done.stderr or "")
@@ -114,7 +119,7 @@ def test_a_rank_cannot_tell(tmp_path: Path, environ: dict[str, str], shape: Call
         },
         {"METHODS": "fork,forkserver,spawn"},
     ],
-    ids=lambda told: " ".join(told),
+    ids=" ".join,
 )
 def test_whatever_python_is_told(tmp_path: Path, environ: dict[str, str], told: dict[str, str]) -> None:
     words = as_script(tmp_path)
@@ -298,7 +303,8 @@ UNSAFE = {
     "import mmap, os\nkept = mmap.mmap(-1, 4096)": "shares memory between processes (/dev/zero (deleted))",
     "import random\nrandom.seed(0)": "seeds Python's random numbers",
     "import random\nrandom.setstate(random.Random(1).getstate())": "seeds Python's random numbers",
-    "import random\nkept = random.Random()": "makes a random generator (Random) that all ranks would share",
+    "import random\nkept = random.Random(7)": "makes a random generator (Random) that all ranks would share",
+    "import random\nkept = random.Random()\nkept.seed(7)": "makes a random generator (Random) that all ranks would share",
     "import numpy\nnumpy.random.seed(0)": "seeds NumPy's random numbers",
     "import numpy\nkept = numpy.random.default_rng()": "makes a random generator (PCG64) that all ranks would share",
     "import sys\nsys.path.insert(0, '/nowhere')": "puts something before the script's folder on sys.path",
@@ -330,6 +336,7 @@ SAFE = {
     "numbers that are drawn": "import random, tempfile\nfor _ in range(3000): random.random()\ntempfile.mktemp()",
     "devices without a state": "kept = [open(p) for p in ('/dev/null', '/dev/urandom', '/dev/zero')]",
     "a system's generator": "import random\nkept = random.SystemRandom()",
+    "a generator that drew its seed": "import random\nkept = random.Random()\nrandom.random = kept.random",
     "a process and a thread that have ended": "import subprocess, threading\nsubprocess.run(['true'])\nt = threading.Thread(target=int)\nt.start()\nt.join()",
 }
 
@@ -585,3 +592,133 @@ def test_auto_reads_modules_by_way_of_their_packages(settings: Resolve, tmp_path
     assert picked("pack.sub") == ("numpy", "scipy")
     (tmp_path / "pack" / "__init__.py").write_text("import os\nos.nice(1)\n")
     assert picked("pack.sub") == ()
+
+
+# Torch, and what is built on it.
+
+TORCH = """
+import json, os
+import torch
+import torch.distributed as dist
+from torch.utils.data import DataLoader, Dataset
+
+class Squares(Dataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, place):
+        return torch.tensor([place * place, os.getppid() == MAIN if MAIN else 2])
+
+MAIN = 0
+
+def main():
+    global MAIN
+    before = len(os.listdir("/proc/self/task"))
+    own = [torch.rand(1).item(), torch.initial_seed()]
+    MAIN = os.getpid()
+    workers = {"fork": 2, **({"spawn": 1} if os.environ["RANK"] == "0" else {})}
+    loaded = {
+        method: [batch.tolist() for batch in DataLoader(Squares(), 4, num_workers=n, multiprocessing_context=method)]
+        for method, n in workers.items()
+    }
+    dist.init_process_group("gloo")
+    number = torch.tensor(float(dist.get_rank() + 1))
+    dist.all_reduce(number)
+    torch.manual_seed(3)
+    model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(3, 2))
+    loss = model(torch.ones(4, 3)).sum()
+    loss.backward()
+    seen = {
+        "threads": [before, torch.get_num_threads(), torch.get_num_interop_threads()],
+        "cuda": [torch.cuda.is_available(), torch.cuda.is_initialized(), torch.cuda._is_in_bad_fork()],
+        "loaded": loaded,
+        "reduced": number.item(),
+        "loss": loss.item(),
+        "gradient": model.module.weight.grad.tolist(),
+        "state": list(torch.default_generator.get_state()[:40].tolist()),
+    }
+    print(json.dumps([seen, own, dist.get_rank()]) + "\\n", end="", flush=True)
+    dist.destroy_process_group()
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_torch_is_as_in_a_fresh_interpreter(accelerate: Run, script: Script) -> None:
+    pytest.importorskip("torch")
+    path = script(TORCH)
+    told = {"OMP_NUM_THREADS": "1"}
+    found: list[Any] = []
+    for flags in ((), ("--preload", "auto")):
+        done = accelerate("launch", *TWO, *flags, path, env=told, timeout=150)
+        assert done.returncode == 0, done.stderr
+        assert "note" not in done.stderr
+        found.append(sorted((json.loads(line) for line in done.stdout.splitlines()), key=lambda said: said[2]))
+    plain, preloaded = found
+    assert [seen for seen, _own, _rank in preloaded] == [seen for seen, _own, _rank in plain]
+    numbers = [number for _seen, own, _rank in preloaded for number in own]
+    assert len(set(numbers)) == len(numbers), "ranks share torch's random numbers"
+
+
+def test_an_import_that_seeds_torch_is_refused(accelerate: Run, script: Script) -> None:
+    pytest.importorskip("torch")
+    script("import torch\ntorch.manual_seed(0)", "seeded.py")
+    done = accelerate("launch", "-q", *TWO, "--preload", "seeded", script("pass"))
+    assert "not preloaded: seeded seeds torch's random numbers; " in done.stderr
+    assert done.returncode == 0
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    ("flags", "example", "says"),
+    [
+        (("--cpu",), "train_digits.py", "2 ranks"),
+        (("--use_fsdp", "--fsdp_version", "2"), "train_fsdp2.py", "4096 of 8192 here"),
+    ],
+)
+def test_examples_train_preloaded(accelerate: Run, flags: tuple[str, ...], example: str, says: str) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    words = (*flags, "--num_processes", "2", "--preload", "auto", ROOT / "examples" / example, "--epochs", "8")
+    done = accelerate("launch", *words, timeout=220)
+    assert done.returncode == 0, done.stderr
+    assert "sklearn.datasets" in done.stderr
+    assert "preloaded" not in done.stderr
+    line = done.stdout.splitlines()[-1]
+    assert says in line
+    assert float(line.split()[1].rstrip(",")) > 0.9
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", ["test_script", "test_sync", "test_ops"])
+def test_the_librarys_own_scripts_run_preloaded(environ: dict[str, str], tmp_path: Path, name: str) -> None:
+    """Two ranks of Hugging Face's distributed scripts; more of them need GPUs."""
+    words = (*TWO, "--preload", "torch,accelerate", "-m", f"accelerate.test_utils.scripts.{name}")
+    done = subprocess.run(
+        [environment("hf") / "accelerate", "launch", *words],
+        env={**environ, "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "torch, accelerate imported once" in done.stderr
+    assert "preloaded" not in done.stderr
+
+
+def test_auto_of_the_library_is_safe(environ: dict[str, str], script: Script) -> None:
+    path = script(
+        "from transformers import Trainer\nfrom accelerate import Accelerator\nimport safetensors\nprint(Trainer)"
+    )
+    done = subprocess.run(
+        [environment("hf") / "accelerate", "launch", *TWO, "--preload", "auto", path],
+        env={**environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert done.stdout == "<class 'transformers.trainer.Trainer'>\n" * 2, done.stderr
+    assert "transformers, transformers:Trainer, accelerate, safetensors imported once" in done.stderr
+    assert "preloaded" not in done.stderr

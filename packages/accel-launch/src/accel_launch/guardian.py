@@ -5,8 +5,8 @@ adopts every orphan below it, so nothing that a rank starts gets away. It goes o
 enough to end everything; and when it dies itself, the ranks die with it (PDEATHSIG) and the launcher adopts the rest.
 
 Orders come down a pipe, a byte each: a signal's number to pass on, or one of those below. Events go up another, a
-line each: ``started RANK PID``, ``ended RANK WAITSTATUS TIME``, ``unstarted RANK MESSAGE``, ``left PID WHAT``, ``note TEXT``,
-``done``.
+line each: ``started RANK PID``, ``ended RANK WAITSTATUS TIME``, ``unstarted RANK MESSAGE``, ``left PID WHAT``,
+``note TEXT``, ``done``.
 """
 
 from __future__ import annotations
@@ -187,6 +187,7 @@ class Guardian:
             if pids:
                 self._adopt(nursery, pids)
             else:
+                processes.end_tree(self.pid, self._reap)  # what the imports left behind
                 self._start_each()
         nursery.close()
         for number in self.early:

@@ -194,5 +194,7 @@ def _summary(settings: Settings, laid: layout.Layout, made: Plan) -> str:
     paradigm = f", {laid.kind}" if laid.kind != "NO" else ""
     file = settings.value("config_file").value
     config = f", config {file}" if file else ""
-    once = f", {', '.join(made.preload)} imported once" if made.preload else ""
-    return f"{ranks} {where}{paradigm}, precision {settings[Precision].mixed_precision}, engine {made.engine}{once}{config}"
+    engine = f"engine {made.engine}"
+    if made.preload:
+        engine += f", {', '.join(made.preload)} imported once"
+    return f"{ranks} {where}{paradigm}, precision {settings[Precision].mixed_precision}, {engine}{config}"

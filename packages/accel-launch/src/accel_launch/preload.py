@@ -1,4 +1,4 @@
-"""Which modules are imported once, before the ranks are forked: those that are named, or those that a script begins with."""
+"""Which modules are imported once, before the ranks are forked: those named, or those that the script begins with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from accel_config.catalogue import Launcher
 from accel_config.errors import SettingError
 from accel_config.wording import said
 
-from . import processes, target
+from . import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     from accel_config.settings import Settings
 
     from .engines import Order
-    from .host import Host
 
 AUTO = "auto"
-# What `auto` picks: slow to import, and found to keep every promise of docs/preload.md by tests/launch/test_preload.py.
+# What `auto` picks: slow to import, and held to every promise of docs/preload.md by tests/launch/test_preload.py.
 HEAVY = frozenset(("accelerate", "numpy", "safetensors", "scipy", "sklearn", "torch", "transformers"))
 # Those of them that import their parts when a name is asked for, so that the names belong to what is imported.
 LAZY = frozenset(("transformers",))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # (driver/others/blas_server.c, `blas_thread_shutdown`, registered by driver/others/memory.c).
 POOLS = ("openblas",)
 # Devices that hold nothing which two processes must not share.
-HARMLESS = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm", "/dev/tty", "/dev/pts")
+HARMLESS = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "shm", "tty", "pts"))
 BLOCKS = 64  # of 624 numbers: how many an import may draw from Python's generator and be recognized
 WORDS = 624
 LEAVING = 0.05  # seconds for a thread that was joined to be gone
@@ -26,9 +26,9 @@ LEAVING = 0.05  # seconds for a thread that was joined to be gone
 class Look:
     """A look at the process before an import, to be compared with the one after it."""
 
-    def __init__(self, torch: TorchSeed) -> None:
+    def __init__(self, seeds: Seeds) -> None:
         """Look."""
-        self.torch = torch
+        self.seeds = seeds
         self.descriptors = descriptors()
         self.shared = shared_memory()
         self.random = random.getstate()
@@ -42,7 +42,7 @@ class Look:
             self._memory,
             self._path,
             self._python_random,
-            self.torch.replaced,
+            self.seeds.torch_replaced,
             _numpy_random,
             self._generators,
             _accelerator,
@@ -77,7 +77,8 @@ class Look:
         return "seeds Python's random numbers"
 
     def _generators(self) -> str:
-        new = [one for one in generators() if id(one) not in self.generators]
+        drawn = self.seeds.drawn
+        new = [one for one in generators() if id(one) not in self.generators and one not in drawn]
         return f"makes a random generator ({type(new[0]).__name__}) that all ranks would share" if new else ""
 
 
@@ -159,17 +160,14 @@ def _names() -> str:
 # Random numbers.
 
 
-def generators() -> list[object]:
-    """Return the generators that hold a state of their own, but those that each rank gets anew."""
+def generators() -> list[Any]:
+    """Return the generators that hold a state of their own, but those of the modules `random` and `numpy.random`."""
     numpy: Any = sys.modules.get("numpy.random")
     kinds = set(_kinds(random.Random)) - set(_kinds(random.SystemRandom))
-    if numpy is not None:
-        kinds |= set(_kinds(numpy.BitGenerator))
     spared = [id(random._inst)]  # pyright: ignore[reportAttributeAccessIssue]
     if numpy is not None:
+        kinds |= set(_kinds(numpy.BitGenerator))
         spared.append(id(numpy.mtrand._rand._bit_generator))
-    tempfile: Any = sys.modules.get("tempfile")
-    spared.append(id(getattr(getattr(tempfile, "_name_sequence", None), "_rng", None)))  # it knows its process
     return [one for one in gc.get_objects() if type(one) in kinds and id(one) not in spared]
 
 
@@ -177,42 +175,64 @@ def _kinds(kind: type) -> list[type]:
     return [kind, *(below for child in kind.__subclasses__() for below in _kinds(child))]
 
 
-class TorchSeed:
-    """The seed that torch draws at its import: any other that it has later was set, and ranks would lose it."""
+class Seeds:
+    """Which seeds were drawn while modules were imported: a rank draws them anew. Any other was set, and stays."""
 
     def __init__(self) -> None:
-        """Wait for torch to be imported, as the first of the finders of modules."""
-        self.drawn: int | None = None
+        """Watch from now on, as the first finder of modules and in place of a method of Python's generators."""
+        from weakref import WeakSet
+
+        self.drawn = drawn = WeakSet[random.Random]()
+        self.torch: int | None = None
+        self.seed = seed = random.Random.seed
+
+        def watched(self: random.Random, a: Any = None, version: int = 2) -> None:
+            (drawn.discard if a is not None else drawn.add)(self)
+            seed(self, a, version)
+
+        random.Random.seed = watched
         sys.meta_path.insert(0, self)
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """Find torch as the other finders do, and look at its seed as soon as it is there."""
+        """Find torch as the other finders do, and look at its seed as soon as it is imported."""
         if name != "torch":
             return None
-        from importlib.util import find_spec
-
-        self.close()
-        spec: Any = find_spec(name)
-        if spec is not None:
+        others: list[Any] = [finder for finder in sys.meta_path if finder is not self]
+        spec = next((found for finder in others if (found := finder.find_spec(name, path, target))), None)
+        if spec is not None and spec.loader is not None:
             load = spec.loader.exec_module
 
             def watched(module: Any) -> None:
                 del spec.loader.exec_module  # the class's own is there again
                 load(module)
-                self.drawn = module.initial_seed()
+                self.torch = module.initial_seed()
 
             spec.loader.exec_module = watched
         return spec
 
-    def replaced(self) -> str:
-        """Say it if the seed isn't the one that was drawn."""
+    def torch_replaced(self) -> str:
+        """Say it if torch's seed isn't the one that it drew."""
         torch: Any = sys.modules.get("torch")
-        return "seeds torch's random numbers" if torch is not None and torch.initial_seed() != self.drawn else ""
+        return "seeds torch's random numbers" if torch is not None and torch.initial_seed() != self.torch else ""
 
     def close(self) -> None:
-        """Look for modules no more."""
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
+        """Watch no more."""
+        random.Random.seed = self.seed
+        sys.meta_path.remove(self)
+
+    def renew(self) -> None:
+        """Draw them anew; the fork has done so for Python's own generator."""
+        for generator in self.drawn:
+            generator.seed()
+        numpy: Any = sys.modules.get("numpy.random")
+        if numpy is not None:
+            numpy.mtrand._rand._bit_generator.__init__()
+        torch: Any = sys.modules.get("torch")
+        if torch is not None:
+            torch.default_generator.seed()
+        processes: Any = sys.modules.get("multiprocessing.process")
+        if processes is not None:
+            processes.current_process().authkey = os.urandom(32)
 
 
 def _numpy_random() -> str:
@@ -221,19 +241,6 @@ def _numpy_random() -> str:
         return ""
     # A seed that somebody sets takes the place of the one that was drawn.
     return "" if numpy.mtrand._rand._bit_generator.seed_seq is not None else "seeds NumPy's random numbers"
-
-
-def renew() -> None:
-    """Give this process random numbers of its own; Python's generator has been seeded anew by the fork."""
-    numpy: Any = sys.modules.get("numpy.random")
-    if numpy is not None:
-        numpy.mtrand._rand._bit_generator.__init__()
-    torch: Any = sys.modules.get("torch")
-    if torch is not None:
-        torch.default_generator.seed()
-    processes: Any = sys.modules.get("multiprocessing.process")
-    if processes is not None:
-        processes.current_process().authkey = os.urandom(32)
 
 
 # What an import reads, and what it leaves to be written.

@@ -2,8 +2,8 @@
 
 `accel_launch.nursery` starts it as the very command of a rank, with this folder first on PYTHONPATH. So Python itself
 has read the command line and the environment when it comes here, and has not yet looked at the script. The modules
-are imported, the process is looked over (`fork_safety`), the ranks are forked; and each rank goes back to Python, which
-goes on to run the script as it always does: no frame, no module and no variable of ours is left in it.
+are imported, the process is looked over (`fork_safety`), the ranks are forked; and each rank goes back to Python,
+which goes on to run the script as it always does: no frame, module or variable of ours is left in it.
 
 The standard library alone, for whatever interpreter the ranks have. ``ACCEL_NURSERY`` holds three descriptors: the
 order, the pipe to the guardian, and the gate at which the ranks wait until the guardian is their parent.
@@ -71,12 +71,12 @@ class Nursery:
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
             self.safety.flush()
-        except BaseException as error:  # noqa: BLE001  whatever an import raises, the ranks start
+        except BaseException as error:
             self.refuse(f"{type(error).__name__}: {error}")
         place = self._fork()
         try:
             self._be(self.ranks[place])
-        except Exception as error:  # noqa: BLE001  half a rank must not run the script
+        except Exception as error:
             os.write(2, f"accel: a rank can't be made of its fork: {type(error).__name__}: {error}\n".encode())
             os._exit(126)
 
@@ -92,22 +92,22 @@ class Nursery:
         path = first_path()
         if path is not None:
             sys.path.insert(0, path)
-        torch = self.safety.TorchSeed()
+        self.seeds = self.safety.Seeds()
         for word in self.modules:
             module, _, name = word.partition(":")
             self.say("importing", module)
-            before = self.safety.Look(torch)
+            before = self.safety.Look(self.seeds)
             with self.safety.Reads(self.own) as reads:
                 try:
                     __import__(module, {}, {}, (name,) if name else ())
-                except BaseException as error:  # noqa: BLE001
+                except BaseException as error:
                     self.refuse(f"importing {word} failed with {type(error).__name__}: {error}")
             why = before.broken()
             if why:
                 self.refuse(f"{module} {why}")
             for variable in reads.found:
                 self.say("late", f"{module} reads {variable}")
-        torch.close()
+        self.seeds.close()
         if path is not None:
             sys.path.remove(path)
 
@@ -136,7 +136,7 @@ class Nursery:
         for fd, name in enumerate(("stdin", "stdout", "stderr")):
             reopen(getattr(sys, name), fd)
         furnish(rank["environ"], self.own)
-        self.safety.renew()
+        self.seeds.renew()
         self._wait()
 
     def _wait(self) -> None:
@@ -216,7 +216,7 @@ OURS = sys.modules[__name__]
 if "ACCEL_NURSERY" in os.environ:
     try:
         nursery = Nursery(os.environ["ACCEL_NURSERY"])
-    except Exception:  # noqa: BLE001  `site` would go on to the script, which is no rank yet
+    except Exception:
         os._exit(1)
     nursery.run()
 if sys.modules.get(__name__) in (OURS, None):
