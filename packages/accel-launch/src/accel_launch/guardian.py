@@ -162,17 +162,16 @@ class Guardian:
         """Start the process that imports for all; the ranks are there when it has ended."""
         try:
             nursery = Nursery(self.spawns, self.preload)
-            pid = os.fork()
-            if pid == 0:
+            nursery.pid = os.fork()
+            if nursery.pid == 0:
                 nursery.hand_over()
                 self._become(nursery.spawn())
+            self._watch(nursery.pid)
         except OSError as error:
-            self._unstarted(0, error)
-            self._started()
-            return
-        nursery.pid = pid
-        self.nursery = nursery
-        self._watch(pid)
+            self._event("note", f"not preloaded: {error.strerror}; each rank imports for itself")
+            self._start_each()
+        else:
+            self.nursery = nursery
 
     def _hatch(self, nursery: Nursery, status: int) -> None:
         """Take over the ranks that were forked, which are our children now; or start them plainly."""

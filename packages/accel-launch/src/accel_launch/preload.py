@@ -10,6 +10,7 @@ from accel_config.errors import SettingError
 from accel_config.wording import said
 
 from . import processes
+from .nursery import SITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def _needless(order: Order) -> str:
         return "--no_python runs a program as it is"
     if not processes.LINUX:
         return "forking ranks safely needs Linux"
+    if os.pathsep in SITE:
+        return f"our own folder {SITE} can't be on PYTHONPATH, because of the colon"
     path = order.host.ask.program(launcher.python) if launcher.python else None
     if path is not None and _is_script(path):
         return f"{path} is a script, which may start Python with flags that keep us out"
@@ -187,7 +190,5 @@ def _is_constant(node: ast.stmt) -> bool:
 
     if not isinstance(node, (ast.Expr, ast.Assign, ast.AnnAssign)) or not isinstance(node.value, ast.Constant):
         return False
-    targets = (
-        node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    )
+    targets = getattr(node, "targets", [getattr(node, "target", ast.Name())])  # a docstring has none
     return all(isinstance(target, ast.Name) for target in targets)

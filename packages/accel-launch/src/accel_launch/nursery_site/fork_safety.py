@@ -24,7 +24,7 @@ LEAVING = 0.05  # seconds for a thread that was joined to be gone
 
 
 class Look:
-    """A look at the process before an import, to be compared with the one after it."""
+    """A look at the process, to be compared with the one before the import that came between."""
 
     def __init__(self, seeds: Seeds) -> None:
         """Look."""
@@ -32,54 +32,49 @@ class Look:
         self.descriptors = descriptors()
         self.shared = shared_memory()
         self.random = random.getstate()
-        self.generators = {id(one) for one in generators()}
+        self.generators = {id(one): type(one).__name__ for one in generators() if one not in seeds.drawn}
         self.first = sys.path[:1]
 
-    def broken(self) -> str:
-        """Return what forbids a fork now, as a predicate; nothing where all is well."""
-        checks = (
-            self._descriptors,
-            self._memory,
-            self._path,
-            self._python_random,
-            self.seeds.torch_replaced,
-            _numpy_random,
-            self._generators,
-            _accelerator,
-            _children,
-            _threads,  # last: what the others call may start one
+    def broken(self, before: Look) -> str:
+        """Return what the import did that forbids a fork, as a predicate; nothing where all is well."""
+        found = (
+            self._descriptors(before)
+            or self._memory(before)
+            or self._path(before)
+            or self._python_random(before)
+            or self._generators(before)
         )
-        return next((why for check in checks if (why := check())), "")
+        # Threads come last: what the others call may start one.
+        checks = (self.seeds.torch_replaced, _numpy_random, _accelerator, _children, _threads)
+        return found or next((why for check in checks if (why := check())), "")
 
-    def _descriptors(self) -> str:
-        for fd, what in descriptors().items():
-            if self.descriptors.get(fd) != what and not what.startswith(HARMLESS):
+    def _descriptors(self, before: Look) -> str:
+        for fd, what in self.descriptors.items():
+            if before.descriptors.get(fd) != what and not what.startswith(HARMLESS):
                 device = ", an accelerator's runtime perhaps" if what.startswith("/dev/") else ""
                 return f"keeps {what} open{device}"
         return ""
 
-    def _memory(self) -> str:
-        new = shared_memory() - self.shared
+    def _memory(self, before: Look) -> str:
+        new = self.shared - before.shared
         return f"shares memory between processes ({min(new)})" if new else ""
 
-    def _path(self) -> str:
-        return "" if sys.path[:1] == self.first else "puts something before the script's folder on sys.path"
+    def _path(self, before: Look) -> str:
+        return "" if self.first == before.first else "puts something before the script's folder on sys.path"
 
-    def _python_random(self) -> str:
+    def _python_random(self, before: Look) -> str:
         """After a fork Python seeds its generator anew, which would lose a seed that the import has set."""
-        now = random.getstate()
         copy = random.Random()  # noqa: S311
-        copy.setstate(self.random)
+        copy.setstate(before.random)
         for _block in range(BLOCKS):
-            if copy.getstate()[1][:-1] == now[1][:-1]:
+            if copy.getstate()[1][:-1] == self.random[1][:-1]:
                 return ""
             copy.getrandbits(32 * WORDS)
         return "seeds Python's random numbers"
 
-    def _generators(self) -> str:
-        drawn = self.seeds.drawn
-        new = [one for one in generators() if id(one) not in self.generators and one not in drawn]
-        return f"makes a random generator ({type(new[0]).__name__}) that all ranks would share" if new else ""
+    def _generators(self, before: Look) -> str:
+        new = [kind for place, kind in self.generators.items() if place not in before.generators]
+        return f"makes a random generator ({new[0]}) that all ranks would share" if new else ""
 
 
 def descriptors() -> dict[int, str]:

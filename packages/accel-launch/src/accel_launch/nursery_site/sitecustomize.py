@@ -93,18 +93,20 @@ class Nursery:
         if path is not None:
             sys.path.insert(0, path)
         self.seeds = self.safety.Seeds()
+        before = self.safety.Look(self.seeds)
         for word in self.modules:
             module, _, name = word.partition(":")
             self.say("importing", module)
-            before = self.safety.Look(self.seeds)
             with self.safety.Reads(self.own) as reads:
                 try:
                     __import__(module, {}, {}, (name,) if name else ())
                 except BaseException as error:
                     self.refuse(f"importing {word} failed with {type(error).__name__}: {error}")
-            why = before.broken()
+            now = self.safety.Look(self.seeds)
+            why = now.broken(before)
             if why:
                 self.refuse(f"{module} {why}")
+            before = now
             for variable in reads.found:
                 self.say("late", f"{module} reads {variable}")
         self.seeds.close()
