@@ -1,11 +1,12 @@
-"""Ranks that are forked from one import, beside those that import for themselves and torchrun's, in turns, in one run.
+"""Ranks forked from one import, beside those that import for themselves and torchrun's, in turns, in one run.
 
     uv run python benchmarks/preload.py [--runs 3] [--ranks 1 2 8 32] [--no-opens]
 
 Every figure is the median of runs that take turns with all others. A rank stamps the time when it has torch, and when
 it has its first all-reduce over gloo behind it. CPU seconds are those of all processes of a launch whose ranks end
 when they have torch. Memory is the sum of the ranks' proportional set sizes, in which what they share counts once,
-taken when all have reduced and collected garbage once, which writes to every object that Python has. Files are those that all processes open or look for, counted by strace in a launch of its own.
+taken when all have reduced and collected garbage once, which writes to every object that Python has. Files are those
+that all processes open or look for, counted by strace in a launch of its own.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def measure(named: dict[tuple[int, str], list[str]], runs: int) -> dict[tuple[in
 
 
 def once(words: list[str], until: str) -> Figures:
-    """Launch, and return the figures that such a launch gives: CPU seconds where ranks end as soon as they have torch."""
+    """Launch, and return the figures of it: CPU seconds where ranks end as soon as they have torch."""
     with tempfile.NamedTemporaryFile("r") as stamps:
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         done = subprocess.run(words, env=environ(stamps.name, until), stdout=subprocess.DEVNULL, check=False)
@@ -111,7 +112,7 @@ def once(words: list[str], until: str) -> Figures:
 
 
 def environ(stamps: str, until: str) -> dict[str, str]:
-    """Return the environment of a launch; one thread for each rank, as the launcher gives where ranks outnumber cores."""
+    """Return the environment of a launch: one thread a rank, as the launcher gives where ranks outnumber cores."""
     return {**os.environ, "STAMPS": stamps, "UNTIL": until, "OMP_NUM_THREADS": "1", "HF_HOME": "/nonexistent"}
 
 

@@ -526,7 +526,7 @@ def test_names_that_cannot_be_are_refused(accelerate: Run, script: Script, word:
     [
         (("--cpu",), "has no effect: one process imports its modules once anyway"),
         ((*TWO, "--no_python"), "has no effect: --no_python runs a program as it is"),
-        ((*TWO, "--max_restarts", "1"), "has no effect: the engine torchrun starts ranks in its own way"),
+        ((*TWO, "--max_restarts", "1"), "has no effect: torchrun starts ranks in its own way"),
         ((*TWO, "--python", "wrap"), "is a script, which may start Python with flags that keep us out"),
     ],
 )

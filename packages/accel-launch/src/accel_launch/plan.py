@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from accel_config.errors import SettingError
 from accel_config.record import Record
+from accel_config.wording import said
 
-from . import checks, engines, environment, layout, preload
+from . import checks, engines, environment, layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,12 +120,12 @@ def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
     if away:
         variables = environment.portable(settings, laid)
     else:
-        variables, said = environment.variables(settings, host, laid)
-        findings.notes += said
+        variables, replaced = environment.variables(settings, host, laid)
+        findings.notes += replaced
     make = engines.load(engine)
     made = make(engines.Order(settings, host, laid, script, variables, findings))
-    if made.preload is None and (unheeded := preload.note(settings, made.engine)):
-        findings.notes.append(unheeded)
+    if made.preload is None and settings[Launcher].preload:
+        findings.notes.append(f"{said(settings, 'preload')} has no effect: {made.engine} starts ranks in its own way")
     shown = display(settings, laid.replace(local=max(laid.local, len(made.commands))), findings)
     return made.replace(
         notes=tuple(dict.fromkeys((*settings.notes, *findings.notes))),

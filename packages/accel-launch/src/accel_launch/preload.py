@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import ast
     from collections.abc import Iterator, Sequence
 
-    from accel_config.settings import Settings
-
     from .engines import Order
 
 AUTO = "auto"
@@ -37,9 +35,7 @@ def chosen(order: Order) -> tuple[str, ...]:
         AccelError: what is given are no modules, or one of them isn't there.
     """
     settings = order.settings
-    text = settings[Launcher].preload
-    if not text:
-        return ()
+    text = settings[Launcher].preload or ""
     why = _needless(order)
     if why:
         order.findings.notes.append(f"{said(settings, 'preload')} has no effect: {why}")
@@ -47,13 +43,6 @@ def chosen(order: Order) -> tuple[str, ...]:
     if text == AUTO:
         return _begun_with(order)
     return tuple(_named(order, word) for part in text.split(",") if (word := part.strip()))
-
-
-def note(settings: Settings, engine: str) -> str:
-    """Say that an engine doesn't act on the setting; nothing where nobody gave it."""
-    if not settings[Launcher].preload:
-        return ""
-    return f"{said(settings, 'preload')} has no effect: the engine {engine} starts ranks in its own way"
 
 
 def _needless(order: Order) -> str:
@@ -163,10 +152,10 @@ def _imports(order: Order, path: str) -> tuple[list[str], str]:
         if modules is None:
             return found, f"line {node.lineno} of {path} comes first and may change what imports do"
         for top, words in modules:
-            if top in HEAVY:
-                found += words
-            elif top not in INDIFFERENT and (top not in sys.stdlib_module_names or _beside(order, top)):
+            known = top in HEAVY or top in INDIFFERENT or top in sys.stdlib_module_names
+            if not known or _beside(order, top):
                 return found, f"line {node.lineno} of {path} imports {top or 'its own package'} first"
+            found += words if top in HEAVY else []
     return found, ""
 
 
@@ -188,7 +177,11 @@ def _is_constant(node: ast.stmt) -> bool:
     """Whether a statement is a docstring, or gives a name a constant."""
     import ast
 
-    if not isinstance(node, (ast.Expr, ast.Assign, ast.AnnAssign)) or not isinstance(node.value, ast.Constant):
+    targets: list[ast.expr] = []
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+    elif isinstance(node, ast.AnnAssign):
+        targets = [node.target]
+    elif not isinstance(node, ast.Expr):
         return False
-    targets = getattr(node, "targets", [getattr(node, "target", ast.Name())])  # a docstring has none
-    return all(isinstance(target, ast.Name) for target in targets)
+    return isinstance(node.value, ast.Constant) and all(isinstance(target, ast.Name) for target in targets)

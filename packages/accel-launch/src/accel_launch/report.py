@@ -107,8 +107,6 @@ class Seen(Record):
     """Wait status of a guardian that didn't finish its work, else 0."""
     unstarted: tuple[str, ...]
     notes: tuple[str, ...]
-    said: tuple[str, ...]
-    """Notes that were printed when their time came."""
     tail: Callable[[int], str]
     """The end of a local rank's standard error; of the engine's words for -1."""
     error: Callable[[int], str]
@@ -116,6 +114,8 @@ class Seen(Record):
     log: Callable[[int], str | None]
     """The folder of a local rank's log files."""
     killed_for_memory: bool
+    said: tuple[str, ...] = ()
+    """Notes that were printed when their time came."""
 
 
 def judge(plan: Plan, seen: Seen) -> Result:

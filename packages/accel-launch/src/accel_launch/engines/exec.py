@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accel_config.paradigm import SHARDED
 
-from .. import preload, target
+from .. import target
 from ..plan import Command, Plan
 from .local import contract, meeting_point
 
@@ -22,4 +22,4 @@ def make(order: Order) -> Plan:
         env.update(contract(order, 0, *meeting_point(order)))
     words = target.argv(order.settings, order.host, order.script)
     command = Command(words, env, rank=0, local_rank=0, device=laid.device(0))
-    return Plan("exec", (command,), supervised=False, preload=preload.chosen(order))
+    return Plan("exec", (command,), supervised=False, preload=order.preloaded())

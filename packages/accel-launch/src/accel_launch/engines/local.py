@@ -5,7 +5,7 @@ from __future__ import annotations
 from accel_config.catalogue import Rendezvous
 from accel_config.errors import AccelError
 
-from .. import preload, target
+from .. import target
 from ..plan import Command, Plan
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ def make(order: Order) -> Plan:
         )
         for rank in range(laid.local)
     )
-    return Plan("local", commands, preload=preload.chosen(order))
+    return Plan("local", commands, preload=order.preloaded())
 
 
 def meeting_point(order: Order) -> tuple[str, int]:
