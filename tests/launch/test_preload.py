@@ -23,7 +23,7 @@ from accel_launch.nursery import Nursery
 from tests.conftest import BIN, ROOT, Resolve, Run
 from tests.environments import environment
 from tests.launch.hosts import Still, host
-from tests.launch.processes import Script, Start, gone, read_pids, until
+from tests.launch.processes import Script, Start, alive, gone, read_pids, until
 
 PORTRAIT = Path(__file__).parent / "portrait.py"
 TWO = ("--cpu", "--num_processes", "2")
@@ -102,7 +102,7 @@ def assert_same(plain: list[Portrait], preloaded: list[Portrait]) -> None:
 def test_a_rank_cannot_tell(tmp_path: Path, environ: dict[str, str], shape: Callable[[Path], list[str]]) -> None:
     words = shape(tmp_path)
     plain = portraits(tmp_path, environ, words)
-    assert_same(plain, portraits(tmp_path, environ, words, "--preload", "numpy,logging,colorsys"))
+    assert_same(plain, portraits(tmp_path, environ, words, "--preload", "numpy.random,multiprocessing,logging"))
 
 
 @pytest.mark.parametrize(
@@ -228,6 +228,24 @@ def test_what_an_import_prints_is_printed_once(accelerate: Run, script: Script) 
     assert set(done.stdout.replace("hello ", "").split("\n")) == {"rank 0", "rank 1", ""}
 
 
+def test_what_is_held_back_when_the_ranks_are_forked_is_written_once(tmp_path: Path) -> None:
+    """A plan of one's own may start Python without ``-u``, which the launcher always gives."""
+    (tmp_path / "chatty.py").write_text("import ctypes\nprint('hello')\nctypes.CDLL(None).printf(b'world\\n')\n")
+    (tmp_path / "train.py").write_text(
+        "import os, sys\nprint('rank', os.environ['RANK'], sys.stdout.write_through)\n"
+    )
+    code = (
+        "import sys\n"
+        "from accel_launch import Command, Plan, run\n"
+        "ranks = [Command((sys.executable, 'train.py'), {'RANK': str(rank)}, rank=rank) for rank in range(2)]\n"
+        "result = run(Plan('local', tuple(ranks), preload=('chatty',)))\n"
+        "assert (result.status, result.said) == (0, ()), result\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == ["hello", "rank 0 False", "rank 1 False", "world"]
+
+
 def test_a_sites_own_customization_is_kept(tmp_path: Path, environ: dict[str, str], script: Script) -> None:
     site = tmp_path / "site"
     site.mkdir()
@@ -332,6 +350,21 @@ def test_what_is_not_safe_is_refused_and_the_run_goes_on(
     assert "unsafe" in line
 
 
+def test_what_a_refused_import_left_is_ended(accelerate: Run, script: Script) -> None:
+    script(
+        "import os, subprocess\nif 'RANK' not in os.environ:\n    print(subprocess.Popen(['sleep', '99']).pid)",
+        "unsafe.py",
+    )
+    path = script("import os, sys, unsafe\nprint(os.environ['RANK'])")
+    started = time.monotonic()
+    done = accelerate("launch", *TWO, "--preload", "unsafe", path)
+    assert "not preloaded" in done.stderr
+    pid, *ranks = done.stdout.split()
+    assert sorted(ranks) == ["0", "1"]
+    assert not alive([int(pid)])
+    assert time.monotonic() - started < 20, "it was given the grace of what a script leaves"
+
+
 SAFE = {
     "numbers that are drawn": "import random, tempfile\nfor _ in range(3000): random.random()\ntempfile.mktemp()",
     "devices without a state": "kept = [open(p) for p in ('/dev/null', '/dev/urandom', '/dev/zero')]",
@@ -401,8 +434,11 @@ def slow(script: Script) -> Callable[[float], tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
-def test_a_signal_during_the_import_is_our_death(launched: Start, slow: Any, number: int) -> None:
-    running = launched(*slow(30))
+def test_a_signal_during_the_import_is_our_death(launched: Start, script: Script, number: int) -> None:
+    """Also of an import that hears none."""
+    deaf = "import signal\nfor number in (1, 2, 3, 15): signal.signal(number, signal.SIG_IGN)\n"
+    script(deaf + SLOW.format(seconds=30), "slow.py")
+    running = launched(*TWO, "--preload", "slow", script("pass"))
     (nursery,) = read_pids(running, 1)
     running.send_signal(number)
     assert running.wait(10) == -number
@@ -491,7 +527,7 @@ def test_it_is_off_by_default_and_shown(accelerate: Run, script: Script) -> None
     path = script("pass")
     assert "once" not in accelerate("launch", *TWO, "--dry_run", path).stdout
     shown = accelerate("launch", *TWO, "--dry_run", "--preload", "json,colorsys", path).stdout
-    assert "# imported once, before the ranks are forked: json, colorsys\n" in shown
+    assert "engine local, json, colorsys imported once\n" in shown
     told = json.loads(accelerate("launch", *TWO, "--dry_run", "--json", "--preload", "json", path).stdout)
     assert told["preload"] == ["json"]
     assert "preload" not in json.loads(accelerate("launch", *TWO, "--dry_run", "--json", path).stdout)
@@ -540,7 +576,7 @@ def test_where_it_has_no_effect_that_is_said(
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("# note: preload")]
     assert line.startswith("# note: preload json (--preload) ")
     assert why in line
-    assert "once, before" not in done.stdout
+    assert "imported once" not in done.stdout
 
 
 AUTO = {

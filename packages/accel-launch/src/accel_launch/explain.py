@@ -28,8 +28,6 @@ def shell(plan: Plan) -> str:
     if plan.request is not None:
         lines.append(plan.request.text())
     shared = _shared(plan.commands)
-    if plan.preload:
-        lines.append(f"# imported once, before the ranks are forked: {', '.join(plan.preload)}")
     lines += [f"# rank {c.rank} on {c.device}" for c in plan.commands if c.device is not None]
     lines += [f"export {name}={quote(text)}" for name, text in sorted(shared.items())]
     last = len(plan.commands) - 1
