@@ -25,7 +25,10 @@ import tracemalloc
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError:  # another interpreter may have none
+    np = None
 
 PR_GET_PDEATHSIG, PR_GET_NAME, PR_GET_CHILD_SUBREAPER, PR_GET_DUMPABLE = 2, 16, 37, 3
 
@@ -72,7 +75,7 @@ def interpreter():
         "dont_write_bytecode", "pycache_prefix", "platform", "version", "implementation",
     )  # fmt: skip
     return {
-        **{name: str(getattr(sys, name)) for name in plain},
+        **{name: str(getattr(sys, name, None)) for name in plain},
         "flags": str(sys.flags),
         "limits": [sys.getrecursionlimit(), sys.getswitchinterval()],
         "hooks": [
@@ -171,10 +174,10 @@ def surroundings():
 
 def numbers():
     """The form of each generator's state, which is that of a fresh one; the numbers differ by themselves."""
-    bits = np.random.mtrand._rand._bit_generator
+    bits = np and np.random.mtrand._rand._bit_generator
     return {
         "python": [len(random.getstate()), random.getstate()[1][-1], random.getstate()[2]],
-        "numpy": [bits.state["state"]["pos"], type(bits.seed_seq).__name__],
+        "numpy": np and [bits.state["state"]["pos"], type(bits.seed_seq).__name__],
     }
 
 
@@ -201,6 +204,6 @@ def failure():
 if __name__ == "__main__":
     parts = (itself, interpreter, streams, process, surroundings, numbers, failure, others)
     whole = {part.__name__: part() for part in parts}
-    drawn = [random.random(), np.random.random(), multiprocessing.current_process().authkey.hex()]
+    drawn = [random.random(), np and np.random.random(), multiprocessing.current_process().authkey.hex()]
     with open(os.path.join(os.environ["OUT"], os.environ["RANK"]), "w") as file:
         json.dump([whole, drawn, os.getpid()], file)

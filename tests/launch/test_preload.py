@@ -94,7 +94,7 @@ def assert_same(plain: list[Portrait], preloaded: list[Portrait]) -> None:
     for rank in range(2):
         for part, seen in plain[rank][0].items():
             assert preloaded[rank][0][part] == seen, (rank, part)
-    drawn = [number for _whole, numbers in preloaded for number in numbers]
+    drawn = [number for _whole, numbers in preloaded for number in numbers if number is not None]
     assert len(set(map(str, drawn))) == len(drawn), "ranks share random numbers"
 
 
@@ -142,6 +142,30 @@ def test_whatever_is_built_at_the_terminal(tmp_path: Path, environ: dict[str, st
             os.close(theirs)
     assert found[0][0][0]["streams"]["stdout"][10], "this wasn't a terminal"
     assert_same(*found)
+
+
+def others() -> list[str]:
+    """Other versions of Python on this machine; one that is started by a script, as pyenv does, by its real path."""
+    found: dict[str, str] = {}
+    for minor in range(8, 16):
+        named = shutil.which(f"python3.{minor}")
+        if named is not None and minor != sys.version_info.minor:
+            words = [named, "-c", "import sys; print(sys.executable)"]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=30)
+            found[f"3.{minor}"] = done.stdout.strip()
+    return [path for path in found.values() if path]
+
+
+def test_other_versions_of_python(tmp_path: Path, environ: dict[str, str]) -> None:
+    interpreters = others()
+    if not interpreters:
+        pytest.skip("there is no other Python on PATH: python3.8, python3.12, ...")
+    words = as_script(tmp_path)
+    for path in interpreters:
+        plain = portraits(tmp_path, environ, words, "--python", path)
+        assert_same(
+            plain, portraits(tmp_path, environ, words, "--python", path, "--preload", "multiprocessing,logging")
+        )
 
 
 # Rank 0 leaves without a word, rank 1 ends in each of these ways.
@@ -241,7 +265,10 @@ def test_what_is_held_back_when_the_ranks_are_forked_is_written_once(tmp_path: P
         "result = run(Plan('local', tuple(ranks), preload=('chatty',)))\n"
         "assert (result.status, result.said) == (0, ()), result\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    environ = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=30
+    )
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == ["hello", "rank 0 False", "rank 1 False", "world"]
 

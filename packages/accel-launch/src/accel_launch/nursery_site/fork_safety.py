@@ -177,7 +177,8 @@ class Seeds:
         """Watch from now on, as the first finder of modules and in place of a method of Python's generators."""
         from weakref import WeakSet
 
-        self.drawn = drawn = WeakSet[random.Random]()
+        self.drawn: WeakSet[random.Random] = WeakSet()
+        drawn = self.drawn
         self.torch: int | None = None
         self.seed = seed = random.Random.seed
 
