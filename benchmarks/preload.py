@@ -3,10 +3,11 @@
     uv run python benchmarks/preload.py [--runs 3] [--ranks 1 2 8 32] [--no-opens]
 
 Every figure is the median of runs that take turns with all others. A rank stamps the time when it has torch, and when
-it has its first all-reduce over gloo behind it. CPU seconds are those of all processes of a launch whose ranks end
-when they have torch. Memory is the sum of the ranks' proportional set sizes, in which what they share counts once,
-taken when all have reduced and collected garbage once, which writes to every object that Python has. Files are those
-that all processes open or look for, counted by strace in a launch of its own.
+it has its first all-reduce over gloo behind it. CPU seconds are those of all processes of a launch: of one whose ranks
+are gone as soon as they have torch, and of one that reduces and ends as usual. Memory is the sum of the ranks'
+proportional set sizes, in which what they share counts once, taken when all have reduced and collected garbage once,
+which writes to every object that Python has. Files are those that all processes open or look for, counted by strace
+in a launch of its own.
 """
 
 from __future__ import annotations
@@ -42,11 +43,14 @@ if os.environ["UNTIL"] == "reduced":
     dist.barrier()
     dist.destroy_process_group()
 os.write(os.open(os.environ["STAMPS"], os.O_WRONLY | os.O_APPEND), json.dumps(stamp).encode() + b"\\n")
+if os.environ["UNTIL"] == "torch":
+    os._exit(0)
 """
 HEADS = {
     "torch": "all have torch, s",
     "reduced": "all have reduced, s",
     "cpu": "CPU s to have torch",
+    "whole": "CPU s in all",
     "memory": "memory of all ranks, MB",
     "opens": "files opened",
 }
@@ -95,16 +99,18 @@ def measure(named: dict[tuple[int, str], list[str]], runs: int) -> dict[tuple[in
 
 
 def once(words: list[str], until: str) -> Figures:
-    """Launch, and return the figures of it: CPU seconds where ranks end as soon as they have torch."""
+    """Launch, and return the figures of it; where ranks are gone when they have torch, CPU seconds alone."""
     with tempfile.NamedTemporaryFile("r") as stamps:
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         done = subprocess.run(words, env=environ(stamps.name, until), stdout=subprocess.DEVNULL, check=False)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         said: list[Figures] = [json.loads(line) for line in stamps]
     assert done.returncode == 0, words
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     if until == "torch":
-        return {"cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
+        return {"cpu": cpu}
     return {
+        "whole": cpu,
         "torch": max(one["torch"] for one in said) - started,
         "reduced": max(one["reduced"] for one in said) - started,
         "memory": sum(one["memory"] for one in said),

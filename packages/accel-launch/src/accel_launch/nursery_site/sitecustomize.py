@@ -76,9 +76,19 @@ class Nursery:
         place = self._fork()
         try:
             self._be(self.ranks[place])
+        except KeyboardInterrupt:
+            self._interrupted()
         except Exception as error:
             os.write(2, f"accel: a rank can't be made of its fork: {type(error).__name__}: {error}\n".encode())
             os._exit(126)
+
+    def _interrupted(self) -> NoReturn:
+        """End a rank that was told to before it came to the script: by that signal, without a traceback of ours."""
+        import signal
+
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+        os._exit(128 + signal.SIGINT)
 
     def _customize(self) -> None:
         """Run the site's own customization now: it comes before any import, and it may change where modules are."""
