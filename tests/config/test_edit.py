@@ -14,6 +14,7 @@ from accel_config.document import escaped
 from accel_config.edit import assign
 from accel_config.files import parse
 from accel_config.section import Setting
+from accel_config.span import Span
 from accel_config.spelling import scalar
 
 WRITABLE = [one for one in CATALOGUE.settings if one.key and not one.deprecated]
@@ -130,6 +131,7 @@ def values(one: Setting) -> st.SearchStrategy[Any]:
     kinds: dict[type, st.SearchStrategy[Any]] = {
         bool: st.booleans(),
         int: st.integers(low, high),
+        Span: st.tuples(st.integers(1, 9), st.integers(9, 99)).map(lambda pair: Span.of(*pair)),
         float: st.floats(low, high, allow_nan=False, allow_infinity=False),
         str: TEXTS.filter(lambda text: text.lower() not in one.unset),
     }
