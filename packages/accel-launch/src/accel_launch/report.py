@@ -151,8 +151,8 @@ def _root(first: Ending, seen: Seen) -> Ending:
     """Return the rank that failed first where the first to die is only its victim.
 
     A rank that raises dies late: while it still cleans up, its peers lose their connections to it, raise as well, and
-    may be gone before it. So among ranks that end by an uncaught exception the first to raise is it. The status is the
-    same, Python's 1.
+    may be gone before it. So among ranks that end by an uncaught exception the first to raise is it. The status is
+    the same, Python's 1.
     """
     if first.code != 1:
         return first

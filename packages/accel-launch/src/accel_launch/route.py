@@ -11,6 +11,10 @@ from accel_config.record import Record
 
 from .devices import read
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 SIOCGIFCONF = 0x8912
 ENTRY = 40  # bytes of a struct ifreq
 NUMERIC = socket.AI_NUMERICHOST
@@ -38,12 +42,12 @@ def towards(address: str, *, look_up: bool) -> Route | None:
     for family, kind, protocol, _name, where in found:
         own = _own(family, kind, protocol, where)
         interface = interfaces().get(own)
-        if interface is not None and (not _loopback(own) or address == own or address == "localhost"):
+        if interface is not None and (not _loopback(own) or address in (own, "localhost")):
             return Route(interface, own)
     return None
 
 
-def _own(family: int, kind: int, protocol: int, where: tuple[str | int, ...]) -> str:
+def _own(family: int, kind: int, protocol: int, where: Any) -> str:
     try:
         with socket.socket(family, kind, protocol) as probe:
             probe.connect(where)

@@ -260,7 +260,7 @@ class Supervisor:
             return judge(self.plan, seen)
         from .lifeline import verdict
 
-        return verdict.give(self.plan, judge(self.plan, seen), self.watch)
+        return verdict.give(judge(self.plan, seen), self.watch)
 
     def _failing(self) -> Told | None:
         """Return what ends the whole run already, while ranks here may live: a signal to us, or a rank's failure."""

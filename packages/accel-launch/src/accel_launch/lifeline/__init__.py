@@ -98,7 +98,7 @@ class Told(Record):
 
     @classmethod
     def read(cls, data: Any) -> Told | None:
-        """Return what a message holds; None where it isn't one. It comes from elsewhere, and is shown: it is cleaned."""
+        """Return what a message holds, cleaned, as it is to be shown; None where it isn't a failure."""
         if not isinstance(data, dict) or not all(isinstance(data.get(name), kind) for name, kind in _WANTED.items()):  # pyright: ignore[reportUnknownMemberType]
             return None
         return cls(**{name: _clean(data.get(name)) for name in _WANTED})  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
@@ -121,7 +121,7 @@ _WANTED: dict[str, Any] = {
 LONGEST = 500  # characters of a text that goes over the line
 
 
-def _clean(value: object) -> object:
+def _clean(value: Any) -> Any:
     return "".join(c if c.isprintable() else " " for c in value[:LONGEST]) if isinstance(value, str) else value
 
 

@@ -65,6 +65,7 @@ class Hub:
         self.ticked = time.monotonic()
 
     def _listen(self) -> socket.socket | None:
+        why: str | None = ""
         for family, address in ((socket.AF_INET6, "::"), (socket.AF_INET, "")):
             try:
                 listener = socket.socket(family, socket.SOCK_STREAM)

@@ -10,17 +10,17 @@ import hashlib
 import hmac
 import json
 import os
-import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from typing import Any
 
 LONGEST = 16384  # bytes of a message; more is no launcher of ours
 WORD = 16  # bytes of a side's random word
 
 
-class Broken(Exception):  # noqa: N818 - not an error of this run
+class Broken(Exception):
     """The other side isn't one of ours, or has no right to say what it says."""
 
 

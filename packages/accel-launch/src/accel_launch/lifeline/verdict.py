@@ -58,7 +58,7 @@ def _why(result: Result) -> str:
     return result.problems[0].splitlines()[0] if result.problems else f"exit status {result.status}"
 
 
-def give(plan: Plan, result: Result, watch: Watch) -> Result:
+def give(result: Result, watch: Watch) -> Result:
     """Return the result in the light of what the other launchers say."""
     line = watch.line
     said = watch.late or (f"the main machine turned this one away: {watch.refused}" if watch.refused else "")

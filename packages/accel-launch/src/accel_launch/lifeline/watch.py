@@ -5,7 +5,6 @@ from __future__ import annotations
 import select
 import time
 
-from . import Lifeline, Told
 from .hub import Hub
 from .member import Member
 from .waiting import Waiting, named
@@ -13,6 +12,8 @@ from .waiting import Waiting, named
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from . import Lifeline, Told
 
 PATIENCE = 5.0  # seconds that a launcher waits for the others' word beyond what they may take
 
