@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from tests.conftest import BIN
 from tests.tpu.conftest import ZONE, Cloud, Command
 
 
@@ -50,21 +50,7 @@ def test_every_worker_runs_it_and_its_output_has_its_number(cloud: Cloud, tpu_co
 def test_output_is_live_and_workers_run_at_once(cloud: Cloud, tmp_path: Path) -> None:
     # Each waits for a file that the other makes, so in turns neither would end.
     command = f"me=${{HOME##*-}}; echo up; touch {tmp_path}/$me; until [ -e {tmp_path}/$((1 - me)) ]; do sleep 0.05; done; until [ -e {tmp_path}/door ]; do sleep 0.05; done"
-    words = [
-        BIN / "accelerate",
-        "tpu-config",
-        "--tpu_name",
-        "pod",
-        "--tpu_zone",
-        ZONE,
-        "--worker",
-        "0,1",
-        "--command",
-        command,
-    ]
-    with subprocess.Popen(
-        words, env=cloud.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as running:
+    with cloud.start("tpu-config", "--worker", "0,1", "--command", command) as running:
         assert running.stdout is not None
         assert sorted([running.stdout.readline(), running.stdout.readline()]) == [
             "[worker 0] up\n",
@@ -153,13 +139,38 @@ def test_a_command_whose_connection_is_lost_is_not_run_again(tpu_config: Command
     )
 
 
+def left(cloud: Cloud) -> list[psutil.Process]:
+    """The workers' processes, once those that nobody looks after have had their time to end."""
+    until = time.monotonic() + 12
+    while (found := cloud.started()) and time.monotonic() < until:
+        time.sleep(0.1)
+    return found
+
+
 def test_what_a_lost_connection_leaves_is_ended(tpu_config: Command, cloud: Cloud) -> None:
     cloud.save(trouble={"1": {"dropped": 0.5}})
-    tpu_config("--worker", "1", "--command", "sleep 60")
-    until = time.monotonic() + 10
-    while any("sleep" in process.name() for process in cloud.started()) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not [process for process in cloud.started() if "60" in process.cmdline()]
+    tpu_config("--worker", "1", "--command", f"trap 'touch {cloud.folder}/saved; exit' TERM; sleep 60 & wait")
+    assert not left(cloud)
+    assert (cloud.folder / "saved").exists(), "it was asked first"
+
+
+def test_what_a_lost_connection_leaves_and_does_not_end_is_killed(tpu_config: Command, cloud: Cloud) -> None:
+    cloud.save(trouble={"1": {"dropped": 0.5}})
+    tpu_config("--worker", "1", "--command", "trap '' INT TERM HUP; while :; do sleep 0.1; done")
+    time.sleep(2)
+    assert cloud.started(), "it has some seconds to end in"
+    assert not left(cloud)
+
+
+def test_a_launcher_that_is_killed_leaves_nothing_on_the_workers(cloud: Cloud) -> None:
+    with cloud.start(
+        "tpu-config", "--command", "trap '' INT TERM HUP; echo up; while :; do sleep 0.1; done"
+    ) as running:
+        assert running.stdout is not None
+        for _worker in range(4):
+            running.stdout.readline()
+        running.kill()
+    assert not left(cloud)
 
 
 def test_what_stays_in_the_background_does_not_hold_us(tpu_config: Command, cloud: Cloud) -> None:
@@ -168,8 +179,25 @@ def test_what_stays_in_the_background_does_not_hold_us(tpu_config: Command, clou
     assert done.returncode == 0, done.stderr
     assert by_worker(done.stdout) == {"worker 1": ["done"]}
     assert time.monotonic() - began < 15
-    left = [process for process in cloud.started() if process.cmdline()[:2] == ["sleep", "31"]]
-    assert left, "a service that a command starts goes on"
+    stays = [process for process in cloud.started() if process.cmdline()[:2] == ["sleep", "31"]]
+    assert stays, "a service that a command starts goes on"
+
+
+def test_a_connection_that_does_not_close_does_not_hold_us(tpu_config: Command, cloud: Cloud) -> None:
+    cloud.save(lingers=31)
+    began = time.monotonic()
+    done = tpu_config("--worker", "1", "--command", "echo done; exit 3")
+    assert (done.returncode, done.stdout) == (3, "[worker 1] done\n")
+    assert time.monotonic() - began < 15
+    assert not cloud.started()
+
+
+def test_a_worker_that_does_not_know_its_name(tpu_config: Command, cloud: Cloud) -> None:
+    cloud.on_workers("hostname", "#!/bin/sh\nexit 1\n")
+    done = tpu_config("--worker", "1", "--command", "echo out; echo err >&2; exit 3")
+    assert done.returncode == 3
+    assert by_worker(done.stdout) == {"worker 1": ["out"]}
+    assert by_worker(done.stderr) == {"worker 1": ["err"]}
 
 
 def test_nothing_of_the_output_is_lost_or_taken_for_ours(tpu_config: Command) -> None:
@@ -187,14 +215,7 @@ def test_nothing_of_the_output_is_lost_or_taken_for_ours(tpu_config: Command) ->
 
 def test_a_slow_reader_gets_it_all(cloud: Cloud) -> None:
     command = "head -c 6000000 /dev/zero | tr '\\0' x; echo; echo end"
-    words = [BIN / "accelerate", "tpu-config", "--tpu_name", "pod", "--tpu_zone", ZONE, "--worker", "0"]
-    with subprocess.Popen(
-        [*words, "--command", command],
-        env=cloud.environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as running:
+    with cloud.start("tpu-config", "--worker", "0", "--command", command) as running:
         time.sleep(4)
         out, _err = running.communicate(timeout=30)
     assert running.returncode == 0
@@ -295,6 +316,14 @@ def test_debug_prints_what_it_would_run_and_asks_nothing(tpu_config: Command, cl
     for flag in ("--debug", "--dry_run", "--dry-run"):
         assert asked(tpu_config("--command", "ls", flag)) == [*GCLOUD, "cd /usr/share || exit; ls", "--worker", "all"]
     assert not cloud.calls
+
+
+def test_a_secret_is_not_printed(tpu_config: Command) -> None:
+    done = tpu_config("--env", "HF_TOKEN=hf_x y", "--env", "TOKENIZERS_PARALLELISM=no", "--command", "ls", "--debug")
+    assert done.returncode == 0
+    assert "env 'HF_TOKEN=***' TOKENIZERS_PARALLELISM=no " in shlex.split(done.stdout)[9]
+    assert done.stderr == "accel: note: not shown: HF_TOKEN; put the value where *** stands\n"
+    assert tpu_config("--env", "HF_TOKEN=a b", "--command", '[ "$HF_TOKEN" = "a b" ]').returncode == 0
 
 
 def test_use_alpha(tpu_config: Command) -> None:
@@ -416,22 +445,7 @@ def test_a_first_key_is_made_once(tpu_config: Command, cloud: Cloud) -> None:
 
 def interrupted(cloud: Cloud, command: str, numbers: list[int], *words: str) -> tuple[int, str, str]:
     """Start it on two workers, wait until both say that they are up, send the signals, and return how it ended."""
-    argv = [
-        BIN / "accelerate",
-        "tpu-config",
-        "--tpu_name",
-        "pod",
-        "--tpu_zone",
-        ZONE,
-        "--worker",
-        "0,1",
-        "--command",
-        command,
-        *words,
-    ]
-    with subprocess.Popen(
-        argv, env=cloud.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
+    with cloud.start("tpu-config", "--worker", "0,1", "--command", command, *words) as running:
         assert running.stdout is not None
         first = running.stdout.readline() + running.stdout.readline()
         assert first.count("up") == 2
@@ -480,18 +494,13 @@ def test_a_second_interrupt_ends_it_at_once_and_says_what_may_still_run(cloud: C
     for told in table(err).values():
         assert told.startswith("ended by SIGKILL: no word of its end: it may still run on ")
         assert "--command 'kill -TERM -- -" in told
-    until = time.monotonic() + 12
-    while [process for process in cloud.started() if "sleep" in process.name()] and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not cloud.started(), "the workers end what nobody looks after any more"
+    assert not left(cloud), "the workers end what nobody looks after any more"
 
 
 def test_an_interrupt_between_attempts_to_connect(cloud: Cloud) -> None:
     cloud.save(vms=["vm-a"], trouble={"vm-a": {"refused": 99}})
-    argv = [BIN / "accelerate", "tpu-config", "--vm", "vm-a", "--tpu_zone", ZONE, "--command", "echo ran"]
-    with subprocess.Popen(
-        argv, env=cloud.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
+    vm = ("--vm", "vm-a", "--tpu_zone", ZONE)
+    with cloud.start("tpu-config", "--command", "echo ran", name=vm) as running:
         assert running.stderr is not None
         while "next attempt in 5 seconds (1 of 10 made)" not in running.stderr.readline():
             assert running.poll() is None

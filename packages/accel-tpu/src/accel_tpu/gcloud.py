@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PROGRAM = "gcloud"
+NOT_FOUND = 127  # a shell's status for a program that isn't there
 SSH_FAILED = 255  # ssh's own status; gcloud hands it on once its attempts are used up
 USABLE = frozenset(("READY", "", "STATE_UNSPECIFIED", "CREATING", "STARTING", "REPAIRING", "HIDING", "UNHIDING"))
 """States of a TPU in which gcloud tries to connect."""

@@ -49,11 +49,18 @@ def script(content: bytes, name: str) -> str:
     """
     if b"\0" in content:
         raise AccelError(f"{name} is no shell script: it holds bytes of value 0")
-    text = content.decode("utf-8", "surrogateescape")
+    text = _unix(content).decode("utf-8", "surrogateescape")
     return (
         "f=$(mktemp) || exit; trap 'rm -f \"$f\"' EXIT; "
         f'printf %s {shlex.quote(text)} >"$f" || exit; {_interpreter(text)} "$f"'
     )
+
+
+def _unix(content: bytes) -> bytes:
+    """Return a script from Windows without the mark at its beginning and the CR of each line, which no shell skips."""
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    windows = 0 < content.count(b"\n") == content.count(b"\r\n")
+    return content.replace(b"\r\n", b"\n") if windows else content
 
 
 def _interpreter(text: str) -> str:

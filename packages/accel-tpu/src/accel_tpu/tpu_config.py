@@ -102,6 +102,7 @@ def show(todo: Plan) -> int:
     """Print the plan's commands, each ready to paste."""
     for command in todo.commands:
         sys.stdout.write(shlex.join(command.argv) + "\n")
+    sys.stderr.writelines(f"accel: note: {note}\n" for note in todo.notes)
     return 0
 
 
