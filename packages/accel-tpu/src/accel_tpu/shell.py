@@ -57,10 +57,10 @@ def script(content: bytes, name: str) -> str:
 
 
 def _unix(content: bytes) -> bytes:
-    """Return a script from Windows without the mark at its beginning and the CR of each line, which no shell skips."""
+    """Return a script from Windows without the mark at its beginning and the CRs, which no shell would skip."""
     content = content.removeprefix(b"\xef\xbb\xbf")
-    windows = 0 < content.count(b"\n") == content.count(b"\r\n")
-    return content.replace(b"\r\n", b"\n") if windows else content
+    lines = content.count(b"\n")
+    return content.replace(b"\r\n", b"\n") if lines == content.count(b"\r\n") else content
 
 
 def _interpreter(text: str) -> str:
