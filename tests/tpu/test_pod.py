@@ -229,9 +229,19 @@ def test_a_pod_is_described_once_and_networks_are_no_workers() -> None:
     assert asked == [("gcloud", "compute", "tpus", "tpu-vm", "describe", "pod", "--zone", ZONE, "--format", "json")]
 
 
-@pytest.mark.parametrize("answer", ["", "[]", "{}", '{"networkEndpoints": 3}'])
-def test_a_description_that_cannot_be_read(answer: str) -> None:
-    with pytest.raises(AccelError, match="can't be read"):
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("", "can't be read: ''"),
+        ("[]", "can't be read"),
+        ('{"networkEndpoints": 3}', "can't be read"),
+        ('{"state": "PREEMPTED"}', "is PREEMPTED: nothing runs there"),
+        ('{"state": "CREATING", "networkEndpoints": []}', "has no workers; gcloud says that it is CREATING"),
+        ("{}", "has no workers; gcloud says that it is in no known state"),
+    ],
+)
+def test_a_description_without_workers(answer: str, message: str) -> None:
+    with pytest.raises(AccelError, match=message):
         gcloud.count_workers(Pod("pod"), lambda _argv: Answer(0, answer, ""))
 
 
