@@ -61,7 +61,7 @@ def test_after_an_interrupt_the_logs_go_on_with_the_line_in_hand(service: Servic
     job = TrainingJob(NAME, "us-east-1", Credentials())
     interrupted = job.lines()
     assert [next(interrupted).text for _line in range(3)] == ["line 0", "line 1", "line 2"]
-    interrupted.close()
+    del interrupted
     service.logs[STREAM].append("line 6")
     assert [line.text for line in job.lines()] == ["line 2", "line 3", "line 4", "line 5", "line 6"]
 

@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.tpu.conftest import ZONE, Cloud, Command
+from tests.conftest import BIN
+from tests.tpu.conftest import NAMED, ZONE, Cloud, Command
 
 
 def by_worker(text: str) -> dict[str, list[str]]:
@@ -343,6 +344,24 @@ def test_the_printed_line_does_the_same_when_it_is_pasted(tpu_config: Command, c
     assert sorted(pasted.stdout.splitlines()) == sorted(
         line for lines in by_worker(ours.stdout).values() for line in lines
     )
+
+
+def test_what_is_no_text_arrives_and_is_printed_as_it_is(tpu_config: Command, cloud: Cloud, tmp_path: Path) -> None:
+    (tmp_path / "latin.sh").write_bytes(b"printf 'caf\xe9' | od -An -tx1\n")
+    cloud.environ["PYTHONIOENCODING"] = "utf-8:strict"  # as in a locale that has a language
+    words = [BIN / "accelerate", "tpu-config", *NAMED, "--worker", "0", "--command_file", "latin.sh"]
+    printed = subprocess.run([*words, "--debug"], env=cloud.environ, cwd=tmp_path, capture_output=True)
+    assert (printed.returncode, printed.stderr) == (0, b"")
+    assert b"caf\xe9" in printed.stdout
+    pasted = subprocess.run(["bash", "-c", printed.stdout], env=cloud.environ, capture_output=True)
+    assert pasted.stdout.split() == b"63 61 66 e9".split()
+    assert tpu_config("--worker", "0", "--command_file", "latin.sh").stdout.split()[2:] == ["63", "61", "66", "e9"]
+    shown = subprocess.run(
+        [BIN / "accelerate", "launch", "--tpu_cluster", *NAMED, "--dry_run", b"caf\xe9.py"],
+        env=cloud.environ, capture_output=True,
+    )  # fmt: skip
+    assert shown.returncode == 0
+    assert b"caf\xe9.py" in shown.stdout
 
 
 def test_several_commands_share_a_shell(tpu_config: Command) -> None:
