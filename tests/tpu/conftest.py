@@ -86,6 +86,14 @@ class Cloud:
                 continue
         return found
 
+    def runs(self, command: str) -> bool:
+        """Whether a worker runs this command."""
+        facts = (process.info for process in psutil.process_iter(["cmdline", "environ"]))
+        return any(
+            fact["cmdline"] == command.split() and str(self.folder) in (fact["environ"] or {}).get("HOME", "")
+            for fact in facts
+        )
+
 
 @pytest.fixture
 def cloud(tmp_path: Path, environ: dict[str, str]) -> Iterator[Cloud]:
