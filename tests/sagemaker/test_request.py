@@ -239,6 +239,16 @@ def test_inputs_and_metrics(make: Make, tmp_path: Path) -> None:
             "additional_args: {hyperparameters: {sagemaker_program: x}}",
             "hyperparameters can't have sagemaker_program",
         ),
+        (
+            ("--num_machines", "2:4", "--nproc_per_node", "2"),
+            "",
+            "num_machines 2:4 (--num_machines): a job has a fixed",
+        ),
+        (
+            ("--num_machines", "2", "--num_processes", "5"),
+            "",
+            "num_processes 5 (--num_processes) can't be shared equally by the 2",
+        ),
         (("--region", "eu west"), "", "--region: 'eu west' can't be a region of AWS"),
     ],
 )
@@ -302,6 +312,17 @@ def test_a_plan_is_the_request(settings: Resolve, tmp_path: Path) -> None:
     assert (made.engine, made.commands) == ("sagemaker", ())
     assert isinstance(made.request, JobRequest)
     assert "2 x ml.p3.2xlarge in us-east-1, precision bf16" in made.summary
+
+
+def test_what_is_for_ranks_of_this_machine_is_told_to_have_no_effect(settings: Resolve, tmp_path: Path) -> None:
+    (tmp_path / "train.py").touch()
+    flags = ("--prefix", "--run_id", "x", "--max_restarts", "2", "--report", "r.json")
+    notes = plan(settings(*flags, file=CONFIG), Host(cwd=str(tmp_path)), ["train.py"]).notes
+    assert sorted(note.split()[0] for note in notes if "has no effect" in note) == [
+        "max_restarts",
+        "prefix",
+        "run_id",
+    ]
 
 
 def test_a_dry_run_takes_a_missing_script_and_sdk_for_notes(settings: Resolve, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from accel_config import masking
-from accel_config.catalogue import Launcher, SageMaker
+from accel_config.catalogue import Launcher, Resources, SageMaker
 from accel_config.errors import AccelError, SettingError, nearest
 from accel_config.record import Record
 from accel_launch import Host, Request, environment, explain, layout
@@ -177,6 +177,9 @@ def _refuse(settings: Settings, script: tuple[str, ...]) -> None:
         raise AccelError(f"{script[0]} can't be sent to SageMaker: the script must be a Python file, *.py")
     if launcher.python is not None:
         raise AccelError(f"python ({settings.origin('python')}) can't be sent to SageMaker: the image has its own")
+    machines = settings.value("num_machines")
+    if settings[Resources].num_machines.elastic:
+        raise AccelError(f"num_machines {machines.value} ({machines.origin}): a job has a fixed number of instances")
     kind = settings.paradigm
     if kind.kind in ("DEEPSPEED", "MEGATRON_LM", "XLA"):
         raise AccelError(

@@ -139,7 +139,8 @@ def make(order: Order) -> Plan:
     tpu = settings[Tpu]
     if settings[Launcher].no_python:
         raise AccelError(f"no_python ({settings.origin('no_python')}): a TPU runs a function of a Python script")
-    order.unused("each worker of a pod uses all of its chips", "num_processes")
+    order.unused("each worker of a pod uses all of its chips", "num_processes", "nproc_per_node")
+    order.unused("the machines are the pod's workers", "num_machines")
     python = settings[Launcher].python or "python3"
     env = {"ACCELERATE_IN_TPU_POD": "1", **shell.variables(tpu.env, settings.origin("env"))}
     words = (python, "-m", "accel_tpu", "launch", "--tpu", "--no_tpu_cluster", "--num_machines=1", *told(settings))
