@@ -59,14 +59,14 @@ def metrics(path: Path) -> list[dict[str, str]]:
     return found
 
 
-def _rows(path: Path, columns: str, unlike_heading: str = "\0") -> Iterator[Row]:
+def _rows(path: Path, columns: str, unlike_heading: str = "") -> Iterator[Row]:
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except OSError as error:
         raise SettingError(f"{path}: the table can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SettingError(f"{path}: this is no UTF-8 text") from None
-    if lines and unlike_heading in lines[0]:
+    if lines and unlike_heading and unlike_heading in lines[0]:
         raise SettingError(
             f"{path}:1: the first line is a heading, which isn't read, and this is a row: {lines[0]!r}"
         )
