@@ -7,13 +7,13 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import BIN
+from tests.launch.processes import until
 from tests.tpu.conftest import NAMED, ZONE, Cloud, Command
 
 
@@ -140,18 +140,10 @@ def test_a_command_whose_connection_is_lost_is_not_run_again(tpu_config: Command
     )
 
 
-def until(true: Callable[[], bool]) -> None:
-    """Wait until something is true."""
-    end = time.monotonic() + 12
-    while not true():
-        assert time.monotonic() < end, "it didn't happen in time"
-        time.sleep(0.1)
-
-
 def test_what_a_lost_connection_leaves_is_asked_to_end(tpu_config: Command, cloud: Cloud) -> None:
     cloud.save(trouble={"1": {"dropped": 0.5}})
     tpu_config("--worker", "1", "--command", f"trap 'touch {cloud.folder}/saved; exit' TERM; sleep 60 & wait")
-    until((cloud.folder / "saved").exists)
+    assert until((cloud.folder / "saved").exists)
 
 
 def test_what_a_lost_connection_leaves_and_does_not_end_is_killed(tpu_config: Command, cloud: Cloud) -> None:
@@ -159,7 +151,7 @@ def test_what_a_lost_connection_leaves_and_does_not_end_is_killed(tpu_config: Co
     tpu_config("--worker", "1", "--command", "trap '' INT TERM HUP; while :; do sleep 0.1; done")
     time.sleep(2)
     assert cloud.started(), "it has some seconds to end in"
-    until(lambda: not cloud.started())
+    assert until(lambda: not cloud.started())
 
 
 def test_a_launcher_that_is_killed_leaves_nothing_on_the_workers(cloud: Cloud) -> None:
@@ -168,7 +160,7 @@ def test_a_launcher_that_is_killed_leaves_nothing_on_the_workers(cloud: Cloud) -
         for _worker in range(4):
             running.stdout.readline()
         running.kill()
-    until(lambda: not cloud.runs("sleep 61"))
+    assert until(lambda: not cloud.runs("sleep 61"))
 
 
 def test_what_stays_in_the_background_does_not_hold_us(tpu_config: Command, cloud: Cloud) -> None:
@@ -509,7 +501,7 @@ def test_a_second_interrupt_ends_it_at_once_and_says_what_may_still_run(cloud: C
     for told in table(err).values():
         assert told.startswith("ended by SIGKILL: no word of its end: it may still run on ")
         assert "--command 'kill -TERM -- -" in told
-    until(lambda: not cloud.started())  # the workers end what nobody looks after any more
+    assert until(lambda: not cloud.started()), "the workers end what nobody looks after any more"
 
 
 def test_an_interrupt_between_attempts_to_connect(cloud: Cloud) -> None:
