@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import spelling, storage
-from .document import LARGEST, Node, as_yaml, compose, decode
+from .document import LARGEST, Node, compose, decode
 from .errors import AccelError, SettingError
 from .files import parse
 from .listing import word
@@ -27,8 +27,6 @@ def assign(content: bytes, path: str, one: Setting, value: object) -> bytes:
     """
     text = decode(content, path)
     root = compose(content, path)
-    if len(as_yaml(text, path)) != len(text):
-        raise AccelError(f"{path}: it holds characters that can't be kept in place: edit it by hand")
     if root is None:
         new = text + _ended(text) + _fresh(one, value, path)
     else:

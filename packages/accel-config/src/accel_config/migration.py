@@ -142,7 +142,7 @@ class _Changes(Splices):
 
     def _value(self, one: Setting, node: Node) -> None:
         """Spell a value as every reader understands it: unquoted ``no`` and numbers for text, quoted numbers."""
-        raw, typed = node.plain(), node.typed()
+        raw, typed = node.read(one.kind), node.typed()
         value = None if raw is None else one.parse(raw, DEFAULT)
         if value is None:
             return
