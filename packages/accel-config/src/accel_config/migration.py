@@ -11,7 +11,7 @@ from .errors import AccelError
 from .files import LEGACY, parse
 from .interview import unasked
 from .machine import Machine
-from .origin import DEFAULT
+from .origin import DEFAULT, FILE, Origin, Value
 from .settings import resolve
 from .splices import Splices
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .section import Setting
     from .settings import Settings
 
+ADDED = Origin("added", FILE)
 MOST_LOOKS = 50  # each look at a text finds what the one before had to leave
 
 
@@ -78,13 +79,21 @@ def _missing(content: bytes, path: str, machine: Machine) -> Iterator[tuple[Sett
     """Yield what a new file would say and this one doesn't."""
     values = parse(CATALOGUE, content, path).values
     said = _said(content, path)
-    settings = resolve(CATALOGUE, [values])
     for one in CATALOGUE.settings:
+        settings = resolve(CATALOGUE, [values])
         if one.key is None or said.intersection(one.keys) or one.scope not in in_scope(settings):
             continue
-        value = _distributed_type(settings, machine) if one.name == "distributed_type" else unasked(one, settings)
+        value = _new(one, settings, machine)
         if value is not None:
+            values = {**values, one.name: Value(value, ADDED)}
             yield one, value
+
+
+def _new(one: Setting, settings: Settings, machine: Machine) -> Any:
+    if one.name == "distributed_type":
+        return _distributed_type(settings, machine)
+    implied = one.implied(settings) if one.implied and not one.section.key else None
+    return unasked(one, settings) if implied is None else implied
 
 
 def _said(content: bytes, path: str) -> set[str]:
