@@ -70,6 +70,7 @@ def test_what_the_type_implies_is_added_like_in_a_new_file() -> None:
     assert "distributed_type: MULTI_CPU\nuse_cpu: true\n" in update("num_processes: 4\ndebug: false\n")
     assert "distributed_type: 'NO'\nuse_cpu: false\n" in update("num_processes: 1\n")
     assert "num_processes: 1\n" in update("distributed_type: 'NO'\n")
+    assert "distributed_type: XLA\n" in update("tpu_use_cluster: true\n")
     assert "distributed_type: MULTI_GPU\nuse_cpu: false\n" in update("num_processes: 4\n", machine=MACHINES["4 GPUs"])
 
 
