@@ -127,7 +127,7 @@ from accel_config.spelling import document
 kind, count, cores, runs = sys.argv[1:5]
 for run in range(int(runs)):
     print(f"run {run} begins", flush=True)
-    content = Interview(Terminal(), Machine(kind, int(count), int(cores))).run()
+    content = Interview(Terminal(), Machine(kind, int(count), int(cores)), makers=("iam_role_name",)).run()
     open(f"{sys.argv[5]}/{run}.yaml", "w").write(document(content, "c.yaml"))
     print(f"run {run} ends", flush=True)
 """

@@ -63,7 +63,7 @@ def _missing(path: str, settings: Settings) -> Iterator[Problem]:
     if in_scope(settings) is not IN_JOBS:
         return
     for one, value in settings:
-        if one.scope == "job" and one.ask and not one.gate and value.value is None:
+        if one.needed and value.value is None:
             origin = settings.origin("compute_environment")
             yield _placed(path, f"{one.key} is missing: a job ({origin}) needs it")
 
