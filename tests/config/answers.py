@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from itertools import islice
 
 from accel_config.catalogue import CATALOGUE
 from accel_config.interview import Interview
@@ -67,12 +69,18 @@ class Path:
     def text(self, question: str, default: str, check: Callable[[str], str], /, *, hidden: bool) -> str:
         assert hidden == (question in SECRETS), f"{question} must be hidden if and only if it asks for a secret"
         assert check(""), f"{question} takes no answer for an answer"
-        texts = list(dict.fromkeys(text for text in (default, *CANDIDATES) if not check(text)))[:3]
+        texts = [*islice((text for text in dict.fromkeys((default, *CANDIDATES)) if not check(text)), 3)]
         assert texts, f"{question}: {[check(text) for text in CANDIDATES]}"
         return texts[self._take(question, texts)]
 
     def say(self, text: str, /) -> None:
         raise Refused(text)
+
+
+@cache
+def walked(machine: str) -> list[tuple[Path, dict[str, object]]]:
+    """Return what `walk` yields for the machine of this name, walked only once for all tests."""
+    return [*walk(MACHINES[machine])]
 
 
 def walk(machine: Machine) -> Iterator[tuple[Path, dict[str, object]]]:

@@ -110,7 +110,13 @@ def test_what_cant_be_spliced_is_refused(text: str, name: str, why: str) -> None
 
 @pytest.mark.parametrize(
     "name",
-    [r"\ud83d\ude00 \uD83D\uDE00", r"\\ud83d \u00e9", "\x7f\u2028", "\U0001f600é", r"\ud83d\ude00" + "\x85\u2029\ufeff"],
+    [
+        r"\ud83d\ude00 \uD83D\uDE00",
+        r"\\ud83d \u00e9",
+        "\x7f\u2028",
+        "\U0001f600é",
+        r"\ud83d\ude00" + "\x85\u2029\ufeff",
+    ],
     ids=["pairs", "no pair", "not for YAML", "characters", "all"],
 )
 @pytest.mark.parametrize("key", ["debug", "num_processes", "fsdp_version"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from accel_config import CATALOGUE
 from accel_config.machine import Machine
 from tests.conftest import BIN
 
-from .answers import MACHINES, walk
+from .answers import MACHINES, walked
 from .answers import Path as Answers
 
 DOWN, ENTER, END_OF_INPUT, INTERRUPT, WIPE = "\x1b[B", "\r", "\x04", "\x03", "\x15"
@@ -34,6 +35,9 @@ class Terminal:
             timeout=30,
         )
         self.child.delaybeforesend = None
+        self.seen = StringIO()
+        """All that was on the screen."""
+        self.child.logfile_read = self.seen
 
     def answer(self, question: str, keys: str) -> None:
         self.child.expect_exact(question)
@@ -162,15 +166,15 @@ class Typist(Answers):
         return text
 
 
-def covering(machine: Machine) -> list[Typist]:
+def covering(name: str) -> list[Typist]:
     """The fewest paths, taken greedily, on which every question is asked; test_interview.py takes every path."""
-    paths = [(path.places, {question for question, _kind, _many in path.asked}) for path, _content in walk(machine)]
+    paths = [(path.places, {question for question, _kind, _many in path.asked}) for path, _content in walked(name)]
     todo: set[str] = set().union(*(questions for _places, questions in paths))
     chosen: list[Typist] = []
     while todo:
         places, questions = max(paths, key=lambda pair: len(pair[1] & todo))
         todo -= questions
-        chosen.append(Typist(places, machine))
+        chosen.append(Typist(places, MACHINES[name]))
         chosen[-1].run()
     return chosen
 
@@ -178,7 +182,7 @@ def covering(machine: Machine) -> list[Typist]:
 @pytest.mark.timeout(300)
 def test_every_question_on_a_terminal(environ: dict[str, str], tmp_path: Path) -> None:
     machine = MACHINES["4 GPUs"]
-    paths = covering(machine)
+    paths = covering("4 GPUs")
     facts = (machine.kind, str(machine.count), str(machine.cores), str(len(paths)), str(tmp_path))
     wizard = Terminal(environ, program=(sys.executable, "-c", SERIES, *facts))
     for run, path in enumerate(paths):

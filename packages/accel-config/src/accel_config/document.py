@@ -142,7 +142,8 @@ def _as_yaml(text: str) -> tuple[str, list[int], list[int]]:
 
     strange = rf"\\u(d[89ab][0-9a-f]{{2}})\\u(d[c-f][0-9a-f]{{2}})|\\.|{STRANGE}"
     parts: list[str] = []
-    ends, shifts = [], [0]
+    ends: list[int] = []
+    shifts = [0]
     done = 0
     length = 0
     for found in re.finditer(strange, text, re.IGNORECASE):
@@ -256,7 +257,9 @@ class _Composer:
     def _collection(self, value: list[Any], start: Any, last: int, end: Any) -> Node:
         """Return the node; one in block style ends with its last item, where PyYAML goes on to the next token."""
         span = self._span(start.start_mark, end.end_mark.index)
-        return Node(value, **span if start.flow_style else {**span, "end": last}, flow=start.flow_style)
+        if not start.flow_style:
+            span["end"] = last
+        return Node(value, **span, flow=start.flow_style)
 
     def _span(self, start: Any, end: int) -> dict[str, Any]:
         """Return where a node stands in the file's own text."""

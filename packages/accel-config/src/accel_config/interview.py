@@ -140,14 +140,15 @@ class Interview:
 
     def _carry(self, one: Setting) -> None:
         """Keep what the earlier file says of a setting that nobody is ever asked for."""
-        value, settings = self.earlier.get(one.name), self.settings()
+        settings = self.settings()
         unread = one.section.key and one.section.asked and not one.section.asked(settings)
-        if value is None or one.deprecated or unread or one.name in self.answers or one.scope not in in_scope(settings):
+        if one.name not in self.earlier or unread or one.name in self.answers or one.scope not in in_scope(settings):
             return
-        if why := self._reason(one, plain(one, value.value), settings):
+        raw = plain(one, self.earlier[one.name].value)
+        if why := one.deprecated or self._reason(one, raw, settings):
             self.asker.say(f"{one.key} isn't kept: {why}")
         else:
-            self._keep(one, plain(one, value.value))
+            self._keep(one, raw)
 
     def _ask(self, one: Setting, settings: Settings) -> None:
         if one.gate and (not one.made or one.name in self.makers) and not self._open(one):
@@ -163,7 +164,7 @@ class Interview:
         """Ask the question that comes first."""
         if one.name in self.earlier:
             return self.asker.confirm(one.gate, True)
-        # A file of the same kind that says nothing of it tells what was answered then; nothing is made by Enter alone.
+        # A file of the same kind that says nothing of it tells what was answered then; Enter alone makes nothing.
         answered = self.earlier and one.scope in in_scope(resolve(CATALOGUE, [self.earlier])) and not one.made
         return self.asker.confirm(one.gate, one.gate_default and not answered)
 
@@ -184,8 +185,8 @@ class Interview:
             return str(error).removeprefix(f"{ANSWER}: ")
         if value == "":
             return "an answer is needed here"
-        before = broken(settings)
         after = broken(resolve(CATALOGUE, [{**self.answers, **_said(one, value)}]))
+        before = broken(settings) if after else []
         return "\n".join(message for message in after if message not in before)
 
     def _keep(self, one: Setting, raw: Any) -> None:

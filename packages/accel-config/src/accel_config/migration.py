@@ -104,7 +104,7 @@ def _said(content: bytes, path: str) -> set[str]:
 
 
 def _distributed_type(settings: Settings, machine: Machine) -> str:
-    """Return what a file without a type means: what its switches say, else one process is NO, several what they run on."""
+    """Return what a file without a type means: a switch's, else one process is NO, several are what they run on."""
     if settings.paradigm.kind:
         return settings.paradigm.kind
     if settings.value("compute_environment").value == JOB or settings.value("num_processes").value == 1:

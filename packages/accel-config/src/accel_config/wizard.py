@@ -37,8 +37,9 @@ def wizard(path: str, program: str, *, yes: bool, overwrite: bool) -> int:
     if there and not overwrite and not asker.confirm(f"{path} exists. Replace it at the end?", False):
         print(f"{path} is left as it is; `{program} set KEY VALUE` changes single settings")
         return LEFT_ALONE
-    earlier = _earlier(asker, path) if there else {}
-    interview = Interview(asker, Machine.here(), earlier=earlier, makers=makers.names())
+    interview = Interview(
+        asker, Machine.here(), earlier=_earlier(asker, path) if there else None, makers=makers.names()
+    )
     text = spelling.document(interview.run(), path)
     unmade = _make(interview)
     _write(path, text, program, overwrite=True)
