@@ -8,6 +8,7 @@ read as live objects.
 from __future__ import annotations
 
 from math import isfinite
+from os.path import expanduser
 
 from .errors import SettingError
 
@@ -76,6 +77,11 @@ def upper(value: object) -> str:
 def plain(value: object) -> str:
     """As it is; a boolean as ``True`` or ``False``."""
     return str(value)
+
+
+def path(value: object) -> str:
+    """A path with ``~`` replaced by the home folder, which no library does."""
+    return expanduser(str(value))
 
 
 def digit(value: object) -> str:
