@@ -116,7 +116,7 @@ def test_json(tmp_path: Path) -> None:
     ("text", "line", "message"),
     [
         ("num_proceses: 2", 1, "unknown key 'num_proceses'; did you mean 'num_processes'?"),
-        ("use_cpu: true\nnum_processes: two", 2, "num_processes must be a whole number, at least 1, not 'two'"),
+        ("use_cpu: true\nnum_processes: two", 2, "num_processes must be a whole number from 1 to 1000000, not 'two'"),
         ("mixed_precision: bf61", 1, "did you mean 'bf16'?"),
         ("fsdp_config:\n  fsdp_version: 3", 2, "fsdp_version must be one of 1, 2, not '3'"),
         ("main_process_port: 70000", 1, "main_process_port must be a whole number from 0 to 65535"),

@@ -99,6 +99,21 @@ def test_what_cant_be_any_more_is_not_proposed_again() -> None:
     assert rerun("distributed_type: MULTI_CPU\nnum_processes: 4\n", MACHINES["cpu"], Person())["num_processes"] == 12
 
 
+def test_a_rank_of_many_is_typed() -> None:
+    refused: list[str] = []
+
+    class Person(Proposals):
+        def text(self, question: str, default: str, check: Callable[[str], str], *, hidden: bool) -> str:  # noqa: ARG002
+            if "rank of this machine" in question:
+                refused.append(check("40"))
+                return "39"
+            return "40" if "many different machines" in question else default or "x"
+
+    fixed: dict[str, object] = {"distributed_type": "MULTI_GPU"}
+    assert Interview(Person(), MACHINES["4 GPUs"], fixed).run()["machine_rank"] == 39
+    assert "from 0 to 39" in refused[0]
+
+
 class Stubborn(Proposals):
     """Says no to what comes first, and types what is asked for."""
 

@@ -79,5 +79,5 @@ def _unread(path: str, read: Read, settings: Settings) -> Iterator[Problem]:
         elif one.scope not in scopes:
             where = "for a SageMaker job" if scopes is IN_JOBS else "that isn't for a SageMaker job"
             yield _placed(path, f"{one.key} ({value.origin}) has no effect in a file {where}")
-    if not read.values and not read.problems:
+    if not read.values and not read.keys and not read.notes and not read.problems:
         yield Problem(path, 1, "the file says nothing")
