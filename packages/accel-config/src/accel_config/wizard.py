@@ -7,6 +7,7 @@ import sys
 
 from . import makers, spelling, storage
 from .catalogue import CATALOGUE
+from .console import show
 from .edit import content_of
 from .errors import AccelError
 from .files import parse
@@ -35,7 +36,7 @@ def wizard(path: str, program: str, *, yes: bool, overwrite: bool) -> int:
         return _write(path, _text(path), program, overwrite=overwrite)
     there = os.path.exists(path)
     if there and not overwrite and not asker.confirm(f"{path} exists. Replace it at the end?", False):
-        print(f"{path} is left as it is; `{program} set KEY VALUE` changes single settings")
+        show(f"{path} is left as it is; `{program} set KEY VALUE` changes single settings\n")
         return LEFT_ALONE
     interview = Interview(
         asker, Machine.here(), earlier=_earlier(asker, path) if there else None, makers=makers.names()
@@ -44,7 +45,7 @@ def wizard(path: str, program: str, *, yes: bool, overwrite: bool) -> int:
     unmade = _make(interview)
     _write(path, text, program, overwrite=True)
     for line in interview.told:
-        print(line)
+        show(f"{line}\n")
     for line in unmade:
         print(f"{program}: {line}", file=sys.stderr)
     return UNMADE if unmade else 0
@@ -57,7 +58,7 @@ def default(path: str, precision: str, program: str, *, overwrite: bool) -> int:
         AccelError: the file can't be written.
     """
     text = _text(path, {"mixed_precision": precision})
-    return _write(path, text, program, overwrite=overwrite, show=False)
+    return _write(path, text, program, overwrite=overwrite, shown=False)
 
 
 def _asker(program: str, *, yes: bool) -> Asker:
@@ -100,15 +101,15 @@ def _make(interview: Interview) -> list[str]:
     return unmade
 
 
-def _write(path: str, text: str, program: str, *, overwrite: bool, show: bool = True) -> int:
+def _write(path: str, text: str, program: str, *, overwrite: bool, shown: bool = True) -> int:
     with storage.locked(path):
         if os.path.exists(path) and not overwrite:
             return _left_alone(path, text)
         storage.replace(path, text.encode())
-    if show:
-        print("\n" + "".join(f"    {line}\n" for line in text.splitlines()))
-        print(f"Launch with it: {_launch(path, program)}")
-    print(f"The config file is saved at {path}")
+    if shown:
+        show("\n" + "".join(f"    {line}\n" for line in text.splitlines()) + "\n")
+        show(f"Launch with it: {_launch(path, program)}\n")
+    show(f"The config file is saved at {path}\n")
     return 0
 
 
@@ -121,7 +122,7 @@ def _left_alone(path: str, text: str) -> int:
         name: one.value for name, one in wanted.values.items()
     }
     if same:
-        print(f"{path} says so already")
+        show(f"{path} says so already\n")
         return 0
     print(f"{path} exists and says something else, so it is left alone: --overwrite replaces it", file=sys.stderr)
     return LEFT_ALONE

@@ -18,6 +18,8 @@ def main(argv: Sequence[str] | None = None, program: str = "accelerate completio
     from argparse import ArgumentParser
 
     from accel_config.completion import SHELLS, script
+    from accel_config.console import show
+    from accel_config.errors import AccelError
 
     parser = ArgumentParser(program, description="Print a shell's completion script for accelerate.")
     parser.add_argument("shell", choices=sorted(SHELLS))
@@ -25,7 +27,11 @@ def main(argv: Sequence[str] | None = None, program: str = "accelerate completio
         shell: str = parser.parse_args(sys.argv[1:] if argv is None else list(argv)).shell
     except SystemExit as stop:  # argparse has said why, or printed the help
         return USAGE if stop.code is None else int(stop.code)
-    sys.stdout.write(script(shell, "accelerate", {name: _words(name) for name in COMMANDS}))
+    try:
+        show(script(shell, "accelerate", {name: _words(name) for name in COMMANDS}))
+    except AccelError as error:
+        print("".join(f"{program}: {line}\n" for line in str(error).splitlines()), end="", file=sys.stderr)
+        return error.status
     return 0
 
 

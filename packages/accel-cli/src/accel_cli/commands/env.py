@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from accel_config.console import show
 from accel_config.errors import AccelError
 
 TYPE_CHECKING = False
@@ -31,12 +32,13 @@ def main(argv: Sequence[str] | None = None, program: str = "accelerate-env") -> 
         arguments = _parser(program).parse_args(sys.argv[1:] if argv is None else list(argv))
         found = facts(torch=arguments.torch)
         found.update(_config(arguments.config_file))
+        show(_json(found) if arguments.json else _text(found))
     except SystemExit as stop:  # argparse has said why, or printed the help
         return USAGE if stop.code is None else int(stop.code)
     except AccelError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"{program}: {line}", file=sys.stderr)
         return error.status
-    sys.stdout.write(_json(found) if arguments.json else _text(found))
     return 0
 
 
