@@ -47,6 +47,13 @@ def test_problems(tmp_path: Path, text: str, line: int, message: str) -> None:
     assert message in problems[0][1]
 
 
+def test_a_file_that_cant_be_read_is_named_once(tmp_path: Path) -> None:
+    path = tmp_path / "loop.yaml"
+    path.symlink_to(path)
+    (problem,) = check(CATALOGUE, str(path)).problems
+    assert str(problem) == f"{path}:1: the config file can't be read: Too many levels of symbolic links"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -104,6 +104,11 @@ def test_set(config: Run, tmp_path: Path) -> None:
         (["dry_run", "true"], "can't stand in a config file"),
         (["aws_secret_access_key", "x"], "can't stand in a config file"),
         (["use_cpu", "true", "main_process_port", "-1"], "from 0 to 65535"),
+        (
+            ["fsdp_config", "{}"],
+            "fsdp_config holds several settings: name one of them with a dot, such as fsdp_config.",
+        ),
+        (["main_process_ip", "\udcff"], "this is no text in the terminal's encoding"),
     ],
 )
 def test_set_refuses_and_leaves_the_file(config: Run, tmp_path: Path, words: list[str], why: str) -> None:
@@ -112,6 +117,14 @@ def test_set_refuses_and_leaves_the_file(config: Run, tmp_path: Path, words: lis
     assert done.returncode == 2
     assert why in done.stderr
     assert (tmp_path / "c.yaml").read_bytes() == before
+
+
+def test_what_does_not_print_is_shown_in_escapes(config: Run) -> None:
+    done = config("set", "main_process_ip", "a\x1b[2Jé\n", "num_processes", "null", "--config_file", "c.yaml")
+    told = "main_process_ip: unset -> a\\x1b[2Jé\\n (c.yaml:5)\nnum_processes: 2 -> unset\n"
+    assert done.stdout == told
+    assert "a\\x1b[2Jé\\n" in config("show", "--config_file", "c.yaml").stdout
+    assert config("get", "main_process_ip", "--config_file", "c.yaml").stdout == "a\x1b[2Jé\n\n"  # for programs
 
 
 def test_set_makes_a_file(config: Run, tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def _placed(path: str, text: str) -> Problem:
     if own != text and colon and line.isdecimal():
         return Problem(path, int(line), rest)
     named = [part.partition(")")[0] for part in text.split(f"({path}:")[1:]]
-    return Problem(path, max((int(line) for line in named if line.isdecimal()), default=1), text)
+    line_named = max((int(line) for line in named if line.isdecimal()), default=1)
+    return Problem(path, line_named, text.removeprefix(f"{path}: "))
 
 
 def in_scope(settings: Settings) -> tuple[str, ...]:

@@ -159,16 +159,16 @@ def _json(found: dict[str, object]) -> str:
 
 
 def _text(found: dict[str, object]) -> str:
-    from accel_config.listing import word
+    from accel_config.listing import line as one_line
 
     lines = ["", "Copy this into your issue:", ""]
     for name, value in found.items():
         if isinstance(value, dict):
             inner: dict[str, object] = value  # pyright: ignore[reportUnknownVariableType]
             lines.append(f"- {name}:" if inner else f"- {name}: none")
-            lines += [f"\t- {key}: {word(text)}" for key, text in inner.items()]
+            lines += [f"\t- {key}: {one_line(text)}" for key, text in inner.items()]
         else:
-            lines.append(f"- {name}: {word(value)}")
+            lines.append(f"- {name}: {one_line(value)}")
     return "\n".join(lines) + "\n"
 
 
