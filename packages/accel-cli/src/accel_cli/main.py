@@ -77,11 +77,12 @@ def _version() -> int:
 
 
 def _show(text: str) -> int:
-    from accel_config.console import show
-    from accel_config.errors import AccelError
-
+    """Print what this module says itself; accel_config, which takes longer to import, is asked only on a failure."""
     try:
-        show(text)
-    except AccelError as error:
-        return _fail("accelerate", str(error), error.status)
+        print(text, end="", flush=True)
+    except OSError as error:
+        from accel_config.console import failure
+
+        told = failure(error)
+        return _fail("accelerate", str(told), told.status)
     return 0

@@ -8,12 +8,14 @@ import sys
 from .catalogue import CATALOGUE
 from .console import show
 from .errors import AccelError
-from .origin import ENVIRONMENT, FLAG, Origin, Value
+from .origin import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Sequence
+
+    from .origin import Origin
 
 FINDINGS = 1
 USAGE = 2
@@ -96,15 +98,9 @@ def _no_arguments(_parser: ArgumentParser) -> None:
 
 def _location(arguments: Namespace) -> tuple[str, Origin | None]:
     """Return the config file's path, and who named it; None where it is the default one."""
-    from .layers import default_path
+    from .layers import location
 
-    named = getattr(arguments, "config_file", None)
-    if named:
-        return os.path.expanduser(named), Origin("--config_file", FLAG)
-    for variable in CATALOGUE.by_name["config_file"].variables:
-        if os.environ.get(variable):
-            return os.path.expanduser(os.environ[variable]), Origin(variable, ENVIRONMENT)
-    return default_path(os.environ), None
+    return location(CATALOGUE, getattr(arguments, "config_file", None), os.environ)
 
 
 def _existing(arguments: Namespace, program: str) -> str:

@@ -22,22 +22,22 @@ def show(text: str) -> None:
     try:
         sys.stdout.write(_fit(text))
         sys.stdout.flush()
-    except BrokenPipeError:
-        _mute()
-        raise AccelError("", status=READER_GONE) from None
     except OSError as error:
-        _mute()
-        raise AccelError(f"the output can't be written: {error.strerror}", status=FAILED) from None
+        raise failure(error) from None
+
+
+def failure(error: OSError) -> AccelError:
+    """Return what there is to be told of standard output's failure; no more of it is tried."""
+    # What is still buffered goes nowhere, so that the interpreter's end doesn't complain again.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    if isinstance(error, BrokenPipeError):
+        return AccelError("", status=READER_GONE)
+    return AccelError(f"the output can't be written: {error.strerror}", status=FAILED)
 
 
 def _fit(text: str) -> str:
     """Return ``text`` with escapes for what the terminal's encoding doesn't have."""
     encoding = sys.stdout.encoding or "utf-8"
     return text if text.isascii() else text.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def _mute() -> None:
-    """Let what is still buffered go nowhere, so that the interpreter's end doesn't complain again."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)

@@ -54,7 +54,7 @@ def _parser(program: str) -> ArgumentParser:
 
 def facts(*, torch: bool = False) -> dict[str, object]:
     """Return the facts by name, in the order in which they are shown; torch itself is asked only with ``torch``."""
-    from accel_config import masking
+    from accel_config import CATALOGUE, masking
     from accel_launch import Host
 
     from ..ownership import owner
@@ -70,7 +70,7 @@ def facts(*, torch: bool = False) -> dict[str, object]:
     found["Devices"] = [f"{device} {device.model}".strip() for device in host.devices] or "none"
     found["NVIDIA driver"] = host.driver or NOT_FOUND
     found["Variables"] = masking.environment(
-        {name: text for name, text in sorted(os.environ.items()) if name.startswith(PREFIXES)}
+        {name: text for name, text in sorted(os.environ.items()) if name.startswith(PREFIXES)}, CATALOGUE.by_variable
     )
     if torch:
         found.update(_torch())
@@ -133,14 +133,14 @@ def _config(named: str | None) -> dict[str, object]:
     """Return what the config file says, masked, under a heading that tells which file it is."""
     from accel_config import CATALOGUE
     from accel_config.files import load
-    from accel_config.layers import default_path
+    from accel_config.layers import location
     from accel_config.masking import shown
 
-    path = str(Path(named or default_path(os.environ)).expanduser())
-    heading = f"`Accelerate` {'config passed' if named else 'default config'}"
+    path, origin = location(CATALOGUE, named, os.environ)
+    heading = f"`Accelerate` {'config passed' if origin else 'default config'}"
     if not Path(path).is_file():
-        if named:
-            raise AccelError(f"--config_file: the config file {path} doesn't exist")
+        if origin:
+            raise AccelError(f"{origin}: the config file {path} doesn't exist")
         return {heading: NOT_FOUND}
     try:
         read = load(CATALOGUE, path)
