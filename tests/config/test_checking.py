@@ -36,6 +36,8 @@ def findings(tmp_path: Path, text: str) -> tuple[list[tuple[int, str]], list[tup
         ("use_cpu: yes\nnum_processes: 99999999999999999999", 2, "from 1 to 1000000"),
         ("use_cpu: yes\nnum_processes: 300000", 2, "10000 ranks at most"),
         ("num_machines: 99999999999", 1, "from 1 to 100000"),
+        ("num_machines: 2:99999999999", 1, "from 1 to 100000"),
+        ("use_cpu: yes\nnproc_per_node: 300000", 2, "10000 ranks at most"),
         ("distributed_type: MULTI_GPU\nnum_machines: 2\nmachine_rank: 2", 3, "it is from 0 to 1"),
         ("compute_environment: AMAZON_SAGEMAKER\niam_role_name: r", 1, "ec2_instance_type is missing"),
     ],

@@ -46,6 +46,7 @@ WILD: list[tuple[str, dict[str, object] | None]] = [
     ("fsdp_config: {fsdp_min_num_params: 0x10}", {"fsdp_min_num_params": 16}),
     ("deepspeed_config: {gradient_clipping: 0x1}", {"gradient_clipping": 1.0}),
     ("gpu_ids: 010", {"gpu_ids": "010"}),
+    ("num_machines: 0x10", {"num_machines": 16}),
     ("num_processes: null", {}),
     ("num_processes: ~", {}),
     ("num_processes:", {}),

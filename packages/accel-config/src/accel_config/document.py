@@ -63,8 +63,7 @@ class Node(Record):
         """Return the node for a setting of this kind: text, but numbers as YAML has them (``0x10``, ``010``)."""
         if kind is dict:
             return self.typed()
-        plain_number = isinstance(self.value, str) and self.value.isdecimal() and self.value[:1] != "0"
-        if kind in (int, float) and self.bare and not plain_number:
+        if self.bare and isinstance(self.value, str) and not _stays(kind, self.value):
             typed = self.typed()
             if isinstance(typed, (int, float)) and not isinstance(typed, bool):
                 return typed
@@ -86,6 +85,13 @@ class Node(Record):
             return loader.construct_object(yaml.ScalarNode(tag, self.value))
         except (ValueError, OverflowError):
             return self.value
+
+
+def _stays(kind: type, text: str) -> bool:
+    """Whether unquoted text stays as it is: for what is no number, for plain digits, and for a range (``2:4``)."""
+    if not issubclass(kind, (int, float)) or kind is bool:
+        return True
+    return (text.isdecimal() and text[0] != "0") or (":" in text and kind not in (int, float))
 
 
 def compose(content: bytes, path: str) -> Node | None:
