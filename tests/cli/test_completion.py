@@ -74,7 +74,12 @@ def test_zsh(accelerate: Run, folder: Path) -> None:
     for line in ("unset zle_bracketed_paste; unsetopt PROMPT_SP", setup, "PS1='> '; echo RE''ADY"):
         shell.sendline(line)
     shell.expect_exact("READY\r\n")
-    for typed, offered in OFFERS:
+    precisions = {"no", "fp16", "bf16", "fp8"}
+    for typed, offered in [
+        *OFFERS,
+        ("accelerate launch --mixed_precision=b", {"bf16"}),
+        ("accelerate launch --mixed-precision ", precisions),
+    ]:
         shell.send(typed + "\t")
         shell.expect_exact(f"{typed}\r\r\n")
         shell.expect_exact("\r\n> ")
@@ -90,13 +95,14 @@ def test_fish(accelerate: Run, folder: Path) -> None:
     (folder / "c.fish").write_text(accelerate("completion", "fish").stdout)
     code = "source c.fish; for line in $argv; complete -C $line; echo --; end"
     environ = {"PATH": "", "HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
-    lines = [typed for typed, _offered in OFFERS]
+    offers = [*OFFERS, ("accelerate launch --mixed_precision=b", {"--mixed_precision=bf16"})]
+    lines = [typed for typed, _offered in offers]
     done = subprocess.run(
         [str(shutil.which("fish")), "--no-config", "-c", code, *lines],
         env=environ, cwd=folder, capture_output=True, text=True, timeout=20, check=True,
     )  # fmt: skip
     assert done.stderr == ""
-    for (typed, offered), found in zip(OFFERS, done.stdout.split("--\n"), strict=False):
+    for (typed, offered), found in zip(offers, done.stdout.split("--\n"), strict=False):
         # It also offers what only resembles what is typed.
         begin = typed.rpartition(" ")[2]
         assert {word for word in words(found) if word.startswith(begin)} == offered, typed

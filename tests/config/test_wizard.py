@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from io import StringIO
 from pathlib import Path
@@ -119,6 +120,21 @@ def test_a_file_that_is_there_is_replaced_only_on_a_yes(environ: dict[str, str],
     wizard.child.expect_exact("is left as it is")
     assert wizard.end() == 1
     assert path.read_text() == "num_processes: 7\n"
+
+
+def test_a_file_that_cant_be_read_is_told_and_replaced(environ: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_text('{"num_processes": 7,')
+    wizard = Terminal(environ, "--config_file", str(path))
+    wizard.answer("exists. Replace it", "y")
+    wizard.child.expect_exact("c.json:1: this is no JSON")
+    wizard.child.expect_exact("so nothing of it is proposed")
+    wizard.answer("In which compute environment", ENTER)
+    wizard.answer("Which type of machine", ENTER)
+    for question in ("on CPU only", "mixed precision", "torch dynamo"):
+        wizard.answer(question, ENTER)
+    assert wizard.end() == 0
+    assert json.loads(path.read_text())["num_processes"] == 1
 
 
 # One process asks for every path, since starting one takes longer than answering.
