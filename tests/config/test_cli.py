@@ -101,6 +101,7 @@ def test_set(config: Run, tmp_path: Path) -> None:
         (["num_processes", "no"], "must be a whole number"),
         (["num_processes"], "has no value"),
         (["num_proceses", "2"], "did you mean 'num_processes'?"),
+        (["NUM_PROCESSES", "2"], "did you mean 'num_processes'?"),
         (["dry_run", "true"], "can't stand in a config file"),
         (["aws_secret_access_key", "x"], "can't stand in a config file"),
         (["use_cpu", "true", "main_process_port", "-1"], "from 0 to 65535"),
@@ -137,6 +138,13 @@ def test_path(config: Run, environ: dict[str, str]) -> None:
     assert config("path", env={"HF_HOME": "", "XDG_CACHE_HOME": "", "HOME": "/h"}).stdout == "/h/.cache/huggingface/accelerate/default_config.yaml\n"  # fmt: skip
     assert config("path", env={"ACCELERATE_CONFIG_FILE": "e.yaml"}).stdout == "e.yaml\n"
     assert config("--config_file", "before.yaml", "path").stdout == "before.yaml\n"
+
+
+@pytest.mark.parametrize("words", [["path"], ["set", "debug", "yes"], ["default"], ["--yes"]])
+def test_an_empty_path_is_none(config: Run, words: list[str]) -> None:
+    done = config(*words, "--config_file", "")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "accelerate config: --config_file needs a path, not an empty word\n"
 
 
 def test_schema(config: Run, tmp_path: Path) -> None:

@@ -62,8 +62,14 @@ def config_path(found: list[dict[str, Value]], environ: Mapping[str, str]) -> st
 
 
 def location(catalogue: Catalogue, named: str | None, environ: Mapping[str, str]) -> tuple[str, Origin | None]:
-    """Return where the config file is to be, and who says so: the flag or a variable; None: it is the default one."""
-    if named:
+    """Return where the config file is to be, and who says so: the flag or a variable; None: it is the default one.
+
+    Raises:
+        SettingError: the flag names none.
+    """
+    if named == "":
+        raise SettingError("--config_file needs a path, not an empty word")
+    if named is not None:
         return os.path.expanduser(named), Origin("--config_file", FLAG)
     for variable in catalogue.by_name["config_file"].variables:
         if environ.get(variable):
