@@ -206,7 +206,8 @@ class Interview:
         if one.many:
             return self._several(one, default) if one.default else self._list(one, earlier or (), settings)
         if options:
-            place = options.index(default) if default in options else options.index(usual) if usual in options else 0
+            proposed = default if default in options else usual
+            place = options.index(proposed) if proposed in options else 0
             return options[self.asker.choose(one.ask, [_label(one, option) for option in options], place)]
         if one.kind is not bool:
             return self._text(one, "" if default is None else str(default), settings)
@@ -243,7 +244,8 @@ class Interview:
         defaults = [str(item) for item in earlier]
         items: list[str] = []
         while not items or self.asker.confirm("Another?", len(items) < len(defaults)):
-            items.append(self._text(one, "".join(defaults[len(items) : len(items) + 1]), settings))
+            default = defaults[len(items)] if len(items) < len(defaults) else ""
+            items.append(self._text(one, default, settings))
         return items
 
     def _text(self, one: Setting, default: str, settings: Settings) -> str:
