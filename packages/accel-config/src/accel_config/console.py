@@ -12,13 +12,15 @@ READER_GONE = 141  # 128 + SIGPIPE, as of a program that the signal ends
 
 
 def show(text: str) -> None:
-    """Write ``text`` to standard output at once, if that is open.
+    """Write ``text`` to standard output at once, if that is open; bytes that are no text go out as they came in.
 
     Raises:
         AccelError: it can't be written; without a message where its reader went away, who meant to.
     """
     if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
         return
+    if reconfigure := getattr(sys.stdout, "reconfigure", None):  # which a stream put in its place may lack
+        reconfigure(errors="surrogateescape")
     try:
         sys.stdout.write(_fit(text))
         sys.stdout.flush()
@@ -40,4 +42,8 @@ def failure(error: OSError) -> AccelError:
 def _fit(text: str) -> str:
     """Return ``text`` with escapes for what the terminal's encoding doesn't have."""
     encoding = sys.stdout.encoding or "utf-8"
-    return text if text.isascii() else text.encode(encoding, "backslashreplace").decode(encoding)
+    try:
+        text.encode(encoding, "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+    return text
