@@ -44,7 +44,13 @@ def run(name: str, words: list[str], program: str, speaker: str = "") -> int:
         if error.name is None or not module.startswith(error.name):
             raise
         return _fail(speaker or program, f"{name} needs {distribution}: pip install {distribution}")
-    return command.main(words, program)
+    try:
+        status: int = command.main(words, program)
+        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
+            sys.stdout.flush()
+    except BrokenPipeError as error:
+        return _unwritten(error)
+    return status
 
 
 def _fail(speaker: str, message: str, status: int = USAGE_ERROR) -> int:
@@ -81,8 +87,12 @@ def _show(text: str) -> int:
     try:
         print(text, end="", flush=True)
     except OSError as error:
-        from accel_config.console import failure
-
-        told = failure(error)
-        return _fail("accelerate", str(told), told.status)
+        return _unwritten(error)
     return 0
+
+
+def _unwritten(error: OSError) -> int:
+    from accel_config.console import failure
+
+    told = failure(error)
+    return _fail("accelerate", str(told), told.status)
