@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accel_config import CATALOGUE, AccelError
-from accel_config.document import escaped
 from accel_config.edit import assign
 from accel_config.files import parse
 from accel_config.section import Setting
-from accel_config.spelling import scalar
+from accel_config.span import Span
+from accel_config.spelling import plain, scalar
 
 WRITABLE = [one for one in CATALOGUE.settings if one.key and not one.deprecated]
 
@@ -109,9 +109,31 @@ def test_what_cant_be_spliced_is_refused(text: str, name: str, why: str) -> None
         edited(text, name, 2 if name == "fsdp_version" else True)
 
 
-def test_a_file_whose_characters_cant_keep_their_places_is_left_alone() -> None:
-    with pytest.raises(AccelError, match="edit it by hand"):
-        edited('{"base_job_name": "\x7f"}', "debug", True, "c.json")
+@pytest.mark.parametrize(
+    "name",
+    [
+        r"\ud83d\ude00 \uD83D\uDE00",
+        r"\\ud83d \u00e9",
+        "\x7f\u2028",
+        "\U0001f600é",
+        r"\ud83d\ude00" + "\x85\u2029\ufeff",
+    ],
+    ids=["pairs", "no pair", "not for YAML", "characters", "all"],
+)
+@pytest.mark.parametrize("key", ["debug", "num_processes", "fsdp_version"])
+def test_json_keeps_characters_and_escapes_that_yaml_has_not(name: str, key: str) -> None:
+    text = '{"base_job_name": "NAME",\n\t"debug": 1, "num_processes": 4, "fsdp_config": {"fsdp_version": 1}}'
+    text = text.replace("NAME", name)
+    old = {"debug": "1", "num_processes": "4", "fsdp_version": "1"}[key]
+    new = "true" if key == "debug" else "2"
+    expected = text.replace(f'"{key}": {old}', f'"{key}": {new}')
+    assert edited(text, key, json.loads(new), "c.json") == expected
+    assert parse(CATALOGUE, expected.encode(), "c.json").values["base_job_name"].value == json.loads(f'"{name}"')
+
+
+def test_half_a_pair_in_json_is_refused() -> None:
+    with pytest.raises(AccelError, match=r"c\.json:2: "):
+        edited('{\n"base_job_name": "\\ud83d x"}', "debug", True, "c.json")
 
 
 # Any value that a setting may have, in the types of a file.
@@ -130,6 +152,7 @@ def values(one: Setting) -> st.SearchStrategy[Any]:
     kinds: dict[type, st.SearchStrategy[Any]] = {
         bool: st.booleans(),
         int: st.integers(low, high),
+        Span: st.tuples(st.integers(1, 9), st.integers(9, 99)).map(lambda pair: Span.of(*pair).plain),
         float: st.floats(low, high, allow_nan=False, allow_infinity=False),
         str: TEXTS.filter(lambda text: text.lower() not in one.unset),
     }
@@ -152,9 +175,8 @@ def files(draw: st.DrawFn) -> tuple[str, str]:
         mapping, _dot, own = str(one.key).rpartition(".")
         (content.setdefault(mapping, {}) if mapping else content)[own] = draw(values(one))
     if draw(st.integers(0, 3)) == 0:
-        return "c.json", escaped(
-            json.dumps(content, indent=draw(st.sampled_from([None, 2, "\t"])), ensure_ascii=False)
-        )
+        indent, ascii_only = draw(st.sampled_from([None, 2, "\t"])), draw(st.booleans())
+        return "c.json", json.dumps(content, indent=indent, ensure_ascii=ascii_only)
 
     lines: list[str] = []
     for key, value in content.items():
@@ -183,7 +205,7 @@ def test_set_is_read_back_and_leaves_every_other_byte(file: tuple[str, str], dat
     expected = {name: found.value for name, found in before.values.items() if name != one.name}
     assert {name: found.value for name, found in after.values.items() if name != one.name} == expected
     read = after.values[one.name].value
-    assert (list(read) if isinstance(read, tuple) else read) == value
+    assert plain(one, read) == value
     # What was there stands around one place, and nothing of it is lost but the old value.
     start = next(
         (n for n, (a, b) in enumerate(zip(text, after_text, strict=False)) if a != b), min(len(text), len(after_text))
@@ -202,6 +224,6 @@ def test_setting_what_a_file_says_already_changes_nothing_that_is_read(file: tup
     path, text = file
     before = parse(CATALOGUE, text.encode(), path)
     for name, found in before.values.items():
-        value = list(found.value) if isinstance(found.value, tuple) else found.value
+        value = plain(CATALOGUE.by_name[name], found.value)
         again = parse(CATALOGUE, edited(text, name, value, path).encode(), path)
         assert {key: one.value for key, one in again.values.items()} == {k: v.value for k, v in before.values.items()}

@@ -27,6 +27,7 @@ and a second line
 
 NOTHING = Seen(
     endings=(),
+    earlier=(),
     engine=None,
     signalled=0,
     reader_gone=False,
@@ -34,6 +35,7 @@ NOTHING = Seen(
     unstarted=(),
     notes=(),
     tail=str,
+    cried=lambda _: 0.0,
     error=str,
     log=lambda _: None,
     killed_for_memory=False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .catalogue import DeepSpeed, Fsdp, Launcher, Resources
+from .catalogue import DeepSpeed, Fsdp, Launcher, Mpi, Rendezvous, Resources
 from .catalogue.parallel import in_force
 from .origin import FILE
 from .wording import said
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .settings import Settings
+
+MOST_RANKS = 10_000
+"""On one machine: none has the memory for more, and to write them all down would take longer than anybody waits."""
 
 
 def broken(settings: Settings) -> list[str]:
@@ -113,12 +116,73 @@ def _beside_json(settings: Settings) -> str:
 
 
 def _uneven(settings: Settings) -> str:
-    total, machines = settings[Resources].num_processes, settings[Resources].num_machines
-    if settings.paradigm.kind == "NO" or total is None or total % machines == 0:
+    resources = settings[Resources]
+    total, machines = resources.num_processes, resources.num_machines
+    if settings.paradigm.kind == "NO" or total is None or machines.elastic:
+        return ""
+    if resources.nproc_per_node is not None:
+        return _too_few(settings, total, machines, resources.nproc_per_node)
+    if total % machines == 0:
         return ""
     low, high = total // machines * machines, (total // machines + 1) * machines
     both = said(settings, "num_processes", "num_machines")
     return f"{both}: the machines can't share them evenly; make it {f'{low} or ' if low else ''}{high}"
+
+
+def _crowded(settings: Settings) -> str:
+    resources = settings[Resources]
+    if settings.paradigm.kind == "NO":
+        return ""
+    if (resources.nproc_per_node or 0) > MOST_RANKS:
+        return f"{said(settings, 'nproc_per_node')}: a machine runs {MOST_RANKS} ranks at most"
+    if (resources.num_processes or 0) > resources.num_machines * MOST_RANKS:
+        return f"{said(settings, 'num_processes', 'num_machines')}: a machine runs {MOST_RANKS} ranks at most"
+    return ""
+
+
+def _rank(settings: Settings) -> str:
+    rank, machines = settings[Rendezvous].machine_rank, settings[Resources].num_machines
+    if rank is None or machines == 1 or rank < machines or not _numbered(settings):
+        return ""
+    return (
+        f"machine_rank is {rank} ({settings.origin('machine_rank')}), but with {machines} machines "
+        f"({settings.origin('num_machines')}) it is from 0 to {machines - 1}"
+    )
+
+
+def _numbered(settings: Settings) -> bool:
+    """Whether each machine is launched on and told its rank; other engines number them."""
+    if settings[Launcher].engine not in (None, "torchrun") or settings[Mpi].mpirun_hostfile:
+        return False
+    kind, launcher = settings.paradigm.kind, settings[DeepSpeed].deepspeed_multinode_launcher
+    return launcher in ("standard", "nossh") if kind == "DEEPSPEED" else kind != "XLA"
+
+
+def _too_few(settings: Settings, total: int, machines: int, here: int) -> str:
+    others = machines - 1
+    if here + others <= total and (others or here == total):
+        return ""
+    three = said(settings, "num_processes", "num_machines", "nproc_per_node")
+    return f"{three}: there are no {total} processes with {here} on this machine and {_at_least(others)}"
+
+
+def _at_least(others: int) -> str:
+    return "at least one on each other" if others else "no other machine"
+
+
+def _elastic(settings: Settings) -> str:
+    resources, backend = settings[Resources], settings.value("rdzv_backend")
+    if not resources.num_machines.elastic:
+        return ""
+    if resources.nproc_per_node is None or resources.num_processes is not None:
+        named = ("num_machines",) if resources.num_processes is None else ("num_machines", "num_processes")
+        why = "how many processes there are depends on how many machines come; give nproc_per_node, and no total"
+        return f"{said(settings, *named)}: {why}"
+    if backend.given and backend.value == "static":
+        return (
+            f"{said(settings, 'num_machines', 'rdzv_backend')}: static can't take in machines; leave it out for c10d"
+        )
+    return ""
 
 
 def _world(settings: Settings) -> str:
@@ -132,6 +196,9 @@ def _world(settings: Settings) -> str:
 
 RULES: tuple[Callable[[Settings], str], ...] = (
     _uneven,
+    _crowded,
+    _rank,
+    _elastic,
     _module_without_python,
     _one_process_on_many,
     _one_id_on_many,

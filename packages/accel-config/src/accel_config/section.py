@@ -8,8 +8,10 @@ read as live objects.
 from __future__ import annotations
 
 from math import isfinite
+from os.path import expanduser
 
 from .errors import SettingError
+from .span import Span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +64,12 @@ def number(text: str) -> float:
     return value
 
 
+def span(text: str) -> Span:
+    """Read a whole number or a range of them, ``2:4``; raises ValueError for any other text."""
+    least, colon, most = text.partition(":")
+    return Span.of(integer(least), integer(most if colon else least))
+
+
 # How a value is written into an environment variable.
 def lower(value: object) -> str:
     """``true``, ``cpu``."""
@@ -78,6 +86,11 @@ def plain(value: object) -> str:
     return str(value)
 
 
+def path(value: object) -> str:
+    """A path with ``~`` replaced by the home folder, which no library does."""
+    return expanduser(str(value))
+
+
 def digit(value: object) -> str:
     """A boolean as ``1`` or ``0``."""
     return str(int(bool(value)))
@@ -90,8 +103,15 @@ def _usual(value: object) -> str:
     return ",".join(str(item) for item in value) if isinstance(value, tuple) else str(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 
-_READERS: dict[type, Callable[[str], Any]] = {bool: boolean, int: integer, float: number, str: str}
-_WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a mapping"}
+_READERS: dict[type, Callable[[str], Any]] = {bool: boolean, int: integer, Span: span, float: number, str: str}
+_WANTED = {
+    bool: "true or false",
+    int: "a whole number",
+    Span: "a whole number or MIN:MAX",
+    float: "a number",
+    str: "text",
+    dict: "a mapping",
+}
 
 
 def _is_pair(text: str) -> bool:
@@ -106,7 +126,7 @@ class Setting:
     """The name of its field, of its flag (``--name``) and of its variable (``ACCELERATE_LAUNCH_NAME``)."""
     section: type[Section]
     kind: type
-    """bool, int, float, str or dict; of each item when ``many``."""
+    """bool, int, Span, float, str or dict; of each item when ``many``."""
     many: bool
     optional: bool
 
@@ -137,6 +157,8 @@ class Setting:
         asked: Callable[[Settings], bool] | None = None,
         gate: str = "",
         gate_default: bool = False,
+        declined: str = "",
+        made: str = "",
         offered: Callable[[Settings], Iterable[Any]] | None = None,
         labels: dict[Any, str] | None = None,
         implied: Callable[[Settings], Any] | None = None,
@@ -176,6 +198,9 @@ class Setting:
             asked: When the wizard asks it, by the answers so far; the section's own condition must hold too.
             gate: A question answered by yes or no that comes first; after a no the setting stays unset.
             gate_default: The answer that the wizard proposes to that.
+            declined: What the wizard tells at its end after that no.
+            made: The name of what can be made after that no, which is then the answer; the gate's question is only
+                asked where somebody can make it (`accel_config.makers`).
             offered: The answers to choose from, by the answers so far, where those aren't all choices.
             labels: How the wizard shows choices (of several booleans: each by its place).
             implied: What the answers so far make of it without a question; None: nothing.
@@ -197,7 +222,7 @@ class Setting:
         self.env: tuple[str, ...] = (env,) if isinstance(env, str) and env else tuple(env)
         self.form, self.exported, self.ask, self.ask_default = form, exported, ask, ask_default
         self.asked, self.offered, self.labels = asked, offered, labels or {}
-        self.gate, self.gate_default = gate, gate_default
+        self.gate, self.gate_default, self.declined, self.made = gate, gate_default, declined, made
         self.implied, self.file_default, self._scope = implied, file_default, scope
         self.ours, self.secret, self.masked, self.deprecated = ours, secret, masked, deprecated
         self._variables = variables
@@ -238,6 +263,11 @@ class Setting:
     def scope(self) -> str:
         """Which files may hold it: ``machine``, ``job`` or ``both``."""
         return self._scope or self.section.scope
+
+    @property
+    def needed(self) -> bool:
+        """Whether a job can't do without it: it is asked for, whatever was answered before, and has no default."""
+        return self.scope == "job" and bool(self.ask) and self.asked is None and (not self.gate or bool(self.made))
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -323,7 +353,8 @@ class Setting:
         return value
 
     def _within(self, value: Any) -> bool:
-        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
+        least = value.least if isinstance(value, Span) else value
+        return (self.minimum is None or least >= self.minimum) and (self.maximum is None or value <= self.maximum)
 
     def _refusal(self, raw: object, origin: Origin) -> SettingError:
         from .errors import nearest

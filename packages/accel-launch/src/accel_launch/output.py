@@ -9,7 +9,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from .plan import Display
 
@@ -19,6 +19,7 @@ FULL = 1 << 20  # bytes waiting for one stream of ours, above which ranks are no
 LONGEST = 1 << 16  # bytes of one line kept back for its end
 PATIENCE = 0.05  # seconds after which the beginning of a line is passed on without its end
 COURTESY = 0.5  # seconds that other ranks' lines wait for the end of a line whose beginning was passed on
+TRACEBACK = b"Traceback (most recent call last):"
 TAIL = 1 << 15  # bytes of a rank's standard error kept for the failure report
 STDOUT, STDERR = 1, 2
 
@@ -102,10 +103,14 @@ class Channel:
         self.fd, self.stream = fd, stream
         self.shown = True
         self.mark = b""
+        self.local, self.form = 0, ""
+        """Whose it is, and how the mark is made of its rank."""
         self.file: int | None = None
         self.tail: bytearray | None = None
         self.line = bytearray()
         self.since = 0.0
+        self.cried = 0.0
+        """When a traceback last began, in seconds since the epoch."""
         os.set_blocking(fd, False)
 
     @property
@@ -134,6 +139,8 @@ class Channel:
             os.write(self.file, data)
         if self.tail is not None:
             self.tail += data
+            if TRACEBACK in data:
+                self.cried = time.time()
             if len(self.tail) > 2 * TAIL:
                 del self.tail[:-TAIL]
 
@@ -174,6 +181,8 @@ class Pump:
         self.streams = (Stream(STDOUT), Stream(STDERR))
         self.channels: dict[int, Channel] = {}
         self.all: dict[int, list[Channel]] = {}
+        self.rank_of: Callable[[int], int] | None = None
+        """Tells a local rank's rank where an engine assigns it once it runs."""
         self.terminals: list[int] = []
         self.theirs: list[int] = []
         """The ranks' ends, to close once the ranks have them."""
@@ -195,7 +204,9 @@ class Pump:
             if kept & which and self.folder is not None:
                 channel = self.all[local][which - 1]
                 channel.file = _log_file(self.folder, local, name)
-                channel.mark = f"[{self.display.role}{rank}]:".encode() if self.display.tee else channel.mark
+                if self.display.tee:
+                    channel.form = f"[{self.display.role}{{}}]:"
+                    channel.mark = channel.form.format(rank).encode()
         return out, err
 
     def aside(self) -> tuple[int, int]:
@@ -217,6 +228,7 @@ class Pump:
         channel = Channel(ours, stream)
         channel.shown = self.display.shown is None or local in self.display.shown
         channel.mark = f"[{mark}] ".encode() if mark else b""
+        channel.local, channel.form = local, "[{}] " if self.display.prefix else ""
         channel.tail = bytearray() if stream.fd == STDERR else None
         self.channels[ours] = channel
         self.all.setdefault(local, []).append(channel)
@@ -258,6 +270,8 @@ class Pump:
         """Move what is ready."""
         for fd, events in ready:
             channel = self.channels.get(fd)
+            if channel is not None and channel.form and self.rank_of is not None:
+                channel.mark = channel.form.format(self.rank_of(channel.local)).encode()
             if channel is not None and not channel.held_up and not channel.read():
                 poller.unregister(fd)
                 del self.channels[fd]
@@ -298,6 +312,10 @@ class Pump:
         """Return the end of what a local rank wrote to its standard error; of the engine for -1."""
         kept = (channel.tail for channel in self.all.get(local, []) if channel.tail is not None)
         return b"".join(map(bytes, kept)).decode(errors="replace")
+
+    def cried(self, local: int) -> float:
+        """Return when a local rank's last traceback began; 0 where there was none."""
+        return max((channel.cried for channel in self.all.get(local, [])), default=0.0)
 
     def log_of(self, local: int) -> str | None:
         """Return the folder of a local rank's log files."""

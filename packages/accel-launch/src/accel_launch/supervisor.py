@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from .lifeline import Told
+    from .lifeline.watch import Watch
     from .plan import Command, Plan
 
 DRAIN = 1.0  # seconds without progress after which output that nobody can be writing any more is given up
@@ -51,6 +53,8 @@ class Supervisor:
         self.signalled = 0
         self.done = False
         self.stopped = False
+        self.watch: Watch | None = None
+        self.deadline: float | None = None
         self.kills = memory_kills()
 
     def run(self) -> Result:
@@ -66,6 +70,10 @@ class Supervisor:
         ignored = frozenset(n for n in PASSED_ON if signal.getsignal(n) == signal.SIG_IGN)
         self._catch(ignored)
         self._fork(orders, events, spawns, ignored, extra)
+        if self.plan.lifeline is not None:
+            from .lifeline.watch import Watch
+
+            self.watch = Watch(self.plan.lifeline, os.uname().nodename, self._failing)
         self._carry()
         self._collect()
         return self._result()
@@ -78,6 +86,7 @@ class Supervisor:
         self.events, events = os.pipe()
         stdin, nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
         self.record = _memory("accel-record") if self.plan.hosted else None
+        self.pump.rank_of = self._rank_here if self.plan.hosted else None
         count = self.plan.hosted or len(self.plan.commands)
         self.error_files = [_memory("accel-error") for _rank in range(count)]
         make = self._host if self.plan.hosted else self._rank
@@ -172,14 +181,37 @@ class Supervisor:
                 self.leash = None
                 self._order(KILL)
             self.pump.handle(self.poller, ready)
-            if self.pump.gone and not self.stopped:
-                self.stopped = True
-                self._order(STOP)
+            if self.watch is not None and listening:
+                self.watch.step(self.poller, ready, started=self._started)
+            if self.pump.gone or (self.watch is not None and self.watch.ending):
+                self._stop()
+
+    def _stop(self) -> None:
+        """End the run, for a reason that is no signal and no failure here; a failure elsewhere limits the grace."""
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            self.deadline = None
+            self._order(KILL)
+        if self.stopped:
+            return
+        self.stopped = True
+        if self.watch is not None and not self._started:
+            self._order(KILL)  # an agent that waits for others hears no signal, and has nothing to finish
+        elif not self.signalled:  # otherwise the ranks have been told by that very signal
+            self._order(STOP)
+            if self.watch is not None:
+                self.deadline = time.monotonic() + min(self.plan.grace, self.watch.side.grace)
+
+    @property
+    def _started(self) -> bool:
+        """Whether an engine has started ranks here."""
+        return "started" in _read(self.record)
 
     def _wait(self, listening: bool) -> list[tuple[int, int]]:
         due = self.pump.overdue()
         if due is None:
             due = -1 if listening else DRAIN
+        if self.watch is not None and listening:
+            due = self.watch.due if due < 0 else min(due, self.watch.due)
         self.pump.register(self.poller)  # only now: what was overdue is to be written
         ready = self.poller.poll(max(due * 1000, -1))
         if ready:
@@ -224,6 +256,12 @@ class Supervisor:
         rank = self.plan.commands[place].rank
         return place if rank is None else rank
 
+    def _rank_here(self, local: int) -> int:
+        """Return the rank that the engine gave to a local rank: by arrival, or where machines are uneven."""
+        words = [line.split(" ") for line in _read(self.record).splitlines()]
+        ranks = [int(word[1]) for word in words if word[0] == "started" and int(word[2]) == local]
+        return ranks[-1] if ranks else self.plan.first_rank + local
+
     def _collect(self) -> None:
         """Wait for the guardian; if it didn't finish its work, finish it: its orphans are ours."""
         if self.guardian:
@@ -244,24 +282,37 @@ class Supervisor:
         return bool(mine)
 
     def _result(self) -> Result:
+        seen = self._seen()
+        if self.watch is None:
+            return judge(self.plan, seen)
+        from .lifeline import verdict
+
+        return verdict.give(judge(self.plan, seen), self.watch)
+
+    def _failing(self) -> Told | None:
+        """Return what ends the whole run already, while ranks here may live: a signal to us, or a rank's failure."""
+        from .lifeline import verdict
+
+        return verdict.early(self.plan, self._seen())
+
+    def _seen(self) -> Seen:
         engine = self.endings[0] if self.plan.hosted and self.endings else None
-        endings = tuple(_recorded(_read(self.record)) if self.plan.hosted else self.endings)
-        return judge(
-            self.plan,
-            Seen(
-                endings=endings,
-                engine=engine,
-                signalled=self.signalled,
-                reader_gone=self.pump.gone,
-                guardian=0 if self.done else self.guardian_status,
-                unstarted=tuple(self.unstarted),
-                notes=tuple(self.notes),
-                said=tuple(self.said),
-                tail=self.pump.tail,
-                error=lambda local: _read(self.error_files[local]) if local < len(self.error_files) else "",
-                log=self.pump.log_of,
-                killed_for_memory=memory_kills() > self.kills,
-            ),
+        *earlier, endings = _recorded(_read(self.record)) if self.plan.hosted else [self.endings]
+        return Seen(
+            endings=tuple(endings),
+            earlier=tuple(map(tuple, earlier)),
+            engine=engine,
+            signalled=self.signalled,
+            reader_gone=self.pump.gone,
+            guardian=0 if self.done or self.guardian else self.guardian_status,
+            unstarted=tuple(self.unstarted),
+            notes=tuple(self.notes),
+            said=tuple(self.said),
+            tail=self.pump.tail,
+            cried=self.pump.cried,
+            error=lambda local: _read(self.error_files[local]) if local < len(self.error_files) else "",
+            log=self.pump.log_of,
+            killed_for_memory=memory_kills() > self.kills,
         )
 
 
@@ -269,15 +320,15 @@ def _unheard(_event: Event) -> None:
     """Nobody asked for events."""
 
 
-def _recorded(text: str) -> list[Ending]:
-    """Return how the ranks of an engine's last attempt ended, from what their parents recorded."""
-    found: list[Ending] = []
+def _recorded(text: str) -> list[list[Ending]]:
+    """Return how the ranks of each of an engine's attempts ended, from what their parents recorded."""
+    found: list[list[Ending]] = [[]]
     for line in text.splitlines():
         kind, rank, local, pid, *rest = line.split(" ")
-        if kind == "started" and any(ending.rank == int(rank) or ending.status for ending in found):
-            found.clear()  # the engine started its ranks again
+        if kind == "started" and any(ending.local_rank == int(local) or ending.status for ending in found[-1]):
+            found.append([])  # the engine started its ranks again
         elif kind == "ended":
-            found.append(Ending(int(rank), int(local), int(pid), int(rest[0]), float(rest[1])))
+            found[-1].append(Ending(int(rank), int(local), int(pid), int(rest[0]), float(rest[1])))
     return found
 
 

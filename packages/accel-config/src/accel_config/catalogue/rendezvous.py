@@ -1,6 +1,19 @@
 """How the processes of a run find each other, and what restarts them."""
 
 from ..section import Section, setting
+from .hardware import Resources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+MOST_LISTED = 32
+"""Ranks to choose from; one of more is typed."""
+
+
+def _ranks(settings: "Settings") -> range:
+    machines = settings[Resources].num_machines
+    return range(machines if machines <= MOST_LISTED else 0)
 
 
 class Rendezvous(
@@ -14,7 +27,7 @@ class Rendezvous(
         minimum=0,
         ask="What is the rank of this machine?",
         ask_default=0,
-        offered=lambda settings: range(settings.value("num_machines").value),  # pyright: ignore[reportArgumentType]
+        offered=_ranks,
         file_default=0,
         help="Rank of this machine, from 0.",
     )
@@ -47,6 +60,31 @@ class Rendezvous(
     )
     max_restarts: int = setting(
         0, minimum=0, ours=True, help="How often all ranks are started again after one has failed."
+    )
+    run_id: str | None = setting(
+        ours=True,
+        help="Name of this run, the same on each of its machines, so that it is never mixed with another.",
+    )
+    join_timeout: int = setting(
+        900, minimum=1, ours=True, help="Seconds to wait until enough machines are there; then the run ends."
+    )
+    lifeline_port: int | None = setting(
+        minimum=0,
+        maximum=65535,
+        ours=True,
+        help="Port of the main machine at which a run's launchers tell each other that they live and what failed. "
+        "Unset: the one above main_process_port. 0: they don't.",
+    )
+    lifeline_timeout: float = setting(
+        30.0,
+        minimum=1,
+        ours=True,
+        help="Seconds in which the run has ended on every machine after it failed on one. A machine silent "
+        "for half of that is taken for dead.",
+    )
+    lifeline_secret_file: str | None = setting(
+        ours=True,
+        help="File with a secret, the same on each machine, that the launchers sign what they tell each other with.",
     )
     monitor_interval: float = setting(
         0.1, minimum=0, ours=True, help="Seconds between two looks at the ranks by torch's elastic agent."
