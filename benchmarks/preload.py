@@ -3,8 +3,8 @@
     uv run python benchmarks/preload.py [--runs 3] [--ranks 1 2 8 32] [--no-opens]
 
 Every figure is the median of runs that take turns with all others. A rank stamps the time when it has torch, and when
-it has its first all-reduce over gloo behind it. CPU seconds are those of all processes of a launch: of one whose ranks
-are gone as soon as they have torch, and of one that reduces and ends as usual. Memory is the sum of the ranks'
+it has its first all-reduce over gloo behind it. CPU seconds are those of all processes: of a launch whose ranks are
+gone as soon as they have torch, and of one that reduces and ends as usual. Memory is the sum of the ranks'
 proportional set sizes, in which what they share counts once, taken when all have reduced and collected garbage once,
 which writes to every object that Python has. Files are those that all processes open or look for, counted by strace
 in a launch of its own.
