@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import re
 import shutil
@@ -375,6 +376,49 @@ def test_what_is_not_safe_is_refused_and_the_run_goes_on(
     assert line.endswith("; each rank imports for itself")
     assert why in line
     assert "unsafe" in line
+
+
+# What can't be had here: a device that torch has opened. Of torch the process asks these, and this answers.
+OPENED = """
+class cuda:
+    is_initialized = staticmethod(lambda: True)
+
+initial_seed = int
+"""
+
+
+def test_an_accelerator_that_torch_has_opened_is_refused(accelerate: Run, script: Script) -> None:
+    script(OPENED, "torch.py")
+    done = accelerate("launch", "-q", *TWO, "--preload", "torch", script("pass"))
+    assert "not preloaded: torch opens torch.cuda; " in done.stderr
+    assert done.returncode == 0
+
+
+def test_a_device_that_is_mapped_is_refused(accelerate: Run, script: Script) -> None:
+    """A runtime may close what it has mapped. A block device is the one kind here that can be."""
+    devices = [str(path) for path in Path("/dev").iterdir() if path.is_block_device() and mappable(path)]
+    if not devices:
+        pytest.skip("there is no block device in /dev that may be read, to be mapped in place of an accelerator")
+    script(MAPPER.format(path=devices[0]), "mapper.py")
+    done = accelerate("launch", "-q", *TWO, "--preload", "mapper", script("pass"))
+    assert f"not preloaded: mapper maps {devices[0]}, an accelerator's runtime perhaps; " in done.stderr
+
+
+# Python's own mapping keeps a descriptor, which would be found first.
+MAPPER = """
+import ctypes, mmap, os
+fd = os.open({path!r}, os.O_RDONLY)
+ctypes.CDLL(None).mmap(None, ctypes.c_size_t(4096), mmap.PROT_READ, mmap.MAP_PRIVATE, fd, ctypes.c_long(0))
+os.close(fd)
+"""
+
+
+def mappable(path: Path) -> bool:
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 4096, mmap.MAP_PRIVATE, mmap.PROT_READ):
+            return True
+    except (OSError, ValueError):
+        return False
 
 
 def test_what_a_refused_import_left_is_ended(accelerate: Run, script: Script) -> None:

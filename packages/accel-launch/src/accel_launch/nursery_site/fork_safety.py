@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 POOLS = ("openblas",)
 # Devices that hold nothing which two processes must not share.
 HARMLESS = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "shm", "tty", "pts"))
+ACCELERATORS = ("cuda", "xpu", "npu", "mlu", "musa", "hpu", "sdaa")  # as parts of torch, its vendors' included
 BLOCKS = 64  # of 624 numbers: how many an import may draw from Python's generator and be recognized
 WORDS = 624
 LEAVING = 0.05  # seconds for a thread that was joined to be gone
@@ -103,7 +104,7 @@ def shared_memory() -> set[str]:
 
 def _accelerator() -> str:
     torch: Any = sys.modules.get("torch")
-    for name in ("cuda", "xpu"):
+    for name in ACCELERATORS:
         device = getattr(torch, name, None)
         if device is not None and getattr(device, "is_initialized", bool)():
             return f"opens torch.{name}"
