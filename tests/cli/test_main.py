@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -40,6 +41,22 @@ def test_version_names_every_package(accelerate: Run) -> None:
 def test_other_names(words: list[str]) -> None:
     done = subprocess.run([*words, "--version"], capture_output=True, text=True, timeout=30, check=True)
     assert "accel-cli" in done.stdout
+
+
+@pytest.mark.parametrize("words", ["", "--help", "lunch", "env", "completion bash", "launch --help"])
+def test_a_reader_that_goes_away_gets_no_traceback(words: str, environ: dict[str, str]) -> None:
+    """Whichever stream it read: neither a traceback nor what the interpreter says as it ends."""
+    read, write = os.pipe()
+    os.close(read)
+    (told, silent) = ("stderr", "stdout") if words in ("", "lunch") else ("stdout", "stderr")
+    try:
+        done = subprocess.run(
+            [BIN / "accelerate", *words.split()], env=environ, timeout=30, text=True, **{told: write, silent: subprocess.PIPE}
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    assert done.returncode == 141
+    assert not getattr(done, silent)
 
 
 def test_launch_help_shows_every_section_and_flag(accelerate: Run) -> None:

@@ -8,14 +8,26 @@ from .table import COMMANDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 USAGE_ERROR = 2
+INTERRUPTED = 130
+READER_GONE = 141  # 128 + SIGPIPE
+PARTS = ("config", "launch", "estimate", "tpu", "sagemaker")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that ``argv`` names; return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    return _to_the_end(lambda: _named(words), "accelerate")
+
+
+def run(name: str, words: list[str], program: str) -> int:
+    """Run the command ``name`` with ``words``, called ``program`` in its messages and its help; return the status."""
+    return _to_the_end(lambda: _command(name, words, program), program)
+
+
+def _named(words: list[str]) -> int:
     if words and words[0] in ("-V", "--version"):
         return _version()
     if words and words[0] in ("-h", "--help", "help"):
@@ -28,24 +40,43 @@ def main(argv: Sequence[str] | None = None) -> int:
         from accel_config.errors import nearest
 
         return _fail("accelerate", f"there is no command {words[0]!r}{nearest(words[0], COMMANDS)}")
-    return run(words[0], words[1:], f"accelerate {words[0]}", "accelerate")
+    return _command(words[0], words[1:], f"accelerate {words[0]}")
 
 
-def run(name: str, words: list[str], program: str, speaker: str = "") -> int:
-    """Import the command ``name`` and run it with ``words``; return its exit status.
-
-    ``program`` is what its own messages and its help call it, ``speaker`` (or else that) what ours begin with.
-    """
+def _command(name: str, words: list[str], program: str) -> int:
+    """Import the command ``name`` alone, and run it."""
     from importlib import import_module
 
-    module, distribution, _help_line = COMMANDS[name]
+    return import_module(COMMANDS[name][0]).main(words, program)
+
+
+def _to_the_end(command: Callable[[], int], program: str) -> int:
+    """Run a command until what it printed is out; return its status, whatever goes away in the meantime."""
     try:
-        command = import_module(module)
+        status = command()
+        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
+            sys.stdout.flush()
+        return status
     except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
+        part = (error.name or "").partition(".")[0].removeprefix("accel_")
+        if part not in PARTS:
             raise
-        return _fail(speaker or program, f"{name} needs {distribution}: pip install {distribution}")
-    return command.main(words, program)
+        return _fail(program, f"this needs accel-{part}: pip install accel-{part}")
+    except BrokenPipeError:
+        _discard()
+        return READER_GONE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _discard() -> None:
+    """Let what is left in the streams go nowhere: the interpreter writes it as it ends."""
+    import os
+
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def _fail(speaker: str, message: str) -> int:
@@ -55,7 +86,7 @@ def _fail(speaker: str, message: str) -> int:
 
 def _help() -> str:
     wide = max(len(name) for name in COMMANDS)
-    commands = "".join(f"  {name:<{wide}}  {line}\n" for name, (_module, _distribution, line) in COMMANDS.items())
+    commands = "".join(f"  {name:<{wide}}  {line}\n" for name, (_module, line) in COMMANDS.items())
     return (
         "usage: accelerate COMMAND [arguments]\n\n"
         "Configure, start and understand training runs.\n\n"
@@ -67,7 +98,7 @@ def _help() -> str:
 def _version() -> int:
     from importlib.metadata import PackageNotFoundError, version
 
-    for name in ("cli", "config", "launch", "estimate", "tpu", "sagemaker"):
+    for name in ("cli", *PARTS):
         try:
             print(f"accel-{name} {version(f'accel-{name}')}")
         except PackageNotFoundError:
