@@ -1,0 +1,117 @@
+"""What a launch config says of training, as accel-estimate calls it."""
+
+from __future__ import annotations
+
+from accel_config import CATALOGUE, AccelError, layers, resolve, split
+from accel_config.catalogue import DeepSpeed, Dynamo, Fsdp, Megatron, Parallel, Precision, Resources
+from accel_config.rules import IN_JSON
+from accel_config.wording import said
+from accel_estimate import Recipe
+from accel_launch.checks import json_precision, within
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from accel_config import Settings
+
+ONLY_IN_JSON = {
+    "reduce_bucket_size": "zero_optimization.reduce_bucket_size",
+    "overlap_comm": "zero_optimization.overlap_comm",
+}
+
+
+def recipe(path: str) -> Recipe:
+    """Return what a launch config says of training.
+
+    Raises:
+        AccelError: the file isn't there, or holds what can't be; or so does the DeepSpeed json that it names.
+    """
+    found = layers(CATALOGUE, split(CATALOGUE, ["--config_file", path]), {})
+    return Recipe(**_said(resolve(CATALOGUE, found.values, found.notes)))
+
+
+def _said(settings: Settings) -> dict[str, Any]:
+    resources = settings[Resources]
+    total = resources.num_processes or 1
+    return {
+        "mixed_precision": settings[Precision].mixed_precision,
+        "num_processes": total,
+        "processes_per_machine": max(1, total // resources.num_machines),
+        "compile": settings[Dynamo].dynamo_backend != "no",
+        **_sizes(settings),
+        **_paradigm(settings),
+    }
+
+
+def _paradigm(settings: Settings) -> dict[str, Any]:
+    kinds = {"DEEPSPEED": _deepspeed, "FSDP": _fsdp, "MEGATRON_LM": _megatron}
+    kind = settings.paradigm.kind
+    return kinds[kind](settings) if kind in kinds else {}
+
+
+def _sizes(settings: Settings) -> dict[str, Any]:
+    sizes = settings[Parallel]
+    return {"tp": sizes.parallelism_config_tp_size, "cp": sizes.parallelism_config_cp_size}
+
+
+def _deepspeed(settings: Settings) -> dict[str, Any]:
+    """Return what DeepSpeed divides and offloads; its own json, where there is one, decides what it says."""
+    deepspeed = settings[DeepSpeed]
+    own = _json(settings, deepspeed.deepspeed_config_file) if deepspeed.deepspeed_config_file else {}
+    stage = own.get("zero_stage", deepspeed.zero_stage)
+    return {
+        "zero_stage": (0 if own else 2) if stage is None else stage,
+        "offload_optimizer_device": own.get("offload_optimizer_device", deepspeed.offload_optimizer_device) or "none",
+        "offload_param_device": own.get("offload_param_device", deepspeed.offload_param_device) or "none",
+        "gradient_accumulation": own.get("gradient_accumulation_steps", deepspeed.gradient_accumulation_steps) or 1,
+        **{name: own[name] for name in ("mixed_precision", "reduce_bucket_size", "overlap_comm") if name in own},
+    }
+
+
+def _json(settings: Settings, path: str) -> dict[str, Any]:
+    """Return what DeepSpeed's json says, by our names; what it leaves open (``auto``) is left out.
+
+    Raises:
+        AccelError: it can't be read.
+    """
+    import json
+    from pathlib import Path
+
+    try:
+        held: object = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise AccelError(f"{said(settings, 'deepspeed_config_file')} can't be read: {why}") from None
+    if not isinstance(held, dict):
+        raise AccelError(f"{said(settings, 'deepspeed_config_file')} is no DeepSpeed configuration")
+    told: dict[str, object] = held  # pyright: ignore[reportUnknownVariableType]
+    own: dict[str, Any] = {name: within(told, key) for name, key in (IN_JSON | ONLY_IN_JSON).items()}
+    own["mixed_precision"] = json_precision(told)
+    return {name: value for name, value in own.items() if value not in (None, "auto")}
+
+
+def _fsdp(settings: Settings) -> dict[str, Any]:
+    """Return what FSDP shards; a strategy of version 1 may stand in either key, and version 2 has true and false."""
+    fsdp = settings[Fsdp]
+    said = fsdp.fsdp_reshard_after_forward.lower()
+    if said in ("true", "false") and fsdp.fsdp_version == 1:
+        said = fsdp.fsdp_sharding_strategy.lower()
+    kinds = {"full_shard": "full", "true": "full", "shard_grad_op": "grad_op", "false": "grad_op", "no_shard": "none"}
+    return {
+        "fsdp": kinds.get(said, "hybrid"),
+        "offload_param_device": "cpu" if fsdp.fsdp_offload_params else "none",
+        "gradient_checkpointing": "full" if fsdp.fsdp_activation_checkpointing else "none",
+    }
+
+
+def _megatron(settings: Settings) -> dict[str, Any]:
+    megatron = settings[Megatron]
+    return {
+        "tp": megatron.megatron_lm_tp_degree,
+        "pp": megatron.megatron_lm_pp_degree,
+        "cp": megatron.megatron_lm_context_parallel_size,
+        "ep": megatron.megatron_lm_expert_model_parallel_size or 1,
+        "sequence_parallel": bool(megatron.megatron_lm_sequence_parallelism),
+        "gradient_checkpointing": "selective" if megatron.megatron_lm_recompute_activations else "none",
+    }
