@@ -29,6 +29,7 @@ LLAMA = {
         ("distributed_type: FSDP\nfsdp_config: {fsdp_reshard_after_forward: HYBRID_SHARD}", {"fsdp": "hybrid"}),
         ("distributed_type: FSDP\nfsdp_config: {fsdp_version: 2, fsdp_reshard_after_forward: false}", {"fsdp": "grad_op"}),
         ("distributed_type: FSDP\nfsdp_config: {fsdp_activation_checkpointing: true}", {"gradient_checkpointing": "full"}),
+        ("distributed_type: FSDP\nnum_processes: 8\nfsdp_config: {fsdp_version: 2}\nparallelism_config: {parallelism_config_dp_replicate_size: 2, parallelism_config_dp_shard_size: 4}", {"fsdp": "hybrid", "processes_per_machine": 4}),
         ("distributed_type: MEGATRON_LM\nmegatron_lm_config: {megatron_lm_tp_degree: 2}", {"tp": 2, "pp": 1}),
     ],
 )  # fmt: skip
@@ -50,7 +51,11 @@ def test_deepspeeds_own_json_decides(tmp_path: Path) -> None:
     assert (found.offload_optimizer_device, found.offload_param_device) == ("cpu", "none")
     (tmp_path / "ds.json").write_text("{}")
     assert recipe(str(path)).zero_stage == 0
-    for text, why in (("{", "ds.json .*can't be read: Expecting"), ("[]", "ds.json .*is no DeepSpeed configuration")):
+    for text, why in (
+        ("{", "ds.json .*can't be read: Expecting"),
+        ("[]", "ds.json .*is no DeepSpeed configuration"),
+        ('{"zero_optimization": {"stage": "three"}}', r"c\.yaml:2: zero_stage .*'three'"),
+    ):
         (tmp_path / "ds.json").write_text(text)
         with pytest.raises(AccelError, match=why):
             recipe(str(path))

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
     from accel_config import Settings
 
-ONLY_IN_JSON = {
-    "reduce_bucket_size": "zero_optimization.reduce_bucket_size",
-    "overlap_comm": "zero_optimization.overlap_comm",
+# What of DeepSpeed's own json bears on memory: our settings, and what only the json can say.
+SETTINGS = ("zero_stage", "offload_optimizer_device", "offload_param_device", "gradient_accumulation_steps")
+ONLY_THERE = {
+    "reduce_bucket_size": ("zero_optimization.reduce_bucket_size", int, float),
+    "overlap_comm": ("zero_optimization.overlap_comm", bool),
 }
+LEFT_OPEN = (None, "auto")
 
 
 def recipe(path: str) -> Recipe:
@@ -73,11 +76,12 @@ def _json(settings: Settings, path: str) -> dict[str, Any]:
     """Return what DeepSpeed's json says, by our names; what it leaves open (``auto``) is left out.
 
     Raises:
-        AccelError: it can't be read.
+        AccelError: it can't be read, or says what can't be.
     """
     import json
     from pathlib import Path
 
+    origin = settings.value("deepspeed_config_file").origin
     try:
         held: object = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -86,9 +90,14 @@ def _json(settings: Settings, path: str) -> dict[str, Any]:
     if not isinstance(held, dict):
         raise AccelError(f"{said(settings, 'deepspeed_config_file')} is no DeepSpeed configuration")
     told: dict[str, object] = held  # pyright: ignore[reportUnknownVariableType]
-    own: dict[str, Any] = {name: within(told, key) for name, key in (IN_JSON | ONLY_IN_JSON).items()}
-    own["mixed_precision"] = json_precision(told)
-    return {name: value for name, value in own.items() if value not in (None, "auto")}
+    own: dict[str, Any] = {"mixed_precision": json_precision(told)}
+    for name in SETTINGS:
+        value = within(told, IN_JSON[name])
+        own[name] = value if value in LEFT_OPEN else CATALOGUE.by_name[name].parse(value, origin)
+    for name, (key, *kinds) in ONLY_THERE.items():
+        value = within(told, key)
+        own[name] = value if isinstance(value, tuple(kinds)) else None
+    return {name: value for name, value in own.items() if value not in LEFT_OPEN}
 
 
 def _fsdp(settings: Settings) -> dict[str, Any]:
@@ -102,7 +111,17 @@ def _fsdp(settings: Settings) -> dict[str, Any]:
         "fsdp": kinds.get(said, "hybrid"),
         "offload_param_device": "cpu" if fsdp.fsdp_offload_params else "none",
         "gradient_checkpointing": "full" if fsdp.fsdp_activation_checkpointing else "none",
+        **_replicas(settings),
     }
+
+
+def _replicas(settings: Settings) -> dict[str, Any]:
+    """Return what a number of replicas makes of FSDP: each shards by itself, as if it were a machine."""
+    resources, sizes = settings[Resources], settings[Parallel]
+    if sizes.parallelism_config_dp_replicate_size == 1:
+        return {}
+    each = (resources.num_processes or 1) // sizes.parallelism_config_dp_replicate_size
+    return {"fsdp": "hybrid", "processes_per_machine": max(1, each)}
 
 
 def _megatron(settings: Settings) -> dict[str, Any]:
