@@ -48,7 +48,8 @@ def logical(tensors: Iterable[Tensor], config: Mapping[str, Any]) -> tuple[Weigh
     bits = _bits(config)
     found: list[Weight] = []
     for tensor in listed:
-        packs, parameters, block = _packs(tensor, names), _parameters(tensor, names, bits), tensor.block
+        packs, block = _packs(tensor, names), tensor.block
+        parameters = _parameters(tensor, names, bits, packs=packs)
         linear = bool(block) and parameters > 0 and (packs or _is_matrix(tensor))
         shape = () if packs else tensor.shape
         found.append(Weight(tensor.name, tensor.dtype, shape, parameters, tensor.nbytes, block, linear))
@@ -65,10 +66,10 @@ def _packs(tensor: Tensor, names: set[str]) -> bool:
     return tensor.name.endswith((*_QWEIGHT, "_blocks")) or (tensor.dtype == "U8" and f"{tensor.name}.absmax" in names)
 
 
-def _parameters(tensor: Tensor, names: set[str], bits: int) -> int:
+def _parameters(tensor: Tensor, names: set[str], bits: int, *, packs: bool) -> int:
     if tensor.name.endswith(_QWEIGHT):
         return tensor.nbytes * 8 // bits
-    if _packs(tensor, names):
+    if packs:
         return 2 * tensor.elements
     if _is_beside(tensor.name, names):
         return 0
@@ -80,6 +81,8 @@ def _parameters(tensor: Tensor, names: set[str], bits: int) -> int:
 def _is_beside(name: str, names: set[str]) -> bool:
     if ".quant_state." in name:
         return True
+    if not name.endswith(_BESIDE):
+        return False
     for suffix in _BESIDE:
         if name.endswith(suffix):
             stem = name.removesuffix(suffix)
