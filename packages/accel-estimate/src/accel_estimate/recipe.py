@@ -76,7 +76,22 @@ class Recipe(NamedTuple):
         if self.zero_stage < 1 and self.fsdp == "none":
             return 1
         both = self.data_parallel * self.cp
-        return min(both, self.processes_per_machine) if self.fsdp == "hybrid" else both
+        return min(both, max(1, self.processes_per_machine // self.tp)) if self.fsdp == "hybrid" else both
+
+    @property
+    def expert_parts(self) -> int:
+        """Into how many parts expert and tensor parallelism divide a layer's experts.
+
+        Tensor parallelism splits an expert over as many devices as spreading leaves for that.
+        """
+        if self.ep == 1:
+            return self.tp
+        return self.ep * max(1, min(self.tp, self.data_parallel * self.cp * self.tp // self.ep))
+
+    @property
+    def expert_shards(self) -> int:
+        """Over how many devices ZeRO or FSDP divides experts: those that hold the same ones."""
+        return max(1, self.shards * self.tp // self.expert_parts)
 
     @property
     def width(self) -> int:
