@@ -108,7 +108,7 @@ def _sweep(args: argparse.Namespace, ask: Ask, model: Model, setting: str, value
     done = sweep.run(model, ask, setting, values)
     if args.html is not None:
         try:
-            Path(args.html).write_text(page.render(done), encoding="utf-8")
+            _write(Path(args.html), page.render(done))
         except OSError as error:
             raise UsageError(f"--html {args.html}: cannot be written ({error.strerror}).") from None
     if args.json:
@@ -116,6 +116,20 @@ def _sweep(args: argparse.Namespace, ask: Ask, model: Model, setting: str, value
     else:
         table.show_sweep(done, _console())
     return 0 if done.fits else 1
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file as a whole: what is there stays until the new one is complete."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():  # a device, or a pipe
+        path.write_text(text, encoding="utf-8")
+        return
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _console() -> Any:
