@@ -77,6 +77,12 @@ def test_fits_and_does_not(llama: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "lacking" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["a100", "A100-80GB", "A100 80GB", "a100_sxm", "RTX 4090", "rtx-4090", "A100 40GB"])
+def test_a_device_may_be_called_as_people_do(llama: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    limit = asked(capsys, str(llama), "--fits", name)["fits"]["limit_bytes"] / 2**30
+    assert limit == pytest.approx(23.52 if "4090" in name else 39.39 if "40GB" in name else 79.14)
+
+
 def test_fits_tells_how_far_serving_goes(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = asked(capsys, str(llama), "--serving", "--fits", "2GiB", "--context_len", "256", "--kv_dtype", "float16")
     assert told["serving"]["longest_context"] > 256

@@ -351,6 +351,10 @@ def test_adamw_and_sgd_keep_what_torch_keeps() -> None:
     [
         ({"batch_size": 0}, "--batch_size: must be at least 1"),
         ({"zero_stage": 4}, "--zero_stage: 0, 1, 2 or 3"),
+        ({"zero_stage": -2}, "--zero_stage: 0, 1, 2 or 3"),
+        ({"reduce_bucket_size": -1}, "--reduce_bucket_size: must not be negative"),
+        ({"lora_dropout": 1.0}, "--lora_dropout: from 0"),
+        ({"lora_dropout": float("nan")}, "--lora_dropout: from 0"),
         ({"zero_stage": 2, "fsdp": "full"}, "choose one"),
         ({"quantize": "nf4"}, "add --lora_rank"),
         ({"lora_targets": ("q_proj",)}, "no effect without --lora_rank"),
@@ -364,6 +368,12 @@ def test_adamw_and_sgd_keep_what_torch_keeps() -> None:
 def test_what_cannot_work_is_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         check(Recipe(**settings))
+
+
+def test_a_pipeline_has_no_more_stages_than_layers() -> None:
+    assert moments("Llama-3.2-1B", pp=16, num_processes=16)
+    with pytest.raises(UsageError, match="--pp 32: the model has only 16 layers"):
+        moments("Llama-3.2-1B", pp=32, num_processes=32)
 
 
 def test_every_family_can_be_estimated() -> None:

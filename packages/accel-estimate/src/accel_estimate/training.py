@@ -11,6 +11,7 @@ from typing import NamedTuple
 from accel_estimate import activations, layout, lora, loss, optimizers
 from accel_estimate.blueprint import Blueprint
 from accel_estimate.bytesize import GIB
+from accel_estimate.errors import UsageError
 from accel_estimate.precision import QUANTIZATIONS, packed_bytes
 from accel_estimate.recipe import WIDTH, Recipe, check
 from accel_estimate.weights import Weight
@@ -231,6 +232,10 @@ def stages(weights: Sequence[Weight], plan: Blueprint, recipe: Recipe) -> list[S
 
     Tensor parallelism splits every matrix and the vocabulary; norms and biases are too small to tell. The first stage
     of a pipeline (1F1B) holds the embeddings and up to `pp` micro-batches, the last the head and one.
+
+    Raises:
+        UsageError: there are more stages than layers.
+
     """
     blocks = [weight for weight in weights if weight.block]
     parts = [recipe.expert_parts if _spreads(weight, recipe) else recipe.tp for weight in blocks]
@@ -239,6 +244,8 @@ def stages(weights: Sequence[Weight], plan: Blueprint, recipe: Recipe) -> list[S
     for weight, parameters in zip(blocks, kept, strict=True):
         sizes[weight.block] = sizes.get(weight.block, 0) + parameters
     layers = max(len(sizes), 1)
+    if recipe.pp > layers:
+        raise UsageError(f"--pp {recipe.pp}: the model has only {layers} layers to divide.")
     share = ceil(layers / recipe.pp) / layers
     linear = [parameters for weight, parameters in zip(blocks, kept, strict=True) if weight.linear]
     head = plan.vocab * plan.hidden
