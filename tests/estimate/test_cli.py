@@ -149,6 +149,30 @@ def test_a_launch_config_gives_the_defaults(llama: Path, capsys: pytest.CaptureF
     assert main([str(llama), "--config_file"], launch_config=config) == 2
 
 
+def test_adapters_on_a_packed_checkpoint_leave_it_packed(
+    llama: Path, write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from accel_estimate import families, layout
+
+    how = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    plan = families.blueprint(LLAMA)
+    assert plan is not None
+    tensors: dict[str, Any] = {}
+    for name, _, shape, size in layout.tensors(plan):
+        packs = "proj" in name
+        tensors[name] = ("U8", (size // 8, 1)) if packs else ("F32", shape)  # four bits of each number
+        if packs:
+            tensors |= {f"{name}.absmax": ("F32", (size // 256,)), f"{name}.quant_map": ("F32", (16,))}
+    packed = write("packed", tensors, {**LLAMA, "quantization_config": how})
+    lora = ("--training", "--lora_rank", "4")
+    read = asked(capsys, str(packed), *lora)
+    told = asked(capsys, str(llama), *lora, "--quantize", "nf4")
+    assert read["parameters"] == told["parameters"]
+    assert read["training"] == told["training"]
+    assert "--quantize nf4" in read["notes"][0]
+    assert "unpacked first" in asked(capsys, str(packed), "--training")["notes"][0]
+
+
 def test_training_and_serving_need_a_known_family(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (llama / "config.json").unlink()
     assert main([str(llama), "--training"]) == 2

@@ -13,6 +13,7 @@ _BESIDE = (
     ".weight_zero_point", ".weight_g_idx", "_scales",
 )  # fmt: skip
 _MATRIX, _STACK = 2, 3
+_USUAL_BITS = 4
 _QWEIGHT = (".qweight", ".weight_packed")
 
 
@@ -96,7 +97,21 @@ def _bits(config: Mapping[str, Any]) -> int:
     bits = settings.get("bits")
     for group in _mapping(settings.get("config_groups")).values():
         bits = bits or _mapping(_mapping(group).get("weights")).get("num_bits")
-    return bits if isinstance(bits, int) and bits in (1, 2, 3, 4, 5, 6, 8) else 4
+    return bits if isinstance(bits, int) and bits in (1, 2, 3, 4, 5, 6, 8) else _USUAL_BITS
+
+
+def stored_packing(config: Mapping[str, Any]) -> str:
+    """Tell how `quantization_config` packs the weights that are stored, as `--quantize` calls it; "" for not at all.
+
+    FP8 and MXFP4 aren't among them: models stored so are unpacked to be trained.
+    """
+    settings = _mapping(config.get("quantization_config"))
+    method = settings.get("quant_method")
+    if method == "bitsandbytes" or (method is None and "load_in_4bit" in settings):
+        if settings.get("load_in_8bit"):
+            return "int8"
+        return "nf4-dq" if settings.get("bnb_4bit_use_double_quant") else "nf4"
+    return "gptq4" if method in ("gptq", "awq") and _bits(config) == _USUAL_BITS else ""
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
