@@ -232,6 +232,7 @@ def test_a_reader_that_goes_away_gets_no_traceback(llama: Path, words: tuple[str
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "accel_estimate", str(llama), *words]
-    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    buffered = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(command, env=buffered, stdout=write, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
