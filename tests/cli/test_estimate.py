@@ -22,6 +22,8 @@ LLAMA = {
     ("config", "said"),
     [
         ("mixed_precision: bf16\nnum_processes: 4\nnum_machines: 2", {"mixed_precision": "bf16", "num_processes": 4, "processes_per_machine": 2}),
+        ("num_machines: 2\nnproc_per_node: 4", {"num_processes": 8, "processes_per_machine": 4}),
+        ("num_machines: '2:4'\nnproc_per_node: 8", {"num_processes": 16, "processes_per_machine": 8}),
         ("distributed_type: DEEPSPEED", {"zero_stage": 2, "offload_optimizer_device": "none"}),
         ("distributed_type: DEEPSPEED\ndeepspeed_config: {zero_stage: 3, offload_optimizer_device: cpu}", {"zero_stage": 3, "offload_optimizer_device": "cpu"}),
         ("distributed_type: FSDP", {"fsdp": "full", "offload_param_device": "none"}),

@@ -35,16 +35,21 @@ def recipe(path: str) -> Recipe:
 
 
 def _said(settings: Settings) -> dict[str, Any]:
-    resources = settings[Resources]
-    total = resources.num_processes or 1
+    total = _ranks(settings)
     return {
         "mixed_precision": settings[Precision].mixed_precision,
         "num_processes": total,
-        "processes_per_machine": max(1, total // resources.num_machines),
+        "processes_per_machine": max(1, total // settings[Resources].num_machines.least),
         "compile": settings[Dynamo].dynamo_backend != "no",
         **_sizes(settings),
         **_paradigm(settings),
     }
+
+
+def _ranks(settings: Settings) -> int:
+    """Return how many ranks there are: of a range of machines, with the fewest, since then each holds most."""
+    resources = settings[Resources]
+    return resources.num_processes or (resources.nproc_per_node or 1) * resources.num_machines.least
 
 
 def _paradigm(settings: Settings) -> dict[str, Any]:
@@ -117,10 +122,10 @@ def _fsdp(settings: Settings) -> dict[str, Any]:
 
 def _replicas(settings: Settings) -> dict[str, Any]:
     """Return what a number of replicas makes of FSDP: each shards by itself, as if it were a machine."""
-    resources, sizes = settings[Resources], settings[Parallel]
+    sizes = settings[Parallel]
     if sizes.parallelism_config_dp_replicate_size == 1:
         return {}
-    each = (resources.num_processes or 1) // sizes.parallelism_config_dp_replicate_size
+    each = _ranks(settings) // sizes.parallelism_config_dp_replicate_size
     return {"fsdp": "hybrid", "processes_per_machine": max(1, each)}
 
 
