@@ -233,6 +233,8 @@ def test_a_reader_that_goes_away_gets_no_traceback(llama: Path, words: tuple[str
     os.close(read)
     command = [sys.executable, "-m", "accel_estimate", str(llama), *words]
     buffered = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    done = subprocess.run(command, env=buffered, stdout=write, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        command, env=buffered, stdout=write, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+    )
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
