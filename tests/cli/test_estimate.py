@@ -51,8 +51,9 @@ def test_deepspeeds_own_json_decides(tmp_path: Path) -> None:
     found = recipe(str(path))
     assert (found.mixed_precision, found.zero_stage, found.reduce_bucket_size) == ("bf16", 3, 1000)
     assert (found.offload_optimizer_device, found.offload_param_device) == ("cpu", "none")
-    (tmp_path / "ds.json").write_text("{}")
-    assert recipe(str(path)).zero_stage == 0
+    for little in ({}, {"bf16": {"enabled": "auto"}}):
+        (tmp_path / "ds.json").write_text(json.dumps(little))
+        assert recipe(str(path)).zero_stage == 0
     for text, why in (
         ("{", "ds.json .*can't be read: Expecting"),
         ("[]", "ds.json .*is no DeepSpeed configuration"),

@@ -19,7 +19,8 @@ PARTS = ("config", "launch", "estimate", "tpu", "sagemaker")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that ``argv`` names; return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return _to_the_end(lambda: _named(words), "accelerate")
+    called = ["accelerate", *(word for word in words[:1] if word in COMMANDS)]
+    return _to_the_end(lambda: _named(words), " ".join(called))
 
 
 def run(name: str, words: list[str], program: str) -> int:
@@ -58,10 +59,10 @@ def _to_the_end(command: Callable[[], int], program: str) -> int:
             sys.stdout.flush()
         return status
     except ModuleNotFoundError as error:
-        part = (error.name or "").partition(".")[0].removeprefix("accel_")
-        if part not in PARTS:
+        needed = (error.name or "").partition(".")[0].replace("_", "-")
+        if needed not in {f"accel-{part}" for part in PARTS}:
             raise
-        return _fail(program, f"this needs accel-{part}: pip install accel-{part}")
+        return _fail(program, f"this needs {needed}: pip install {needed}")
     except BrokenPipeError:
         _discard()
         return READER_GONE

@@ -69,7 +69,7 @@ def _deepspeed(settings: Settings) -> dict[str, Any]:
     own = _json(settings, deepspeed.deepspeed_config_file) if deepspeed.deepspeed_config_file else {}
     stage = own.get("zero_stage", deepspeed.zero_stage)
     return {
-        "zero_stage": (0 if own else 2) if stage is None else stage,
+        "zero_stage": stage if stage is not None else 2 if deepspeed.deepspeed_config_file is None else 0,
         "offload_optimizer_device": own.get("offload_optimizer_device", deepspeed.offload_optimizer_device) or "none",
         "offload_param_device": own.get("offload_param_device", deepspeed.offload_param_device) or "none",
         "gradient_accumulation": own.get("gradient_accumulation_steps", deepspeed.gradient_accumulation_steps) or 1,
@@ -108,12 +108,12 @@ def _json(settings: Settings, path: str) -> dict[str, Any]:
 def _fsdp(settings: Settings) -> dict[str, Any]:
     """Return what FSDP shards; a strategy of version 1 may stand in either key, and version 2 has true and false."""
     fsdp = settings[Fsdp]
-    said = fsdp.fsdp_reshard_after_forward.lower()
-    if said in ("true", "false") and fsdp.fsdp_version == 1:
-        said = fsdp.fsdp_sharding_strategy.lower()
+    asked = fsdp.fsdp_reshard_after_forward.lower()
+    if asked in ("true", "false") and fsdp.fsdp_version == 1:
+        asked = fsdp.fsdp_sharding_strategy.lower()
     kinds = {"full_shard": "full", "true": "full", "shard_grad_op": "grad_op", "false": "grad_op", "no_shard": "none"}
     return {
-        "fsdp": kinds.get(said, "hybrid"),
+        "fsdp": kinds.get(asked, "hybrid"),
         "offload_param_device": "cpu" if fsdp.fsdp_offload_params else "none",
         "gradient_checkpointing": "full" if fsdp.fsdp_activation_checkpointing else "none",
         **_replicas(settings),
