@@ -25,7 +25,7 @@ RETRIES = (0.5, 1.0, 2.0)  # seconds before the second, third and fourth try
 _MAX_WAIT = 20.0
 _MAX_LISTING = 50_000_000
 _DEADLINE = 60.0  # for one answer as a whole, however slowly its bytes drip
-_LONGEST_WORD = 300  # characters of what a Hub says that are shown
+_LONGEST_MESSAGE = 300  # characters of what a Hub says that are shown
 
 Progress = Callable[[int, int], None]
 
@@ -195,7 +195,7 @@ def _check_address() -> None:
 
 def _shown(text: str) -> str:
     """Give a stranger's words without what would command a terminal."""
-    return "".join(letter for letter in text[:_LONGEST_WORD] if letter.isprintable())
+    return "".join(letter for letter in text[:_LONGEST_MESSAGE] if letter.isprintable())
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
