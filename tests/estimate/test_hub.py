@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from accel_estimate import estimate, load
+from accel_estimate import estimate, load, meta
 from accel_estimate.cli import main
 from accel_estimate.errors import (
     AccessError,
@@ -363,7 +363,11 @@ def test_weights_in_bin_files_are_told_from_the_config(hub: Hub) -> None:
     assert (model.origin, model.exact, model.stored_bytes) == ("config.json", False, 5000)
 
 
-def test_a_model_that_only_its_library_can_build(hub: Hub) -> None:
+def test_a_model_that_only_its_library_can_build(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(_name: str) -> None:
+        """Say that no library is installed, whichever are."""
+
+    monkeypatch.setattr(meta, "find_spec", absent)
     hub.add("org/new", {"config.json": b'{"model_type": "brand_new"}', "pytorch_model.bin": File(b"", 5000)})
     with pytest.raises(UsageError, match=r"install timm: pip install 'accel-estimate\[timm\]'"):
         load("org/new", library="timm")
