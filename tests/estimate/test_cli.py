@@ -238,3 +238,14 @@ def test_a_reader_that_goes_away_gets_no_traceback(llama: Path, words: tuple[str
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no file that is always full")
+def test_a_full_disk_is_a_sentence(llama: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "accel_estimate", str(llama)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "accel-estimate: the output cannot be written (No space left on device).\n",
+    )

@@ -45,9 +45,14 @@ def main(
     except EstimateError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return error.status
-    except BrokenPipeError:  # the reader of our output went away; what is left of it goes nowhere as we end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except OSError as error:
+        if error.filename is not None:  # not of our output
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left of it goes nowhere as we end
+        if isinstance(error, BrokenPipeError):
+            return 141
+        print(f"{prog}: the output cannot be written ({error.strerror}).", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 
