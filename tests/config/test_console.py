@@ -23,7 +23,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("command", [COMMANDS[0], "launch --help", "--version"])
+@pytest.mark.parametrize("command", [COMMANDS[0], "launch --help", "--version", "sagemaker --help", "test --help"])
 def test_a_reader_that_went_away_is_not_told(environ: dict[str, str], command: str, unbuffered: str) -> None:
     words = [BIN / "accelerate", *command.split()]
     with subprocess.Popen(

@@ -154,8 +154,6 @@ def _numbered(settings: Settings) -> bool:
     """Whether each machine is launched on and told its rank; other engines number them."""
     if settings[Launcher].engine not in (None, "torchrun") or settings[Mpi].mpirun_hostfile:
         return False
-    if settings[Resources].num_machines.elastic:
-        return False
     kind, launcher = settings.paradigm.kind, settings[DeepSpeed].deepspeed_multinode_launcher
     return launcher in ("standard", "nossh") if kind == "DEEPSPEED" else kind != "XLA"
 
