@@ -274,6 +274,18 @@ def test_what_is_held_back_when_the_ranks_are_forked_is_written_once(tmp_path: P
     assert sorted(done.stdout.splitlines()) == ["hello", "rank 0 False", "rank 1 False", "world"]
 
 
+def test_commands_that_differ_are_started_each_by_itself(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from accel_launch import Command, Plan, run\n"
+        "ranks = [Command((sys.executable, '-c', f'print({rank})'), {}, rank=rank) for rank in range(2)]\n"
+        "print(run(Plan('local', tuple(ranks), preload=('colorsys',))).said)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert sorted(done.stdout.splitlines()[:2]) == ["0", "1"]
+    assert "not preloaded: the commands differ" in done.stdout
+
+
 def test_a_sites_own_customization_is_kept(tmp_path: Path, environ: dict[str, str], script: Script) -> None:
     site = tmp_path / "site"
     site.mkdir()

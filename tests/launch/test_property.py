@@ -73,7 +73,7 @@ CASES = st.fixed_dictionaries(
 Case = dict[str, Any]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(case=CASES)
 def test_nothing_survives_and_the_status_is_true(case: Case) -> None:
     with tempfile.TemporaryDirectory() as folder:

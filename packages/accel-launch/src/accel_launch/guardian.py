@@ -160,6 +160,9 @@ class Guardian:
 
     def _nurse(self) -> None:
         """Start the process that imports for all; the ranks are there when it has ended."""
+        if len({(spawn.argv, spawn.cwd) for spawn in self.spawns}) > 1:
+            self._start_plainly(["not preloaded: the commands differ, so no process can become all of them"])
+            return
         try:
             nursery = Nursery(self.spawns, self.preload)
             nursery.pid = os.fork()
@@ -168,10 +171,16 @@ class Guardian:
                 self._become(nursery.spawn())
             self._watch(nursery.pid)
         except OSError as error:
-            self._event("note", f"not preloaded: {error.strerror}; each rank imports for itself")
-            self._start_each()
+            self._start_plainly([f"not preloaded: {error.strerror}; each rank imports for itself"])
         else:
             self.nursery = nursery
+
+    def _start_plainly(self, notes: list[str]) -> None:
+        """Start the ranks one by one after all."""
+        for note in notes:
+            self._event("note", note)
+        processes.end_tree(self.pid, self._reap)  # what the imports left behind
+        self._start_each()
 
     def _hatch(self, nursery: Nursery, status: int) -> None:
         """Take over the ranks that were forked, which are our children now; or start them plainly."""
@@ -180,19 +189,17 @@ class Guardian:
         pids, notes = nursery.ended(status)
         if self.stopping:
             self._started()
+        elif pids:
+            self._adopt(nursery, pids, notes)
         else:
-            for note in notes:
-                self._event("note", note)
-            if pids:
-                self._adopt(nursery, pids)
-            else:
-                processes.end_tree(self.pid, self._reap)  # what the imports left behind
-                self._start_each()
+            self._start_plainly(notes)
         nursery.close()
         for number in self.early:
             self._pass_on(number)
 
-    def _adopt(self, nursery: Nursery, pids: list[int]) -> None:
+    def _adopt(self, nursery: Nursery, pids: list[int], notes: list[str]) -> None:
+        for note in notes:
+            self._event("note", note)
         for spawn, pid in zip(self.spawns, pids, strict=True):
             try:
                 self._enlist(spawn.rank, pid)
