@@ -1,6 +1,6 @@
 """Ranks forked from one import, beside those that import for themselves and torchrun's, in turns, in one run.
 
-    uv run python benchmarks/preload.py [--runs 3] [--ranks 1 2 8 32] [--no-opens]
+    uv run python benchmarks/preload.py [--runs 3] [--ranks 1 2 8 32] [--ways plain preloaded torchrun] [--no-opens]
 
 Every figure is the median of runs that take turns with all others. A rank stamps the time when it has torch, and when
 it has its first all-reduce over gloo behind it. CPU seconds are those of all processes: of a launch whose ranks are
@@ -54,6 +54,7 @@ HEADS = {
     "memory": "memory of all ranks, MB",
     "opens": "files opened",
 }
+WAYS = ("plain", "preloaded", "torchrun")
 Figures = dict[str, float]
 
 
@@ -62,13 +63,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 8, 32])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--no-opens", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "script.py"
         script.write_text(SCRIPT)
-        named = {pair: words for count in arguments.ranks for pair, words in commands(script, count).items()}
-        once(named[1, "plain"] if (1, "plain") in named else next(iter(named.values())), "torch")  # warms up
+        every = {pair: words for count in arguments.ranks for pair, words in commands(script, count).items()}
+        named = {pair: words for pair, words in every.items() if pair[1] in arguments.ways}
+        once(next(iter(named.values())), "torch")  # warms up
         found = measure(named, arguments.runs)
         if not arguments.no_opens and shutil.which("strace"):
             for pair, words in named.items():
