@@ -76,7 +76,7 @@ def _job(settings: Settings, host: Host, typed: Typed, program: str) -> Job:
     engine = settings[Launcher].engine
     if engine not in (None, "torchrun"):
         raise AccelError(
-            f"{said(settings, 'engine')}: the job starts this launch once on each machine, and torch's agent the ranks; "
+            f"{said(settings, 'engine')}: the job starts this launch once on each machine, and torch's agent ranks; "
             "leave it out"
         )
     machines = settings[Resources].num_machines
