@@ -233,9 +233,9 @@ def test_a_tasks_devices() -> None:
     assert command.env["ACCELERATE_USE_CPU"] == "True"
     eight = {**environ, "SLURM_STEP_TASKS_PER_NODE": "1,8", "SLURM_TASKS_PER_NODE": "1,8", "SLURM_LOCALID": "4"}
     eight |= {"SLURM_STEP_NUM_TASKS": "9", "SLURM_PROCID": "5"}
-    with pytest.raises(AccelError, match="started 8 tasks on this machine, .* only 2 devices are visible"):
+    with pytest.raises(AccelError, match=r"started 8 tasks on this machine, .* only 2 devices are visible"):
         planned(eight, on=host(2))
-    with pytest.raises(AccelError, match="MULTI_GPU .*: no device is found on this machine"):
+    with pytest.raises(AccelError, match=r"MULTI_GPU .*: no device is found on this machine"):
         planned(environ, "--multi_gpu")
 
 
@@ -532,5 +532,5 @@ def test_left_overs_beside_a_scheduler() -> None:
 
 
 def test_a_number_that_is_none_names_its_variable() -> None:
-    with pytest.raises(AccelError, match="PET_NNODES: num_machines must be a whole number or MIN:MAX.*, not 'two'"):
+    with pytest.raises(AccelError, match=r"PET_NNODES: num_machines must be a whole number or MIN:MAX.*, not 'two'"):
         settings_of({"PET_NNODES": "two"})
