@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -66,7 +66,7 @@ class Slurm:
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Slurm]:
+def started(folder: Path) -> Generator[Slurm]:
     """Start a Slurm whose files are in ``folder``, and stop it at the end; skip the test where that can't be."""
     missing = [name for name in PROGRAMS if _program(name) is None]
     if missing:
@@ -89,7 +89,7 @@ def started(folder: Path) -> Iterator[Slurm]:
 
 
 @contextmanager
-def network(names: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+def network(names: Mapping[str, str]) -> Generator[tuple[str, ...]]:
     """Make a network with one address, where ``names`` mean something; give the words that run a command there."""
     space = f"accel{os.getpid()}-{len(names)}"
     made = subprocess.run(["ip", "netns", "add", space], capture_output=True, text=True)

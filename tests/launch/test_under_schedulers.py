@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import BIN, Run
+from tests.conftest import BIN
 from tests.environments import environment
-from tests.launch.slurm import ADDRESS, Slurm
+from tests.launch.slurm import Slurm
 
 SUM = (
     "import json, os, sys, torch, torch.distributed as dist\n"
@@ -101,7 +101,9 @@ def test_our_own_step_is_not_read_again(
     done = slurm.salloc(*LAUNCH, *flags, inner, environ=environ, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == [f"3 {rank}" for rank in range(4)]
-    assert "this runs inside another launch (LOCAL_RANK), whose SLURM_JOB_ID, RANK, MASTER_ADDR have no" in done.stderr
+    assert (
+        "this runs inside another launch (LOCAL_RANK), whose SLURM_JOB_ID, RANK, MASTER_ADDR have no" in done.stderr
+    )
 
 
 def batch(slurm: Slurm, text: str, environ: dict[str, str], cwd: Path) -> str:
@@ -184,7 +186,8 @@ def test_the_notice_reaches_every_rank_and_the_job_is_queued_again(
     until(lambda: all((tmp_path / f"ready{rank}").exists() for rank in (0, 1)))
     # As Slurm itself signals before the limit, of which it allows no less than a minute.
     slurm.run("scancel", "--batch", "--signal=USR1", job, environ=environ, cwd=tmp_path)
-    until(lambda: "Requeue=1 Restarts=1" in slurm.state(job, environ))
+    until(lambda: all(sign in slurm.state(job, environ) for sign in ("JobState=PENDING", "Restarts=1")))
+    until(lambda: slurm.run("sinfo", "-h", "-o", "%T", environ=environ, cwd=tmp_path).stdout.split() == ["idle"])
     out = tmp_path / "out"
     assert sorted(line for line in out.read_text().splitlines() if line.startswith("saved")) == ["saved 0", "saved 1"]
     # Slurm lets a job that was queued again wait for two minutes, unless told otherwise.

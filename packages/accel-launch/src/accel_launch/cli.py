@@ -37,7 +37,7 @@ def launch(argv: list[str], program: str) -> int:
     if typed.help:
         return _help(program)
     from .host import Machine
-    from .schedulers.precedence import settle
+    from .schedulers import settle
 
     settings = settle(typed, os.environ, Machine())
     return _carry_out(settings, typed, program)

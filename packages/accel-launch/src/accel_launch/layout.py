@@ -84,7 +84,7 @@ def _of_task(
     """Lay out the one rank that this process is: the scheduler has counted, and may have given it its own device."""
     cpu = settings.paradigm.cpu or not found
     if settings.paradigm.kind in MULTI_DEVICE and not found:
-        _enough(settings, task.local, found, findings)
+        _enough(settings, task.total, task.local, found, findings)
     if len(found) > 1 and task.local_rank >= len(found):
         findings.here(
             f"the scheduler started {task.local} tasks on this machine, each of which becomes one rank, but only "

@@ -45,7 +45,7 @@ def _test(argv: list[str], program: str) -> int:
     if typed.script:
         raise AccelError(f"{typed.script[0]!r} isn't a flag of launch, and `{program}` takes nothing else")
     from accel_launch.host import Machine
-    from accel_launch.schedulers.precedence import settle
+    from accel_launch.schedulers import settle
 
     settings = settle(typed, os.environ, Machine())
     _refuse(settings)

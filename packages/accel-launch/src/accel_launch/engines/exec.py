@@ -11,7 +11,6 @@ from accel_config.paradigm import SHARDED
 
 from .. import target
 from ..plan import Command, Plan
-from . import fleet
 from .local import contract, meeting_point
 
 TYPE_CHECKING = False
@@ -36,6 +35,8 @@ def make(order: Order) -> Plan:
 
 def _rank(order: Order, task: Task) -> Plan:
     """Plan the one rank of many that this process becomes."""
+    from . import fleet
+
     rendezvous = order.settings[Rendezvous]
     address, port = rendezvous.main_process_ip, rendezvous.main_process_port
     if not address or not port:

@@ -104,10 +104,10 @@ def _gpus(settings: Settings, machines: int) -> int | None:
     return None if resources.num_processes is None else resources.num_processes // machines
 
 
-def variables(settings: Settings) -> dict[str, str]:
+def variables(settings: Settings, host: Host) -> dict[str, str]:
     """Return the ACCELERATE_LAUNCH_* variables in force here, which a job elsewhere wouldn't inherit; no secrets."""
     return {
-        value.origin.text: str(value.value)
+        value.origin.text: host.environ[value.origin.text]
         for one, value in settings
         if value.origin.layer == ENVIRONMENT and not one.secret and one.name not in PLACEMENT
     }

@@ -22,7 +22,7 @@ UNITS = (3600, 60, 1)
 DAY = 86400
 
 
-def text(job: Job, _host: Host) -> tuple[str, tuple[str, ...]]:
+def text(job: Job, host: Host) -> tuple[str, tuple[str, ...]]:
     """Return the manifest, and what is to be said about it.
 
     Raises:
@@ -36,7 +36,7 @@ def text(job: Job, _host: Host) -> tuple[str, tuple[str, ...]]:
             f"job_name {name} ({job.settings.origin('job_name')}): the pods are hosts of that name, so it has small "
             f"letters, digits and hyphens, {LONGEST} at most, and begins with a letter; give another --job_name"
         )
-    parts = [_service(name), _manifest(job)] if job.machines > 1 else [_manifest(job)]
+    parts = [_service(name), _manifest(job, host)] if job.machines > 1 else [_manifest(job, host)]
     return yaml.safe_dump_all(parts, sort_keys=False, width=float("inf"), allow_unicode=True), _notes(job)
 
 
@@ -59,14 +59,14 @@ def _service(name: str) -> dict[str, object]:
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
 
 
-def _manifest(job: Job) -> dict[str, object]:
+def _manifest(job: Job, host: Host) -> dict[str, object]:
     tries = job.machines if job.settings[Scheduler].job_requeue else 0  # one try ends the pods of all machines
     spec = {
         "completionMode": "Indexed",
         "completions": job.machines,
         "parallelism": job.machines,
         "backoffLimit": tries,
-        "template": {"spec": _pod(job)},
+        "template": {"spec": _pod(job, host)},
     }
     limit = _seconds(job)
     if limit is not None:
@@ -74,12 +74,12 @@ def _manifest(job: Job) -> dict[str, object]:
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": job.name}, "spec": spec}
 
 
-def _pod(job: Job) -> dict[str, object]:
+def _pod(job: Job, host: Host) -> dict[str, object]:
     container = {
         "name": "train",
         "image": job.settings[Scheduler].job_image or IMAGE,
-        "command": [word.replace("$(", "$$(") for word in job.words(*_placement(job))],  # Kubernetes expands $(NAME)
-        "env": _environment(job),
+        "command": [_literal(word) for word in job.words(*_placement(job))],
+        "env": _environment(job, host),
         "resources": _resources(job),
         # Data loading shares memory between processes, and a container's own share is 64 MiB.
         "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108
@@ -89,6 +89,11 @@ def _pod(job: Job) -> dict[str, object]:
         pod["subdomain"] = job.name
         container["ports"] = [{"containerPort": _port(job)}]
     return {**pod, "containers": [container], "volumes": [{"name": "shm", "emptyDir": {"medium": "Memory"}}]}
+
+
+def _literal(word: str) -> str:
+    """Write a word so that it stays: Kubernetes puts a variable in the place of ``$(NAME)``, and makes ``$$`` ``$``."""
+    return word.replace("$", "$$") if "$(" in word or "$$" in word else word
 
 
 def _placement(job: Job) -> tuple[str, ...]:
@@ -104,10 +109,10 @@ def _port(job: Job) -> int:
     return job.settings[Rendezvous].main_process_port or PORT
 
 
-def _environment(job: Job) -> list[dict[str, object]]:
+def _environment(job: Job, host: Host) -> list[dict[str, object]]:
     """Return what a pod is told: its own place, and the variables that were in force where this was printed."""
     told: list[dict[str, object]] = [
-        {"name": name, "value": value} for name, value in variables(job.settings).items()
+        {"name": name, "value": value} for name, value in variables(job.settings, host).items()
     ]
     if job.machines > 1:
         place = {"fieldRef": {"fieldPath": INDEX}}

@@ -6,20 +6,20 @@ says ``num_machines: 1``.
 
 from __future__ import annotations
 
-from accel_config import CATALOGUE, SettingError, layers, resolve
+from accel_config import SettingError
 from accel_config.catalogue import DeepSpeed, Launcher, Mpi, Resources, Scheduler
 from accel_config.origin import FILE, SCHEDULER, Value
 from accel_config.paradigm import sagemaker
 from accel_config.wording import said
 
-from . import READERS, read
+from . import read, variables
 from .placement import Placement, unplaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from accel_config import Settings, Typed
+    from accel_config import Settings
 
     from ..host import Machine
     from .placement import Task
@@ -32,29 +32,16 @@ PLACED = (None, "exec", "local", "torchrun")
 COUNTED = ("engine", "num_processes", "nproc_per_node", "num_machines")
 
 
-def settle(typed: Typed, environ: Mapping[str, str], machine: Machine) -> Settings:
-    """Return the settings of a launch: flags, variables, what the scheduler says, the config file.
+def placement(settings: Settings, environ: Mapping[str, str], machine: Machine) -> Placement:
+    """Return what is taken from the schedulers of ``environ``, given the ``settings`` without them.
 
     Raises:
-        SettingError: one of them holds what can't be, or flags contradict what the scheduler has started.
+        SettingError: flags contradict what the scheduler has started.
     """
-    found = layers(CATALOGUE, typed, environ)
-    settings = resolve(CATALOGUE, found.values)
-    placed = _placement(settings, environ, machine)
-    flags, variables, *file = found.values
-    settings = resolve(CATALOGUE, (flags, variables, placed.values, *file), (*found.notes, *placed.notes))
-    if settings.value("config_file").value is None and found.config_file is not None:
-        settings = settings.with_file(found.config_file)
-    return settings
-
-
-def _placement(settings: Settings, environ: Mapping[str, str], machine: Machine) -> Placement:
-    """Return what is taken from the scheduler, given the ``settings`` without it."""
-    there = [variable for variable, _reader in READERS if environ.get(variable)]
-    if not there or not _wanted(settings):
+    if not _wanted(settings):
         return Placement()
     if inside := [name for name in INSIDE if environ.get(name)]:
-        by, theirs = ", ".join(inside), ", ".join(there)
+        by, theirs = ", ".join(inside), ", ".join(variables(environ))
         return unplaced("", f"this runs inside another launch ({by}), whose {theirs} have no effect here")
     found = read(environ, machine)
     if found.task is not None:
