@@ -244,6 +244,9 @@ def test_the_cores_that_slurm_gives_a_task() -> None:
     assert command.env["OMP_NUM_THREADS"] == "6"
     (command,) = planned(environ, "--cpu", on=host(cores=3)).commands  # where it is bound to them
     assert command.env["OMP_NUM_THREADS"] == "3"
+    environ = {**recorded("sbatch-srun"), "SLURM_CPUS_PER_TASK": "6"}  # where the task is the machine
+    (command,) = planned(environ, "--cpu", "--nproc_per_node", "4").commands
+    assert command.env["OMP_NUM_THREADS"] == "2"
 
 
 # What wins.
@@ -365,6 +368,15 @@ def test_runs_at_the_same_time_meet_at_different_ports() -> None:
     assert all(1024 < number < 32768 for number in ports)  # below those that the kernel hands out
     # The launchers' own port, the one above, is none of these either.
     assert not {number + 1 for number in ports} & set(ports)
+
+
+def test_a_job_that_inherits_a_steps_variables_is_known_by_its_machines_or_its_tasks() -> None:
+    environ = {**recorded("sbatch-from-a-step"), "SLURM_TASKS_PER_NODE": "1(x2)"}
+    assert not read(environ, Managed()).values  # the step's machines are not all the job's
+    environ |= {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_NUM_NODES": "2"}
+    assert read(environ, Managed()).values  # which looks like a step of this very job in every way
+    environ |= {"SLURM_TASKS_PER_NODE": "2(x2)"}
+    assert not read(environ, Managed()).values
 
 
 @pytest.mark.parametrize("lost", ["SLURM_STEP_NUM_NODES", "SLURM_STEP_NUM_TASKS", "SLURM_NODEID"])
@@ -510,6 +522,10 @@ def test_a_pod_is_a_machine(environ: dict[str, str], found: dict[str, str]) -> N
         (
             {"MASTER_ADDR": "m", "MASTER_PORT": "1", "WORLD_SIZE": "3", "RANK": "3"},
             "RANK=3, WORLD_SIZE=3, MASTER_ADDR=m, MASTER_PORT=1 in the environment: no effect, since they don't fit together",
+        ),
+        (
+            {**ELASTIC, "HOSTNAME": "other-worker-2"},
+            "PET_NNODES=1:3 in the environment: no effect, for want of PET_NODE_RANK",
         ),
         (
             {"PET_NNODES": "2"},

@@ -212,6 +212,7 @@ def test_under_a_real_mpirun(
     assert done.returncode == 0, done.stderr
     assert told(done.stdout) == [[rank, 2, 3.0, str(rank), "2", "0", WORDS] for rank in range(2)]
     assert "accel: rank 0 of 2 on CPU, MULTI_CPU, precision no, engine exec, by the scheduler: " in done.stderr
+    assert done.stderr.count("accel: ") == 1
 
 
 @pytest.mark.parametrize("kind", ["openmpi", "mpich", "impi"])

@@ -21,8 +21,8 @@ noticed=
 trap 'noticed=1; kill -USR1 "$step"' USR1
 trap : TERM
 
-# One task for each machine; accelerate launch starts the ranks on it.
-srun --kill-on-bad-exit=1 ${{SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"}} \\
+# One task for each machine, with our environment; accelerate launch starts the ranks on it.
+srun --export=ALL --kill-on-bad-exit=1 ${{SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"}} \\
     {command} &
 step=$!
 until wait "$step"; status=$?; [ "$status" -le 128 ] || ! kill -0 "$step" 2>/dev/null; do :; done
