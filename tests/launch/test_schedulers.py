@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from accel_config import CATALOGUE, AccelError, Settings, split
-from accel_launch import Host, Plan, plan
+from accel_launch import Host, Plan, plan, processes, rank
 from accel_launch.host import Machine
 from accel_launch.schedulers import read, settle
 from accel_launch.schedulers.placement import port
@@ -394,6 +396,22 @@ def test_a_list_of_tasks_that_does_not_add_up_places_nothing() -> None:
         assert not read(environ, Managed()).values, text
 
 
+@pytest.mark.parametrize(
+    ("name", "all_get"),
+    [
+        ("sbatch-srun", True),
+        ("srun-two-on-each", True),
+        ("sbatch", False),
+        ("salloc-interactive", False),
+        ("mpich", False),
+    ],
+)
+def test_who_gets_a_signal_from_slurm(name: str, all_get: bool) -> None:
+    environ = recorded(name)
+    assert processes.sent_to_all(environ) == ({signal.SIGUSR1, signal.SIGUSR2} if all_get else set())
+    assert set(rank.sent_to_all(environ)) == processes.sent_to_all(environ)  # which stands alone, and says it again
+
+
 # mpirun.
 
 
@@ -419,8 +437,6 @@ def test_mpiruns_on_one_machine_meet_at_different_ports() -> None:
 
 
 def test_the_nearest_process_of_a_name_is_found() -> None:
-    import os
-
     own = Path("/proc/self/stat").read_text().partition("(")[2].rpartition(")")[0]
     parent = Path(f"/proc/{os.getppid()}/stat").read_text().partition("(")[2].rpartition(")")[0]
     assert Machine().ancestor(parent) == os.getppid()

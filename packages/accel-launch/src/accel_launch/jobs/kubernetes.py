@@ -92,7 +92,7 @@ def _pod(job: Job, host: Host) -> dict[str, object]:
 
 
 def _literal(word: str) -> str:
-    """Write a word so that it stays: Kubernetes puts a variable in the place of ``$(NAME)``, and makes ``$$`` ``$``."""
+    """Write a word so that it stays: Kubernetes reads ``$(NAME)`` as a variable, and ``$$`` as ``$``."""
     return word.replace("$", "$$") if "$(" in word or "$$" in word else word
 
 

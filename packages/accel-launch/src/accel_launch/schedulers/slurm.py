@@ -47,14 +47,13 @@ def _in_step(environ: Mapping[str, str]) -> bool:
     A job that is submitted from inside a step of another one inherits that one's variables, of which it replaces only
     its own. Other machines, or another share of tasks, betray them.
     """
-    step = number(environ, "SLURM_STEP_ID")
-    if step is None:
+    if number(environ, "SLURM_STEP_ID") is None:
         return False
     job = hostlist.expand(environ.get("SLURM_JOB_NODELIST") or environ.get("SLURM_NODELIST", ""))
     if job and not set(job).issuperset(_hosts(environ)):
         return False
     shares = environ.get("SLURM_TASKS_PER_NODE"), environ.get("SLURM_STEP_TASKS_PER_NODE")
-    return step >= OWN_STEPS or None in shares or shares[0] == shares[1]
+    return not started_step(environ) or None in shares or shares[0] == shares[1]
 
 
 def _outside(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -71,9 +70,8 @@ def _outside(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _interactive(environ: Mapping[str, str]) -> tuple[str, ...]:
-    if (number(environ, "SLURM_STEP_ID") or 0) < OWN_STEPS:
-        return ()
-    return _outside(environ)
+    """Say what an interactive step leaves unused of its job."""
+    return () if started_step(environ) else _outside(environ)
 
 
 def _rank(environ: Mapping[str, str], found: Placement, machines: int, machine: int, tasks: int) -> Placement:
@@ -104,7 +102,13 @@ def _hosts(environ: Mapping[str, str]) -> list[str]:
 def step_port(environ: Mapping[str, str]) -> int:
     """Return the port of this step, the same on each of its machines and another for other jobs and steps."""
     step = number(environ, "SLURM_STEP_ID") or 0
-    return port((number(environ, "SLURM_JOB_ID") or 0) + STRIDE * (0 if step >= OWN_STEPS else step))
+    return port((number(environ, "SLURM_JOB_ID") or 0) + STRIDE * (step if started_step(environ) else 0))
+
+
+def started_step(environ: Mapping[str, str]) -> bool:
+    """Whether somebody's srun started the step that this runs in, rather than Slurm itself."""
+    step = number(environ, "SLURM_STEP_ID")
+    return step is not None and step < OWN_STEPS
 
 
 def _counts(text: str) -> list[int]:
