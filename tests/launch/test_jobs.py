@@ -82,7 +82,7 @@ def test_what_clusters_differ_in_is_left_open(job: Callable[..., str]) -> None:
         (("--kubernetes", "--submit"), "--submit is for --slurm: pipe the manifest of --kubernetes into `kubectl"),
         (
             ("--slurm", "--engine", "slurm"),
-            "engine slurm (--engine): the job starts this launch once on each machine",
+            "engine slurm (--engine): that reaches the machines by itself, but the job starts",
         ),
         (
             ("--slurm", "--num_machines", "1:2", "--nproc_per_node", "1"),

@@ -61,7 +61,7 @@ def _refuse(settings: Settings) -> None:
     """Raise AccelError for settings that can't go with a test."""
     from accel_config.paradigm import sagemaker
 
-    for name in ("module", "no_python", "dry_run", "explain"):
+    for name in ("module", "no_python", "dry_run", "explain", "slurm", "submit", "kubernetes"):
         if settings.value(name).value:
             raise AccelError(f"{settings.origin(name)} has no meaning for a test, which has a script of its own")
     if sagemaker(settings) or settings.value("tpu_cluster").value:

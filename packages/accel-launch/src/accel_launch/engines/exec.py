@@ -39,11 +39,19 @@ def _rank(order: Order, task: Task) -> Plan:
 
     rendezvous = order.settings[Rendezvous]
     address, port = rendezvous.main_process_ip, rendezvous.main_process_port
-    if not address or not port:
+    if not address:
         raise AccelError(
             f"{task.total} ranks were started on several machines ({order.settings.origin('num_processes')}), but "
             "nobody says where they meet: give --main_process_ip, the host of rank 0, or MASTER_ADDR to all ranks"
         )
+    if not port:
+        raise AccelError(
+            f"main_process_port is 0 ({order.settings.origin('main_process_port')}), a free port, which each of "
+            f"{task.total} ranks would choose for itself: name one"
+        )
+    if task.rank == 0 and order.host.ask.busy(port):
+        origin = order.settings.origin("main_process_port")
+        order.findings.here(f"main_process_port {port} ({origin}) is in use on this machine: give all ranks another")
     order.unused("the scheduler started the ranks", *fleet.AGENT)
     # With one device of its own each rank calls that 0, as torchrun's --virtual-local-rank has it.
     device = 0 if len(order.laid.devices) == 1 else task.local_rank

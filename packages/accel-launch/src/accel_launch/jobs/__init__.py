@@ -12,6 +12,7 @@ from accel_config.wording import said
 
 from .. import checks
 from ..process import say
+from ..schedulers.precedence import reaching
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Job(Record):
         return (*self.program, *more, *(word for words in kept for word in words), *self.typed.script)
 
     def _dropped(self, name: str) -> bool:
-        return name in PLACEMENT | OWN or any(one.name == name for one in Scheduler.settings)
+        about = {one.name for one in Scheduler.settings} - {"no_scheduler"}
+        return name in PLACEMENT | OWN | about
 
 
 def main(settings: Settings, host: Host, typed: Typed, program: str) -> int:
@@ -58,39 +60,41 @@ def main(settings: Settings, host: Host, typed: Typed, program: str) -> int:
         raise AccelError("give one of --slurm and --kubernetes" if asked.slurm else "--submit needs --slurm")
     if asked.kubernetes and asked.submit:
         raise AccelError("--submit is for --slurm: pipe the manifest of --kubernetes into `kubectl apply -f -`")
-    job = _job(settings, host, typed, program)
+    job, lacking = _job(settings, host, typed, program)
     kind = slurm if asked.slurm else kubernetes
     text, notes = kind.text(job, host)
     if not settings[Launcher].quiet:
-        say("".join(f"accel: note: {note}\n" for note in (*settings.notes, *notes)))
+        say("".join(f"accel: note: {note}\n" for note in (*settings.notes, *lacking, *notes)))
     if asked.submit and not settings[Launcher].dry_run:
         return slurm.submit(text, host)
     sys.stdout.write(text)
     return 0
 
 
-def _job(settings: Settings, host: Host, typed: Typed, program: str) -> Job:
+def _job(settings: Settings, host: Host, typed: Typed, program: str) -> tuple[Job, list[str]]:
+    """Return the job, and notes on what it may lack."""
     findings = checks.Findings(lenient=True)
     checks.combinations(settings, findings)
     checks.script(settings, host, typed.script, findings, here=not settings[Scheduler].kubernetes)
-    engine = settings[Launcher].engine
-    if engine not in (None, "torchrun"):
+    if own := reaching(settings):
         raise AccelError(
-            f"{said(settings, 'engine')}: the job starts this launch once on each machine, and torch's agent ranks; "
-            "leave it out"
+            f"{said(settings, *own)}: that reaches the machines by itself, but the job starts this launch on each of "
+            "them; leave it out"
         )
     machines = settings[Resources].num_machines
     if machines.elastic:
         raise AccelError(f"{said(settings, 'num_machines')}: a job has as many machines as it has; name one number")
     name = settings[Scheduler].job_name or _name(typed.script[0])
-    return Job(name, settings, typed, tuple(program.split()), int(machines), _gpus(settings, machines))
+    return Job(
+        name, settings, typed, tuple(program.split()), int(machines), _gpus(settings, machines)
+    ), findings.notes
 
 
 def _name(script: str) -> str:
     """Return a name made of the script's, which every scheduler takes: small letters, digits and hyphens."""
     base = script.rpartition("/")[2].removesuffix(".py").lower()
     plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in base).strip("-")
-    return plain[:40].strip("-") or "train"
+    return (plain if plain[:1].isalpha() else f"train-{plain}")[:40].strip("-")
 
 
 def _gpus(settings: Settings, machines: int) -> int | None:
@@ -109,5 +113,5 @@ def variables(settings: Settings, host: Host) -> dict[str, str]:
     return {
         value.origin.text: host.environ[value.origin.text]
         for one, value in settings
-        if value.origin.layer == ENVIRONMENT and not one.secret and one.name not in PLACEMENT
+        if value.origin.layer == ENVIRONMENT and not (one.secret or one.masked) and one.name not in PLACEMENT
     }

@@ -64,7 +64,7 @@ KINDS = (OPEN, HYDRA, MVAPICH)
 
 def read(environ: Mapping[str, str], machine: Machine) -> Placement:
     """Return the rank that this process is to become."""
-    names = next(one for one in KINDS if one.total in environ and one.local_rank in environ)
+    names = next(one for one in KINDS if one.local_rank in environ)
     rank, total = number(environ, names.rank), number(environ, names.total)
     local_rank, local = number(environ, names.local_rank), number(environ, names.local)
     if rank is None or total is None or local_rank is None or local is None:

@@ -7,7 +7,7 @@ says ``num_machines: 1``.
 from __future__ import annotations
 
 from accel_config import SettingError
-from accel_config.catalogue import DeepSpeed, Launcher, Mpi, Resources, Scheduler
+from accel_config.catalogue import DeepSpeed, Launcher, Resources, Scheduler
 from accel_config.origin import FILE, SCHEDULER, Value
 from accel_config.paradigm import sagemaker
 from accel_config.wording import said
@@ -54,12 +54,19 @@ def placement(settings: Settings, environ: Mapping[str, str], machine: Machine) 
 
 
 def _wanted(settings: Settings) -> bool:
-    """Whether a scheduler has anything to say: not to launches that reach other machines by themselves."""
+    """Whether a scheduler is to be asked: not for a job that is printed, nor where the launch finds machines itself."""
     scheduler = settings[Scheduler]
-    by_hostfile = settings[Mpi].mpirun_hostfile or settings[DeepSpeed].deepspeed_hostfile
-    away = sagemaker(settings) or settings.value("tpu_cluster").value or by_hostfile
-    printed = scheduler.slurm or scheduler.kubernetes
-    return not (scheduler.no_scheduler or away or printed) and settings[Launcher].engine in PLACED
+    return not (scheduler.no_scheduler or scheduler.slurm or scheduler.kubernetes or reaching(settings))
+
+
+def reaching(settings: Settings) -> list[str]:
+    """Return the settings by which the launch reaches its machines itself, whatever started it."""
+    names = [name for name in ("mpirun_hostfile", "tpu_cluster") if settings.value(name).value]
+    if settings[DeepSpeed].deepspeed_hostfile and settings[DeepSpeed].deepspeed_multinode_launcher != "standard":
+        names.append("deepspeed_hostfile")
+    if sagemaker(settings):
+        names.append("compute_environment")
+    return names if settings[Launcher].engine in PLACED else [*names, "engine"]
 
 
 def _stronger(settings: Settings, name: str) -> bool:
@@ -69,7 +76,8 @@ def _stronger(settings: Settings, name: str) -> bool:
 
 def _refuse_contradiction(settings: Settings, found: Placement, task: Task) -> None:
     """Refuse what flags and variables say otherwise, where each task is one rank."""
-    there = [(name, value) for name, value in found.values.items() if name in COUNTED and _stronger(settings, name)]
+    known = COUNTED if task.machines is not None else COUNTED[:-1]
+    there = [(name, value) for name, value in found.values.items() if name in known and _stronger(settings, name)]
     wrong = [name for name, value in there if settings.value(name).value != value.value]
     if wrong:
         raise SettingError(
@@ -81,35 +89,40 @@ def _refuse_contradiction(settings: Settings, found: Placement, task: Task) -> N
 
 def _elsewhere(settings: Settings, found: Placement) -> bool:
     """Whether a flag or a variable counts other machines than the scheduler, so that the rest of it fits nothing."""
-    machines = found.values.get("num_machines")
-    return machines is not None and _stronger(settings, "num_machines") and _differ(settings, machines)
+    return _stronger(settings, "num_machines") and "num_machines" in _different(settings, found)
 
 
-def _differ(settings: Settings, machines: Value) -> bool:
-    return settings.value("num_machines").value != machines.value
+def _different(settings: Settings, found: Placement) -> list[str]:
+    """Return the settings of which the scheduler says other than whoever gave them."""
+    given = [name for name in found.values if settings.given(name)]
+    return [name for name in given if settings.value(name).value != found.values[name].value]
 
 
 def _over_file(settings: Settings, found: Placement) -> Placement:
     """Say where scheduler and config file differ; a total of the file's machines goes for as many on each."""
-    machines, filed = found.values.get("num_machines"), settings.value("num_machines")
-    if machines is None or not _differ(settings, machines):
-        return found
-    differences = [f"not {filed.value} ({filed.origin})"] if filed.origin.layer == FILE else []
+    different = [name for name in _different(settings, found) if settings.value(name).origin.layer == FILE]
+    told = [
+        f"{name} is {found.values[name].value} ({found.values[name].origin}), not {said(settings, name)}"
+        for name in different
+        if name != "machine_rank"  # which every written file has as 0
+    ]
+    machines, total = found.values.get("num_machines"), settings.value("num_processes")
     values = dict(found.values)
-    if found.task is None and settings.value("num_processes").origin.layer == FILE:
-        values |= {"num_processes": Value(None, machines.origin), "nproc_per_node": _share(settings)}
-        differences.append(f"and {said(settings, 'num_processes')} means {values['nproc_per_node'].value} on each")
-    if machines.value == 1 and settings.value("main_process_ip").origin.layer == FILE:  # it is another machine's
+    if machines is not None and found.task is None and total.origin.layer == FILE:
+        values["num_processes"] = Value(None, machines.origin)
+        if settings.paradigm.kind != "NO":
+            values["nproc_per_node"] = each = _share(settings, found)
+            told += [f"{said(settings, 'num_processes')} means {each.value} on each machine"] if told else []
+    if (
+        machines is not None and machines.value == 1 and "num_machines" in different
+    ):  # an address is another machine's
         values["main_process_ip"] = Value(None, machines.origin)
-    if not differences:
-        return found
-    told = f"num_machines is {machines.value} ({machines.origin}), {', '.join(differences)}"
-    return found.replace(values=values).noting(told)
+    return found.replace(values=values).noting(*(["; ".join(told)] if told else []))
 
 
-def _share(settings: Settings) -> Value:
+def _share(settings: Settings, found: Placement) -> Value:
     """Return how many processes each machine has by the file."""
-    each, resources = settings.value("nproc_per_node"), settings[Resources]
+    each, resources = found.values.get("nproc_per_node", settings.value("nproc_per_node")), settings[Resources]
     if each.given:
         return each
     return Value((resources.num_processes or 1) // resources.num_machines, settings.value("num_processes").origin)
