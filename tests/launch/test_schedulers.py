@@ -275,8 +275,21 @@ def test_a_files_total_is_for_its_machines(tmp_path: Path) -> None:
     assert "--nproc-per-node=8" in todo.commands[0].argv
     where = f"{tmp_path}/c.yaml"
     assert (
-        f"num_machines is 2 (SLURM_STEP_NUM_NODES), not 1 ({where}:1), and num_processes 8 ({where}:4) means 8 on each"
+        f"num_machines is 2 (SLURM_STEP_NUM_NODES), not 1 ({where}:1); main_process_ip is n1 (SLURM_STEP_NODELIST), not "
+        f"10.0.0.9 ({where}:3); num_processes 8 ({where}:4) means 8 on each machine"
     ) in todo.notes
+
+
+def test_a_file_that_the_wizard_wrote_for_one_process(tmp_path: Path) -> None:
+    text = "distributed_type: 'NO'\nnum_machines: 1\nmachine_rank: 0\nnum_processes: 1\nuse_cpu: true\n"
+    settings = settings_of(recorded("sbatch-srun"), file=tmp_path / "c.yaml", text=text)
+    on = host(environ=recorded("sbatch-srun"), machine=Managed(), cwd=str(RECORDED.parent))
+    todo = plan(settings, on, ["conftest.py"])
+    assert {"--nnodes=2", "--node-rank=1", "--nproc-per-node=1"} <= set(todo.commands[0].argv)
+    assert todo.notes[0] == f"num_machines is 2 (SLURM_STEP_NUM_NODES), not 1 ({tmp_path}/c.yaml:2)"
+    settings = settings_of(recorded("srun-two-on-each"), file=tmp_path / "c.yaml", text=text)
+    both = "num_machines is 2 (SLURM_STEP_NUM_NODES), not 1 ({0}:2); num_processes is 4 (SLURM_STEP_NUM_TASKS), not 1 ({0}:4)"
+    assert settings.notes == (both.format(tmp_path / "c.yaml"),)
 
 
 def test_on_one_machine_a_files_address_is_another_machines(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def placement(settings: Settings, environ: Mapping[str, str], machine: Machine) 
 
 
 def _wanted(settings: Settings) -> bool:
-    """Whether a scheduler is to be asked: not for a job that is printed, nor where the launch finds machines itself."""
+    """Whether a scheduler is to be asked: not for a job that is printed, nor where machines are reached anyway."""
     scheduler = settings[Scheduler]
     return not (scheduler.no_scheduler or scheduler.slurm or scheduler.kubernetes or reaching(settings))
 
@@ -100,11 +100,12 @@ def _different(settings: Settings, found: Placement) -> list[str]:
 
 def _over_file(settings: Settings, found: Placement) -> Placement:
     """Say where scheduler and config file differ; a total of the file's machines goes for as many on each."""
-    different = [name for name in _different(settings, found) if settings.value(name).origin.layer == FILE]
+    filed = {name: settings.value(name) for name in _different(settings, found)}
+    filed = {name: value for name, value in filed.items() if value.origin.layer == FILE}
+    filed.pop("machine_rank", None)  # which every written file has as 0
     told = [
-        f"{name} is {found.values[name].value} ({found.values[name].origin}), not {said(settings, name)}"
-        for name in different
-        if name != "machine_rank"  # which every written file has as 0
+        f"{name} is {found.values[name].value} ({found.values[name].origin}), not {value.value} ({value.origin})"
+        for name, value in filed.items()
     ]
     machines, total = found.values.get("num_machines"), settings.value("num_processes")
     values = dict(found.values)
@@ -113,9 +114,7 @@ def _over_file(settings: Settings, found: Placement) -> Placement:
         if settings.paradigm.kind != "NO":
             values["nproc_per_node"] = each = _share(settings, found)
             told += [f"{said(settings, 'num_processes')} means {each.value} on each machine"] if told else []
-    if (
-        machines is not None and machines.value == 1 and "num_machines" in different
-    ):  # an address is another machine's
+    if "num_machines" in filed and machines is not None and machines.value == 1:  # an address is another machine's
         values["main_process_ip"] = Value(None, machines.origin)
     return found.replace(values=values).noting(*(["; ".join(told)] if told else []))
 
