@@ -40,7 +40,17 @@ def test_a_batch_script(job: Callable[..., str]) -> None:
     text = job(
         *("--slurm", "--num_machines", "2", "--num_processes", "16", "--mixed_precision=bf16", "--main-process-port"),
         *("29501", "--job_name", "gpt", "--job_time", "1-0", "--job_cpus", "96", "--job_memory", "900G"),
-        *("--job_options", "partition=gpu", "--job_options", "--account=lab", "--machine_rank", "0", "-q"),
+        *(
+            "--job_options",
+            "partition=gpu",
+            "--job_options",
+            "--account=lab",
+            "--job_options",
+            "comment=my first",
+            "--machine_rank",
+            "0",
+            "-q",
+        ),
     )
     assert directives(text) == [
         "job-name=gpt",
@@ -54,6 +64,7 @@ def test_a_batch_script(job: Callable[..., str]) -> None:
         "no-requeue",
         "partition=gpu",
         "account=lab",
+        "comment='my first'",
     ]
     (command,) = re.findall(r"^    (\S*accelerate launch .*) &$", text, re.MULTILINE)
     words = subprocess.run(["sh", "-c", f"printf '%s\\0' {command}"], capture_output=True, text=True).stdout.split(
@@ -89,6 +100,7 @@ def test_what_clusters_differ_in_is_left_open(job: Callable[..., str]) -> None:
             "num_machines 1:2 (--num_machines): a job has",
         ),
         (("--slurm", "--num_machines", "2", "--num_processes", "5"), "can't share them evenly; make it 4 or 6"),
+        (("--slurm", "--job_options", "a\n#SBATCH --b"), "'a\\n#SBATCH --b' can't be an option for sbatch"),
         (("--kubernetes", "--job_name", "My_Job"), "job_name My_Job (--job_name): the pods are hosts of that name"),
         (("--kubernetes", "--job_time", "soon"), "job_time soon (--job_time) is no time such as 2:30:00"),
     ],

@@ -81,8 +81,8 @@ def _of_task(
     settings: Settings, task: Task, found: tuple[Device, ...], narrowed: tuple[str, ...] | None, findings: Findings
 ) -> Layout:
     """Lay out the one rank that this process is: the scheduler has counted, and may have given it its own device."""
-    cpu = settings.paradigm.cpu or not found
-    if settings.paradigm.kind in MULTI_DEVICE and not found:
+    cpu = settings.paradigm.cpu or (not found and task.total > 1 and settings.paradigm.kind != "XLA")
+    if not found:
         _enough(settings, task.total, task.local, found, findings)
     if len(found) > 1 and task.local_rank >= len(found):
         findings.here(

@@ -37,7 +37,11 @@ fi
 
 
 def text(job: Job, host: Host) -> tuple[str, tuple[str, ...]]:
-    """Return the script, and what is to be said about it."""
+    """Return the script, and what is to be said about it.
+
+    Raises:
+        AccelError: an option is more than a line.
+    """
     asked = job.settings[Scheduler]
     options = [
         f"job-name={job.name}",
@@ -51,9 +55,17 @@ def text(job: Job, host: Host) -> tuple[str, tuple[str, ...]]:
         *(["requeue", "open-mode=append"] if asked.job_requeue else ["no-requeue"]),
         *asked.job_options,
     ]
-    lines = ["#!/bin/bash", *(f"#SBATCH --{option.removeprefix('--')}" for option in options), *_open(job)]
+    if broken := [option for option in options if not option.isprintable()]:
+        raise AccelError(f"{broken[0]!r} can't be an option for sbatch, which is one line of text")
+    lines = ["#!/bin/bash", *(f"#SBATCH --{_quoted(option.removeprefix('--'))}" for option in options), *_open(job)]
     body = BODY.format(command=_command(job, host), requeue=REQUEUE if asked.job_requeue else "")
     return "\n".join([*lines, "", body]), ()
+
+
+def _quoted(option: str) -> str:
+    """Quote the value of an option, in the way of the shell, which sbatch reads in these lines."""
+    name, equals, value = option.partition("=")
+    return f"{name}{equals}{quote(value) if value else ''}"
 
 
 def _open(job: Job) -> list[str]:
