@@ -82,7 +82,8 @@ def test_two_steps_of_a_job_at_once_do_not_mix(
 def test_no_scheduler_makes_a_run_of_each_task(
     slurm: Slurm, script: Callable[[str], Path], environ: dict[str, str], tmp_path: Path
 ) -> None:
-    path = script("import os\nprint(os.environ.get('WORLD_SIZE'), os.environ['SLURM_PROCID'])\n")
+    told = "f\"{os.environ.get('WORLD_SIZE')} {os.environ['SLURM_PROCID']}\\n\""
+    path = script(f"import os, sys\nsys.stdout.write({told})\n")
     done = slurm.salloc("srun", *LAUNCH, "--no_scheduler", path, environ=environ, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == ["None 0", "None 1"]
@@ -92,7 +93,7 @@ def test_no_scheduler_makes_a_run_of_each_task(
 def test_our_own_step_is_not_read_again(
     slurm: Slurm, script: Callable[[str], Path], environ: dict[str, str], tmp_path: Path
 ) -> None:
-    path = script("import os\nprint(os.environ.get('OMP_NUM_THREADS'), os.environ['RANK'])\n")
+    path = script("import os, sys\nsys.stdout.write(f\"{os.environ['OMP_NUM_THREADS']} {os.environ['RANK']}\\n\")\n")
     inner = script(
         f"import os\nos.execv('{BIN}/accelerate', ['accelerate', 'launch', '--cpu', "
         f"'--num_cpu_threads_per_process', '3', '{path}'])\n"
@@ -193,8 +194,8 @@ def test_the_notice_reaches_every_rank_and_the_job_is_queued_again(
     # Once each, though Slurm tells every process of a step, and the agent between would die of it.
     assert sorted(re.findall("saved.*", out.read_text())) == ["saved 0 told 1", "saved 1 told 1"]
     assert "cause: exit status 75" in out.read_text()
-    # Slurm lets a job that was queued again wait for two minutes, unless told otherwise.
-    slurm.run("scontrol", "update", f"jobid={job}", "starttime=now", environ=environ, cwd=tmp_path)
+    # Slurm lets a job that was queued again wait for two minutes, and its nodes refuse one that starts at once.
+    slurm.run("scontrol", "update", f"jobid={job}", "starttime=now+5", environ=environ, cwd=tmp_path)
     until(lambda: "JobState=COMPLETED" in slurm.state(job, environ))
     assert sorted(re.findall(r"run \d \d", out.read_text())) == ["run 0 0", "run 0 1", "run 1 0", "run 1 1"]
 
