@@ -19,8 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words and words[0] in ("-V", "--version"):
         return _version()
     if words and words[0] in ("-h", "--help", "help"):
-        sys.stdout.write(_help())
-        return 0
+        return _show(_help())
     if not words:
         sys.stderr.write(_help())
         return USAGE_ERROR
@@ -45,12 +44,19 @@ def run(name: str, words: list[str], program: str, speaker: str = "") -> int:
         if error.name is None or not module.startswith(error.name):
             raise
         return _fail(speaker or program, f"{name} needs {distribution}: pip install {distribution}")
-    return command.main(words, program)
+    try:
+        status: int = command.main(words, program)
+        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
+            sys.stdout.flush()
+    except BrokenPipeError as error:
+        return _unwritten(error)
+    return status
 
 
-def _fail(speaker: str, message: str) -> int:
-    print(f"{speaker}: {message}", file=sys.stderr)
-    return USAGE_ERROR
+def _fail(speaker: str, message: str, status: int = USAGE_ERROR) -> int:
+    for line in message.splitlines():
+        print(f"{speaker}: {line}", file=sys.stderr)
+    return status
 
 
 def _help() -> str:
@@ -67,9 +73,26 @@ def _help() -> str:
 def _version() -> int:
     from importlib.metadata import PackageNotFoundError, version
 
+    lines: list[str] = []
     for name in ("cli", "config", "launch", "estimate", "tpu", "sagemaker"):
         try:
-            print(f"accel-{name} {version(f'accel-{name}')}")
+            lines.append(f"accel-{name} {version(f'accel-{name}')}\n")
         except PackageNotFoundError:
-            print(f"accel-{name} isn't installed")
+            lines.append(f"accel-{name} isn't installed\n")
+    return _show("".join(lines))
+
+
+def _show(text: str) -> int:
+    """Print what this module says itself; accel_config, which takes longer to import, is asked only on a failure."""
+    try:
+        print(text, end="", flush=True)
+    except OSError as error:
+        return _unwritten(error)
     return 0
+
+
+def _unwritten(error: OSError) -> int:
+    from accel_config.console import failure
+
+    told = failure(error)
+    return _fail("accelerate", str(told), told.status)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from accel_config.catalogue import Launcher, Resources, Scheduler
+from accel_config.console import show
 from accel_config.errors import AccelError
 from accel_config.origin import ENVIRONMENT
 from accel_config.record import Record
@@ -67,7 +66,7 @@ def main(settings: Settings, host: Host, typed: Typed, program: str) -> int:
         say("".join(f"accel: note: {note}\n" for note in (*settings.notes, *lacking, *notes)))
     if asked.submit and not settings[Launcher].dry_run:
         return slurm.submit(text, host)
-    sys.stdout.write(text)
+    show(text)
     return 0
 
 
