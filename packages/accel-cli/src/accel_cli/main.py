@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .table import COMMANDS
+from .table import COMMANDS, PARTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,14 +38,13 @@ def run(name: str, words: list[str], program: str, speaker: str = "") -> int:
     """
     from importlib import import_module
 
-    module, distribution, _help_line = COMMANDS[name]
     try:
-        command = import_module(module)
+        return import_module(COMMANDS[name][0]).main(words, program)
     except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
+        part = (error.name or "").replace("_", "-")
+        if part not in PARTS:
             raise
-        return _fail(speaker or program, f"{name} needs {distribution}: pip install {distribution}")
-    return command.main(words, program)
+        return _fail(speaker or program, f"{name} needs {part}: pip install {part}")
 
 
 def _fail(speaker: str, message: str) -> int:
@@ -55,7 +54,7 @@ def _fail(speaker: str, message: str) -> int:
 
 def _help() -> str:
     wide = max(len(name) for name in COMMANDS)
-    commands = "".join(f"  {name:<{wide}}  {line}\n" for name, (_module, _distribution, line) in COMMANDS.items())
+    commands = "".join(f"  {name:<{wide}}  {line}\n" for name, (_module, line) in COMMANDS.items())
     return (
         "usage: accelerate COMMAND [arguments]\n\n"
         "Configure, start and understand training runs.\n\n"
@@ -67,9 +66,9 @@ def _help() -> str:
 def _version() -> int:
     from importlib.metadata import PackageNotFoundError, version
 
-    for name in ("cli", "config", "launch", "estimate", "tpu", "sagemaker"):
+    for part in PARTS:
         try:
-            print(f"accel-{name} {version(f'accel-{name}')}")
+            print(part, version(part))
         except PackageNotFoundError:
-            print(f"accel-{name} isn't installed")
+            print(part, "isn't installed")
     return 0
