@@ -14,7 +14,8 @@ from accel_config.document import escaped
 from accel_config.edit import assign
 from accel_config.files import parse
 from accel_config.section import Setting
-from accel_config.spelling import scalar
+from accel_config.span import Span
+from accel_config.spelling import plain, scalar
 
 WRITABLE = [one for one in CATALOGUE.settings if one.key and not one.deprecated]
 
@@ -130,6 +131,7 @@ def values(one: Setting) -> st.SearchStrategy[Any]:
     kinds: dict[type, st.SearchStrategy[Any]] = {
         bool: st.booleans(),
         int: st.integers(low, high),
+        Span: st.tuples(st.integers(1, 9), st.integers(9, 99)).map(lambda pair: Span.of(*pair).plain),
         float: st.floats(low, high, allow_nan=False, allow_infinity=False),
         str: TEXTS.filter(lambda text: text.lower() not in one.unset),
     }
@@ -183,7 +185,7 @@ def test_set_is_read_back_and_leaves_every_other_byte(file: tuple[str, str], dat
     expected = {name: found.value for name, found in before.values.items() if name != one.name}
     assert {name: found.value for name, found in after.values.items() if name != one.name} == expected
     read = after.values[one.name].value
-    assert (list(read) if isinstance(read, tuple) else read) == value
+    assert plain(one, read) == value
     # What was there stands around one place, and nothing of it is lost but the old value.
     start = next(
         (n for n, (a, b) in enumerate(zip(text, after_text, strict=False)) if a != b), min(len(text), len(after_text))
@@ -202,6 +204,6 @@ def test_setting_what_a_file_says_already_changes_nothing_that_is_read(file: tup
     path, text = file
     before = parse(CATALOGUE, text.encode(), path)
     for name, found in before.values.items():
-        value = list(found.value) if isinstance(found.value, tuple) else found.value
+        value = plain(CATALOGUE.by_name[name], found.value)
         again = parse(CATALOGUE, edited(text, name, value, path).encode(), path)
         assert {key: one.value for key, one in again.values.items()} == {k: v.value for k, v in before.values.items()}

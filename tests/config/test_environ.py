@@ -5,12 +5,13 @@ import pytest
 from accel_config import CATALOGUE, SettingError, Settings
 from accel_config.environ import exported, read
 from accel_config.section import Setting
+from accel_config.span import Span
 from tests.conftest import Resolve
 
 
 @pytest.mark.parametrize("one", CATALOGUE.settings, ids=lambda one: one.name)
 def test_every_setting_has_a_variable(one: Setting) -> None:
-    raw = {bool: "true,true,true" if one.many else "true", int: "1", float: "1", dict: '{"a": 1}'}.get(
+    raw = {bool: "true,true,true" if one.many else "true", int: "1", Span: "1:2", float: "1", dict: '{"a": 1}'}.get(
         one.kind, "text"
     )
     raw = "A=1" if one.pairs else raw

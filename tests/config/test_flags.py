@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from accel_config import CATALOGUE, SettingError, split
 from accel_config.section import Setting
+from accel_config.span import Span
 
 
 def values(*words: str) -> dict[str, object]:
@@ -29,7 +30,7 @@ def test_script_arguments_are_untouched(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("one", [one for one in CATALOGUE.settings if one.flags], ids=lambda one: one.name)
 def test_both_spellings_of_every_flag(one: Setting) -> None:
-    raw = {bool: "true,true,true" if one.many else "true", int: "1", float: "1"}.get(one.kind, "text")
+    raw = {bool: "true,true,true" if one.many else "true", int: "1", Span: "1:2", float: "1"}.get(one.kind, "text")
     raw = "A=1" if one.pairs else raw
     raw = str(one.choices[0]) if one.choices else raw
     for flag in one.flags:

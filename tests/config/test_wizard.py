@@ -52,7 +52,7 @@ def test_a_walk_by_hand(environ: dict[str, str], tmp_path: Path) -> None:
     wizard.answer("In which compute environment", ENTER)
     wizard.answer("Which type of machine", DOWN + ENTER)
     wizard.answer("How many different machines", WIPE + "0" + ENTER)
-    wizard.answer("must be a whole number, at least 1", WIPE + "2" + ENTER)
+    wizard.answer("must be a whole number or MIN:MAX, at least 1", WIPE + "2" + ENTER)
     wizard.answer("How many processes", WIPE + "3" + ENTER)
     wizard.answer("can't share them evenly", WIPE + "4" + ENTER)
     wizard.answer("What is the rank", DOWN + ENTER)

@@ -34,6 +34,7 @@ NOTHING = Seen(
     unstarted=(),
     notes=(),
     tail=str,
+    cried=lambda _: 0.0,
     error=str,
     log=lambda _: None,
     killed_for_memory=False,

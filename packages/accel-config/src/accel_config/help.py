@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .span import Span
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .section import Setting
@@ -48,7 +50,7 @@ def _metavar(one: Setting) -> str:
         return "{" + ",".join(map(_shown, one.choices)) + "}"
     if one.kind is bool:
         return "BOOL,BOOL,BOOL" if one.many else "[true|false]"
-    return {int: "N", float: "X"}.get(one.kind, "TEXT")
+    return {int: "N", Span: "N", float: "X"}.get(one.kind, "TEXT")
 
 
 def _shown(value: object) -> str:

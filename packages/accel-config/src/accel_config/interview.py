@@ -215,7 +215,7 @@ def unasked(one: Setting, settings: Settings) -> Any:
     if one.file_default is not None:
         return one.file_default(settings) if callable(one.file_default) else one.file_default
     plain_one = not one.section.key and not one.ours and one.scope in in_scope(settings)
-    return one.default if plain_one and one.default not in (None, (), "") else None
+    return plain(one, one.default) if plain_one and one.default not in (None, (), "") else None
 
 
 def _label(one: Setting, option: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .span import Span
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +22,8 @@ def shown(one: Setting, value: Value) -> object:
         return None
     if one.secret:
         return MASK
+    if isinstance(value.value, Span):
+        return value.value.plain
     if one.masked:
         items: Any = value.value
         return [_name_only(str(item)) for item in items]

@@ -113,12 +113,44 @@ def _beside_json(settings: Settings) -> str:
 
 
 def _uneven(settings: Settings) -> str:
-    total, machines = settings[Resources].num_processes, settings[Resources].num_machines
-    if settings.paradigm.kind == "NO" or total is None or total % machines == 0:
+    resources = settings[Resources]
+    total, machines = resources.num_processes, resources.num_machines
+    if settings.paradigm.kind == "NO" or total is None or machines.elastic:
+        return ""
+    if resources.nproc_per_node is not None:
+        return _too_few(settings, total, machines, resources.nproc_per_node)
+    if total % machines == 0:
         return ""
     low, high = total // machines * machines, (total // machines + 1) * machines
     both = said(settings, "num_processes", "num_machines")
     return f"{both}: the machines can't share them evenly; make it {f'{low} or ' if low else ''}{high}"
+
+
+def _too_few(settings: Settings, total: int, machines: int, here: int) -> str:
+    others = machines - 1
+    if here + others <= total and (others or here == total):
+        return ""
+    three = said(settings, "num_processes", "num_machines", "nproc_per_node")
+    return f"{three}: there are no {total} processes with {here} on this machine and {_at_least(others)}"
+
+
+def _at_least(others: int) -> str:
+    return "at least one on each other" if others else "no other machine"
+
+
+def _elastic(settings: Settings) -> str:
+    resources, backend = settings[Resources], settings.value("rdzv_backend")
+    if not resources.num_machines.elastic:
+        return ""
+    if resources.nproc_per_node is None or resources.num_processes is not None:
+        named = ("num_machines",) if resources.num_processes is None else ("num_machines", "num_processes")
+        why = "how many processes there are depends on how many machines come; give nproc_per_node, and no total"
+        return f"{said(settings, *named)}: {why}"
+    if backend.given and backend.value == "static":
+        return (
+            f"{said(settings, 'num_machines', 'rdzv_backend')}: static can't take in machines; leave it out for c10d"
+        )
+    return ""
 
 
 def _world(settings: Settings) -> str:
@@ -132,6 +164,7 @@ def _world(settings: Settings) -> str:
 
 RULES: tuple[Callable[[Settings], str], ...] = (
     _uneven,
+    _elastic,
     _module_without_python,
     _one_process_on_many,
     _one_id_on_many,

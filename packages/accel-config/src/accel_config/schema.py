@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import spelling
 from .files import LEGACY
 from .section import FALSE, TRUE
+from .span import Span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from .settings import Catalogue
 
 DRAFT = "http://json-schema.org/draft-07/schema#"  # the newest that editors' YAML support knows throughout
+SPAN = r"^\s*[0-9]+\s*(:\s*[0-9]+\s*)?$"
 INTEGER = r"^\s*[-+]?[0-9][0-9_]*(\.0*)?([eE][-+]?[0-9]+)?\s*$"
 NUMBER = r"^\s*[-+]?([0-9][0-9_]*(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?\s*$"
 SCALARS = ("string", "number", "boolean")
@@ -94,12 +96,13 @@ def _values(one: Setting) -> list[dict[str, object]]:
     if one.kind is str:
         return [{"type": list(SCALARS)}]
     bounds = {"minimum": one.minimum, "maximum": one.maximum}
-    number: dict[str, object] = {"type": "integer" if one.kind is int else "number"}
+    whole = issubclass(one.kind, int)
+    number: dict[str, object] = {"type": "integer" if whole else "number"}
     number |= {name: bound for name, bound in bounds.items() if bound is not None}
     unset = [int(text) for text in one.unset if text.lstrip("-").isdecimal()]
     return [
         number,
-        {"type": "string", "pattern": INTEGER if one.kind is int else NUMBER},
+        {"type": "string", "pattern": SPAN if one.kind is Span else INTEGER if whole else NUMBER},
         *([_words(one.unset)] if one.unset else []),
         *([{"enum": unset}] if unset else []),
     ]

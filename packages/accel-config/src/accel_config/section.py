@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import isfinite
 
 from .errors import SettingError
+from .span import Span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +63,12 @@ def number(text: str) -> float:
     return value
 
 
+def span(text: str) -> Span:
+    """Read a whole number or a range of them, ``2:4``; raises ValueError for any other text."""
+    least, colon, most = text.partition(":")
+    return Span.of(integer(least), integer(most if colon else least))
+
+
 # How a value is written into an environment variable.
 def lower(value: object) -> str:
     """``true``, ``cpu``."""
@@ -90,8 +97,15 @@ def _usual(value: object) -> str:
     return ",".join(str(item) for item in value) if isinstance(value, tuple) else str(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 
-_READERS: dict[type, Callable[[str], Any]] = {bool: boolean, int: integer, float: number, str: str}
-_WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a mapping"}
+_READERS: dict[type, Callable[[str], Any]] = {bool: boolean, int: integer, Span: span, float: number, str: str}
+_WANTED = {
+    bool: "true or false",
+    int: "a whole number",
+    Span: "a whole number or MIN:MAX",
+    float: "a number",
+    str: "text",
+    dict: "a mapping",
+}
 
 
 def _is_pair(text: str) -> bool:
@@ -106,7 +120,7 @@ class Setting:
     """The name of its field, of its flag (``--name``) and of its variable (``ACCELERATE_LAUNCH_NAME``)."""
     section: type[Section]
     kind: type
-    """bool, int, float, str or dict; of each item when ``many``."""
+    """bool, int, Span, float, str or dict; of each item when ``many``."""
     many: bool
     optional: bool
 
@@ -323,7 +337,8 @@ class Setting:
         return value
 
     def _within(self, value: Any) -> bool:
-        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
+        least = value.least if isinstance(value, Span) else value
+        return (self.minimum is None or least >= self.minimum) and (self.maximum is None or value <= self.maximum)
 
     def _refusal(self, raw: object, origin: Origin) -> SettingError:
         from .errors import nearest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from .document import escaped
+from .span import Span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ def plain(one: Setting, value: object) -> object:
     """Return a setting's value in the types of a file: lists for tuples, booleans for the choices that are such."""
     if isinstance(value, tuple):
         return list(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    if isinstance(value, Span):
+        return value.plain
     return WORDS.get(value, value) if one.choices and isinstance(value, str) else value
 
 

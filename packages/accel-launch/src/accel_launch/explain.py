@@ -27,6 +27,8 @@ def shell(plan: Plan) -> str:
     lines = ["#!/bin/sh", f"# {plan.summary}", *(f"# note: {note}" for note in plan.notes)]
     if plan.request is not None:
         lines.append(plan.request.text())
+    if plan.lifeline is not None:
+        lines.append(f"# the launchers meet at {plan.lifeline.meeting_place}")
     shared = _shared(plan.commands)
     lines += [f"# rank {c.rank} on {c.device}" for c in plan.commands if c.device is not None]
     lines += [f"export {name}={quote(text)}" for name, text in sorted(shared.items())]
@@ -66,6 +68,8 @@ def as_json(plan: Plan, settings: Settings) -> str:
     whole: dict[str, object] = {"engine": plan.engine, "commands": commands, "settings": told, "notes": notes}
     if plan.request is not None:
         whole["request"] = plan.request.data()
+    if plan.lifeline is not None:
+        whole["lifeline"] = dict(plan.lifeline)
     return json.dumps(whole, indent=2) + "\n"
 
 

@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .route import Route
+
 
 class Host(Record):
     """What is true of the machine (or pretended, in a test) that a plan is made for."""
@@ -102,6 +104,14 @@ class Machine:
     def root(self) -> bool:
         """Whether we are root, as whom some programs refuse to run unless told to."""
         return os.geteuid() == 0
+
+    def route(self, address: str, *, look_up: bool) -> Route | None:
+        """Return the way to another machine; see `accel_launch.route.towards`."""
+        if sys.platform != "linux":
+            return None
+        from . import route
+
+        return route.towards(address, look_up=look_up)
 
     def free_port(self) -> int:
         """Return a port that nothing else on this machine is given while we live.

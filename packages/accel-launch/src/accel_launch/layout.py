@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from accel_config.catalogue import Rendezvous, Resources
 from accel_config.catalogue.hardware import MULTI_DEVICE
+from accel_config.origin import Value
 from accel_config.record import Record
 
 from . import devices
@@ -56,10 +57,9 @@ def lay_out(settings: Settings, host: Host, findings: Findings) -> Layout:
     found, narrowed = ((), None) if settings.paradigm.cpu or tpu else _devices(settings, host, findings)
     machines = settings[Resources].num_machines
     rank = settings[Rendezvous].machine_rank or 0
-    total = _total(settings, len(found), machines, findings)
-    local = total // machines  # evenly, by accel_config.rules
+    total, local = _counts(settings, len(found), machines, findings)
     cpu = settings.paradigm.cpu or (not found and total > 1 and not tpu)
-    _enough(settings, local, found, findings)
+    _enough(settings, total, local, found, findings)
     return Layout(
         kind=_kind(settings, total, cpu, found),
         total=total,
@@ -111,25 +111,28 @@ def _devices(settings: Settings, host: Host, findings: Findings) -> tuple[tuple[
     return tuple(chosen), tuple(device.id for device in chosen)
 
 
-def _total(settings: Settings, found: int, machines: int, findings: Findings) -> int:
-    asked = settings.value("num_processes")
-    kind = settings.paradigm
+def _counts(settings: Settings, found: int, machines: int, findings: Findings) -> tuple[int, int]:
+    """Return how many ranks there are in all and on this machine: as many on each, unless it is said for this one."""
+    asked, here, kind = settings.value("num_processes"), settings[Resources].nproc_per_node, settings.paradigm
+    if asked.value is None and here is not None:
+        asked = Value(here * machines, settings.origin("nproc_per_node"))
     if kind.kind == "NO" and (asked.value or 1) != 1 and asked.origin.layer >= kind.origin.layer:
         findings.notes.append(
             f"distributed_type is NO ({kind.origin}): one process, not {asked.value} ({asked.origin})"
         )
-        return machines
+        return machines, 1
     if isinstance(asked.value, int):
-        return asked.value
+        return asked.value, here or asked.value // machines
     if kind.kind == "NO":
-        return machines
+        return machines, 1
     if found > 1 and not settings.given("gpu_ids"):
         findings.notes.append(f"num_processes isn't set: one for each of the {found} devices")
-    return max(found, 1) * machines
+    return max(found, 1) * machines, max(found, 1)
 
 
-def _enough(settings: Settings, local: int, found: tuple[Device, ...], findings: Findings) -> None:
-    asked = f"num_processes {local} ({settings.origin('num_processes')})"
+def _enough(settings: Settings, total: int, local: int, found: tuple[Device, ...], findings: Findings) -> None:
+    name, count = ("nproc_per_node", local) if settings.given("nproc_per_node") else ("num_processes", total)
+    asked = f"{name} {count} ({settings.origin(name)})"
     paradigm = settings.paradigm
     if paradigm.cpu or local == 1:
         return

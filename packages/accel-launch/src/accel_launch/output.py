@@ -19,6 +19,7 @@ FULL = 1 << 20  # bytes waiting for one stream of ours, above which ranks are no
 LONGEST = 1 << 16  # bytes of one line kept back for its end
 PATIENCE = 0.05  # seconds after which the beginning of a line is passed on without its end
 COURTESY = 0.5  # seconds that other ranks' lines wait for the end of a line whose beginning was passed on
+TRACEBACK = b"Traceback (most recent call last):"
 TAIL = 1 << 15  # bytes of a rank's standard error kept for the failure report
 STDOUT, STDERR = 1, 2
 
@@ -103,6 +104,8 @@ class Channel:
         self.tail: bytearray | None = None
         self.line = bytearray()
         self.since = 0.0
+        self.cried = 0.0
+        """When a traceback last began, in seconds since the epoch."""
         os.set_blocking(fd, False)
 
     @property
@@ -131,6 +134,8 @@ class Channel:
             os.write(self.file, data)
         if self.tail is not None:
             self.tail += data
+            if TRACEBACK in data:
+                self.cried = time.time()
             if len(self.tail) > 2 * TAIL:
                 del self.tail[:-TAIL]
 
@@ -291,6 +296,10 @@ class Pump:
         """Return the end of what a local rank wrote to its standard error; of the engine for -1."""
         kept = (channel.tail for channel in self.all.get(local, []) if channel.tail is not None)
         return b"".join(map(bytes, kept)).decode(errors="replace")
+
+    def cried(self, local: int) -> float:
+        """Return when a local rank's last traceback began; 0 where there was none."""
+        return max((channel.cried for channel in self.all.get(local, [])), default=0.0)
 
     def log_of(self, local: int) -> str | None:
         """Return the folder of a local rank's log files."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from accel_config.settings import Settings
 
     from .host import Host
+    from .lifeline import Lifeline
     from .report import Result
 
 
@@ -91,6 +92,8 @@ class Plan(Record):
     """Seconds between asking ranks to end and killing them."""
     together: bool = True
     """Whether the commands are one job, so that the others are ended when one fails."""
+    lifeline: Lifeline | None = None
+    """What ties this launcher to those of the run's other machines."""
     request: Request | None = None
     """What is asked of a service where nothing is started on this machine."""
 

@@ -65,6 +65,8 @@ class Failure(Record):
     ending: Ending
     device: str | None
     cause: str
+    at: float = 0.0
+    """When, in seconds since the epoch: that of its exception, else of its death."""
     label: str = ""
     """What failed, where it is no rank."""
     exception: str = ""
@@ -74,6 +76,10 @@ class Failure(Record):
     traceback: str = ""
     log: str | None = None
     """Folder of its log files."""
+    host: str = ""
+    """Where it was, if it was another host."""
+    machine: int | None = None
+    """Rank of that machine, in a run over several."""
 
 
 class Result(Record):
@@ -107,6 +113,8 @@ class Seen(Record):
     notes: tuple[str, ...]
     tail: Callable[[int], str]
     """The end of a local rank's standard error; of the engine's words for -1."""
+    cried: Callable[[int], float]
+    """When a local rank's last traceback began; 0 where there was none."""
     error: Callable[[int], str]
     """What a local rank left by torch's error-file protocol."""
     log: Callable[[int], str | None]
@@ -119,6 +127,7 @@ def judge(plan: Plan, seen: Seen) -> Result:
     first = next((ending for ending in seen.endings if ending.status), None)
     if seen.engine is not None and seen.engine.status == 0:
         first = None  # an engine that started failed ranks again, and then all went well
+    root = first if first is None else _root(first, seen)
     problems = list(seen.unstarted)
     if seen.guardian:
         problems.append(f"the launcher's guardian process was {_guardian(seen.guardian)}; every rank was ended")
@@ -130,12 +139,34 @@ def judge(plan: Plan, seen: Seen) -> Result:
     return Result(
         status=_status(first or seen.engine, seen),
         signal=seen.signalled,
-        failure=_failure(plan, first, seen) if first is not None and failing else None,
+        failure=_failure(plan, root, seen) if root is not None and failing else None,
         endings=seen.endings,
         problems=tuple(problems),
         notes=seen.notes,
         outcomes=_outcomes(plan, seen),
     )
+
+
+def _root(first: Ending, seen: Seen) -> Ending:
+    """Return the rank that failed first where the first to die is only its victim.
+
+    A rank that raises dies late: while it still cleans up, its peers lose their connections to it, raise as well, and
+    may be gone before it. So among ranks that end by an uncaught exception the first to raise is it. The status is
+    the same, Python's 1.
+    """
+    if first.code != 1:
+        return first
+    when = {ending: raised for ending in seen.endings if (raised := _raised(ending, seen))}
+    before = [ending for ending, raised in when.items() if raised <= first.at]
+    return min(before, key=lambda ending: when[ending], default=first)
+
+
+def _raised(ending: Ending, seen: Seen) -> float:
+    """Return when a rank raised the exception that it ended by; 0 where it ended otherwise."""
+    ended = (1, 128 + signal.SIGTERM)  # it may have been ended, as were all, while it cleaned up
+    raised = seen.cried(ending.local_rank)
+    near = ending.at - CLEANING < raised <= ending.at
+    return raised if near and ending.code in ended and _uncaught(seen.tail(ending.local_rank)) else 0.0
 
 
 def _outcomes(plan: Plan, seen: Seen) -> tuple[tuple[str, str], ...]:
@@ -182,12 +213,14 @@ def name_of(number: int) -> str:
 def _failure(plan: Plan, ending: Ending, seen: Seen) -> Failure:
     local = ending.local_rank
     told, stack = _told(seen.error(local))
-    text = stack or seen.tail(local)
+    text = _plain(stack or seen.tail(local))
     exception, where = _traceback(text)
+    raised = _raised(ending, seen)
     return Failure(
         ending=ending,
         device=plan.devices[local] if local < len(plan.devices) else None,
-        cause=_cause(ending, seen.killed_for_memory),
+        cause=UNCAUGHT if raised and ending.signal else _cause(ending, seen.killed_for_memory),
+        at=raised or ending.at,
         label=plan.commands[local].label if local < len(plan.commands) else "",
         exception=told or exception,
         where=where,
@@ -204,6 +237,29 @@ def _cause(ending: Ending, killed_for_memory: bool) -> str:
     if ending.signal in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT):
         return f"{ending.how}: it crashed in native code"
     return ending.how
+
+
+UNCAUGHT = "an uncaught exception; it was ended while it cleaned up"
+CLEANING = 30.0  # seconds that a rank may take from its exception to its death
+
+
+def _uncaught(text: str) -> bool:
+    """Whether a text ends with a traceback, but for what libraries warn of at the exit."""
+    rest = _plain(text).rpartition(HEAD)[2].splitlines()
+    after = next((place for place, line in enumerate(rest) if line and not line.startswith(" ")), len(rest))
+    return HEAD in text and all(
+        not line.strip() or line.startswith("[W") or "Warning" in line for line in rest[after + 1 :]
+    )
+
+
+def _plain(text: str) -> str:
+    """Return a rank's words without the mark that torch puts before each line of its last traceback."""
+    return "\n".join(_unmarked(line) for line in text.splitlines())
+
+
+def _unmarked(line: str) -> str:
+    mark, bracket, rest = line.partition("]:")
+    return rest.removeprefix(" ") if bracket and mark.startswith("[rank") and mark[5:].isdecimal() else line
 
 
 HEAD = "Traceback (most recent call last):"
@@ -281,13 +337,13 @@ def text(result: Result, host: str, *, whole: bool = False) -> str:
             lines.append(f"  exception: {failure.exception.splitlines()[0][:300]}")
         if failure.where:
             lines.append(f"  at: {failure.where}")
-        lines.append(f"  time: {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(ending.at))}")
+        lines.append(f"  time: {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(failure.at or ending.at))}")
         if failure.log:
             lines.append(f"  log: {failure.log}")
         ended = result.endings if not failure.label else ()
         others = sorted(other.rank for other in ended if other.status and other is not ending)
         if others:
-            lines.append(f"  ended because of it: {'rank' if len(others) == 1 else 'ranks'} {_spans(others)}")
+            lines.append(f"  ended because of it: {'rank' if len(others) == 1 else 'ranks'} {spans(others)}")
         if whole and failure.traceback:
             lines += ["", failure.traceback.rstrip()]
     return "".join(line + "\n" for line in [*lines, *_table(result.outcomes)])
@@ -296,7 +352,9 @@ def text(result: Result, host: str, *, whole: bool = False) -> str:
 def _rank(failure: Failure, host: str) -> str:
     ending = failure.ending
     device = f", {failure.device}" if failure.device else ""
-    return f"rank {ending.rank} (local rank {ending.local_rank}, pid {ending.pid}, host {host}{device})"
+    machine = f"machine {failure.machine}, " if failure.machine is not None else ""
+    where = f"pid {ending.pid}, host {failure.host or host}{device}"
+    return f"rank {ending.rank} ({machine}local rank {ending.local_rank}, {where})"
 
 
 def _table(outcomes: tuple[tuple[str, str], ...]) -> list[str]:
@@ -304,15 +362,15 @@ def _table(outcomes: tuple[tuple[str, str], ...]) -> list[str]:
     return [f"accel: {label:<{wide}}  {outcome}" for label, outcome in outcomes]
 
 
-def _spans(numbers: list[int]) -> str:
+def spans(numbers: list[int]) -> str:
     """Return sorted numbers in few words: ``0-2, 5``."""
-    spans: list[list[int]] = []
+    found: list[list[int]] = []
     for number in numbers:
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
         else:
-            spans.append([number, number])
-    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)
+            found.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in found)
 
 
 def as_json(result: Result, host: str) -> str:
@@ -324,7 +382,8 @@ def as_json(result: Result, host: str) -> str:
     if failure is not None:
         told = {
             **_ending(failure.ending),
-            "host": host,
+            "host": failure.host or host,
+            "machine": failure.machine,
             "device": failure.device,
             "label": failure.label or None,
             "cause": failure.cause,

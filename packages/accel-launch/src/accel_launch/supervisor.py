@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from .lifeline import Told
+    from .lifeline.watch import Watch
     from .plan import Command, Plan
 
 DRAIN = 1.0  # seconds without progress after which output that nobody can be writing any more is given up
@@ -50,6 +52,8 @@ class Supervisor:
         self.signalled = 0
         self.done = False
         self.stopped = False
+        self.watch: Watch | None = None
+        self.deadline: float | None = None
         self.kills = memory_kills()
 
     def run(self) -> Result:
@@ -65,6 +69,10 @@ class Supervisor:
         ignored = frozenset(n for n in PASSED_ON if signal.getsignal(n) == signal.SIG_IGN)
         self._catch(ignored)
         self._fork(orders, events, spawns, ignored, extra)
+        if self.plan.lifeline is not None:
+            from .lifeline.watch import Watch
+
+            self.watch = Watch(self.plan.lifeline, os.uname().nodename, self._failing)
         self._carry()
         self._collect()
         return self._result()
@@ -162,14 +170,30 @@ class Supervisor:
                 self.leash = None
                 self._order(KILL)
             self.pump.handle(self.poller, ready)
-            if self.pump.gone and not self.stopped:
-                self.stopped = True
-                self._order(STOP)
+            if self.watch is not None and listening:
+                self.watch.step(self.poller, ready, started="started" in _read(self.record))
+            if self.pump.gone or (self.watch is not None and self.watch.ending):
+                self._stop()
+
+    def _stop(self) -> None:
+        """End the run, for a reason that is no signal and no failure here; a failure elsewhere limits the grace."""
+        if not self.stopped:
+            self.stopped = True
+            if self.signalled:
+                return  # the ranks have been told by that very signal
+            self._order(STOP)
+            if self.watch is not None:
+                self.deadline = time.monotonic() + min(self.plan.grace, self.watch.side.grace)
+        elif self.deadline is not None and time.monotonic() > self.deadline:
+            self.deadline = None
+            self._order(KILL)
 
     def _wait(self, listening: bool) -> list[tuple[int, int]]:
         due = self.pump.overdue()
         if due is None:
             due = -1 if listening else DRAIN
+        if self.watch is not None and listening:
+            due = self.watch.due if due < 0 else min(due, self.watch.due)
         self.pump.register(self.poller)  # only now: what was overdue is to be written
         ready = self.poller.poll(max(due * 1000, -1))
         if ready:
@@ -231,23 +255,35 @@ class Supervisor:
         return bool(mine)
 
     def _result(self) -> Result:
+        seen = self._seen()
+        if self.watch is None:
+            return judge(self.plan, seen)
+        from .lifeline import verdict
+
+        return verdict.give(judge(self.plan, seen), self.watch)
+
+    def _failing(self) -> Told | None:
+        """Return what ends the whole run already, while ranks here may live: a signal to us, or a rank's failure."""
+        from .lifeline import verdict
+
+        return verdict.early(self.plan, self._seen())
+
+    def _seen(self) -> Seen:
         engine = self.endings[0] if self.plan.hosted and self.endings else None
         endings = tuple(_recorded(_read(self.record)) if self.plan.hosted else self.endings)
-        return judge(
-            self.plan,
-            Seen(
-                endings=endings,
-                engine=engine,
-                signalled=self.signalled,
-                reader_gone=self.pump.gone,
-                guardian=0 if self.done else self.guardian_status,
-                unstarted=tuple(self.unstarted),
-                notes=tuple(self.notes),
-                tail=self.pump.tail,
-                error=lambda local: _read(self.error_files[local]) if local < len(self.error_files) else "",
-                log=self.pump.log_of,
-                killed_for_memory=memory_kills() > self.kills,
-            ),
+        return Seen(
+            endings=endings,
+            engine=engine,
+            signalled=self.signalled,
+            reader_gone=self.pump.gone,
+            guardian=0 if self.done or self.guardian else self.guardian_status,
+            unstarted=tuple(self.unstarted),
+            notes=tuple(self.notes),
+            tail=self.pump.tail,
+            cried=self.pump.cried,
+            error=lambda local: _read(self.error_files[local]) if local < len(self.error_files) else "",
+            log=self.pump.log_of,
+            killed_for_memory=memory_kills() > self.kills,
         )
 
 

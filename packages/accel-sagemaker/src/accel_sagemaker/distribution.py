@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accel_config.catalogue import SageMaker
+from accel_config.catalogue import Resources
 from accel_config.errors import SettingError, nearest
 from accel_config.record import Record
 from accel_config.section import boolean, integer
@@ -58,7 +58,7 @@ def decide(order: Order, arguments: dict[str, Any]) -> Distribution:
 def _processes(order: Order) -> int | None:
     """Return how many processes each instance is to have, where anybody says so."""
     settings = order.settings
-    named = settings[SageMaker].nproc_per_node
+    named = settings[Resources].nproc_per_node
     if named is not None:
         return named
     asked, kind = settings.value("num_processes"), settings.paradigm

@@ -1,6 +1,7 @@
 """On what to train: devices, processes, machines, threads."""
 
 from ..section import Section, digit, plain, setting
+from ..span import Span
 
 MULTI_DEVICE = tuple(f"MULTI_{kind}" for kind in ["GPU", "NPU", "MLU", "SDAA", "MUSA", "XPU", "HPU", "NEURON"])
 DISTRIBUTED_TYPES = ("NO", "MULTI_CPU", *MULTI_DEVICE, "DEEPSPEED", "FSDP", "XLA", "MEGATRON_LM")
@@ -125,13 +126,13 @@ class Paradigms(Section, title="Training paradigm", asked=lambda settings: not s
 class Resources(Section, title="Resources"):
     """How many processes and threads, on which devices."""
 
-    num_machines: int = setting(
-        1,
+    num_machines: Span = setting(
+        Span.of(1, 1),
         minimum=1,
         scope="both",
         ask="How many different machines will you use?",
         asked=lambda settings: _several(settings) or settings.paradigm.kind == SAGEMAKER_TYPES[0],
-        help="Machines that take part.",
+        help="Machines that take part. MIN:MAX: the run starts with MIN and takes in more up to MAX (elastic).",
     )
     num_processes: int | None = setting(
         minimum=1,
@@ -141,6 +142,13 @@ class Resources(Section, title="Resources"):
         implied=lambda settings: 1 if settings.paradigm.kind == "NO" else None,
         ask="How many processes (devices) should be used for distributed training, over all machines?",
         help="Processes in all, over all machines. Without it: one for each device of gpu_ids, or that is visible.",
+    )
+    nproc_per_node: int | None = setting(
+        minimum=1,
+        scope="both",
+        ours=True,
+        help="Processes on this machine, in place of an equal share of num_processes; machines may differ. "
+        "In a SageMaker job: on each instance; without it, and with MULTI_GPU or FSDP, one for each GPU.",
     )
     num_cpu_threads_per_process: int | None = setting(
         minimum=1,

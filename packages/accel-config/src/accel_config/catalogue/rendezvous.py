@@ -48,6 +48,31 @@ class Rendezvous(
     max_restarts: int = setting(
         0, minimum=0, ours=True, help="How often all ranks are started again after one has failed."
     )
+    run_id: str | None = setting(
+        ours=True,
+        help="Name of this run, the same on each of its machines, so that it is never mixed with another.",
+    )
+    join_timeout: int = setting(
+        900, minimum=1, ours=True, help="Seconds to wait until enough machines are there; then the run ends."
+    )
+    lifeline_port: int | None = setting(
+        minimum=0,
+        maximum=65535,
+        ours=True,
+        help="Port of the main machine at which a run's launchers tell each other that they live and what failed. "
+        "Unset: the one above main_process_port. 0: they don't.",
+    )
+    lifeline_timeout: float = setting(
+        30.0,
+        minimum=1,
+        ours=True,
+        help="Seconds in which the run has ended on every machine after it failed on one. A machine silent "
+        "for half of that is taken for dead.",
+    )
+    lifeline_secret_file: str | None = setting(
+        ours=True,
+        help="File with a secret, the same on each machine, that the launchers sign what they tell each other with.",
+    )
     monitor_interval: float = setting(
         0.1, minimum=0, ours=True, help="Seconds between two looks at the ranks by torch's elastic agent."
     )

@@ -74,12 +74,6 @@ class SageMaker(
     additional_args: dict[str, object] | None = setting(
         flag=False, help="Further arguments of the job's estimator, merged over what the other settings give."
     )
-    nproc_per_node: int | None = setting(
-        minimum=1,
-        ours=True,
-        help="Processes on each instance of the job, started by torch's agent. Without it, and with MULTI_GPU or "
-        "FSDP: one for each GPU.",
-    )
     sagemaker_job_name: str | None = setting(
         key=None,
         help="The job's whole name, which no job of the account may have had. Unset: base_job_name and the time.",

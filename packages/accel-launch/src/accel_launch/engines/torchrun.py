@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import os
 
-from accel_config.catalogue import Launcher, Rendezvous
+from accel_config.catalogue import Launcher, Rendezvous, Resources
 from accel_config.errors import AccelError
 
 from .. import target
+from ..lifeline import Lifeline, endpoint
 from ..plan import Command, Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..route import Route
     from . import Order
 
 PORT = 29500
+LATER = 60  # seconds by which torch's own limits are later than ours
+# Which interface gloo and NCCL use; NCCL takes a name for the beginning of one unless told otherwise.
+INTERFACE = {"GLOO_SOCKET_IFNAME": "{}", "NCCL_SOCKET_IFNAME": "={}"}
 RANK = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "rank.py")
 
 
@@ -35,13 +40,14 @@ def make(order: Order) -> Plan:
             "pip install torch"
         )
     words = target.argv(order.settings, order.host, order.script, unbuffered=True)
-    agent = (python, "-m", "torch.distributed.run", *options(order), "--no-python", python, RANK, *words)
-    command = Command(agent, dict(order.variables))
-    return Plan("torchrun", (command,), hosted=order.laid.local)
+    flags, named, line = _several(order) if order.laid.machines > 1 else (_one(order), {}, None)
+    agent = (python, "-m", "torch.distributed.run", *options(order, flags), "--no-python", python, RANK, *words)
+    command = Command(agent, {**order.variables, **named})
+    return Plan("torchrun", (command,), hosted=order.laid.local, lifeline=line)
 
 
-def options(order: Order) -> tuple[str, ...]:
-    """Return torchrun's own flags."""
+def options(order: Order, more: dict[str, object]) -> tuple[str, ...]:
+    """Return torchrun's own flags, and those of ``more``."""
     rendezvous = order.settings[Rendezvous]
     found: dict[str, object] = {
         "--nproc-per-node": order.laid.local,
@@ -50,7 +56,7 @@ def options(order: Order) -> tuple[str, ...]:
         "--role": rendezvous.role,
         # Ranks write to the supervisor themselves, and without this the agent leaves a folder behind.
         "--log-dir": os.devnull,
-        **(_several(order) if order.laid.machines > 1 else _one(order)),
+        **more,
     }
     return tuple(f"{flag}={value}" for flag, value in found.items() if value not in (None, ""))
 
@@ -70,29 +76,88 @@ def _one(order: Order) -> dict[str, object]:
     }
 
 
-def _several(order: Order) -> dict[str, object]:
-    """Several machines: the address, port and rank that the settings give, which must all be there."""
-    rendezvous = order.settings[Rendezvous]
+def _several(order: Order) -> tuple[dict[str, object], dict[str, str], Lifeline]:
+    """Several machines: the address, port and rank that the settings give, which must all be there.
+
+    Returns the agent's flags, the variables that name the interface, and what ties the launchers together.
+    """
+    rendezvous, machines = order.settings[Rendezvous], order.settings[Resources].num_machines
     address, port, rank = main_address(order), main_port(order), machine_rank(order)
+    backend = "c10d" if machines.elastic else rendezvous.rdzv_backend
+    run, patience = rendezvous.run_id or f"accel-{port}", rendezvous.join_timeout
+    way = order.host.ask.route(address, look_up=not order.settings[Launcher].dry_run)
     found: dict[str, object] = {
-        "--nnodes": order.laid.machines,
+        "--nnodes": machines,
         "--node-rank": rank,
-        "--rdzv-backend": rendezvous.rdzv_backend,
+        "--rdzv-backend": backend,
+        "--rdzv-id": run,
     }
-    conf = [part for part in rendezvous.rdzv_conf.split(",") if part]
-    if rendezvous.rdzv_backend == "static":
+    conf = dict(part.split("=", 1) for part in rendezvous.rdzv_conf.split(",") if "=" in part)
+    # Our own limit comes first, so that the end is ours to tell; and the main machine may come late.
+    late = str(patience + LATER)
+    if backend == "static":
         # The address itself, with no look-up of names in between, is what same_network asks for; it always serves.
         found["--master-addr"], found["--master-port"] = address, port
+        conf = {"timeout": late, **conf}
     else:
-        endpoint = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-        found["--rdzv-endpoint"], found["--rdzv-id"] = endpoint, f"accel-{port}"
+        found["--rdzv-endpoint"] = endpoint(address, port)
         # torch guesses from host names whether it is the main machine; the rank says so.
-        if not any(part.startswith("is_host=") for part in conf):
-            conf.append(f"is_host={int(rank == 0)}")
-        if rank == 0:
-            found["--local-addr"] = address
-    found["--rdzv-conf"] = ",".join(conf)
-    return found
+        conf = {"join_timeout": late, "read_timeout": late, "is_host": str(int(rank == 0)), **conf}
+        found["--local-addr"] = address if rank == 0 else way.address if way is not None else None
+    found["--rdzv-conf"] = ",".join(f"{name}={text}" for name, text in conf.items())
+    return found, _interface(order, way), _lifeline(order, address, port, rank, run)
+
+
+def _interface(order: Order, way: Route | None) -> dict[str, str]:
+    """Return the variables that have gloo and NCCL use the interface towards the main machine, if none is named."""
+    wanted = [name for name in INTERFACE if not (order.laid.cpu and name.startswith("NCCL"))]
+    if any(order.host.environ.get(name) for name in INTERFACE):
+        return {}
+    if way is None:
+        order.findings.notes.append(
+            f"the interface towards main_process_ip isn't known here: set {' and '.join(wanted)} where the ranks "
+            "don't find each other"
+        )
+        return {}
+    return {name: INTERFACE[name].format(way.interface) for name in wanted}
+
+
+def _lifeline(order: Order, address: str, port: int, rank: int, run: str) -> Lifeline:
+    rendezvous, machines = order.settings[Rendezvous], order.settings[Resources].num_machines
+    own = rendezvous.lifeline_port
+    if rendezvous.lifeline_secret_file is not None:
+        _secret(order, rendezvous.lifeline_secret_file)
+    return Lifeline(
+        address=address,
+        meeting=port,
+        port=min(port + 1, 65535) if own is None else own,
+        machine=rank,
+        machines=int(machines),
+        least=machines.least,
+        run=run,
+        timeout=rendezvous.lifeline_timeout,
+        patience=rendezvous.join_timeout,
+        secret_file=rendezvous.lifeline_secret_file,
+        restarts=rendezvous.max_restarts,
+        quiet=order.settings[Launcher].quiet,
+    )
+
+
+def _secret(order: Order, path: str) -> None:
+    """Check that the file holds a secret."""
+    said = f"lifeline_secret_file {path} ({order.settings.origin('lifeline_secret_file')})"
+    whole = os.path.join(order.host.cwd, os.path.expanduser(path))
+    try:
+        with open(whole, "rb") as file:
+            empty = not file.read(1 << 16).strip()
+            others = os.fstat(file.fileno()).st_mode & 0o077
+    except OSError as error:
+        order.findings.here(f"{said} can't be read: {error.strerror}")
+        return
+    if empty:
+        order.findings.here(f"{said} is empty: write a long random word into it, the same on every machine")
+    elif others:
+        order.findings.notes.append(f"{said} can be read by others on this machine: chmod 600 {path}")
 
 
 def main_address(order: Order) -> str:

@@ -1,0 +1,231 @@
+"""Every other machine's side: the connection to the main machine's launcher, made again when it breaks."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+
+from . import Told
+from .link import Broken, Link
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from . import Lifeline
+
+DIAL = 5.0  # seconds for an answer
+AGAIN = 1.0  # seconds until the next try
+
+
+class Member:
+    """Says that this machine lives and what failed on it, and hears when the run ends."""
+
+    def __init__(self, line: Lifeline, host: str, secret: bytes | None) -> None:
+        """Hold what the main machine is told."""
+        self.line, self.host, self.secret = line, host, secret
+        self.token = os.urandom(8).hex()
+        self.link: Link | None = None
+        self.dialled: socket.socket | None = None
+        self.where: Any = None
+        """The main machine's address, as it answered once."""
+        self.next = self.since = time.monotonic()
+        self.heard: float | None = None
+        """When the main machine was last heard; None: never."""
+        self.lost: float | None = None
+        """When the connection broke."""
+        self.offset, self.best = 0.0, float("inf")
+        self.missing: tuple[int, ...] | None = None
+        self.ending = False
+        self.grace = line.grace(lost=False)
+        self.done = False
+        """Whether there is nothing more to be heard: the run is over there, or we gave up."""
+        self.told: Told | None = None
+        self.finished = False
+        """Whether the run is over here."""
+        self.verdict: Told | None = None
+        self.refused = ""
+        self.notes: list[str] = []
+        self.ticked = time.monotonic()
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to wait for once the run is over here."""
+        if self.told is None and not self.ending:
+            return self.lost is None or self.done
+        return self.verdict is not None or self.done or self.heard is None
+
+    def register(self, poller: select.poll) -> None:
+        """Say what to wait for."""
+        if self.dialled is not None:
+            poller.register(self.dialled, select.POLLOUT)
+        if self.link is not None:
+            poller.register(self.link.socket, select.POLLIN | (select.POLLOUT if self.link.going else 0))
+
+    def handle(self, poller: select.poll, ready: dict[int, int]) -> None:
+        """Hear what has come in."""
+        if self.dialled is not None and self.dialled.fileno() in ready:
+            poller.unregister(self.dialled)
+            self._answered(self.dialled)
+        link = self.link
+        if link is None or link.socket.fileno() not in ready:
+            return
+        link.flush()
+        try:
+            for message in link.receive():
+                self._hear(link, message)
+        except Broken as why:
+            self._give_up(f"what answers at {self._there} is no launcher of this run: {why}")
+        if link.key is not None and not link.sent and link.open:
+            self._introduce(link)
+        if not link.open:
+            poller.unregister(link.socket)
+            self._broke()
+
+    def tick(self) -> None:
+        """Look at the time: say that we live, dial, and see whether the main machine lives."""
+        now = time.monotonic()
+        if now - self.ticked > self.line.silence / 3 and self.heard is not None:
+            self.heard = now  # it is we who were suspended: what was said meanwhile is still to be read
+        self.ticked = now
+        if self.link is not None and self.link.sent:
+            self.link.send(kind="beat", sent=time.time())
+        if self.done:
+            return
+        if self.link is None and now >= self.next:
+            self._dial(now)
+        if self.heard is None:
+            return
+        if now - self.heard > self.line.silence:
+            self._main_is_lost(f"silent for {now - self.heard:.0f} s", self.heard - now)
+        elif self.lost is not None and now - self.lost > self.line.pause:
+            self._main_is_lost("its launcher is gone", self.lost - now)
+
+    def started(self) -> None:
+        """Hear that the ranks run, so all machines are there: whoever hasn't answered by now isn't reachable."""
+        if self.heard is None and not self.done:
+            self._give_up(f"the main machine's launcher can't be reached at {self._there}")
+
+    def failed(self, told: Told) -> None:
+        """Tell the main machine of a failure here."""
+        self.told = told.replace(at=told.at + self.offset)
+        self.ending = True
+        self._tell()
+
+    def over(self, told: Told | None) -> None:
+        """Hear that the run is over here: well, or by a failure."""
+        if told is not None:
+            self.told, self.ending = told.replace(at=told.at + self.offset), True
+        self.finished = True
+        self._tell()
+
+    def close(self) -> None:
+        """Let go."""
+        for connection in (self.dialled, self.link):
+            if connection is not None:
+                connection.close()
+
+    # What goes on.
+
+    @property
+    def _there(self) -> str:
+        return self.line.meeting_place
+
+    def _dial(self, now: float) -> None:
+        self.next = now + (DIAL if self.dialled is None else AGAIN)
+        if self.dialled is not None:
+            self.dialled.close()
+            self.dialled = None
+            return
+        try:
+            family, kind, protocol, _name, where = (
+                self.where or socket.getaddrinfo(self.line.address, self.line.port, type=socket.SOCK_STREAM)[0]
+            )
+            self.dialled = socket.socket(family, kind, protocol)
+            self.dialled.setblocking(False)
+            self.dialled.connect_ex(where)
+            self.where = family, kind, protocol, "", where
+        except OSError:
+            self.dialled = None
+            self.next = now + AGAIN  # no such name yet, or no way there
+
+    def _answered(self, dialled: socket.socket) -> None:
+        self.dialled = None
+        if dialled.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            dialled.close()
+            self.next = time.monotonic() + min(AGAIN, self.line.beat)
+            return
+        self.link = Link(dialled, "member", self.secret)
+        self.link.greet()
+
+    def _introduce(self, link: Link) -> None:
+        link.send(
+            kind="hello",
+            run=self.line.run,
+            machine=self.line.machine,
+            machines=self.line.machines,
+            host=self.host,
+            token=self.token,
+        )
+
+    def _hear(self, link: Link, message: dict[str, Any]) -> None:
+        self.heard = time.monotonic()
+        kind = message.get("kind")
+        if kind in ("welcome", "beat"):
+            self._roster(message)
+        if kind == "welcome":
+            self.lost = None
+            self._tell()
+        elif kind == "echo":
+            self._compare(message)
+        elif kind == "end":
+            self.ending = True
+            grace = message.get("grace")
+            self.grace = min(float(grace), self.grace) if isinstance(grace, (int, float)) else self.grace
+        elif kind == "verdict":
+            self.verdict = Told.read(message.get("failure"))
+        elif kind == "done":
+            self.done = True
+        elif kind == "refused":
+            self.refused = "".join(filter(str.isprintable, str(message.get("why"))))[:300]
+            self.ending = self.done = True
+            link.close()
+
+    def _roster(self, message: dict[str, Any]) -> None:
+        missing: Any = message.get("missing")
+        if isinstance(missing, list) and all(isinstance(n, int) for n in missing):  # pyright: ignore[reportUnknownVariableType]
+            self.missing = tuple(missing)  # pyright: ignore[reportUnknownArgumentType]
+
+    def _compare(self, message: dict[str, Any]) -> None:
+        """Learn how far our clock is from the main machine's: best from the quickest answer."""
+        sent, there, now = message.get("sent"), message.get("time"), time.time()
+        if isinstance(sent, float) and isinstance(there, float) and 0 <= now - sent < self.best:
+            self.best, self.offset = now - sent, there - (sent + now) / 2
+
+    def _tell(self) -> None:
+        if self.link is not None and self.link.sent and (self.told is not None or self.finished):
+            failure = dict(self.told) if self.told is not None else None
+            self.link.send(kind="over" if self.finished else "failed", failure=failure)
+
+    def _broke(self) -> None:
+        if self.link is not None:
+            self.link.close()
+            self.link = None
+        self.next = time.monotonic() + min(AGAIN, self.line.beat)
+        if self.heard is not None and not self.done and self.lost is None:
+            self.lost = time.monotonic()
+
+    def _main_is_lost(self, why: str, ago: float) -> None:
+        self.done = True
+        if self.verdict is None:
+            told = Told(0, "", time.time() + self.offset + ago, 1, f"machine 0, the main one, is lost: {why}")
+            self.verdict = told if self.told is None or told.at <= self.told.at else self.told
+        self.ending, self.grace = True, self.line.grace(lost=True)
+
+    def _give_up(self, why: str) -> None:
+        self.done = True
+        self.notes.append(f"{why}; a failure on another machine may be noticed late here, or not at all")
+        if self.link is not None:
+            self.link.open = False
