@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -32,6 +33,39 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert target.is_relative_to(ROOT)
         if anchor:
             assert anchor in anchors(target), f"{page.name} links to {link}; there are {sorted(anchors(target))}"
+
+
+NAMED = re.compile(r"`((?:packages|tests|docs|examples|benchmarks|changes|\.ci)/[\w./-]*)`")
+TEST = re.compile(r"`(?:tests/\w+/)?(test_\w+)(?:\.py)?`")
+MODULE = re.compile(r"`(accel_(?:config|launch|estimate|tpu|sagemaker|cli)(?:\.\w+)*)`")
+
+
+def names_of_tests() -> set[str]:
+    """The names of every test, and of every file of tests."""
+    found: set[str] = set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        found |= {path.stem, *re.findall(r"^def (test_\w+)", path.read_text(), flags=re.MULTILINE)}
+    return found
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a module, or something in one."""
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+def test_what_pages_name_is_there() -> None:
+    """Paths, tests that hold a promise, and modules."""
+    known = names_of_tests()
+    for page in PAGES:
+        text = page.read_text()
+        missing = [path for path in NAMED.findall(text) if not (ROOT / path).exists()]
+        missing += [name for name in TEST.findall(text) if name not in known]
+        missing += [name for name in MODULE.findall(text) if not resolves(name)]
+        assert not missing, f"{page.relative_to(ROOT)} names {missing}"
 
 
 def test_every_page_is_reached_from_the_index() -> None:
