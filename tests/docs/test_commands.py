@@ -91,6 +91,8 @@ def shell(line: str, folder: Path, environ: dict[str, str]) -> subprocess.Comple
 def test_what_a_page_shows_is_what_happens(block: Block, tmp_path: Path, environ: dict[str, str]) -> None:
     if block.reason:
         pytest.skip(block.reason)
+    if "examples/train_" in block.text:
+        pytest.importorskip("torch")
     folder = stage(block.page, tmp_path / "project")
     if block.kind == "sh":
         done = shell(f"set -e\n{block.text}", folder, environ)
