@@ -160,10 +160,10 @@ def test_a_missing_part_is_named_by_the_commands_that_need_it(
         for command, (words, needed) in NEEDS.items():
             done = start(full / "accelerate", command, *words.split())
             if part.removeprefix("accel-") in needed.split():
-                assert done.stderr == f"accelerate: {command} needs {part}: pip install {part}\n"
+                assert re.fullmatch(rf"accelerate\b.* needs {part}: pip install {part}\n", done.stderr), done.stderr
                 assert done.returncode == 2
             else:
-                assert part not in done.stderr, done.stderr
+                assert "Traceback" not in done.stderr, done.stderr
         assert f"{part} isn't installed\n" in start(full / "accelerate", "--version").stdout
     finally:
         uv("pip", "install", "--quiet", "--python", full / "python", "--no-deps", "--find-links", built, part)

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import sys
 
-from .table import COMMANDS, PARTS
+from .table import COMMANDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 USAGE_ERROR = 2
+INTERRUPTED = 130
+READER_GONE = 141  # 128 + SIGPIPE
+PARTS = ("config", "launch", "estimate", "tpu", "sagemaker")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that ``argv`` names; return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    return _to_the_end(lambda: _named(words), "accelerate")
+
+
+def run(name: str, words: list[str], program: str) -> int:
+    """Run the command ``name`` with ``words``, called ``program`` in its messages and its help; return the status."""
+    return _to_the_end(lambda: _command(name, words, program), program)
+
+
+def _named(words: list[str]) -> int:
     if words and words[0] in ("-V", "--version"):
         return _version()
     if words and words[0] in ("-h", "--help", "help"):
@@ -28,23 +40,43 @@ def main(argv: Sequence[str] | None = None) -> int:
         from accel_config.errors import nearest
 
         return _fail("accelerate", f"there is no command {words[0]!r}{nearest(words[0], COMMANDS)}")
-    return run(words[0], words[1:], f"accelerate {words[0]}", "accelerate")
+    return _command(words[0], words[1:], f"accelerate {words[0]}")
 
 
-def run(name: str, words: list[str], program: str, speaker: str = "") -> int:
-    """Import the command ``name`` and run it with ``words``; return its exit status.
-
-    ``program`` is what its own messages and its help call it, ``speaker`` (or else that) what ours begin with.
-    """
+def _command(name: str, words: list[str], program: str) -> int:
+    """Import the command ``name`` alone, and run it."""
     from importlib import import_module
 
+    return import_module(COMMANDS[name][0]).main(words, program)
+
+
+def _to_the_end(command: Callable[[], int], program: str) -> int:
+    """Run a command until what it printed is out; return its status, whatever goes away in the meantime."""
     try:
-        return import_module(COMMANDS[name][0]).main(words, program)
+        status = command()
+        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
+            sys.stdout.flush()
+        return status
     except ModuleNotFoundError as error:
-        part = (error.name or "").replace("_", "-")
+        part = (error.name or "").partition(".")[0].removeprefix("accel_")
         if part not in PARTS:
             raise
-        return _fail(speaker or program, f"{name} needs {part}: pip install {part}")
+        return _fail(program, f"this needs accel-{part}: pip install accel-{part}")
+    except BrokenPipeError:
+        _discard()
+        return READER_GONE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _discard() -> None:
+    """Let what is left in the streams go nowhere: the interpreter writes it as it ends."""
+    import os
+
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def _fail(speaker: str, message: str) -> int:
@@ -66,9 +98,9 @@ def _help() -> str:
 def _version() -> int:
     from importlib.metadata import PackageNotFoundError, version
 
-    for part in PARTS:
+    for name in ("cli", *PARTS):
         try:
-            print(part, version(part))
+            print(f"accel-{name} {version(f'accel-{name}')}")
         except PackageNotFoundError:
-            print(part, "isn't installed")
+            print(f"accel-{name} isn't installed")
     return 0

@@ -4,9 +4,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-PARTS: "Final" = ("accel-cli", "accel-config", "accel-launch", "accel-estimate", "accel-tpu", "accel-sagemaker")
-"""The distributions that a full installation has."""
-
 COMMANDS: "Final[dict[str, tuple[str, str]]]" = {
     # name: (module, help)
     "config": ("accel_config.cli", "Write a config file by questions; check, show and change it."),

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from accel_config.errors import AccelError
 
-from ..table import PARTS
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
 
 USAGE = 2
 GIGABYTE = 1024**3
+OURS = ("accel-cli", "accel-config", "accel-launch", "accel-estimate", "accel-tpu", "accel-sagemaker")
 OTHERS = ("accelerate", "numpy", "torch", "transformers", "deepspeed", "transformer-engine", "torchao", "torch-xla")
 # What the ranks' libraries are told by their own variables; the names that hold secrets are masked.
 PREFIXES = ("ACCELERATE_", "CUDA_", "NCCL_", "TORCH_", "OMP_", "FSDP_", "HF_", "SLURM_", "NVIDIA_", "DS_")
@@ -59,7 +58,7 @@ def facts(*, torch: bool = False) -> dict[str, object]:
     from ..ownership import owner
 
     host = Host.here()
-    found: dict[str, object] = {f"`{name}` version": _version(name) for name in (*PARTS, *OTHERS)}
+    found: dict[str, object] = {f"`{name}` version": _version(name) for name in (*OURS, *OTHERS)}
     found["Platform"] = _platform()
     location = host.ask.program("accelerate")
     found["`accelerate` location"] = location or NOT_FOUND

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from accel_config import Settings
 
 FLAGS = ("--config_file", "--config-file")
+MISSING = "needs accel-estimate: pip install accel-estimate"
 
 
 def main(argv: Sequence[str] | None = None, program: str = "accelerate-estimate-memory") -> int:
@@ -25,9 +26,14 @@ def main(argv: Sequence[str] | None = None, program: str = "accelerate-estimate-
     except AccelError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return error.status
-    from accel_estimate import Recipe
-    from accel_estimate.cli import main as estimate
-
+    try:
+        from accel_estimate import Recipe
+        from accel_estimate.cli import main as estimate
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("accel_estimate"):
+            raise
+        print(f"{program}: {MISSING}", file=sys.stderr)
+        return 2
     if {"-h", "--help"} & set(rest):
         print(f"{FLAGS[0]} FILE takes precision, ZeRO or FSDP and the processes from a launch config.\n")
     return estimate(rest, recipe=Recipe(**said) if said else None, prog=program)
