@@ -9,11 +9,13 @@ that reason.
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from accel_config import CATALOGUE, split
 from tests.conftest import BIN, ROOT
 from tests.docs.pages import PAGES, Block, blocks, stage
 from tests.docs.test_paradigms import PAGES as ON_OTHER_MACHINES
@@ -103,6 +105,17 @@ def test_what_a_page_shows_is_what_happens(block: Block, tmp_path: Path, environ
         done = shell(f"(exit {status})\n{command}", folder, environ)
         status = done.returncode
         assert agrees(settled(shown, folder), settled(done.stdout, folder)), f"$ {command}{done.stdout[:4000]}"
+
+
+def test_launches_that_are_mentioned_have_flags_that_exist() -> None:
+    """Those in running text and tables, which aren't run; `…` and the like stand for something there."""
+    found = 0
+    for page in PAGES:
+        for words in re.findall(r"`(?:accelerate|accel) launch ([^`…]+)`", page.read_text()):
+            found += 1
+            typed = split(CATALOGUE, shlex.split(words))
+            assert not any(word.startswith("-") for word in typed.script[:1]), f"{page.name}: {words}"
+    assert found > 15
 
 
 def test_pages_are_read_whole() -> None:
