@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from accel_cli.table import COMMANDS
 from tests.conftest import ROOT
 from tests.docs.pages import PAGES
 
@@ -73,4 +74,6 @@ def test_every_page_is_reached_from_the_index() -> None:
     index = (ROOT / "docs" / "README.md").read_text()
     for page in (ROOT / "docs").glob("*.md"):
         assert page.name == "README.md" or f"({page.name})" in index, f"docs/README.md doesn't name {page.name}"
+    for command in COMMANDS:
+        assert f"[`accelerate {command}`](" in index, f"docs/README.md has no page for {command}"
     assert "(docs/README.md)" in (ROOT / "README.md").read_text()

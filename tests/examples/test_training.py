@@ -67,6 +67,7 @@ def test_deepspeed_shards_by_the_stage(environ: dict[str, str], stage: str) -> N
 
 @pytest.mark.timeout(900)
 def test_the_trainer_of_transformers(environ: dict[str, str]) -> None:
+    pytest.importorskip("torch")
     script = ROOT / "examples/train_digits_trainer.py"
     done = subprocess.run(
         [environment("hf") / "accel", "launch", "--cpu", "--num_processes", "2", script, "--epochs", "8"],
