@@ -15,7 +15,7 @@ PAGES = (
     *sorted(ROOT.glob("packages/*/README.md")),
 )
 BLOCK = re.compile(
-    r"^(?:<!-- not run: (?P<reason>[^>]+) -->\n)?```(?P<kind>\w+)(?: title=(?P<title>\S+))?\n(?P<text>.*?)^```$",
+    r"^(?:<!-- (?:not run: (?P<reason>[^>]+)|run with: (?P<group>\w+)) -->\n)?```(?P<kind>\w+)(?: title=(?P<title>\S+))?\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -34,6 +34,8 @@ class Block(NamedTuple):
     text: str
     reason: str
     """Why it can't be run here, as the page says in a comment."""
+    group: str
+    """The dependency group in whose environment it is run, if not in ours; likewise."""
 
     @property
     def place(self) -> str:
@@ -50,7 +52,8 @@ def blocks(page: Path) -> list[Block]:
             found["kind"],
             found["title"] or "",
             found["text"],
-            " ".join((found["reason"] or "").split()),
+            found["reason"] or "",
+            found["group"] or "",
         )
         for found in BLOCK.finditer(text)
     ]

@@ -2,8 +2,8 @@
 
 A block of kind `console` is a session: its commands stand behind `$`, what they print stands below them, and a line
 `...` is whatever is left out. A block of kind `sh` is commands alone, which have to succeed. A block with a title is a
-file, there for all commands of its page. What can't be run here has the reason above it, in a comment; it is skipped with
-that reason.
+file, there for all commands of its page. A comment above a block may say in which dependency group's environment it is
+run, or why it can't be run here; it is then skipped with that reason.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from accel_config import CATALOGUE, split
 from tests.conftest import BIN, ROOT
 from tests.docs.pages import PAGES, Block, blocks, stage
 from tests.docs.test_paradigms import PAGES as ON_OTHER_MACHINES
+from tests.environments import environment
 
 # Pages whose commands are run by tests of their own: on a machine with GPUs that is made up, with a Hub on loopback.
 ELSEWHERE = {*ON_OTHER_MACHINES, "packages/accel-estimate/README.md"}
@@ -35,7 +36,9 @@ PROMPT = "$ "
 # What differs from run to run and from machine to machine, and what stands for it when a page and a run are compared.
 VOLATILE = [
     (r"/home/me(/project)?\b", "FOLDER"),
-    (r"(?<![\w/])/[\w./-]+/bin/python[0-9.]*", "PYTHON"),
+    (r"(?<![\w/])/[\w./-]+/bin/(python|mpirun)[0-9.]*", r"\1"),
+    (r"(?<![\w/])/[\w./-]+/accel_launch/", "accel_launch/"),
+    (r" --allow-run-as-root\b", ""),
     (r"\b\d+\.\d+ s\b", "SECONDS"),
     (r"\bpid \d+", "PID"),
     (r"\bhost \w+", "HOST"),
@@ -74,13 +77,24 @@ def agrees(shown: str, printed: str) -> bool:
     return re.fullmatch(r"(?:.*\n)*".join(parts), printed) is not None
 
 
+def around(block: Block, environ: dict[str, str]) -> dict[str, str]:
+    """The environment for a block's commands: what is installed is what its reader would have."""
+    where = environment(block.group) if block.group else BIN
+    return {
+        **environ,
+        "PATH": f"{where}:{environ['PATH']}",
+        "UV_PROJECT": str(ROOT),
+        "UV_NO_SYNC": "1",
+        "COLUMNS": "120",
+    }
+
+
 def shell(line: str, folder: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a line as a reader would, with both streams in one as on a terminal."""
-    own = {"PATH": f"{BIN}:{environ['PATH']}", "UV_PROJECT": str(ROOT), "UV_NO_SYNC": "1", "COLUMNS": "120"}
     return subprocess.run(
         ["bash", "-c", PRELUDE + line],
         cwd=folder,
-        env={**environ, **own},
+        env=environ,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -95,7 +109,7 @@ def test_what_a_page_shows_is_what_happens(block: Block, tmp_path: Path, environ
         pytest.skip(block.reason)
     if "examples/train_" in block.text:
         pytest.importorskip("torch")
-    folder = stage(block.page, tmp_path / "project")
+    folder, environ = stage(block.page, tmp_path / "project"), around(block, environ)
     if block.kind == "sh":
         done = shell(f"set -e\n{block.text}", folder, environ)
         assert done.returncode == 0, done.stdout
