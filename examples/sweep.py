@@ -48,9 +48,8 @@ class Outcome(NamedTuple):
 def main() -> int:
     """Run the trials and print the table; 1 if a trial failed."""
     arguments = parse()
-    grid = dict(word.split("=", 1) for word in arguments.tries)
     try:
-        trials = list(planned(grid, arguments.launch, arguments.logs))
+        trials = list(planned(dict(arguments.tries), arguments.launch, arguments.logs))
     except AccelError as error:  # a wrong flag, before anything has started
         print(f"sweep: {error}", file=sys.stderr)
         return error.status
@@ -64,13 +63,9 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--try",
-        action="append",
-        required=True,
-        dest="tries",
-        metavar="NAME=A,B,...",
-        help="an argument of the script",
-    )
+        "--try", action="append", type=choices, required=True, dest="tries", metavar="NAME=A,B,...",
+        help="an argument of the script, and what to try it with",
+    )  # fmt: skip
     parser.add_argument("--metric", default="accuracy", help="the last number after this word, on rank 0, is shown")
     parser.add_argument("--jobs", type=int, default=1, help="trials at the same time")
     parser.add_argument("--logs", type=Path, default=Path("sweep"), help="the folder for the trials' output")
@@ -78,14 +73,22 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def planned(grid: Mapping[str, str], launch: Sequence[str], logs: Path) -> Iterator[Trial]:
+def choices(word: str) -> tuple[str, list[str]]:
+    """Read ``NAME=A,B``."""
+    name, _, values = word.partition("=")
+    if not name or not values:
+        raise argparse.ArgumentTypeError(f"{word!r} is not NAME=A,B,...")
+    return name, values.split(",")
+
+
+def planned(grid: Mapping[str, Sequence[str]], launch: Sequence[str], logs: Path) -> Iterator[Trial]:
     """Plan a launch for each combination, with the ranks' output in files only.
 
     Raises:
         AccelError: a flag is wrong, or the launch can't work on this machine.
     """
     host = Host.here()
-    for number, values in enumerate(itertools.product(*(words.split(",") for words in grid.values()))):
+    for number, values in enumerate(itertools.product(*grid.values())):
         chosen = dict(zip(grid, values, strict=True))
         told = [word for name, value in chosen.items() for word in (f"--{name}", value)]
         typed = split(CATALOGUE, ["--log_dir", str(logs / str(number)), *launch, *told])
@@ -101,7 +104,7 @@ def carried(trial: Trial, metric: str) -> Outcome:
     seconds = time.monotonic() - started
     logs = Path(trial.todo.display.log_dir or "").glob("*/attempt_0/0/stdout.log")
     newest = max(logs, key=lambda path: path.stat().st_mtime, default=None)  # the folder may hold an older sweep's
-    found = re.findall(rf"{re.escape(metric)}\s+([-+.\w]+)", newest.read_text()) if newest else []
+    found = re.findall(rf"{re.escape(metric)}\s+(-?\d+(?:\.\d+)?(?:e[-+]?\d+)?)", newest.read_text()) if newest else []
     return Outcome(seconds, result, float(found[-1]) if found else None)
 
 

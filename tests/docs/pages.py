@@ -18,8 +18,6 @@ BLOCK = re.compile(
     r"^(?:<!-- (?:not run: (?P<reason>[^>]+)|run with: (?P<group>\w+)) -->\n)?```(?P<kind>\w+)(?: title=(?P<title>\S+))?\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-
-
 STAGE = Path(__file__).with_name("stage")
 
 

@@ -21,14 +21,13 @@ from tests.docs.pages import PAGES, Block, blocks, stage
 from tests.docs.test_paradigms import PAGES as ON_OTHER_MACHINES
 from tests.environments import environment
 
-# Pages whose commands are run by tests of their own: on a machine with GPUs that is made up, with a Hub on loopback.
-ELSEWHERE = {*ON_OTHER_MACHINES, "packages/accel-estimate/README.md"}
+# Pages whose sessions tests of their own run: on a machine with GPUs that is made up, with a Hub on loopback.
+ELSEWHERE = {*(f"docs/{page}" for page in ON_OTHER_MACHINES), "packages/accel-estimate/README.md"}
 SESSIONS = [
     block
     for page in PAGES
-    if not {page.name, str(page.relative_to(ROOT))} & ELSEWHERE
     for block in blocks(page)
-    if block.kind in ("console", "sh")
+    if block.kind == "sh" or (block.kind == "console" and page.relative_to(ROOT).as_posix() not in ELSEWHERE)
 ]
 # A reader installs; here all is installed, and tests/workspace/test_extras.py holds the names against what there is.
 PRELUDE = "pip() { case $1 in install) ;; *) return 2 ;; esac; }\n"

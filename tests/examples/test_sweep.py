@@ -60,6 +60,12 @@ def test_all_well_is_0(sweep: Sweep) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_what_is_tried_needs_a_name_and_values(sweep: Sweep) -> None:
+    done = sweep("--try", "rate", "--", "--cpu", "trial.py")
+    assert done.returncode == 2
+    assert "'rate' is not NAME=A,B,..." in done.stderr
+
+
 def test_a_wrong_flag_starts_nothing(sweep: Sweep, tmp_path: Path) -> None:
     done = sweep("--try", "rate=0.1", "--", "--num_procesess", "2", "trial.py")
     assert done.returncode == 2
