@@ -16,6 +16,12 @@ from accel_config.masking import masked
         ({"environment": {"WANDB_API_KEY": "x", "A": "y"}}, {"environment": {"WANDB_API_KEY": "***", "A": "y"}}),
         (("a=b", 3), ["a=b", 3]),
         ("plain", "plain"),
+        ("TOKENIZERS_PARALLELISM=no --tokenizer bert", "TOKENIZERS_PARALLELISM=no --tokenizer bert"),
+        ("TOKENIZER_TOKEN=x", "TOKENIZER_TOKEN=***"),
+        (
+            {"TOKENIZERS_PARALLELISM": "no", "TOKENIZER_KEY": "x"},
+            {"TOKENIZERS_PARALLELISM": "no", "TOKENIZER_KEY": "***"},
+        ),
     ],
 )
 def test_masked(value: object, expected: object) -> None:

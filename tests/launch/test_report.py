@@ -27,6 +27,7 @@ and a second line
 
 NOTHING = Seen(
     endings=(),
+    earlier=(),
     engine=None,
     signalled=0,
     reader_gone=False,

@@ -59,6 +59,10 @@ class Service:
         self.group = True
         self.failures: dict[str, list[ServiceError]] = {}
         """Errors to answer, by operation, one for each call until they are used up."""
+        self.slow: dict[str, float] = {}
+        """Seconds that an operation takes."""
+        self.empty = 0
+        """Pages without a line that come before each of those that have some."""
         self.jobs: dict[str, dict[str, Any]] = {}
         self.looks = 0
         self.stopped = False
@@ -121,6 +125,7 @@ class Service:
         if headers["Content-Type"] != JSON:
             raise ServiceError("SerializationException", "wrong content type")
         self.calls.append((operation, body))
+        time.sleep(self.slow.get(operation, 0))
         if self.failures.get(operation):
             raise self.failures[operation].pop(0)
         shape = model(TARGETS[prefix]).operation_model(operation).input_shape
@@ -195,7 +200,11 @@ class Service:
         lines = list(self.logs[body["logStreamName"]])
         if self.looks_after > 1:
             lines += self.late.get(body["logStreamName"], [])
-        start = int(body.get("nextToken", "f/0").partition("/")[2])
+        start, empty = map(int, body.get("nextToken", "f/0/0").split("/")[1:])
         found = lines[start : start + self.page]
+        if found and empty < self.empty:
+            found, empty = [], empty + 1
+        elif found:
+            empty = 0
         events = [{"timestamp": 1, "ingestionTime": 1, "message": line} for line in found]
-        return {"events": events, "nextForwardToken": f"f/{start + len(found)}", "nextBackwardToken": "b/0"}
+        return {"events": events, "nextForwardToken": f"f/{start + len(found)}/{empty}", "nextBackwardToken": "b/0"}

@@ -30,7 +30,8 @@ def test_the_folder_of_the_script_is_sent_whole(tmp_path: Path) -> None:
 
 
 def test_what_nobody_wants_to_send_stays_out(tmp_path: Path) -> None:
-    fill(tmp_path, ".git/config", "__pycache__/a.pyc", "lib/__pycache__/b.pyc", ".venv/x", ".env", "accel_entry.json")
+    fill(tmp_path, ".git/config", "__pycache__/a.pyc", "lib/__pycache__/b.pyc", ".venv/x", "accel_entry.json")
+    fill(tmp_path, "lib/.git", ".env", ".env.local", ".envrc", ".netrc", ".ssh/id")
     assert names(tmp_path) == ["train.py"]
 
 
@@ -99,7 +100,26 @@ def test_setup_py_at_the_root_is_left_out_with_a_note(tmp_path: Path) -> None:
     assert "setup.py is left out" in made.notes[0]
 
 
-def test_a_loop_of_links_ends(tmp_path: Path) -> None:
-    fill(tmp_path)
-    (tmp_path / "loop").symlink_to(tmp_path)
-    assert names(tmp_path) == ["train.py"]
+def test_links_that_are_not_followed_are_told(tmp_path: Path) -> None:
+    fill(tmp_path, "lib/model.py")
+    (tmp_path / "lib" / "loop").symlink_to(tmp_path)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "ignored.log").symlink_to(tmp_path / "nowhere")
+    (tmp_path / ".gitignore").write_text("*.log\n")
+    made = bundle.collect(tmp_path, "train.py", {}, 1)
+    assert [file.name for file in made.files] == [".gitignore", "lib/model.py", "train.py"]
+    assert sorted(note.partition(" isn't sent: it is a link")[0] for note in made.notes) == ["dangling", "lib/loop"]
+
+
+def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, "lib/model.py")
+    scan = os.scandir
+
+    def denied(path: str) -> object:
+        if str(path).endswith("lib"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(AccelError, match=r"/lib can't be read: Permission denied"):
+        names(tmp_path)

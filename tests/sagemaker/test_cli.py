@@ -56,7 +56,7 @@ def test_stop_of_a_job_that_has_ended(sagemaker: Sagemaker, service: Service) ->
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (("status", "nobody"), 1, "Requested resource not found"),
+        (("status", "nobody"), 1, "the account has no such job in this region: see --region and --profile"),
         (("status",), 2, "which job?"),
         (("status", NAME, "other"), 2, "one job at a time"),
         (("start", NAME), 2, "there are launch, status, logs, stop"),

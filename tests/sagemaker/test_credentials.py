@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from accel_config import SettingError
+from accel_config import AccelError, SettingError
 from accel_sagemaker import credentials
 from tests.conftest import Resolve
 
@@ -57,6 +57,28 @@ def test_the_wizards_default_profile_needs_no_profile(settings: Resolve) -> None
 def test_an_unknown_profile_is_named_with_those_there_are() -> None:
     with pytest.raises(SettingError, match=r"there is no AWS profile 'nobody' \(profiles: work, other\)"):
         credentials.Credentials(profile="nobody").session()
+
+
+def test_an_unknown_profile_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(
+        SettingError, match=r"there is no AWS profile 'nobody' \(AWS_PROFILE\) \(profiles: work, other\)"
+    ):
+        credentials.Credentials().session()
+
+
+@pytest.mark.parametrize("file", [PROFILE, PROFILE.replace("work", "default")])
+def test_a_broken_file_of_profiles_is_named(settings: Resolve, tmp_path: Path, file: str) -> None:
+    (tmp_path / "aws-config").write_text("[profile work\n")
+    with pytest.raises(AccelError, match=r"reading the AWS profiles: Unable to parse config file: .*aws-config"):
+        credentials.find(settings(file=file), {})[0].session()
+
+
+@pytest.mark.parametrize(("flags", "environ"), [(("--region", "a b"), {}), ((), {"AWS_REGION": "a b"})])
+def test_what_can_be_no_region_is_refused(settings: Resolve, flags: tuple[str, ...], environ: dict[str, str]) -> None:
+    origin = flags[0] if flags else "AWS_REGION"
+    with pytest.raises(SettingError, match=f"{origin}: 'a b' can't be a region of AWS"):
+        credentials.region(settings(*flags, file=PROFILE), credentials.Credentials(), environ)
 
 
 def test_the_profiles_region(settings: Resolve) -> None:

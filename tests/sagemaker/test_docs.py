@@ -22,7 +22,7 @@ def test_the_python_runs(page: Path, amazon: dict[str, str], environ: dict[str, 
     (tmp_path / "train.py").touch()
     (source,) = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
     done = subprocess.run(
-        [sys.executable, "-c", source + "\nprint(submit(request).console)"],
+        [sys.executable, "-c", source + "\nprint(submitted.console)"],
         cwd=tmp_path,
         env={**environ, **amazon},
         capture_output=True,

@@ -194,9 +194,9 @@ def hosts(toolkit: Path, settings: Resolve, tmp_path: Path) -> Iterator[Callable
 
 
 def test_torchs_agent_joins_the_ranks_of_two_hosts(hosts: Callable[..., list[Container]], tmp_path: Path) -> None:
-    made = hosts(REDUCES, "--fp16", "data", count=2, config=CONFIG + "nproc_per_node: 2\n")
-    for rank in range(4):
-        assert (tmp_path / f"told{rank}").read_text() == "10 of 4 True ['--fp16', 'data']"
+    made = hosts(REDUCES, "--fp16", "data", count=2, config=CONFIG + "nproc_per_node: 1\n")
+    for rank in range(2):
+        assert (tmp_path / f"told{rank}").read_text() == "3 of 2 True ['--fp16', 'data']"
     assert all((one.base / "output" / "success").exists() for one in made)
 
 
@@ -211,6 +211,55 @@ def test_the_toolkits_own_torchrun_starts_the_script(hosts: Callable[..., list[C
     (made,) = hosts(REDUCES, "--fp16", "data", config=CONFIG + further, **PYTORCH)
     assert (tmp_path / "told0").read_text() == "1 of 1 True ['--fp16', 'data']"
     assert (made.base / "output" / "success").exists()
+
+
+TRAIN = """\
+import time, types
+import sagemaker_training.mpi as mpi
+mpi._start_sshd_daemon = lambda: None
+mpi.time = types.SimpleNamespace(time=time.time, sleep=lambda _seconds: None)
+from sagemaker_training.cli.train import main
+main()
+"""
+MPIRUN = """\
+import os, sys
+words = ["-" + word if word in ("-bind-to", "-map-by") else word for word in sys.argv[1:]]
+os.execv({!r}, ["mpirun", *words])
+"""
+
+
+@pytest.fixture
+def mpi(tmp_path: Path) -> Path:
+    """The toolkit with the real mpirun of an Open MPI that is newer than it knows, so that two flags get a second dash.
+
+    What the toolkit starts for other hosts, an ssh daemon, is left out, and so are its pauses.
+    """
+    programs = environment("sagemaker-mpi")
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    for name, text in (("train", TRAIN), ("mpirun", MPIRUN.format(str(programs / "mpirun")))):
+        (folder / name).write_text(f"#!{programs / 'python'}\n{text}")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize(("code", "status"), [(0, 0), (7, 1)])
+def test_the_toolkits_own_mpirun_starts_the_script(container: Start, mpi: Path, code: int, status: int) -> None:
+    script = (
+        "import os, sys\n"
+        "rank = os.environ['OMPI_COMM_WORLD_RANK']\n"
+        "with open(os.environ['SM_MODEL_DIR'] + '/' + rank, 'w') as file:\n"
+        "    file.write(f\"{os.environ['ACCELERATE_MIXED_PRECISION']} {sys.argv[1:]}\")\n"
+        f"sys.exit({code} if rank == '1' else 0)\n"
+    )
+    further = "additional_args: {distribution: {mpi: {enabled: true, processes_per_host: 2}}}\n"
+    made = container(script, "--fp16", "a b", config=CONFIG + further)
+    made.toolkit = mpi
+    ended, output = made.run()
+    assert ended == status, output
+    for rank in range(2):
+        assert (made.base / "model" / str(rank)).read_text() == "bf16 ['--fp16', 'a b']"
+    assert code == 0 or f"\nExitCode {code}\n" in made.failure
 
 
 SOURCE = Path(bundle.__file__).with_name("entry.py")

@@ -44,6 +44,28 @@ def test_statuses_and_lines_come_once_and_in_order(logs: Logs, service: Service)
     assert f"job {NAME} completed after 0:01:05; model: s3://models/model.tar.gz" in done.stderr
 
 
+def test_an_empty_page_is_not_the_end(logs: Logs, sagemaker: Sagemaker, service: Service) -> None:
+    service.empty = 2
+    service.logs = {STREAM: [f"line {number}" for number in range(5)]}
+    assert logs().stdout.splitlines() == [f"line {number}" for number in range(5)]
+    assert sagemaker("logs", "--no_wait", NAME).stdout.count("line") == 5
+
+
+@pytest.mark.usefixtures("sagemaker")
+def test_after_an_interrupt_the_logs_go_on_with_the_line_in_hand(service: Service) -> None:
+    from accel_sagemaker.credentials import Credentials
+    from accel_sagemaker.training import TrainingJob
+
+    service.page = 4
+    service.logs = {STREAM: [f"line {number}" for number in range(6)]}
+    job = TrainingJob(NAME, "us-east-1", Credentials())
+    interrupted = job.lines()
+    assert [next(interrupted).text for _line in range(3)] == ["line 0", "line 1", "line 2"]
+    del interrupted
+    service.logs[STREAM].append("line 6")
+    assert [line.text for line in job.lines()] == ["line 2", "line 3", "line 4", "line 5", "line 6"]
+
+
 def test_a_line_that_arrives_after_the_end_is_shown(logs: Logs, service: Service) -> None:
     service.logs = {STREAM: ["early"]}
     service.late = {STREAM: ["late"]}

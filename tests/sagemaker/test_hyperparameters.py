@@ -52,11 +52,23 @@ def test_types(text: str, value: object) -> None:
         (["--hub_token", "abc"], {"hub_token": "***"}),
         (["--hub-token=abc"], {"hub_token": "***"}),
         (["--max_token", "512"], {"max_token": 512}),
+        (["--wandb-key", "abc", "--private_key=x"], {"wandb_key": "***", "private_key": "***"}),
+        (["--tokenizer", "bert"], {"tokenizer": "bert"}),
+        (["--use_auth_token"], {"use_auth_token": True}),
+        (["--set", "auth.token=abc", "--db", "pg://me:pw@h"], {"set": "auth.token=***", "db": "pg://me:***@h"}),
+        (["--shift", "-.5", "-"], {"shift": ["-.5", "-"]}),
         ([], {}),
     ],
 )
 def test_pairs(words: list[str], found: dict[str, object]) -> None:
     assert hyperparameters.pairs(words)[0] == found
+
+
+def test_a_secret_is_told() -> None:
+    notes = hyperparameters.pairs(["--hub_token", "abc", "--lr", "1"])[1]
+    assert [note.split()[0] for note in notes] == ["--hub_token"]
+    assert "abc" not in notes[0]
+    assert "whoever may read the bundle" in notes[0]
 
 
 def test_names_that_the_toolkit_keeps_are_not_shown() -> None:

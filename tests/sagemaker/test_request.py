@@ -117,7 +117,7 @@ def test_a_role_by_name_leaves_the_account_open(make: Make) -> None:
         ("tags: [{Key: a, Value: b}]", "Tags", [{"Key": "a", "Value": "b"}]),
         ("tags: [a=b=c]", "Tags", [{"Key": "a", "Value": "b=c"}]),
         ("max_retry_attempts: null", "RetryStrategy", None),
-        ("hyperparameters: {lr: 0.1, sagemaker_program: x}", "HyperParameters.lr", "0.1"),
+        ("hyperparameters: {lr: 0.1}", "HyperParameters.lr", "0.1"),
     ],
 )
 def test_additional_args_win(make: Make, more: str, place: str, value: object) -> None:
@@ -229,6 +229,27 @@ def test_inputs_and_metrics(make: Make, tmp_path: Path) -> None:
         ((), "additional_args: {distribution: {horovod: {enabled: true}}}", "distribution can't have 'horovod'"),
         ((), "additional_args: {subnets: [s-1]}", "VpcConfig.SecurityGroupIds is missing"),
         ((), "additional_args: {source_dir: nowhere}", "isn't inside source_dir"),
+        (
+            (),
+            "additional_args: {code_location: bucket/x}",
+            "code_location must be an address s3://..., not 'bucket/x'",
+        ),
+        (
+            (),
+            "additional_args: {hyperparameters: {sagemaker_program: x}}",
+            "hyperparameters can't have sagemaker_program",
+        ),
+        (
+            ("--num_machines", "2:4", "--nproc_per_node", "2"),
+            "",
+            "num_machines 2:4 (--num_machines): a job has a fixed",
+        ),
+        (
+            ("--num_machines", "2", "--num_processes", "5"),
+            "",
+            "num_processes 5 (--num_processes) can't be shared equally by the 2",
+        ),
+        (("--region", "eu west"), "", "--region: 'eu west' can't be a region of AWS"),
     ],
 )
 def test_what_the_service_would_refuse_is_refused_here(
@@ -270,7 +291,7 @@ def test_a_source_dir_above_the_script(settings: Resolve, tmp_path: Path) -> Non
 
 
 def test_secrets_are_not_shown(make: Make) -> None:
-    more = "additional_args: {environment: {WANDB_API_KEY: sesame, WANDB_MODE: online}}\n"
+    more = "additional_args: {environment: {WANDB_API_KEY: sesame, WANDB_MODE: online, DB: 'pg://me:sesame@h'}}\n"
     made = make(
         "--aws_access_key_id", "AKIAX", "--aws_secret_access_key", "open", more=more, args=("--hub_token", "sesame")
     )
@@ -291,6 +312,17 @@ def test_a_plan_is_the_request(settings: Resolve, tmp_path: Path) -> None:
     assert (made.engine, made.commands) == ("sagemaker", ())
     assert isinstance(made.request, JobRequest)
     assert "2 x ml.p3.2xlarge in us-east-1, precision bf16" in made.summary
+
+
+def test_what_is_for_ranks_of_this_machine_is_told_to_have_no_effect(settings: Resolve, tmp_path: Path) -> None:
+    (tmp_path / "train.py").touch()
+    flags = ("--prefix", "--run_id", "x", "--max_restarts", "2", "--report", "r.json")
+    notes = plan(settings(*flags, file=CONFIG), Host(cwd=str(tmp_path)), ["train.py"]).notes
+    assert sorted(note.split()[0] for note in notes if "has no effect" in note) == [
+        "max_restarts",
+        "prefix",
+        "run_id",
+    ]
 
 
 def test_a_dry_run_takes_a_missing_script_and_sdk_for_notes(settings: Resolve, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import signal
+import subprocess
 import tarfile
 import threading
 from collections.abc import Callable
@@ -14,9 +16,9 @@ from typing import Any, ClassVar
 import boto3
 import pytest
 
-from tests.conftest import Run
+from tests.conftest import BIN, Run
 
-from .conftest import CONFIG
+from .conftest import CONFIG, until
 from .service import ACCOUNT, Service, ServiceError
 
 Amazon = dict[str, str]
@@ -158,6 +160,51 @@ def test_a_refused_job_is_one_message_and_names_the_bundle(
     assert said in done.stderr
     assert f"the bundle stays at s3://sagemaker-us-east-1-{ACCOUNT}/one/source/sourcedir.tar.gz" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_bundle_of_a_job_that_is_there_is_not_touched(
+    accelerate: Run, amazon: Amazon, service: Service, source: Source, tmp_path: Path
+) -> None:
+    words = ("launch", "--config_file", str(tmp_path / "config.yaml"), "--sagemaker_job_name", "one", "--no-wait")
+    env = {**amazon, **service.variables}
+    assert accelerate(*words, str(source()), env=env).returncode == 0
+    place = {"Bucket": f"sagemaker-us-east-1-{ACCOUNT}", "Key": "one/source/sourcedir.tar.gz"}
+    first = connect(amazon, "s3").head_object(**place)["ETag"]
+    done = accelerate(*words, str(source("print('other')\n")), env=env)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[1:] == [
+        "accelerate launch: there is a job one in us-east-1 already: give another --sagemaker_job_name, or none"
+    ]
+    assert connect(amazon, "s3").head_object(**place)["ETag"] == first
+    assert len(service.asked("CreateTrainingJob")) == 1
+
+
+def test_who_may_not_look_at_jobs_may_submit_one(
+    accelerate: Run, amazon: Amazon, service: Service, source: Source, tmp_path: Path
+) -> None:
+    service.failures["DescribeTrainingJob"] = [ServiceError("AccessDeniedException", "not authorized")]
+    words = ("launch", "--config_file", str(tmp_path / "config.yaml"), "--no-wait")
+    done = accelerate(*words, str(source()), env={**amazon, **service.variables})
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_interrupt_while_submitting_says_what_may_be_there(
+    environ: dict[str, str], amazon: Amazon, service: Service, source: Source, tmp_path: Path
+) -> None:
+    service.slow["CreateTrainingJob"] = 2
+    words = ("launch", "--config_file", str(tmp_path / "config.yaml"), "--sagemaker_job_name", "one")
+    with subprocess.Popen(
+        [BIN / "accelerate", *words, source()],
+        env={**environ, **amazon, **service.variables},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        until(lambda: bool(service.asked("CreateTrainingJob")))
+        running.send_signal(signal.SIGINT)
+        _out, err = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert "see with 'accelerate sagemaker status --region us-east-1 one' whether the job is there" in err
+    assert f"the bundle may be at s3://sagemaker-us-east-1-{ACCOUNT}/one/source/sourcedir.tar.gz" in err
 
 
 def test_throttling_is_retried(

@@ -29,6 +29,13 @@ def test_a_malformed_channel_is_named_with_its_line(tmp_path: Path, rows: str, s
     assert f"{path}{said}" in str(refused.value)
 
 
+def test_a_table_without_its_heading_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "in.tsv"
+    path.write_text("train\ts3://data\n")
+    with pytest.raises(SettingError, match=r"in\.tsv:1: the first line is a heading, which isn't read"):
+        tables.channels(path)
+
+
 def test_a_malformed_expression_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "metrics.tsv"
     path.write_text("metric_name\tmetric_regex\r\nloss\tloss=(\r\n")

@@ -17,6 +17,7 @@ from tests.conftest import BIN
 
 STANDIN = Path(__file__).with_name("gcloud.py")
 ZONE = "us-central1-a"
+NAMED = ("--tpu_name", "pod", "--tpu_zone", ZONE)
 
 
 class Cloud:
@@ -63,6 +64,13 @@ class Cloud:
         path = self.folder / f"worker-{worker}.received"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
+    def start(self, *words: str, name: tuple[str, ...] = NAMED) -> subprocess.Popen[str]:
+        """Start ``accelerate`` on the pod with these words."""
+        return subprocess.Popen(
+            [BIN / "accelerate", words[0], *name, *words[1:]],
+            env=self.environ, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
     def started(self) -> list[psutil.Process]:
         """Every process of gcloud, of ssh, and of the workers' commands."""
         found: list[psutil.Process] = []
@@ -77,6 +85,14 @@ class Cloud:
             except psutil.Error:
                 continue
         return found
+
+    def runs(self, command: str) -> bool:
+        """Whether a worker runs this command."""
+        facts = (process.info for process in psutil.process_iter(["cmdline", "environ"]))
+        return any(
+            fact["cmdline"] == command.split() and str(self.folder) in (fact["environ"] or {}).get("HOME", "")
+            for fact in facts
+        )
 
 
 @pytest.fixture

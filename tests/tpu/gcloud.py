@@ -300,4 +300,8 @@ if __name__ == "__main__":
         os._exit(ssh(int(sys.argv[2]), sys.argv[3], sys.argv[4]))
     if sys.argv[1:2] == ["--sshd"]:
         sshd()
-    sys.exit(main(sys.argv[1:]))
+    ended = main(sys.argv[1:])
+    if "ssh" in sys.argv and "lingers" in STATE:  # ssh has closed the streams and doesn't end
+        os.closerange(0, 3)
+        time.sleep(STATE["lingers"])
+    sys.exit(ended)

@@ -98,6 +98,11 @@ def test_a_number_of_processes_that_it_has_not(planned: Any) -> None:
     assert any("num_processes 3" in note for note in planned("--num_processes", "3", "--dry_run").notes)
 
 
+def test_what_torch_xla_decides_is_told_to_have_no_effect(planned: Any) -> None:
+    notes = planned("--nproc_per_node", "3", "--num_machines", "2").notes
+    assert [note.split()[0] for note in notes if "has no effect" in note] == ["num_machines", "nproc_per_node"]
+
+
 def test_spmd(planned: Any) -> None:
     assert planned("--tpu_spmd").commands[0].argv[3] == "spmd"
     made = planned(environ={"XLA_USE_SPMD": "1"})

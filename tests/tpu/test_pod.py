@@ -125,6 +125,9 @@ def test_the_dry_run_asks_nothing_and_pastes(cloud: Cloud) -> None:
     assert pasted.returncode == 0
     assert [json.loads(line)["words"][-2:] for line in pasted.stdout.splitlines()] == [["train.py", "a b"]] * 4
     assert json.loads(launch(cloud, "--dry_run", "--json", "train.py").stdout)["engine"] == "tpu-pod"
+    secret = launch(cloud, "--dry_run", "--env", "API_KEY=sesame", "train.py").stdout
+    assert "sesame" not in secret
+    assert "# note: not shown: API_KEY; put the value where *** stands\n" in secret
 
 
 def test_when_one_fails_the_others_are_ended(cloud: Cloud) -> None:
@@ -148,20 +151,7 @@ def test_when_one_fails_the_others_are_ended(cloud: Cloud) -> None:
 
 def test_an_interrupt_reaches_every_worker(cloud: Cloud) -> None:
     cloud.on_workers("python3", PYTHON)
-    argv = [
-        BIN / "accelerate",
-        "launch",
-        "--tpu_cluster",
-        "--tpu_name",
-        "pod",
-        "--tpu_zone",
-        ZONE,
-        "train.py",
-        "wait",
-    ]
-    with subprocess.Popen(
-        argv, env=cloud.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
+    with cloud.start("launch", "--tpu_cluster", "train.py", "wait") as running:
         assert running.stdout is not None
         for _worker in range(4):
             running.stdout.readline()
@@ -182,6 +172,12 @@ def test_a_pod_without_accel_tpu_is_told_how_to_install_it(cloud: Cloud) -> None
     words = shlex.split(line.removeprefix("accelerate launch: "))
     assert words[-4:] == ["--command", "python3 -m pip install accel-tpu", "--worker", "all"]
     assert [call for call in cloud.calls if "ssh" in call and "--worker" in call and call[-1] != "0"] == []
+
+
+def test_a_pod_without_that_python_is_told_so(cloud: Cloud) -> None:
+    done = launch(cloud, "--python", "python9", "train.py")
+    assert done.returncode == 2
+    assert done.stderr == "accelerate launch: worker 0 has no python9: name the Python to use there with --python\n"
 
 
 def test_sudo_and_another_python(cloud: Cloud) -> None:
@@ -233,9 +229,19 @@ def test_a_pod_is_described_once_and_networks_are_no_workers() -> None:
     assert asked == [("gcloud", "compute", "tpus", "tpu-vm", "describe", "pod", "--zone", ZONE, "--format", "json")]
 
 
-@pytest.mark.parametrize("answer", ["", "[]", "{}", '{"networkEndpoints": 3}'])
-def test_a_description_that_cannot_be_read(answer: str) -> None:
-    with pytest.raises(AccelError, match="can't be read"):
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("", "can't be read: ''"),
+        ("[]", "can't be read"),
+        ('{"networkEndpoints": 3}', "can't be read"),
+        ('{"state": "PREEMPTED"}', "is PREEMPTED: nothing runs there"),
+        ('{"state": "CREATING", "networkEndpoints": []}', "has no workers; gcloud says that it is CREATING"),
+        ("{}", "has no workers; gcloud says that it is in no known state"),
+    ],
+)
+def test_a_description_without_workers(answer: str, message: str) -> None:
+    with pytest.raises(AccelError, match=message):
         gcloud.count_workers(Pod("pod"), lambda _argv: Answer(0, answer, ""))
 
 

@@ -145,6 +145,13 @@ def test_any_bytes_of_a_script_arrive(body: bytes) -> None:
     assert done.stdout == b"#!/bin/cat\n" + body
 
 
+def test_a_script_from_windows_keeps_its_meaning() -> None:
+    windows = b"\xef\xbb\xbf#!/bin/bash -u\r\nfor i in 1 2; do\r\n  echo $i\r\ndone\r\ncat <<E\r\nheld\r\nE\r\n"
+    assert run(shell.script(windows, "x.sh")) == (0, "1\n2\nheld\n")
+    mixed = b"cat <<E | od -An -c\na\r\nE\n"
+    assert run(shell.script(mixed, "x.sh"))[1].split() == ["a", r"\r", r"\n"], "one line makes no file of Windows"
+
+
 def test_a_binary_is_no_script() -> None:
     with pytest.raises(AccelError, match=r"x\.bin is no shell script"):
         shell.script(b"\x7fELF\0", "x.bin")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -169,7 +170,9 @@ def on_four(tmp_path: Path, two: str, others: str = "time.sleep(60)") -> subproc
 def test_the_first_failure_ends_all_and_is_told(tmp_path: Path, two: str, status: int, how: str) -> None:
     done = on_four(tmp_path, two)
     assert done.returncode == status
-    assert f"accel: process 2: {how}, the first of 4 to fail\n" in done.stderr
+    # The pool ends the others by SIGTERM, so that of deaths by SIGTERM, seen at once, any may have been the first.
+    which = r"\d" if how == "ended by SIGTERM" else "2"
+    assert re.search(f"^accel: process {which}: {how}, the first of 4 to fail$", done.stderr, re.MULTILINE)
     assert "BrokenProcessPool" not in done.stderr
     assert "resource_tracker" not in done.stderr
     assert done.stderr.count("Traceback") == (status == 1)

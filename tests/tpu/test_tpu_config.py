@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import BIN
-from tests.tpu.conftest import ZONE, Cloud, Command
+from tests.launch.processes import until
+from tests.tpu.conftest import NAMED, ZONE, Cloud, Command
 
 
 def by_worker(text: str) -> dict[str, list[str]]:
@@ -50,21 +51,7 @@ def test_every_worker_runs_it_and_its_output_has_its_number(cloud: Cloud, tpu_co
 def test_output_is_live_and_workers_run_at_once(cloud: Cloud, tmp_path: Path) -> None:
     # Each waits for a file that the other makes, so in turns neither would end.
     command = f"me=${{HOME##*-}}; echo up; touch {tmp_path}/$me; until [ -e {tmp_path}/$((1 - me)) ]; do sleep 0.05; done; until [ -e {tmp_path}/door ]; do sleep 0.05; done"
-    words = [
-        BIN / "accelerate",
-        "tpu-config",
-        "--tpu_name",
-        "pod",
-        "--tpu_zone",
-        ZONE,
-        "--worker",
-        "0,1",
-        "--command",
-        command,
-    ]
-    with subprocess.Popen(
-        words, env=cloud.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as running:
+    with cloud.start("tpu-config", "--worker", "0,1", "--command", command) as running:
         assert running.stdout is not None
         assert sorted([running.stdout.readline(), running.stdout.readline()]) == [
             "[worker 0] up\n",
@@ -153,13 +140,27 @@ def test_a_command_whose_connection_is_lost_is_not_run_again(tpu_config: Command
     )
 
 
-def test_what_a_lost_connection_leaves_is_ended(tpu_config: Command, cloud: Cloud) -> None:
+def test_what_a_lost_connection_leaves_is_asked_to_end(tpu_config: Command, cloud: Cloud) -> None:
     cloud.save(trouble={"1": {"dropped": 0.5}})
-    tpu_config("--worker", "1", "--command", "sleep 60")
-    until = time.monotonic() + 10
-    while any("sleep" in process.name() for process in cloud.started()) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not [process for process in cloud.started() if "60" in process.cmdline()]
+    tpu_config("--worker", "1", "--command", f"trap 'touch {cloud.folder}/saved; exit' TERM; sleep 60 & wait")
+    assert until((cloud.folder / "saved").exists)
+
+
+def test_what_a_lost_connection_leaves_and_does_not_end_is_killed(tpu_config: Command, cloud: Cloud) -> None:
+    cloud.save(trouble={"1": {"dropped": 0.5}})
+    tpu_config("--worker", "1", "--command", "trap '' INT TERM HUP; while :; do sleep 0.1; done")
+    time.sleep(2)
+    assert cloud.started(), "it has some seconds to end in"
+    assert until(lambda: not cloud.started())
+
+
+def test_a_launcher_that_is_killed_leaves_nothing_on_the_workers(cloud: Cloud) -> None:
+    with cloud.start("tpu-config", "--command", "echo up; exec sleep 61") as running:
+        assert running.stdout is not None
+        for _worker in range(4):
+            running.stdout.readline()
+        running.kill()
+    assert until(lambda: not cloud.runs("sleep 61"))
 
 
 def test_what_stays_in_the_background_does_not_hold_us(tpu_config: Command, cloud: Cloud) -> None:
@@ -168,8 +169,24 @@ def test_what_stays_in_the_background_does_not_hold_us(tpu_config: Command, clou
     assert done.returncode == 0, done.stderr
     assert by_worker(done.stdout) == {"worker 1": ["done"]}
     assert time.monotonic() - began < 15
-    left = [process for process in cloud.started() if process.cmdline()[:2] == ["sleep", "31"]]
-    assert left, "a service that a command starts goes on"
+    assert cloud.runs("sleep 31"), "a service that a command starts goes on"
+
+
+def test_a_connection_that_does_not_close_does_not_hold_us(tpu_config: Command, cloud: Cloud) -> None:
+    cloud.save(lingers=31)
+    began = time.monotonic()
+    done = tpu_config("--worker", "1", "--command", "echo done; exit 3")
+    assert (done.returncode, done.stdout) == (3, "[worker 1] done\n")
+    assert time.monotonic() - began < 15
+    assert not cloud.started()
+
+
+def test_a_worker_that_does_not_know_its_name(tpu_config: Command, cloud: Cloud) -> None:
+    cloud.on_workers("hostname", "#!/bin/sh\nexit 1\n")
+    done = tpu_config("--worker", "1", "--command", "echo out; echo err >&2; exit 3")
+    assert done.returncode == 3
+    assert by_worker(done.stdout) == {"worker 1": ["out"]}
+    assert by_worker(done.stderr) == {"worker 1": ["err"]}
 
 
 def test_nothing_of_the_output_is_lost_or_taken_for_ours(tpu_config: Command) -> None:
@@ -187,14 +204,7 @@ def test_nothing_of_the_output_is_lost_or_taken_for_ours(tpu_config: Command) ->
 
 def test_a_slow_reader_gets_it_all(cloud: Cloud) -> None:
     command = "head -c 6000000 /dev/zero | tr '\\0' x; echo; echo end"
-    words = [BIN / "accelerate", "tpu-config", "--tpu_name", "pod", "--tpu_zone", ZONE, "--worker", "0"]
-    with subprocess.Popen(
-        [*words, "--command", command],
-        env=cloud.environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as running:
+    with cloud.start("tpu-config", "--worker", "0", "--command", command) as running:
         time.sleep(4)
         out, _err = running.communicate(timeout=30)
     assert running.returncode == 0
@@ -297,6 +307,14 @@ def test_debug_prints_what_it_would_run_and_asks_nothing(tpu_config: Command, cl
     assert not cloud.calls
 
 
+def test_a_secret_is_not_printed(tpu_config: Command) -> None:
+    done = tpu_config("--env", "HF_TOKEN=hf_x y", "--env", "TOKENIZERS_PARALLELISM=no", "--command", "ls", "--debug")
+    assert done.returncode == 0
+    assert "env 'HF_TOKEN=***' TOKENIZERS_PARALLELISM=no " in shlex.split(done.stdout)[9]
+    assert done.stderr == "accel: note: not shown: HF_TOKEN; put the value where *** stands\n"
+    assert tpu_config("--env", "HF_TOKEN=a b", "--command", '[ "$HF_TOKEN" = "a b" ]').returncode == 0
+
+
 def test_use_alpha(tpu_config: Command) -> None:
     assert asked(tpu_config("--command", "ls", "--use_alpha", "--debug"))[:3] == ["gcloud", "alpha", "compute"]
     assert tpu_config("--command", "true", "--use_alpha").returncode == 0
@@ -314,6 +332,24 @@ def test_the_printed_line_does_the_same_when_it_is_pasted(tpu_config: Command, c
     assert sorted(pasted.stdout.splitlines()) == sorted(
         line for lines in by_worker(ours.stdout).values() for line in lines
     )
+
+
+def test_what_is_no_text_arrives_and_is_printed_as_it_is(tpu_config: Command, cloud: Cloud, tmp_path: Path) -> None:
+    (tmp_path / "latin.sh").write_bytes(b"printf 'caf\xe9' | od -An -tx1\n")
+    cloud.environ["PYTHONIOENCODING"] = "utf-8:strict"  # as in a locale that has a language
+    words = [BIN / "accelerate", "tpu-config", *NAMED, "--worker", "0", "--command_file", "latin.sh"]
+    printed = subprocess.run([*words, "--debug"], env=cloud.environ, cwd=tmp_path, capture_output=True)
+    assert (printed.returncode, printed.stderr) == (0, b"")
+    assert b"caf\xe9" in printed.stdout
+    pasted = subprocess.run(["bash", "-c", printed.stdout], env=cloud.environ, capture_output=True)
+    assert pasted.stdout.split() == b"63 61 66 e9".split()
+    assert tpu_config("--worker", "0", "--command_file", "latin.sh").stdout.split()[2:] == ["63", "61", "66", "e9"]
+    shown = subprocess.run(
+        [BIN / "accelerate", "launch", "--tpu_cluster", *NAMED, "--dry_run", b"caf\xe9.py"],
+        env=cloud.environ, capture_output=True,
+    )  # fmt: skip
+    assert shown.returncode == 0
+    assert b"caf\xe9.py" in shown.stdout
 
 
 def test_several_commands_share_a_shell(tpu_config: Command) -> None:
@@ -416,22 +452,7 @@ def test_a_first_key_is_made_once(tpu_config: Command, cloud: Cloud) -> None:
 
 def interrupted(cloud: Cloud, command: str, numbers: list[int], *words: str) -> tuple[int, str, str]:
     """Start it on two workers, wait until both say that they are up, send the signals, and return how it ended."""
-    argv = [
-        BIN / "accelerate",
-        "tpu-config",
-        "--tpu_name",
-        "pod",
-        "--tpu_zone",
-        ZONE,
-        "--worker",
-        "0,1",
-        "--command",
-        command,
-        *words,
-    ]
-    with subprocess.Popen(
-        argv, env=cloud.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
+    with cloud.start("tpu-config", "--worker", "0,1", "--command", command, *words) as running:
         assert running.stdout is not None
         first = running.stdout.readline() + running.stdout.readline()
         assert first.count("up") == 2
@@ -480,18 +501,13 @@ def test_a_second_interrupt_ends_it_at_once_and_says_what_may_still_run(cloud: C
     for told in table(err).values():
         assert told.startswith("ended by SIGKILL: no word of its end: it may still run on ")
         assert "--command 'kill -TERM -- -" in told
-    until = time.monotonic() + 12
-    while [process for process in cloud.started() if "sleep" in process.name()] and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not cloud.started(), "the workers end what nobody looks after any more"
+    assert until(lambda: not cloud.started()), "the workers end what nobody looks after any more"
 
 
 def test_an_interrupt_between_attempts_to_connect(cloud: Cloud) -> None:
     cloud.save(vms=["vm-a"], trouble={"vm-a": {"refused": 99}})
-    argv = [BIN / "accelerate", "tpu-config", "--vm", "vm-a", "--tpu_zone", ZONE, "--command", "echo ran"]
-    with subprocess.Popen(
-        argv, env=cloud.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
+    vm = ("--vm", "vm-a", "--tpu_zone", ZONE)
+    with cloud.start("tpu-config", "--command", "echo ran", name=vm) as running:
         assert running.stderr is not None
         while "next attempt in 5 seconds (1 of 10 made)" not in running.stderr.readline():
             assert running.poll() is None

@@ -7,7 +7,7 @@ import sys
 
 from accel_config import CATALOGUE, AccelError, layers, resolve, split
 
-from .process import become, leave, say, secure_streams
+from .process import become, leave, say, secure_streams, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ def _show(todo: Plan, settings: Settings) -> int:
     from . import explain
 
     launcher = settings[Launcher]
-    sys.stdout.write(explain.as_json(todo, settings) if launcher.json else explain.shell(todo))
+    show(explain.as_json(todo, settings) if launcher.json else explain.shell(todo))
     if launcher.explain:
-        sys.stdout.write(explain.table(settings))
+        show(explain.table(settings))
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from accel_config.catalogue import Rendezvous, Resources
 from accel_config.catalogue.hardware import MULTI_DEVICE
-from accel_config.origin import Value
 from accel_config.record import Record
 
 from . import devices
@@ -115,7 +114,7 @@ def _counts(settings: Settings, found: int, machines: int, findings: Findings) -
     """Return how many ranks there are in all and on this machine: as many on each, unless it is said for this one."""
     asked, here, kind = settings.value("num_processes"), settings[Resources].nproc_per_node, settings.paradigm
     if asked.value is None and here is not None:
-        asked = Value(here * machines, settings.origin("nproc_per_node"))
+        asked = settings.value("nproc_per_node").replace(value=here * machines)
     if kind.kind == "NO" and (asked.value or 1) != 1 and asked.origin.layer >= kind.origin.layer:
         findings.notes.append(
             f"distributed_type is NO ({kind.origin}): one process, not {asked.value} ({asked.origin})"

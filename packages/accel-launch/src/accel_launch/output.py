@@ -9,7 +9,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from .plan import Display
 
@@ -100,6 +100,8 @@ class Channel:
         self.fd, self.stream = fd, stream
         self.shown = True
         self.mark = b""
+        self.local, self.form = 0, ""
+        """Whose it is, and how the mark is made of its rank."""
         self.file: int | None = None
         self.tail: bytearray | None = None
         self.line = bytearray()
@@ -176,6 +178,8 @@ class Pump:
         self.streams = (Stream(STDOUT), Stream(STDERR))
         self.channels: dict[int, Channel] = {}
         self.all: dict[int, list[Channel]] = {}
+        self.rank_of: Callable[[int], int] | None = None
+        """Tells a local rank's rank where an engine assigns it once it runs."""
         self.terminals: list[int] = []
         self.theirs: list[int] = []
         """The ranks' ends, to close once the ranks have them."""
@@ -197,7 +201,9 @@ class Pump:
             if kept & which and self.folder is not None:
                 channel = self.all[local][which - 1]
                 channel.file = _log_file(self.folder, local, name)
-                channel.mark = f"[{self.display.role}{rank}]:".encode() if self.display.tee else channel.mark
+                if self.display.tee:
+                    channel.form = f"[{self.display.role}{{}}]:"
+                    channel.mark = channel.form.format(rank).encode()
         return out, err
 
     def aside(self) -> tuple[int, int]:
@@ -215,6 +221,7 @@ class Pump:
         channel = Channel(ours, stream)
         channel.shown = self.display.shown is None or local in self.display.shown
         channel.mark = f"[{mark}] ".encode() if mark else b""
+        channel.local, channel.form = local, "[{}] " if self.display.prefix else ""
         channel.tail = bytearray() if stream.fd == STDERR else None
         self.channels[ours] = channel
         self.all.setdefault(local, []).append(channel)
@@ -256,6 +263,8 @@ class Pump:
         """Move what is ready."""
         for fd, events in ready:
             channel = self.channels.get(fd)
+            if channel is not None and channel.form and self.rank_of is not None:
+                channel.mark = channel.form.format(self.rank_of(channel.local)).encode()
             if channel is not None and not channel.held_up and not channel.read():
                 poller.unregister(fd)
                 del self.channels[fd]

@@ -29,13 +29,20 @@ def main() -> int:
         told = []  # which rank this is, only the program will find out
     local = int(environ.get("LOCAL_RANK", "0"))
     record, streams, error_file = held(told, local)
+    if error_file:
+        os.close(os.open(error_file, os.O_WRONLY | os.O_TRUNC))  # what an earlier attempt left is not this one's
     if error_file and not environ.get("TORCHELASTIC_ERROR_FILE"):
         environ["TORCHELASTIC_ERROR_FILE"] = error_file
+    gate, opens = os.pipe()
     child = os.fork()
     if child == 0:
+        os.close(opens)
+        os.read(gate, 1)  # the supervisor is to know who this is before it prints anything
         become(sys.argv[1:], environ, streams)
     who = f"{environ.get('RANK', '0')} {local} {child}"
     tell(record, f"started {who} {os.getpid()}")
+    os.close(gate)
+    os.close(opens)
     for name in PASSED_ON:
         signal.signal(getattr(signal, name), lambda number, _frame: pass_on(child, number))
     _pid, status = os.waitpid(child, 0)

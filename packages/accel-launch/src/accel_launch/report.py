@@ -91,7 +91,9 @@ class Result(Record):
     """The signal to us that ended the run, or 0."""
     failure: Failure | None = None
     endings: tuple[Ending, ...] = ()
-    """How each rank ended, in the order of their deaths."""
+    """How each rank ended, in the order of their deaths; of the last attempt, where there were several."""
+    earlier: tuple[tuple[Ending, ...], ...] = ()
+    """The same of the attempts before it."""
     problems: tuple[str, ...] = ()
     """What went wrong on our side: a rank that couldn't be started, a guardian that was killed."""
     notes: tuple[str, ...] = ()
@@ -103,6 +105,8 @@ class Seen(Record):
     """What the supervisor saw of a run."""
 
     endings: tuple[Ending, ...]
+    earlier: tuple[tuple[Ending, ...], ...]
+    """Those of attempts before the last one."""
     engine: Ending | None
     """How the engine ended that hosts the ranks, where there is one."""
     signalled: int
@@ -142,9 +146,21 @@ def judge(plan: Plan, seen: Seen) -> Result:
         failure=_failure(plan, root, seen) if root is not None and failing else None,
         endings=seen.endings,
         problems=tuple(problems),
-        notes=seen.notes,
+        earlier=seen.earlier,
+        notes=(*seen.notes, *map(_attempt, range(len(seen.earlier)), seen.earlier)),
         outcomes=_outcomes(plan, seen),
     )
+
+
+def _attempt(number: int, endings: tuple[Ending, ...]) -> str:
+    """Return what ended an attempt after which the engine started its ranks again."""
+    first = next((ending for ending in endings if ending.status), None)
+    why = f"rank {first.rank}: {first.how}" if first is not None else "its ranks had ended well"
+    return f"attempt {number} ended at {_clock(endings[-1].at)} ({why}), and the ranks were started again"
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def _root(first: Ending, seen: Seen) -> Ending:
@@ -213,7 +229,10 @@ def name_of(number: int) -> str:
 def _failure(plan: Plan, ending: Ending, seen: Seen) -> Failure:
     local = ending.local_rank
     told, stack = _told(seen.error(local))
-    text = _plain(stack or seen.tail(local))
+    old = (
+        bool(seen.earlier) and seen.cried(local) <= seen.earlier[-1][-1].at
+    )  # what it said belongs to another attempt
+    text = _plain(stack or ("" if old else seen.tail(local)))
     exception, where = _traceback(text)
     raised = _raised(ending, seen)
     return Failure(
@@ -337,7 +356,7 @@ def text(result: Result, host: str, *, whole: bool = False) -> str:
             lines.append(f"  exception: {failure.exception.splitlines()[0][:300]}")
         if failure.where:
             lines.append(f"  at: {failure.where}")
-        lines.append(f"  time: {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(failure.at or ending.at))}")
+        lines.append(f"  time: {_clock(failure.at or ending.at)}")
         if failure.log:
             lines.append(f"  log: {failure.log}")
         ended = result.endings if not failure.label else ()
@@ -397,6 +416,7 @@ def as_json(result: Result, host: str) -> str:
         "signal": name_of(result.signal) if result.signal else None,
         "failure": told,
         "ranks": [_ending(ending) for ending in result.endings],
+        "earlier_attempts": [[_ending(ending) for ending in attempt] for attempt in result.earlier],
         "problems": list(result.problems),
         "notes": list(result.notes),
         "outcomes": dict(result.outcomes),

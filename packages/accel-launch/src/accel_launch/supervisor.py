@@ -85,6 +85,7 @@ class Supervisor:
         self.events, events = os.pipe()
         stdin, nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
         self.record = _memory("accel-record") if self.plan.hosted else None
+        self.pump.rank_of = self._rank_here if self.plan.hosted else None
         count = self.plan.hosted or len(self.plan.commands)
         self.error_files = [_memory("accel-error") for _rank in range(count)]
         make = self._host if self.plan.hosted else self._rank
@@ -235,6 +236,12 @@ class Supervisor:
         rank = self.plan.commands[place].rank
         return place if rank is None else rank
 
+    def _rank_here(self, local: int) -> int:
+        """Return the rank that the engine gave to a local rank: by arrival, or where machines are uneven."""
+        words = [line.split(" ") for line in _read(self.record).splitlines()]
+        ranks = [int(word[1]) for word in words if word[0] == "started" and int(word[2]) == local]
+        return ranks[-1] if ranks else self.plan.first_rank + local
+
     def _collect(self) -> None:
         """Wait for the guardian; if it didn't finish its work, finish it: its orphans are ours."""
         if self.guardian:
@@ -270,9 +277,10 @@ class Supervisor:
 
     def _seen(self) -> Seen:
         engine = self.endings[0] if self.plan.hosted and self.endings else None
-        endings = tuple(_recorded(_read(self.record)) if self.plan.hosted else self.endings)
+        *earlier, endings = _recorded(_read(self.record)) if self.plan.hosted else [self.endings]
         return Seen(
-            endings=endings,
+            endings=tuple(endings),
+            earlier=tuple(map(tuple, earlier)),
             engine=engine,
             signalled=self.signalled,
             reader_gone=self.pump.gone,
@@ -291,15 +299,15 @@ def _unheard(_event: Event) -> None:
     """Nobody asked for events."""
 
 
-def _recorded(text: str) -> list[Ending]:
-    """Return how the ranks of an engine's last attempt ended, from what their parents recorded."""
-    found: list[Ending] = []
+def _recorded(text: str) -> list[list[Ending]]:
+    """Return how the ranks of each of an engine's attempts ended, from what their parents recorded."""
+    found: list[list[Ending]] = [[]]
     for line in text.splitlines():
         kind, rank, local, pid, *rest = line.split(" ")
-        if kind == "started" and any(ending.rank == int(rank) or ending.status for ending in found):
-            found.clear()  # the engine started its ranks again
+        if kind == "started" and any(ending.local_rank == int(local) or ending.status for ending in found[-1]):
+            found.append([])  # the engine started its ranks again
         elif kind == "ended":
-            found.append(Ending(int(rank), int(local), int(pid), int(rest[0]), float(rest[1])))
+            found[-1].append(Ending(int(rank), int(local), int(pid), int(rest[0]), float(rest[1])))
     return found
 
 

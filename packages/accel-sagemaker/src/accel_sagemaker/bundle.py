@@ -18,6 +18,7 @@ from accel_config.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import NoReturn
 
 ENTRY = "accel_entry.py"
 """The program of ours that the container starts, and beside it what it has to run."""
@@ -25,7 +26,7 @@ PROGRAM = "accel_entry.json"
 IGNORE_FILES = (".sagemakerignore", ".gitignore")
 """The first of these in the folder says what stays out, in the words of git."""
 ALWAYS_IGNORED = (
-    ".git/",
+    ".git",
     ".sagemakerignore",
     "__pycache__/",
     "*.py[co]",
@@ -33,7 +34,11 @@ ALWAYS_IGNORED = (
     ".ipynb_checkpoints/",
     ".DS_Store",
     ".env",
+    ".env.*",
+    ".envrc",
+    ".netrc",
     ".aws/",
+    ".ssh/",
     f"/{ENTRY}",
     f"/{PROGRAM}",
 )
@@ -92,11 +97,10 @@ def collect(root: Path, script: str, program: dict[str, object], limit: int) -> 
         AccelError: the folder is larger than ``limit`` megabytes, holds a name that the container refuses, or the
             ignore file leaves the script out.
     """
-    ignored = _ignored(root)
     files: list[Source] = []
     notes: list[str] = []
     total = 0
-    for file in _walk(root, ignored):
+    for file in _walk(root, _ignored(root), notes):
         if not _NAME.fullmatch(file.name):
             raise AccelError(
                 f"{root / file.name}: the container takes only names of letters, digits and . _ + - /: "
@@ -124,17 +128,29 @@ def _ignored(root: Path) -> pathspec.GitIgnoreSpec:
     return pathspec.GitIgnoreSpec.from_lines(lines)
 
 
-def _walk(root: Path, ignored: pathspec.GitIgnoreSpec) -> Iterator[Source]:
-    """Yield the files that are not ignored; links to files are sent as files, links to folders are not followed."""
-    for folder, folders, names in os.walk(root):
+def _walk(root: Path, ignored: pathspec.GitIgnoreSpec, notes: list[str]) -> Iterator[Source]:
+    """Yield the files that are not ignored; note the links that lead to no file: they are not followed."""
+    for folder, folders, names in os.walk(root, onerror=_unreadable):
         inside = Path(folder).relative_to(root)
         folders[:] = sorted(one for one in folders if not ignored.match_file(f"{(inside / one).as_posix()}/"))
+        notes += [_not_followed(inside / one) for one in folders if (root / inside / one).is_symlink()]
         for name in sorted(names):
-            path = (inside / name).as_posix()
-            if ignored.match_file(path) or not (root / path).is_file():
+            path = inside / name
+            if ignored.match_file(path.as_posix()):
                 continue
-            status = (root / path).stat()
-            yield Source(path, status.st_size, executable=bool(status.st_mode & 0o100))
+            if (root / path).is_file():
+                status = (root / path).stat()
+                yield Source(path.as_posix(), status.st_size, executable=bool(status.st_mode & 0o100))
+            elif (root / path).is_symlink():
+                notes.append(_not_followed(path))
+
+
+def _not_followed(path: Path) -> str:
+    return f"{path.as_posix()} isn't sent: it is a link that leads to no file; put what is wanted in its place"
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise AccelError(f"{error.filename} can't be read: {error.strerror}") from None
 
 
 def _too_large(root: Path, files: list[Source], limit: int) -> AccelError:

@@ -7,6 +7,8 @@ from accel_config.errors import SettingError
 from accel_config.origin import FILE
 from accel_config.record import Record
 
+from .refusals import told
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from accel_config.settings import Settings
 
+READING = "reading the AWS profiles"
 LONG_TERM = "AKIA"
 """What the id of a key begins with that has no session token."""
 
@@ -38,20 +41,22 @@ class Credentials(Record):
         from botocore.exceptions import ProfileNotFound
 
         key_id, secret, token = self.keys or (None, None, None)
-        try:
-            return boto3.Session(
-                aws_access_key_id=key_id,
-                aws_secret_access_key=secret,
-                aws_session_token=token,
-                region_name=region,
-                profile_name=self.profile,
-            )
-        except ProfileNotFound:
-            known = ", ".join(boto3.Session().available_profiles) or "none"
-            raise SettingError(
-                f"there is no AWS profile {self.profile!r} (profiles: {known}): name another with --profile, "
-                "or make it with 'aws configure --profile'"
-            ) from None
+        with told(READING):
+            try:
+                return boto3.Session(
+                    aws_access_key_id=key_id,
+                    aws_secret_access_key=secret,
+                    aws_session_token=token,
+                    region_name=region,
+                    profile_name=self.profile,
+                )
+            except ProfileNotFound as error:
+                name: object = error.kwargs["profile"]  # pyright: ignore[reportUnknownMemberType]
+                origin = "" if self.profile else " (AWS_PROFILE)"
+                raise SettingError(
+                    f"there is no AWS profile {name!r}{origin} (profiles: {', '.join(_profiles()) or 'none'}): name "
+                    "another with --profile, or make it with 'aws configure --profile'"
+                ) from None
 
 
 def find(settings: Settings, environ: Mapping[str, str]) -> tuple[Credentials, list[str]]:
@@ -86,17 +91,41 @@ def find(settings: Settings, environ: Mapping[str, str]) -> tuple[Credentials, l
 
 def _existing(profile: str) -> str | None:
     """Return the profile; the wizard writes ``default`` everywhere, also where a machine's role needs no profile."""
-    if profile != "default":
-        return profile
-    import boto3
+    return profile if profile != "default" or profile in _profiles() else None
 
-    return profile if profile in boto3.Session().available_profiles else None
+
+def _profiles() -> list[str]:
+    """Return the names of the profiles that this machine has."""
+    from botocore.session import Session
+
+    with told(READING):
+        return Session().available_profiles
 
 
 def region(settings: Settings, credentials: Credentials, environ: Mapping[str, str]) -> str:
-    """Return the region of the job: the setting, the environment's, the profile's own, else the built-in one."""
+    """Return the region of the job: the setting, the environment's, the profile's own, else the built-in one.
+
+    Raises:
+        SettingError: it can't be the name of a region.
+    """
+    from botocore.exceptions import InvalidRegionError
+    from botocore.utils import validate_region_name
+
+    name, origin = _region(settings, credentials, environ)
+    try:
+        validate_region_name(name)
+    except InvalidRegionError:
+        raise SettingError(f"{origin}: {name!r} can't be a region of AWS, which is called like eu-west-1") from None
+    return name
+
+
+def _region(settings: Settings, credentials: Credentials, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return the region's name and where it is from."""
     said = settings.value("region")
     if said.given and said.value:
-        return str(said.value)
-    named = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
-    return named or credentials.session().region_name or str(said.value)
+        return str(said.value), str(said.origin)
+    variable = next((name for name in ("AWS_REGION", "AWS_DEFAULT_REGION") if environ.get(name)), None)
+    if variable:
+        return environ[variable], variable
+    own: str | None = credentials.session().region_name
+    return (own, "the profile's region") if own else (str(said.value), str(said.origin))

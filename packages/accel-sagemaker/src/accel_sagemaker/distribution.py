@@ -71,6 +71,11 @@ def _processes(order: Order) -> int | None:
                 f"{asked.value} ({asked.origin})"
             )
         return None
+    if order.laid.total % order.laid.machines:
+        raise SettingError(
+            f"num_processes {asked.value} ({asked.origin}) can't be shared equally by the {order.laid.machines} "
+            "instances (num_machines): give --nproc_per_node"
+        )
     return order.laid.local
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accel_config.catalogue import Precision
+from accel_config.catalogue import Output, Precision, Rendezvous
 from accel_launch import Plan
 
 from . import request
@@ -11,16 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from accel_launch.engines import Order
 
-LOCAL = (
-    "gpu_ids",
-    "main_process_ip",
-    "main_process_port",
-    "machine_rank",
-    "max_restarts",
-    "log_dir",
-    "tee",
-    "prefix",
-)
+LOCAL = ("gpu_ids", *(one.name for one in (*Rendezvous.settings, *Output.settings) if one.name != "report"))
 """Settings of ranks that this machine starts."""
 
 

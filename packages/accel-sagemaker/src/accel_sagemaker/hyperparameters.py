@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 
+from accel_config import masking
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,7 +19,7 @@ RESERVED = "sagemaker_"
 
 # A leading zero, an underscore or a word such as `nan` makes it text: the number wouldn't print as it was typed.
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_SECRET = re.compile(r"(^|[_-])(token|secret|password|passwd|api[_-]?key|access[_-]key|credentials?)$", re.IGNORECASE)
+_FLAG = re.compile(r"-[^\d.]")
 
 
 def pairs(arguments: Sequence[str], most: int = MOST) -> tuple[dict[str, object], list[str]]:
@@ -34,7 +36,13 @@ def pairs(arguments: Sequence[str], most: int = MOST) -> tuple[dict[str, object]
                 f"--{name} reaches the script but isn't shown as a hyperparameter: SageMaker keeps such names"
             )
             continue
-        found.setdefault(name, []).extend(["***"] if secret(name, words) else [typed(word) for word in words])
+        hidden = secret(name, words)
+        if hidden:
+            notes.append(
+                f"--{name} by its name is a secret: it isn't shown as a hyperparameter, but whoever may read the "
+                "bundle can read it there"
+            )
+        found.setdefault(name, []).extend([masking.MASK] if hidden else [_shown(word) for word in words])
     values: dict[str, object] = {name: many[0] if len(many) == 1 else many for name, many in found.items()}
     shown = {name: value for name, value in values.items() if len(json.dumps(value)) <= LONGEST}
     shown = dict(list(shown.items())[:most])
@@ -42,6 +50,11 @@ def pairs(arguments: Sequence[str], most: int = MOST) -> tuple[dict[str, object]
     if left:
         notes.append(f"too many or too long to be shown as hyperparameters: {', '.join(left)}; the script gets them")
     return shown, notes
+
+
+def _shown(word: str) -> object:
+    """Return the value of a word, without what stands in it beside a secret's name (``auth.token=x``)."""
+    return typed(str(masking.masked(word)))
 
 
 def typed(text: str) -> object:
@@ -65,7 +78,7 @@ def _options(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Yield each flag's name, with underscores, and the words that follow it; none is the same as ``True``."""
     name, words = "", list[str]()
     for word in [*arguments, "--"]:
-        if not word.startswith("-") or word == "-" or _NUMBER.fullmatch(word):
+        if not _FLAG.match(word):
             words.append(word)
             continue
         if name:
@@ -76,4 +89,4 @@ def _options(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 
 def secret(name: str, words: list[str]) -> bool:
     """Whether the flag's value looks like something that no console should show."""
-    return bool(_SECRET.search(name)) and not all(isinstance(typed(word), (bool, int, float)) for word in words)
+    return masking.secret(name) and not all(isinstance(typed(word), (bool, int, float)) for word in words)

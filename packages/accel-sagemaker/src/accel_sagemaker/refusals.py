@@ -41,6 +41,7 @@ WAYS: dict[tuple[str, ...], str] = {
 # What a message must hold for a way out that the code alone doesn't tell.
 HINTS = {
     "assume role": "the role's trust policy must let sagemaker.amazonaws.com assume it",
+    "requested resource not found": "the account has no such job in this region: see --region and --profile",
 }
 # Exceptions of the client itself, by class name, which says more than their messages do.
 CLIENT = {

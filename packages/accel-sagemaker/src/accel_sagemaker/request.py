@@ -8,7 +8,8 @@ import re
 import time
 from pathlib import Path
 
-from accel_config.catalogue import Launcher, SageMaker
+from accel_config import masking
+from accel_config.catalogue import Launcher, Resources, SageMaker
 from accel_config.errors import AccelError, SettingError, nearest
 from accel_config.record import Record
 from accel_launch import Host, Request, environment, explain, layout
@@ -68,7 +69,7 @@ class JobRequest(Record, Request):
         """Return the bundle as comments and the request as a command of Amazon's own client."""
         files = [*self.bundle.files, *(source.Source(name, 0) for name in (source.ENTRY, source.PROGRAM))]
         lines = [
-            f"# bundle: {len(self.bundle.files)} files of {self.bundle.root}, {self.bundle.size} bytes, and our own;",
+            f"# bundle: {_counted(self.bundle)}, and our own;",
             f"# launch packs it and puts it at {self.upload}:",
             *(f"#   {file.name}" + (f" {file.size}" if file.size else "") for file in files),
         ]
@@ -137,6 +138,7 @@ def make(order: Order) -> JobRequest:
     region = credentials.region(settings, signed, order.host.environ)
     arguments, notes = estimator.collect(settings)
     findings.notes += notes
+    _refuse_reserved(settings, arguments)
     arguments["instance_type"] = _instance(settings, arguments)
     role = _role(arguments)
     arguments["image_uri"] = arguments.get("image_uri") or _image(arguments, region, findings)
@@ -157,7 +159,7 @@ def make(order: Order) -> JobRequest:
         poll=settings[SageMaker].sagemaker_poll_interval,
     )
     bucket = f"s3://sagemaker-{region}-{made.account or ACCOUNT}"
-    upload = f"{arguments.get('code_location', bucket).rstrip('/')}/{name}/source/sourcedir.tar.gz"
+    upload = f"{_code_location(settings, arguments, bucket)}/{name}/source/sourcedir.tar.gz"
     arguments.setdefault("output_path", f"{bucket}/")
     made = made.replace(upload=upload, body=_body(order, arguments, role))
     made.body["HyperParameters"] = _hyperparameters(order, arguments, asked, made)
@@ -175,12 +177,24 @@ def _refuse(settings: Settings, script: tuple[str, ...]) -> None:
         raise AccelError(f"{script[0]} can't be sent to SageMaker: the script must be a Python file, *.py")
     if launcher.python is not None:
         raise AccelError(f"python ({settings.origin('python')}) can't be sent to SageMaker: the image has its own")
+    machines = settings.value("num_machines")
+    if settings[Resources].num_machines.elastic:
+        raise AccelError(f"num_machines {machines.value} ({machines.origin}): a job has a fixed number of instances")
     kind = settings.paradigm
     if kind.kind in ("DEEPSPEED", "MEGATRON_LM", "XLA"):
         raise AccelError(
             f"{kind.kind} ({kind.origin}) isn't sent to SageMaker: take NO, DATA_PARALLEL, MULTI_GPU or FSDP, "
             "or additional_args: {distribution: ...}"
         )
+
+
+def _refuse_reserved(settings: Settings, arguments: dict[str, Any]) -> None:
+    for name in arguments.get("hyperparameters", ()):
+        if name.startswith(hyperparameters.RESERVED):
+            raise SettingError(
+                f"{settings.origin('additional_args')}: additional_args.hyperparameters can't have {name}: "
+                f"names that begin with {hyperparameters.RESERVED} are for the container's toolkit"
+            )
 
 
 def _instance(settings: Settings, arguments: dict[str, Any]) -> str:
@@ -218,6 +232,14 @@ def _image(arguments: dict[str, Any], region: str, findings: Findings) -> str:
         return "<image for these versions>"
 
 
+def _code_location(settings: Settings, arguments: dict[str, Any], bucket: str) -> str:
+    given: str = arguments.get("code_location", bucket)
+    if not given.startswith("s3://"):
+        origin = settings.origin("additional_args")
+        raise SettingError(f"{origin}: additional_args.code_location must be an address s3://..., not {given!r}")
+    return given.rstrip("/")
+
+
 def _job_name(base: str) -> str:
     """Return a name that the service takes and that no earlier job has: the base, cleaned and cut, and the time."""
     now = time.time()
@@ -248,12 +270,13 @@ def _bundle(
             raise SettingError(f"the script {order.script[0]} isn't inside source_dir {root} (additional_args)")
         path = root / path.resolve().relative_to(root.resolve())
     name = path.relative_to(root).as_posix()
+    shown = masking.environment(variables)
     program: dict[str, object] = {
         "script": name,
         "arguments": [*order.script[1:], *_further(arguments)],
         "start": asked.start,
         "processes": asked.processes,
-        "environment": {name: text for name, text in variables.items() if not hyperparameters.secret(name, [text])},
+        "environment": {name: text for name, text in variables.items() if shown[name] == text},
     }
     if not path.is_file():  # which a dry run has noted
         return source.Bundle(str(root), (), program)
@@ -266,7 +289,6 @@ def _further(arguments: dict[str, Any]) -> list[str]:
     return [
         word
         for name, value in given.items()
-        if not name.startswith(hyperparameters.RESERVED)
         for word in (f"--{name}", value if isinstance(value, str) else json.dumps(value))
     ]
 
@@ -356,7 +378,9 @@ def _replaced(value: Any, account: str) -> Any:
 
 def _shown(body: dict[str, Any]) -> dict[str, Any]:
     """Return the request without the texts of variables that by their names are secrets."""
-    variables = {
-        name: "***" if hyperparameters.secret(name, [text]) else text for name, text in body["Environment"].items()
-    }
-    return {**body, "Environment": variables}
+    return {**body, "Environment": masking.environment(body["Environment"])}
+
+
+def _counted(bundle: source.Bundle) -> str:
+    count, size = len(bundle.files), bundle.size
+    return f"{count} file{'s' * (count != 1)} of {bundle.root}, {size} byte{'s' * (size != 1)}"

@@ -36,28 +36,45 @@ def submit(request: JobRequest) -> Submitted:
     session = request.credentials.session(request.region)
     account = _account(session)
     filled = request.filled(account, _role(session, request, account))
+    job = TrainingJob(request.name, request.region, request.credentials)
+    _unused(job)
     archive = request.bundle.pack()
     for address in (filled.upload, filled.body["OutputDataConfig"]["S3OutputPath"]):
         _ready(session, _bucket(address), request.region, account)
-    _upload(session, filled.upload, archive, account)
-    job = TrainingJob(request.name, request.region, request.credentials)
+    service = client(session, "sagemaker")
     try:
-        with told(f"submitting job {request.name} in {request.region}"):
-            answer = client(session, "sagemaker").create_training_job(**filled.body)
-    except Refusal as error:
-        raise Refusal(f"{error}\nthe bundle stays at {filled.upload}", error.code) from None
+        _upload(session, filled.upload, archive, account)
+        arn = _create(service, filled)
     except KeyboardInterrupt:
         raise AccelError(
             f"interrupted while submitting: see with 'accelerate sagemaker status {job.words}' whether the job "
-            f"is there; the bundle stays at {filled.upload}",
+            f"is there; the bundle may be at {filled.upload}",
             status=130,
         ) from None
-    return Submitted(request.name, request.region, answer["TrainingJobArn"], filled.upload, job.console)
+    return Submitted(request.name, request.region, arn, filled.upload, job.console)
+
+
+def _create(service: Any, filled: JobRequest) -> str:
+    """Ask for the job, and return its ARN."""
+    try:
+        with told(f"submitting job {filled.name} in {filled.region}"):
+            return service.create_training_job(**filled.body)["TrainingJobArn"]
+    except Refusal as error:
+        raise Refusal(f"{error}\nthe bundle stays at {filled.upload}", error.code) from None
 
 
 def _account(session: Any) -> str:
     with told("signing in to AWS"):
         return client(session, "sts").get_caller_identity()["Account"]
+
+
+def _unused(job: TrainingJob) -> None:
+    """Refuse a name that a job has: our bundle would take the place of the one that it is to run, or has run."""
+    try:
+        job.describe()
+    except Refusal:
+        return  # there is none, or it may not be looked at; then submitting will tell
+    raise AccelError(f"there is a job {job.name} in {job.region} already: give another --sagemaker_job_name, or none")
 
 
 def _role(session: Any, request: JobRequest, account: str) -> str:

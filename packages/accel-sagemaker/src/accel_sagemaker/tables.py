@@ -31,7 +31,7 @@ def channels(path: Path) -> list[dict[str, object]]:
         SettingError: a row isn't a channel's name and an S3 address; the message names file and line.
     """
     found: list[dict[str, object]] = []
-    for row in _rows(path, "a channel name and a data location"):
+    for row in _rows(path, "a channel name and a data location", unlike_heading="s3://"):
         if not _CHANNEL.fullmatch(row.name):
             raise SettingError(f"{row.where}: {row.name!r} can't name a channel: up to 64 letters, digits and . _ -")
         if not row.value.startswith("s3://"):
@@ -59,13 +59,17 @@ def metrics(path: Path) -> list[dict[str, str]]:
     return found
 
 
-def _rows(path: Path, columns: str) -> Iterator[Row]:
+def _rows(path: Path, columns: str, unlike_heading: str = "") -> Iterator[Row]:
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except OSError as error:
         raise SettingError(f"{path}: the table can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SettingError(f"{path}: this is no UTF-8 text") from None
+    if lines and unlike_heading and unlike_heading in lines[0]:
+        raise SettingError(
+            f"{path}:1: the first line is a heading, which isn't read, and this is a row: {lines[0]!r}"
+        )
     seen: dict[str, str] = {}
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shlex
 
 from accel_config.record import Record
 
@@ -91,12 +92,13 @@ class TrainingJob:
 
     def __init__(self, name: str, region: str, credentials: Credentials) -> None:
         self.name, self.region = name, region
-        profile = f" --profile {credentials.profile}" if credentials.profile else ""
-        self.words = f"--region {region}{profile} {name}"
+        profile = ("--profile", credentials.profile) if credentials.profile else ()
+        self.words = shlex.join(("--region", region, *profile, name))
         """What names the job to the commands of this package."""
         session = credentials.session(region)
         self._sagemaker, self._logs = client(session, "sagemaker"), client(session, "logs")
-        self._tokens: dict[str, str | None] = {}
+        self._places: dict[str, tuple[str | None, int]] = {}
+        """How far each stream has been read: the token of a page, and the lines of that page that were yielded."""
 
     @property
     def console(self) -> str:
@@ -149,13 +151,14 @@ class TrainingJob:
     def _events(self, stream: str) -> Iterator[Line]:
         host = "-".join(stream.rpartition("/")[2].split("-")[:2])
         while True:
-            token = self._tokens.get(stream)
+            token, yielded = self._places.get(stream, (None, 0))
             more = {"nextToken": token} if token else {}
             answer = self._logs.get_log_events(logGroupName=GROUP, logStreamName=stream, startFromHead=True, **more)
-            for event in answer["events"]:
+            for place, event in enumerate(answer["events"][yielded:], yielded + 1):
                 yield Line(host, event["message"].rstrip("\n"))
-            self._tokens[stream] = answer["nextForwardToken"]
-            if answer["nextForwardToken"] == token or not answer["events"]:
+                self._places[stream] = token, place  # here, after the line is printed: an interrupt loses none
+            self._places[stream] = answer["nextForwardToken"], 0
+            if answer["nextForwardToken"] == token:  # a page may be empty before the end
                 return
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PROGRAM = "gcloud"
+NOT_FOUND = 127  # a shell's status for a program that isn't there
 SSH_FAILED = 255  # ssh's own status; gcloud hands it on once its attempts are used up
 USABLE = frozenset(("READY", "", "STATE_UNSPECIFIED", "CREATING", "STARTING", "REPAIRING", "HIDING", "UNHIDING"))
 """States of a TPU in which gcloud tries to connect."""
@@ -107,11 +108,13 @@ def count_workers(pod: Pod, ask: Callable[[tuple[str, ...]], Answer] = ask) -> i
         facts: Any = json.loads(answer.out)
         state = str(facts.get("state", ""))
         networks = max(1, len(facts.get("networkConfigs") or ()))
-        found = len(facts["networkEndpoints"]) // networks
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise AccelError(f"gcloud's description of {pod} can't be read: it names no networkEndpoints") from None
+        found = len(facts.get("networkEndpoints") or ()) // networks
+    except (ValueError, TypeError, AttributeError):
+        raise AccelError(f"gcloud's description of {pod} can't be read: {answer.out[:80]!r}") from None
     if state not in USABLE:
         raise AccelError(f"{pod} is {state}: nothing runs there until it is READY (gcloud compute tpus tpu-vm start)")
+    if not found:
+        raise AccelError(f"{pod} has no workers; gcloud says that it is {state or 'in no known state'}")
     return found
 
 

@@ -54,6 +54,7 @@ def make(order: Order, count: Callable[[], int] = count_chips) -> Plan:
     if launcher.no_python:
         raise AccelError(f"no_python ({settings.origin('no_python')}): a TPU runs a function of a Python script")
     order.unused("a TPU's workers are its pod's: --tpu_cluster runs on all of them", "num_machines")
+    order.unused("torch_xla starts a process for each chip", "nproc_per_node")
     _library(order)
     processes = _processes(order, count())
     named = settings.given("main_training_function")

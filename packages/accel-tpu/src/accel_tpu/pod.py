@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 
+from accel_config import masking
 from accel_config.catalogue import Dynamo, Fp8, Launcher, Precision, Tpu
 from accel_config.errors import AccelError
 from accel_config.record import Record
 from accel_launch.plan import Command, Plan
 
 from . import gcloud, shell
-from .gcloud import Pod
+from .gcloud import NOT_FOUND, Pod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,10 +45,16 @@ class Task(Record):
 
 
 def shown(pod: Pod, worker: str, task: Task) -> Plan:
-    """Return the plan as a person would type it: one line for a TPU, one for each VM. Nothing is asked."""
-    text = shell.fitting(shell.plain(task.text, task.env, sudo=task.sudo))
+    """Return the plan as a person would type it: one line for a TPU, one for each VM. Nothing is asked.
+
+    A value whose name says that it is a secret isn't in it, which a note tells.
+    """
+    secrets = [name for name in task.env if masking.secret(name)]
+    text = shell.fitting(shell.plain(task.text, {**task.env, **dict.fromkeys(secrets, masking.MASK)}, sudo=task.sudo))
     places = select(worker, len(pod.vms)) if pod.vms else (worker,)
-    return Plan("tpu-pod", tuple(Command(gcloud.ssh(pod, place, text), {}) for place in places), summary=str(pod))
+    commands = tuple(Command(gcloud.ssh(pod, place, text), {}) for place in places)
+    note = f"not shown: {', '.join(secrets)}; put the value where {masking.MASK} stands"
+    return Plan("tpu-pod", commands, summary=str(pod), notes=(note,) if secrets else ())
 
 
 def carried(pod: Pod, workers: tuple[str, ...], task: Task, *, python: str, grace: float) -> Plan:
@@ -132,13 +139,16 @@ def make(order: Order) -> Plan:
     tpu = settings[Tpu]
     if settings[Launcher].no_python:
         raise AccelError(f"no_python ({settings.origin('no_python')}): a TPU runs a function of a Python script")
-    order.unused("each worker of a pod uses all of its chips", "num_processes")
+    order.unused("each worker of a pod uses all of its chips", "num_processes", "nproc_per_node")
+    order.unused("the machines are the pod's workers", "num_machines")
     python = settings[Launcher].python or "python3"
     env = {"ACCELERATE_IN_TPU_POD": "1", **shell.variables(tpu.env, settings.origin("env"))}
     words = (python, "-m", "accel_tpu", "launch", "--tpu", "--no_tpu_cluster", "--num_machines=1", *told(settings))
     task = Task(shlex.join((*words, *order.script)), env, sudo=tpu.tpu_use_sudo, together=True)
     if order.findings.lenient:
-        return shown(pod, "all", task)
+        made = shown(pod, "all", task)
+        order.findings.notes += made.notes
+        return made
     workers = reach(pod, "all")
     check(pod, workers[0], python, task)
     precision = settings[Precision].mixed_precision
@@ -154,6 +164,8 @@ def check(
     answer = ask(gcloud.ssh(pod, worker, text))
     if not answer.status:
         return
+    if answer.status == NOT_FOUND:
+        raise AccelError(f"{pod.label(worker)} has no {python}: name the Python to use there with --python")
     if "No module named" not in answer.err:
         raise AccelError(f"{pod.label(worker)}: {gcloud.complaint(answer, pod)}")
     install = shell.plain(f"{python} -m pip install accel-tpu", {}, sudo=task.sudo)

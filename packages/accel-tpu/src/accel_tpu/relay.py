@@ -17,7 +17,7 @@ import sys
 import time
 from contextlib import suppress
 
-from .gcloud import SSH_FAILED, Answer, Pod, complaint, missing
+from .gcloud import NOT_FOUND, SSH_FAILED, Answer, Pod, complaint, missing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 HANDED_ON = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2")
 ENDING = frozenset(("INT", "TERM", "HUP", "QUIT"))
-NOT_FOUND = 127  # a shell's status for a program that isn't there
 NOT_STARTED = 254  # the other end's status when nobody lets it begin
 PAUSE = 5.0  # seconds between two attempts to connect
 TAIL = 2.0  # seconds without output that the connection gets to close after the command's end
@@ -147,9 +146,10 @@ class Relay:
             case ["ready"] if not self.asked:
                 self.begun = True
                 self._order("go")
-            case ["started", group, host]:
+            case ["started", group, *host]:
                 self.group = group
-                self._tell(f"no word of its end: it may still run on {host}; to end it: {self._ender()}")
+                where = host[0] if host else "the worker"  # which may have no `hostname`
+                self._tell(f"no word of its end: it may still run on {where}; to end it: {self._ender()}")
             case ["ended", status]:
                 self.status = int(status)
                 self._tell("")

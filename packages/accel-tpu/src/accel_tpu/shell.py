@@ -49,11 +49,18 @@ def script(content: bytes, name: str) -> str:
     """
     if b"\0" in content:
         raise AccelError(f"{name} is no shell script: it holds bytes of value 0")
-    text = content.decode("utf-8", "surrogateescape")
+    text = _unix(content).decode("utf-8", "surrogateescape")
     return (
         "f=$(mktemp) || exit; trap 'rm -f \"$f\"' EXIT; "
         f'printf %s {shlex.quote(text)} >"$f" || exit; {_interpreter(text)} "$f"'
     )
+
+
+def _unix(content: bytes) -> bytes:
+    """Return a script from Windows without the mark at its beginning and the CRs, which no shell would skip."""
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    lines = content.count(b"\n")
+    return content.replace(b"\r\n", b"\n") if lines == content.count(b"\r\n") else content
 
 
 def _interpreter(text: str) -> str:

@@ -100,8 +100,10 @@ def _read(path: str, origin: str) -> bytes:
 
 def show(todo: Plan) -> int:
     """Print the plan's commands, each ready to paste."""
-    for command in todo.commands:
-        sys.stdout.write(shlex.join(command.argv) + "\n")
+    from accel_launch import process
+
+    process.show("".join(f"{shlex.join(command.argv)}\n" for command in todo.commands))
+    process.say("".join(f"accel: note: {note}\n" for note in todo.notes))
     return 0
 
 

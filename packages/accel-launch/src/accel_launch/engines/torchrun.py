@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 PORT = 29500
 LATER = 60  # seconds by which torch's own limits are later than ours
+# A machine that joins later waits for ever for the address of the store that torch's agents share: they tell it in
+# the first round alone (torch 2.13). Without sharing they tell it in each.
+UNSHARED = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 # Which interface gloo and NCCL use; NCCL takes a name for the beginning of one unless told otherwise.
 INTERFACE = {"GLOO_SOCKET_IFNAME": "{}", "NCCL_SOCKET_IFNAME": "={}"}
 RANK = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "rank.py")
@@ -105,7 +108,10 @@ def _several(order: Order) -> tuple[dict[str, object], dict[str, str], Lifeline]
         conf = {"join_timeout": late, "read_timeout": late, "is_host": str(int(rank == 0)), **conf}
         found["--local-addr"] = address if rank == 0 else way.address if way is not None else None
     found["--rdzv-conf"] = ",".join(f"{name}={text}" for name, text in conf.items())
-    return found, _interface(order, way), _lifeline(order, address, port, rank, run)
+    named = _interface(order, way)
+    if machines.elastic and not order.host.environ.get(UNSHARED):
+        named[UNSHARED] = "1"
+    return found, named, _lifeline(order, address, port, rank, run)
 
 
 def _interface(order: Order, way: Route | None) -> dict[str, str]:

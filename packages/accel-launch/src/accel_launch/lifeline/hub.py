@@ -8,7 +8,7 @@ import time
 
 from accel_config.record import Record
 
-from . import Told, endpoint
+from . import Told
 from .link import Broken, Link
 
 TYPE_CHECKING = False
@@ -61,6 +61,7 @@ class Hub:
         self.grace = line.grace(lost=False)
         self.verdict: Told | None = None
         self.notes: list[str] = []
+        self.said: set[str] = set()
         self.listener = self._listen() if line.port else None
         self.ticked = time.monotonic()
 
@@ -128,8 +129,7 @@ class Hub:
                 for message in guest.link.receive():
                     self._hear(guest, message)
             except Broken as why:
-                self.notes.append(f"a launcher at {guest.address} was turned away: {why}")
-                guest.link.open = False
+                self._turn_away(guest, str(why))
             if not guest.link.open:
                 poller.unregister(fd)
                 self._gone(fd)
@@ -207,7 +207,7 @@ class Hub:
                 connection.close()
                 continue
             address = str(where[0]).removeprefix("::ffff:")
-            guest = Guest(Link(connection, "hub", self.secret), endpoint(address, where[1]))
+            guest = Guest(Link(connection, "hub", self.secret), address)
             self.guests[connection.fileno()] = guest
             guest.link.greet()
 
@@ -234,15 +234,23 @@ class Hub:
         machine, host, token = message.get("machine"), str(message.get("host"))[:100], str(message.get("token"))
         why = self._refusal(machine, message, token)
         if why or not isinstance(machine, int):
-            guest.link.send(kind="refused", why=why)
-            self.notes.append(f"a launcher at {guest.address} was turned away: {why}")
+            self._turn_away(guest, why)
             return
         guest.machine, guest.host, guest.token = machine, "".join(filter(str.isprintable, host)), token
         self.lost.pop(machine, None)
         self.seen.add(machine)
-        guest.link.send(kind="welcome", time=time.time(), missing=self.missing)
+        guest.link.send(kind="welcome", host=self.host, time=time.time(), missing=self.missing)
         if self.ending:
             guest.link.send(kind="end", grace=self.grace)
+
+    def _turn_away(self, guest: Guest, why: str) -> None:
+        """Say why, to it and once to the user: it may come again and again."""
+        guest.link.send(kind="refused", why=why)
+        guest.link.open = False
+        note = f"a launcher at {guest.address} was turned away: {why}"
+        if note not in self.said:
+            self.said.add(note)
+            self.notes.append(note)
 
     def _refusal(self, machine: object, message: dict[str, Any], token: str) -> str:
         if message.get("run") != self.line.run:

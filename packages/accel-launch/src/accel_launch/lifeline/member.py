@@ -36,6 +36,7 @@ class Member:
         """When the main machine was last heard; None: never."""
         self.lost: float | None = None
         """When the connection broke."""
+        self.main_host = ""
         self.offset, self.best = 0.0, float("inf")
         self.missing: tuple[int, ...] | None = None
         self.ending = False
@@ -177,6 +178,7 @@ class Member:
             self._roster(message)
         if kind == "welcome":
             self.lost = None
+            self.main_host = "".join(filter(str.isprintable, str(message.get("host"))))[:100]
             self._tell()
         elif kind == "echo":
             self._compare(message)
@@ -191,7 +193,7 @@ class Member:
         elif kind == "refused":
             self.refused = "".join(filter(str.isprintable, str(message.get("why"))))[:300]
             self.ending = self.done = True
-            link.close()
+            link.open = False
 
     def _roster(self, message: dict[str, Any]) -> None:
         missing: Any = message.get("missing")
@@ -220,7 +222,9 @@ class Member:
     def _main_is_lost(self, why: str, ago: float) -> None:
         self.done = True
         if self.verdict is None:
-            told = Told(0, "", time.time() + self.offset + ago, 1, f"machine 0, the main one, is lost: {why}")
+            told = Told(
+                0, self.main_host, time.time() + self.offset + ago, 1, f"machine 0, the main one, is lost: {why}"
+            )
             self.verdict = told if self.told is None or told.at <= self.told.at else self.told
         self.ending, self.grace = True, self.line.grace(lost=True)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
-from ..report import READER_GONE, Ending, Failure, Result, judge, name_of
+from ..report import READER_GONE, UNCAUGHT, Ending, Failure, Result, judge, name_of
 from . import Lifeline, Told
 
 TYPE_CHECKING = False
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from ..plan import Plan
     from ..report import Seen
     from .watch import Watch
+
+NOTED = 0.5  # seconds by which a rank's death may be noted later than its peers complain of it
 
 
 def early(plan: Plan, seen: Seen) -> Told | None:
@@ -34,11 +37,13 @@ def tell(line: Lifeline, result: Result) -> Told | None:
     if failure is None:
         return Told(line.machine, host, time.time(), result.status, _why(result))
     ending = failure.ending
+    # A death is noted after the peers have felt it; one that is itself felt so late is none of a victim's.
+    abrupt = failure.at == ending.at and ending.signal not in (signal.SIGTERM, signal.SIGABRT)
     return Told(
         machine=line.machine,
         host=host,
-        at=failure.at or ending.at,
-        status=result.status,
+        at=failure.at - (NOTED if abrupt else 0),
+        status=1 if failure.cause == UNCAUGHT else result.status,
         cause=failure.cause,
         rank=ending.rank,
         local_rank=ending.local_rank,
@@ -63,14 +68,13 @@ def give(result: Result, watch: Watch) -> Result:
     line = watch.line
     said = watch.late or (f"the main machine turned this one away: {watch.refused}" if watch.refused else "")
     told = watch.conclude(tell(line, result))
-    notes = (*result.notes, *watch.notes)
     if said:
-        return result.replace(status=1, failure=None, problems=(said,), notes=notes)
+        return result.replace(status=1, failure=None, problems=(said,))
     if told is None or told.machine == line.machine:
         failure = result.failure.replace(machine=line.machine) if result.failure is not None else None
-        return result.replace(failure=failure, notes=notes)
+        return result.replace(failure=failure)
     status = result.status if result.signal else told.status
-    return result.replace(status=status, failure=_failure(told), problems=(), notes=notes)
+    return result.replace(status=status, failure=_failure(told), problems=())
 
 
 def _failure(told: Told) -> Failure:

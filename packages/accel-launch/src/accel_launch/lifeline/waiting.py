@@ -55,6 +55,8 @@ class Waiting:
             return f"waiting for the other machines ({took}): they should dial {place}"
         if missing is None:
             return f"waiting for machine 0, the main one, at {place} ({took})"
+        if missing and self.line.least <= self.line.machines - len(missing):
+            return f"enough machines are here ({took}); the agents wait a moment for {named(missing)}"
         if not missing:
             return f"all machines are here; waiting for their agents to meet at {place} ({took})"
         return f"waiting for {named(missing)} ({took}): {'it' if len(missing) == 1 else 'they'} should dial {place}"

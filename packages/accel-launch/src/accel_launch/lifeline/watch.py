@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import time
 
+from ..process import say
 from .hub import Hub
 from .member import Member
 from .waiting import Waiting, named
@@ -47,6 +48,7 @@ class Watch:
     def step(self, poller: select.poll, ready: list[tuple[int, int]], *, started: bool) -> None:
         """Do what is due. ``started``: the ranks of this machine run, so all machines have met."""
         self.side.handle(poller, dict(ready))
+        self._say()
         now = time.monotonic()
         if now >= self.next:
             self.next = now + self.line.beat / 2
@@ -59,6 +61,14 @@ class Watch:
             if self.waiting is not None:
                 self._wait(self.waiting, started=started)
         self.side.register(poller)
+
+    def _say(self) -> None:
+        """Say what the lifeline has to say, now: the run may go on for days."""
+        notes, self.side.notes = self.side.notes, []
+        if notes and self.waiting is not None:
+            self.waiting.end()
+        if not self.line.quiet:
+            say("".join(f"accel: note: {note}\n" for note in notes))
 
     def _wait(self, waiting: Waiting, *, started: bool) -> None:
         missing = self.side.missing
@@ -93,12 +103,8 @@ class Watch:
                 self.next = time.monotonic() + self.line.beat / 2
                 self.side.tick()
         self.side.close()
+        self._say()
         return self.side.verdict or told
-
-    @property
-    def notes(self) -> list[str]:
-        """What is to be said of it."""
-        return self.side.notes
 
     @property
     def refused(self) -> str:

@@ -1,0 +1,102 @@
+"""Machines made of network namespaces on one bridge: each has its own address, name table and loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.conftest import BIN
+from tests.launch.processes import until
+
+PORT = 29500
+
+
+def ip(*words: str) -> None:
+    """Run ``ip``."""
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+
+
+class Network:
+    """A bridge in a namespace of its own, and a namespace for each machine."""
+
+    def __init__(self, count: int) -> None:
+        """Make them."""
+        self.name = f"acl{os.getpid()}"
+        self.count = count
+        self._bridge = f"{self.name}b"
+        ip("netns", "add", self._bridge)
+        ip("-n", self._bridge, "link", "add", "br0", "type", "bridge")
+        ip("-n", self._bridge, "link", "set", "br0", "up")
+        for n in range(count):
+            self._join(n)
+
+    def _join(self, n: int) -> None:
+        space = self.space(n)
+        ip("netns", "add", space)
+        Path("/etc/netns", space).mkdir(parents=True, exist_ok=True)
+        self.hosts(n, "127.0.0.1 localhost\n")
+        ip("-n", space, "link", "add", "eth0", "type", "veth", "peer", "name", f"p{n}", "netns", self._bridge)
+        ip("-n", self._bridge, "link", "set", f"p{n}", "master", "br0")
+        ip("-n", self._bridge, "link", "set", f"p{n}", "up")
+        ip("-n", space, "addr", "add", f"{self.address(n)}/24", "dev", "eth0")
+        ip("-n", space, "addr", "add", f"{self.address(n, version=6)}/64", "dev", "eth0", "nodad")
+        ip("-n", space, "link", "set", "lo", "up")
+        ip("-n", space, "link", "set", "eth0", "up")
+
+    def space(self, n: int) -> str:
+        """The namespace of machine ``n``."""
+        return f"{self.name}m{n}"
+
+    def address(self, n: int, version: int = 4) -> str:
+        """The address of machine ``n``."""
+        return f"10.88.0.{n + 1}" if version == 4 else f"fd88::{n + 1}"
+
+    def hosts(self, n: int, text: str) -> None:
+        """Say what machine ``n`` finds in its /etc/hosts."""
+        Path("/etc/netns", self.space(n), "hosts").write_text(text)
+
+    def cut(self, n: int) -> None:
+        """Pull the cable of machine ``n``: no packet gets through, and none says so."""
+        ip("-n", self._bridge, "link", "set", f"p{n}", "down")
+
+    def mend(self, n: int) -> None:
+        """Plug it in again."""
+        ip("-n", self._bridge, "link", "set", f"p{n}", "up")
+
+    def close(self) -> None:
+        """Remove all of it."""
+        for space in [*map(self.space, range(self.count)), self._bridge]:
+            subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False)
+            shutil.rmtree(f"/etc/netns/{space}", ignore_errors=True)
+
+
+class Launch:
+    """``accelerate launch`` on one of the machines."""
+
+    def __init__(
+        self, network: Network, n: int, words: tuple[str, ...], environ: Mapping[str, str], log: Path
+    ) -> None:
+        """Start it."""
+        self.log, self.began = log, time.monotonic()
+        inside = ["ip", "netns", "exec", network.space(n), BIN / "accelerate", "launch", *words]
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(inside, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environ)
+
+    @property
+    def text(self) -> str:
+        """What it has printed so far."""
+        return self.log.read_text(errors="replace")
+
+    def says(self, text: str, within: float = 60.0) -> bool:
+        """Whether it prints this within so many seconds."""
+        return until(lambda: text in self.text or self.process.poll() is not None, within) and text in self.text
+
+    def wait(self, within: float = 60.0) -> int:
+        """Its status, once it has ended."""
+        return self.process.wait(within)

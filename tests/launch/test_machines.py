@@ -1,0 +1,295 @@
+"""Runs over several machines: real agents, ranks and launchers, on a network that is cut and mended."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.launch.machines import PORT, Launch, Network
+from tests.launch.processes import Script, marked, until
+
+Start = Callable[..., Launch]
+
+SUM = """
+import os, signal, sys, time
+import torch
+import torch.distributed as dist
+dist.init_process_group("gloo")
+rank, size = dist.get_rank(), dist.get_world_size()
+one = torch.ones(1) * (rank + 1)
+dist.all_reduce(one)
+print(f"rank {rank} of {size}, {os.environ['LOCAL_RANK']} of {os.environ['LOCAL_WORLD_SIZE']} here: {one.item():.0f}", flush=True)
+"""
+FOR_EVER = SUM + "while True:\n    dist.all_reduce(one)\n    time.sleep(0.05)\n"
+FAILS = (
+    SUM
+    + "if rank == int(sys.argv[1]):\n    time.sleep(0.5)\n    raise ValueError('no good')\n"
+    + FOR_EVER[len(SUM) :]
+)
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    if os.getuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("needs root and the program ip, to make network namespaces")
+    try:
+        made = Network(3)
+    except OSError as error:
+        pytest.skip(f"network namespaces can't be made here: {error}")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def started(network: Network, environ: dict[str, str], mark: str, tmp_path: Path) -> Iterator[Start]:
+    """Start a launch on a machine; at the end nothing of it may be left anywhere."""
+    made: list[Launch] = []
+    environ["PYTHONUNBUFFERED"] = "1"
+
+    def start(
+        n: int, *words: object, machines: object = 2, address: str | None = None, rank: int | None = None
+    ) -> Launch:
+        here = ("--cpu", "--num_machines", machines, "--machine_rank", n if rank is None else rank)
+        there = ("--main_process_ip", address or network.address(0), "--main_process_port", PORT)
+        all_words = tuple(map(str, (*here, *there, "--lifeline_timeout", 6, *words)))
+        made.append(Launch(network, n, all_words, environ, tmp_path / f"{len(made)}.log"))
+        return made[-1]
+
+    yield start
+    for n in range(network.count):
+        network.mend(n)
+    for launch in made:
+        if launch.process.poll() is None:
+            launch.process.send_signal(signal.SIGCONT)
+            launch.process.kill()
+            launch.process.wait(10)
+    assert until(lambda: not marked(mark), 10), f"left running: {marked(mark)}"
+
+
+def both(started: Start, *words: object, **more: object) -> tuple[Launch, Launch]:
+    return started(0, *words, **more), started(1, *words, **more)
+
+
+def running(*launches: Launch) -> None:
+    assert all(launch.says("here: ") for launch in launches), [launch.text for launch in launches]
+
+
+# They meet.
+
+
+@pytest.mark.parametrize("backend", ["static", "c10d"])
+def test_uneven_machines_meet(started: Start, script: Script, backend: str) -> None:
+    path = script(SUM)
+    flags = ("--num_processes", 3, "--rdzv_backend", backend)
+    first = started(0, *flags, "--nproc_per_node", 2, path)
+    second = started(1, *flags, "--nproc_per_node", 1, path)
+    assert (first.wait(), second.wait()) == (0, 0), first.text + second.text
+    lines = sorted(line for line in (first.text + second.text).splitlines() if line.startswith("rank "))
+    assert [line.partition(",")[0] for line in lines] == [f"rank {n} of 3" for n in range(3)]
+    assert all(line.endswith(": 6") for line in lines)
+    assert first.text.count(" of 2 here") == 2
+    assert second.text.count(" of 1 here") == 1
+
+
+def test_version_6(started: Start, script: Script, network: Network) -> None:
+    launches = both(started, "--num_processes", 2, script(SUM), address=network.address(0, version=6))
+    assert [launch.wait() for launch in launches] == [0, 0], launches[0].text + launches[1].text
+
+
+def test_a_name_that_is_not_there_yet_is_waited_for(started: Start, script: Script, network: Network) -> None:
+    path = script(SUM)
+    network.hosts(0, f"127.0.0.1 localhost\n{network.address(0)} trainer\n")
+    first = started(0, "--num_processes", 2, path, address="trainer")
+    second = started(1, "--num_processes", 2, path, address="trainer")
+    assert second.says("waiting for machine 0, the main one, at trainer:29500", 15), second.text
+    network.hosts(1, f"127.0.0.1 localhost\n{network.address(0)} trainer\n")
+    assert (first.wait(90), second.wait(90)) == (0, 0), first.text + second.text
+
+
+def test_who_is_late_is_named_on_every_machine(started: Start, script: Script) -> None:
+    path = script(SUM)
+    launches = [started(n, "--num_processes", 3, path, machines=3) for n in (0, 1)]
+    for launch in launches:
+        assert launch.says("waiting for machine 2 (", 10), launch.text
+        assert f"it should dial 10.88.0.1:{PORT}" in launch.text
+    launches.append(started(2, "--num_processes", 3, path, machines=3))
+    assert [launch.wait() for launch in launches] == [0, 0, 0], [launch.text for launch in launches]
+
+
+def test_waiting_has_an_end(started: Start, script: Script) -> None:
+    launches = [started(n, "--num_processes", 3, "--join_timeout", 4, script(SUM), machines=3) for n in (0, 1)]
+    for launch in launches:
+        assert launch.wait(30) == 1
+        assert launch.text.endswith(
+            f"accel: machine 2 didn't come to 10.88.0.1:{PORT} within 4 s (join_timeout)\n"
+        ), launch.text
+        assert "Traceback" not in launch.text
+
+
+def test_a_machine_without_the_main_one_ends_too(started: Start, script: Script) -> None:
+    launch = started(1, "--num_processes", 2, "--join_timeout", 3, script(SUM))
+    assert launch.wait(30) == 1
+    assert launch.text.endswith("machine 0 wasn't found at 10.88.0.1:29500 within 3 s (join_timeout)\n"), launch.text
+
+
+# They end together.
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_rank_that_failed_first_is_named_on_every_machine(started: Start, script: Script, rank: int) -> None:
+    path = script(FAILS)
+    for launch in both(started, "--num_processes", 2, path, rank):
+        assert launch.wait() == 1
+        assert f"rank {rank} (machine {rank}, local rank 0, pid " in launch.text, launch.text
+        assert "exception: ValueError: no good" in launch.text
+        assert f"at: {path}:12" in launch.text
+
+
+def test_the_status_is_the_first_failures(started: Start, script: Script) -> None:
+    code = FOR_EVER.replace("while True:", "if rank == 1:\n    os._exit(7)\nwhile True:")
+    launches = both(started, "--num_processes", 2, script(code))
+    assert [launch.wait() for launch in launches] == [7, 7], launches[0].text + launches[1].text
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_launcher_ends_the_run_everywhere(started: Start, script: Script, killed: int) -> None:
+    launches = both(started, "--num_processes", 2, script(FOR_EVER))
+    running(*launches)
+    launches[killed].process.kill()
+    other = launches[1 - killed]
+    began = time.monotonic()
+    assert other.wait(30) == 1
+    assert time.monotonic() - began < 6 + 2
+    assert f"machine {killed} (host " in other.text or f"machine {killed}, the main one, is lost" in other.text
+    assert "is lost: its launcher is gone" in other.text, other.text
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+def test_a_machine_that_is_cut_off_ends_the_run_everywhere(
+    started: Start, script: Script, network: Network, cut: int
+) -> None:
+    launches = [started(n, "--num_processes", 3, script(FOR_EVER), machines=3) for n in range(3)]
+    running(*launches)
+    network.cut(cut)
+    began = time.monotonic()
+    assert [launch.wait(30) for launch in launches] == [1, 1, 1]
+    assert time.monotonic() - began < 6 + 3
+    for n, launch in enumerate(launches):
+        # Who is cut off sees the others go: the main machine, unless it is that one itself.
+        lost = (
+            ["machine 1", "machine 2"]
+            if n == cut == 0
+            else ["machine 0, the main one,"]
+            if 0 in (n - cut, cut)
+            else [f"machine {cut}"]
+        )
+        assert any(f"{name} is lost: silent for 3 s" in launch.text for name in lost), launch.text
+
+
+@pytest.mark.parametrize("paused", [0, 1])
+def test_a_machine_that_pauses_is_not_dead(started: Start, script: Script, paused: int) -> None:
+    path = script(SUM + "for _ in range(60):\n    dist.all_reduce(one)\n    time.sleep(0.1)\n")
+    launches = both(started, "--num_processes", 2, "--lifeline_timeout", 20, path)
+    running(*launches)
+    everything = marked_below(launches[paused])
+    for pid in everything:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(6)
+    for pid in everything:
+        os.kill(pid, signal.SIGCONT)
+    assert [launch.wait() for launch in launches] == [0, 0], launches[0].text + launches[1].text
+
+
+def marked_below(launch: Launch) -> list[int]:
+    import psutil
+
+    process = psutil.Process(launch.process.pid)
+    return [process.pid, *(child.pid for child in process.children(recursive=True))]
+
+
+def test_an_interrupted_launcher_ends_the_run_everywhere(started: Start, script: Script) -> None:
+    launches = both(started, "--num_processes", 2, script(FOR_EVER))
+    running(*launches)
+    launches[1].process.send_signal(signal.SIGINT)
+    assert launches[1].wait(30) == -signal.SIGINT
+    assert launches[0].wait(30) == 130
+    assert "cause: its launcher was ended by SIGINT" in launches[0].text, launches[0].text
+
+
+# Who may take part.
+
+
+def test_a_second_machine_of_the_same_rank_is_turned_away(started: Start, script: Script) -> None:
+    launches = both(started, "--num_processes", 2, script(FOR_EVER))
+    running(*launches)
+    third = started(2, "--num_processes", 2, script(FOR_EVER), rank=1)
+    assert third.wait(30) == 1
+    assert "the main machine turned this one away: machine 1 is here already" in third.text, third.text
+    assert launches[0].process.poll() is None
+    launches[0].process.terminate()
+    assert launches[1].wait(30) == 143
+
+
+def test_another_run_is_turned_away(started: Start, script: Script) -> None:
+    first = started(0, "--num_processes", 2, "--run_id", "monday", script(SUM))
+    other = started(1, "--num_processes", 2, "--run_id", "tuesday", script(SUM))
+    assert other.wait(30) == 1
+    assert "it belongs to the run 'tuesday', and this is 'monday'" in other.text, other.text
+    right = started(1, "--num_processes", 2, "--run_id", "monday", script(SUM))
+    assert (first.wait(), right.wait()) == (0, 0), first.text
+
+
+def test_a_secret_keeps_strangers_out(started: Start, script: Script, tmp_path: Path) -> None:
+    (right := tmp_path / "right").write_text("one two three")
+    (wrong := tmp_path / "wrong").write_text("four")
+    right.chmod(0o600)
+    wrong.chmod(0o600)
+    path = script(FOR_EVER)
+    first = started(0, "--num_processes", 2, "--lifeline_secret_file", right, path)
+    other = started(1, "--num_processes", 2, "--lifeline_secret_file", wrong, path)
+    assert other.says("its messages aren't sealed with our secret", 30), other.text
+    assert first.says("was turned away", 1) or first.process.poll() is None
+    other.process.kill()
+    first.process.terminate()
+    first.wait(30)
+    again = both(started, "--num_processes", 2, "--lifeline_secret_file", right, script(FAILS), 1)
+    assert [launch.wait() for launch in again] == [1, 1]
+    assert "rank 1 (machine 1" in again[0].text
+
+
+def test_without_a_way_to_the_lifeline_the_run_goes_on(started: Start, script: Script) -> None:
+    path = script(SUM)
+    first = started(0, "--num_processes", 2, "--lifeline_port", 0, path)
+    second = started(1, "--num_processes", 2, path)
+    assert (first.wait(), second.wait()) == (0, 0), first.text + second.text
+    assert "note: the main machine's launcher can't be reached at 10.88.0.1:29501" in second.text
+
+
+# Restarts.
+
+
+def test_every_attempt_is_told(started: Start, script: Script, tmp_path: Path) -> None:
+    code = (
+        SUM
+        + "if rank == 1 and os.environ['TORCHELASTIC_RESTART_COUNT'] == '0':\n    os._exit(3)\ndist.all_reduce(one)\n"
+        "dist.destroy_process_group()\n"
+    )
+    launches = both(started, "--num_processes", 2, "--max_restarts", 3, "--rdzv_backend", "c10d", script(code))
+    assert [launch.wait(120) for launch in launches] == [0, 0], launches[0].text + launches[1].text
+    assert "attempt 0" in launches[1].text
+
+
+def test_elastic_machines_come_and_go(started: Start, script: Script) -> None:
+    code = SUM + "if size < 2:\n    time.sleep(60)\n"
+    path = script(code)
+    first = started(0, "--nproc_per_node", 1, "--rdzv_conf", "last_call_timeout=1", path, machines="1:2")
+    assert first.says("rank 0 of 1", 40), first.text
+    second = started(1, "--nproc_per_node", 1, "--rdzv_conf", "last_call_timeout=1", path, machines="1:2")
+    assert (first.wait(90), second.wait(90)) == (0, 0), first.text + second.text
+    assert "of 2, 0 of 1 here: 3" in first.text
