@@ -104,9 +104,8 @@ def carried(trial: Trial, metric: str) -> Outcome:
     seconds = time.monotonic() - started
     logs = Path(trial.todo.display.log_dir or "").glob("*/attempt_0/0/stdout.log")
     newest = max(logs, key=lambda path: path.stat().st_mtime, default=None)  # the folder may hold an older sweep's
-    found = (
-        re.findall(rf"{re.escape(metric)}\s+(-?\d+(?:\.\d+)?(?:e[-+]?\d+)?)", newest.read_text()) if newest else []
-    )
+    said = newest.read_text() if newest else ""
+    found = re.findall(rf"{re.escape(metric)}\s+(-?\d+(?:\.\d+)?(?:e[-+]?\d+)?)", said)
     return Outcome(seconds, result, float(found[-1]) if found else None)
 
 
