@@ -1,10 +1,13 @@
-"""Completion scripts, the one for bash asked as a Tab would."""
+"""Completion scripts, each asked in its shell as a Tab would; PATH is empty there, so nothing of ours can be run."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import pexpect  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 
 from tests.conftest import Run
@@ -28,14 +31,81 @@ def test_bash(accelerate: Run, tmp_path: Path) -> None:
     assert tab(script, "accelerate", "launch", "t") == set()  # files, by bash itself
     assert tab(script, "accelerate", "config", "va") == {"validate"}
     assert tab(script, "accelerate", "env", "--c") >= {"--config_file"}
+    assert tab(script, "accelerate", "launch", "--mixed-precision", "") == {"no", "fp16", "bf16", "fp8"}
+    assert tab(script, "accelerate", "launch", "--mixed_precision", "=") == {"no", "fp16", "bf16", "fp8"}
+    assert tab(script, "accelerate", "launch", "--mixed_precision", "=", "b") == {"bf16"}
+    assert tab(script, "accelerate", "config", "default", "--mixed_precision", "f") == {"fp16", "fp8"}
+    assert tab(script, "accelerate", "config", "get", "fsdp_config.fsdp_v") == {"fsdp_config.fsdp_version"}
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_are_told_the_same_words(accelerate: Run, shell: str) -> None:
-    done = accelerate("completion", shell)
-    assert done.returncode == 0
-    assert "mixed_precision" in done.stdout
-    assert "validate" in done.stdout
+OFFERS = [
+    ("accelerate co", {"config", "completion"}),
+    ("accelerate launch --mixed_precision ", {"no", "fp16", "bf16", "fp8"}),
+    ("accelerate launch --fsdp_v", {"--fsdp_version"}),
+    ("accelerate launch --megatron_lm_p", {"--megatron_lm_pp_degree"}),
+    ("accelerate config va", {"validate"}),
+    ("accelerate config get fsdp_config.fsdp_v", {"fsdp_config.fsdp_version"}),
+    ("accelerate config default --mixed_precision f", {"fp16", "fp8"}),
+    ("accelerate config --config_file x va", {"validate"}),
+    ("accelerate launch ./tr", {"./train.py"}),
+]
+
+
+def words(text: str) -> set[str]:
+    return {word for line in text.splitlines() for word in line.split()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "train.py").write_text("")
+    return tmp_path
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh isn't installed: apt-get install zsh")
+def test_zsh(accelerate: Run, folder: Path) -> None:
+    """In an interactive zsh: what it lists for each line is what is offered."""
+    (folder / "_accelerate").write_text(accelerate("completion", "zsh").stdout)
+    environ = {"PATH": "", "TERM": "dumb", "HOME": str(folder), "ZDOTDIR": str(folder)}
+    zsh = str(shutil.which("zsh"))
+    shell: Any = pexpect.spawn(
+        zsh, ["-f", "-i"], env=environ, cwd=str(folder), encoding="utf-8", dimensions=(500, 200), timeout=20
+    )
+    setup = 'fpath=("$HOME" $fpath); autoload -Uz compinit; compinit -u -D; LISTMAX=1000; bindkey "^I" list-choices'
+    for line in ("unset zle_bracketed_paste; unsetopt PROMPT_SP", setup, "PS1='> '; echo RE''ADY"):
+        shell.sendline(line)
+    shell.expect_exact("READY\r\n")
+    precisions = {"no", "fp16", "bf16", "fp8"}
+    for typed, offered in [
+        *OFFERS,
+        ("accelerate launch --mixed_precision=b", {"bf16"}),
+        ("accelerate launch --mixed-precision ", precisions),
+    ]:
+        shell.send(typed + "\t")
+        shell.expect_exact(f"{typed}\r\r\n")
+        shell.expect_exact("\r\n> ")
+        assert words(shell.before) == {word.rpartition("/")[2] for word in offered}, typed
+        shell.send("\x15")
+    shell.sendline("exit")
+    shell.expect(pexpect.EOF)
+    shell.close()
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish isn't installed: apt-get install fish")
+def test_fish(accelerate: Run, folder: Path) -> None:
+    (folder / "c.fish").write_text(accelerate("completion", "fish").stdout)
+    code = "source c.fish; for line in $argv; complete -C $line; echo --; end"
+    environ = {"PATH": "", "HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
+    offers = [*OFFERS, ("accelerate launch --mixed_precision=b", {"--mixed_precision=bf16"})]
+    lines = [typed for typed, _offered in offers]
+    done = subprocess.run(
+        [str(shutil.which("fish")), "--no-config", "-c", code, *lines],
+        env=environ, cwd=folder, capture_output=True, text=True, timeout=20, check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    for (typed, offered), found in zip(offers, done.stdout.split("--\n"), strict=False):
+        # It also offers what only resembles what is typed.
+        begin = typed.rpartition(" ")[2]
+        assert {word for word in words(found) if word.startswith(begin)} == offered, typed
 
 
 def test_an_unknown_shell(accelerate: Run) -> None:

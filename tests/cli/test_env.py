@@ -38,6 +38,10 @@ def test_no_secret_is_shown(accelerate: Run, tmp_path: Path, form: list[str]) ->
         "HF_TOKEN": "hidden4",
         "ACCELERATE_LAUNCH_AWS_SECRET_ACCESS_KEY": "hidden5",
         "HF_HUB": "http://u:hidden6@h",
+        "ACCELERATE_LAUNCH_ENV": "A=hidden7",
+        "TORCH_PROXY": "http://hidden8@h",
+        "HF_HEADER": "Bearer hidden9",
+        "SLURM_JWT": "hidden10",
     }
     done = accelerate("env", *form, "--config_file", "c.yaml", env=secret)
     assert done.returncode == 0
@@ -53,6 +57,14 @@ def test_a_broken_file_is_part_of_the_report(accelerate: Run, tmp_path: Path) ->
     (tmp_path / "c.yaml").write_text("use_cpu: hidden\n")
     done = accelerate("env", "--config_file", "c.yaml")
     assert "problems: use_cpu must be true or false\n" in done.stdout
+
+
+def test_a_variable_names_the_file_here_too(accelerate: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("num_processes: 7\n")
+    done = accelerate("env", env={"ACCELERATE_CONFIG_FILE": "c.yaml"})
+    assert "\t- num_processes: 7\n" in done.stdout
+    done = accelerate("env", env={"ACCELERATE_CONFIG_FILE": "nowhere.yaml"})
+    assert done.stderr == "accelerate env: ACCELERATE_CONFIG_FILE: the config file nowhere.yaml doesn't exist\n"
 
 
 def test_a_missing_file_is_named(accelerate: Run) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from itertools import islice
 
+from accel_config.catalogue import CATALOGUE
 from accel_config.interview import Interview
 from accel_config.machine import Machine
 
@@ -17,6 +20,10 @@ CANDIDATES = ("2", "4", "1", "0.5", "29501", "KEY=value", "ml.p3.2xlarge", "0,1"
 """Texts that somebody may type; those that a question refuses aren't answers to it."""
 
 
+MAKERS = ("iam_role_name",)
+SECRETS = {one.ask for one in CATALOGUE.settings if one.secret}
+
+
 class Refused(Exception):
     """An answer was not taken."""
 
@@ -25,7 +32,7 @@ class Path:
     """Answers by places in the lists of answers possible, the first ones as given, the rest the first possible."""
 
     def __init__(self, places: Sequence[int], machine: Machine) -> None:
-        self.places, self.interview = list(places), Interview(self, machine)
+        self.places, self.interview = list(places), Interview(self, machine, makers=MAKERS)
         self.asked: list[tuple[str, str, int]] = []
         """Each question, the kind of run it was asked for, and how many answers it has."""
         self.keys: list[object] = []
@@ -40,6 +47,7 @@ class Path:
         telling = ("compute_environment", "distributed_type", "fsdp_version")
         kind = " ".join(str(settings.value(name).value) for name in telling)
         kind += " on several machines" if settings.value("num_machines").value != 1 else ""
+        kind += "".join(self.interview.told)
         self.asked.append((question, kind, len(answers)))
         self.keys.append(answers[place])
         return place
@@ -59,14 +67,20 @@ class Path:
         return (default, not default)[self._take(question, [default] if again else [default, not default])]
 
     def text(self, question: str, default: str, check: Callable[[str], str], /, *, hidden: bool) -> str:
-        assert not hidden, f"{question} asks for a secret, which no file may hold"
+        assert hidden == (question in SECRETS), f"{question} must be hidden if and only if it asks for a secret"
         assert check(""), f"{question} takes no answer for an answer"
-        texts = list(dict.fromkeys(text for text in (default, *CANDIDATES) if not check(text)))[:3]
+        texts = [*islice((text for text in dict.fromkeys((default, *CANDIDATES)) if not check(text)), 3)]
         assert texts, f"{question}: {[check(text) for text in CANDIDATES]}"
         return texts[self._take(question, texts)]
 
     def say(self, text: str, /) -> None:
         raise Refused(text)
+
+
+@cache
+def walked(machine: str) -> list[tuple[Path, dict[str, object]]]:
+    """Return what `walk` yields for the machine of this name, walked only once for all tests."""
+    return [*walk(MACHINES[machine])]
 
 
 def walk(machine: Machine) -> Iterator[tuple[Path, dict[str, object]]]:

@@ -33,6 +33,12 @@ def findings(tmp_path: Path, text: str) -> tuple[list[tuple[int, str]], list[tup
         ),
         ("distributed_type: MULTI_GPU\ngpu_ids: '0'\nnum_machines: 1", 2, "needs several"),
         ("distributed_type: MULTI_CPU\nnum_processes: 5\nnum_machines: 2", 3, "can't share them evenly"),
+        ("use_cpu: yes\nnum_processes: 99999999999999999999", 2, "from 1 to 1000000"),
+        ("use_cpu: yes\nnum_processes: 300000", 2, "10000 ranks at most"),
+        ("num_machines: 99999999999", 1, "from 1 to 100000"),
+        ("num_machines: 2:99999999999", 1, "from 1 to 100000"),
+        ("use_cpu: yes\nnproc_per_node: 300000", 2, "10000 ranks at most"),
+        ("distributed_type: MULTI_GPU\nnum_machines: 2\nmachine_rank: 2", 3, "it is from 0 to 1"),
         ("compute_environment: AMAZON_SAGEMAKER\niam_role_name: r", 1, "ec2_instance_type is missing"),
     ],
 )
@@ -41,6 +47,28 @@ def test_problems(tmp_path: Path, text: str, line: int, message: str) -> None:
     assert len(problems) == 1, problems
     assert problems[0][0] == line
     assert message in problems[0][1]
+
+
+def test_a_file_that_cant_be_read_is_named_once(tmp_path: Path) -> None:
+    path = tmp_path / "loop.yaml"
+    path.symlink_to(path)
+    (problem,) = check(CATALOGUE, str(path)).problems
+    assert str(problem) == f"{path}:1: the config file can't be read: Too many levels of symbolic links"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gpu_ids: all",
+        "num_processes: null",
+        "machine_rank: 3",  # the existing command doesn't look at it on one machine
+        "distributed_type: MULTI_CPU\nnum_machines: 2\nmachine_rank: 2\nmpirun_config: {mpirun_hostfile: h}",
+        "num_machines: 2\nmachine_rank: 2\ndistributed_type: DEEPSPEED",  # whose launcher numbers the machines
+        "num_machines: 100\nnum_processes: 300000\ndistributed_type: MULTI_GPU",
+    ],
+)
+def test_nothing_is_said_of(tmp_path: Path, text: str) -> None:
+    assert findings(tmp_path, text) == ([], [])
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,15 @@ def test_set(config: Run, tmp_path: Path) -> None:
         (["num_processes", "no"], "must be a whole number"),
         (["num_processes"], "has no value"),
         (["num_proceses", "2"], "did you mean 'num_processes'?"),
+        (["NUM_PROCESSES", "2"], "did you mean 'num_processes'?"),
         (["dry_run", "true"], "can't stand in a config file"),
         (["aws_secret_access_key", "x"], "can't stand in a config file"),
         (["use_cpu", "true", "main_process_port", "-1"], "from 0 to 65535"),
+        (
+            ["fsdp_config", "{}"],
+            "fsdp_config holds several settings: name one of them with a dot, such as fsdp_config.",
+        ),
+        (["main_process_ip", "\udcff"], "this is no text in the terminal's encoding"),
     ],
 )
 def test_set_refuses_and_leaves_the_file(config: Run, tmp_path: Path, words: list[str], why: str) -> None:
@@ -112,6 +118,14 @@ def test_set_refuses_and_leaves_the_file(config: Run, tmp_path: Path, words: lis
     assert done.returncode == 2
     assert why in done.stderr
     assert (tmp_path / "c.yaml").read_bytes() == before
+
+
+def test_what_does_not_print_is_shown_in_escapes(config: Run) -> None:
+    done = config("set", "main_process_ip", "a\x1b[2Jé\n", "num_processes", "null", "--config_file", "c.yaml")
+    told = "main_process_ip: unset -> a\\x1b[2Jé\\n (c.yaml:5)\nnum_processes: 2 -> unset\n"
+    assert done.stdout == told
+    assert "a\\x1b[2Jé\\n" in config("show", "--config_file", "c.yaml").stdout
+    assert config("get", "main_process_ip", "--config_file", "c.yaml").stdout == "a\x1b[2Jé\n\n"  # for programs
 
 
 def test_set_makes_a_file(config: Run, tmp_path: Path) -> None:
@@ -124,6 +138,13 @@ def test_path(config: Run, environ: dict[str, str]) -> None:
     assert config("path", env={"HF_HOME": "", "XDG_CACHE_HOME": "", "HOME": "/h"}).stdout == "/h/.cache/huggingface/accelerate/default_config.yaml\n"  # fmt: skip
     assert config("path", env={"ACCELERATE_CONFIG_FILE": "e.yaml"}).stdout == "e.yaml\n"
     assert config("--config_file", "before.yaml", "path").stdout == "before.yaml\n"
+
+
+@pytest.mark.parametrize("words", [["path"], ["set", "debug", "yes"], ["default"], ["--yes"]])
+def test_an_empty_path_is_none(config: Run, words: list[str]) -> None:
+    done = config(*words, "--config_file", "")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "accelerate config: --config_file needs a path, not an empty word\n"
 
 
 def test_schema(config: Run, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accel_config import CATALOGUE, AccelError
-from accel_config.document import escaped
 from accel_config.edit import assign
 from accel_config.files import parse
 from accel_config.section import Setting
@@ -110,9 +109,31 @@ def test_what_cant_be_spliced_is_refused(text: str, name: str, why: str) -> None
         edited(text, name, 2 if name == "fsdp_version" else True)
 
 
-def test_a_file_whose_characters_cant_keep_their_places_is_left_alone() -> None:
-    with pytest.raises(AccelError, match="edit it by hand"):
-        edited('{"base_job_name": "\x7f"}', "debug", True, "c.json")
+@pytest.mark.parametrize(
+    "name",
+    [
+        r"\ud83d\ude00 \uD83D\uDE00",
+        r"\\ud83d \u00e9",
+        "\x7f\u2028",
+        "\U0001f600é",
+        r"\ud83d\ude00" + "\x85\u2029\ufeff",
+    ],
+    ids=["pairs", "no pair", "not for YAML", "characters", "all"],
+)
+@pytest.mark.parametrize("key", ["debug", "num_processes", "fsdp_version"])
+def test_json_keeps_characters_and_escapes_that_yaml_has_not(name: str, key: str) -> None:
+    text = '{"base_job_name": "NAME",\n\t"debug": 1, "num_processes": 4, "fsdp_config": {"fsdp_version": 1}}'
+    text = text.replace("NAME", name)
+    old = {"debug": "1", "num_processes": "4", "fsdp_version": "1"}[key]
+    new = "true" if key == "debug" else "2"
+    expected = text.replace(f'"{key}": {old}', f'"{key}": {new}')
+    assert edited(text, key, json.loads(new), "c.json") == expected
+    assert parse(CATALOGUE, expected.encode(), "c.json").values["base_job_name"].value == json.loads(f'"{name}"')
+
+
+def test_half_a_pair_in_json_is_refused() -> None:
+    with pytest.raises(AccelError, match=r"c\.json:2: "):
+        edited('{\n"base_job_name": "\\ud83d x"}', "debug", True, "c.json")
 
 
 # Any value that a setting may have, in the types of a file.
@@ -154,9 +175,8 @@ def files(draw: st.DrawFn) -> tuple[str, str]:
         mapping, _dot, own = str(one.key).rpartition(".")
         (content.setdefault(mapping, {}) if mapping else content)[own] = draw(values(one))
     if draw(st.integers(0, 3)) == 0:
-        return "c.json", escaped(
-            json.dumps(content, indent=draw(st.sampled_from([None, 2, "\t"])), ensure_ascii=False)
-        )
+        indent, ascii_only = draw(st.sampled_from([None, 2, "\t"])), draw(st.booleans())
+        return "c.json", json.dumps(content, indent=indent, ensure_ascii=ascii_only)
 
     lines: list[str] = []
     for key, value in content.items():

@@ -97,7 +97,7 @@ def test_help(word: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--num_processes"], "--num_processes needs a value: a whole number, at least 1"),
+        (["--num_processes"], "--num_processes needs a value: a whole number from 1 to 1000000"),
         (["--num_processes", "--cpu", "x.py"], "--num_processes needs a value"),
         (["--num_processes", "two", "x.py"], "--num_processes: num_processes must be a whole number"),
         (["--mixed-precision", "bf61", "x.py"], "not 'bf61'; did you mean 'bf16'?"),

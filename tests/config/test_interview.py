@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jsonschema
@@ -13,15 +14,18 @@ import pytest
 from accel_config import CATALOGUE, AccelError
 from accel_config.catalogue import INTERVIEW
 from accel_config.checking import check
+from accel_config.files import parse
 from accel_config.interview import Interview, Proposals
 from accel_config.machine import Machine
 from accel_config.schema import schema
 from accel_config.spelling import document
 from accel_launch.cli import main as launch
 
-from .answers import MACHINES, walk
+from .answers import MACHINES, MAKERS, walked
 
 QUESTIONS = {text for one in CATALOGUE.settings for text in (one.ask, one.gate) if text}
+LAUNCHED: set[str] = set()
+"""The files that were launched with, but for their number of processes: most of what two machines' walks differ in."""
 PENDING = ("not in this version yet", "comes with", "accel_launch.engines")
 
 
@@ -30,11 +34,10 @@ def dry_run(path: Path) -> str:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            status = launch(["--config_file", str(path), "--dry_run", "--json", "train.py"])
+            status = launch(["--config_file", str(path), "--dry_run", "train.py"])
         except ModuleNotFoundError as error:
             return str(error)
-    if status == 0:
-        json.loads(out.getvalue())
+    assert status or "train.py" in out.getvalue()
     return err.getvalue() if status else ""
 
 
@@ -47,7 +50,7 @@ def test_every_answer_leads_to_a_file_that_works(machine: str, tmp_path: Path) -
     asked: set[str] = set()
     pending: dict[str, int] = {}
     files = 0
-    for path, content in walk(MACHINES[machine]):
+    for path, content in walked(machine):
         asked |= {question for question, _kind, _many in path.asked}
         file = tmp_path / "c.yaml"
         text = document(content, str(file))
@@ -56,7 +59,9 @@ def test_every_answer_leads_to_a_file_that_works(machine: str, tmp_path: Path) -
         assert not found.problems + found.notes, (path.keys, text, found)
         schema_of_files.validate(content)
         # A job's request is checked down to the names of instances, which these answers make up.
-        why = "" if content["compute_environment"] == "AMAZON_SAGEMAKER" else dry_run(file)
+        shape = re.sub(r"(?m)^num_processes: .*\n", "", text)
+        why = "" if content["compute_environment"] == "AMAZON_SAGEMAKER" or shape in LAUNCHED else dry_run(file)
+        LAUNCHED.add(shape)
         if any(word in why for word in PENDING):
             pending[why] = pending.get(why, 0) + 1
         else:
@@ -66,6 +71,85 @@ def test_every_answer_leads_to_a_file_that_works(machine: str, tmp_path: Path) -
     assert files > 500
     if pending:
         pytest.skip(f"all {files} files are valid, but engines for {sum(pending.values())} are missing: {[*pending]}")
+
+
+@pytest.mark.parametrize("machine", ["cpu", "4 GPUs"])
+def test_a_rerun_proposes_what_the_file_says(machine: str) -> None:
+    """Enter at every question gives the file that is there, whatever it says."""
+    for path, content in walked(machine)[::5]:
+        earlier = parse(CATALOGUE, document(content, "c.yaml").encode(), "c.yaml").values
+        assert Interview(Proposals(), MACHINES[machine], earlier=earlier, makers=MAKERS).run() == content, path.keys
+
+
+def rerun(text: str, machine: Machine, asker: Proposals | None = None) -> dict[str, object]:
+    earlier = parse(CATALOGUE, text.encode(), "c.yaml").values
+    return Interview(asker or Proposals(), machine, earlier=earlier, makers=MAKERS).run()
+
+
+def test_a_rerun_keeps_what_nobody_is_asked_for() -> None:
+    found = rerun("num_processes: 1\nmax_restarts: 3\nlog_dir: Logs\nmegatron_lm_config: {}\n", MACHINES["cpu"])
+    assert (found["max_restarts"], found["log_dir"]) == (3, "Logs")
+
+
+def test_what_cant_be_any_more_is_not_proposed_again() -> None:
+    class Person(Proposals):
+        def text(self, question: str, default: str, check: Callable[[str], str], *, hidden: bool) -> str:  # noqa: ARG002
+            return "3" if "many different machines" in question else "x" if default == "" else default
+
+    assert rerun("distributed_type: MULTI_CPU\nnum_processes: 4\n", MACHINES["cpu"], Person())["num_processes"] == 12
+
+
+def test_a_rank_of_many_is_typed() -> None:
+    refused: list[str] = []
+
+    class Person(Proposals):
+        def text(self, question: str, default: str, check: Callable[[str], str], *, hidden: bool) -> str:  # noqa: ARG002
+            if "rank of this machine" in question:
+                refused.append(check("40"))
+                return "39"
+            return "40" if "many different machines" in question else default or "x"
+
+    fixed: dict[str, object] = {"distributed_type": "MULTI_GPU"}
+    assert Interview(Person(), MACHINES["4 GPUs"], fixed).run()["machine_rank"] == 39
+    assert "from 0 to 39" in refused[0]
+
+
+class Stubborn(Proposals):
+    """Says no to what comes first, and types what is asked for."""
+
+    def __init__(self) -> None:
+        self.hidden: list[str] = []
+
+    def confirm(self, question: str, default: bool) -> bool:
+        return default and "AWS profile" not in question and "IAM role" not in question
+
+    def text(self, question: str, default: str, check: Callable[[str], str], *, hidden: bool) -> str:  # noqa: ARG002
+        self.hidden += [question] if hidden else []
+        return "ASIA-very-secret" if hidden else default or "x"
+
+
+def job(asker: Proposals, makers: Sequence[str] = MAKERS) -> tuple[Interview, dict[str, object]]:
+    interview = Interview(asker, MACHINES["cpu"], {"compute_environment": "AMAZON_SAGEMAKER"}, makers=makers)
+    return interview, interview.run()
+
+
+def test_keys_are_asked_for_only_to_make_a_role_and_are_kept_nowhere() -> None:
+    person = Stubborn()
+    found, content = job(person)
+    assert [one.name for one in found.to_make()] == ["iam_role_name"]
+    assert len(person.hidden) == 3  # the id of a temporary key, so a token belongs to it
+    assert found.settings().value("aws_session_token").value == "ASIA-very-secret"
+    assert "secret" not in str(content)
+    assert content["iam_role_name"] == "accelerate_sagemaker_execution_role"
+    assert "AWS_SECRET_ACCESS_KEY" in "".join(found.told)
+
+
+def test_where_nobody_can_make_a_role_its_name_is_asked_for() -> None:
+    person = Stubborn()
+    found, content = job(person, ())
+    assert found.to_make() == []
+    assert person.hidden == []
+    assert content["iam_role_name"] == "x"
 
 
 def test_each_section_is_asked_in_its_place() -> None:

@@ -12,7 +12,9 @@ from accel_config.masking import masked
     [
         ("export HF_TOKEN=abc && ls", "export HF_TOKEN=*** && ls"),
         ("run --api-key 'a b' x", "run --api-key *** x"),
-        ("https://me:pass@host/x", "https://me:***@host/x"),
+        ("https://me:pass@host/x", "https://***@host/x"),
+        ("https://ghp_abc@host/x y@z", "https://***@host/x y@z"),
+        ("curl -H 'Authorization: Bearer abc' x", "curl -H 'Authorization: Bearer *** x"),
         ({"environment": {"WANDB_API_KEY": "x", "A": "y"}}, {"environment": {"WANDB_API_KEY": "***", "A": "y"}}),
         (("a=b", 3), ["a=b", 3]),
         ("plain", "plain"),

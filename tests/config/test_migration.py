@@ -66,6 +66,14 @@ def update(text: str, path: str = "c.yaml", machine: Machine = MACHINES["cpu"]) 
     return migrated(text.encode(), path, machine)[0].decode()
 
 
+def test_what_the_type_implies_is_added_like_in_a_new_file() -> None:
+    assert "distributed_type: MULTI_CPU\nuse_cpu: true\n" in update("num_processes: 4\ndebug: false\n")
+    assert "distributed_type: 'NO'\nuse_cpu: false\n" in update("num_processes: 1\n")
+    assert "num_processes: 1\n" in update("distributed_type: 'NO'\n")
+    assert "distributed_type: XLA\n" in update("tpu_use_cluster: true\n")
+    assert "distributed_type: MULTI_GPU\nuse_cpu: false\n" in update("num_processes: 4\n", machine=MACHINES["4 GPUs"])
+
+
 def test_an_old_file() -> None:
     new = update(OLD)
     assert new.replace("use_cpu: no\n", "use_cpu: false\n").startswith(NEW)

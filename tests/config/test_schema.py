@@ -12,6 +12,8 @@ from accel_config import CATALOGUE
 from accel_config.files import parse
 from accel_config.schema import schema
 
+from .test_files import WILD as MORE
+
 WILD = """\
 mixed_precision: no
 ---
@@ -60,6 +62,10 @@ WRONG = """\
 ---
 {fsdp_config: [1]}
 ---
+{tpu_env: [A]}
+---
+{tpu_env: [1]}
+---
 {no_such_key: 1}
 ---
 {additional_args: 1}
@@ -80,7 +86,7 @@ def test_it_is_a_schema() -> None:
     jsonschema.Draft7Validator.check_schema(schema(CATALOGUE))
 
 
-@pytest.mark.parametrize("text", WILD.split("---\n"))
+@pytest.mark.parametrize("text", [*WILD.split("---\n"), *(text for text, said in MORE if said is not None)])
 def test_files_in_the_wild_are_accepted(text: str) -> None:
     assert not parse(CATALOGUE, text.encode(), "c.yaml").problems
     assert accepted(yaml.safe_load(text)), text

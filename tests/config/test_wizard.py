@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from accel_config import CATALOGUE
 from accel_config.machine import Machine
 from tests.conftest import BIN
 
-from .answers import MACHINES, walk
+from .answers import MACHINES, walked
 from .answers import Path as Answers
 
 DOWN, ENTER, END_OF_INPUT, INTERRUPT, WIPE = "\x1b[B", "\r", "\x04", "\x03", "\x15"
@@ -34,6 +36,9 @@ class Terminal:
             timeout=30,
         )
         self.child.delaybeforesend = None
+        self.seen = StringIO()
+        """All that was on the screen."""
+        self.child.logfile_read = self.seen
 
     def answer(self, question: str, keys: str) -> None:
         self.child.expect_exact(question)
@@ -52,7 +57,7 @@ def test_a_walk_by_hand(environ: dict[str, str], tmp_path: Path) -> None:
     wizard.answer("In which compute environment", ENTER)
     wizard.answer("Which type of machine", DOWN + ENTER)
     wizard.answer("How many different machines", WIPE + "0" + ENTER)
-    wizard.answer("must be a whole number or MIN:MAX, at least 1", WIPE + "2" + ENTER)
+    wizard.answer("must be a whole number or MIN:MAX from 1 to 100000", WIPE + "2" + ENTER)
     wizard.answer("How many processes", WIPE + "3" + ENTER)
     wizard.answer("can't share them evenly", WIPE + "4" + ENTER)
     wizard.answer("What is the rank", DOWN + ENTER)
@@ -117,6 +122,21 @@ def test_a_file_that_is_there_is_replaced_only_on_a_yes(environ: dict[str, str],
     assert path.read_text() == "num_processes: 7\n"
 
 
+def test_a_file_that_cant_be_read_is_told_and_replaced(environ: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_text('{"num_processes": 7,')
+    wizard = Terminal(environ, "--config_file", str(path))
+    wizard.answer("exists. Replace it", "y")
+    wizard.child.expect_exact("c.json:1: this is no JSON")
+    wizard.child.expect_exact("so nothing of it is proposed")
+    wizard.answer("In which compute environment", ENTER)
+    wizard.answer("Which type of machine", ENTER)
+    for question in ("on CPU only", "mixed precision", "torch dynamo"):
+        wizard.answer(question, ENTER)
+    assert wizard.end() == 0
+    assert json.loads(path.read_text())["num_processes"] == 1
+
+
 # One process asks for every path, since starting one takes longer than answering.
 SERIES = """
 import sys
@@ -127,7 +147,7 @@ from accel_config.spelling import document
 kind, count, cores, runs = sys.argv[1:5]
 for run in range(int(runs)):
     print(f"run {run} begins", flush=True)
-    content = Interview(Terminal(), Machine(kind, int(count), int(cores))).run()
+    content = Interview(Terminal(), Machine(kind, int(count), int(cores)), makers=("iam_role_name",)).run()
     open(f"{sys.argv[5]}/{run}.yaml", "w").write(document(content, "c.yaml"))
     print(f"run {run} ends", flush=True)
 """
@@ -162,15 +182,15 @@ class Typist(Answers):
         return text
 
 
-def covering(machine: Machine) -> list[Typist]:
+def covering(name: str) -> list[Typist]:
     """The fewest paths, taken greedily, on which every question is asked; test_interview.py takes every path."""
-    paths = [(path.places, {question for question, _kind, _many in path.asked}) for path, _content in walk(machine)]
+    paths = [(path.places, {question for question, _kind, _many in path.asked}) for path, _content in walked(name)]
     todo: set[str] = set().union(*(questions for _places, questions in paths))
     chosen: list[Typist] = []
     while todo:
         places, questions = max(paths, key=lambda pair: len(pair[1] & todo))
         todo -= questions
-        chosen.append(Typist(places, machine))
+        chosen.append(Typist(places, MACHINES[name]))
         chosen[-1].run()
     return chosen
 
@@ -178,7 +198,7 @@ def covering(machine: Machine) -> list[Typist]:
 @pytest.mark.timeout(300)
 def test_every_question_on_a_terminal(environ: dict[str, str], tmp_path: Path) -> None:
     machine = MACHINES["4 GPUs"]
-    paths = covering(machine)
+    paths = covering("4 GPUs")
     facts = (machine.kind, str(machine.count), str(machine.cores), str(len(paths)), str(tmp_path))
     wizard = Terminal(environ, program=(sys.executable, "-c", SERIES, *facts))
     for run, path in enumerate(paths):

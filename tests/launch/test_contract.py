@@ -745,7 +745,7 @@ BARE = Still(modules=())
         ("--nope", None, None, ["--nope is no flag"]),
         ("--mixed_precision=fp4", None, None, ["--mixed_precision: mixed_precision must be one of", "'fp4'"]),
         ("--num_processes=two", None, None, ["whole number"]),
-        ("--num_processes=0", None, None, ["at least 1"]),
+        ("--num_processes=0", None, None, ["from 1 to 1000000"]),
         ("--dynamo_backend=foo", None, None, ["dynamo_backend must be one of"]),
         ("--multi_gpu --use_fsdp", None, None, ["--use_fsdp asks for FSDP and --multi_gpu for MULTI_GPU"]),
         ("--use_deepspeed --use_fsdp", None, None, ["--use_deepspeed", "--use_fsdp"]),

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ from tests.launch.machines import PORT, Launch, Network
 from tests.launch.processes import Script, marked, until
 
 Start = Callable[..., Launch]
+
+pytestmark = pytest.mark.machines
 
 SUM = """
 import os, signal, sys, time
@@ -72,7 +75,7 @@ def started(network: Network, environ: dict[str, str], mark: str, tmp_path: Path
     assert until(lambda: not marked(mark), 10), f"left running: {marked(mark)}"
 
 
-def both(started: Start, *words: object, **more: object) -> tuple[Launch, Launch]:
+def both(started: Start, *words: object, **more: Any) -> tuple[Launch, Launch]:
     return started(0, *words, **more), started(1, *words, **more)
 
 

@@ -40,6 +40,21 @@ def test_one_process_under_fsdp_has_a_process_group(settings: Resolve, here: Pat
     assert command.env["MASTER_PORT"] == "40001"
 
 
+def test_a_home_folder_in_a_path_is_kept_in_the_file_and_expanded_in_use(
+    settings: Resolve, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(here))
+    (here / "zero.json").write_text("{}")
+    kind = "distributed_type: DEEPSPEED\npython: ~/py\ndeepspeed_config: "
+    own = "{deepspeed_config_file: ~/zero.json}"
+    (command,) = planned(settings, here, on=host(1), file=kind + own).commands
+    assert command.argv[0] == f"{here}/py"
+    assert command.env["ACCELERATE_DEEPSPEED_CONFIG_FILE"] == f"{here}/zero.json"
+    disks = "{offload_param_nvme_path: ~/nvme, offload_optimizer_nvme_path: ~/nvme}"
+    (command,) = planned(settings, here, on=host(1), file=kind + disks).commands
+    assert [text for name, text in command.env.items() if name.endswith("_NVME_PATH")] == [f"{here}/nvme"] * 2
+
+
 def test_n_processes_have_torchruns_contract(settings: Resolve, here: Path) -> None:
     todo = planned(settings, here, "--cpu", "--num_processes", "2")
     assert todo.engine == "local"

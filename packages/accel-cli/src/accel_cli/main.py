@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-USAGE_ERROR = 2
+FAILED, USAGE_ERROR = 1, 2
 INTERRUPTED = 130
 READER_GONE = 141  # 128 + SIGPIPE
 PARTS = ("config", "launch", "estimate", "tpu", "sagemaker")
@@ -19,7 +19,8 @@ PARTS = ("config", "launch", "estimate", "tpu", "sagemaker")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that ``argv`` names; return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return _to_the_end(lambda: _named(words), "accelerate")
+    called = ["accelerate", *(word for word in words[:1] if word in COMMANDS)]
+    return _to_the_end(lambda: _named(words), " ".join(called))
 
 
 def run(name: str, words: list[str], program: str) -> int:
@@ -31,7 +32,7 @@ def _named(words: list[str]) -> int:
     if words and words[0] in ("-V", "--version"):
         return _version()
     if words and words[0] in ("-h", "--help", "help"):
-        sys.stdout.write(_help())
+        print(_help(), end="")
         return 0
     if not words:
         sys.stderr.write(_help())
@@ -58,30 +59,36 @@ def _to_the_end(command: Callable[[], int], program: str) -> int:
             sys.stdout.flush()
         return status
     except ModuleNotFoundError as error:
-        part = (error.name or "").partition(".")[0].removeprefix("accel_")
-        if part not in PARTS:
+        needed = (error.name or "").partition(".")[0].replace("_", "-")
+        if needed not in {f"accel-{part}" for part in PARTS}:
             raise
-        return _fail(program, f"this needs accel-{part}: pip install accel-{part}")
+        return _fail(program, f"this needs {needed}: pip install {needed}")
     except BrokenPipeError:
-        _discard()
+        _discard(1, 2)
         return READER_GONE
+    except OSError as error:
+        if error.filename is not None:  # not of a stream
+            raise
+        _discard(1)
+        return _fail(program, f"the output can't be written: {error.strerror}", FAILED)
     except KeyboardInterrupt:
         return INTERRUPTED
 
 
-def _discard() -> None:
+def _discard(*streams: int) -> None:
     """Let what is left in the streams go nowhere: the interpreter writes it as it ends."""
     import os
 
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
+    for stream in streams:
         os.dup2(nowhere, stream)
     os.close(nowhere)
 
 
-def _fail(speaker: str, message: str) -> int:
-    print(f"{speaker}: {message}", file=sys.stderr)
-    return USAGE_ERROR
+def _fail(speaker: str, message: str, status: int = USAGE_ERROR) -> int:
+    for line in message.splitlines():
+        print(f"{speaker}: {line}", file=sys.stderr)
+    return status
 
 
 def _help() -> str:

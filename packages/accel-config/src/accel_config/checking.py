@@ -50,7 +50,8 @@ def _placed(path: str, text: str) -> Problem:
     if own != text and colon and line.isdecimal():
         return Problem(path, int(line), rest)
     named = [part.partition(")")[0] for part in text.split(f"({path}:")[1:]]
-    return Problem(path, max((int(line) for line in named if line.isdecimal()), default=1), text)
+    line_named = max((int(line) for line in named if line.isdecimal()), default=1)
+    return Problem(path, line_named, text.removeprefix(f"{path}: "))
 
 
 def in_scope(settings: Settings) -> tuple[str, ...]:
@@ -63,7 +64,7 @@ def _missing(path: str, settings: Settings) -> Iterator[Problem]:
     if in_scope(settings) is not IN_JOBS:
         return
     for one, value in settings:
-        if one.scope == "job" and one.ask and not one.gate and value.value is None:
+        if one.needed and value.value is None:
             origin = settings.origin("compute_environment")
             yield _placed(path, f"{one.key} is missing: a job ({origin}) needs it")
 
@@ -79,5 +80,5 @@ def _unread(path: str, read: Read, settings: Settings) -> Iterator[Problem]:
         elif one.scope not in scopes:
             where = "for a SageMaker job" if scopes is IN_JOBS else "that isn't for a SageMaker job"
             yield _placed(path, f"{one.key} ({value.origin}) has no effect in a file {where}")
-    if not read.values and not read.problems:
+    if not read.values and not read.keys and not read.notes and not read.problems:
         yield Problem(path, 1, "the file says nothing")

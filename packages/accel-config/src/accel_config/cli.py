@@ -6,13 +6,16 @@ import os
 import sys
 
 from .catalogue import CATALOGUE
+from .console import show
 from .errors import AccelError
-from .origin import ENVIRONMENT, FLAG, Origin, Value
+from .origin import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Sequence
+
+    from .origin import Origin
 
 FINDINGS = 1
 USAGE = 2
@@ -95,15 +98,9 @@ def _no_arguments(_parser: ArgumentParser) -> None:
 
 def _location(arguments: Namespace) -> tuple[str, Origin | None]:
     """Return the config file's path, and who named it; None where it is the default one."""
-    from .layers import default_path
+    from .layers import location
 
-    named = getattr(arguments, "config_file", None)
-    if named:
-        return os.path.expanduser(named), Origin("--config_file", FLAG)
-    for variable in CATALOGUE.by_name["config_file"].variables:
-        if os.environ.get(variable):
-            return os.path.expanduser(os.environ[variable]), Origin(variable, ENVIRONMENT)
-    return default_path(os.environ), None
+    return location(CATALOGUE, getattr(arguments, "config_file", None), os.environ)
 
 
 def _existing(arguments: Namespace, program: str) -> str:
@@ -137,8 +134,8 @@ def _update(arguments: Namespace, program: str) -> int:
     path = _existing(arguments, program)
     changes = update(path)
     for change in changes:
-        print(f"{path}: {change}")
-    print(f"{path}: {'updated' if changes else 'nothing to update'}")
+        show(f"{path}: {change}\n")
+    show(f"{path}: {'updated' if changes else 'nothing to update'}\n")
     return 0
 
 
@@ -148,12 +145,12 @@ def _validate(arguments: Namespace, program: str) -> int:
     path = _existing(arguments, program)
     found = check(CATALOGUE, path)
     for problem in found.problems:
-        print(problem)
+        show(f"{problem}\n")
     for note in found.notes:
-        print(note.replace(message=f"note: {note.message}"))
+        show(f"{note.replace(message=f'note: {note.message}')}\n")
     if found.problems or (arguments.strict and found.notes):
         return FINDINGS
-    print(f"{path}: valid")
+    show(f"{path}: valid\n")
     return 0
 
 
@@ -171,7 +168,7 @@ def _show(arguments: Namespace, _program: str) -> int:
         settings = settings.with_file(found.config_file)
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
-    sys.stdout.write(listing.as_json(settings) if arguments.json else listing.table(settings))
+    show(listing.as_json(settings) if arguments.json else listing.table(settings))
     return 0
 
 
@@ -188,7 +185,7 @@ def _get(arguments: Namespace, _program: str) -> int:
         read.refuse()
         values = read.values
     value = resolve(CATALOGUE, [values]).value(one.name)
-    print(word(value.value))
+    show(f"{word(value.value)}\n")
     return 0
 
 
@@ -200,12 +197,12 @@ def _set(arguments: Namespace, _program: str) -> int:
         raise AccelError(f"{words[-1]} has no value: give each key followed by its value")
     path, _origin = _location(arguments)
     for line in change(CATALOGUE, path, list(zip(words[::2], words[1::2], strict=True))):
-        print(line)
+        show(f"{line}\n")
     return 0
 
 
 def _path(arguments: Namespace, _program: str) -> int:
-    print(_location(arguments)[0])
+    show(f"{_location(arguments)[0]}\n")
     return 0
 
 
@@ -214,11 +211,11 @@ def _schema(arguments: Namespace, _program: str) -> int:
 
     text = schema.text(CATALOGUE)
     if not arguments.output:
-        sys.stdout.write(text)
+        show(text)
         return 0
     storage.save(arguments.output, text.encode())
-    print(f"{arguments.output} is written. In a config file, this first line tells editors:")
-    print(SCHEMA_LINE + os.path.abspath(arguments.output))
+    show(f"{arguments.output} is written. In a config file, this first line tells editors:\n")
+    show(f"{SCHEMA_LINE}{os.path.abspath(arguments.output)}\n")
     return 0
 
 

@@ -32,10 +32,13 @@ def _bash(program: str, commands: Mapping[str, Mapping[str, list[str]]]) -> str:
     return (
         f"# bash completion of {program}: source this, or put it into /etc/bash_completion.d\n"
         f"{name}() {{\n"
-        '    local word="${COMP_WORDS[COMP_CWORD]}" words="" flags=""\n'
+        '    local word="${COMP_WORDS[COMP_CWORD]}" last="${COMP_WORDS[COMP_CWORD-1]}" words="" flags=""\n'
+        '    if [ "$word" = "=" ]; then word=""\n'
+        '    elif [ "$last" = "=" ]; then last="${COMP_WORDS[COMP_CWORD-2]}"; fi\n'
+        '    if [[ "$last" == --* ]]; then last="${last:2}"; last="--${last//-/_}"; fi\n'
         '    if [ "$COMP_CWORD" -eq 1 ]; then\n'
         f'        words="{" ".join(commands)}"\n'
-        '    else case "${COMP_WORDS[1]} ${COMP_WORDS[COMP_CWORD-1]}" in\n'
+        '    else case "${COMP_WORDS[1]} $last" in\n'
         f"{_lines(commands, _BASH_VALUES)}"
         '    *) case "${COMP_WORDS[1]}" in\n'
         f"{_by_command(commands, _BASH_WORDS)}"
@@ -52,8 +55,11 @@ def _zsh(program: str, commands: Mapping[str, Mapping[str, list[str]]]) -> str:
         f"#compdef {program}\n"
         f"# zsh completion of {program}: put this as _{program} into a folder of $fpath\n"
         "local -a found flags\n"
+        'local last="$words[CURRENT-1]"\n'
+        "if [[ -prefix --*= ]]; then last=\"${PREFIX%%=*}\"; compset -P '*='; fi\n"
+        '[[ "$last" == --* ]] && last="--${${last#--}//-/_}"\n'
         f"if (( CURRENT == 2 )); then found=({' '.join(commands)})\n"
-        'else case "$words[2] $words[CURRENT-1]" in\n'
+        'else case "$words[2] $last" in\n'
         f"{_lines(commands, _ZSH_VALUES)}"
         '    *) case "$words[2]" in\n'
         f"{_by_command(commands, _ZSH_WORDS)}"
@@ -92,15 +98,24 @@ def _by_command(commands: Mapping[str, Mapping[str, list[str]]], form: str) -> s
 
 
 def _fish(program: str, commands: Mapping[str, Mapping[str, list[str]]]) -> str:
-    lines = [f"# fish completion of {program}: put this into ~/.config/fish/completions/{program}.fish"]
-    lines.append(f"complete -c {program} -n __fish_use_subcommand -f -a '{' '.join(commands)}'")
+    at = f"__{program.replace('-', '_')}_at"
+    lines = [
+        f"# fish completion of {program}: put this into ~/.config/fish/completions/{program}.fish",
+        f"function {at} -d 'Whether these are the command and, if given, the word before'",
+        "    set -l words (commandline -opc)",
+        '    test "$words[2]" = "$argv[1]"; and contains -- "$argv[2]" "" $words[-1]',
+        "end",
+        f"complete -c {program} -n '{at} \"\"' -f -a '{' '.join(commands)}'",
+    ]
     for command, words in commands.items():
-        here = f"complete -c {program} -n '__fish_seen_subcommand_from {command}'"
+        here = f"complete -c {program} -n '{at} {command}'"
         for word, values in words.items():
-            if not word.startswith("--"):
-                lines.append(f"{here} -a {word}")
-            else:
+            if word.startswith("--"):
                 lines.append(f"{here} -l {word[2:]}" + (f" -x -a '{' '.join(values)}'" if values else ""))
+                continue
+            lines.append(f"{here} -a {word}")
+            if values:
+                lines.append(f"complete -c {program} -n '{at} {command} {word}' -f -a '{' '.join(values)}'")
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ from .record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 LARGEST = 1_000_000  # bytes; a config is a few hundred
@@ -20,6 +20,8 @@ DEEPEST = 50
 MOST_NODES = 10_000
 NULL_WORDS = frozenset(("", "~", "null", "Null", "NULL"))
 STANDARD = "tag:yaml.org,2002:"
+STRANGE = "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+"""Characters that JSON may hold and YAML may not, or takes for ends of lines."""
 KNOWN_TAGS = frozenset(STANDARD + name for name in ("null", "bool", "int", "float", "str", "map", "seq", "timestamp"))
 
 
@@ -57,6 +59,16 @@ class Node(Record):
             return [node.plain() for node in self.items()]
         return self.value
 
+    def read(self, kind: type) -> object:
+        """Return the node for a setting of this kind: text, but numbers as YAML has them (``0x10``, ``010``)."""
+        if kind is dict:
+            return self.typed()
+        if self.bare and isinstance(self.value, str) and not _stays(kind, self.value):
+            typed = self.typed()
+            if isinstance(typed, (int, float)) and not isinstance(typed, bool):
+                return typed
+        return self.plain()
+
     def typed(self) -> object:
         """Return the node in YAML's own types; what only looks like one of them (a 13th month) stays text."""
         if self.mapping:
@@ -75,14 +87,21 @@ class Node(Record):
             return self.value
 
 
+def _stays(kind: type, text: str) -> bool:
+    """Whether unquoted text stays as it is: for what is no number, for plain digits, and for a range (``2:4``)."""
+    if not issubclass(kind, (int, float)) or kind is bool:
+        return True
+    return (text.isdecimal() and text[0] != "0") or (":" in text and kind not in (int, float))
+
+
 def compose(content: bytes, path: str) -> Node | None:
     """Return the mapping that ``content`` holds, None where it is empty; ``path`` is for messages and tells JSON.
 
     Raises:
         SettingError: it is no UTF-8 text, no YAML (or JSON), or no mapping; or it nests or repeats beyond reason.
     """
-    text = as_yaml(decode(content, path), path)
-    root = _compose(text, path)
+    text = decode(content, path)
+    root = _compose_json(text, path) if path.endswith(".json") and text.strip() else _compose(text, path, _same)
     if root is not None and not root.mapping and root.value is not None:
         raise SettingError(f"{path}:{root.line}: a config file is a mapping of settings, not this")
     return root if root is not None and root.mapping else None
@@ -103,16 +122,10 @@ def decode(content: bytes, path: str) -> str:
         raise SettingError(f"{path}:{line}: this is no UTF-8 text") from None
 
 
-def as_yaml(text: str, path: str) -> str:
-    """Return the text of a config file as YAML, which JSON nearly is: but for rare characters each keeps its place.
-
-    Raises:
-        SettingError: the file's name says JSON, and it is none.
-    """
-    if not path.endswith(".json") or not text.strip():
-        return text
+def _compose_json(text: str, path: str) -> Node | None:
+    """Compose JSON, which is YAML but for some characters; the nodes keep their places in the text as it is."""
     import json
-    import re
+    from bisect import bisect_right
 
     try:
         json.loads(text, parse_int=str)  # as text: Python refuses to read a number of thousands of digits
@@ -120,25 +133,56 @@ def as_yaml(text: str, path: str) -> str:
         raise SettingError(f"{path}:{error.lineno}: this is no JSON: {error.msg}") from None
     except RecursionError:
         raise SettingError(f"{path}:1: nested or repeated beyond what a config file needs") from None
-    pairs = re.compile(r"\\(?:u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})|.)", re.IGNORECASE)
-    joined = pairs.sub(lambda found: json.loads(f'"{found[0]}"') if found[1] else found[0], escaped(text))
-    return joined.replace("\t", " ")  # none can stand inside a JSON string, and YAML allows none between
+    yaml, ends, shifts = _as_yaml(text)
+
+    def place(index: int) -> int:
+        return index + shifts[bisect_right(ends, index)]
+
+    return _compose(yaml, path, place)
+
+
+def _as_yaml(text: str) -> tuple[str, list[int], list[int]]:
+    """Return JSON as YAML: ends of what had to be written otherwise, and how far the text is moved before each."""
+    import json
+    import re
+
+    strange = rf"\\u(d[89ab][0-9a-f]{{2}})\\u(d[c-f][0-9a-f]{{2}})|\\.|{STRANGE}"
+    parts: list[str] = []
+    ends: list[int] = []
+    shifts = [0]
+    done = 0
+    length = 0
+    for found in re.finditer(strange, text, re.IGNORECASE):
+        old = found[0]
+        new = json.loads(f'"{old}"') if found[1] else old if old[0] == "\\" else f"\\u{ord(old):04x}"
+        if new == old:
+            continue
+        parts += [text[done : found.start()], new]
+        length += len(parts[-2]) + len(new)
+        done = found.end()
+        ends.append(length)
+        shifts.append(done - length)
+    # A tab can't stand inside a JSON string, and YAML allows none between.
+    return ("".join(parts) + text[done:]).replace("\t", " "), ends, shifts
 
 
 def escaped(text: str) -> str:
     """Return JSON with those characters in escapes that it may hold and YAML may not, or takes for ends of lines."""
     import re
 
-    strange = "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-    return re.sub(strange, lambda found: f"\\u{ord(found[0]):04x}", text)
+    return re.sub(STRANGE, lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _compose(text: str, path: str) -> Node | None:
+def _same(index: int) -> int:
+    return index
+
+
+def _compose(text: str, path: str, place: Callable[[int], int]) -> Node | None:
     import yaml
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return _Composer(yaml.parse(text, Loader=loader), path).root()  # pyright: ignore[reportUnknownMemberType]
+        return _Composer(yaml.parse(text, Loader=loader), path, place).root()  # pyright: ignore[reportUnknownMemberType]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else 1
@@ -151,8 +195,10 @@ def _compose(text: str, path: str) -> Node | None:
 class _Composer:
     """Makes nodes of PyYAML's events, within bounds: an alias counts as its whole node again."""
 
-    def __init__(self, events: Iterator[Any], path: str) -> None:
+    def __init__(self, events: Iterator[Any], path: str, place: Callable[[int], int]) -> None:
         self.events, self.path, self.left = events, path, MOST_NODES
+        self.place = place
+        """Where a character of what is parsed stands in the file's text."""
         self.anchors: dict[str, tuple[Node, int]] = {}
 
     def root(self) -> Node | None:
@@ -188,15 +234,13 @@ class _Composer:
             raise self._refusal(event, f"*{event.anchor} points to nothing above it")
         node, size = self.anchors[event.anchor]
         self.left -= size
-        place = event.start_mark
-        return node.replace(line=place.line + 1, start=place.index, end=event.end_mark.index, alias=True)
+        return node.replace(**self._span(event.start_mark, event.end_mark.index), alias=True)
 
     def _scalar(self, event: Any, _depth: int) -> Node:
         bare: bool = event.implicit[0] and event.tag is None
         null = (bare and event.value in NULL_WORDS) or event.tag == STANDARD + "null"
-        place = event.start_mark
         value = None if null else event.value
-        return Node(value, place.line + 1, start=place.index, end=event.end_mark.index, bare=bare)
+        return Node(value, **self._span(event.start_mark, event.end_mark.index), bare=bare)
 
     def _sequence(self, start: Any, depth: int) -> Node:
         items: list[Node] = []
@@ -216,12 +260,16 @@ class _Composer:
             pairs.append((key, self.node(next(self.events), depth)))
         raise AssertionError("a mapping always ends")  # pragma: no cover
 
-    @staticmethod
-    def _collection(value: list[Any], start: Any, last: int, end: Any) -> Node:
+    def _collection(self, value: list[Any], start: Any, last: int, end: Any) -> Node:
         """Return the node; one in block style ends with its last item, where PyYAML goes on to the next token."""
-        flow: bool = start.flow_style
-        place = start.start_mark
-        return Node(value, place.line + 1, start=place.index, end=end.end_mark.index if flow else last, flow=flow)
+        span = self._span(start.start_mark, end.end_mark.index)
+        if not start.flow_style:
+            span["end"] = last
+        return Node(value, **span, flow=start.flow_style)
+
+    def _span(self, start: Any, end: int) -> dict[str, Any]:
+        """Return where a node stands in the file's own text."""
+        return {"line": start.line + 1, "start": self.place(start.index), "end": self.place(end)}
 
     def _merged(self, pairs: list[tuple[Node, Node]]) -> list[tuple[Node, Node]]:
         """Return ``pairs`` with those of ``<<: *anchor`` in its place, where they aren't said again."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from . import spelling, storage
-from .document import LARGEST, Node, as_yaml, compose, decode
+from .document import LARGEST, Node, compose, decode
 from .errors import AccelError, SettingError
 from .files import parse
-from .listing import word
+from .listing import line
 from .masking import shown
 from .origin import Origin, Value
 
@@ -27,8 +27,6 @@ def assign(content: bytes, path: str, one: Setting, value: object) -> bytes:
     """
     text = decode(content, path)
     root = compose(content, path)
-    if len(as_yaml(text, path)) != len(text):
-        raise AccelError(f"{path}: it holds characters that can't be kept in place: edit it by hand")
     if root is None:
         new = text + _ended(text) + _fresh(one, value, path)
     else:
@@ -61,7 +59,7 @@ def _check(old: bytes, new: bytes, path: str, one: Setting) -> None:
     except AccelError:
         same = False
     if not same:
-        raise AccelError(f"{path}: {one.key} can't be changed without changing another key: edit it by hand")
+        raise AccelError(f"{path}: {one.key} can't be changed here without changing another key: edit it by hand")
 
 
 def _others(content: bytes, path: str, one: Setting) -> list[tuple[str, object]]:
@@ -167,13 +165,16 @@ def change(catalogue: Catalogue, path: str, pairs: list[tuple[str, str]]) -> lis
         for one, value in wanted:
             before = parse(catalogue, content, path).values.get(one.name)
             content = assign(content, path, one, value)
-            was = word(shown(one, before)) if before is not None else "unset"
             now = parse(catalogue, content, path).values.get(one.name)
             where = f" ({now.origin})" if now is not None else ""
-            said.append(f"{one.key}: {was} -> {word(shown(one, Value(value)))}{where}")
+            said.append(f"{one.key}: {_told(one, before)} -> {_told(one, Value(value))}{where}")
             said += [f"note: Hugging Face's launcher refuses files with {one.key}"] if one.ours else []
         storage.replace(path, content)
     return said
+
+
+def _told(one: Setting, value: Value | None) -> str:
+    return "unset" if value is None or value.value is None else line(shown(one, value))
 
 
 def _in_files(catalogue: Catalogue, name: str) -> Setting:
@@ -189,6 +190,8 @@ def _read(one: Setting, text: str) -> object:
     """Return what a file should hold for ``text``, as it was typed where that means 'unset' by another word."""
     if text == "null":
         return None
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise SettingError(f"value of {one.key}: this is no text in the terminal's encoding")
     raw: object = text
     if text[:1] in ("[", "{") and (one.kind is dict or one.many):
         raw = _json(text)

@@ -27,8 +27,9 @@ class SettingError(AccelError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the known name closest to ``name``, or nothing."""
+    """Return ``; did you mean 'x'?`` for the known name closest to ``name`` in any case, or nothing."""
     import difflib  # costs a third of a bare start, and only a mistake needs it
 
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    lowered = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    return f"; did you mean {lowered[close[0]]!r}?" if close else ""

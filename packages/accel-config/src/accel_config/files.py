@@ -120,7 +120,7 @@ class _Reader:
         self.keys.append(key)
         origin = Origin(f"{self.path}:{line}", FILE)
         try:
-            raw = node.typed() if one.kind is dict else node.plain()
+            raw = node.read(one.kind)
             value = None if raw is None else one.parse(raw, origin)
         except AccelError as error:
             said = str(error).removeprefix(f"{self.path}:{line}: ")

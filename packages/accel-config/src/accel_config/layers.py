@@ -6,7 +6,7 @@ import os
 
 from . import environ as variables
 from .errors import SettingError
-from .origin import DEFAULT, Value
+from .origin import DEFAULT, ENVIRONMENT, FLAG, Origin, Value
 from .record import Record
 
 TYPE_CHECKING = False
@@ -59,6 +59,22 @@ def config_path(found: list[dict[str, Value]], environ: Mapping[str, str]) -> st
         return None
     path = default_path(environ)
     return path if os.path.isfile(path) else None
+
+
+def location(catalogue: Catalogue, named: str | None, environ: Mapping[str, str]) -> tuple[str, Origin | None]:
+    """Return where the config file is to be, and who says so: the flag or a variable; None: it is the default one.
+
+    Raises:
+        SettingError: the flag names none.
+    """
+    if named == "":
+        raise SettingError("--config_file needs a path, not an empty word")
+    if named is not None:
+        return os.path.expanduser(named), Origin("--config_file", FLAG)
+    for variable in catalogue.by_name["config_file"].variables:
+        if environ.get(variable):
+            return os.path.expanduser(environ[variable]), Origin(variable, ENVIRONMENT)
+    return default_path(environ), None
 
 
 def default_path(environ: Mapping[str, str]) -> str:

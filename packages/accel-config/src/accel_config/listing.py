@@ -26,6 +26,14 @@ def word(value: object) -> str:
     return str(value)
 
 
+def line(value: object) -> str:
+    """Return a value for people, on one line: what moves the cursor, or can't be seen, in escapes."""
+    text = word(value)
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def as_json(settings: Settings) -> str:
     """Return every setting that a file may hold, and any other that was given, as JSON by key."""
     import json
@@ -36,7 +44,7 @@ def as_json(settings: Settings) -> str:
 
 def table(settings: Settings) -> str:
     """Return the same for people: what somebody said first, then what is built in."""
-    rows = [(key, word(value) or "-", origin) for key, value, origin in _rows(settings)]
+    rows = [(key, line(value) or "-", origin) for key, value, origin in _rows(settings)]
     wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
     return "".join(f"{key:<{wide[0]}}  {text:<{min(wide[1], WIDEST)}}  {origin}\n" for key, text, origin in rows)
 

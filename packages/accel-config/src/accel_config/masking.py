@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from .section import Setting
 
 MASK = "***"
-SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "KEY", "AUTH")
+SECRET_WORDS = (
+    "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "KEY", "AUTH", "JWT", "BEARER",
+)  # fmt: skip
 INNOCENT = "TOKENIZER"
 """Begins like one of them, and stands in many names."""
 
@@ -47,9 +49,14 @@ def secret(name: str) -> bool:
     return any(word in upper for word in SECRET_WORDS)
 
 
-def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables with the secret ones masked."""
-    return {name: MASK if secret(name) else _text(text) for name, text in environ.items()}
+def environment(environ: Mapping[str, str], settings: Mapping[str, Setting] | None = None) -> dict[str, str]:
+    """Return the variables with the secret ones masked; ``settings`` are those that variables of these names set."""
+    known = settings or {}
+    return {name: MASK if _hidden(name, known.get(name)) else _text(text) for name, text in environ.items()}
+
+
+def _hidden(name: str, one: Setting | None) -> bool:
+    return secret(name) or (one is not None and (one.secret or one.masked))
 
 
 def _name_only(text: str) -> str:
@@ -58,12 +65,13 @@ def _name_only(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Mask ``NAME=value`` and ``--name value`` of secret names inside a command, and the password in an address."""
-    if not any(sign in text for sign in "=@") and not any(secret(word) for word in text.split("--")[1:]):
+    """Mask ``NAME=value``, ``--name value`` and ``Bearer value`` of secret names, and who signs in at an address."""
+    if not any(sign in text for sign in "=@") and not secret(text):
         return text
     import re
 
     words = "|".join(SECRET_WORDS)
     name = rf"[\w-]*(?!{INNOCENT})(?:{words})[\w-]*"
     text = re.sub(rf"(?i)({name}=|--{name}\s+)(\"[^\"]*\"|'[^']*'|\S+)", rf"\1{MASK}", text)
-    return re.sub(r"(\w+://[^\s/:@]*):[^\s/@]+@", rf"\1:{MASK}@", text)
+    text = re.sub(r"(?i)\b(bearer\s+)\S+", rf"\1{MASK}", text)
+    return re.sub(r"(\w+://)[^\s/@]+@", rf"\1{MASK}@", text)  # a token may stand where the user's name does

@@ -11,7 +11,7 @@ from .errors import AccelError
 from .files import LEGACY, parse
 from .interview import unasked
 from .machine import Machine
-from .origin import DEFAULT
+from .origin import DEFAULT, FILE, Origin, Value
 from .settings import resolve
 from .splices import Splices
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .section import Setting
     from .settings import Settings
 
+ADDED = Origin("added", FILE)
 MOST_LOOKS = 50  # each look at a text finds what the one before had to leave
 
 
@@ -78,13 +79,21 @@ def _missing(content: bytes, path: str, machine: Machine) -> Iterator[tuple[Sett
     """Yield what a new file would say and this one doesn't."""
     values = parse(CATALOGUE, content, path).values
     said = _said(content, path)
-    settings = resolve(CATALOGUE, [values])
     for one in CATALOGUE.settings:
+        settings = resolve(CATALOGUE, [values])
         if one.key is None or said.intersection(one.keys) or one.scope not in in_scope(settings):
             continue
-        value = _distributed_type(settings, machine) if one.name == "distributed_type" else unasked(one, settings)
+        value = _new(one, settings, machine)
         if value is not None:
+            values = {**values, one.name: Value(value, ADDED)}
             yield one, value
+
+
+def _new(one: Setting, settings: Settings, machine: Machine) -> Any:
+    if one.name == "distributed_type":
+        return _distributed_type(settings, machine)
+    implied = one.implied(settings) if one.implied and not one.section.key else None
+    return unasked(one, settings) if implied is None else implied
 
 
 def _said(content: bytes, path: str) -> set[str]:
@@ -95,7 +104,9 @@ def _said(content: bytes, path: str) -> set[str]:
 
 
 def _distributed_type(settings: Settings, machine: Machine) -> str:
-    """Return what a file without a type means: one process is NO, several are what they run on."""
+    """Return what a file without a type means: a switch's, else one process is NO, several are what they run on."""
+    if settings.paradigm.kind:
+        return settings.paradigm.kind
     if settings.value("compute_environment").value == JOB or settings.value("num_processes").value == 1:
         return "NO"
     if settings.value("num_processes").value is None:
@@ -142,7 +153,7 @@ class _Changes(Splices):
 
     def _value(self, one: Setting, node: Node) -> None:
         """Spell a value as every reader understands it: unquoted ``no`` and numbers for text, quoted numbers."""
-        raw, typed = node.plain(), node.typed()
+        raw, typed = node.read(one.kind), node.typed()
         value = None if raw is None else one.parse(raw, DEFAULT)
         if value is None:
             return

@@ -19,6 +19,8 @@ class Origin(Record):
 
 
 DEFAULT = Origin("built in")
+TO_BE_MADE = Origin("to be made at the end of the wizard", FILE)
+"""Of a value that names what isn't there yet: see `accel_config.makers`."""
 
 
 class Value(Record):

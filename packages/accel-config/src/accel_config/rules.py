@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .catalogue import DeepSpeed, Fsdp, Launcher, Resources
+from .catalogue import DeepSpeed, Fsdp, Launcher, Mpi, Rendezvous, Resources
 from .catalogue.parallel import in_force
 from .origin import FILE
 from .wording import said
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .settings import Settings
+
+MOST_RANKS = 10_000
+"""On one machine: none has the memory for more, and to write them all down would take longer than anybody waits."""
 
 
 def broken(settings: Settings) -> list[str]:
@@ -126,6 +129,35 @@ def _uneven(settings: Settings) -> str:
     return f"{both}: the machines can't share them evenly; make it {f'{low} or ' if low else ''}{high}"
 
 
+def _crowded(settings: Settings) -> str:
+    resources = settings[Resources]
+    if settings.paradigm.kind == "NO":
+        return ""
+    if (resources.nproc_per_node or 0) > MOST_RANKS:
+        return f"{said(settings, 'nproc_per_node')}: a machine runs {MOST_RANKS} ranks at most"
+    if (resources.num_processes or 0) > resources.num_machines * MOST_RANKS:
+        return f"{said(settings, 'num_processes', 'num_machines')}: a machine runs {MOST_RANKS} ranks at most"
+    return ""
+
+
+def _rank(settings: Settings) -> str:
+    rank, machines = settings[Rendezvous].machine_rank, settings[Resources].num_machines
+    if rank is None or machines == 1 or rank < machines or not _numbered(settings):
+        return ""
+    return (
+        f"machine_rank is {rank} ({settings.origin('machine_rank')}), but with {machines} machines "
+        f"({settings.origin('num_machines')}) it is from 0 to {machines - 1}"
+    )
+
+
+def _numbered(settings: Settings) -> bool:
+    """Whether each machine is launched on and told its rank; other engines number them."""
+    if settings[Launcher].engine not in (None, "torchrun") or settings[Mpi].mpirun_hostfile:
+        return False
+    kind, launcher = settings.paradigm.kind, settings[DeepSpeed].deepspeed_multinode_launcher
+    return launcher in ("standard", "nossh") if kind == "DEEPSPEED" else kind != "XLA"
+
+
 def _too_few(settings: Settings, total: int, machines: int, here: int) -> str:
     others = machines - 1
     if here + others <= total and (others or here == total):
@@ -164,6 +196,8 @@ def _world(settings: Settings) -> str:
 
 RULES: tuple[Callable[[Settings], str], ...] = (
     _uneven,
+    _crowded,
+    _rank,
     _elastic,
     _module_without_python,
     _one_process_on_many,

@@ -8,6 +8,7 @@ read as live objects.
 from __future__ import annotations
 
 from math import isfinite
+from os.path import expanduser
 
 from .errors import SettingError
 from .span import Span
@@ -85,6 +86,11 @@ def plain(value: object) -> str:
     return str(value)
 
 
+def path(value: object) -> str:
+    """A path with ``~`` replaced by the home folder, which no library does."""
+    return expanduser(str(value))
+
+
 def digit(value: object) -> str:
     """A boolean as ``1`` or ``0``."""
     return str(int(bool(value)))
@@ -151,6 +157,8 @@ class Setting:
         asked: Callable[[Settings], bool] | None = None,
         gate: str = "",
         gate_default: bool = False,
+        declined: str = "",
+        made: str = "",
         offered: Callable[[Settings], Iterable[Any]] | None = None,
         labels: dict[Any, str] | None = None,
         implied: Callable[[Settings], Any] | None = None,
@@ -190,6 +198,9 @@ class Setting:
             asked: When the wizard asks it, by the answers so far; the section's own condition must hold too.
             gate: A question answered by yes or no that comes first; after a no the setting stays unset.
             gate_default: The answer that the wizard proposes to that.
+            declined: What the wizard tells at its end after that no.
+            made: The name of what can be made after that no, which is then the answer; the gate's question is only
+                asked where somebody can make it (`accel_config.makers`).
             offered: The answers to choose from, by the answers so far, where those aren't all choices.
             labels: How the wizard shows choices (of several booleans: each by its place).
             implied: What the answers so far make of it without a question; None: nothing.
@@ -211,7 +222,7 @@ class Setting:
         self.env: tuple[str, ...] = (env,) if isinstance(env, str) and env else tuple(env)
         self.form, self.exported, self.ask, self.ask_default = form, exported, ask, ask_default
         self.asked, self.offered, self.labels = asked, offered, labels or {}
-        self.gate, self.gate_default = gate, gate_default
+        self.gate, self.gate_default, self.declined, self.made = gate, gate_default, declined, made
         self.implied, self.file_default, self._scope = implied, file_default, scope
         self.ours, self.secret, self.masked, self.deprecated = ours, secret, masked, deprecated
         self._variables = variables
@@ -252,6 +263,11 @@ class Setting:
     def scope(self) -> str:
         """Which files may hold it: ``machine``, ``job`` or ``both``."""
         return self._scope or self.section.scope
+
+    @property
+    def needed(self) -> bool:
+        """Whether a job can't do without it: it is asked for, whatever was answered before, and has no default."""
+        return self.scope == "job" and bool(self.ask) and self.asked is None and (not self.gate or bool(self.made))
 
     @property
     def flags(self) -> tuple[str, ...]:

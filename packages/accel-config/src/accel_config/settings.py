@@ -37,6 +37,9 @@ class Catalogue:
         if one is None:
             from .errors import SettingError, nearest
 
+            if section := self.mappings.get(text):
+                first = section.settings[0].key
+                raise SettingError(f"{text} holds several settings: name one of them with a dot, such as {first}")
             raise SettingError(f"there is no setting {text!r}{nearest(text, [*self.by_key, *self.by_name])}")
         return one
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from .document import as_yaml, compose, decode
+from .document import compose, decode
 from .edit import BOM
-from .errors import AccelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ class Splices:
         """Read ``content``; ``path`` is for messages and tells JSON.
 
         Raises:
-            AccelError: it can't be read, or holds what can't be kept in place.
+            AccelError: it can't be read.
         """
         self.text, self.path = decode(content, path), path
         self.bom = BOM if content.startswith(BOM) else b""
@@ -27,8 +26,6 @@ class Splices:
         self.said: list[str] = []
         """What is to be told of each change."""
         self.removed_from: set[int] = set()
-        if len(as_yaml(self.text, path)) != len(self.text):
-            raise AccelError(f"{path}: it holds characters that can't be kept in place: edit it by hand")
 
     def applied(self) -> bytes:
         """Return the content with the changes made."""

@@ -6,8 +6,9 @@ import os
 import sys
 
 from accel_config import CATALOGUE, AccelError, layers, resolve, split
+from accel_config.console import show
 
-from .process import become, leave, say, secure_streams, show
+from .process import become, leave, say, secure_streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def launch(argv: list[str], program: str) -> int:
 def _help(program: str) -> int:
     from accel_config.help import text
 
-    sys.stdout.write(text(CATALOGUE, f"{program} [flags] SCRIPT [arguments of the script]"))
+    show(text(CATALOGUE, f"{program} [flags] SCRIPT [arguments of the script]"))
     return 0
 
 
@@ -60,7 +61,7 @@ def _carry_out(settings: Settings, script: tuple[str, ...]) -> int:
     if launcher.explain and not launcher.dry_run:
         from . import explain
 
-        sys.stdout.write(explain.table(settings))
+        show(explain.table(settings))
         return 0
     host = Host.here()
     todo = plan(settings, host, script)

@@ -25,13 +25,6 @@ def secure_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def show(text: str) -> None:
-    """Write to standard output; bytes of arguments that are no text go out as they came in."""
-    if reconfigure := getattr(sys.stdout, "reconfigure", None):  # which a stream put in its place may lack
-        reconfigure(errors="surrogateescape")
-    sys.stdout.write(text)
-
-
 def say(text: str) -> None:
     """Write to standard error, if it is there and somebody reads it."""
     try:

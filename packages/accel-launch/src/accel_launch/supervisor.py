@@ -172,22 +172,29 @@ class Supervisor:
                 self._order(KILL)
             self.pump.handle(self.poller, ready)
             if self.watch is not None and listening:
-                self.watch.step(self.poller, ready, started="started" in _read(self.record))
+                self.watch.step(self.poller, ready, started=self._started)
             if self.pump.gone or (self.watch is not None and self.watch.ending):
                 self._stop()
 
     def _stop(self) -> None:
         """End the run, for a reason that is no signal and no failure here; a failure elsewhere limits the grace."""
-        if not self.stopped:
-            self.stopped = True
-            if self.signalled:
-                return  # the ranks have been told by that very signal
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            self.deadline = None
+            self._order(KILL)
+        if self.stopped:
+            return
+        self.stopped = True
+        if self.watch is not None and not self._started:
+            self._order(KILL)  # an agent that waits for others hears no signal, and has nothing to finish
+        elif not self.signalled:  # otherwise the ranks have been told by that very signal
             self._order(STOP)
             if self.watch is not None:
                 self.deadline = time.monotonic() + min(self.plan.grace, self.watch.side.grace)
-        elif self.deadline is not None and time.monotonic() > self.deadline:
-            self.deadline = None
-            self._order(KILL)
+
+    @property
+    def _started(self) -> bool:
+        """Whether an engine has started ranks here."""
+        return "started" in _read(self.record)
 
     def _wait(self, listening: bool) -> list[tuple[int, int]]:
         due = self.pump.overdue()

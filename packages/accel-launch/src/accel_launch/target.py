@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from os.path import expanduser
+
 from accel_config.catalogue import Launcher
 
 TYPE_CHECKING = False
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 
 def interpreter(settings: Settings, host: Host) -> str:
     """Return the ranks' interpreter: the one that is named, else ours."""
-    return settings[Launcher].python or host.python
+    named = settings[Launcher].python
+    return expanduser(named) if named else host.python
 
 
 def argv(settings: Settings, host: Host, script: Sequence[str], *, unbuffered: bool = False) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from accel_config.catalogue import SageMaker
+from accel_config.catalogue.sagemaker import LONG_TERM
 from accel_config.errors import SettingError
 from accel_config.origin import FILE
 from accel_config.record import Record
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from accel_config.settings import Settings
 
 READING = "reading the AWS profiles"
-LONG_TERM = "AKIA"
-"""What the id of a key begins with that has no session token."""
 
 
 class Credentials(Record):

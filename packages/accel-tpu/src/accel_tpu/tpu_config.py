@@ -100,9 +100,10 @@ def _read(path: str, origin: str) -> bytes:
 
 def show(todo: Plan) -> int:
     """Print the plan's commands, each ready to paste."""
+    from accel_config import console
     from accel_launch import process
 
-    process.show("".join(f"{shlex.join(command.argv)}\n" for command in todo.commands))
+    console.show("".join(f"{shlex.join(command.argv)}\n" for command in todo.commands))
     process.say("".join(f"accel: note: {note}\n" for note in todo.notes))
     return 0
 

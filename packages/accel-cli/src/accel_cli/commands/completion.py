@@ -18,6 +18,8 @@ def main(argv: Sequence[str] | None = None, program: str = "accelerate completio
     from argparse import ArgumentParser
 
     from accel_config.completion import SHELLS, script
+    from accel_config.console import show
+    from accel_config.errors import AccelError
 
     parser = ArgumentParser(program, description="Print a shell's completion script for accelerate.")
     parser.add_argument("shell", choices=sorted(SHELLS))
@@ -25,27 +27,40 @@ def main(argv: Sequence[str] | None = None, program: str = "accelerate completio
         shell: str = parser.parse_args(sys.argv[1:] if argv is None else list(argv)).shell
     except SystemExit as stop:  # argparse has said why, or printed the help
         return USAGE if stop.code is None else int(stop.code)
-    sys.stdout.write(script(shell, "accelerate", {name: _words(name) for name in COMMANDS}))
+    try:
+        show(script(shell, "accelerate", {name: _words(name) for name in COMMANDS}))
+    except AccelError as error:
+        print("".join(f"{program}: {line}\n" for line in str(error).splitlines()), end="", file=sys.stderr)
+        return error.status
     return 0
 
 
 def _words(name: str) -> dict[str, list[str]]:
     """Return the words of a command: of launch from the catalogue, of any other those that its help shows."""
     from accel_config import CATALOGUE
-    from accel_config.cli import COMMANDS as CONFIG
     from accel_config.completion import SHELLS, launch_words
 
     if name == "launch":
         return launch_words(CATALOGUE)
-    found: dict[str, list[str]] = {}
-    if name == "config":
-        found = {word: [] for word, (_run, help_line, _declare) in CONFIG.items() if help_line}
     if name == "completion":
         return {shell: [] for shell in sorted(SHELLS)}
-    return {**found, **{flag: [] for flag in _flags(_help(name))}}
+    if name == "config":
+        return _config_words()
+    return _flags(_help(name))
 
 
-def _help(name: str) -> str:
+def _config_words() -> dict[str, list[str]]:
+    """Return the commands of `config`, what `get` and `set` take, and the flags of all of them."""
+    from accel_config import CATALOGUE
+    from accel_config.cli import COMMANDS as CONFIG
+
+    commands = [word for word, (_run, help_line, _declare) in CONFIG.items() if help_line]
+    keys = [one.key for one in CATALOGUE.settings if one.key and not one.deprecated]
+    found = {word: keys if word in ("get", "set") else [] for word in commands}
+    return found | _flags(_help("config") + "".join(_help("config", word) for word in commands))
+
+
+def _help(name: str, *words: str) -> str:
     """Return what the command prints for --help; nothing where it isn't installed."""
     import io
     from contextlib import redirect_stdout
@@ -54,13 +69,16 @@ def _help(name: str) -> str:
     text = io.StringIO()
     try:
         with redirect_stdout(text):
-            import_module(COMMANDS[name][0]).main(["--help"], f"accelerate {name}")
+            import_module(COMMANDS[name][0]).main([*words, "--help"], f"accelerate {name}")
     except (ModuleNotFoundError, SystemExit):
         pass
     return text.getvalue()
 
 
-def _flags(text: str) -> list[str]:
+def _flags(text: str) -> dict[str, list[str]]:
+    """Return the flags that a help shows, with the values that stand in braces after them."""
     import re
 
-    return sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z0-9_-]*", text)))
+    found = re.findall(r"(?<![\w-])(--[a-z][a-z0-9_-]*)(?: \{([\w,-]+)\})?", text)
+    values = {flag.replace("-", "_"): braces.split(",") for flag, braces in found if braces}  # of either spelling
+    return {flag: values.get(flag.replace("-", "_"), []) for flag in sorted({flag for flag, _braces in found})}

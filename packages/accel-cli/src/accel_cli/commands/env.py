@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from accel_config.console import show
 from accel_config.errors import AccelError
 
 TYPE_CHECKING = False
@@ -31,12 +32,13 @@ def main(argv: Sequence[str] | None = None, program: str = "accelerate-env") -> 
         arguments = _parser(program).parse_args(sys.argv[1:] if argv is None else list(argv))
         found = facts(torch=arguments.torch)
         found.update(_config(arguments.config_file))
+        show(_json(found) if arguments.json else _text(found))
     except SystemExit as stop:  # argparse has said why, or printed the help
         return USAGE if stop.code is None else int(stop.code)
     except AccelError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"{program}: {line}", file=sys.stderr)
         return error.status
-    sys.stdout.write(_json(found) if arguments.json else _text(found))
     return 0
 
 
@@ -52,7 +54,7 @@ def _parser(program: str) -> ArgumentParser:
 
 def facts(*, torch: bool = False) -> dict[str, object]:
     """Return the facts by name, in the order in which they are shown; torch itself is asked only with ``torch``."""
-    from accel_config import masking
+    from accel_config import CATALOGUE, masking
     from accel_launch import Host
 
     from ..ownership import owner
@@ -68,7 +70,7 @@ def facts(*, torch: bool = False) -> dict[str, object]:
     found["Devices"] = [f"{device} {device.model}".strip() for device in host.devices] or "none"
     found["NVIDIA driver"] = host.driver or NOT_FOUND
     found["Variables"] = masking.environment(
-        {name: text for name, text in sorted(os.environ.items()) if name.startswith(PREFIXES)}
+        {name: text for name, text in sorted(os.environ.items()) if name.startswith(PREFIXES)}, CATALOGUE.by_variable
     )
     if torch:
         found.update(_torch())
@@ -131,14 +133,14 @@ def _config(named: str | None) -> dict[str, object]:
     """Return what the config file says, masked, under a heading that tells which file it is."""
     from accel_config import CATALOGUE
     from accel_config.files import load
-    from accel_config.layers import default_path
+    from accel_config.layers import location
     from accel_config.masking import shown
 
-    path = str(Path(named or default_path(os.environ)).expanduser())
-    heading = f"`Accelerate` {'config passed' if named else 'default config'}"
+    path, origin = location(CATALOGUE, named, os.environ)
+    heading = f"`Accelerate` {'config passed' if origin else 'default config'}"
     if not Path(path).is_file():
-        if named:
-            raise AccelError(f"--config_file: the config file {path} doesn't exist")
+        if origin:
+            raise AccelError(f"{origin}: the config file {path} doesn't exist")
         return {heading: NOT_FOUND}
     try:
         read = load(CATALOGUE, path)
@@ -157,16 +159,16 @@ def _json(found: dict[str, object]) -> str:
 
 
 def _text(found: dict[str, object]) -> str:
-    from accel_config.listing import word
+    from accel_config.listing import line as one_line
 
     lines = ["", "Copy this into your issue:", ""]
     for name, value in found.items():
         if isinstance(value, dict):
             inner: dict[str, object] = value  # pyright: ignore[reportUnknownVariableType]
             lines.append(f"- {name}:" if inner else f"- {name}: none")
-            lines += [f"\t- {key}: {word(text)}" for key, text in inner.items()]
+            lines += [f"\t- {key}: {one_line(text)}" for key, text in inner.items()]
         else:
-            lines.append(f"- {name}: {word(value)}")
+            lines.append(f"- {name}: {one_line(value)}")
     return "\n".join(lines) + "\n"
 
 

@@ -1,6 +1,6 @@
 """DeepSpeed."""
 
-from ..section import Section, lower, setting
+from ..section import Section, lower, path, setting
 
 DEVICES = ("none", "cpu", "nvme")
 STAGE_OF_GRADIENTS, STAGE_OF_PARAMETERS = 2, 3
@@ -38,6 +38,7 @@ class DeepSpeed(
     deepspeed_config_file: str | None = setting(
         unset=("none",),
         env="ACCELERATE_DEEPSPEED_CONFIG_FILE",
+        form=path,
         gate="Do you want to specify a json file to a DeepSpeed config?",
         ask="Where is your DeepSpeed configuration file?",
         help="DeepSpeed's own configuration, JSON. The settings below that it decides can't be given beside it.",
@@ -74,6 +75,7 @@ class DeepSpeed(
     offload_optimizer_nvme_path: str | None = setting(
         unset=("none",),
         env="ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_NVME_PATH",
+        form=path,
         asked=lambda settings: settings[DeepSpeed].offload_optimizer_device == "nvme",
         ask="Nvme Path to offload optimizer states?",
         ask_default="/nvme",
@@ -82,6 +84,7 @@ class DeepSpeed(
     offload_param_nvme_path: str | None = setting(
         unset=("none",),
         env="ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_NVME_PATH",
+        form=path,
         asked=lambda settings: settings[DeepSpeed].offload_param_device == "nvme",
         ask="Nvme Path to offload parameters?",
         ask_default="/nvme",

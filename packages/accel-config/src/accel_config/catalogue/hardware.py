@@ -129,6 +129,7 @@ class Resources(Section, title="Resources"):
     num_machines: Span = setting(
         Span.of(1, 1),
         minimum=1,
+        maximum=100_000,
         scope="both",
         ask="How many different machines will you use?",
         asked=lambda settings: _several(settings) or settings.paradigm.kind == SAGEMAKER_TYPES[0],
@@ -136,6 +137,7 @@ class Resources(Section, title="Resources"):
     )
     num_processes: int | None = setting(
         minimum=1,
+        maximum=1_000_000,
         unset=("-1",),
         ask_default=lambda settings, machine: machine.processes(settings),
         asked=lambda settings: settings.paradigm.kind != "NO",

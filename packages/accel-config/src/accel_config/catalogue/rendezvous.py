@@ -1,6 +1,19 @@
 """How the processes of a run find each other, and what restarts them."""
 
 from ..section import Section, setting
+from .hardware import Resources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+MOST_LISTED = 32
+"""Ranks to choose from; one of more is typed."""
+
+
+def _ranks(settings: "Settings") -> range:
+    machines = settings[Resources].num_machines
+    return range(machines if machines <= MOST_LISTED else 0)
 
 
 class Rendezvous(
@@ -14,7 +27,7 @@ class Rendezvous(
         minimum=0,
         ask="What is the rank of this machine?",
         ask_default=0,
-        offered=lambda settings: range(settings.value("num_machines").value),  # pyright: ignore[reportArgumentType]
+        offered=_ranks,
         file_default=0,
         help="Rank of this machine, from 0.",
     )

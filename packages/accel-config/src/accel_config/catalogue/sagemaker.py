@@ -1,9 +1,13 @@
 """Amazon SageMaker jobs."""
 
+from ..origin import TO_BE_MADE
 from ..section import Section, setting
 
 # What data parallelism runs on.
 DATA_PARALLEL_INSTANCES = ("ml.p3.16xlarge", "ml.p3dn.24xlarge", "ml.p4dn.24xlarge")
+
+LONG_TERM = "AKIA"
+"""What the id of a key begins with that has no session token."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +18,12 @@ def _data_parallel(settings: "Settings") -> bool:
     return settings.value("distributed_type").value == "DATA_PARALLEL"
 
 
+def _keys_needed(settings: "Settings") -> bool:
+    """Whether the wizard is to call Amazon without a profile to sign in with."""
+    made = settings.value("iam_role_name").origin == TO_BE_MADE
+    return made and settings.value("profile").value is None
+
+
 class SageMaker(
     Section,
     title="Amazon SageMaker",
@@ -22,25 +32,11 @@ class SageMaker(
 ):
     """The training job, in force with ``compute_environment: AMAZON_SAGEMAKER``."""
 
-    ec2_instance_type: str | None = setting(
-        offered=lambda settings: DATA_PARALLEL_INSTANCES if _data_parallel(settings) else (),
-        ask="Which EC2 instance type do you want to use for your training?",
-        ask_default=lambda settings, _machine: (
-            DATA_PARALLEL_INSTANCES[0] if _data_parallel(settings) else "ml.p3.2xlarge"
-        ),
-        help="Instance type of the job, such as ml.p4d.24xlarge.",
-    )
-    iam_role_name: str | None = setting(
-        ask="What is the IAM role name or ARN for the job?", help="Role that the job runs as: a name or an ARN."
-    )
-    image_uri: str | None = setting(
-        gate="Do you want to use a custom Docker image?",
-        ask="What is the address of your Docker image?",
-        help="Image of the job. Unset: one for the versions below.",
-    )
     profile: str | None = setting(
         gate="Do you sign in with an AWS profile (no: with a pair of keys, given when launching)?",
         gate_default=True,
+        declined="launch needs the keys each time: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in its environment "
+        "(for temporary keys AWS_SESSION_TOKEN too)",
         ask="Which AWS profile should be used?",
         ask_default="default",
         help="AWS profile to take credentials from.",
@@ -49,6 +45,49 @@ class SageMaker(
         "us-east-1",
         ask="In which AWS region?",
         help="AWS region of the job. Without it: AWS_REGION, AWS_DEFAULT_REGION, the profile's own.",
+    )
+    iam_role_name: str | None = setting(
+        gate="Is there an IAM role for the job already (no: one is made now)?",
+        gate_default=True,
+        made="accelerate_sagemaker_execution_role",
+        ask="What is the IAM role name or ARN for the job?",
+        help="Role that the job runs as: a name or an ARN.",
+    )
+    aws_access_key_id: str | None = setting(
+        key=None,
+        secret=True,
+        asked=_keys_needed,
+        ask="What is the id of the AWS access key to make the role with? (It is kept nowhere.)",
+        help="Key id to sign in to AWS with. Better: a profile, or the variable of that name.",
+    )
+    aws_secret_access_key: str | None = setting(
+        key=None,
+        secret=True,
+        asked=_keys_needed,
+        ask="What is the secret access key that belongs to it?",
+        help="Secret key to sign in to AWS with. Better: a profile, or the variable of that name.",
+    )
+    aws_session_token: str | None = setting(
+        key=None,
+        secret=True,
+        asked=lambda settings: (
+            _keys_needed(settings) and not str(settings[SageMaker].aws_access_key_id).startswith(LONG_TERM)
+        ),
+        ask="What is the session token of these temporary keys?",
+        help="Token of temporary keys. Better: a profile, or the variable of that name.",
+    )
+    ec2_instance_type: str | None = setting(
+        offered=lambda settings: DATA_PARALLEL_INSTANCES if _data_parallel(settings) else (),
+        ask="Which EC2 instance type do you want to use for your training?",
+        ask_default=lambda settings, _machine: (
+            DATA_PARALLEL_INSTANCES[0] if _data_parallel(settings) else "ml.p3.2xlarge"
+        ),
+        help="Instance type of the job, such as ml.p4d.24xlarge.",
+    )
+    image_uri: str | None = setting(
+        gate="Do you want to use a custom Docker image?",
+        ask="What is the address of your Docker image?",
+        help="Image of the job. Unset: one for the versions below.",
     )
     base_job_name: str = setting(
         "accelerate-sagemaker-1",
@@ -103,15 +142,4 @@ class SageMaker(
         switch=True,
         ours=True,
         help="Follow a SageMaker job to its end and exit with its status; else return once it is submitted.",
-    )
-    aws_access_key_id: str | None = setting(
-        key=None, secret=True, help="Key id to sign in to AWS with. Better: a profile, or the variable of that name."
-    )
-    aws_secret_access_key: str | None = setting(
-        key=None,
-        secret=True,
-        help="Secret key to sign in to AWS with. Better: a profile, or the variable of that name.",
-    )
-    aws_session_token: str | None = setting(
-        key=None, secret=True, help="Token of temporary keys. Better: a profile, or the variable of that name."
     )

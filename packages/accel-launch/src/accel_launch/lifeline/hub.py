@@ -68,8 +68,8 @@ class Hub:
     def _listen(self) -> socket.socket | None:
         why: str | None = ""
         for family, address in ((socket.AF_INET6, "::"), (socket.AF_INET, "")):
+            listener = socket.socket(family, socket.SOCK_STREAM)
             try:
-                listener = socket.socket(family, socket.SOCK_STREAM)
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -78,6 +78,7 @@ class Hub:
                 listener.setblocking(False)
             except OSError as error:
                 why = error.strerror
+                listener.close()
                 continue
             return listener
         self.notes.append(

@@ -1,0 +1,371 @@
+"""What the launchers of several machines say to each other, over real sockets on the loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from accel_launch.lifeline import Lifeline, Told
+from accel_launch.lifeline.hub import Hub
+from accel_launch.lifeline.link import LONGEST, Broken, Link
+from accel_launch.lifeline.member import Member
+from accel_launch.lifeline.waiting import Waiting
+from tests.launch.processes import Script, Start, until
+
+SECRET = b"between us"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def told(machine: int, at: float, rank: int | None = 0, **more: Any) -> Told:
+    return Told(machine, f"host{machine}", at, 1, "exit status 1", rank=rank, **more)
+
+
+# A connection.
+
+
+Pair = Callable[..., tuple[Link, Link]]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """Make two ends of a connection that have greeted each other."""
+    made: list[Link] = []
+
+    def make(ours: bytes | None = SECRET, theirs: bytes | None = SECRET) -> tuple[Link, Link]:
+        left, right = socket.socketpair()
+        hub, member = Link(left, "hub", ours), Link(right, "member", theirs)
+        made.extend((hub, member))
+        hub.greet()
+        member.greet()
+        assert hub.receive() == member.receive() == []
+        return hub, member
+
+    yield make
+    for link in made:
+        link.close()
+
+
+@pytest.mark.parametrize("secret", [None, SECRET])
+def test_what_is_said_is_heard_in_order(pair: Pair, secret: bytes | None) -> None:
+    hub, member = pair(secret, secret)
+    for number in range(100):
+        hub.send(kind="beat", number=number)
+    assert [message["number"] for message in member.receive()] == list(range(100))
+    member.send(kind="over")
+    assert hub.receive() == [{"kind": "over"}]
+
+
+@pytest.mark.parametrize("other", [None, b"another"])
+def test_another_secret_is_no_secret(pair: Pair, other: bytes | None) -> None:
+    hub, member = pair(SECRET, other)
+    member.send(kind="failed")
+    with pytest.raises(Broken, match="secret"):
+        hub.receive()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_message_is_neither_changed_nor_sent_again(pair: Pair, again: bool) -> None:
+    hub, member = pair()
+    member.send(kind="over")
+    line = hub.socket.recv(1000)
+    member.socket.send(line * 2 if again else line.replace(b"over", b"more"))
+    with pytest.raises(Broken, match="secret"):
+        hub.receive()
+
+
+def test_a_message_is_not_turned_round(pair: Pair) -> None:
+    hub, member = pair()
+    hub.send(kind="end")
+    member.socket.send(member.socket.recv(1000))
+    with pytest.raises(Broken, match="secret"):
+        hub.receive()
+
+
+@pytest.mark.parametrize(
+    "noise", [b"GET / HTTP/1.1\r\n\r\n", b"\xff\xfe\n", b"[1]\n", b"[" * 5000 + b"\n", b"9" * LONGEST * 2]
+)
+def test_strangers_are_broken_off(noise: bytes) -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        hub = Link(left, "hub", None)
+        right.sendall(noise)
+        with pytest.raises(Broken):
+            hub.receive()
+
+
+def test_a_side_that_takes_nothing_costs_no_memory(pair: Pair) -> None:
+    hub, _member = pair()
+    for _time in range(10000):
+        hub.send(kind="beat", text="x" * 1000)
+    assert len(hub.going) < LONGEST * 18
+
+
+@pytest.mark.parametrize(
+    "data", [None, [], {}, {"machine": "1"}, {**dict(told(1, 1.0)), "at": "now"}, {**dict(told(1, 1.0)), "rank": []}]
+)
+def test_what_is_no_failure_is_refused(data: object) -> None:
+    assert Told.read(data) is None
+
+
+def test_a_failure_from_elsewhere_is_cleaned_before_it_is_shown() -> None:
+    found = Told.read(json.loads(json.dumps(dict(told(1, 1.0, exception="\x1b[2J" + "x" * 9999)))))
+    assert found is not None
+    assert found.exception.startswith(" [2Jxx")
+    assert len(found.exception) == 500
+
+
+# Several machines.
+
+
+class Machines:
+    """The launchers of a run, turned by hand."""
+
+    def __init__(self, count: int, least: int = 0, timeout: float = 3.0) -> None:
+        self.port = free_port()
+        self.count, self.least, self.timeout = count, least or count, timeout
+        self.sides: dict[int, Hub | Member] = {}
+        self.still: set[int] = set()
+
+    def line(self, machine: int, **more: Any) -> Lifeline:
+        values: dict[str, Any] = {
+            "run": "r",
+            "timeout": self.timeout,
+            "machines": self.count,
+            "least": self.least,
+            **more,
+        }
+        return Lifeline(address="127.0.0.1", meeting=1, port=self.port, machine=machine, **values)
+
+    def start(self, machine: int, **more: Any) -> Hub | Member:
+        line = self.line(machine, **more)
+        self.sides[machine] = Hub(line, "main", None) if machine == 0 else Member(line, f"host{machine}", None)
+        return self.sides[machine]
+
+    def turn(self, true: Callable[[], bool], within: float = 10.0) -> bool:
+        """Turn all of them until something is true."""
+
+        def once() -> bool:
+            for machine, side in self.sides.items():
+                if machine not in self.still:
+                    poller = select.poll()
+                    side.register(poller)
+                    side.handle(poller, dict(poller.poll(5)))
+                    side.tick()
+            return true()
+
+        return until(once, within)
+
+    def all_here(self) -> bool:
+        return self.turn(lambda: all(side.missing == () for side in self.sides.values()))
+
+
+@pytest.fixture
+def machines() -> Iterator[Callable[..., Machines]]:
+    made: list[Machines] = []
+
+    def make(count: int, **more: Any) -> Machines:
+        made.append(Machines(count, **more))
+        for machine in range(count):
+            made[-1].start(machine)
+        return made[-1]
+
+    yield make
+    for one in made:
+        for side in one.sides.values():
+            side.close()
+
+
+def test_each_knows_who_is_missing(machines: Callable[..., Machines]) -> None:
+    run = machines(3)
+    late = run.sides.pop(2)
+    assert run.turn(lambda: run.sides[0].missing == run.sides[1].missing == (2,))
+    run.sides[2] = late
+    assert run.all_here()
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_the_earliest_failure_is_the_verdict_everywhere(machines: Callable[..., Machines], first: int) -> None:
+    run = machines(3)
+    assert run.all_here()
+    now = time.time()
+    for machine in (2, 1, 0):  # whatever order they are told in
+        run.sides[machine].failed(told(machine, now - (5 if machine == first else 1)))
+    assert run.turn(lambda: all(side.ending for side in run.sides.values()))
+    for side in run.sides.values():
+        side.over(None if side is not run.sides[first] else told(first, now - 5))
+    assert run.turn(lambda: all(side.settled for side in run.sides.values()))
+    assert [side.verdict.machine for side in run.sides.values() if side.verdict] == [first] * 3
+
+
+def test_a_clock_that_is_wrong_is_allowed_for(
+    machines: Callable[..., Machines], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = machines(2)
+    member = run.sides[1]
+    assert isinstance(member, Member)
+    real = time.time
+    clock = type("Clock", (), {"time": staticmethod(lambda: real() - 3600), "monotonic": time.monotonic})
+    monkeypatch.setattr("accel_launch.lifeline.member.time", clock)
+    assert run.turn(lambda: member.best < float("inf"))
+    assert abs(member.offset - 3600) < 0.5
+    run.sides[0].failed(told(0, real() - 1))
+    member.failed(told(1, real() - 3600))  # by its own clock an hour before, but really later
+    for side in run.sides.values():
+        side.over(None)
+    assert run.turn(lambda: all(side.verdict is not None for side in run.sides.values()))
+    assert {side.verdict.machine for side in run.sides.values() if side.verdict} == {0}
+
+
+@pytest.mark.parametrize("silent", [0, 1])
+def test_a_silent_machine_is_dead_after_half_the_time(machines: Callable[..., Machines], silent: int) -> None:
+    run = machines(3)
+    assert run.all_here()
+    run.still.add(silent)
+    began = time.monotonic()
+    others = [side for machine, side in run.sides.items() if machine != silent]
+    assert run.turn(lambda: all(side.ending for side in others))
+    assert 1.4 < time.monotonic() - began < 2.5
+    for side in others:
+        side.over(None)
+    assert run.turn(lambda: all(side.verdict is not None for side in others))
+    assert all(side.verdict and f"machine {silent}" in side.verdict.cause for side in others)
+    assert all(side.verdict and "silent for " in side.verdict.cause for side in others)
+
+
+def test_a_silence_below_that_is_none(machines: Callable[..., Machines]) -> None:
+    run = machines(3)
+    assert run.all_here()
+    for machine in (1, 0):
+        run.still.add(machine)
+        assert not run.turn(lambda: any(side.ending for side in run.sides.values()), 1.0)
+        run.still.clear()
+        assert not run.turn(lambda: any(side.ending for side in run.sides.values()), 0.5)
+
+
+def test_a_connection_that_breaks_is_made_again(machines: Callable[..., Machines]) -> None:
+    run = machines(2)
+    assert run.all_here()
+    member = run.sides[1]
+    assert isinstance(member, Member)
+    assert member.link is not None
+    member.link.socket.shutdown(socket.SHUT_RDWR)
+    assert run.turn(lambda: member.link is None)
+    assert run.turn(lambda: member.link is not None and member.lost is None)
+    assert not run.turn(lambda: any(side.ending for side in run.sides.values()), 1.0)
+
+
+def test_a_machine_that_ended_well_is_not_missed(machines: Callable[..., Machines]) -> None:
+    run = machines(2)
+    assert run.all_here()
+    run.sides[1].over(None)
+    assert run.turn(lambda: run.sides[1].settled)
+    run.sides.pop(1).close()
+    assert not run.turn(lambda: run.sides[0].ending, 1.0)
+    run.sides[0].over(None)
+    assert run.sides[0].settled
+
+
+def test_an_elastic_run_goes_on_with_enough_machines(machines: Callable[..., Machines]) -> None:
+    run = machines(3, least=2)
+    assert run.all_here()
+    run.sides.pop(2).close()
+    assert not run.turn(lambda: run.sides[0].ending, 1.0)
+    assert run.sides[0].notes == [
+        "machine 2 (host host2) is lost (its launcher is gone); the run goes on with the others"
+    ]
+    run.sides.pop(1).close()
+    assert run.turn(lambda: run.sides[0].ending)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"run": "other"}, "it belongs to the run 'other', and this is 'r'"),
+        ({"machines": 9, "least": 9}, "it was started for 9 machines, and this run has 3"),
+        ({"machine": 1}, "machine 1 is here already (host host1)"),
+    ],
+)
+def test_who_does_not_belong_here_is_turned_away(
+    machines: Callable[..., Machines], wrong: dict[str, Any], why: str
+) -> None:
+    run = machines(3)
+    assert run.all_here()
+    stranger = Member(run.line(2).replace(**wrong), "stranger", None)
+    run.sides[7] = stranger
+    assert run.turn(lambda: bool(stranger.refused))
+    assert stranger.refused == why
+    assert stranger.ending
+    assert run.sides[0].notes == [f"a launcher at 127.0.0.1 was turned away: {why}"]
+    assert not run.sides[0].ending
+
+
+def test_a_port_that_is_taken_is_a_note() -> None:
+    run = Machines(2)
+    with socket.create_server(("", run.port)):
+        hub = Hub(run.line(0), "main", None)
+    assert hub.listener is None
+    assert hub.notes[0].startswith(f"nothing can listen on lifeline_port {run.port} here (Address already in use)")
+    assert hub.missing is None
+    assert hub.settled
+
+
+@pytest.mark.parametrize(
+    ("machine", "missing", "least", "text"),
+    [
+        (0, (1, 3), 4, "waiting for machines 1, 3 (0 s): they should dial 127.0.0.1:1"),
+        (2, (1,), 4, "waiting for machine 1 (0 s): it should dial 127.0.0.1:1"),
+        (2, None, 4, "waiting for machine 0, the main one, at 127.0.0.1:1 (0 s)"),
+        (0, None, 4, "waiting for the other machines (0 s): they should dial 127.0.0.1:1"),
+        (0, (), 4, "all machines are here; waiting for their agents to meet at 127.0.0.1:1 (0 s)"),
+        (0, (3,), 3, "enough machines are here (0 s); the agents wait a moment for machine 3"),
+    ],
+)
+def test_the_line_says_who_is_absent(machine: int, missing: tuple[int, ...] | None, least: int, text: str) -> None:
+    assert Waiting(Machines(4, least=least).line(machine)).text(missing) == text
+
+
+# Launched.
+
+FAILS = """
+import os, time
+import torch.distributed as dist
+dist.init_process_group("gloo")
+dist.barrier()
+if os.environ["RANK"] == "1":
+    raise ValueError("no good")
+time.sleep(60)
+"""
+
+
+def test_a_failure_on_one_machine_ends_the_run_on_both(launched: Start, script: Script) -> None:
+    path, port = script(FAILS), free_port()
+    flags = ("--cpu", "--num_machines", 2, "--num_processes", 2, "--main_process_ip", "127.0.0.1")
+    both = [launched(*flags, "--main_process_port", port, "--machine_rank", n, path) for n in (0, 1)]
+    for popen in both:
+        _out, err = popen.communicate(timeout=60)
+        assert popen.returncode == 1, err
+        assert "accel: rank 1 (machine 1, local rank 0, pid " in err, err
+        assert f"  exception: ValueError: no good\n  at: {path}:7\n" in err
+
+
+def test_an_interrupt_while_waiting_ends_it(launched: Start, script: Script) -> None:
+    flags = ("--cpu", "--num_machines", 2, "--num_processes", 2, "--main_process_ip", "127.0.0.1")
+    popen = launched(*flags, "--main_process_port", free_port(), "--machine_rank", 1, script(FAILS))
+    assert popen.stderr is not None
+    assert "engine torchrun" in popen.stderr.readline()
+    assert "waiting for machine 0, the main one" in popen.stderr.readline()
+    os.kill(popen.pid, signal.SIGINT)
+    assert popen.wait(30) == -signal.SIGINT
