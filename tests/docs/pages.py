@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,8 @@ PAGES = (
     *sorted(ROOT.glob("packages/*/README.md")),
 )
 BLOCK = re.compile(
-    r"^(?:<!-- (?:not run: (?P<reason>[^>]+)|run with: (?P<group>\w+)) -->\n)?```(?P<kind>\w+)(?: title=(?P<title>\S+))?\n(?P<text>.*?)^```$",
+    r"^(?P<indent> *)(?:<!-- (?:not run: (?P<reason>[^>]+)|run with: (?P<group>\w+)) -->\n *)?"
+    r"```(?P<kind>\w+)(?: title=(?P<title>\S+))?\n(?P<text>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
 STAGE = Path(__file__).with_name("stage")
@@ -49,7 +51,7 @@ def blocks(page: Path) -> list[Block]:
             text.count("\n", 0, found.start("kind")) + 1,
             found["kind"],
             found["title"] or "",
-            found["text"],
+            textwrap.dedent(found["text"]) if found["indent"] else found["text"],
             found["reason"] or "",
             found["group"] or "",
         )

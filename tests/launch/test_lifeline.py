@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pexpect
 import pytest
 
 from accel_launch.lifeline import Lifeline, Told
@@ -18,6 +19,7 @@ from accel_launch.lifeline.hub import Hub
 from accel_launch.lifeline.link import LONGEST, Broken, Link
 from accel_launch.lifeline.member import Member
 from accel_launch.lifeline.waiting import Waiting
+from tests.conftest import BIN
 from tests.launch.processes import Script, Start, until
 
 SECRET = b"between us"
@@ -369,3 +371,27 @@ def test_an_interrupt_while_waiting_ends_it(launched: Start, script: Script) -> 
     assert "waiting for machine 0, the main one" in popen.stderr.readline()
     os.kill(popen.pid, signal.SIGINT)
     assert popen.wait(30) == -signal.SIGINT
+
+
+def test_a_terminal_has_one_live_line(script: Script, environ: dict[str, str]) -> None:
+    flags = (
+        "--cpu",
+        "--num_machines",
+        "3",
+        "--num_processes",
+        "3",
+        "--main_process_ip",
+        "127.0.0.1",
+        "--machine_rank",
+        "0",
+    )
+    command = [str(BIN / "accelerate"), "launch", *flags, "--main_process_port", str(free_port()), str(script(FAILS))]
+    child = pexpect.spawn(command[0], command[1:], env=environ, timeout=30, dimensions=(24, 60), encoding="utf-8")
+    child.expect(r"\r\x1b\[Kaccel: waiting for machines 1-2 \(\d+ s\): they should")
+    child.expect(r"\r\x1b\[Kaccel: waiting for machines 1-2 \(\d+ s\): they should")
+    assert "\n" not in child.before
+    child.sendintr()
+    child.expect(r"\r\x1b\[K")  # the line doesn't stay
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.signalstatus == signal.SIGINT

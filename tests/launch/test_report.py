@@ -66,6 +66,13 @@ def test_the_deepest_line_of_the_users_own_code() -> None:
     assert TRACE.rstrip() in text(result, "box", whole=True)
 
 
+def test_the_mark_that_torch_puts_before_each_line_is_no_part_of_it() -> None:
+    marked = "".join(f"[rank1]: {line}\n" for line in TRACE.splitlines())
+    result = judge(PLAN, seen(ended(1, 256), tail=marked))
+    assert result.failure is not None
+    assert (result.failure.exception, result.failure.where) == ("RuntimeError: shapes", "/u/lib/model.py:8")
+
+
 @pytest.mark.parametrize(
     ("status", "memory", "cause"),
     [

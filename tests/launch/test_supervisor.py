@@ -245,6 +245,30 @@ def test_the_first_death_counts_not_the_lowest_rank(accelerate: Run, script: Scr
     assert accelerate("launch", "--cpu", "--num_processes", "3", path).returncode == 12
 
 
+def test_the_first_to_raise_is_named_not_its_victim(accelerate: Run, script: Script) -> None:
+    path = script(
+        ME + "import atexit\n"
+        "if rank == '0':\n    atexit.register(time.sleep, 1)\n    raise ValueError('cause')\n"
+        "time.sleep(0.4)\nraise ConnectionError('victim')\n"
+    )
+    done = accelerate("launch", *N2, path)
+    assert done.returncode == 1
+    assert "accel: rank 0 (local rank 0" in done.stderr, done.stderr
+    assert "exception: ValueError: cause" in done.stderr
+
+
+def test_a_traceback_that_was_caught_names_nobody(accelerate: Run, script: Script) -> None:
+    path = script(
+        ME + "import traceback\n"
+        "if rank == '0':\n    try:\n        raise ValueError('caught')\n    except ValueError:\n"
+        "        traceback.print_exc()\n    print('retrying', file=sys.stderr, flush=True)\n    time.sleep(60)\n"
+        "time.sleep(0.4)\nraise KeyError('real')\n"
+    )
+    done = accelerate("launch", *N2, path)
+    assert "accel: rank 1 (local rank 1" in done.stderr, done.stderr
+    assert "exception: KeyError: 'real'" in done.stderr
+
+
 def test_the_order_of_deaths_is_known_even_if_the_guardian_was_not_looking(launched: Start, script: Script) -> None:
     path = script(
         ME + "os.write(1, b'%d\\n' % os.getpid())\ntime.sleep(0.6 - 0.2 * int(rank))\nsys.exit(10 + int(rank))\n"

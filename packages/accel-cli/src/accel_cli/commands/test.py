@@ -94,10 +94,11 @@ def _launch(settings: Settings, suite: str) -> tuple[int, str]:
             result = run(todo)
         finally:
             rows = following.finish()
+            devices = dict(enumerate(todo.devices, results.first))
     # A check that failed on one rank ends all of them, and its row says more than how they ended.
     told = any(row.state == "failed" for row in rows)
     _show(_count(rows))
-    _show(diagnose(rows, settings, todo.devices))
+    _show(diagnose(rows, settings, devices))
     if result.status and not told:
         _show(report.text(result, host.name, whole=bool(settings.value("debug").value)))
     complete = results.ended and all(row.state in ("ok", "skipped") for row in rows)
