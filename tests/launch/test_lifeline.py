@@ -389,7 +389,7 @@ def test_a_terminal_has_one_live_line(script: Script, environ: dict[str, str]) -
     child = pexpect.spawn(command[0], command[1:], env=environ, timeout=30, dimensions=(24, 60), encoding="utf-8")
     child.expect(r"\r\x1b\[Kaccel: waiting for machines 1-2 \(\d+ s\): they should")
     child.expect(r"\r\x1b\[Kaccel: waiting for machines 1-2 \(\d+ s\): they should")
-    assert "\n" not in child.before
+    assert "\n" not in str(child.before)
     child.sendintr()
     child.expect(r"\r\x1b\[K")  # the line doesn't stay
     child.expect(pexpect.EOF)
