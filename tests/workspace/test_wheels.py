@@ -13,6 +13,7 @@ import pytest
 from accel_cli.table import COMMANDS
 from tests.environments import install, uv
 from tests.interpreters import VERSIONS, find
+from tests.workspace.test_layers import MAY_IMPORT
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -60,14 +61,6 @@ ALONE: dict[str, tuple[str, str, tuple[str, ...], str]] = {
         ("rank 0 of 2\n", "rank 1 of 2\n"),
         "import accel_cli, accel_config, accel_launch, accel_estimate, accel_tpu, accel_sagemaker",
     ),
-}
-BROUGHT = {
-    "accel-config": "",
-    "accel-launch": "config",
-    "accel-estimate": "",
-    "accel-tpu": "config launch",
-    "accel-sagemaker": "config launch",
-    "accel-cli": "config estimate launch sagemaker tpu",
 }
 Start = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -125,8 +118,7 @@ def test_alone(built: Path, tmp_path: Path, start: Start, version: str, name: st
     done = start(where / "python", "-W", "error", "-c", use)
     assert done.returncode == 0, done.stderr
     ours = {path.name for path in (tmp_path / "env").glob("lib/python*/site-packages/accel_*") if path.is_dir()}
-    brought = {folder.partition("-")[0].removeprefix("accel_") for folder in ours} - {name.removeprefix("accel-")}
-    assert brought == set(BROUGHT[name].split())
+    assert {folder.partition("-")[0] for folder in ours} == MAY_IMPORT[module] | {module}
 
 
 # What each command is asked, and the parts that it can't do without.
