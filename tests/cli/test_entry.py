@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable
@@ -12,13 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.environments import environment
+from tests.environments import environment, install, uv
 
-UV = os.environ.get("UV") or shutil.which("uv")
-pytestmark = [
-    pytest.mark.skipif(UV is None, reason="uv isn't on PATH: wheels can't be built"),
-    pytest.mark.timeout(600),
-]
+pytestmark = pytest.mark.timeout(600)
 PROJECT = ROOT / "packages" / "accel-cli"
 SCRIPTS = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["scripts"]
 STAND_INS = PROJECT / "src" / "accel_cli" / "_compat"
@@ -26,29 +20,10 @@ MODULES = ("env", "launch", "estimate", "config", "config.config", "test", "tpu"
 LIBRARY = "accelerate>=1.10"
 
 
-def uv(*words: str | Path) -> None:
-    done = subprocess.run([str(UV), *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheels")
-    uv("build", "--all-packages", "--wheel", "--out-dir", folder, "--quiet")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def clean(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clean(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The ``bin`` folder of an environment with our wheels and what they need, without torch."""
-    folder = tmp_path_factory.mktemp("clean") / "env"
-    uv("venv", "--quiet", "--no-project", folder)
-    install(folder, "accel-cli", "--find-links", str(wheels), "--no-sources")
-    return folder / "bin"
-
-
-def install(folder: Path, *words: str) -> None:
-    uv("pip", "install", "--quiet", "--python", folder / "bin" / "python", *words)
+    return install(tmp_path_factory.mktemp("clean") / "env", "accel-cli", "--find-links", built)
 
 
 Done = subprocess.CompletedProcess[str]
@@ -148,15 +123,13 @@ def owner(where: Path) -> str:
 
 
 @pytest.mark.parametrize("first", ["theirs", "ours"])
-def test_beside_the_library(wheels: Path, tmp_path: Path, start: Start, first: str) -> None:
+def test_beside_the_library(built: Path, tmp_path: Path, start: Start, first: str) -> None:
     """The later one's script wins; whichever it is, `accel` is ours, and the library is itself."""
-    folder = tmp_path / "env"
-    uv("venv", "--quiet", "--no-project", folder)
-    ours = ("accel-cli", "--find-links", str(wheels), "--no-sources")
+    ours = ("accel-cli", "--find-links", str(built))
     theirs = (LIBRARY, "--no-deps")  # its needs are heavy, and none of them has a say in whose files these are
-    for words in [theirs, ours] if first == "theirs" else [ours, theirs]:
-        install(folder, *words)
-    where = folder / "bin"
+    one, other = (theirs, ours) if first == "theirs" else (ours, theirs)
+    where = install(tmp_path / "env", *one)
+    uv("pip", "install", "--quiet", "--python", where / "python", "--no-sources", *other)
     assert owner(where) == ("accel_cli" if first == "theirs" else "accelerate")
     told = start("env", f"PATH={where}:/usr/bin:/bin", where / "accel", "env").stdout
     assert f"`accelerate` belongs to: {'accel-cli' if first == 'theirs' else 'accelerate'}" in told

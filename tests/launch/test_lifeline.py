@@ -280,6 +280,26 @@ def test_a_machine_that_ended_well_is_not_missed(machines: Callable[..., Machine
     assert run.sides[0].settled
 
 
+def test_nor_is_it_when_it_then_says_nothing_more(machines: Callable[..., Machines]) -> None:
+    run = machines(2)
+    assert run.all_here()
+    hub = run.sides[0]
+    assert isinstance(hub, Hub)
+    run.sides[1].over(None)
+    assert run.turn(lambda: 1 in hub.left)
+    run.still.add(1)
+    assert not run.turn(lambda: hub.ending, 2.0)
+
+
+def test_who_comes_again_and_again_is_told_once(machines: Callable[..., Machines]) -> None:
+    run = machines(2)
+    assert run.all_here()
+    for place in (7, 8, 9):
+        run.sides[place] = Member(run.line(1), "stranger", None)
+    assert run.turn(lambda: all(isinstance(s, Member) and s.refused for p, s in run.sides.items() if p > 1))
+    assert len(run.sides[0].notes) == 1
+
+
 def test_an_elastic_run_goes_on_with_enough_machines(machines: Callable[..., Machines]) -> None:
     run = machines(3, least=2)
     assert run.all_here()

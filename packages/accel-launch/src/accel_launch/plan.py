@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from accel_config.errors import SettingError
+from accel_config.origin import SCHEDULER
 from accel_config.record import Record
 from accel_config.wording import said
 
@@ -194,11 +195,21 @@ def _summary(settings: Settings, laid: layout.Layout, made: Plan) -> str:
     from accel_config.catalogue import Precision
 
     ranks = "1 process" if laid.local == 1 else f"{laid.local} processes"
+    if laid.task is not None:
+        ranks = f"rank {laid.task.rank} of {laid.task.total}"
     where = f"on {laid.where}" if laid.machines == 1 else f"on {laid.where}, machine {laid.rank} of {laid.machines}"
     paradigm = f", {laid.kind}" if laid.kind != "NO" else ""
     file = settings.value("config_file").value
     config = f", config {file}" if file else ""
+    precision = settings[Precision].mixed_precision
     engine = f"engine {made.engine}"
     if made.preload:
         engine += f", {', '.join(made.preload)} imported once"
-    return f"{ranks} {where}{paradigm}, precision {settings[Precision].mixed_precision}, {engine}{config}"
+    return f"{ranks} {where}{paradigm}, precision {precision}, {engine}{config}{_taken(settings)}"
+
+
+def _taken(settings: Settings) -> str:
+    """Name what a scheduler says, each with who says it."""
+    taken = [one.name for one, value in settings if value.origin.layer == SCHEDULER and value.value is not None]
+    names = [name for name in taken if name != "engine"]  # which the summary has
+    return f", by the scheduler: {', '.join(said(settings, name) for name in names)}" if names else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from accel_config import CATALOGUE, AccelError, layers, resolve, split
+from accel_config import CATALOGUE, AccelError, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def _test(argv: list[str], program: str) -> int:
         return 0
     if typed.script:
         raise AccelError(f"{typed.script[0]!r} isn't a flag of launch, and `{program}` takes nothing else")
-    found = layers(CATALOGUE, typed, os.environ)
-    settings = resolve(CATALOGUE, found.values, found.notes)
-    if settings.value("config_file").value is None and found.config_file is not None:
-        settings = settings.with_file(found.config_file)
+    from accel_launch.host import Machine
+    from accel_launch.schedulers import settle
+
+    settings = settle(typed, os.environ, Machine())
     _refuse(settings)
     status, library = _launch(settings, "torch")
     if status or not library:
@@ -61,7 +61,7 @@ def _refuse(settings: Settings) -> None:
     """Raise AccelError for settings that can't go with a test."""
     from accel_config.paradigm import sagemaker
 
-    for name in ("module", "no_python", "dry_run", "explain"):
+    for name in ("module", "no_python", "dry_run", "explain", "slurm", "submit", "kubernetes"):
         if settings.value(name).value:
             raise AccelError(f"{settings.origin(name)} has no meaning for a test, which has a script of its own")
     if sagemaker(settings) or settings.value("tpu_cluster").value:
