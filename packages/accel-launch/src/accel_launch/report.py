@@ -160,8 +160,9 @@ def judge(plan: Plan, seen: Seen) -> Result:
 def _attempt(number: int, endings: tuple[Ending, ...]) -> str:
     """Return what ended an attempt after which the engine started its ranks again."""
     first = next((ending for ending in endings if ending.status), None)
-    why = f"rank {first.rank}: {first.how}" if first is not None else "its ranks had ended well"
-    return f"attempt {number} ended at {_clock(endings[-1].at)} ({why}), and the ranks were started again"
+    why = f"rank {first.rank}: {first.how}" if first is not None else "no rank here failed"
+    when = f" at {_clock(endings[-1].at)}" if endings else ""
+    return f"attempt {number} ended{when} ({why}), and the ranks were started again"
 
 
 def _clock(at: float) -> str:
@@ -234,9 +235,8 @@ def name_of(number: int) -> str:
 def _failure(plan: Plan, ending: Ending, seen: Seen) -> Failure:
     local = ending.local_rank
     told, stack = _told(seen.error(local))
-    old = (
-        bool(seen.earlier) and seen.cried(local) <= seen.earlier[-1][-1].at
-    )  # what it said belongs to another attempt
+    before = max((earlier.at for attempt in seen.earlier for earlier in attempt), default=-1.0)
+    old = seen.cried(local) <= before  # what it said belongs to another attempt
     text = _plain(stack or ("" if old else seen.tail(local)))
     exception, where = _traceback(text)
     raised = _raised(ending, seen)
