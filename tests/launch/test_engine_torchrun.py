@@ -40,6 +40,8 @@ def test_of_a_run_that_fails_in_the_end_the_last_attempt_counts(accelerate: Run,
         # One rank is there and gone before another starts: that is no second attempt.
         ("started 0 0 5 4 0\nended 0 0 5 256 1.0\nstarted 1 1 6 4 0\nended 1 1 6 15 2.0\n", [[0, 1]]),
         ("started 0 0 5 4 0\nended 0 0 5 256 1.0\nstarted 0 0 7 4 1\nended 0 0 7 0 2.0\n", [[0], [0]]),
+        # Without torch's agent: ranks of two hosts that are one machine, each the first of its host.
+        ("started 1 0 5 4 -\nended 1 0 5 256 1.0\nstarted 0 0 6 4 -\nended 0 0 6 15 2.0\n", [[1, 0]]),
         # A machine joined: the agent doesn't count that.
         ("started 0 0 5 4 0\nended 0 0 5 15 1.0\nstarted 1 0 7 4 0\nended 1 0 7 0 2.0\n", [[0], [1]]),
         # The agent killed a rank's parent with it, so that its end was never written down.

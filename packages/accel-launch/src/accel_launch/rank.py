@@ -41,7 +41,7 @@ def main() -> int:
         os.read(gate, 1)  # the supervisor is to know who this is before it prints anything
         become(sys.argv[1:], environ, streams)
     who = f"{environ.get('RANK', '0')} {local} {child}"
-    tell(record, f"started {who} {os.getpid()} {environ.get('TORCHELASTIC_RESTART_COUNT', '0')}")
+    tell(record, f"started {who} {os.getpid()} {environ.get('TORCHELASTIC_RESTART_COUNT', '-')}")
     os.close(gate)
     os.close(opens)
     theirs = sent_to_all(environ)

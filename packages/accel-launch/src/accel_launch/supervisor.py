@@ -326,12 +326,12 @@ def _recorded(text: str) -> list[list[Ending]]:
     attempt = "0"
     for line in text.splitlines():
         kind, rank, local, pid, *rest = line.split(" ")
-        if kind == "started":
-            # The engine started its ranks again: it counts restarts, but not those for machines that come or go.
+        if kind == "started" and rest[1] != "-":  # other engines than torch's agent start them once
+            # The agent started its ranks again: it counts restarts, but not those for machines that come or go.
             if rest[1] != attempt or any(ending.local_rank == int(local) for ending in found[-1]):
                 found.append([])
             attempt = rest[1]
-        else:
+        elif kind == "ended":
             found[-1].append(Ending(int(rank), int(local), int(pid), int(rest[0]), float(rest[1])))
     return found
 
