@@ -50,25 +50,74 @@ def test_what_a_successful_script_left_gets_grace_and_is_then_ended(launched: St
     path = script(
         ME + "if rank == '0':\n"
         "    quick = subprocess.Popen(['sh', '-c', 'sleep 0.3; echo uploaded'], start_new_session=True)\n"
-        "    slow = subprocess.Popen(['sleep', '1000'], start_new_session=True, stdout=subprocess.DEVNULL)\n"
-        "    print(slow.pid, flush=True)\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "    deaf = subprocess.Popen(['sleep', '1000'], start_new_session=True, stdout=subprocess.DEVNULL)\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_DFL)\n"
+        "    tidy = subprocess.Popen(['sh', '-c', 'trap \"echo tidied; exit\" TERM; sleep 1000 & wait'])\n"
+        "    print(deaf.pid, flush=True)\n"
     )
     started = time.monotonic()
     running = launched(*N2, "--grace", "1", path)
     out, err = running.communicate(timeout=20)
     assert running.returncode == 0
-    assert out.split()[1:] == ["uploaded"]
+    assert out.split()[1:] == ["uploaded", "tidied"]
     assert f"ended what the script left running: sleep 1000 (pid {out.split()[0]})" in err
-    assert 1 <= time.monotonic() - started < 4
+    assert 2 <= time.monotonic() - started < 8
 
 
-def test_a_stopped_rank_is_ended_too(launched: Start, script: Script) -> None:
-    path = script(SLEEP.replace("time.sleep", "os.kill(os.getpid(), 19) if rank == '0' else time.sleep"))
-    running = launched(*N2, path)
+def test_a_signal_to_what_a_script_left_begins_the_grace_anew(launched: Start, script: Script) -> None:
+    tidy = "trap 'sleep 1.5; echo tidied; exit' TERM; echo left; while :; do sleep 0.01; done"
+    running = launched(*N2, "--grace", "3", script(ME + f"rank == '0' and subprocess.Popen(['sh', '-c', {tidy!r}])\n"))
+    assert running.stdout is not None
+    assert running.stdout.readline() == "left\n"
+    time.sleep(2.2)
+    running.terminate()
+    assert running.communicate(timeout=10)[0] == "tidied\n"
+    assert running.returncode == -signal.SIGTERM
+
+
+def test_what_the_launcher_did_not_start_is_left_alone(environ: dict[str, str], script: Script) -> None:
+    code = f"sleep 60 >&- 2>&- & echo $!; exec {BIN / 'accelerate'} launch -q {' '.join(N2)} {script('')}"
+    done = subprocess.run(["sh", "-c", code], env=environ, capture_output=True, text=True, timeout=30)
+    (ours,) = map(int, done.stdout.split())
+    assert done.returncode == 0
+    assert alive([ours])
+    os.kill(ours, signal.SIGKILL)
+
+
+def test_the_launcher_and_its_guardian_killed_at_once_take_the_ranks_along(launched: Start, script: Script) -> None:
+    running = launched(*N2, script(SLEEP))
     ranks = read_pids(running, 2)
+    launcher = psutil.Process(running.pid)
+    (guardian,) = launcher.children()
+    launcher.suspend()  # so that it can't do anything about it
+    guardian.kill()
+    assert gone(ranks)
+    launcher.kill()
+
+
+def test_the_guardian_minds_no_signal(launched: Start, script: Script) -> None:
+    """A system that ends a whole group of processes gives it the signal as well."""
+    running = launched(*N2, script(ME + "os.write(1, b'%d\\n' % os.getpid())\ntime.sleep(1)\n"))
+    read_pids(running, 2)
+    (guardian,) = psutil.Process(running.pid).children()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTSTP):
+        guardian.send_signal(number)
+    assert running.wait(10) == 0
+
+
+def test_a_stopped_rank_is_ended_too_and_what_it_left(launched: Start, script: Script) -> None:
+    path = script(
+        ME + "left = 'import os, time; os.write(1, b\"%d\\\\n\" % os.getpid()); os.kill(os.getpid(), 19)'\n"
+        "rank == '0' and subprocess.Popen([sys.executable, '-c', left], start_new_session=True)\n"
+        "os.write(1, b'%d\\n' % os.getpid())\n"
+        "os.kill(os.getpid(), 19) if rank == '0' else time.sleep(60)\n"
+    )
+    running = launched(*N2, path)
+    everything = read_pids(running, 3)
     running.terminate()
     assert running.wait(10) == -signal.SIGTERM
-    assert gone(ranks)
+    assert gone(everything)
 
 
 def test_64_ranks_are_gone_within_a_second(launched: Start, script: Script) -> None:
@@ -129,13 +178,7 @@ def test_too_few_descriptors_start_nothing(environ: dict[str, str], mark: str, l
 
 
 def test_the_terminal_closing_ends_all(script: Script, environ: dict[str, str], mark: str) -> None:
-    master, slave = pty.openpty()
-    pid = os.fork()
-    if pid == 0:
-        os.close(master)
-        os.login_tty(slave) if hasattr(os, "login_tty") else _own(slave)
-        os.execve(BIN / "accelerate", ["accelerate", "launch", *N2, str(script(SLEEP))], environ)
-    os.close(slave)
+    pid, master = _at_a_terminal(script(SLEEP), environ)
     seen = b""
     while seen.count(b"\n") < 3:
         seen += os.read(master, 1000)
@@ -144,6 +187,29 @@ def test_the_terminal_closing_ends_all(script: Script, environ: dict[str, str], 
     _pid, status = os.waitpid(pid, 0)
     assert os.WTERMSIG(status) == signal.SIGHUP
     assert until(lambda: not marked(mark), 5)
+
+
+def _at_a_terminal(path: Path, environ: dict[str, str]) -> tuple[int, int]:
+    """Launch two ranks from a terminal of their own; return the launcher's pid and the terminal's other end."""
+    master, slave = pty.openpty()
+    pid = os.fork()
+    if pid == 0:
+        os.close(master)
+        os.login_tty(slave) if hasattr(os, "login_tty") else _own(slave)
+        os.execve(BIN / "accelerate", ["accelerate", "launch", *N2, str(path)], environ)
+    os.close(slave)
+    return pid, master
+
+
+def _rest(master: int) -> bytes:
+    """Return what is still to be read of a terminal whose users are gone."""
+    seen = b""
+    try:
+        while data := os.read(master, 1000):
+            seen += data
+    except OSError:
+        os.close(master)
+    return seen
 
 
 def _own(slave: int) -> None:
@@ -156,19 +222,55 @@ def _own(slave: int) -> None:
 # Signals.
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
-def test_user_signals_reach_every_rank(launched: Start, script: Script, number: int) -> None:
+@pytest.mark.parametrize("number", [1, 2, 3, 10, 12, 15, 18])
+def test_each_signal_reaches_every_rank_as_what_it_is(launched: Start, script: Script, number: int) -> None:
     path = script(
         ME + "signal.signal(int(sys.argv[1]), lambda n, _f: (print('got', n, flush=True), os._exit(0)))\n"
         "os.write(1, b'%d\\n' % os.getpid())\n"
         "time.sleep(60)\n"
     )
-    running = launched(*N2, path, int(number))
+    running = launched(*N2, path, number)
     read_pids(running, 2)
     running.send_signal(number)
     out, _err = running.communicate(timeout=10)
-    assert out.split() == ["got", str(int(number))] * 2
-    assert running.returncode == 0
+    assert out.split() == ["got", str(number)] * 2
+    assert running.returncode == (-number if number in (1, 2, 3, 15) else 0)
+
+
+def test_a_second_hangup_leaves_ranks_their_grace(launched: Start, script: Script) -> None:
+    path = script(
+        ME + "signal.signal(signal.SIGHUP, lambda *_: (time.sleep(0.5), print('saved', flush=True), os._exit(0)))\n"
+        "os.write(1, b'%d\\n' % os.getpid())\n"
+        "time.sleep(60)\n"
+    )
+    running = launched(*N2, path)
+    read_pids(running, 2)
+    running.send_signal(signal.SIGHUP)
+    time.sleep(0.1)
+    running.send_signal(signal.SIGHUP)
+    assert running.communicate(timeout=10)[0].split() == ["saved"] * 2
+    assert running.returncode == -signal.SIGHUP
+
+
+def test_at_a_terminal_rank_0_reads_and_an_interrupt_comes_once(
+    script: Script, environ: dict[str, str], mark: str
+) -> None:
+    path = script(
+        ME + "signal.signal(signal.SIGINT, lambda *_: (print('got', flush=True), time.sleep(0.3), os._exit(0)))\n"
+        "print('read', input('more? ') if rank == '0' else '', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    pid, master = _at_a_terminal(path, environ)
+    seen = read_until(master, b"more? ")
+    os.write(master, b"typed\n")
+    while seen.count(b"read") < 2:
+        seen += os.read(master, 1000)
+    assert b"read typed\r\n" in seen
+    os.write(master, b"\x03")
+    _pid, status = os.waitpid(pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGINT
+    assert _rest(master).count(b"got") == 2
+    assert until(lambda: not marked(mark), 5)
 
 
 def test_tstp_stops_ranks_and_launcher_and_cont_wakes_both(launched: Start, script: Script) -> None:
@@ -198,16 +300,15 @@ def test_nohup_keeps_an_ignored_hangup_ignored_for_ranks_too(environ: dict[str, 
     assert running.returncode == 0
 
 
-def test_signals_are_as_found_for_a_rank(accelerate: Run, script: Script) -> None:
-    path = script(
-        ME + "print([signal.getsignal(n) == signal.SIG_IGN for n in (1, 2, 3, 15, 20)], signal.SIGPIPE, flush=True)\n"
-    )
-    probe = script(ME + "os.write(1, open('/proc/self/status').read().encode())\n")
-    bare = subprocess.run([sys.executable, probe], capture_output=True, text=True).stdout
-    ours = accelerate("launch", "--cpu", "--num_processes", "1", "--prefix", probe).stdout
-    field = [line.split()[-1] for line in bare.splitlines() if line.startswith("SigIgn")]
-    assert [line.split()[-1] for line in ours.splitlines() if line.startswith("[0] SigIgn")] == field
-    assert path.exists()
+@pytest.mark.parametrize("flags", [[], ["--prefix"]], ids=["become", "supervised"])
+def test_signals_are_as_found_for_a_rank(accelerate: Run, tmp_path: Path, flags: list[str]) -> None:
+    probe = tmp_path / "probe"
+    probe.write_text("#!/bin/sh\nexec grep SigIgn /proc/self/status\n")
+    probe.chmod(0o755)
+    bare = subprocess.run([probe], capture_output=True, text=True).stdout
+    ours = accelerate("launch", "--cpu", "--num_processes", "1", *flags, "--no_python", "./probe").stdout
+    assert ours.removeprefix("[0] ") == bare
+    assert bare.startswith("SigIgn:")
 
 
 def test_as_pid_1_a_signal_is_an_exit_status(environ: dict[str, str], script: Script) -> None:
@@ -282,14 +383,59 @@ def test_the_order_of_deaths_is_known_even_if_the_guardian_was_not_looking(launc
     assert running.wait(10) == 12
 
 
-def test_a_script_that_cannot_be_executed(accelerate: Run, tmp_path: Path) -> None:
+def test_a_signal_after_a_failure_does_not_change_the_status(launched: Start, script: Script) -> None:
+    path = script(
+        ME + "signal.signal(signal.SIGTERM, lambda *_: os.write(1, b'asked\\n'))\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "os.write(1, b'%d\\n' % os.getpid())\n"
+        "if rank == '1':\n    time.sleep(0.3)\n    sys.exit(3)\n"
+        "while True: time.sleep(0.1)\n"
+    )
+    running = launched(*N2, path)
+    read_pids(running, 2)
+    assert running.stdout is not None
+    assert running.stdout.readline() == "asked\n"
+    time.sleep(0.2)
+    for _time in range(2):
+        running.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    assert running.wait(10) == 3
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize(("first", "status"), [("#!/no/such/interpreter", 127), ("neither script nor program", 126)])
+def test_a_script_that_cannot_be_executed(
+    accelerate: Run, tmp_path: Path, processes: str, first: str, status: int
+) -> None:
     broken = tmp_path / "broken"
-    broken.write_text("#!/no/such/interpreter\n")
+    broken.write_text(f"{first}\n")
     broken.chmod(0o755)
-    done = accelerate("launch", *N2, "--no_python", "./broken")
-    assert done.returncode == 127
-    assert "couldn't be started: ./broken" in done.stderr
+    done = accelerate("launch", "--cpu", "--num_processes", processes, "--no_python", "./broken")
+    assert done.returncode == status
+    assert "./broken" in done.stderr
+    assert ("can't be started:" if processes == "1" else "couldn't be started: ./broken") in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_no_core_of_ours_is_dumped_at_a_quit(script: Script, environ: dict[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    if not os.WCOREDUMP(_wait(["sh", "-c", "ulimit -c unlimited; kill -QUIT $$"], environ, folder)):
+        pytest.skip("no process dumps a core here")
+    path = script(ME + "signal.signal(3, lambda *_: os._exit(0))\nos.kill(int(sys.argv[1]), 3)\ntime.sleep(60)\n")
+    code = f"ulimit -c unlimited; exec {BIN / 'accelerate'} launch {' '.join(N2)} {path} $$"
+    status = _wait(["sh", "-c", code], environ, folder)
+    assert os.WTERMSIG(status) == signal.SIGQUIT
+    assert not os.WCOREDUMP(status)
+
+
+def _wait(words: list[str], environ: dict[str, str], folder: Path) -> int:
+    """Run a command to its end and return the status as the kernel gives it."""
+    pid = os.fork()
+    if pid == 0:
+        os.chdir(folder)
+        os.execvpe(words[0], words, environ)
+    return os.waitpid(pid, 0)[1]
 
 
 # Output.
@@ -353,6 +499,37 @@ def test_a_grandchild_that_holds_the_pipe_does_not_hold_up_the_end(accelerate: R
     assert done.returncode == 0
     assert done.stdout == ("x" * 10 + "\n") * 2
     assert time.monotonic() - started < 5
+
+
+def test_a_stranger_that_holds_a_stream_does_not_hold_up_the_end(launched: Start, script: Script) -> None:
+    running = launched(*N2, script(ME + "os.write(1, b'%d\\n' % os.getpid())\ntime.sleep(0.5)\n"))
+    ranks = read_pids(running, 2)
+    held = [os.open(f"/proc/{pid}/fd/1", os.O_WRONLY) for pid in ranks]
+    assert running.wait(10) == 0
+    for fd in held:
+        os.close(fd)
+
+
+LOUD = ME + "for _ in range(300): os.write(1, b'x' * 999 + b'\\n')\nos.write(2, b'%d\\n' % os.getpid())\n"
+
+
+def test_a_slow_reader_gets_every_line(launched: Start, script: Script) -> None:
+    running = launched("-q", *N2, script(LOUD))
+    assert running.stdout is not None
+    assert running.stderr is not None
+    assert gone([int(running.stderr.readline()) for _rank in range(2)])
+    time.sleep(2.5)
+    assert sum(len(line) == 1000 for line in running.stdout) == 600
+    assert running.wait(10) == 0
+
+
+def test_a_reader_that_reads_no_more_holds_up_no_interrupt(launched: Start, script: Script) -> None:
+    running = launched("-q", *N2, script(LOUD))
+    assert running.stderr is not None
+    assert gone([int(running.stderr.readline()) for _rank in range(2)])
+    time.sleep(0.3)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(10) == -signal.SIGINT
 
 
 def test_a_reader_that_goes_away_ends_the_run_with_141(launched: Start, script: Script) -> None:
@@ -428,6 +605,7 @@ def test_a_terminal_stays_one_with_its_size(script: Script, environ: dict[str, s
     path = script(
         ME + "if rank == '0':\n"
         "    print(sys.stdout.isatty(), sys.stderr.isatty(), sys.stdin.isatty(), os.get_terminal_size(), flush=True)\n"
+        "    for _ in range(9): os.write(1, b'out '); os.write(2, b'err ')\n"
         "    input('more? ')\n"
         "    print(os.get_terminal_size(), flush=True)\n"
     )
@@ -449,7 +627,7 @@ def test_a_terminal_stays_one_with_its_size(script: Script, environ: dict[str, s
         running.kill()
         running.wait(10)
         os.close(master)
-    assert b"True True True os.terminal_size(columns=111, lines=30)\r\n" in seen
+    assert b"True True True os.terminal_size(columns=111, lines=30)\r\n" + b"out err " * 9 in seen
 
 
 def read_until(fd: int, wanted: bytes, within: float = 10) -> bytes:
@@ -473,7 +651,8 @@ def test_the_report_as_json(accelerate: Run, script: Script, tmp_path: Path) -> 
     assert done.returncode == told["status"] == 1
     failure = told["failure"]
     assert (failure["rank"], failure["exception"], failure["where"]) == (1, "KeyError: 'it'", f"{path}:4")
-    assert failure["exit_status"] == 1
+    assert (failure["exit_status"], failure["cause"]) == (1, "exit status 1")
+    assert failure["host"] == os.uname().nodename
     assert Path(failure["log"], "stderr.log").read_text().endswith("KeyError: 'it'\n")
     assert [rank["rank"] for rank in told["ranks"]] == [1, 0]
     assert told["ranks"][1]["signal"] == "SIGTERM"
