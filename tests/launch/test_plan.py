@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,26 @@ def test_a_script_that_cannot_start(
     assert message in str(refusal.value)
     todo = plan(settings(*flags, "--dry_run"), host(cwd=str(here)), [script])
     assert any(message in note for note in todo.notes)
+
+
+def test_a_script_that_cannot_be_read(settings: Resolve, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)  # a socket's path may be no longer than 107 bytes
+    with socket.socket(socket.AF_UNIX) as held:
+        held.bind("script.py")  # which not even root can open
+        with pytest.raises(AccelError, match="the script script.py can't be read: No such device"):
+            plan(settings(), host(cwd=str(here)), ["script.py"])
+
+
+def test_a_module_is_not_looked_for_on_another_interpreter(settings: Resolve, here: Path) -> None:
+    todo = plan(settings("-m", "--python", "/other"), host(cwd=str(here)), ["not_here"])
+    assert todo.commands[0].argv == ("/other", "-m", "not_here")
+
+
+def test_a_module_of_the_working_folder_is_there(settings: Resolve, here: Path) -> None:
+    todo = plan(settings("-m"), host(cwd=str(here), machine=Still(modules=())), ["train"])
+    assert todo.commands[0].argv == ("/py", "-m", "train")
+    (here / "pack").mkdir()
+    assert plan(settings("-m"), host(cwd=str(here), machine=Still(modules=())), ["pack.deep.train"]).commands
 
 
 def test_an_engine_that_is_not_there(settings: Resolve, here: Path) -> None:

@@ -75,6 +75,13 @@ def test_the_mark_that_torch_puts_before_each_line_is_no_part_of_it() -> None:
     assert (result.failure.exception, result.failure.where) == ("RuntimeError: shapes", "/u/lib/model.py:8")
 
 
+def test_of_several_tracebacks_the_last_is_told() -> None:
+    handled = TRACE.replace("shapes", "earlier") + "\nDuring handling of the above exception, another exception occurred:\n\n"
+    result = judge(PLAN, seen(ended(1, 256), tail=handled + TRACE))
+    assert result.failure is not None
+    assert result.failure.exception == "RuntimeError: shapes"
+
+
 @pytest.mark.parametrize(
     ("status", "memory", "cause"),
     [
