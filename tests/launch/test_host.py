@@ -69,8 +69,16 @@ def test_cores_are_those_of_our_affinity() -> None:
 def test_cores_are_physical_and_within_the_quota(
     monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: int
 ) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(6)))
+    def read(path: str, *_more: str) -> str:
+        return siblings.get(path, "")
+
+    def affinity(_pid: int) -> set[int]:
+        return set(range(6))
+
+    monkeypatch.setattr(os, "sched_getaffinity", affinity)
     monkeypatch.setattr(cgroup, "cpus", lambda: quota)
-    siblings = {f"/sys/devices/system/cpu/cpu{n}/topology/thread_siblings_list": f"{n % 3},{n % 3 + 3}" for n in range(6)}
-    monkeypatch.setattr(devices, "read", lambda path, *_more: siblings.get(path, ""))
+    siblings = {
+        f"/sys/devices/system/cpu/cpu{n}/topology/thread_siblings_list": f"{n % 3},{n % 3 + 3}" for n in range(6)
+    }
+    monkeypatch.setattr(devices, "read", read)
     assert Host.here().cores == cores

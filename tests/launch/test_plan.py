@@ -183,7 +183,7 @@ def test_a_script_that_cannot_be_read(settings: Resolve, here: Path, monkeypatch
     monkeypatch.chdir(here)  # a socket's path may be no longer than 107 bytes
     with socket.socket(socket.AF_UNIX) as held:
         held.bind("script.py")  # which not even root can open
-        with pytest.raises(AccelError, match="the script script.py can't be read: No such device"):
+        with pytest.raises(AccelError, match=r"the script script\.py can't be read: No such device"):
             plan(settings(), host(cwd=str(here)), ["script.py"])
 
 

@@ -76,7 +76,10 @@ def test_the_mark_that_torch_puts_before_each_line_is_no_part_of_it() -> None:
 
 
 def test_of_several_tracebacks_the_last_is_told() -> None:
-    handled = TRACE.replace("shapes", "earlier") + "\nDuring handling of the above exception, another exception occurred:\n\n"
+    handled = (
+        TRACE.replace("shapes", "earlier")
+        + "\nDuring handling of the above exception, another exception occurred:\n\n"
+    )
     result = judge(PLAN, seen(ended(1, 256), tail=handled + TRACE))
     assert result.failure is not None
     assert result.failure.exception == "RuntimeError: shapes"
@@ -137,15 +140,20 @@ def test_the_report_is_short_with_many_ranks() -> None:
 
 
 def test_the_report_is_short_with_a_long_exception() -> None:
-    message = {"message": {"message": "RuntimeError: " + "wide " * 999 + "\n" + "high\n" * 99}}
-    told = text(judge(PLAN, seen(ended(1, 256), error=lambda _: json.dumps(message))), "box")
+    def error(_local: int) -> str:
+        return json.dumps({"message": {"message": "RuntimeError: " + "wide " * 999 + "\n" + "high\n" * 99}})
+
+    told = text(judge(PLAN, seen(ended(1, 256), error=error)), "box")
     assert "exception: RuntimeError: wide wide" in told
     assert "high" not in told
     assert len(told) < 1000
 
 
 def test_json_has_what_is_known() -> None:
-    told = json.loads(as_json(judge(PLAN, seen(ended(1, 9), log=lambda local: f"/logs/{local}")), "box"))
+    def log(local: int) -> str:
+        return f"/logs/{local}"
+
+    told = json.loads(as_json(judge(PLAN, seen(ended(1, 9), log=log)), "box"))
     failure = told["failure"]
     assert (failure["host"], failure["device"], failure["log"]) == ("box", "GPU 1", "/logs/1")
     assert (failure["signal"], failure["exit_status"], failure["time"]) == ("SIGKILL", None, 1001.0)

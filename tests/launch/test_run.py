@@ -137,9 +137,13 @@ def test_debug_adds_the_traceback_to_the_report(accelerate: Run, script: Script)
 
 
 def test_a_report_that_cannot_be_written_changes_no_status(accelerate: Run, script: Script) -> None:
-    done = accelerate(*LAUNCH, "--num_processes", "2", "--report", "/no/such/report.json", script("raise SystemExit(7)"))
+    done = accelerate(
+        *LAUNCH, "--num_processes", "2", "--report", "/no/such/report.json", script("raise SystemExit(7)")
+    )
     assert done.returncode == 7
-    assert done.stderr.endswith("accel: the report /no/such/report.json can't be written: No such file or directory\n")
+    assert done.stderr.endswith(
+        "accel: the report /no/such/report.json can't be written: No such file or directory\n"
+    )
 
 
 def test_the_summary_is_one_line_and_quiet_hides_it(accelerate: Run, script: Script) -> None:

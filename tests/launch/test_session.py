@@ -91,7 +91,7 @@ def test_a_callback_that_raises_ends_the_run(script: Script) -> None:
 
 def test_what_cannot_be_run_is_an_error(script: Script) -> None:
     plan = ranks(script("")).replace(display=Display(log_dir="/proc/no", kept=(3, 3)))
-    with pytest.raises(AccelError, match="log_dir /proc/no: .*; nothing was started"):
+    with pytest.raises(AccelError, match=r"log_dir /proc/no: .*; nothing was started"):
         run(plan)
 
 

@@ -67,7 +67,9 @@ def test_what_a_successful_script_left_gets_grace_and_is_then_ended(launched: St
 
 def test_a_signal_to_what_a_script_left_begins_the_grace_anew(launched: Start, script: Script) -> None:
     tidy = "trap 'sleep 1.5; echo tidied; exit' TERM; echo left; while :; do sleep 0.01; done"
-    running = launched(*N2, "--grace", "3", script(ME + f"rank == '0' and subprocess.Popen(['sh', '-c', {tidy!r}])\n"))
+    running = launched(
+        *N2, "--grace", "3", script(ME + f"rank == '0' and subprocess.Popen(['sh', '-c', {tidy!r}])\n")
+    )
     assert running.stdout is not None
     assert running.stdout.readline() == "left\n"
     time.sleep(2.2)

@@ -181,7 +181,7 @@ class Supervisor:
                 self._stop()
 
     def _draining(self) -> bool:
-        """Whether the ranks' last words are on their way; a slow reader is waited for unless somebody wants an end."""
+        """Whether the ranks' last words are on their way: a slow reader is waited for, unless an end is asked for."""
         if self.pump.waiting and not self.hurried:
             return True
         return bool(self.pump.channels or self.pump.waiting) and time.monotonic() < self.moved + DRAIN
