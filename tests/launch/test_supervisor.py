@@ -277,9 +277,13 @@ def test_at_a_terminal_rank_0_reads_and_an_interrupt_comes_once(
 
 
 def test_tstp_stops_ranks_and_launcher_and_cont_wakes_both(launched: Start, script: Script) -> None:
-    running = launched(*N2, script(ME + "os.write(1, b'%d\\n' % os.getpid())\nwhile True: time.sleep(0.01)\n"))
-    ranks = read_pids(running, 2)
-    everyone = [psutil.Process(pid) for pid in (running.pid, *ranks)]
+    path = script(
+        ME + "child = subprocess.Popen(['sleep', '60'])\n"
+        "os.write(1, b'%d\\n%d\\n' % (os.getpid(), child.pid))\n"
+        "while True: time.sleep(0.01)\n"
+    )
+    running = launched(*N2, path)
+    everyone = [psutil.Process(pid) for pid in (running.pid, *read_pids(running, 4))]
     running.send_signal(signal.SIGTSTP)
     assert until(lambda: all(process.status() == psutil.STATUS_STOPPED for process in everyone))
     running.send_signal(signal.SIGCONT)
