@@ -105,6 +105,18 @@ def lines(text: str) -> Sequence[str]:
     return sorted(text.splitlines())
 
 
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist of every package, and the wheel that is built from it."""
+    from tests.environments import UV, uv
+
+    if UV is None:
+        pytest.skip("uv isn't on PATH: packages can't be built")
+    folder = tmp_path_factory.mktemp("built")
+    uv("build", "--all-packages", "--out-dir", folder, "--quiet")
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def usual_signals() -> None:
     """Launches start as from a terminal, though a shell that put the tests in the background has SIGINT ignored."""

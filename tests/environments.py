@@ -15,6 +15,22 @@ from tests.conftest import ROOT
 UV = os.environ.get("UV") or shutil.which("uv")
 
 
+def uv(*words: str | Path) -> str:
+    """Run uv to its end in the repository; return what it printed. No Python is fetched."""
+    done = subprocess.run(
+        [str(UV), "--no-python-downloads", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def install(folder: Path, *words: str | Path, python: Path | None = None) -> Path:
+    """Make an environment with these distributions; return its ``bin`` folder."""
+    uv("venv", "--quiet", "--no-project", *(("--python", python) if python else ()), folder)
+    uv("pip", "install", "--quiet", "--python", folder / "bin" / "python", "--no-sources", *words)
+    return folder / "bin"
+
+
 def environment(*groups: str, extra: str = "", package: str = "") -> Path:
     """Return the ``bin`` folder of an environment with our packages, dependency groups and an extra of our packages.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from accel_cli.commands.estimate import config_file, training
+from accel_cli.recipe import recipe
 from accel_config import AccelError
 from tests.conftest import Run
 
@@ -22,6 +22,8 @@ LLAMA = {
     ("config", "said"),
     [
         ("mixed_precision: bf16\nnum_processes: 4\nnum_machines: 2", {"mixed_precision": "bf16", "num_processes": 4, "processes_per_machine": 2}),
+        ("num_machines: 2\nnproc_per_node: 4", {"num_processes": 8, "processes_per_machine": 4}),
+        ("num_machines: '2:4'\nnproc_per_node: 8", {"num_processes": 16, "processes_per_machine": 8}),
         ("distributed_type: DEEPSPEED", {"zero_stage": 2, "offload_optimizer_device": "none"}),
         ("distributed_type: DEEPSPEED\ndeepspeed_config: {zero_stage: 3, offload_optimizer_device: cpu}", {"zero_stage": 3, "offload_optimizer_device": "cpu"}),
         ("distributed_type: FSDP", {"fsdp": "full", "offload_param_device": "none"}),
@@ -29,20 +31,48 @@ LLAMA = {
         ("distributed_type: FSDP\nfsdp_config: {fsdp_reshard_after_forward: HYBRID_SHARD}", {"fsdp": "hybrid"}),
         ("distributed_type: FSDP\nfsdp_config: {fsdp_version: 2, fsdp_reshard_after_forward: false}", {"fsdp": "grad_op"}),
         ("distributed_type: FSDP\nfsdp_config: {fsdp_activation_checkpointing: true}", {"gradient_checkpointing": "full"}),
+        ("distributed_type: FSDP\nnum_processes: 8\nfsdp_config: {fsdp_version: 2}\nparallelism_config: {parallelism_config_dp_replicate_size: 2, parallelism_config_dp_shard_size: 4}", {"fsdp": "hybrid", "processes_per_machine": 4}),
         ("distributed_type: MEGATRON_LM\nmegatron_lm_config: {megatron_lm_tp_degree: 2}", {"tp": 2, "pp": 1}),
     ],
 )  # fmt: skip
 def test_what_a_config_says(tmp_path: Path, config: str, said: dict[str, Any]) -> None:
     (tmp_path / "c.yaml").write_text(config)
-    found = training(str(tmp_path / "c.yaml"))
-    assert {name: found[name] for name in said} == said
+    found = recipe(str(tmp_path / "c.yaml"))
+    assert {name: getattr(found, name) for name in said} == said
 
 
-def test_the_flag_is_taken_out() -> None:
-    assert config_file(["m", "--config-file", "c", "--json"]) == ("c", ["m", "--json"])
-    assert config_file(["--config_file=c", "m"]) == ("c", ["m"])
-    with pytest.raises(AccelError, match="--config_file needs a value"):
-        config_file(["m", "--config_file"])
+def test_deepspeeds_own_json_decides(tmp_path: Path) -> None:
+    """As it does for the library: what it leaves open is the config's, and what it doesn't say is DeepSpeed's default."""
+    own = {"bf16": {"enabled": True}, "gradient_accumulation_steps": "auto", "train_batch_size": "auto",
+           "zero_optimization": {"stage": 3, "reduce_bucket_size": 1000, "offload_optimizer": {"device": "cpu"}}}  # fmt: skip
+    (tmp_path / "ds.json").write_text(json.dumps(own))
+    path = tmp_path / "c.yaml"
+    path.write_text(f"distributed_type: DEEPSPEED\ndeepspeed_config: {{deepspeed_config_file: {tmp_path}/ds.json}}\n")
+    found = recipe(str(path))
+    assert (found.mixed_precision, found.zero_stage, found.reduce_bucket_size) == ("bf16", 3, 1000)
+    assert (found.offload_optimizer_device, found.offload_param_device) == ("cpu", "none")
+    for little in ({}, {"bf16": {"enabled": "auto"}}):
+        (tmp_path / "ds.json").write_text(json.dumps(little))
+        assert recipe(str(path)).zero_stage == 0
+    for text, why in (
+        ("{", "ds.json .*can't be read: Expecting"),
+        ("[]", "ds.json .*is no DeepSpeed configuration"),
+        ('{"zero_optimization": {"stage": "three"}}', r"c\.yaml:2: zero_stage .*'three'"),
+    ):
+        (tmp_path / "ds.json").write_text(text)
+        with pytest.raises(AccelError, match=why):
+            recipe(str(path))
+    (tmp_path / "ds.json").unlink()
+    with pytest.raises(AccelError, match=r"c\.yaml:2.*can't be read: No such file"):
+        recipe(str(path))
+
+
+def test_the_help_begins_as_any_and_knows_the_flag(accelerate: Run) -> None:
+    done = accelerate("estimate-memory", "--help")
+    assert done.stdout.startswith("usage: accelerate estimate-memory ")
+    assert "--config_file FILE" in done.stdout
+    done = accelerate("estimate-memory", "m", "--config_file")
+    assert (done.returncode, "expected one argument" in done.stderr) == (2, True)
 
 
 def test_more_ranks_need_less_memory_each(accelerate: Run, tmp_path: Path) -> None:

@@ -85,6 +85,13 @@ def test_strategies(key: str, strategy: str, reshard: str) -> None:
     }
 
 
+def test_a_strategy_on_lines_of_its_own_is_told_on_one() -> None:
+    text = "fsdp_config:\n  fsdp_sharding_strategy: >-\n    FULL_SHARD\n  my_own: 1\n"
+    new, said = converted(text.encode(), "c.yaml")
+    assert new == b"fsdp_config:\n  fsdp_reshard_after_forward: true\n  my_own: 1\n  fsdp_version: 2\n"
+    assert said[1].endswith("fsdp_sharding_strategy >- FULL_SHARD is fsdp_reshard_after_forward true now")
+
+
 def test_a_strategy_beside_its_successor_wins_as_it_does_in_version_1() -> None:
     text = "fsdp_config:\n  fsdp_reshard_after_forward: FULL_SHARD\n  fsdp_sharding_strategy: SHARD_GRAD_OP\n"
     assert section(text) == {"fsdp_version": 2, "fsdp_reshard_after_forward": "false"}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+import pickle
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +194,82 @@ def test_metadata_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main([str(tmp_path), str(tmp_path / "out")]) == 1
     assert ".metadata can't be read" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+class Evil:
+    """Runs a command wherever it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def rewritten(checkpoint: Path, change: Callable[[Any], object]) -> None:
+    """Change a checkpoint's metadata."""
+    with (checkpoint / ".metadata").open("rb") as file:
+        metadata = pickle.load(file)  # noqa: S301
+    with (checkpoint / ".metadata").open("wb") as file:
+        pickle.dump(change(metadata) or metadata, file)
+
+
+@pytest.mark.parametrize("where", ["whole", "inside"])
+def test_metadata_that_would_run_something(
+    fsdp: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    checkpoint = copy(fsdp[0], tmp_path / "ck")
+    evil = Evil(tmp_path / "made")
+    rewritten(checkpoint, lambda told: evil if where == "whole" else setattr(told, "planner_data", evil))
+    assert main([str(checkpoint), str(tmp_path / "out")]) == 1
+    assert ".metadata can't be read: it asks for posix.mkdir, which no metadata needs" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ck"]
+
+
+@pytest.mark.parametrize("name", ["../notes.txt", "/etc/passwd", ".."])
+def test_metadata_that_names_files_elsewhere(
+    fsdp: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """They would be removed as the checkpoint's own."""
+    checkpoint = copy(fsdp[0], tmp_path / "ck")
+    (tmp_path / "notes.txt").write_text("mine")
+
+    def elsewhere(metadata: Any) -> None:
+        index, info = next(iter(metadata.storage_data.items()))
+        metadata.storage_data[index] = dataclasses.replace(info, relative_path=name)
+
+    rewritten(checkpoint, elsewhere)
+    assert main([str(checkpoint), str(tmp_path / "out"), "--remove_checkpoint_dir"]) == 1
+    assert f"it names {name!r}, which is no file beside it" in capsys.readouterr().err
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+# Sends us a signal in the middle of the second tensor, from within torch's own loading.
+INTERRUPTED = """
+import os, sys, torch.distributed.checkpoint.default_planner as planner
+from accel_cli.commands.merge import main
+real, seen = planner.DefaultLoadPlanner.resolve_tensor, []
+def resolve(*values):
+    seen.append(1)
+    if len(seen) == 2:
+        os.kill(os.getpid(), int(sys.argv[1]))
+    return real(*values)
+planner.DefaultLoadPlanner.resolve_tensor = resolve
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_merge_leaves_nothing(
+    fsdp: tuple[Path, dict[str, Any]], tmp_path: Path, environ: dict[str, str], number: signal.Signals
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(int(number)), str(fsdp[0]), str(tmp_path / "a" / "out")],
+        env=environ, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 128 + number, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_torch_it_says_so(tmp_path: Path, accelerate: Run) -> None:

@@ -88,11 +88,33 @@ def test_a_folder_that_is_elsewhere_is_no_trouble(tmp_path: Path) -> None:
 
 def test_the_diagnosis_names_settings_and_their_origins(settings: Resolve) -> None:
     rows = [Row("barrier", "ok"), Row("collectives float32 cuda", "failed", bad={1: "x"})]
-    told = diagnose(rows, settings("--num_processes", "2"), ("GPU 0", "GPU 1"))
+    told = diagnose(rows, settings("--num_processes", "2"), {0: "GPU 0", 1: "GPU 1"})
     assert told.startswith("first trouble: collectives float32 cuda, on rank 1 (GPU 1)\n")
     assert "num_processes 2 (--num_processes), gpu_ids" in told
     assert "NCCL_P2P_DISABLE=1" in told
-    assert diagnose(rows[:1], settings(), ()) == ""
+    assert diagnose(rows[:1], settings(), {}) == ""
+
+
+def test_ranks_of_several_machines_are_told_apart(tmp_path: Path, settings: Resolve) -> None:
+    for rank in (2, 3):
+        Recorder(tmp_path, rank).write(name="barrier", state="begun")
+    first = Results(tmp_path, 2).first
+    rows = [Row("barrier", "failed", bad={1: "x", 3: "y"})]
+    told = diagnose(rows, settings(), dict(enumerate(("GPU 0", "GPU 1"), first)))
+    assert told.startswith("first trouble: barrier, on rank 1 (on another machine), rank 3 (GPU 1)\n")
+
+
+def unsupported() -> str:
+    raise RuntimeError("Unsupported type")
+
+
+def test_only_what_ranks_do_together_may_be_unsupported(tmp_path: Path) -> None:
+    """A torch that says so of itself, or a group that can't be made, is a failure."""
+    recorder = Recorder(tmp_path, 0)
+    assert recorder.run("collectives", unsupported, agree({}))
+    assert not recorder.failed
+    assert not recorder.run("process group", unsupported)
+    assert recorder.failed
 
 
 def test_every_setting_that_advice_names_exists() -> None:

@@ -21,8 +21,8 @@ DTYPES: Mapping[str, Any] = {"F32": numpy.float32, "F16": numpy.float16, "I64": 
 
 
 def header(entries: Mapping[str, Any]) -> bytes:
-    """Write a safetensors header around the given entries, whatever they say."""
-    text = json.dumps(entries).encode()
+    """Write a safetensors header around the given entries, whatever they say, without blanks as the library does."""
+    text = json.dumps(entries, separators=(",", ":")).encode()
     return struct.pack("<Q", len(text)) + text
 
 

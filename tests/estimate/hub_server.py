@@ -54,6 +54,8 @@ class Hub:
     ignore_range: bool = False
     drip: float = 0.0  # seconds between bytes of a weight file
     cdn: bool = False
+    says: str = "Access to this resource is disabled."
+    circles: bool = False  # every answer sends its reader to where it came from
     log: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
     lock: threading.Lock = field(default_factory=threading.Lock)
     connections: int = 0
@@ -119,6 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
             hub.failures -= failing
         if failing:
             return self._send(hub.fail_status, b"busy")
+        if hub.circles:
+            return self._send(302, b"", {"Location": self.path})
         path, _, query = self.path.partition("?")
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+|[^/]+)(?:/revision/([^/]+))?", path):
             return self._info(match[1], match[2] or "main", query)
@@ -138,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif repo is None or (repo.private and not given):
             self._error(404 if given else 401, "RepoNotFound", "Repository not found")
         elif repo.disabled:
-            self._error(403, "", "Access to this resource is disabled.")
+            self._error(403, "", hub.says)
         elif repo.gated and files:
             self._error(403 if given else 401, "GatedRepo", f"Access to model {name} is restricted.")
         else:

@@ -1,6 +1,9 @@
 """The command: its contract, its JSON, its exit statuses."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -74,6 +77,12 @@ def test_fits_and_does_not(llama: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "lacking" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["a100", "A100-80GB", "A100 80GB", "a100_sxm", "RTX 4090", "rtx-4090", "A100 40GB"])
+def test_a_device_may_be_called_as_people_do(llama: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    limit = asked(capsys, str(llama), "--fits", name)["fits"]["limit_bytes"] / 2**30
+    assert limit == pytest.approx(23.52 if "4090" in name else 39.39 if "40GB" in name else 79.14)
+
+
 def test_fits_tells_how_far_serving_goes(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = asked(capsys, str(llama), "--serving", "--fits", "2GiB", "--context_len", "256", "--kv_dtype", "float16")
     assert told["serving"]["longest_context"] > 256
@@ -125,14 +134,43 @@ def test_help_is_status_0(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_launch_config_gives_the_defaults(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    recipe = Recipe(mixed_precision="bf16", fsdp="full", num_processes=4)
-    from_config = asked(capsys, str(llama), recipe=recipe)
+    def config(path: str) -> Recipe:
+        assert path == "c.yaml"
+        return Recipe(mixed_precision="bf16", fsdp="full", num_processes=4)
+
+    from_config = asked(capsys, str(llama), "--config-file", "c.yaml", launch_config=config)
     same = asked(capsys, str(llama), "--training", "--mixed_precision=bf16", "--fsdp=full", "--num_processes=4")
     assert from_config == same
-    over = asked(capsys, str(llama), "--num_processes=8", recipe=recipe)
+    over = asked(capsys, str(llama), "--config_file=c.yaml", "--num_processes=8", launch_config=config)
     assert over["training"]["components"]["weights"] == pytest.approx(
         same["training"]["components"]["weights"] / 2, abs=1
     )
+    assert main([str(llama), "--config_file", "c.yaml"]) == 2  # who can't read one has no such flag
+    assert main([str(llama), "--config_file"], launch_config=config) == 2
+
+
+def test_adapters_on_a_packed_checkpoint_leave_it_packed(
+    llama: Path, write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from accel_estimate import families, layout
+
+    how = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    plan = families.blueprint(LLAMA)
+    assert plan is not None
+    tensors: dict[str, Any] = {}
+    for name, _, shape, size in layout.tensors(plan):
+        packs = "proj" in name
+        tensors[name] = ("U8", (size // 8, 1)) if packs else ("F32", shape)  # four bits of each number
+        if packs:
+            tensors |= {f"{name}.absmax": ("F32", (size // 256,)), f"{name}.quant_map": ("F32", (16,))}
+    packed = write("packed", tensors, {**LLAMA, "quantization_config": how})
+    lora = ("--training", "--lora_rank", "4")
+    read = asked(capsys, str(packed), *lora)
+    told = asked(capsys, str(llama), *lora, "--quantize", "nf4")
+    assert read["parameters"] == told["parameters"]
+    assert read["training"] == told["training"]
+    assert "--quantize nf4" in read["notes"][0]
+    assert "unpacked first" in asked(capsys, str(packed), "--training")["notes"][0]
 
 
 def test_training_and_serving_need_a_known_family(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,10 +226,26 @@ def test_a_sweep_as_json(llama: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert served["points"][1]["serving"]["kv_cache_bytes"] == 2 * served["points"][0]["serving"]["kv_cache_bytes"]
 
 
-def test_a_reader_that_goes_away_gets_no_traceback(llama: Path) -> None:
-    import subprocess
-    import sys
+@pytest.mark.parametrize("words", [(), ("--training", "--sweep", "batch_size=" + ",".join("1" * 64), "--json")])
+def test_a_reader_that_goes_away_gets_no_traceback(llama: Path, words: tuple[str, ...]) -> None:
+    """Neither of little, which is written as the command ends, nor of much."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "accel_estimate", str(llama), *words]
+    buffered = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        command, env=buffered, stdout=write, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
 
-    script = f"{sys.executable} -m accel_estimate {llama} | head -c 10"
-    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
-    assert "Traceback" not in done.stderr
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no file that is always full")
+def test_a_full_disk_is_a_sentence(llama: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "accel_estimate", str(llama)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "accel-estimate: the output cannot be written (No space left on device).\n",
+    )

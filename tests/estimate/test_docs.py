@@ -44,7 +44,7 @@ def test_the_readme_shows_what_the_command_prints(hub: Hub, run: Callable[..., A
 def test_the_command_page_lists_flags_families_and_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "110")
     text = COMMAND.read_text()
-    flags = options.parser("accelerate estimate-memory").format_help().rstrip()
+    flags = options.parser("accelerate estimate-memory", launch_config=True).format_help().rstrip()
     text = re.sub(r"```text\n.*?\n```", lambda _: f"```text\n{flags}\n```", text, flags=re.DOTALL)
     known = ", ".join(f"`{name}`" for name in sorted(families.FAMILIES))
     text = re.sub(r"(alone describes: ).*?\.\n", lambda m: f"{m[1]}{known}.\n", text, flags=re.DOTALL)

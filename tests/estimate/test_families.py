@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from accel_estimate import families, layout
+from accel_estimate.class_defaults import CLASS_DEFAULTS
 from accel_estimate.errors import CorruptFileError
 from tests.estimate.conftest import LLAMA
 
@@ -78,6 +79,40 @@ def test_head_dim_may_be_null() -> None:
 def test_a_model_of_several_parts_is_read_by_its_text() -> None:
     plan = families.blueprint({"model_type": "llava", "text_config": LLAMA})
     assert plan == families.blueprint(LLAMA)
+
+
+def test_a_nested_config_says_only_what_is_unusual() -> None:
+    """As gemma-3-4b-it and llava-1.5-7b have it."""
+    gemma = {"model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34, "sliding_window": 1024}  # fmt: skip
+    plan = families.blueprint({"model_type": "gemma3", "text_config": gemma, "vision_config": {"hidden_size": 1152}})
+    assert plan is not None
+    assert (plan.hidden, plan.vocab, plan.tied, len(plan.decoder.layers)) == (2560, 262208, True, 34)
+    windows = [layer.attention.window for layer in plan.decoder.layers if layer.attention]
+    assert windows[:7] == [1024] * 5 + [0, 1024]
+    llava = families.blueprint({"model_type": "llava", "text_config": {"model_type": "llama", "vocab_size": 32064}})
+    assert llava is not None
+    assert sum(tensor.elements for tensor in layout.tensors(llava)) == 6_738_415_616 + 2 * 64 * 4096
+
+
+@pytest.mark.parametrize("family", CLASS_DEFAULTS)
+def test_what_is_usual_for_a_class_is_the_librarys_default(family: str) -> None:
+    transformers: Any = pytest.importorskip(
+        "transformers", reason="transformers is not installed: sync the group `hf`"
+    )
+    config = transformers.AutoConfig.for_model(family).to_dict()
+    assert families.blueprint({"text_config": {"model_type": family}}) == families.blueprint(config)
+
+
+def test_qwens_first_layers_attend_to_everything() -> None:
+    known: dict[str, Any] = {**LLAMA, "model_type": "qwen2", "sliding_window": 8}
+    for config, wanted in (
+        (known, [0, 0, 0]),
+        ({**known, "use_sliding_window": True, "max_window_layers": 1}, [0, 8, 8]),
+        ({**known, "use_sliding_window": True}, [0, 0, 0]),
+    ):
+        plan = families.blueprint(config)
+        assert plan is not None
+        assert [layer.attention.window for layer in plan.decoder.layers if layer.attention] == wanted
 
 
 def test_an_unknown_decoder_is_guessed_and_an_unknown_thing_is_not() -> None:

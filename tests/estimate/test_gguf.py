@@ -147,6 +147,14 @@ def test_a_header_of_strings_takes_bounded_time(tmp_path: Path) -> None:
     assert time.process_time() - began < 8
 
 
+def test_numbers_of_arrays_are_kept_up_to_a_bound(tmp_path: Path) -> None:
+    path = tmp_path / "wide.gguf"
+    keys = b"".join(_key(b"%03d" % i, 9, struct.pack("<IQ", 10, 4096) + bytes(8 * 4096)) for i in range(100))
+    path.write_bytes(_file(keys, keys=100, data=64))
+    values = gguf.read(LocalFile(path)).values
+    assert (len(values), sum(value is not None for value in values.values())) == (100, 16)
+
+
 def test_a_cut_file_is_never_read_as_whole(real: Path, tmp_path: Path) -> None:
     whole = real.read_bytes()
     for size in (10, 23, 24, 40, 300, 400_000, len(whole) - 1):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from accel_estimate import estimate, load
+from accel_estimate import estimate, load, meta
 from accel_estimate.cli import main
 from accel_estimate.errors import (
     AccessError,
@@ -184,6 +185,61 @@ def test_a_bad_token_is_not_called_a_missing_model(hub: Hub, monkeypatch: pytest
     assert "hf_stale" not in str(caught.value)
 
 
+def test_a_token_that_cannot_be_sent(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    _single(hub)
+    monkeypatch.setenv("HF_TOKEN", "hf_\u00e9")
+    with pytest.raises(AccessError, match="has letters that no token has"):
+        load("org/model")
+
+
+def test_a_token_that_is_not_to_be_sent(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    _single(hub)
+    monkeypatch.setenv("HF_TOKEN", "hf_stale")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
+    assert load("org/model").stored_bytes
+
+
+@pytest.mark.parametrize("address", ["localhost:1", "http://[bad", "http://h:999999", "ftp://h", "https://"])
+def test_no_address_of_a_hub(hub: Hub, run: Callable[..., Any], address: str) -> None:
+    done = run("org/model", HF_ENDPOINT=address)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"accel-estimate: HF_ENDPOINT: {address!r} is no address of a Hub")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_hub_that_goes_round_in_circles(hub: Hub) -> None:
+    hub.circles = True
+    with pytest.raises(HubError, match=r"no usable answer in 4 tries \(TooManyRedirects"):
+        load("org/model")
+
+
+def test_what_a_hub_says_commands_no_terminal(hub: Hub) -> None:
+    _single(hub)
+    hub.repos["org/model"].disabled = True
+    hub.says = "\x1b[31mdisabled"
+    with pytest.raises(AccessError, match=r"is disabled on the Hub: \[31mdisabled"):
+        load("org/model")
+
+
+def test_ctrl_c_waits_for_no_answer(hub: Hub, tmp_path: Path) -> None:
+    _sharded(hub, 8)
+    hub.drip = 0.05
+    env = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "accel_estimate", "org/big"], env=env, stderr=subprocess.PIPE, text=True
+    ) as child:
+        while not hub.requests("config.json"):  # then the shards, which drip, are asked for too
+            time.sleep(0.05)
+        time.sleep(0.3)
+        began = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=30)
+    assert (child.returncode, err) == (130, "")
+    assert time.monotonic() - began < 5
+
+
 def test_disabled(hub: Hub) -> None:
     _single(hub, disabled=True)
     with pytest.raises(AccessError, match="is disabled"):
@@ -307,7 +363,11 @@ def test_weights_in_bin_files_are_told_from_the_config(hub: Hub) -> None:
     assert (model.origin, model.exact, model.stored_bytes) == ("config.json", False, 5000)
 
 
-def test_a_model_that_only_its_library_can_build(hub: Hub) -> None:
+def test_a_model_that_only_its_library_can_build(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(_name: str) -> None:
+        """Say that no library is installed, whichever are."""
+
+    monkeypatch.setattr(meta, "find_spec", absent)
     hub.add("org/new", {"config.json": b'{"model_type": "brand_new"}', "pytorch_model.bin": File(b"", 5000)})
     with pytest.raises(UsageError, match=r"install timm: pip install 'accel-estimate\[timm\]'"):
         load("org/new", library="timm")

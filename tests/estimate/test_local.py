@@ -109,6 +109,13 @@ def test_a_local_folder_is_quick(llama: Path) -> None:
     assert _best("-m", "accel_estimate", str(llama)) < 3 * rich
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a file that opens and can't be read by root")
+def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").symlink_to("/proc/self/mem")
+    with pytest.raises(ModelNotFoundError, match=r"model\.safetensors: cannot be read \(Input/output error\)"):
+        load(str(tmp_path))
+
+
 def test_a_broken_symlink_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").symlink_to(tmp_path / "gone")
     with pytest.raises(NoWeightsError):

@@ -8,7 +8,6 @@ import pytest
 
 from accel_estimate import Ask, Recipe, Serving, load, page, sweep
 from accel_estimate.cli import main
-from tests.estimate.conftest import LLAMA
 
 
 def made(llama: Path, device: str | None = "3GiB", name: str | None = None) -> tuple[str, sweep.Sweep]:
@@ -88,4 +87,17 @@ def test_the_file_is_written_or_named(llama: Path, tmp_path: Path, capsys: pytes
     capsys.readouterr()
     assert main([str(llama), "--training", "--sweep", "seq_len=64", "--html", str(tmp_path / "no" / "x.html")]) == 2
     assert "cannot be written" in capsys.readouterr().err
-    assert LLAMA["hidden_size"] == 64
+
+
+def test_a_file_that_is_there_is_replaced_as_a_whole(llama: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    (folder / "old.html").write_text("old")
+    (folder / "sweep.html").hardlink_to(folder / "old.html")
+    (folder / "link.html").symlink_to("sweep.html")
+    assert main([str(llama), "--training", "--sweep", "seq_len=64", "--html", str(folder / "link.html")]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["link.html", "old.html", "sweep.html"]
+    assert ((folder / "old.html").read_text(), (folder / "link.html").is_symlink()) == ("old", True)
+    assert (folder / "sweep.html").read_text().startswith("<!DOCTYPE html>")
+    assert main([str(llama), "--training", "--sweep", "seq_len=64", "--html", "/dev/null"]) == 0
+    assert Path("/dev/null").is_char_device()

@@ -100,7 +100,42 @@ def test_autocast_keeps_narrow_copies_of_weights_until_the_backward_pass() -> No
     begin = "begin of the backward pass, in the loss"
     copies = 2 * (blocks + 128256 * 4096)
     assert moments(mixed_precision="bf16")[begin].parts.weights == 4 * N + copies
-    assert moments(mixed_precision="bf16", gradient_checkpointing="full")[begin].parts.weights == 4 * N
+    # Checkpointed layers make their copies again, one at a time; the head isn't checkpointed.
+    full = moments(mixed_precision="bf16", gradient_checkpointing="full")
+    assert full["end of the forward pass"].parts.weights == 4 * N + copies
+    assert full[begin].parts.weights == 4 * N + 2 * 128256 * 4096
+    layer = blocks / 32 + 2 * 4096
+    assert full["begin of the backward pass, in the last layer"].parts.weights == 4 * N + 2 * layer
+
+
+def test_frozen_weights_are_not_in_autocasts_cache() -> None:
+    lora: dict[str, Any] = {"mixed_precision": "bf16", "lora_rank": 1, "gradient_checkpointing": "full"}
+    at = moments(**lora)
+    copies = at["end of the forward pass"].parts.weights - at[STEP].parts.weights
+    assert copies == 2 * 128256 * 4096
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_what_torch_keeps_of_narrow_copies(trained: bool) -> None:
+    """A product keeps the copy that it used for its backward pass; two share one only if the weight is trained."""
+    torch: Any = pytest.importorskip("torch", reason="torch is not installed: sync the group `torch`")
+    layer = torch.nn.Linear(8, 6, bias=False).requires_grad_(trained)
+    kept: list[Any] = []
+
+    def pack(saved: Any) -> Any:
+        kept.append(saved)
+        return saved
+
+    def unpack(saved: Any) -> Any:
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        x = torch.randn(3, 8, requires_grad=True)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            (layer(x) + layer(x)).sum()
+    copies = [saved for saved in kept if saved.numel() == 48]
+    assert {saved.dtype for saved in copies} == {torch.bfloat16}
+    assert (len(copies), len({saved.data_ptr() for saved in copies})) == (2, 1 if trained else 2)
 
 
 def test_checkpointing_keeps_one_vector_a_layer() -> None:
@@ -163,6 +198,56 @@ def test_parallel_degrees_divide() -> None:
     whole, half = (moments(cp=n, num_processes=n, fsdp="full", seq_len=4096)[forward].parts for n in (1, 2))
     assert half.activations == pytest.approx(whole.activations / 2)
     assert half.logits == whole.logits / 2
+
+
+def test_zero_1_offloads_the_optimizer_and_not_the_gradients() -> None:
+    """It reduces gradients when the backward pass has made all of them."""
+    usual: dict[str, Any] = {"mixed_precision": "bf16", "num_processes": 8, "offload_optimizer_device": "cpu"}
+    one, two = (moments(**usual, zero_stage=stage)["end of the backward pass"].parts for stage in (1, 2))
+    assert (one.gradients, one.optimizer) == (2 * N, 0)
+    assert (two.gradients, two.optimizer) == (0, 0)
+
+
+def test_deepspeed_without_zero_keeps_a_master_copy_of_narrow_weights_alone() -> None:
+    wide, narrow = (moments(zero_stage=0, mixed_precision=kind)[STEP].parts for kind in ("no", "bf16"))
+    assert (wide.weights, wide.gradients, wide.optimizer) == (4 * N, 4 * N, 8 * N)
+    assert (narrow.weights, narrow.gradients) == (2 * N, 2 * N)
+    assert narrow.optimizer == (8 + 4 + 4) * N  # states, master, and the gradients of the step
+
+
+def test_ranks_of_a_long_context_reduce_gradients_too() -> None:
+    assert moments(num_processes=2, cp=2)[STEP].parts.communication == 4 * N
+
+
+def test_a_hybrid_shards_over_what_tensor_parallelism_leaves_of_a_machine() -> None:
+    whole, split = (
+        moments(fsdp="hybrid", num_processes=16, tp=n, processes_per_machine=8)[STEP].parts.weights for n in (1, 2)
+    )
+    assert (whole, split) == (4 * N / 8, 4 * N / 2 / 4)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ep": 8},
+        {"ep": 4},
+        {"ep": 8, "tp": 8},
+        {"ep": 2, "tp": 4},
+        {"ep": 4, "tp": 4, "cp": 2},
+        {"ep": 8, "fsdp": "full"},
+        {"ep": 4, "fsdp": "full"},
+        {"ep": 4, "tp": 2, "fsdp": "full"},
+        {"ep": 2, "mixed_precision": "bf16", "zero_stage": 3},
+    ],
+)
+def test_all_devices_together_hold_every_expert(settings: dict[str, Any]) -> None:
+    """What one holds times how many there are is the model's, and no less, however it is divided."""
+    weights, _plan = parts("Mixtral-8x7B")
+    whole = sum(w.parameters for w in weights)
+    width = 2 if "mixed_precision" in settings else 4
+    held = 8 * moments("Mixtral-8x7B", num_processes=8, **settings)[STEP].parts.weights
+    once = pytest.approx(width * whole, rel=1e-6)
+    assert held == once if {"fsdp", "zero_stage"} & settings.keys() else held >= width * whole
 
 
 def test_experts_are_spread() -> None:
@@ -266,6 +351,10 @@ def test_adamw_and_sgd_keep_what_torch_keeps() -> None:
     [
         ({"batch_size": 0}, "--batch_size: must be at least 1"),
         ({"zero_stage": 4}, "--zero_stage: 0, 1, 2 or 3"),
+        ({"zero_stage": -2}, "--zero_stage: 0, 1, 2 or 3"),
+        ({"reduce_bucket_size": -1}, "--reduce_bucket_size: must not be negative"),
+        ({"lora_dropout": 1.0}, "--lora_dropout: from 0"),
+        ({"lora_dropout": float("nan")}, "--lora_dropout: from 0"),
         ({"zero_stage": 2, "fsdp": "full"}, "choose one"),
         ({"quantize": "nf4"}, "add --lora_rank"),
         ({"lora_targets": ("q_proj",)}, "no effect without --lora_rank"),
@@ -279,6 +368,12 @@ def test_adamw_and_sgd_keep_what_torch_keeps() -> None:
 def test_what_cannot_work_is_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         check(Recipe(**settings))
+
+
+def test_a_pipeline_has_no_more_stages_than_layers() -> None:
+    assert moments("Llama-3.2-1B", pp=16, num_processes=16)
+    with pytest.raises(UsageError, match="--pp 32: the model has only 16 layers"):
+        moments("Llama-3.2-1B", pp=32, num_processes=32)
 
 
 def test_every_family_can_be_estimated() -> None:

@@ -1,9 +1,11 @@
 """Packed parameters, groups that stay together, and the known table."""
 
+import pytest
+
 from accel_estimate import bytesize
 from accel_estimate.precision import loaded_bytes, rows
 from accel_estimate.tensors import Tensor, component
-from accel_estimate.weights import Weight, groups, largest, logical
+from accel_estimate.weights import Weight, groups, largest, logical, stored_packing
 
 
 def _t(name: str, dtype: str, *shape: int, width: int = 2) -> Tensor:
@@ -55,6 +57,24 @@ def test_fp8_with_scales_and_mxfp4() -> None:
     experts = "model.layers.0.mlp.experts.gate_up_proj"
     tensors = [_t(f"{experts}_blocks", "U8", 4, 64, 2, 16, width=1), _t(f"{experts}_scales", "U8", 4, 64, 2, width=1)]
     assert _count(tensors) == 4 * 64 * 64
+
+
+@pytest.mark.parametrize(
+    ("settings", "packing"),
+    [
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "nf4"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_use_double_quant": True}, "nf4-dq"),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True, "load_in_4bit": False}, "int8"),
+        ({"load_in_4bit": True}, "nf4"),
+        ({"quant_method": "gptq", "bits": 4}, "gptq4"),
+        ({"quant_method": "gptq", "bits": 8}, ""),
+        ({"quant_method": "fp8"}, ""),
+        ({}, ""),
+    ],
+)
+def test_how_a_checkpoint_is_packed(settings: dict[str, object], packing: str) -> None:
+    assert stored_packing({"quantization_config": settings}) == packing
+    assert stored_packing({}) == stored_packing({"quantization_config": 5}) == ""
 
 
 def test_positions_are_bytes_but_no_parameters() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.launch import slurm as cluster
 from tests.launch.processes import Start, close, marked, start, until
 
 
@@ -33,3 +34,10 @@ def launched(environ: dict[str, str], mark: str) -> Iterator[Start]:
     for popen in started:
         close(popen)
     assert until(lambda: not marked(mark), 10), f"left running: {marked(mark)}"
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cluster.Slurm]:
+    """A Slurm of two nodes, for all tests that need one."""
+    with cluster.started(tmp_path_factory.mktemp("slurm")) as running:
+        yield running

@@ -27,7 +27,16 @@ DEEPSPEED = "--use_deepspeed"
 MEGATRON = "--use_megatron_lm"
 FP8 = "--mixed_precision=fp8"
 # Flags of the launcher that aren't written into files and that the existing command doesn't have.
-ONLY_HERE = ("dry_run", "json", "explain", "fp8_use_mxfp8_block_scaling", "fsdp_ignored_modules")
+ONLY_HERE = (
+    "dry_run",
+    "json",
+    "explain",
+    "fp8_use_mxfp8_block_scaling",
+    "fsdp_ignored_modules",
+    "slurm",
+    "submit",
+    "kubernetes",
+)
 WIDE = "--use_fsdp --fsdp_version=2 --num_processes=8"
 
 

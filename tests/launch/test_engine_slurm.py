@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from accel_config import AccelError
 from accel_launch import Plan, plan
-from accel_launch.engines.slurm import PORTS
 from accel_launch.engines.torchrun import RANK
 from accel_launch.host import Host
+from accel_launch.schedulers.placement import port
 from tests.conftest import BIN, Resolve
 from tests.launch.hosts import Still, host
+from tests.launch.slurm import Slurm
 
 JOB = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NODELIST": "gpu[01-02]"}
 NAMES = 'export RANK="${SLURM_PROCID:?}" WORLD_SIZE="${SLURM_NTASKS:?}" LOCAL_RANK="${SLURM_LOCALID:?}"; exec "$@"'
@@ -41,21 +38,21 @@ def test_srun(settings: Resolve, tmp_path: Path) -> None:
         *("sh", "-c", NAMES, "sh", "/py", RANK, "/py", "-u", "train.py", "x"),
     )
     told = {name: command.env[name] for name in ("MASTER_ADDR", "MASTER_PORT", "LOCAL_WORLD_SIZE")}
-    assert told == {"MASTER_ADDR": "gpu01", "MASTER_PORT": str(PORTS[4711]), "LOCAL_WORLD_SIZE": "2"}
+    assert told == {"MASTER_ADDR": "gpu01", "MASTER_PORT": str(port(4711)), "LOCAL_WORLD_SIZE": "2"}
     assert command.env["ACCELERATE_USE_CPU"] == "True"
 
 
 def test_jobs_do_not_collide(settings: Resolve, tmp_path: Path) -> None:
-    def port(job: int, *flags: str, name: str = "login") -> int:
+    def own(job: int, *flags: str, name: str = "login") -> int:
         environ = {**JOB, "SLURM_JOB_ID": str(job)}
         on = host(machine=Still(programs=("srun",)), environ=environ).replace(name=name)
         return int(planned(settings, tmp_path, *TWO, *flags, on=on).commands[0].env["MASTER_PORT"])
 
-    ports = [port(job) for job in range(100, 140)]
+    ports = [own(job) for job in range(100, 140)]
     assert len(set(ports)) == len(ports)
     assert all(1024 < number < 32768 for number in ports)  # below those that the kernel hands out
-    assert port(100, name="gpu01.site.org") == 40001  # on the first host itself a free one can be looked for
-    assert port(100, "--main_process_port", "29501") == 29501
+    assert own(100, name="gpu01.site.org") == 40001  # on the first host itself a free one can be looked for
+    assert own(100, "--main_process_port", "29501") == 29501
 
 
 def test_what_the_job_says_of_cores_reaches_the_step(settings: Resolve, tmp_path: Path) -> None:
@@ -89,6 +86,12 @@ def test_outside_a_job_it_is_refused(
     assert any(message in note for note in planned(settings, tmp_path, *TWO, "--dry_run", on=on).notes)
 
 
+def test_a_task_of_srun_does_not_start_all_ranks_again(settings: Resolve, tmp_path: Path) -> None:
+    on = host(machine=Still(programs=("srun",)), environ={**JOB, "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2"})
+    with pytest.raises(AccelError, match=r"this is one of 2 tasks of srun .*: leave out engine slurm \(--engine\)"):
+        planned(settings, tmp_path, *TWO, on=on)
+
+
 def test_machines_left_over_are_told(settings: Resolve, tmp_path: Path) -> None:
     todo = planned(settings, tmp_path, "--num_processes", "2")
     assert any(
@@ -98,113 +101,10 @@ def test_machines_left_over_are_told(settings: Resolve, tmp_path: Path) -> None:
 
 # A real Slurm of two nodes, in a network of its own.
 
-CONF = """
-ClusterName=t
-SlurmctldHost=localhost(127.0.0.1)
-SlurmctldPort=16817
-SlurmUser=root
-AuthType=auth/munge
-AuthInfo=socket={0}/run/munge.sock
-CredType=cred/munge
-StateSaveLocation={0}/state
-SlurmdSpoolDir={0}/spool/%n
-SlurmctldPidFile={0}/run/ctld.pid
-SlurmdPidFile={0}/run/%n.pid
-SlurmctldLogFile={0}/log/ctld.log
-SlurmdLogFile={0}/log/%n.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SelectType=select/linear
-MpiDefault=none
-ReturnToService=2
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
-CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
-NodeName=n[1-2] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[16821-16822] CPUs=2 RealMemory=500 State=UNKNOWN
-PartitionName=p Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:8
-"""
-PROGRAMS = ("slurmctld", "slurmd", "srun", "scontrol", "munged", "ip")
-Job = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def _program(name: str) -> str | None:
-    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-
-
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
-    """Run a command in an allocation of both nodes: ``slurm("accelerate", ...)``."""
-    missing = [name for name in PROGRAMS if _program(name) is None]
-    if missing:
-        pytest.skip(
-            f"Slurm isn't installed ({', '.join(missing)} missing): Debian's slurmctld slurmd slurm-client munge"
-        )
-    if os.geteuid() != 0:
-        pytest.skip("a Slurm of our own in a network of its own needs root")
-    folder = tmp_path_factory.mktemp("slurm")
-    for name in ("run", "spool", "state", "log"):
-        (folder / name).mkdir()
-    (folder / "slurm.conf").write_text(CONF.format(folder))
-    (folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
-    (folder / "key").write_bytes(os.urandom(1024))
-    (folder / "key").chmod(0o400)
-    space = f"accel{os.getpid()}"
-    within = ("ip", "netns", "exec", space, "env", f"SLURM_CONF={folder}/slurm.conf")
-    made = subprocess.run(["ip", "netns", "add", space], capture_output=True, text=True)
-    if made.returncode:
-        pytest.skip(f"no network namespace can be made here: {made.stderr.strip()}")
-    try:
-        # Without an address no name resolves there.
-        for words in (("link", "set", "lo", "up"), ("addr", "add", "10.77.0.1/24", "dev", "lo")):
-            subprocess.run(["ip", "-n", space, *words], check=True)
-        run = folder / "run"
-        munged = [_program("munged"), f"--key-file={folder}/key", f"--socket={run}/munge.sock", "--force"]
-        munged += [f"--pid-file={run}/munged.pid", f"--log-file={folder}/log/munged.log", f"--seed-file={run}/seed"]
-        ctld = [_program("slurmctld"), "-c", "-f", f"{folder}/slurm.conf"]
-        nodes = [[_program("slurmd"), "-N", node, "-f", f"{folder}/slurm.conf"] for node in ("n1", "n2")]
-        for words in (munged, ctld, *nodes):
-            subprocess.run([*within, *map(str, words)], check=True, timeout=30)
-        _until_idle(within)
-
-        def job(*words: object, environ: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                [*within, "salloc", "-Q", "-N2", "--overcommit", *map(str, words)],
-                env=environ,
-                cwd=cwd,
-                capture_output=True,
-                text=True,
-                timeout=100,
-            )
-
-        yield job
-    finally:
-        for file in sorted((folder / "run").glob("*.pid")):
-            _end(int(file.read_text()))
-        subprocess.run(["ip", "netns", "delete", space], check=True)
-
-
-def _until_idle(within: tuple[str, ...]) -> None:
-    end = time.monotonic() + 30
-    while True:
-        told = subprocess.run([*within, "sinfo", "-h", "-o", "%T %D"], capture_output=True, text=True).stdout
-        if told.split() == ["idle", "2"]:
-            return
-        assert time.monotonic() < end, told
-        time.sleep(0.2)
-
-
-def _end(pid: int) -> None:
-    daemon = psutil.Process(pid)
-    daemon.terminate()
-    end = time.monotonic() + 10
-    # Whoever adopted it may not collect it.
-    while daemon.is_running() and daemon.status() != psutil.STATUS_ZOMBIE and time.monotonic() < end:
-        time.sleep(0.05)
-
 
 @pytest.mark.slurm
 def test_ranks_meet_on_two_nodes(
-    slurm: Job, script: Callable[[str], Path], environ: dict[str, str], tmp_path: Path
+    slurm: Slurm, script: Callable[[str], Path], environ: dict[str, str], tmp_path: Path
 ) -> None:
     pytest.importorskip("torch")
     path = script(
@@ -218,19 +118,8 @@ def test_ranks_meet_on_two_nodes(
         "dist.destroy_process_group()\n"
     )
     words = ["a b", "", "$HOME;\"'", ":", "--", "-n", "3"]
-    # The nodes' names mean nothing here, so the address is given.
-    flags = (
-        "--cpu",
-        "--engine",
-        "slurm",
-        "--num_machines",
-        "2",
-        "--num_processes",
-        "4",
-        "--main_process_ip",
-        "127.0.0.1",
-    )
-    done = slurm(BIN / "accelerate", "launch", *flags, path, *words, environ=environ, cwd=tmp_path)
+    flags = ("--cpu", "--engine", "slurm", *TWO)
+    done = slurm.salloc(BIN / "accelerate", "launch", *flags, path, *words, environ=environ, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     told = sorted(json.loads(line) for line in done.stdout.splitlines())
     assert told == [[rank, 4, 10.0, str(rank % 2), "2", str(rank // 2), words] for rank in range(4)]
@@ -238,22 +127,12 @@ def test_ranks_meet_on_two_nodes(
 
 @pytest.mark.slurm
 def test_the_first_failing_ranks_status_is_ours(
-    slurm: Job, script: Callable[[str], Path], environ: dict[str, str], tmp_path: Path
+    slurm: Slurm, script: Callable[[str], Path], environ: dict[str, str], tmp_path: Path
 ) -> None:
     path = script("import os, sys, time\nif os.environ['RANK'] == '1':\n    sys.exit(7)\ntime.sleep(60)\n")
-    flags = (
-        "--cpu",
-        "--engine",
-        "slurm",
-        "--num_machines",
-        "2",
-        "--num_processes",
-        "2",
-        "--main_process_ip",
-        "127.0.0.1",
-    )
+    flags = ("--cpu", "--engine", "slurm", "--num_machines", "2", "--num_processes", "2")
     started = time.monotonic()
-    done = slurm(BIN / "accelerate", "launch", *flags, path, environ=environ, cwd=tmp_path)
+    done = slurm.salloc(BIN / "accelerate", "launch", *flags, path, environ=environ, cwd=tmp_path)
     assert done.returncode == 7, done.stderr
     assert "accel: rank 1 (local rank 0, pid " in done.stderr
     assert "exit status 7" in done.stderr

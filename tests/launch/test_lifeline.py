@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pexpect
 import pytest
 
 from accel_launch.lifeline import Lifeline, Told
@@ -18,6 +19,7 @@ from accel_launch.lifeline.hub import Hub
 from accel_launch.lifeline.link import LONGEST, Broken, Link
 from accel_launch.lifeline.member import Member
 from accel_launch.lifeline.waiting import Waiting
+from tests.conftest import BIN
 from tests.launch.processes import Script, Start, until
 
 SECRET = b"between us"
@@ -278,6 +280,26 @@ def test_a_machine_that_ended_well_is_not_missed(machines: Callable[..., Machine
     assert run.sides[0].settled
 
 
+def test_nor_is_it_when_it_then_says_nothing_more(machines: Callable[..., Machines]) -> None:
+    run = machines(2)
+    assert run.all_here()
+    hub = run.sides[0]
+    assert isinstance(hub, Hub)
+    run.sides[1].over(None)
+    assert run.turn(lambda: 1 in hub.left)
+    run.still.add(1)
+    assert not run.turn(lambda: hub.ending, 2.0)
+
+
+def test_who_comes_again_and_again_is_told_once(machines: Callable[..., Machines]) -> None:
+    run = machines(2)
+    assert run.all_here()
+    for place in (7, 8, 9):
+        run.sides[place] = Member(run.line(1), "stranger", None)
+    assert run.turn(lambda: all(isinstance(s, Member) and s.refused for p, s in run.sides.items() if p > 1))
+    assert len(run.sides[0].notes) == 1
+
+
 def test_an_elastic_run_goes_on_with_enough_machines(machines: Callable[..., Machines]) -> None:
     run = machines(3, least=2)
     assert run.all_here()
@@ -369,3 +391,27 @@ def test_an_interrupt_while_waiting_ends_it(launched: Start, script: Script) -> 
     assert "waiting for machine 0, the main one" in popen.stderr.readline()
     os.kill(popen.pid, signal.SIGINT)
     assert popen.wait(30) == -signal.SIGINT
+
+
+def test_a_terminal_has_one_live_line(script: Script, environ: dict[str, str]) -> None:
+    flags = (
+        "--cpu",
+        "--num_machines",
+        "3",
+        "--num_processes",
+        "3",
+        "--main_process_ip",
+        "127.0.0.1",
+        "--machine_rank",
+        "0",
+    )
+    command = [str(BIN / "accelerate"), "launch", *flags, "--main_process_port", str(free_port()), str(script(FAILS))]
+    child = pexpect.spawn(command[0], command[1:], env=environ, timeout=30, dimensions=(24, 60), encoding="utf-8")
+    child.expect(r"\r\x1b\[Kaccel: waiting for machines 1-2 \(\d+ s\): they should")
+    child.expect(r"\r\x1b\[Kaccel: waiting for machines 1-2 \(\d+ s\): they should")
+    assert "\n" not in str(child.before)
+    child.sendintr()
+    child.expect(r"\r\x1b\[K")  # the line doesn't stay
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.signalstatus == signal.SIGINT

@@ -33,6 +33,14 @@ def test_bounds_admit_what_the_workspace_holds(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(MEMBERS))
+def test_fellows_are_bound_on_both_sides(name: str) -> None:
+    """From the version that has what is used, to before the next that may break it."""
+    for requirement in map(Requirement, MEMBERS[name]["dependencies"]):
+        if requirement.name in MEMBERS:
+            assert {bound.operator for bound in requirement.specifier} == {">=", "<"}, requirement
+
+
+@pytest.mark.parametrize("name", sorted(MEMBERS))
 def test_every_member_has_its_papers(name: str) -> None:
     folder = ROOT / "packages" / name
     module = name.replace("-", "_")

@@ -6,7 +6,7 @@ from accel_config.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from accel_config.settings import Settings
 
@@ -75,8 +75,11 @@ ADVICE = (
 )
 
 
-def diagnose(rows: Iterable[Row], settings: Settings, devices: tuple[str | None, ...]) -> str:
-    """Return what to look at for the first row that isn't well; nothing where all are."""
+def diagnose(rows: Iterable[Row], settings: Settings, devices: Mapping[int, str | None]) -> str:
+    """Return what to look at for the first row that isn't well; nothing where all are.
+
+    ``devices`` holds those of this machine's ranks, None for the CPU.
+    """
     row = next((row for row in rows if row.state in ("failed", "begun")), None)
     if row is None:
         return ""
@@ -92,5 +95,5 @@ def diagnose(rows: Iterable[Row], settings: Settings, devices: tuple[str | None,
     return "".join(f"{line}\n" for line in lines)
 
 
-def _device(rank: int, devices: tuple[str | None, ...]) -> str:
-    return (devices[rank] if rank < len(devices) else None) or "CPU"
+def _device(rank: int, devices: Mapping[int, str | None]) -> str:
+    return (devices[rank] or "CPU") if rank in devices else "on another machine"

@@ -8,18 +8,32 @@ from .table import COMMANDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-USAGE_ERROR = 2
+FAILED, USAGE_ERROR = 1, 2
+INTERRUPTED = 130
+READER_GONE = 141  # 128 + SIGPIPE
+PARTS = ("config", "launch", "estimate", "tpu", "sagemaker")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that ``argv`` names; return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    called = ["accelerate", *(word for word in words[:1] if word in COMMANDS)]
+    return _to_the_end(lambda: _named(words), " ".join(called))
+
+
+def run(name: str, words: list[str], program: str) -> int:
+    """Run the command ``name`` with ``words``, called ``program`` in its messages and its help; return the status."""
+    return _to_the_end(lambda: _command(name, words, program), program)
+
+
+def _named(words: list[str]) -> int:
     if words and words[0] in ("-V", "--version"):
         return _version()
     if words and words[0] in ("-h", "--help", "help"):
-        return _show(_help())
+        print(_help(), end="")
+        return 0
     if not words:
         sys.stderr.write(_help())
         return USAGE_ERROR
@@ -27,30 +41,48 @@ def main(argv: Sequence[str] | None = None) -> int:
         from accel_config.errors import nearest
 
         return _fail("accelerate", f"there is no command {words[0]!r}{nearest(words[0], COMMANDS)}")
-    return run(words[0], words[1:], f"accelerate {words[0]}", "accelerate")
+    return _command(words[0], words[1:], f"accelerate {words[0]}")
 
 
-def run(name: str, words: list[str], program: str, speaker: str = "") -> int:
-    """Import the command ``name`` and run it with ``words``; return its exit status.
-
-    ``program`` is what its own messages and its help call it, ``speaker`` (or else that) what ours begin with.
-    """
+def _command(name: str, words: list[str], program: str) -> int:
+    """Import the command ``name`` alone, and run it."""
     from importlib import import_module
 
-    module, distribution, _help_line = COMMANDS[name]
+    return import_module(COMMANDS[name][0]).main(words, program)
+
+
+def _to_the_end(command: Callable[[], int], program: str) -> int:
+    """Run a command until what it printed is out; return its status, whatever goes away in the meantime."""
     try:
-        command = import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
-        return _fail(speaker or program, f"{name} needs {distribution}: pip install {distribution}")
-    try:
-        status: int = command.main(words, program)
+        status = command()
         if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
             sys.stdout.flush()
-    except BrokenPipeError as error:
-        return _unwritten(error)
-    return status
+        return status
+    except ModuleNotFoundError as error:
+        needed = (error.name or "").partition(".")[0].replace("_", "-")
+        if needed not in {f"accel-{part}" for part in PARTS}:
+            raise
+        return _fail(program, f"this needs {needed}: pip install {needed}")
+    except BrokenPipeError:
+        _discard(1, 2)
+        return READER_GONE
+    except OSError as error:
+        if error.filename is not None:  # not of a stream
+            raise
+        _discard(1)
+        return _fail(program, f"the output can't be written: {error.strerror}", FAILED)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _discard(*streams: int) -> None:
+    """Let what is left in the streams go nowhere: the interpreter writes it as it ends."""
+    import os
+
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def _fail(speaker: str, message: str, status: int = USAGE_ERROR) -> int:
@@ -61,7 +93,7 @@ def _fail(speaker: str, message: str, status: int = USAGE_ERROR) -> int:
 
 def _help() -> str:
     wide = max(len(name) for name in COMMANDS)
-    commands = "".join(f"  {name:<{wide}}  {line}\n" for name, (_module, _distribution, line) in COMMANDS.items())
+    commands = "".join(f"  {name:<{wide}}  {line}\n" for name, (_module, line) in COMMANDS.items())
     return (
         "usage: accelerate COMMAND [arguments]\n\n"
         "Configure, start and understand training runs.\n\n"
@@ -73,26 +105,9 @@ def _help() -> str:
 def _version() -> int:
     from importlib.metadata import PackageNotFoundError, version
 
-    lines: list[str] = []
-    for name in ("cli", "config", "launch", "estimate", "tpu", "sagemaker"):
+    for name in ("cli", *PARTS):
         try:
-            lines.append(f"accel-{name} {version(f'accel-{name}')}\n")
+            print(f"accel-{name} {version(f'accel-{name}')}")
         except PackageNotFoundError:
-            lines.append(f"accel-{name} isn't installed\n")
-    return _show("".join(lines))
-
-
-def _show(text: str) -> int:
-    """Print what this module says itself; accel_config, which takes longer to import, is asked only on a failure."""
-    try:
-        print(text, end="", flush=True)
-    except OSError as error:
-        return _unwritten(error)
+            print(f"accel-{name} isn't installed")
     return 0
-
-
-def _unwritten(error: OSError) -> int:
-    from accel_config.console import failure
-
-    told = failure(error)
-    return _fail("accelerate", str(told), told.status)

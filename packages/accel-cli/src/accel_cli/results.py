@@ -52,6 +52,11 @@ class Results:
         self.ended = False
         """Whether a rank came to the end of its list."""
 
+    @property
+    def first(self) -> int:
+        """The lowest rank of this machine."""
+        return min((int(path.stem.removeprefix("rank")) for path in self.folder.glob("rank*.jsonl")), default=0)
+
     def rows(self) -> list[Row]:
         """Return a row for each check that any rank has begun, in order."""
         said: dict[str, dict[int, dict[str, Any]]] = {}

@@ -52,20 +52,18 @@ class Checkpoint:
             from torch.distributed.checkpoint import FileSystemReader
         except ImportError as error:
             raise AccelError(f"merging needs torch, which can't be imported ({error}): pip install torch") from None
+        from . import metadata as pickled
+
         self._reader: Any = FileSystemReader(folder)
         try:
-            metadata = self._reader.read_metadata()
-        except Exception as error:
+            metadata = pickled.read(folder / METADATA)
+        except Exception as error:  # a file that is no pickle may raise anything
             raise AccelError(f"{folder}: {METADATA} can't be read: {error}", status=FAILED) from None
+        self.files = [*sorted(pickled.shards(metadata)), METADATA]
+        """The names of the files that are the checkpoint's own."""
         # Each tensor is loaded by itself, and torch would read all the metadata again each time.
         self._reader.read_metadata = lambda *_values, **_named: metadata  # pyright: ignore[reportUnknownLambdaType]
         self._metadata: Any = metadata
-
-    @property
-    def files(self) -> list[str]:
-        """The names of the files that are the checkpoint's own."""
-        shards = {str(info.relative_path) for info in (self._metadata.storage_data or {}).values()}
-        return [*sorted(shards), METADATA]
 
     @property
     def tensors(self) -> list[Entry]:
@@ -125,6 +123,9 @@ class Checkpoint:
                 warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # as is meant here
                 checkpoint.load(state, storage_reader=self._reader, no_dist=True)
         except (Exception, CheckpointException) as error:
+            for cause, _trace in getattr(error, "failures", {}).values():
+                if not isinstance(cause, Exception):  # torch takes an interruption for a failure of the loading
+                    raise cause from None
             why = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise AccelError(f"{self.folder}: {', '.join(state)} can't be read: {why}", status=FAILED) from None
 

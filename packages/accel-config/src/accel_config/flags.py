@@ -23,6 +23,8 @@ class Typed(Record):
     script: tuple[str, ...]
     help: bool
     notes: tuple[str, ...]
+    flags: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Each flag as it was typed: the name of its setting, and its words."""
 
 
 def split(catalogue: Catalogue, argv: Sequence[str]) -> Typed:
@@ -34,10 +36,11 @@ def split(catalogue: Catalogue, argv: Sequence[str]) -> Typed:
     words = list(argv)
     values: dict[str, Value] = {}
     notes: list[str] = []
+    flags: list[tuple[str, tuple[str, ...]]] = []
     asked_help = False
     place = 0
     while place < len(words):
-        word = words[place]
+        start, word = place, words[place]
         place += 1
         if word == "--":
             break
@@ -53,7 +56,8 @@ def split(catalogue: Catalogue, argv: Sequence[str]) -> Typed:
             place += text is not None
         _set(values, one, flag, text)
         notes += _notes(one, flag)
-    return Typed(values, tuple(words[place:]), asked_help, tuple(notes))
+        flags.append((one.name, tuple(words[start:place])))
+    return Typed(values, tuple(words[place:]), asked_help, tuple(notes), tuple(flags))
 
 
 def _flag(catalogue: Catalogue, word: str) -> tuple[Setting, str, str | None]:

@@ -14,7 +14,7 @@ INDENT = 8
 _INTRODUCTION = """\
 Every flag may be written with hyphens in place of underscores, and every setting may come from the
 config file, or from the variable ACCELERATE_LAUNCH_<NAME>. A flag wins over the variable, the variable
-over the file.
+over what a scheduler says (Slurm, mpirun, ...), and that over the file.
 """
 
 

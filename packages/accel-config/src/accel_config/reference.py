@@ -19,8 +19,8 @@ INTRODUCTION = """\
 
 Every setting of `accelerate launch`: its flag (underscores may be hyphens), its key in the config file, the variable
 that the script finds it in, what it is when nobody says, and what it means. Each can also be set by the variable
-`ACCELERATE_LAUNCH_<NAME>`, NAME being the flag in capitals. A flag wins over that variable, the variable over the
-config file, the file over the default.
+`ACCELERATE_LAUNCH_<NAME>`, NAME being the flag in capitals. A flag wins over that variable, the variable over
+what a scheduler says of a process's place, that over the config file, the file over the default.
 """
 HEADING = "| Flag | Key | Variable | Default | Meaning |\n| --- | --- | --- | --- | --- |\n"
 

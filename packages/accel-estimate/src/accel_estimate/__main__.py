@@ -1,7 +1,8 @@
-"""`python -m accel_estimate`."""
+"""`python -m accel_estimate`: the same as `accel-estimate`."""
 
 import sys
 
-from accel_estimate.cli import main
+from .cli import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

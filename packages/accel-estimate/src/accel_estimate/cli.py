@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,27 +20,39 @@ PROG = "accel-estimate"
 _SHARED = frozenset({"batch_size", "tp"})
 
 
-def main(argv: list[str] | None = None, *, recipe: Recipe | None = None, prog: str = PROG) -> int:
+def main(
+    argv: list[str] | None = None, *, launch_config: Callable[[str], Recipe] | None = None, prog: str = PROG
+) -> int:
     """Run the command with the arguments of `accelerate estimate-memory`, and give its exit status.
 
-    `recipe` holds the settings that a launch config says (precision, ZeRO or FSDP, processes): the defaults of the
-    training flags, whose estimate is then shown without `--training` too.
+    `launch_config`, where the caller can read such files, makes a recipe of one (precision, ZeRO or FSDP, processes);
+    there is a flag `--config_file` then. Its recipe gives the defaults of the training flags, and the estimate of
+    training is then shown without `--training` too.
 
     Status: 0 done, and where a device was named it fits; 1 it does not fit, or the Hub or a file failed; 2 the call
-    was wrong; 130 interrupted; 141 the reader of the output went away. No exception leaves this function.
+    was wrong; 130 interrupted; 141 the reader of the output went away. No exception leaves this function, but for
+    those of `launch_config`.
     """
     try:
-        args = options.parser(prog).parse_args(argv)
+        args = options.parser(prog, launch_config=launch_config is not None).parse_args(argv)
     except SystemExit as stop:  # argparse has said what is wrong, or printed the help
         return stop.code if isinstance(stop.code, int) else 2
     try:
-        return _run(args, recipe)
+        recipe = launch_config(args.config_file) if launch_config and args.config_file else None
+        status = _run(args, recipe)
+        sys.stdout.flush()
+        return status
     except EstimateError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return error.status
-    except BrokenPipeError:  # the reader of our output went away
-        sys.stderr.close()
-        return 141
+    except OSError as error:
+        if error.filename is not None:  # not of our output
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left of it goes nowhere as we end
+        if isinstance(error, BrokenPipeError):
+            return 141
+        print(f"{prog}: the output cannot be written ({error.strerror}).", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -100,7 +113,7 @@ def _sweep(args: argparse.Namespace, ask: Ask, model: Model, setting: str, value
     done = sweep.run(model, ask, setting, values)
     if args.html is not None:
         try:
-            Path(args.html).write_text(page.render(done), encoding="utf-8")
+            _write(Path(args.html), page.render(done))
         except OSError as error:
             raise UsageError(f"--html {args.html}: cannot be written ({error.strerror}).") from None
     if args.json:
@@ -110,10 +123,28 @@ def _sweep(args: argparse.Namespace, ask: Ask, model: Model, setting: str, value
     return 0 if done.fits else 1
 
 
+def _write(path: Path, text: str) -> None:
+    """Write a file as a whole: what is there stays until the new one is complete."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():  # a device, or a pipe
+        path.write_text(text, encoding="utf-8")
+        return
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def _console() -> Any:
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    class Ours(Console):
+        def on_broken_pipe(self) -> None:  # rich ends the process with 1
+            raise BrokenPipeError
+
+    return Ours(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 class _Progress:

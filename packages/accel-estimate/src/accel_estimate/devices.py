@@ -40,6 +40,15 @@ class Fit(NamedTuple):
         return self.margin >= 0
 
 
+# What people add to a name; "a100-40gb" and the like are devices of their own.
+_MORE = ("80gb", "sxm", "pcie")
+
+
+def _bare(name: str) -> str:
+    """Give a name as it compares: "RTX 4090" is "rtx4090"."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
 def limit(device: str) -> int:
     """Read "24GiB", "80GB" or the name of a device as bytes.
 
@@ -47,10 +56,11 @@ def limit(device: str) -> int:
         UsageError: it is neither.
 
     """
-    name = device.strip().lower().replace("_", "-").replace(" ", "")
-    for known in (name, name.removesuffix("-80gb"), name.removesuffix("-sxm"), name.removesuffix("-pcie")):
-        if known in DEVICES:
-            return round(DEVICES[known] * GIB)
+    name = _bare(device)
+    known = {_bare(name): size for name, size in DEVICES.items()}
+    for called in (name, *map(name.removesuffix, _MORE)):
+        if called in known:
+            return round(known[called] * GIB)
     try:
         return bytesize.parse(device)
     except UsageError:

@@ -14,7 +14,7 @@ from accel_estimate.recipe import Recipe
 from accel_estimate.report import Reach, Report
 from accel_estimate.serving import Serving
 from accel_estimate.tensors import total
-from accel_estimate.weights import Weight, groups, largest, logical
+from accel_estimate.weights import Weight, groups, largest, logical, stored_packing
 
 
 class Ask(NamedTuple):
@@ -96,10 +96,10 @@ def estimate(found: Model, ask: Ask | None = None) -> Report:
         notes=found.notes,
     )
     if ask.training is not None:
-        plan = plan_of(found)
-        done = training.estimate(weights, plan, ask.training)
-        report = report._replace(training=done, changes=tuple(advice.changes(weights, plan, ask.training)))
-        report = _noted(report, plan)
+        plan, (recipe, notes) = plan_of(found), _as_stored(found, ask.training)
+        done = training.estimate(weights, plan, recipe)
+        report = report._replace(training=done, changes=tuple(advice.changes(weights, plan, recipe)))
+        report = _noted(report._replace(notes=report.notes + notes), plan)
     if ask.serving is not None:
         report = _served(report, weights, plan_of(found), ask.serving, ask.device)
     if ask.device is not None:
@@ -125,6 +125,16 @@ def plan_of(found: Model) -> Blueprint:
             f"{found.name}: {told}, so only the sizes of its weights can be told, not --training or --serving."
         )
     return plan
+
+
+def _as_stored(found: Model, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
+    """Take weights that are stored packed as packed, under adapters; say so, and that nothing else trains them."""
+    packing = stored_packing(found.config)
+    if not packing or recipe.quantize != "none":
+        return recipe, ()
+    if recipe.trains_all:
+        return recipe, ("Its weights are stored packed; to train all of them, they are unpacked first.",)
+    return recipe._replace(quantize=packing), (f"Its weights are stored packed: read as --quantize {packing}.",)
 
 
 def _noted(report: Report, plan: Blueprint) -> Report:

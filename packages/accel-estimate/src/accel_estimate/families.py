@@ -18,6 +18,7 @@ from accel_estimate.blueprint import (
     Stack,
     StateSpace,
 )
+from accel_estimate.class_defaults import CLASS_DEFAULTS
 from accel_estimate.errors import CorruptFileError
 
 _LARGEST = 2**40
@@ -79,7 +80,8 @@ class Settings:
 def blueprint(config: Mapping[str, Any]) -> Blueprint | None:
     """Read a config.json; None when its family is not known and it does not look like a plain decoder either.
 
-    A model of several parts (an image encoder before a language model) is read by its `text_config`.
+    A model of several parts (an image encoder before a language model) is read by its `text_config`, which leaves out
+    what is usual for its class.
 
     Raises:
         CorruptFileError: a value is missing or cannot be.
@@ -88,7 +90,8 @@ def blueprint(config: Mapping[str, Any]) -> Blueprint | None:
     for key in ("text_config", "llm_config", "language_config"):
         nested: Any = config.get(key)
         if isinstance(nested, dict) and nested.get("model_type"):  # pyright: ignore[reportUnknownMemberType]
-            config = {"tie_word_embeddings": config.get("tie_word_embeddings"), **nested}
+            usual = CLASS_DEFAULTS.get(str(nested["model_type"]), {})  # pyright: ignore[reportUnknownArgumentType]
+            config = {**usual, "tie_word_embeddings": config.get("tie_word_embeddings"), **nested}
             break
     settings = Settings(config)
     family = settings.text("model_type")
@@ -116,17 +119,22 @@ def _heads(c: Settings, *, bias: bool = False, head_norms: bool = False, window:
     )
 
 
+# Every so many layers, one attends to everything (`sliding_window_pattern` where config.json says it).
+_PATTERNS = {"gemma2": 2, "gpt_oss": 2, "gemma3": 6, "gemma3_text": 6}
+
+
 def _windows(c: Settings, layers: int) -> list[int]:
     """Give each layer's sliding window, 0 for full attention."""
-    window = c.count("sliding_window", default=0)
+    window, family = c.count("sliding_window", default=0), c.text("model_type")
     if types := c.list("layer_types"):
         return [window if types[i % len(types)] == "sliding_attention" else 0 for i in range(layers)]
+    if family.startswith("qwen"):  # their first layers attend to everything, and by default all do
+        full = c.count("max_window_layers", default=28) if c.flag("use_sliding_window") else layers
+        return [window if i >= full else 0 for i in range(layers)]
     if c.values.get("use_sliding_window") is False:
         return [0] * layers
-    if pattern := c.count("sliding_window_pattern", default=0):
+    if pattern := c.count("sliding_window_pattern", default=_PATTERNS.get(family, 0)):
         return [0 if (i + 1) % pattern == 0 else window for i in range(layers)]
-    if c.text("model_type") == "gemma2":
-        return [0 if i % 2 else window for i in range(layers)]
     return [window] * layers
 
 

@@ -5,13 +5,15 @@ that library holds here. It is imported on first use, because a local folder doe
 """
 
 import importlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
 from typing import Any, NamedTuple, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from accel_estimate import local
 from accel_estimate.errors import AccessError, CorruptFileError, HubError, ModelNotFoundError, UsageError
@@ -23,6 +25,7 @@ RETRIES = (0.5, 1.0, 2.0)  # seconds before the second, third and fourth try
 _MAX_WAIT = 20.0
 _MAX_LISTING = 50_000_000
 _DEADLINE = 60.0  # for one answer as a whole, however slowly its bytes drip
+_LONGEST_MESSAGE = 300  # characters of what a Hub says that are shown
 
 Progress = Callable[[int, int], None]
 
@@ -41,9 +44,10 @@ class Client:
         """Import huggingface_hub and check the repository's name.
 
         Raises:
-            UsageError: it cannot be the name of a repository.
+            UsageError: it cannot be the name of a repository, or the Hub's address or the token cannot be one.
 
         """
+        _check_address()
         from huggingface_hub import __version__, constants, get_token
         from huggingface_hub.errors import HFValidationError
         from huggingface_hub.utils import get_session, validate_repo_id
@@ -60,7 +64,12 @@ class Client:
         self.offline: bool = constants.is_offline_mode()
         self.cache = Path(constants.HF_HUB_CACHE)
         self.timeout = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
-        token = get_token()
+        token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise AccessError(
+                "Your token for the Hub has letters that no token has. Log in again with `hf auth login`, "
+                "or mend HF_TOKEN."
+            )
         self.has_token = token is not None
         # Not build_hf_headers(): it asks the Hub for a list of coding agents first, to name one.
         self._headers = {"User-Agent": f"accel-estimate; hf_hub/{__version__}"}
@@ -68,7 +77,7 @@ class Client:
             self._headers["Authorization"] = f"Bearer {token}"
         self._session: Any = get_session()
         transport = importlib.import_module(type(self._session).__module__.partition(".")[0])
-        self._transport_error: type[Exception] = transport.TransportError
+        self._request_error: type[Exception] = transport.RequestError
 
     def file(self, name: str) -> str:
         """Give the address of one file."""
@@ -90,7 +99,7 @@ class Client:
         for wait in (*RETRIES, None):
             try:
                 answer, fault, asked = self._try(url, start, stop, limit)
-            except self._transport_error as error:
+            except self._request_error as error:
                 answer, fault, asked = None, f"{type(error).__name__}: {error}".rstrip(": "), 0.0
             if answer is not None:
                 return answer
@@ -141,7 +150,7 @@ class Client:
         return bytes(body[:wanted])
 
     def _refusal(self, status: int, headers: Mapping[str, str], url: str) -> Exception:
-        code, message = headers.get("X-Error-Code", ""), headers.get("X-Error-Message", "")
+        code, message = headers.get("X-Error-Code", ""), _shown(headers.get("X-Error-Message", ""))
         name = self.repository
         login = "" if self.has_token else ", then log in with `hf auth login` or set HF_TOKEN"
         if code == "GatedRepo":
@@ -163,6 +172,30 @@ class Client:
         if status == HTTPStatus.FORBIDDEN:
             return AccessError(f"The Hub refuses {name}: {message or 'HTTP 403'}.")
         return HubError(f"The Hub answered HTTP {status} for {url}{': ' + message if message else ''}.")
+
+
+def _check_address() -> None:
+    """Check HF_ENDPOINT, which huggingface_hub takes as it is.
+
+    Raises:
+        UsageError: it is no address.
+
+    """
+    address = os.environ.get("HF_ENDPOINT")
+    if not address:
+        return
+    try:
+        parts = urlsplit(address)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise UsageError(f"HF_ENDPOINT: {address!r} is no address of a Hub: write http:// or https:// and a host.")
+
+
+def _shown(text: str) -> str:
+    """Give a stranger's words without what would command a terminal."""
+    return "".join(letter for letter in text[:_LONGEST_MESSAGE] if letter.isprintable())
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
@@ -230,21 +263,50 @@ class HubRepository:
         return RemoteFile(self._client, name, first)
 
     def map(self, work: Callable[[str], Any], names: Sequence[str]) -> list[Any]:
-        """Do the work for all names at once, telling the progress."""
-        if not names:
-            return []
-        with ThreadPoolExecutor(min(WORKERS, len(names))) as pool:
-            futures = [pool.submit(work, name) for name in names]
-            results: list[Any] = []
-            try:
-                for future in futures:
-                    results.append(future.result())
-                    if self._progress is not None:
-                        self._progress(len(results), len(names))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-            return results
+        """Do the work for all names at once, telling the progress.
+
+        When one fails, and on Ctrl-C, nobody waits for what the others have asked for.
+        """
+        jobs, answers, over = SimpleQueue[tuple[int, str]](), SimpleQueue[_Outcome](), Event()
+        for job in enumerate(names):
+            jobs.put(job)
+        for _ in range(min(WORKERS, len(names))):
+            Thread(target=_worker, args=(work, jobs, answers, over), daemon=True).start()
+        results: list[Any] = [None] * len(names)
+        try:
+            for done in range(1, len(names) + 1):
+                place, result, error = answers.get()
+                if error is not None:
+                    raise error
+                results[place] = result
+                if self._progress is not None:
+                    self._progress(done, len(names))
+        finally:
+            over.set()
+        return results
+
+
+class _Outcome(NamedTuple):
+    """What became of the job at a place."""
+
+    place: int
+    result: Any
+    error: BaseException | None
+
+
+def _worker(
+    work: Callable[[str], Any], jobs: SimpleQueue[tuple[int, str]], answers: SimpleQueue[_Outcome], over: Event
+) -> None:
+    """Do jobs until there are none, or it is over."""
+    while not over.is_set():
+        try:
+            place, name = jobs.get_nowait()
+        except Empty:
+            return
+        try:
+            answers.put(_Outcome(place, work(name), None))
+        except BaseException as error:
+            answers.put(_Outcome(place, None, error))
 
 
 def _json(body: bytes, url: str) -> dict[str, Any]:

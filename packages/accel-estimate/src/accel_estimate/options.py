@@ -61,8 +61,11 @@ def spellings(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}")))
 
 
-def parser(prog: str) -> argparse.ArgumentParser:
-    """Build the parser. Fields of the recipe that are not given are left out of what it returns."""
+def parser(prog: str, *, launch_config: bool = False) -> argparse.ArgumentParser:
+    """Build the parser, with `--config_file` where launch configs can be read.
+
+    Fields of the recipe that are not given are left out of what it returns.
+    """
     made = argparse.ArgumentParser(
         prog=prog,
         allow_abbrev=True,
@@ -90,6 +93,12 @@ def parser(prog: str) -> argparse.ArgumentParser:
     )
     training = made.add_argument_group("training")
     training.add_argument("--training", action="store_true", help="estimate a training step on one device")
+    if launch_config:
+        training.add_argument(
+            *spellings("config_file"),
+            metavar="FILE",
+            help="launch config to take precision, ZeRO or FSDP and processes from",
+        )
     for name in Recipe._fields:
         training.add_argument(*spellings(name), dest=name, help=_help(name), default=argparse.SUPPRESS, **_form(name))
     return made

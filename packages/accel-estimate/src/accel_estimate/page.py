@@ -21,6 +21,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
        max-width: 960px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.4rem; margin: 0 0 .2rem; overflow-wrap: anywhere; }
 p { color: var(--soft); margin: .2rem 0 1rem; }
+code { white-space: nowrap; }
 svg { width: 100%; height: auto; display: block; }
 svg text { font: 13px system-ui, sans-serif; fill: var(--ink); }
 svg .soft { fill: var(--soft); }
@@ -74,8 +75,8 @@ def _settings(sweep: Sweep) -> str:
         for key, value in asked._asdict().items()
         if value != asked._field_defaults.get(key) and key != sweep.setting
     }
-    flags = " ".join(f"--{key} {_said(value)}" for key, value in changed.items())
-    return f"Settings: <code>{escape(flags)}</code>." if flags else ""
+    flags = " ".join(f"<code>{escape(f'--{key} {_said(value)}')}</code>" for key, value in changed.items())
+    return f"Settings: {flags}." if flags else ""
 
 
 def _said(value: object) -> str:

@@ -76,7 +76,22 @@ class Recipe(NamedTuple):
         if self.zero_stage < 1 and self.fsdp == "none":
             return 1
         both = self.data_parallel * self.cp
-        return min(both, self.processes_per_machine) if self.fsdp == "hybrid" else both
+        return min(both, max(1, self.processes_per_machine // self.tp)) if self.fsdp == "hybrid" else both
+
+    @property
+    def expert_parts(self) -> int:
+        """Into how many parts expert and tensor parallelism divide a layer's experts.
+
+        Tensor parallelism splits an expert over as many devices as spreading leaves for that.
+        """
+        if self.ep == 1:
+            return self.tp
+        return self.ep * max(1, min(self.tp, self.data_parallel * self.cp * self.tp // self.ep))
+
+    @property
+    def expert_shards(self) -> int:
+        """Over how many devices ZeRO or FSDP divides experts: those that hold the same ones."""
+        return max(1, self.shards * self.tp // self.expert_parts)
 
     @property
     def width(self) -> int:
@@ -126,8 +141,9 @@ def check(recipe: Recipe) -> None:
     ):
         if getattr(recipe, name) < 1:
             raise UsageError(f"--{name}: must be at least 1, not {getattr(recipe, name)}.")
-    if recipe.lora_rank < 0 or recipe.micro_batches < 0:
-        raise UsageError("--lora_rank and --micro_batches: must not be negative.")
+    for name in ("lora_rank", "micro_batches", "reduce_bucket_size"):
+        if getattr(recipe, name) < 0:
+            raise UsageError(f"--{name}: must not be negative.")
     for wrong, message in _REFUSALS:
         if wrong(recipe):
             raise UsageError(message)
@@ -144,7 +160,8 @@ def check(recipe: Recipe) -> None:
 _ZERO_3 = 3
 
 _REFUSALS: tuple[tuple[Callable[[Recipe], bool], str], ...] = (
-    (lambda r: r.zero_stage > _ZERO_3, "--zero_stage: 0, 1, 2 or 3."),
+    (lambda r: not -1 <= r.zero_stage <= _ZERO_3, "--zero_stage: 0, 1, 2 or 3, or -1 for no DeepSpeed."),
+    (lambda r: not 0 <= r.lora_dropout < 1, "--lora_dropout: from 0 to less than 1."),
     (lambda r: r.zero_stage >= 0 and r.fsdp != "none", "--zero_stage and --fsdp: choose one."),
     (lambda r: r.quantize != "none" and r.trains_all,
      "--quantize: packed weights cannot be trained themselves; add --lora_rank."),

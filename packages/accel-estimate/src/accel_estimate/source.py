@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from accel_estimate.errors import CorruptFileError
+from accel_estimate.errors import CorruptFileError, ModelNotFoundError
 
 
 class Source(Protocol):
@@ -34,10 +34,18 @@ class LocalFile:
         self.size = path.stat().st_size
 
     def read(self, start: int, stop: int) -> bytes:
-        """Read bytes `start` to `stop`."""
-        with self.path.open("rb") as file:
-            file.seek(start)
-            return file.read(stop - start)
+        """Read bytes `start` to `stop`.
+
+        Raises:
+            ModelNotFoundError: it can't be read.
+
+        """
+        try:
+            with self.path.open("rb") as file:
+                file.seek(start)
+                return file.read(stop - start)
+        except OSError as error:
+            raise ModelNotFoundError(f"{self.path}: cannot be read ({error.strerror}).") from None
 
 
 class Cursor:

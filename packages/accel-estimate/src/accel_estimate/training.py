@@ -11,6 +11,7 @@ from typing import NamedTuple
 from accel_estimate import activations, layout, lora, loss, optimizers
 from accel_estimate.blueprint import Blueprint
 from accel_estimate.bytesize import GIB
+from accel_estimate.errors import UsageError
 from accel_estimate.precision import QUANTIZATIONS, packed_bytes
 from accel_estimate.recipe import WIDTH, Recipe, check
 from accel_estimate.weights import Weight
@@ -85,9 +86,13 @@ class Assumptions(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """What one device holds before ZeRO or FSDP divide it, in parameters, and its share of the pipeline's work."""
+    """What one device holds before ZeRO or FSDP divide it, in parameters, and its share of the pipeline's work.
+
+    `blocks` hold `experts`, which is 0 unless they are spread over devices.
+    """
 
     blocks: float
+    experts: float
     root: float
     head: float
     linear: float
@@ -227,35 +232,39 @@ def stages(weights: Sequence[Weight], plan: Blueprint, recipe: Recipe) -> list[S
 
     Tensor parallelism splits every matrix and the vocabulary; norms and biases are too small to tell. The first stage
     of a pipeline (1F1B) holds the embeddings and up to `pp` micro-batches, the last the head and one.
+
+    Raises:
+        UsageError: there are more stages than layers.
+
     """
     blocks = [weight for weight in weights if weight.block]
-    sizes: dict[str, int] = {}
-    for weight in blocks:
-        sizes[weight.block] = sizes.get(weight.block, 0) + weight.parameters
-    expert_share = _experts_kept(
-        [w for w in blocks if "experts" in w.name and "shared" not in w.name], blocks, recipe
-    )
+    parts = [recipe.expert_parts if _spreads(weight, recipe) else recipe.tp for weight in blocks]
+    kept = [weight.parameters / part for weight, part in zip(blocks, parts, strict=True)]
+    sizes: dict[str, float] = {}
+    for weight, parameters in zip(blocks, kept, strict=True):
+        sizes[weight.block] = sizes.get(weight.block, 0) + parameters
     layers = max(len(sizes), 1)
+    if recipe.pp > layers:
+        raise UsageError(f"--pp {recipe.pp}: the model has only {layers} layers to divide.")
     share = ceil(layers / recipe.pp) / layers
-    linear = sum(weight.parameters for weight in blocks if weight.linear)
-    scale = share / recipe.tp * expert_share
+    linear = [parameters for weight, parameters in zip(blocks, kept, strict=True) if weight.linear]
     head = plan.vocab * plan.hidden
-    root = sum(weight.parameters for weight in weights) - sum(sizes.values())
+    root = sum(weight.parameters for weight in weights if not weight.block)
     packed = 0.0
     if recipe.quantize != "none":
-        packed = sum(packed_bytes(w, QUANTIZATIONS[recipe.quantize]) for w in blocks if w.linear) * scale
-    largest = max(sizes.values(), default=0) / recipe.tp * expert_share
-    matrix = max((w.parameters for w in blocks if w.linear), default=0) / recipe.tp
+        how = QUANTIZATIONS[recipe.quantize]
+        packed = sum(packed_bytes(w, how) / part for w, part in zip(blocks, parts, strict=True) if w.linear)
 
     def stage(parameters: float, in_flight: int, *, has_head: bool) -> Stage:
         return Stage(
-            sum(sizes.values()) * scale,
+            sum(kept) * share,
+            sum(n for weight, n in zip(blocks, kept, strict=True) if _spreads(weight, recipe)) * share,
             parameters / recipe.tp,
             head / recipe.tp,
-            linear * scale,
-            packed,
-            largest,
-            matrix,
+            sum(linear) * share,
+            packed * share,
+            max(sizes.values(), default=0),
+            max(linear, default=0),
             share,
             in_flight,
             has_head,
@@ -268,16 +277,9 @@ def stages(weights: Sequence[Weight], plan: Blueprint, recipe: Recipe) -> list[S
     return [stage(first, flying, has_head=False), stage(head, 1, has_head=plan.vocab > 0)]
 
 
-def _experts_kept(experts: Sequence[Weight], blocks: Sequence[Weight], recipe: Recipe) -> float:
-    """Give the part of the blocks that a device keeps when experts are spread over `ep` devices.
-
-    Tensor parallelism does not split experts that are already spread over its devices.
-    """
-    whole = sum(weight.parameters for weight in blocks)
-    spread = sum(weight.parameters for weight in experts)
-    if not whole or recipe.ep == 1:
-        return 1.0
-    return (whole - spread + spread / recipe.ep) / whole
+def _spreads(weight: Weight, recipe: Recipe) -> bool:
+    """Whether it is an expert's, and those are spread over devices."""
+    return recipe.ep > 1 and "experts" in weight.name and "shared" not in weight.name
 
 
 class _Step:
@@ -287,6 +289,12 @@ class _Step:
         self.stage, self.trained, self.plan, self.recipe, self.how = stage, train, plan, recipe, how
         self.deepspeed = recipe.zero_stage >= 0
         self.width = recipe.width
+        self.gradient_width = self.width if self.deepspeed else train.width
+        self.master = self.deepspeed and (self.width < WIDTH["float32"] or recipe.zero_stage > 0)
+        self.shards = recipe.shards
+        if stage.experts:  # those that are spread already are divided over fewer devices
+            rest = stage.parameters - stage.experts
+            self.shards = stage.parameters / (rest / recipe.shards + stage.experts / recipe.expert_shards)
         tokens = recipe.batch_size * recipe.seq_len / recipe.cp
         run = activations.Run(
             recipe.batch_size,
@@ -331,37 +339,42 @@ class _Step:
         adapters = self.trained.adapters * (self.width if self.deepspeed else self.trained.width)
         if recipe.offload_param_device != "none":
             return 0.0
-        return (whole + adapters) / (recipe.shards if recipe.zero_stage == _ZERO_3 or recipe.fsdp != "none" else 1)
+        return (whole + adapters) / (self.shards if recipe.zero_stage == _ZERO_3 or recipe.fsdp != "none" else 1)
 
-    def casts(self) -> float:
-        """Bytes of the narrow copies of fp32 weights that autocast makes and autograd keeps for the backward pass.
+    def casts(self, layers: float, *, head: bool) -> float:
+        """Bytes of the narrow copies of fp32 weights that autocast makes: of `layers` parameters, and of the head.
 
+        autograd keeps a copy until it has been used in the backward pass; autocast's cache keeps those of trained
+        weights to the end of the forward pass, and with checkpointing that is all there is of them.
         transformer-engine keeps two fp8 copies, one turned, in their place: as many bytes.
         """
         if not self.recipe.autocasts or self.recipe.quantize != "none":
             return 0.0
-        return 2 * (self.stage.linear + (self.stage.head if self.stage.has_head else 0))
+        return 2 * (layers + (self.stage.head if head and self.stage.has_head else 0))
 
     def gradients(self) -> float:
         """Bytes of all gradients once the backward pass is through.
 
         torch keeps them in the type of the weight. DeepSpeed's are narrow; ZeRO-2 and 3 and FSDP keep one part of
-        `shards`; with the optimizer offloaded, or FSDP's weights, they go to the CPU.
+        `shards`, and none with the optimizer offloaded, or FSDP's weights: those go to the CPU as they come. ZeRO-1
+        reduces them when all are there.
+        """
+        recipe = self.recipe
+        divided = recipe.zero_stage >= _ZERO_2 or recipe.fsdp != "none"
+        if divided and recipe.offloads_states:
+            return 0.0
+        return self.trained.parameters * self.gradient_width / (self.shards if divided else 1)
+
+    def optimizer(self) -> float:
+        """Bytes of the optimizer's states and, with DeepSpeed, of the fp32 master copy.
+
+        Without ZeRO only narrow weights have one.
         """
         recipe = self.recipe
         if recipe.offloads_states:
             return 0.0
-        width = self.width if self.deepspeed else self.trained.width
-        divided = recipe.zero_stage >= _ZERO_2 or recipe.fsdp != "none"
-        return self.trained.parameters * width / (recipe.shards if divided else 1)
-
-    def optimizer(self) -> float:
-        """Bytes of the optimizer's states and, with DeepSpeed, of the fp32 master copy."""
-        recipe = self.recipe
-        if recipe.offloads_states:
-            return 0.0
-        master = 4 * self.trained.parameters if self.deepspeed else 0
-        return (self.trained.states + master) / recipe.shards
+        master = 4 * self.trained.parameters if self.master else 0
+        return (self.trained.states + master) / self.shards
 
     def communication(self) -> float:
         """Bytes of buffers and gathered weights while layers run.
@@ -374,7 +387,7 @@ class _Step:
             return self._gathered() * self.width
         if self.deepspeed:
             return self.bucket() + (self.live() if recipe.zero_stage == _ZERO_3 else 0)
-        if recipe.data_parallel > 1:
+        if recipe.data_parallel * recipe.cp > 1:
             return self.trained.parameters * self.trained.width
         return 0.0
 
@@ -420,11 +433,11 @@ class _Step:
 
     def stepping(self) -> float:
         """Bytes that only the optimizer's step needs: DeepSpeed's fp32 copy of its part of the gradients."""
-        recipe, part = self.recipe, self.trained.parameters / self.recipe.shards
+        recipe, part = self.recipe, self.trained.parameters / self.shards
         if recipe.offloads_states:
             return 0.0
         stepped = min(part, SUB_GROUP) if recipe.zero_stage == _ZERO_3 else part
-        copies = (4 if self.deepspeed else 0) + (self.trained.width if self.how.foreach else 0)
+        copies = (4 if self.master else 0) + (self.trained.width if self.how.foreach else 0)
         return copies * stepped
 
     def moments(self) -> list[Moment]:
@@ -450,15 +463,20 @@ class _Step:
 
     def _forward(self) -> Moment:
         at = self._standing()
+        layers = self.stage.linear if self.recipe.trains_all else self._casts_kept()
         return Moment(
             "end of the forward pass",
             "all kept activations, and the loss being worked out",
-            at._replace(weights=at.weights + self.casts(), logits=self._per_logit(loss.forward)),
+            at._replace(weights=at.weights + self.casts(layers, head=True), logits=self._per_logit(loss.forward)),
         )
+
+    def _casts_kept(self) -> float:
+        """Give the parameters of the layers whose narrow copies are kept for the backward pass."""
+        return self.stage.linear if self.recipe.gradient_checkpointing == "none" else 0.0
 
     def _loss(self) -> Moment:
         at = self._standing()
-        casts = self.casts() if self.recipe.gradient_checkpointing == "none" else 0.0
+        casts = self.casts(self._casts_kept(), head=True)
         return Moment(
             "begin of the backward pass, in the loss",
             "all kept activations, and the logits with their gradients",
@@ -467,15 +485,16 @@ class _Step:
 
     def _backward_begins(self) -> Moment:
         at = self._standing()
-        casts = self.casts() if self.recipe.gradient_checkpointing == "none" else 0.0
-        head = self.stage.head * self.trained.width if self.recipe.trains_all and self.stage.has_head else 0.0
-        divided = self.recipe.shards if self.recipe.fsdp != "none" or self.recipe.zero_stage >= _ZERO_2 else 1
+        # A layer that is checkpointed makes its copies again.
+        casts = self.casts(self._casts_kept() or self.stage.largest_block, head=False)
+        head = self.stage.head * self.gradient_width if self.recipe.trains_all and self.stage.has_head else 0.0
+        divided = self.shards if self.recipe.fsdp != "none" or self.recipe.zero_stage >= _ZERO_2 else 1
         return Moment(
             "begin of the backward pass, in the last layer",
             "all kept activations, and one layer's whole activations and gradients",
             at._replace(
                 weights=at.weights + casts,
-                gradients=max(at.gradients, head / divided),
+                gradients=max(at.gradients, min(head / divided, self.gradients())),
                 activations=at.activations + self.kept.layer + self.dequantized(),
                 communication=at.communication + self.unsharded(),
             ),
@@ -487,6 +506,7 @@ class _Step:
             "end of the backward pass",
             "all gradients, and the first layer's activations",
             at._replace(
+                weights=at.weights + self.casts(self.stage.largest_block, head=False),
                 gradients=self.gradients(),
                 activations=self.kept.layer + self.dequantized(),
                 communication=at.communication + self.unsharded(),

@@ -13,6 +13,7 @@ _BESIDE = (
     ".weight_zero_point", ".weight_g_idx", "_scales",
 )  # fmt: skip
 _MATRIX, _STACK = 2, 3
+_USUAL_BITS = 4
 _QWEIGHT = (".qweight", ".weight_packed")
 
 
@@ -48,7 +49,8 @@ def logical(tensors: Iterable[Tensor], config: Mapping[str, Any]) -> tuple[Weigh
     bits = _bits(config)
     found: list[Weight] = []
     for tensor in listed:
-        packs, parameters, block = _packs(tensor, names), _parameters(tensor, names, bits), tensor.block
+        packs, block = _packs(tensor, names), tensor.block
+        parameters = _parameters(tensor, names, bits, packs=packs)
         linear = bool(block) and parameters > 0 and (packs or _is_matrix(tensor))
         shape = () if packs else tensor.shape
         found.append(Weight(tensor.name, tensor.dtype, shape, parameters, tensor.nbytes, block, linear))
@@ -65,10 +67,10 @@ def _packs(tensor: Tensor, names: set[str]) -> bool:
     return tensor.name.endswith((*_QWEIGHT, "_blocks")) or (tensor.dtype == "U8" and f"{tensor.name}.absmax" in names)
 
 
-def _parameters(tensor: Tensor, names: set[str], bits: int) -> int:
+def _parameters(tensor: Tensor, names: set[str], bits: int, *, packs: bool) -> int:
     if tensor.name.endswith(_QWEIGHT):
         return tensor.nbytes * 8 // bits
-    if _packs(tensor, names):
+    if packs:
         return 2 * tensor.elements
     if _is_beside(tensor.name, names):
         return 0
@@ -80,6 +82,8 @@ def _parameters(tensor: Tensor, names: set[str], bits: int) -> int:
 def _is_beside(name: str, names: set[str]) -> bool:
     if ".quant_state." in name:
         return True
+    if not name.endswith(_BESIDE):
+        return False
     for suffix in _BESIDE:
         if name.endswith(suffix):
             stem = name.removesuffix(suffix)
@@ -93,7 +97,21 @@ def _bits(config: Mapping[str, Any]) -> int:
     bits = settings.get("bits")
     for group in _mapping(settings.get("config_groups")).values():
         bits = bits or _mapping(_mapping(group).get("weights")).get("num_bits")
-    return bits if isinstance(bits, int) and bits in (1, 2, 3, 4, 5, 6, 8) else 4
+    return bits if isinstance(bits, int) and bits in (1, 2, 3, 4, 5, 6, 8) else _USUAL_BITS
+
+
+def stored_packing(config: Mapping[str, Any]) -> str:
+    """Tell how `quantization_config` packs the weights that are stored, as `--quantize` calls it; "" for not at all.
+
+    FP8 and MXFP4 aren't among them: models stored so are unpacked to be trained.
+    """
+    settings = _mapping(config.get("quantization_config"))
+    method = settings.get("quant_method")
+    if method == "bitsandbytes" or (method is None and "load_in_4bit" in settings):
+        if settings.get("load_in_8bit"):
+            return "int8"
+        return "nf4-dq" if settings.get("bnb_4bit_use_double_quant") else "nf4"
+    return "gptq4" if method in ("gptq", "awq") and _bits(config) == _USUAL_BITS else ""
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

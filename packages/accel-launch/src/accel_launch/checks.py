@@ -96,7 +96,7 @@ def deepspeed_json(settings: Settings, host: Host, findings: Findings) -> None:
         value = settings.value(name)
         if value.value is None or value.origin.layer >= FILE:
             continue
-        own = _precision(held) if name == "mixed_precision" else _within(held, key)
+        own = json_precision(held) if name == "mixed_precision" else within(held, key)
         both = f"{said(settings, name)}, but {said(settings, 'deepspeed_config_file')}"
         if own is None:
             findings.notes.append(f"{both} holds no {key}, and the library goes by it")
@@ -122,16 +122,16 @@ def _json(settings: Settings, path: str, findings: Findings) -> dict[str, object
     return None
 
 
-def _within(held: object, key: str) -> object:
+def within(held: object, key: str) -> object:
     """Return what a nested mapping holds at a path with dots, None where there is nothing."""
     for part in key.split("."):
         held = held.get(part) if isinstance(held, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
     return held  # pyright: ignore[reportUnknownVariableType]
 
 
-def _precision(held: dict[str, object]) -> str:
+def json_precision(held: dict[str, object]) -> str:
     """Return the mixed precision that a json switches on."""
-    switches = {kind: _within(held, f"{kind}.enabled") for kind in ("fp16", "bf16")}
+    switches = {kind: within(held, f"{kind}.enabled") for kind in ("fp16", "bf16")}
     on = [kind for kind, switch in switches.items() if switch is True]
     if on:
         return on[0]

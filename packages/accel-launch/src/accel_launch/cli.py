@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from accel_config import CATALOGUE, AccelError, layers, resolve, split
+from accel_config import CATALOGUE, AccelError, split
 from accel_config.console import show
 
 from .process import become, leave, say, secure_streams
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from accel_config.settings import Settings
+    from accel_config import Settings, Typed
 
     from .host import Host
     from .plan import Plan
@@ -37,11 +37,11 @@ def launch(argv: list[str], program: str) -> int:
     typed = split(CATALOGUE, argv)
     if typed.help:
         return _help(program)
-    found = layers(CATALOGUE, typed, os.environ)
-    settings = resolve(CATALOGUE, found.values, found.notes)
-    if settings.value("config_file").value is None and found.config_file is not None:
-        settings = settings.with_file(found.config_file)
-    return _carry_out(settings, typed.script)
+    from .host import Machine
+    from .schedulers import settle
+
+    settings = settle(typed, os.environ, Machine())
+    return _carry_out(settings, typed, program)
 
 
 def _help(program: str) -> int:
@@ -51,23 +51,27 @@ def _help(program: str) -> int:
     return 0
 
 
-def _carry_out(settings: Settings, script: tuple[str, ...]) -> int:
-    from accel_config.catalogue import Launcher
+def _carry_out(settings: Settings, typed: Typed, program: str) -> int:
+    from accel_config.catalogue import Launcher, Scheduler
 
     from .host import Host
     from .plan import plan
 
-    launcher = settings[Launcher]
+    launcher, scheduler = settings[Launcher], settings[Scheduler]
     if launcher.explain and not launcher.dry_run:
         from . import explain
 
         show(explain.table(settings))
         return 0
     host = Host.here()
-    todo = plan(settings, host, script)
+    if scheduler.slurm or scheduler.kubernetes or scheduler.submit:
+        from . import jobs
+
+        return jobs.main(settings, host, typed, program)
+    todo = plan(settings, host, typed.script)
     if launcher.dry_run:
         return _show(todo, settings)
-    if not launcher.quiet:
+    if not launcher.quiet and not _one_of_many(todo):
         _say(todo)
     return _run(todo, host, whole=launcher.debug)
 
@@ -82,6 +86,11 @@ def _show(todo: Plan, settings: Settings) -> int:
     if launcher.explain:
         show(explain.table(settings))
     return 0
+
+
+def _one_of_many(todo: Plan) -> bool:
+    """Whether this launcher becomes a rank other than the first, which speaks for all."""
+    return todo.engine == "exec" and bool(todo.commands[0].rank)
 
 
 def _say(todo: Plan) -> None:

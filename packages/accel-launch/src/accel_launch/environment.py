@@ -130,6 +130,9 @@ def _threads(settings: Settings, host: Host, laid: Layout) -> dict[str, str]:
     own = host.environ.get("OMP_NUM_THREADS", "")
     if own.isdecimal() and int(own) > 0:
         return {}
+    granted = host.environ.get("SLURM_CPUS_PER_TASK", "")
+    if laid.task is not None and granted.isdecimal():  # then our cores may be this task's own already
+        return {"OMP_NUM_THREADS": str(max(1, min(host.cores, int(granted))))}
     return {"OMP_NUM_THREADS": str(max(1, host.cores // laid.local))}
 
 

@@ -144,8 +144,10 @@ class Guardian:
             processes.die_with(self.pid)
             os.setpgid(0, 0)
             signal.set_wakeup_fd(-1)
+            # An engine would die of what a scheduler sends to all; a rank's parent undoes this for its rank.
+            ignored = self.ignored if self.record is None else self.ignored | processes.sent_to_all(os.environ)
             for number in (*PASSED_ON, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
-                signal.signal(number, signal.SIG_IGN if number in self.ignored else signal.SIG_DFL)
+                signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
             for target, fd in enumerate(spawn.streams):
                 os.dup2(fd, target, inheritable=True)
             if spawn.cwd is not None:
@@ -234,6 +236,8 @@ class Guardian:
             self._stop(number)
 
     def _pass_on(self, number: int) -> None:
+        if number in processes.sent_to_all(os.environ):
+            return
         for pid in self._told():
             if number in (signal.SIGTSTP, signal.SIGCONT) and self.record is None:
                 try:

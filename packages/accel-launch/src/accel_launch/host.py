@@ -107,6 +107,16 @@ class Machine:
             return ""
         return (done.stdout + done.stderr).decode(errors="replace")
 
+    def ancestor(self, name: str) -> int:
+        """Return the pid of the nearest process above us that is called ``name``; 0 where there is none."""
+        pid = os.getppid()
+        while pid > 1:
+            own, _, rest = devices.read(f"/proc/{pid}/stat").rpartition(")")
+            if own.partition("(")[2] == name[:15]:  # the kernel keeps no more of it
+                return pid
+            pid = int((rest.split() or ["", "0"])[1])
+        return 0
+
     def root(self) -> bool:
         """Whether we are root, as whom some programs refuse to run unless told to."""
         return os.geteuid() == 0

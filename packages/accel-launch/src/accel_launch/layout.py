@@ -6,7 +6,7 @@ from accel_config.catalogue import Rendezvous, Resources
 from accel_config.catalogue.hardware import MULTI_DEVICE
 from accel_config.record import Record
 
-from . import devices
+from . import devices, schedulers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .checks import Findings
     from .devices import Device
     from .host import Host
+    from .schedulers.placement import Task
 
 
 class Layout(Record):
@@ -35,6 +36,8 @@ class Layout(Record):
     """The devices of this machine's ranks, by local rank; empty on the CPU."""
     narrowed: tuple[str, ...] | None
     """The ids that the visibility variable is to be narrowed to; None where it stays as it is."""
+    task: Task | None = None
+    """The rank that this process is to become, where a scheduler started one process for each."""
 
     @property
     def where(self) -> str:
@@ -54,6 +57,9 @@ def lay_out(settings: Settings, host: Host, findings: Findings) -> Layout:
     """
     tpu = settings.paradigm.kind == "XLA"  # its library finds the chips, and counts the processes
     found, narrowed = ((), None) if settings.paradigm.cpu or tpu else _devices(settings, host, findings)
+    task = schedulers.task(settings, host.environ, host.ask)
+    if task is not None:
+        return _of_task(settings, task, found, narrowed, findings)
     machines = settings[Resources].num_machines
     rank = settings[Rendezvous].machine_rank or 0
     total, local = _counts(settings, len(found), machines, findings)
@@ -68,6 +74,31 @@ def lay_out(settings: Settings, host: Host, findings: Findings) -> Layout:
         cpu=cpu,
         devices=() if cpu else found[:local],
         narrowed=narrowed,
+    )
+
+
+def _of_task(
+    settings: Settings, task: Task, found: tuple[Device, ...], narrowed: tuple[str, ...] | None, findings: Findings
+) -> Layout:
+    """Lay out the one rank that this process is: the scheduler has counted, and may have given it its own device."""
+    cpu = settings.paradigm.cpu or (not found and task.total > 1 and settings.paradigm.kind != "XLA")
+    if not found:
+        _enough(settings, task.total, task.local, found, findings)
+    if len(found) > 1 and task.local_rank >= len(found):
+        findings.here(
+            f"the scheduler started {task.local} tasks on this machine, each of which becomes one rank, but only "
+            f"{len(found)} devices are visible{_by_ids(settings)}: start fewer, or give --cpu to train on the CPU"
+        )
+    return Layout(
+        kind=_kind(settings, task.total, cpu, found),
+        total=task.total,
+        local=task.local,
+        machines=task.machines or settings[Resources].num_machines,
+        rank=task.machine or 0,
+        cpu=cpu,
+        devices=() if cpu else found,
+        narrowed=narrowed,
+        task=task,
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from accel_config.errors import SettingError
+from accel_config.origin import SCHEDULER
 from accel_config.record import Record
+from accel_config.wording import said
 
 from . import checks, engines, environment, layout
 
@@ -189,8 +191,18 @@ def _summary(settings: Settings, laid: layout.Layout, engine: str) -> str:
     from accel_config.catalogue import Precision
 
     ranks = "1 process" if laid.local == 1 else f"{laid.local} processes"
+    if laid.task is not None:
+        ranks = f"rank {laid.task.rank} of {laid.task.total}"
     where = f"on {laid.where}" if laid.machines == 1 else f"on {laid.where}, machine {laid.rank} of {laid.machines}"
     paradigm = f", {laid.kind}" if laid.kind != "NO" else ""
     file = settings.value("config_file").value
     config = f", config {file}" if file else ""
-    return f"{ranks} {where}{paradigm}, precision {settings[Precision].mixed_precision}, engine {engine}{config}"
+    precision = settings[Precision].mixed_precision
+    return f"{ranks} {where}{paradigm}, precision {precision}, engine {engine}{config}{_taken(settings)}"
+
+
+def _taken(settings: Settings) -> str:
+    """Name what a scheduler says, each with who says it."""
+    taken = [one.name for one, value in settings if value.origin.layer == SCHEDULER and value.value is not None]
+    names = [name for name in taken if name != "engine"]  # which the summary has
+    return f", by the scheduler: {', '.join(said(settings, name) for name in names)}" if names else ""

@@ -12,7 +12,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
 LINUX = sys.platform == "linux"
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
@@ -34,6 +34,15 @@ def _prctl() -> Callable[[int, object], None]:
 
 
 prctl = _prctl()  # made before any fork, so that a child needs no import
+
+
+def sent_to_all(environ: Mapping[str, str]) -> frozenset[int]:
+    """Return the signals that aren't ours to pass on: Slurm sends them to every process of its step, ranks too."""
+    if "SLURM_STEP_ID" not in environ:
+        return frozenset()
+    from .schedulers.slurm import started_step
+
+    return frozenset((signal.SIGUSR1, signal.SIGUSR2)) if started_step(environ) else frozenset()
 
 
 def adopt_orphans() -> None:

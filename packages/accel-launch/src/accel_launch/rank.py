@@ -17,6 +17,7 @@ import time
 
 PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTSTP", "SIGCONT")
 PR_SET_PDEATHSIG = 1
+OWN_STEPS = 0xFFFF_FFF0  # see accel_launch.schedulers.slurm
 ANSWER = 2.0  # seconds for a process manager on this machine to answer
 RECORD = "/memfd:accel-record"
 
@@ -40,11 +41,13 @@ def main() -> int:
         os.read(gate, 1)  # the supervisor is to know who this is before it prints anything
         become(sys.argv[1:], environ, streams)
     who = f"{environ.get('RANK', '0')} {local} {child}"
-    tell(record, f"started {who} {os.getpid()}")
+    tell(record, f"started {who} {os.getpid()} {environ.get('TORCHELASTIC_RESTART_COUNT', '0')}")
     os.close(gate)
     os.close(opens)
+    theirs = sent_to_all(environ)
     for name in PASSED_ON:
-        signal.signal(getattr(signal, name), lambda number, _frame: pass_on(child, number))
+        number = getattr(signal, name)
+        signal.signal(number, signal.SIG_IGN if number in theirs else lambda number, _frame: pass_on(child, number))
     _pid, status = os.waitpid(child, 0)
     tell(record, f"ended {who} {status} {time.time()}")
     if status:
@@ -83,7 +86,7 @@ def become(words: list[str], environ: dict[str, str], streams: list[str]) -> Non
         die_with_parent()
         for target, path in enumerate(streams, start=1):
             os.dup2(os.open(path, os.O_WRONLY | os.O_NOCTTY), target)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, *sent_to_all(environ)):
             signal.signal(number, signal.SIG_DFL)
         os.execvpe(words[0], words, environ)
     except OSError as error:
@@ -99,6 +102,12 @@ def die_with_parent() -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
+
+
+def sent_to_all(environ: dict[str, str]) -> tuple[int, ...]:
+    """Return the signals that Slurm sends to every process of its step, the program among them."""
+    step = environ.get("SLURM_STEP_ID", "")
+    return (signal.SIGUSR1, signal.SIGUSR2) if step.isdecimal() and int(step) < OWN_STEPS else ()
 
 
 def pass_on(child: int, number: int) -> None:

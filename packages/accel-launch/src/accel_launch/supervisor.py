@@ -315,11 +315,15 @@ def _unheard(_event: Event) -> None:
 def _recorded(text: str) -> list[list[Ending]]:
     """Return how the ranks of each of an engine's attempts ended, from what their parents recorded."""
     found: list[list[Ending]] = [[]]
+    attempt = "0"
     for line in text.splitlines():
         kind, rank, local, pid, *rest = line.split(" ")
-        if kind == "started" and any(ending.local_rank == int(local) or ending.status for ending in found[-1]):
-            found.append([])  # the engine started its ranks again
-        elif kind == "ended":
+        if kind == "started":
+            # The engine started its ranks again: it counts restarts, but not those for machines that come or go.
+            if rest[1] != attempt or any(ending.local_rank == int(local) for ending in found[-1]):
+                found.append([])
+            attempt = rest[1]
+        else:
             found[-1].append(Ending(int(rank), int(local), int(pid), int(rest[0]), float(rest[1])))
     return found
 

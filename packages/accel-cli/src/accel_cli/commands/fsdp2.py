@@ -191,7 +191,8 @@ class _Changes(Splices):
             return
         if reshard is not None:
             self.splice(node, reshard)
-        self.said.append(f"{SECTION}.{key.value} {self.of(node)} is {RESHARD} {reshard or 'null'} now")
+        written = " ".join(self.of(node).split())  # over several lines, perhaps
+        self.said.append(f"{SECTION}.{key.value} {written} is {RESHARD} {reshard or 'null'} now")
 
     def _state_dict(self, node: Node) -> None:
         if str(node.value).upper() == "LOCAL_STATE_DICT":

@@ -29,7 +29,9 @@ def main(argv: Sequence[str] | None = None, program: str = "accelerate-merge-wei
     except SystemExit as stop:  # argparse has said why, or printed the help
         return USAGE if stop.code is None else int(stop.code)
     try:
-        for line in _merge(arguments):
+        with _tidy_end():
+            said = _merge(arguments)
+        for line in said:
             print(line)
     except AccelError as error:
         for line in str(error).splitlines():
@@ -38,7 +40,44 @@ def main(argv: Sequence[str] | None = None, program: str = "accelerate-merge-wei
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except _Ended as signal:
+        print(f"{program}: ended by {signal}", file=sys.stderr)
+        return signal.status
     return 0
+
+
+class _Ended(BaseException):
+    """A signal asks us to end; what was begun is taken back on the way."""
+
+    def __init__(self, number: int) -> None:
+        from signal import Signals
+
+        super().__init__(Signals(number).name)
+        self.status = 128 + number
+
+
+@contextmanager
+def _tidy_end() -> Generator[None]:
+    """Take back what was begun when we are to end, as on Ctrl-C: a part of a checkpoint may fill a disk."""
+    import signal
+    import threading
+
+    def end(number: int, _frame: object) -> None:
+        raise _Ended(number)
+
+    if threading.current_thread() is not threading.main_thread():  # Python lets no other thread set handlers
+        yield
+        return
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    found = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        if found[number] is signal.SIG_DFL:  # nohup's stays ignored
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, found[number])
 
 
 def _parser(program: str) -> ArgumentParser:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from accel_config import CATALOGUE, AccelError, layers, resolve, split
+from accel_config import CATALOGUE, AccelError, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def _test(argv: list[str], program: str) -> int:
         return 0
     if typed.script:
         raise AccelError(f"{typed.script[0]!r} isn't a flag of launch, and `{program}` takes nothing else")
-    found = layers(CATALOGUE, typed, os.environ)
-    settings = resolve(CATALOGUE, found.values, found.notes)
-    if settings.value("config_file").value is None and found.config_file is not None:
-        settings = settings.with_file(found.config_file)
+    from accel_launch.host import Machine
+    from accel_launch.schedulers import settle
+
+    settings = settle(typed, os.environ, Machine())
     _refuse(settings)
     status, library = _launch(settings, "torch")
     if status or not library:
@@ -61,7 +61,7 @@ def _refuse(settings: Settings) -> None:
     """Raise AccelError for settings that can't go with a test."""
     from accel_config.paradigm import sagemaker
 
-    for name in ("module", "no_python", "dry_run", "explain"):
+    for name in ("module", "no_python", "dry_run", "explain", "slurm", "submit", "kubernetes"):
         if settings.value(name).value:
             raise AccelError(f"{settings.origin(name)} has no meaning for a test, which has a script of its own")
     if sagemaker(settings) or settings.value("tpu_cluster").value:
@@ -94,10 +94,11 @@ def _launch(settings: Settings, suite: str) -> tuple[int, str]:
             result = run(todo)
         finally:
             rows = following.finish()
+            devices = dict(enumerate(todo.devices, results.first))
     # A check that failed on one rank ends all of them, and its row says more than how they ended.
     told = any(row.state == "failed" for row in rows)
     _show(_count(rows))
-    _show(diagnose(rows, settings, todo.devices))
+    _show(diagnose(rows, settings, devices))
     if result.status and not told:
         _show(report.text(result, host.name, whole=bool(settings.value("debug").value)))
     complete = results.ended and all(row.state in ("ok", "skipped") for row in rows)

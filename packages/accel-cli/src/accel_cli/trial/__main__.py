@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
-def main(suite: str, folder: str) -> int:
-    """Run the suite; return the rank's exit status."""
+def main(suite: str, folder: str) -> NoReturn:
+    """Run the suite, and end with the rank's exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # before anything takes time: who types Ctrl-C needs no traceback
+    from pathlib import Path
+
     # Started by its path, this is no package yet. As `trial`, it needs none of our packages to be installed; and the
     # folder that holds it is on the path no longer than that takes, so its names are in nobody's way.
     global __package__  # noqa: PLW0603
@@ -24,16 +30,13 @@ def main(suite: str, folder: str) -> int:
     else:
         from .suite import run
     del sys.path[0]
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # who types Ctrl-C needs no traceback of ours
     status = run(recorder, Path(folder))
-    if suite == "library":
-        # Groups that the library's checks leave behind now and then abort the process as the interpreter is taken
-        # down (a thread of torch's that nobody joined), when all that was to be checked has been.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    return status
+    # What torch leaves behind (models of DDP, the library's groups) now and then aborts the process as the
+    # interpreter is taken down (a thread that nobody joined), when all that was to be checked has been.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    main(*sys.argv[1:])

@@ -41,7 +41,7 @@ def every(world: World, folder: Path) -> Iterator[tuple[str, Callable[[], str | 
     for precision in training.PRECISIONS:
         yield f"training {precision}", functools.partial(training.same_as_alone, world, precision)
     yield "training sharded", functools.partial(training.sharded, world)
-    yield "checkpoint", functools.partial(training.checkpoint, world, folder / f"rank{world.rank}.pt")
+    yield "checkpoint", functools.partial(training.checkpoint, world)
     yield "sharded checkpoint", functools.partial(training.sharded_checkpoint, world, folder / "shards")
 
 

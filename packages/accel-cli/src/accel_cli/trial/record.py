@@ -52,7 +52,7 @@ class Recorder:
         """
         self.write(name=name, state="begun")
         start = time.perf_counter()
-        state, told = outcome(check)
+        state, told = outcome(check, lenient=agree is not None)
         seconds = time.perf_counter() - start
         others = agree(name, state, told) if agree is not None else {self.rank: (state, told)}
         bad = {rank: text for rank, (how, text) in others.items() if how in (FAILED, BROKEN)}
@@ -66,8 +66,11 @@ if TYPE_CHECKING:
     Agree = Callable[[str, str, str], dict[int, tuple[str, str]]]
 
 
-def outcome(check: Callable[[], str | None]) -> tuple[str, str]:
-    """Run a check; return how it ended and what is to be told of that."""
+def outcome(check: Callable[[], str | None], *, lenient: bool = False) -> tuple[str, str]:
+    """Run a check; return how it ended and what is to be told of that.
+
+    With ``lenient``, what a device or backend says it doesn't support (a type, as a rule) is skipped.
+    """
     try:
         return OK, check() or ""
     except Skipped as why:
@@ -75,7 +78,7 @@ def outcome(check: Callable[[], str | None]) -> tuple[str, str]:
     except Wrong as error:
         return FAILED, str(error)
     except Exception as error:  # whatever a rank's software raises is a result
-        if "nsupported" in str(error) or "nvalid scalar type" in str(error):
+        if lenient and ("nsupported" in str(error) or "nvalid scalar type" in str(error)):
             return SKIPPED, str(error).splitlines()[0]
         place = traceback.extract_tb(error.__traceback__)[-1]
         return BROKEN, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} ({place.name})"

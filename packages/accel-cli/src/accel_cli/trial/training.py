@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 
 import torch
 import torch.distributed as dist
@@ -118,14 +119,15 @@ def _compare(world: World, together: torch.nn.Module, precision: str) -> str:
     return f"weights within {off:.1g} of those trained alone"
 
 
-def checkpoint(world: World, path: Path) -> str:
+def checkpoint(world: World) -> str:
     """What a rank saves it reads back, bit by bit."""
     trained = model(world)
     optimizer = train(world, trained, slice(None), "float32")
-    torch.save({"model": trained.state_dict(), "optimizer": optimizer.state_dict()}, path)
-    saved = torch.load(path, weights_only=True, map_location=world.device)
-    size = path.stat().st_size
-    path.unlink()
+    with tempfile.NamedTemporaryFile() as file:  # of this rank's own machine
+        torch.save({"model": trained.state_dict(), "optimizer": optimizer.state_dict()}, file)
+        size = file.tell()
+        file.seek(0)
+        saved = torch.load(file, weights_only=True, map_location=world.device)
     fresh = model(world)
     fresh.load_state_dict(saved["model"])
     if not torch.equal(flat(fresh), flat(trained)):

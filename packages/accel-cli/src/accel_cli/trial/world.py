@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import gc
 import os
 
 import torch
@@ -94,6 +95,7 @@ class World:
     def leave(self, *, in_step: bool) -> None:
         """Part from the others; rank 0, which holds the store that they vote through, goes last."""
         if in_step:
+            gc.collect()  # a model of DDP that outlives its group may abort the process
             dist.destroy_process_group()
         self._votes.set(f"left/{self.rank}", "")
         if self.rank == 0:

@@ -15,6 +15,7 @@ from .parallel import Parallel
 from .precision import Fp8, Precision
 from .rendezvous import Mpi, Rendezvous
 from .sagemaker import SageMaker
+from .scheduler import Scheduler
 from .tpu import Tpu
 
 CATALOGUE = Catalogue(
@@ -25,6 +26,7 @@ CATALOGUE = Catalogue(
         Precision,
         Paradigms,
         Rendezvous,
+        Scheduler,
         Output,
         Dynamo,
         Fsdp,
@@ -75,5 +77,6 @@ __all__ = [
     "Rendezvous",
     "Resources",
     "SageMaker",
+    "Scheduler",
     "Tpu",
 ]

@@ -18,7 +18,7 @@ MAX_HEADER = 100_000_000
 _MAX_COUNT = 1_000_000
 _MAX_STRING = 65_535
 _MAX_DIMENSIONS = 4
-_MAX_KEPT_ARRAY = 4096
+_MAX_KEPT = 65_536  # numbers of arrays, in all; what is asked for is one number a layer
 _SHORTEST = 24  # magic, version and two counts
 _LARGEST = 2**63 - 1
 
@@ -69,6 +69,7 @@ class _Reader:
         self.name = source.name
         self.size = source.size
         self.cursor = Cursor(source, MAX_HEADER)
+        self.kept = 0
 
     def header(self) -> Header:
         if self.size < _SHORTEST or self._bytes(4) != b"GGUF":
@@ -131,8 +132,9 @@ class _Reader:
         if kind in _SCALARS:
             code = _SCALARS[kind]
             start = self.cursor.take(count * struct.calcsize("<" + code))
-            if count > _MAX_KEPT_ARRAY:
+            if self.kept + count > _MAX_KEPT:
                 return None
+            self.kept += count
             return list(struct.unpack_from(f"<{count}{code}", self.cursor.buffer, start))
         if kind == _STRING:
             return self._skip_strings(count)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .. import hostlist, target
 from ..plan import Command, Plan
+from ..schedulers.placement import number
+from ..schedulers.slurm import step_port
 from . import fleet
 
 TYPE_CHECKING = False
@@ -11,8 +13,6 @@ if TYPE_CHECKING:
     from . import Order
 
 NAMES = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK": "SLURM_LOCALID"}
-# Ports that no kernel hands out by itself, from which each job takes one.
-PORTS = range(15000, 32000)
 
 
 def make(order: Order) -> Plan:
@@ -23,6 +23,12 @@ def make(order: Order) -> Plan:
     """
     laid = order.laid
     order.unused("srun starts the ranks", *fleet.AGENT, "machine_rank")
+    tasks = number(order.host.environ, "SLURM_STEP_NUM_TASKS") or 1
+    if tasks > 1:
+        order.findings.here(
+            f"this is one of {tasks} tasks of srun (SLURM_STEP_NUM_TASKS), and each of them would start all ranks: "
+            f"leave out engine slurm ({order.settings.origin('engine')}), or the srun in front of this"
+        )
     program = order.host.ask.program("srun")
     if program is None:
         order.findings.here("there is no srun on PATH: the engine slurm runs where Slurm's programs are installed")
@@ -85,4 +91,4 @@ def _meeting(order: Order, first: str) -> tuple[str, int]:
     # A batch script runs on the first host, where we can look; elsewhere the job's number makes the difference.
     if order.host.name.partition(".")[0] == first.partition(".")[0] or not job.isdecimal():
         return address, order.host.ask.free_port()
-    return address, PORTS[int(job) % len(PORTS)]
+    return address, step_port(order.host.environ)

@@ -42,7 +42,10 @@ def make(order: Order) -> Plan:
             f"torch isn't installed for {python}: its agent starts runs over several machines, and restarts; "
             "pip install torch"
         )
-    words = target.argv(order.settings, order.host, order.script, unbuffered=True)
+    # The agent replaces $-words by what it knows (${local_rank}), and $$ by $.
+    words = [
+        word.replace("$", "$$") for word in target.argv(order.settings, order.host, order.script, unbuffered=True)
+    ]
     flags, named, line = _several(order) if order.laid.machines > 1 else (_one(order), {}, None)
     agent = (python, "-m", "torch.distributed.run", *options(order, flags), "--no-python", python, RANK, *words)
     command = Command(agent, {**order.variables, **named})

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from . import Lifeline
 
-STRANGERS = 64  # connections that haven't said who they are; more are turned away
+STRANGERS = 64  # connections beyond one for each machine that haven't said who they are; more are turned away
 HELLO = 10.0  # seconds to say it
 
 
@@ -204,7 +204,7 @@ class Hub:
                 connection, where = listener.accept()
             except OSError:
                 return
-            if sum(guest.machine is None for guest in self.guests.values()) >= STRANGERS:
+            if sum(guest.machine is None for guest in self.guests.values()) >= STRANGERS + self.line.machines:
                 connection.close()
                 continue
             address = str(where[0]).removeprefix("::ffff:")
@@ -255,7 +255,7 @@ class Hub:
 
     def _refusal(self, machine: object, message: dict[str, Any], token: str) -> str:
         if message.get("run") != self.line.run:
-            return f"it belongs to the run {message.get('run')!r}, and this is {self.line.run!r}"
+            return f"it belongs to the run {str(message.get('run'))[:100]!r}, and this is {self.line.run!r}"
         if message.get("machines") != self.line.machines:
             return f"it was started for {message.get('machines')} machines, and this run has {self.line.machines}"
         if not isinstance(machine, int) or not 0 < machine < self.line.machines:

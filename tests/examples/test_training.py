@@ -63,3 +63,25 @@ def test_deepspeed_shards_by_the_stage(environ: dict[str, str], stage: str) -> N
     line = done.stdout.splitlines()[-1]
     assert f"DeepSpeedEngine, ZeRO stage {stage}" in line
     assert accuracy(line) > 0.9
+
+
+@pytest.mark.timeout(900)
+def test_the_trainer_of_transformers(environ: dict[str, str]) -> None:
+    pytest.importorskip("torch")
+    script = ROOT / "examples/train_digits_trainer.py"
+    done = subprocess.run(
+        [environment("hf") / "accel", "launch", "--cpu", "--num_processes", "2", script, "--epochs", "8"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    line = done.stdout.splitlines()[-1]
+    assert re.fullmatch(r"accuracy 0\.9\d+ on 359 held-out images, 2 ranks, distributed", line), line
+
+
+def test_every_example_is_run_by_a_test() -> None:
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for path in (ROOT / "examples").iterdir():
+        assert path.name in tests or path.suffix not in (".py", ".ipynb"), f"no test runs {path.name}"

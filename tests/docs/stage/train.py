@@ -1,0 +1,1 @@
+"""A script of the pages: it does nothing, whatever its arguments are."""

@@ -1,0 +1,261 @@
+"""Jobs that are printed: batch scripts for Slurm, manifests for Kubernetes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import BIN, Run
+from tests.environments import environment
+from tests.launch.slurm import ADDRESS, network
+
+SCRIPT = ["train.py", "--name", "it's $HOME", "$(RANK)"]
+
+
+@pytest.fixture
+def job(accelerate: Run, tmp_path: Path) -> Callable[..., str]:
+    """Print a job: ``job("--slurm", ...)``."""
+    (tmp_path / "train.py").touch()
+
+    def printed(*flags: str, env: dict[str, str] | None = None, status: int = 0) -> str:
+        done = accelerate("launch", *flags, *SCRIPT, env=env)
+        assert done.returncode == status, done.stderr
+        return done.stderr if status else done.stdout
+
+    return printed
+
+
+def directives(text: str) -> list[str]:
+    return re.findall(r"^#SBATCH --(.*)$", text, re.MULTILINE)
+
+
+def test_a_batch_script(job: Callable[..., str]) -> None:
+    text = job(
+        *("--slurm", "--num_machines", "2", "--num_processes", "16", "--mixed_precision=bf16", "--main-process-port"),
+        *("29501", "--job_name", "gpt", "--job_time", "1-0", "--job_cpus", "96", "--job_memory", "900G"),
+        *(
+            "--job_options",
+            "partition=gpu",
+            "--job_options",
+            "--account=lab",
+            "--job_options",
+            "comment=my first",
+            "--machine_rank",
+            "0",
+            "-q",
+        ),
+    )
+    assert directives(text) == [
+        "job-name=gpt",
+        "nodes=2",
+        "ntasks-per-node=1",
+        "gpus-per-node=8",
+        "cpus-per-task=96",
+        "mem=900G",
+        "time=1-0",
+        "signal=B:USR1@90",
+        "no-requeue",
+        "partition=gpu",
+        "account=lab",
+        "comment='my first'",
+    ]
+    (command,) = re.findall(r"^    (\S*accelerate launch .*) &$", text, re.MULTILINE)
+    words = subprocess.run(["sh", "-c", f"printf '%s\\0' {command}"], capture_output=True, text=True).stdout.split(
+        "\0"
+    )
+    flags = ["--num_processes", "16", "--mixed_precision=bf16", "--main-process-port", "29501"]
+    assert words[1:-1] == ["launch", *flags, *SCRIPT]
+    assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
+
+
+def test_what_clusters_differ_in_is_left_open(job: Callable[..., str]) -> None:
+    text = job("--slurm", "--job_requeue", "--job_notice", "300", "--job_options", "time=1:00")
+    assert directives(text) == [
+        *("job-name=train", "nodes=1", "ntasks-per-node=1", "signal=B:USR1@300", "requeue", "open-mode=append"),
+        "time=1:00",
+    ]
+    assert "# As your cluster needs it:\n##SBATCH --gpus-per-node=8\n##SBATCH --cpus-per-task=32\n\n" in text
+    assert "gpus" not in job("--slurm", "--cpu")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--submit",), "--submit needs --slurm"),
+        (("--slurm", "--kubernetes"), "give one of --slurm and --kubernetes"),
+        (("--kubernetes", "--submit"), "--submit is for --slurm: pipe the manifest of --kubernetes into `kubectl"),
+        (
+            ("--slurm", "--engine", "slurm"),
+            "engine slurm (--engine): that reaches the machines by itself, but the job starts",
+        ),
+        (
+            ("--slurm", "--num_machines", "1:2", "--nproc_per_node", "1"),
+            "num_machines 1:2 (--num_machines): a job has",
+        ),
+        (("--slurm", "--num_machines", "2", "--num_processes", "5"), "can't share them evenly; make it 4 or 6"),
+        (("--slurm", "--job_options", "a\n#SBATCH --b"), "'a\\n#SBATCH --b' can't be an option for sbatch"),
+        (("--kubernetes", "--job_name", "My_Job"), "job_name My_Job (--job_name): the pods are hosts of that name"),
+        (("--kubernetes", "--job_time", "soon"), "job_time soon (--job_time) is no time such as 2:30:00"),
+    ],
+)
+def test_what_no_job_can_be_is_refused(job: Callable[..., str], flags: tuple[str, ...], message: str) -> None:
+    assert message in job(*flags, status=2)
+
+
+def test_submitting_needs_sbatch(job: Callable[..., str], accelerate: Run, tmp_path: Path) -> None:
+    alone = {"PATH": str(tmp_path)}
+    assert "there is no sbatch on PATH" in job("--slurm", "--submit", env=alone, status=2)
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text("#!/bin/sh\n/bin/cat\nexit 3\n")
+    sbatch.chmod(0o755)
+    assert job("--slurm", "--submit", "--dry_run", env=alone).startswith("#!/bin/bash\n")  # submits nothing
+    done = accelerate("launch", "--slurm", "--submit", *SCRIPT, env=alone)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (3, "#!/bin/bash")  # sbatch's own status, and its output
+
+
+# Kubernetes.
+
+PODS = ("--kubernetes", "--cpu", "--num_machines", "2", "--nproc_per_node", "2", "--job_image", "lab/train:7")
+
+
+def parts(text: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(text))
+
+
+def test_a_manifest(job: Callable[..., str]) -> None:
+    text = job(
+        *(
+            "--kubernetes",
+            "--num_machines",
+            "2",
+            "--num_processes",
+            "16",
+            "--mixed_precision=bf16",
+            "--job_image",
+            "i:1",
+        ),
+        *("--job_cpus", "32", "--job_memory", "64Gi", "--job_time", "1-2:00", "--job_requeue"),
+        env={"ACCELERATE_LAUNCH_DYNAMO_BACKEND": "inductor", "ACCELERATE_LAUNCH_AWS_SECRET_ACCESS_KEY": "hidden"},
+    )
+    service, whole = parts(text)
+    assert service["spec"] == {
+        "clusterIP": "None",
+        "publishNotReadyAddresses": True,
+        "selector": {"job-name": "train"},
+    }
+    spec = whole["spec"]
+    counts = {name: spec[name] for name in ("completionMode", "completions", "parallelism", "backoffLimit")}
+    assert counts == {"completionMode": "Indexed", "completions": 2, "parallelism": 2, "backoffLimit": 2}
+    assert spec["activeDeadlineSeconds"] == 26 * 3600
+    pod = spec["template"]["spec"]
+    assert (pod["restartPolicy"], pod["subdomain"]) == ("Never", service["metadata"]["name"])
+    (container,) = pod["containers"]
+    meeting = ["--num_machines", "2", "--main_process_ip", "train-0.train", "--main_process_port", "29500"]
+    flags = ["--num_processes", "16", "--mixed_precision=bf16"]
+    script = ["train.py", "--name", "it's $HOME", "$$(RANK)"]  # as Kubernetes expands it
+    assert container["command"] == ["accelerate", "launch", *meeting, *flags, *script]
+    assert container["resources"] == {
+        "requests": {"cpu": "32", "memory": "64Gi"},
+        "limits": {"nvidia.com/gpu": "8"},
+    }
+    assert container["env"][0] == {"name": "ACCELERATE_LAUNCH_DYNAMO_BACKEND", "value": "inductor"}
+    assert "hidden" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 5400), ("1:30", 90), ("2:00:00", 7200), ("1-0", 86400), ("1-12:30", 131400), ("0-0:0:5", 5)],
+)
+def test_times_are_slurms(job: Callable[..., str], text: str, seconds: int) -> None:
+    (whole,) = parts(job("--kubernetes", "--job_time", text))
+    assert whole["spec"]["activeDeadlineSeconds"] == seconds
+
+
+def test_one_machine_needs_no_service(job: Callable[..., str]) -> None:
+    (whole,) = parts(job("--kubernetes", "--cpu"))
+    pod = whole["spec"]["template"]["spec"]
+    assert "subdomain" not in pod
+    (container,) = pod["containers"]
+    assert container["command"][:3] == ["accelerate", "launch", "--cpu"]
+    assert container["env"] == []
+    assert container["image"] == "IMAGE"
+
+
+@pytest.mark.parametrize("flags", [PODS, ("--kubernetes",), (*PODS, "--job_memory", "1Gi", "--job_requeue")])
+def test_kubernetes_knows_all_of_it(job: Callable[..., str], tmp_path: Path, flags: tuple[str, ...]) -> None:
+    bin_ = environment("kubernetes")
+    path = tmp_path / "job.yaml"
+
+    def judged(text: str) -> subprocess.CompletedProcess[str]:
+        path.write_text(text)
+        words = [bin_ / "kubernetes-validate", "--strict", path]
+        return subprocess.run(words, capture_output=True, text=True, timeout=60)
+
+    text = job(*flags)
+    done = judged(text)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert judged(text.replace("completions:", "completion:")).returncode != 0
+
+
+SUM = (
+    "import json, os, sys, torch, torch.distributed as dist\n"
+    "dist.init_process_group('gloo')\n"
+    "mine = torch.tensor(float(dist.get_rank() + 1))\n"
+    "dist.all_reduce(mine)\n"
+    "sys.stdout.write(json.dumps([dist.get_rank(), dist.get_world_size(), mine.item(), sys.argv[1:]]) + '\\n')\n"
+    "dist.destroy_process_group()\n"
+)
+
+
+def expanded(word: str, env: dict[str, str]) -> str:
+    """What Kubernetes makes of a word of a command: $(NAME) is the variable, where there is one, and $$ is $."""
+    return re.sub(
+        r"\$(\$|\(([^)]*)\))",
+        lambda found: "$" if found[1] == "$" else env.get(found[2], found[0]),
+        word,
+        flags=re.DOTALL,
+    )
+
+
+def started(manifest: dict[str, Any], index: int, folder: Path, within: tuple[str, ...]) -> subprocess.Popen[str]:
+    """Start what a pod of this index would, with what Kubernetes puts into its environment, and nothing else."""
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    name = manifest["metadata"]["name"]
+    place = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+    env = {"PATH": f"{BIN}:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(folder), "HOSTNAME": f"{name}-{index}"}
+    env |= {"JOB_COMPLETION_INDEX": str(index), "KUBERNETES_SERVICE_HOST": "10.96.0.1"}
+    for told in container["env"]:
+        if "valueFrom" in told:
+            assert told["valueFrom"] == {"fieldRef": {"fieldPath": place}}
+            env[told["name"]] = str(index)
+        else:
+            env[told["name"]] = told["value"]
+    words = [expanded(word, env) for word in container["command"]]
+    return subprocess.Popen(
+        [*within, *words], env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.fixture
+def pods_network() -> Iterator[tuple[str, ...]]:
+    with network({"train-0.train": ADDRESS}) as within:
+        yield within
+
+
+def test_two_pods_meet(job: Callable[..., str], tmp_path: Path, pods_network: tuple[str, ...]) -> None:
+    pytest.importorskip("torch")
+    text = job(*PODS)
+    (tmp_path / "train.py").write_text(SUM)
+    pods = [started(parts(text)[1], index, tmp_path, pods_network) for index in (1, 0)]
+    told = [pod.communicate(timeout=150) for pod in pods]
+    assert [pod.returncode for pod in pods] == [0, 0], told
+    ranks = sorted(json.loads(line) for out, _err in told for line in out.splitlines())
+    assert ranks == [[rank, 4, 10.0, SCRIPT[1:]] for rank in range(4)]
+    assert "machine 1 of 2" in told[0][1]

@@ -1,0 +1,580 @@
+"""What schedulers say of a process: environments as they were recorded, and what is taken from each."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from accel_config import CATALOGUE, AccelError, Settings, split
+from accel_launch import Host, Plan, plan, processes, rank
+from accel_launch.host import Machine
+from accel_launch.schedulers import read, settle
+from accel_launch.schedulers.placement import port
+from tests.launch.hosts import Still, host
+
+RECORDED = Path(__file__).parent / "environments"
+MANAGER = 4242
+
+
+class Managed(Still):
+    """A machine whose process manager has this pid."""
+
+    def ancestor(self, name: str) -> int:
+        assert name == "hydra_pmi_proxy"
+        return MANAGER
+
+
+def recorded(name: str) -> dict[str, str]:
+    """An environment as a real Slurm 24.11, Open MPI 5.0, MPICH 5.0 or Intel MPI 2021 made it."""
+    lines = (RECORDED / f"{name}.env").read_text().splitlines()
+    return {line.partition("=")[0]: line.partition("=")[2] for line in lines}
+
+
+def taken(environ: Mapping[str, str]) -> dict[str, str]:
+    """What is taken, as text: ``{"num_machines": "2 (SLURM_STEP_NUM_NODES)"}``."""
+    return {name: f"{value.value} ({value.origin})" for name, value in read(environ, Managed()).values.items()}
+
+
+def settings_of(environ: Mapping[str, str], *flags: str, file: Path | None = None, text: str = "") -> Settings:
+    words = list(flags)
+    if file is not None:
+        file.write_text(text)
+        words = ["--config_file", str(file), *words]
+    return settle(split(CATALOGUE, words), {"HF_HOME": "/nowhere", **environ}, Managed())
+
+
+def planned(environ: Mapping[str, str], *flags: str, on: Host | None = None) -> Plan:
+    on = (on or host()).replace(environ=environ, machine=Managed(), cwd=str(RECORDED.parent))
+    return plan(settings_of(environ, *flags), on, ["conftest.py", "x"])
+
+
+ONE_MACHINE = {"num_machines": "1 (SLURM_STEP_NUM_NODES)", "machine_rank": "0 (SLURM_NODEID)"}
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("salloc", {}),
+        ("salloc-interactive", ONE_MACHINE),
+        ("sbatch", {}),
+        ("sbatch-array", {}),
+        ("sbatch-from-a-step", {}),  # whose step's variables it inherits
+        ("srun-one-node", ONE_MACHINE),
+        (
+            "sbatch-srun",
+            {
+                "num_machines": "2 (SLURM_STEP_NUM_NODES)",
+                "machine_rank": "1 (SLURM_NODEID)",
+                "run_id": "slurm-7.0 (SLURM_JOB_ID)",
+                "main_process_ip": "n1 (SLURM_STEP_NODELIST)",
+                "main_process_port": f"{port(7)} (SLURM_JOB_ID)",
+            },
+        ),
+        (
+            "srun-pmi2",  # Slurm speaks PMI here as well
+            {
+                "num_machines": "2 (SLURM_STEP_NUM_NODES)",
+                "machine_rank": "1 (SLURM_NODEID)",
+                "run_id": "slurm-6.0 (SLURM_JOB_ID)",
+                "main_process_ip": "n1 (SLURM_STEP_NODELIST)",
+                "main_process_port": f"{port(6)} (SLURM_JOB_ID)",
+            },
+        ),
+        (
+            "srun-uneven",
+            {
+                "num_machines": "2 (SLURM_STEP_NUM_NODES)",
+                "machine_rank": "1 (SLURM_NODEID)",
+                "num_processes": "3 (SLURM_STEP_NUM_TASKS)",
+                "nproc_per_node": "1 (SLURM_STEP_TASKS_PER_NODE)",
+                "engine": "exec (SLURM_STEP_TASKS_PER_NODE)",
+                "main_process_ip": "n1 (SLURM_STEP_NODELIST)",
+                "main_process_port": f"{port(5)} (SLURM_JOB_ID)",
+            },
+        ),
+        (
+            "srun-two-on-one-node",
+            {
+                "num_machines": "1 (SLURM_STEP_NUM_NODES)",
+                "machine_rank": "0 (SLURM_NODEID)",
+                "num_processes": "2 (SLURM_STEP_NUM_TASKS)",
+                "nproc_per_node": "2 (SLURM_STEP_TASKS_PER_NODE)",
+                "engine": "exec (SLURM_STEP_TASKS_PER_NODE)",
+                "main_process_ip": "127.0.0.1 (SLURM_STEP_NODELIST)",
+                "main_process_port": f"{port(6)} (SLURM_JOB_ID)",
+            },
+        ),
+        (
+            "openmpi-1",
+            {
+                "num_processes": "2 (OMPI_COMM_WORLD_SIZE)",
+                "nproc_per_node": "2 (OMPI_COMM_WORLD_LOCAL_SIZE)",
+                "engine": "exec (OMPI_COMM_WORLD_LOCAL_SIZE)",
+                "num_machines": "1 (OMPI_COMM_WORLD_LOCAL_SIZE)",
+                "main_process_ip": "127.0.0.1 (OMPI_COMM_WORLD_LOCAL_SIZE)",
+                "main_process_port": "25578 (PMIX_NAMESPACE)",
+            },
+        ),
+        (
+            "mpich",
+            {
+                "num_processes": "2 (PMI_SIZE)",
+                "nproc_per_node": "2 (MPI_LOCALNRANKS)",
+                "engine": "exec (MPI_LOCALNRANKS)",
+                "num_machines": "1 (MPI_LOCALNRANKS)",
+                "main_process_ip": "127.0.0.1 (MPI_LOCALNRANKS)",
+                "main_process_port": f"{port(MANAGER)} (hydra_pmi_proxy)",
+            },
+        ),
+        (
+            "mpich-in-salloc",
+            {
+                "num_processes": "4 (PMI_SIZE)",
+                "nproc_per_node": "2 (MPI_LOCALNRANKS)",
+                "engine": "exec (MPI_LOCALNRANKS)",
+                "num_machines": "2 (MPI_LOCALNRANKS)",
+                "main_process_ip": "n1 (SLURM_STEP_NODELIST)",
+                "main_process_port": f"{port(9)} (SLURM_JOB_ID)",
+            },
+        ),
+    ],
+)
+def test_what_is_taken(name: str, found: dict[str, str]) -> None:
+    assert taken(recorded(name)) == found
+
+
+def test_the_rank_of_a_task() -> None:
+    def ranks(name: str) -> tuple[int | None, ...]:
+        task = read(recorded(name), Managed()).task
+        assert task is not None
+        return task.rank, task.total, task.local_rank, task.local, task.machine, task.machines
+
+    assert ranks("srun-two-on-each") == (3, 4, 1, 2, 1, 2)
+    assert ranks("srun-uneven") == (2, 3, 0, 1, 1, 2)
+    assert ranks("openmpi-0") == (0, 2, 0, 2, 0, 1)
+    assert ranks("impi") == (1, 2, 1, 2, 0, 1)
+    assert ranks("mpich-in-salloc") == (3, 4, 1, 2, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "salloc",
+            "this runs where salloc was called, not on the job's machines (n[1-2], SLURM_JOB_NODELIST): start",
+        ),
+        (
+            "sbatch",
+            "this is one process on one machine, though the job has 2 (SLURM_JOB_NUM_NODES: n[1-2]): start it",
+        ),
+        ("salloc-interactive", "this is one process on one machine, though the job has 2"),
+        ("sbatch-from-a-step", ""),
+        ("srun-one-node", ""),
+    ],
+)
+def test_outside_a_step_a_job_is_not_taken_for_this_process(name: str, said: str) -> None:
+    todo = planned(recorded(name), "--cpu")
+    assert (todo.engine, len(todo.commands)) == ("exec", 1)
+    assert [note for note in todo.notes if "srun" in note] == [note for note in todo.notes if said and said in note]
+    assert not said or any(said in note for note in todo.notes)
+
+
+def test_a_machine_of_a_step(tmp_path: Path) -> None:
+    todo = planned(recorded("sbatch-srun"), "--cpu", "--nproc_per_node", "2")
+    assert (todo.engine, todo.hosted) == ("torchrun", 2)
+    words = todo.commands[0].argv
+    assert {"--nnodes=2", "--node-rank=1", "--nproc-per-node=2"} <= set(words)
+    assert (
+        "by the scheduler: num_machines 2 (SLURM_STEP_NUM_NODES), machine_rank 1 (SLURM_NODEID), "
+        f"main_process_ip n1 (SLURM_STEP_NODELIST), main_process_port {port(7)} (SLURM_JOB_ID)"
+    ) in todo.summary
+
+
+def test_a_task_becomes_its_rank() -> None:
+    todo = planned(recorded("srun-two-on-each"), "--cpu")
+    (command,) = todo.commands
+    assert (todo.engine, todo.supervised, command.rank, command.local_rank) == ("exec", False, 3, 1)
+    assert command.argv == ("/py", "-u", "conftest.py", "x")
+    told = {
+        "RANK": "3",
+        "LOCAL_RANK": "1",
+        "WORLD_SIZE": "4",
+        "LOCAL_WORLD_SIZE": "2",
+        "GROUP_RANK": "1",
+        "GROUP_WORLD_SIZE": "2",
+        "MASTER_ADDR": "n1",
+        "MASTER_PORT": str(port(3)),
+        "OMP_NUM_THREADS": "4",
+        "ACCELERATE_USE_CPU": "True",
+    }
+    assert {name: command.env[name] for name in told} == told
+    assert "KMP_AFFINITY" not in command.env  # two ranks would be bound to the same cores
+    assert todo.summary.startswith("rank 3 of 4 on CPU, machine 1 of 2, MULTI_CPU, precision no, engine exec, by the")
+
+
+def test_under_hydra_a_rank_has_a_parent_that_ends_the_others() -> None:
+    (command,) = planned(recorded("mpich"), "--cpu").commands
+    assert command.argv[1].endswith("/rank.py")
+    assert command.argv[2:] == ("/py", "-u", "conftest.py", "x")
+    (command,) = planned(recorded("mpich-in-salloc"), "--cpu").commands
+    assert "GROUP_RANK" not in command.env  # nobody says which machine this is
+
+
+def test_a_tasks_devices() -> None:
+    environ = recorded("srun-two-on-each")
+    (command,) = planned(environ, on=host(2)).commands
+    assert (command.env["LOCAL_RANK"], command.device) == ("1", "GPU 1")
+    (command,) = planned(environ, on=host(1)).commands  # as --gpus-per-task gives them
+    assert (command.env["LOCAL_RANK"], command.device) == ("0", "GPU 0")
+    todo = planned(environ)
+    assert todo.commands[0].env["ACCELERATE_USE_CPU"] == "True"
+    assert any("no device is found, so the ranks train on the CPU with gloo" in note for note in todo.notes)
+    eight = {**environ, "SLURM_STEP_TASKS_PER_NODE": "1,8", "SLURM_TASKS_PER_NODE": "1,8", "SLURM_LOCALID": "4"}
+    eight |= {"SLURM_STEP_NUM_TASKS": "9", "SLURM_PROCID": "5"}
+    with pytest.raises(AccelError, match=r"started 8 tasks on this machine, .* only 2 devices are visible"):
+        planned(eight, on=host(2))
+    with pytest.raises(AccelError, match=r"MULTI_GPU .*: no device is found on this machine"):
+        planned(environ, "--multi_gpu")
+
+
+def test_the_cores_that_slurm_gives_a_task() -> None:
+    environ = {**recorded("srun-two-on-each"), "SLURM_CPUS_PER_TASK": "6"}
+    (command,) = planned(environ, "--cpu").commands
+    assert command.env["OMP_NUM_THREADS"] == "6"
+    (command,) = planned(environ, "--cpu", on=host(cores=3)).commands  # where it is bound to them
+    assert command.env["OMP_NUM_THREADS"] == "3"
+    environ = {**recorded("sbatch-srun"), "SLURM_CPUS_PER_TASK": "6"}  # where the task is the machine
+    (command,) = planned(environ, "--cpu", "--nproc_per_node", "4").commands
+    assert command.env["OMP_NUM_THREADS"] == "2"
+
+
+# What wins.
+
+FILE = "num_machines: 1\nmachine_rank: 0\nmain_process_ip: 10.0.0.9\nnum_processes: 8\nuse_cpu: true\n"
+
+
+def test_the_scheduler_stands_between_variables_and_file(tmp_path: Path) -> None:
+    environ = {**recorded("sbatch-srun"), "ACCELERATE_LAUNCH_MAIN_PROCESS_IP": "10.1.1.1"}
+    settings = settings_of(environ, "--main_process_port", "29501", file=tmp_path / "c.yaml", text=FILE)
+    origins = {name: settings.origin(name) for name in ("num_machines", "machine_rank", "main_process_ip")}
+    assert origins == {
+        "num_machines": "SLURM_STEP_NUM_NODES",
+        "machine_rank": "SLURM_NODEID",
+        "main_process_ip": "ACCELERATE_LAUNCH_MAIN_PROCESS_IP",
+    }
+    assert settings.value("main_process_port").value == 29501
+
+
+def test_a_files_total_is_for_its_machines(tmp_path: Path) -> None:
+    settings = settings_of(recorded("sbatch-srun"), file=tmp_path / "c.yaml", text=FILE)
+    on = host(environ=recorded("sbatch-srun"), machine=Managed(), cwd=str(RECORDED.parent))
+    todo = plan(settings, on, ["conftest.py"])
+    assert "--nproc-per-node=8" in todo.commands[0].argv
+    where = f"{tmp_path}/c.yaml"
+    assert (
+        f"num_machines is 2 (SLURM_STEP_NUM_NODES), not 1 ({where}:1); main_process_ip is n1 (SLURM_STEP_NODELIST), not "
+        f"10.0.0.9 ({where}:3); num_processes 8 ({where}:4) means 8 on each machine"
+    ) in todo.notes
+
+
+def test_a_file_that_the_wizard_wrote_for_one_process(tmp_path: Path) -> None:
+    text = "distributed_type: 'NO'\nnum_machines: 1\nmachine_rank: 0\nnum_processes: 1\nuse_cpu: true\n"
+    settings = settings_of(recorded("sbatch-srun"), file=tmp_path / "c.yaml", text=text)
+    on = host(environ=recorded("sbatch-srun"), machine=Managed(), cwd=str(RECORDED.parent))
+    todo = plan(settings, on, ["conftest.py"])
+    assert {"--nnodes=2", "--node-rank=1", "--nproc-per-node=1"} <= set(todo.commands[0].argv)
+    assert todo.notes[0] == f"num_machines is 2 (SLURM_STEP_NUM_NODES), not 1 ({tmp_path}/c.yaml:2)"
+    settings = settings_of(recorded("srun-two-on-each"), file=tmp_path / "c.yaml", text=text)
+    both = "num_machines is 2 (SLURM_STEP_NUM_NODES), not 1 ({0}:2); num_processes is 4 (SLURM_STEP_NUM_TASKS), not 1 ({0}:4)"
+    assert settings.notes == (both.format(tmp_path / "c.yaml"),)
+
+
+def test_on_one_machine_a_files_address_is_another_machines(tmp_path: Path) -> None:
+    text = FILE.replace("num_machines: 1", "num_machines: 2")
+    settings = settings_of(recorded("srun-one-node"), file=tmp_path / "c.yaml", text=text)
+    assert settings.value("num_machines").value == 1
+    assert settings.value("main_process_ip").value is None
+    assert settings.value("nproc_per_node").value == 4
+
+
+def test_a_typed_number_of_machines_leaves_the_rest_out() -> None:
+    settings = settings_of(recorded("sbatch-srun"), "--num_machines", "1")
+    assert [settings.given(name) for name in ("machine_rank", "main_process_ip")] == [False, False]
+    assert settings.notes == (
+        "num_machines 1 (--num_machines), but Slurm has started 2 (SLURM_STEP_NUM_NODES): nothing is taken from it",
+    )
+    settings = settings_of(recorded("sbatch-srun"), "--num_machines", "2")
+    assert settings.origin("machine_rank") == "SLURM_NODEID"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--num_processes", "1"),
+        ("--num_machines", "1"),
+        ("--nproc_per_node", "4"),
+        ("--engine", "local"),
+    ],
+)
+def test_flags_that_contradict_tasks_are_refused(flags: tuple[str, ...]) -> None:
+    with pytest.raises(AccelError) as refusal:
+        settings_of(recorded("srun-two-on-each"), *flags)
+    assert f"{flags[0][2:]} {flags[1]} ({flags[0]})" in str(refusal.value)
+    assert "Slurm has started 4 tasks (SLURM_STEP_NUM_TASKS), 2 of them on this machine" in str(refusal.value)
+    assert "--no_scheduler" in str(refusal.value)
+    same = ("--num_processes", "4", "--num_machines", "2", "--nproc_per_node", "2", "--engine", "exec")
+    assert settings_of(recorded("srun-two-on-each"), *same).origin("machine_rank") == "SLURM_NODEID"
+
+
+@pytest.mark.parametrize("name", ["srun-two-on-each", "openmpi-1", "mpich", "sbatch", "salloc"])
+def test_no_scheduler_makes_a_run_of_each(name: str) -> None:
+    todo = planned(recorded(name), "--cpu", "--no_scheduler")
+    assert (todo.engine, todo.notes) == ("exec", ())
+    assert "RANK" not in todo.commands[0].env
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--engine", "mpi"),
+        ("--mpirun_hostfile", "hosts"),
+        ("--deepspeed_hostfile", "hosts"),
+        ("--tpu_cluster",),
+        ("--slurm",),
+        ("--kubernetes",),
+    ],
+)
+def test_launches_with_a_way_of_their_own_to_the_machines_take_nothing(flags: tuple[str, ...]) -> None:
+    assert not settings_of(recorded("sbatch-srun"), *flags).given("machine_rank")
+
+
+def test_a_sagemaker_job_takes_nothing(tmp_path: Path) -> None:
+    text = "compute_environment: AMAZON_SAGEMAKER\n"
+    settings = settings_of(recorded("srun-one-node"), file=tmp_path / "c.yaml", text=text)
+    assert not settings.given("num_machines")
+
+
+@pytest.mark.parametrize("inside", ["LOCAL_RANK", "TORCHELASTIC_RUN_ID"])
+def test_inside_another_launch_nothing_is_taken(inside: str) -> None:
+    environ = {**recorded("srun-two-on-each"), inside: "0", "RANK": "3", "MASTER_ADDR": "n1"}
+    todo = planned(environ, "--cpu")
+    assert (todo.engine, len(todo.commands)) == ("exec", 1)
+    assert todo.notes == (
+        f"this runs inside another launch ({inside}), whose SLURM_JOB_ID, RANK, MASTER_ADDR have no effect here",
+    )
+    assert planned({inside: "0"}, "--cpu").notes == ()
+
+
+# Slurm's steps.
+
+
+def test_runs_at_the_same_time_meet_at_different_ports() -> None:
+    def found(job: int, step: int) -> int:
+        environ = {**recorded("sbatch-srun"), "SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)}
+        value = read(environ, Managed()).values["main_process_port"].value
+        assert isinstance(value, int)
+        return value
+
+    ports = [found(job, step) for job in range(100, 140) for step in range(8)]
+    assert len(set(ports)) == len(ports)
+    assert all(1024 < number < 32768 for number in ports)  # below those that the kernel hands out
+    # The launchers' own port, the one above, is none of these either.
+    assert not {number + 1 for number in ports} & set(ports)
+
+
+def test_a_job_that_inherits_a_steps_variables_is_known_by_its_machines_or_its_tasks() -> None:
+    environ = {**recorded("sbatch-from-a-step"), "SLURM_TASKS_PER_NODE": "1(x2)"}
+    assert not read(environ, Managed()).values  # the step's machines are not all the job's
+    environ |= {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_NUM_NODES": "2"}
+    assert read(environ, Managed()).values  # which looks like a step of this very job in every way
+    environ |= {"SLURM_TASKS_PER_NODE": "2(x2)"}
+    assert not read(environ, Managed()).values
+
+
+@pytest.mark.parametrize("lost", ["SLURM_STEP_NUM_NODES", "SLURM_STEP_NUM_TASKS", "SLURM_NODEID"])
+def test_a_step_that_lacks_a_variable_places_nothing(lost: str) -> None:
+    environ = recorded("sbatch-srun")
+    del environ[lost]
+    found = read(environ, Managed())
+    assert not found.values
+    assert "nothing is taken" in found.notes[0]
+
+
+def test_a_list_of_tasks_that_does_not_add_up_places_nothing() -> None:
+    for text in ("2", "3(x2)", "2(x", "many", ""):
+        environ = {**recorded("srun-two-on-each"), "SLURM_STEP_TASKS_PER_NODE": text, "SLURM_TASKS_PER_NODE": text}
+        assert not read(environ, Managed()).values, text
+
+
+@pytest.mark.parametrize(
+    ("name", "all_get"),
+    [
+        ("sbatch-srun", True),
+        ("srun-two-on-each", True),
+        ("sbatch", False),
+        ("salloc-interactive", False),
+        ("mpich", False),
+    ],
+)
+def test_who_gets_a_signal_from_slurm(name: str, all_get: bool) -> None:
+    environ = recorded(name)
+    assert processes.sent_to_all(environ) == ({signal.SIGUSR1, signal.SIGUSR2} if all_get else set())
+    assert set(rank.sent_to_all(environ)) == processes.sent_to_all(environ)  # which stands alone, and says it again
+
+
+# mpirun.
+
+
+def test_ranks_on_several_machines_need_an_address() -> None:
+    environ = {**recorded("openmpi-1"), "OMPI_COMM_WORLD_SIZE": "4"}
+    with pytest.raises(
+        AccelError, match=r"4 ranks were started on several machines \(OMPI_COMM_WORLD_SIZE\), but nobod"
+    ):
+        planned(environ, "--cpu")
+    (command,) = planned(environ, "--cpu", "--main_process_ip", "node-1").commands
+    assert (command.env["MASTER_ADDR"], command.env["MASTER_PORT"]) == ("node-1", "25578")
+    exported = {**environ, "MASTER_ADDR": "node-1", "MASTER_PORT": "29501"}
+    (command,) = planned(exported, "--cpu").commands
+    assert (command.env["MASTER_ADDR"], command.env["MASTER_PORT"]) == ("node-1", "29501")
+
+
+def test_mpiruns_on_one_machine_meet_at_different_ports() -> None:
+    def found(name: str, **changed: str) -> object:
+        return read({**recorded(name), **changed}, Managed()).values["main_process_port"].value
+
+    assert found("openmpi-0") == found("openmpi-1") != found("openmpi-1", PMIX_NAMESPACE="prterun-vm-5885@1")
+    assert found("impi") != found("impi", I_MPI_HYDRA_UUID="61170000-fa72-4e22-0461-0600ad37f707")
+
+
+def test_the_nearest_process_of_a_name_is_found() -> None:
+    own = Path("/proc/self/stat").read_text().partition("(")[2].rpartition(")")[0]
+    parent = Path(f"/proc/{os.getppid()}/stat").read_text().partition("(")[2].rpartition(")")[0]
+    assert Machine().ancestor(parent) == os.getppid()
+    assert Machine().ancestor(f"not {own}") == 0
+
+
+# Training operators, in the words of their sources (training-operator 1.5 and 1.9, trainer 2.1).
+
+OLD_PYTORCHJOB = {"MASTER_ADDR": "j-master-0", "MASTER_PORT": "23456", "WORLD_SIZE": "3", "RANK": "1"}
+PYTORCHJOB = {
+    **OLD_PYTORCHJOB,
+    "WORLD_SIZE": "24",
+    "PET_MASTER_ADDR": "j-master-0",
+    "PET_MASTER_PORT": "23456",
+    "PET_NODE_RANK": "1",
+    "PET_NPROC_PER_NODE": "8",
+    "PET_NNODES": "3",
+}
+ELASTIC = {
+    "PET_RDZV_ENDPOINT": "j-worker-0:23456",
+    "PET_RDZV_BACKEND": "c10d",
+    "PET_NNODES": "1:3",
+    "PET_MAX_RESTARTS": "4",
+    "PET_NPROC_PER_NODE": "2",
+    "HOSTNAME": "j-worker-2",
+}
+TRAINJOB = {
+    "PET_NNODES": "2",
+    "PET_NPROC_PER_NODE": "auto",
+    "PET_NODE_RANK": "1",
+    "PET_MASTER_ADDR": "t-node-0-0.t",
+    "PET_MASTER_PORT": "29400",
+}
+
+
+@pytest.mark.parametrize(
+    ("environ", "found"),
+    [
+        (
+            OLD_PYTORCHJOB,
+            {
+                "num_machines": "3 (WORLD_SIZE)",
+                "machine_rank": "1 (RANK)",
+                "main_process_ip": "j-master-0 (MASTER_ADDR)",
+                "main_process_port": "23456 (MASTER_PORT)",
+            },
+        ),
+        (
+            PYTORCHJOB,
+            {
+                "num_machines": "3 (PET_NNODES)",
+                "nproc_per_node": "8 (PET_NPROC_PER_NODE)",
+                "machine_rank": "1 (PET_NODE_RANK)",
+                "main_process_ip": "j-master-0 (PET_MASTER_ADDR)",
+                "main_process_port": "23456 (PET_MASTER_PORT)",
+            },
+        ),
+        (
+            ELASTIC,
+            {
+                "num_machines": "1:3 (PET_NNODES)",
+                "nproc_per_node": "2 (PET_NPROC_PER_NODE)",
+                "machine_rank": "2 (HOSTNAME)",
+                "main_process_ip": "j-worker-0 (PET_RDZV_ENDPOINT)",
+                "main_process_port": "23456 (PET_RDZV_ENDPOINT)",
+                "rdzv_backend": "c10d (PET_RDZV_BACKEND)",
+                "max_restarts": "4 (PET_MAX_RESTARTS)",
+            },
+        ),
+        (
+            TRAINJOB,
+            {
+                "num_machines": "2 (PET_NNODES)",
+                "machine_rank": "1 (PET_NODE_RANK)",
+                "main_process_ip": "t-node-0-0.t (PET_MASTER_ADDR)",
+                "main_process_port": "29400 (PET_MASTER_PORT)",
+            },
+        ),
+        ({**TRAINJOB, "PET_NNODES": "1"}, {"num_machines": "1 (PET_NNODES)", "machine_rank": "0 (PET_NNODES)"}),
+        (
+            {**OLD_PYTORCHJOB, "WORLD_SIZE": "1", "RANK": "0"},
+            {"num_machines": "1 (WORLD_SIZE)", "machine_rank": "0 (RANK)"},
+        ),
+    ],
+    ids=["old PyTorchJob", "PyTorchJob", "elastic PyTorchJob", "TrainJob", "one pod", "one old pod"],
+)
+def test_a_pod_is_a_machine(environ: dict[str, str], found: dict[str, str]) -> None:
+    assert taken(environ) == found
+
+
+@pytest.mark.parametrize(
+    ("environ", "note"),
+    [
+        (
+            {"MASTER_ADDR": "a"},
+            "MASTER_ADDR=a in the environment: no effect, for want of RANK, WORLD_SIZE, MASTER_PORT",
+        ),
+        ({"RANK": "0"}, "RANK=0 in the environment: no effect, for want of WORLD_SIZE, MASTER_ADDR, MASTER_PORT"),
+        (
+            {"MASTER_ADDR": "m", "MASTER_PORT": "1", "WORLD_SIZE": "3", "RANK": "3"},
+            "RANK=3, WORLD_SIZE=3, MASTER_ADDR=m, MASTER_PORT=1 in the environment: no effect, since they don't fit together",
+        ),
+        (
+            {**ELASTIC, "HOSTNAME": "other-worker-2"},
+            "PET_NNODES=1:3 in the environment: no effect, for want of PET_NODE_RANK",
+        ),
+        (
+            {"PET_NNODES": "2"},
+            "PET_NNODES=2 in the environment: no effect, for want of PET_NODE_RANK, PET_MASTER_ADDR, PET_MASTER_PORT",
+        ),
+    ],
+)
+def test_left_overs_have_no_effect(environ: dict[str, str], note: str) -> None:
+    todo = planned(environ, "--cpu")
+    assert (todo.engine, todo.notes) == ("exec", (note,))
+
+
+def test_left_overs_beside_a_scheduler() -> None:
+    environ = {**recorded("sbatch-srun"), "MASTER_ADDR": "old", "RANK": "5"}
+    note = "RANK, MASTER_ADDR in the environment: no effect, since Slurm says where this is"
+    assert note in settings_of(environ).notes
+    assert note not in settings_of(environ, "--main_process_ip", "10.0.0.1").notes
+
+
+def test_a_number_that_is_none_names_its_variable() -> None:
+    with pytest.raises(AccelError, match=r"PET_NNODES: num_machines must be a whole number or MIN:MAX.*, not 'two'"):
+        settings_of({"PET_NNODES": "two"})
