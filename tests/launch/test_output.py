@@ -97,9 +97,21 @@ def test_whole_lines_are_passed_on_and_the_rest_is_kept(ranks: Ranks) -> None:
     assert bytes(ranks.stream.waiting) == b"one\ntwo\nother\nthree\n"
 
 
-def test_the_beginning_of_a_line_is_passed_on_after_a_while(ranks: Ranks, pump: Pump, clock: Clock) -> None:
+def test_a_carriage_return_ends_a_line_too(ranks: Ranks) -> None:
+    ranks.say(0, b"10%\r20%\r30")
+    assert bytes(ranks.stream.waiting) == b"10%\r20%\r"
+
+
+def test_the_last_line_needs_no_end(ranks: Ranks) -> None:
+    ranks.say(0, b"no end")
+    assert not ranks.stream.waiting
+    ranks.end(0)
+    assert bytes(ranks.stream.waiting) == b"no end"
+
+
+def test_the_beginning_of_a_line_is_passed_on_after_50_ms(ranks: Ranks, pump: Pump, clock: Clock) -> None:
     ranks.say(0, b"50%")
-    clock.now += output.PATIENCE - 0.01
+    clock.now += 0.04
     assert pump.overdue() == pytest.approx(0.01)
     assert not ranks.stream.waiting
     ranks.say(0, b" of it")  # which doesn't make it younger
@@ -113,7 +125,7 @@ def test_a_line_begun_keeps_the_others_waiting_only_so_long(ranks: Ranks, pump: 
     clock.now += output.PATIENCE
     pump.overdue()
     ranks.say(1, b"other\n")
-    clock.now += output.COURTESY - 0.01
+    clock.now += 0.49
     assert pump.overdue() == pytest.approx(0.01)
     assert bytes(ranks.stream.waiting) == b"more? "
     clock.now += 0.01
@@ -147,10 +159,13 @@ def test_the_tail_is_the_end_of_what_was_said(ranks: Ranks) -> None:
     channel = ranks.channels[0]
     channel.tail = bytearray()
     channel.shown = False
+    said = b""
     for number in range(4000):
-        ranks.say(0, b"line %08d of the rank's standard error\n" % number)
+        line = b"line %08d of the rank's standard error\n" % number
+        ranks.say(0, line)
+        said += line
         assert len(channel.tail) <= 2 * output.TAIL
-    assert channel.tail.endswith(b"line 00003999 of the rank's standard error\n")
+    assert said.endswith(channel.tail)
     assert len(channel.tail) >= output.TAIL
 
 

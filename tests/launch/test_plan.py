@@ -121,6 +121,11 @@ def test_gpu_ids_narrow_the_vendors_variable(settings: Resolve, here: Path, kind
     assert variable not in untouched.commands[0].env
 
 
+def test_ids_of_devices_that_are_not_seen_are_noted(settings: Resolve, here: Path) -> None:
+    todo = planned(settings, here, "--gpu_ids", "0,1", on=host(0))
+    assert "gpu_ids 0,1 (--gpu_ids): no device is visible on this machine" in todo.notes
+
+
 def test_a_busy_port_is_replaced_with_a_note(settings: Resolve, here: Path) -> None:
     todo = planned(
         settings,

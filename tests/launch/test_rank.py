@@ -77,7 +77,7 @@ def test_a_rank_has_the_supervisors_streams_and_error_file(supervised: dict[str,
         assert running.wait(20) == 7
     assert [text(supervised, name) for name in ("out", "err", "error")] == ["out\n", "err\n", "told\n"]
     started, ended = text(supervised, "record").splitlines()
-    assert started == f"started 5 1 {started.split()[3]} {running.pid}"
+    assert started == f"started 5 1 {started.split()[3]} {running.pid} 0"
     assert ended.startswith(f"ended {' '.join(started.split()[1:4])} {7 << 8} ")
 
 

@@ -108,6 +108,7 @@ def test_causes(status: int, memory: bool, cause: str) -> None:
         ({"signalled": signal.SIGTERM}, 143),
         ({"reader_gone": True}, 141),
         ({"signalled": signal.SIGTERM, "reader_gone": True}, 143),
+        ({"reader_gone": True, "unwritable": ("standard output can't be written: why",)}, 1),
         ({"guardian": 9}, 137),
         ({"guardian": 256}, 1),
         ({"engine": Ending(0, 0, 1, 0, 0.0)}, 0),
@@ -171,6 +172,7 @@ def test_a_report_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_text() == "the last run's"
+    assert list(tmp_path.iterdir()) == [path]
     save(result, "box", str(path))
     assert json.loads(path.read_text())["status"] == 1
     assert list(tmp_path.iterdir()) == [path]

@@ -33,9 +33,16 @@ def test_from_a_thread_with_events(script: Script, capfd: pytest.CaptureFixture[
     path = script("import os; os.write(1, b'rank %d\\n' % int(os.environ['RANK']))")
     events: list[Event] = []
     results: list[Result] = []
-    thread = threading.Thread(target=lambda: results.append(run(ranks(path), on_event=events.append)))
+    called: set[threading.Thread] = set()
+
+    def seen(event: Event) -> None:
+        events.append(event)
+        called.add(threading.current_thread())
+
+    thread = threading.Thread(target=lambda: results.append(run(ranks(path), on_event=seen)))
     thread.start()
     thread.join(20)
+    assert called == {thread}
     assert results[0].status == 0
     assert sorted(capfd.readouterr().out.splitlines()) == ["rank 0", "rank 1"]
     for rank in (0, 1):

@@ -517,7 +517,8 @@ def test_a_stranger_that_holds_a_stream_does_not_hold_up_the_end(launched: Start
         os.close(fd)
 
 
-LOUD = ME + "for _ in range(300): os.write(1, b'x' * 999 + b'\\n')\nos.write(2, b'%d\\n' % os.getpid())\n"
+# More than the launcher holds for a reader; the rest waits in the ranks' pipes.
+LOUD = ME + "for _ in range(570): os.write(1, b'x' * 999 + b'\\n')\nos.write(2, b'%d\\n' % os.getpid())\n"
 
 
 def test_a_slow_reader_gets_every_line(launched: Start, script: Script) -> None:
@@ -525,8 +526,11 @@ def test_a_slow_reader_gets_every_line(launched: Start, script: Script) -> None:
     assert running.stdout is not None
     assert running.stderr is not None
     assert gone([int(running.stderr.readline()) for _rank in range(2)])
+    launcher = psutil.Process(running.pid)
+    used = sum(launcher.cpu_times()[:2])
     time.sleep(2.5)
-    assert sum(len(line) == 1000 for line in running.stdout) == 600
+    assert sum(launcher.cpu_times()[:2]) - used < 0.2, "the launcher was busy while it had to wait"
+    assert sum(len(line) == 1000 for line in running.stdout) == 1140
     assert running.wait(10) == 0
 
 
@@ -539,12 +543,34 @@ def test_a_reader_that_reads_no_more_holds_up_no_interrupt(launched: Start, scri
     assert running.wait(10) == -signal.SIGINT
 
 
-def test_a_reader_that_goes_away_ends_the_run_with_141(launched: Start, script: Script) -> None:
-    running = launched(*N2, script(ME + "while True:\n    print('line', flush=True)\n    time.sleep(0.01)\n"))
+@pytest.mark.parametrize("more", ["", "    time.sleep(60)\n"], ids=["talking", "silent"])
+def test_a_reader_that_goes_away_ends_the_run_with_141(launched: Start, script: Script, more: str) -> None:
+    path = script(ME + f"while True:\n    print('line', flush=True)\n    time.sleep(0.01)\n{more}")
+    running = launched(*N2, path)
     assert running.stdout is not None
     running.stdout.readline()
     running.stdout.close()
     assert running.wait(10) == 141
+
+
+def test_output_that_cannot_be_written_ends_the_run_and_is_told(environ: dict[str, str], script: Script) -> None:
+    path = script(ME + "print('lost', flush=True)\ntime.sleep(60)\n")
+    with Path("/dev/full").open("w") as full:
+        words = [BIN / "accelerate", "launch", "-q", *N2, path]
+        done = subprocess.run(words, env=environ, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr == "accel: standard output can't be written: No space left on device\n"
+
+
+def test_a_full_disk_ends_log_files_not_the_run(environ: dict[str, str], script: Script, tmp_path: Path) -> None:
+    code = f"ulimit -f 8; exec {BIN / 'accelerate'} launch -q {' '.join(N2)} --log_dir logs {script(LOUD)}"
+    done = subprocess.run(["sh", "-c", code], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0
+    assert done.stdout == ("x" * 999 + "\n") * 1140
+    logs = sorted((tmp_path / "logs").rglob("stdout.log"))
+    assert {log.stat().st_size for log in logs} in ({8 * 512}, {8 * 1024})
+    for log in logs:
+        assert f"accel: note: the log file {log} breaks off: File too large\n" in done.stderr
 
 
 def test_rank_0_has_our_standard_input_and_the_others_none(accelerate: Run, script: Script) -> None:

@@ -299,12 +299,13 @@ class Supervisor:
             reader_gone=self.pump.gone,
             guardian=0 if self.done else self.guardian_status,
             unstarted=tuple(self.unstarted),
-            notes=tuple(self.notes),
+            notes=(*self.notes, *self.pump.broken_off),
             tail=self.pump.tail,
             cried=self.pump.cried,
             error=lambda local: _read(self.error_files[local]) if local < len(self.error_files) else "",
             log=self.pump.log_of,
             killed_for_memory=memory_kills() > self.kills,
+            unwritable=self.pump.unwritable,
         )
 
 
