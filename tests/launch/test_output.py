@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def ranks() -> Iterator[Ranks]:
 @pytest.fixture
 def pump(ranks: Ranks) -> Pump:
     made = Pump(Display())
-    made.streams = (ranks.stream, ranks.stream)
+    made.streams = (ranks.stream, made.streams[1])
     made.channels = {channel.fd: channel for channel in ranks.channels}
     return made
 
@@ -131,6 +132,26 @@ def test_a_line_begun_keeps_the_others_waiting_only_so_long(ranks: Ranks, pump: 
     clock.now += 0.01
     pump.overdue()
     assert bytes(ranks.stream.waiting) == b"more? \nother\n"
+
+
+def test_nothing_waits_for_a_reader_that_is_gone(ranks: Ranks, pump: Pump, clock: Clock) -> None:
+    ranks.say(0, b"more? ")
+    clock.now += 0.05
+    pump.overdue()
+    ranks.stream.write()
+    ranks.say(1, b"other\n")
+    poller = select.poll()
+    pump.register(poller)
+    os.close(ranks.shown)
+    pump.handle(poller, poller.poll(0))
+    assert pump.gone
+    ranks.say(1, b"other\n")
+    clock.now += 0.5
+    assert pump.overdue() is None
+    assert not pump.waiting
+    pump.register(poller)
+    assert not poller.poll(0), "it would be told again and again"
+    ranks.shown = os.open(os.devnull, os.O_RDONLY)
 
 
 def test_a_marked_line_in_parts_has_one_mark_and_an_end(ranks: Ranks, pump: Pump, clock: Clock) -> None:

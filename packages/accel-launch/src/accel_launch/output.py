@@ -82,12 +82,17 @@ class Stream:
         except BlockingIOError:
             return
         except OSError as error:
-            self.gone = True
-            self.waiting.clear()
+            self.lose()
             if error.errno not in (errno.EPIPE, errno.EIO):
                 self.trouble = os.strerror(error.errno or 0)
             return
         del self.waiting[:written]
+
+    def lose(self) -> None:
+        """Give up: nobody takes what is written here."""
+        self.gone = True
+        self.waiting.clear()
+        self.held.clear()
 
 
 def marked(data: bytes, mark: bytes, *, starts: bool) -> bytes:
@@ -309,7 +314,7 @@ class Pump:
         if stream.waiting:
             stream.write()
         elif events & select.POLLERR:
-            stream.gone = True
+            stream.lose()
         if stream.gone:
             poller.unregister(stream.fd)
 
