@@ -65,6 +65,16 @@ def test_what_a_successful_script_left_gets_grace_and_is_then_ended(launched: St
     assert 2 <= time.monotonic() - started < 8
 
 
+def test_what_a_successful_script_left_holds_up_the_end_no_longer_than_it_takes(
+    accelerate: Run, script: Script
+) -> None:
+    path = script(ME + "subprocess.Popen('sleep 0.3; echo uploaded', shell=True, start_new_session=True)\n")
+    started = time.monotonic()
+    done = accelerate("launch", "-q", *N2, path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "uploaded\n" * 2, "")
+    assert time.monotonic() - started < 10
+
+
 def test_a_signal_to_what_a_script_left_begins_the_grace_anew(launched: Start, script: Script) -> None:
     tidy = "trap 'sleep 1.5; echo tidied; exit' TERM; echo left; while :; do sleep 0.01; done"
     running = launched(
