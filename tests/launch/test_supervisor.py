@@ -688,7 +688,12 @@ def read_until(fd: int, wanted: bytes, within: float = 10) -> bytes:
 
 
 def test_the_report_as_json(accelerate: Run, script: Script, tmp_path: Path) -> None:
-    path = script(ME + "def f():\n    raise KeyError('it')\nrank == '1' and f()\ntime.sleep(60)\n")
+    path = script(
+        ME + "def f():\n    raise KeyError('it')\n"
+        "open(f'pid{rank}', 'a').write(str(os.getpid()))\n"
+        "while not open('pid0', 'a+').seek(0, 2): time.sleep(0.01)\n"
+        "rank == '1' and f()\ntime.sleep(60)\n"
+    )
     done = accelerate("launch", *N2, "--report", "report.json", "--log_dir", "logs", path)
     told = json.loads((tmp_path / "report.json").read_text())
     assert done.returncode == told["status"] == 1
@@ -698,6 +703,8 @@ def test_the_report_as_json(accelerate: Run, script: Script, tmp_path: Path) -> 
     assert failure["host"] == os.uname().nodename
     assert Path(failure["log"], "stderr.log").read_text().endswith("KeyError: 'it'\n")
     assert [rank["rank"] for rank in told["ranks"]] == [1, 0]
+    assert failure["pid"] == told["ranks"][0]["pid"] == int((tmp_path / "pid1").read_text())
+    assert told["ranks"][1]["pid"] == int((tmp_path / "pid0").read_text())
     assert told["ranks"][1]["signal"] == "SIGTERM"
     assert [p.name for p in tmp_path.iterdir() if "report" in p.name] == ["report.json"]
 
