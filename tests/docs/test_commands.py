@@ -106,7 +106,7 @@ def shell(line: str, folder: Path, environ: dict[str, str]) -> subprocess.Comple
 def test_what_a_page_shows_is_what_happens(block: Block, tmp_path: Path, environ: dict[str, str]) -> None:
     if block.reason:
         pytest.skip(block.reason)
-    if "examples/train_" in block.text:
+    if "examples/train_" in block.text or "--preload" in block.text:
         pytest.importorskip("torch")
     folder, environ = stage(block.page, tmp_path / "project"), around(block, environ)
     if block.kind == "sh":

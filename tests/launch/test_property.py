@@ -1,4 +1,7 @@
-"""Random trees of processes, deaths and signals: nothing survives the launcher, and its status is the contract's."""
+"""Random trees of processes, deaths and signals: nothing survives the launcher, and its status is the contract's.
+
+Each tree grows from ranks that were started plainly, or forked from one import.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ part = json.loads(sys.argv[1]) if len(sys.argv) > 1 else json.loads(os.environ["
 if part["deaf"]:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+else:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own would print a traceback, and none of ours may hide there
 for child in part["children"]:
     words = [sys.executable, "-S", __file__, json.dumps(child)]
     if child["how"] == "orphan":
@@ -61,13 +66,14 @@ CASES = st.fixed_dictionaries(
         "ranks": st.lists(process(2), min_size=1, max_size=3),
         "signals": st.lists(st.sampled_from([2, 15, 1, 3, 10]), max_size=3),
         "kill": st.sampled_from(["", "", "launcher", "guardian"]),
+        "preload": st.sampled_from([(), ("--preload", "colorsys")]),
         "pause": st.integers(0, 200),
     }
 )
 Case = dict[str, Any]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(case=CASES)
 def test_nothing_survives_and_the_status_is_true(case: Case) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +87,8 @@ def test_nothing_survives_and_the_status_is_true(case: Case) -> None:
             "ACCEL_TEST_MARK": mark.partition("=")[2],
         }
         count = len(case["ranks"])
-        running = start(("-q", "--cpu", "--prefix", "--grace", "0.3", "--num_processes", count, script), environ)
+        flags = ("-q", "--cpu", "--prefix", "--grace", "0.3", *case["preload"])
+        running = start((*flags, "--num_processes", count, script), environ)
         try:
             _disturb(running, case)
             _out, err = running.communicate(timeout=30)
@@ -120,3 +127,65 @@ def _allowed(case: Case) -> set[int]:
     if signal.SIGUSR1 in case["signals"]:
         allowed.add(128 + signal.SIGUSR1)  # it ends a rank that doesn't handle it
     return allowed | {"launcher": {-9}, "guardian": {137}, "": set[int]()}[case["kill"]]
+
+
+# What is imported once, and a rank: both short enough that something happens in each part of a start.
+BRIEF = "import time\ntime.sleep(0.08)\n"
+IMPORTED = "import os\nos.write(1, b'up\\n')\n" + BRIEF
+MOMENTS = st.fixed_dictionaries(
+    {
+        "after": st.integers(0, 200),
+        "what": st.sampled_from(["launcher", "guardian", "below", "signal", "signal"]),
+        "number": st.sampled_from([signal.SIGTERM, signal.SIGINT, signal.SIGHUP]),
+        "ranks": st.integers(2, 5),
+    }
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(case=MOMENTS)
+def test_whatever_happens_while_ranks_are_forked(case: Case) -> None:
+    """A signal, or the death of any process, in the import, between the forks, or when the ranks are handed over."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "brief.py").write_text(IMPORTED)
+        (Path(folder) / "rank.py").write_text(BRIEF)
+        mark = f"ACCEL_TEST_MARK={uuid.uuid4().hex}"
+        environ = {**os.environ, "ACCEL_TEST_MARK": mark.partition("=")[2]}
+        flags = ("-q", "--cpu", "--grace", "0.3", "--preload", "brief", "--num_processes", case["ranks"])
+        running = start((*flags, Path(folder) / "rank.py"), environ)
+        try:
+            assert running.stdout is not None
+            running.stdout.readline()
+            time.sleep(case["after"] / 1000)
+            _strike(running, case["what"], case["number"])
+            out, err = running.communicate(timeout=30)
+        finally:
+            close(running)
+    assert until(lambda: not marked(mark), 5), f"{marked(mark)} survive"
+    assert out == ""
+    assert "accel_launch" not in err, "a traceback of ours"
+    assert running.returncode in {
+        0,
+        {"launcher": -9, "guardian": 137, "below": 137}.get(case["what"], -case["number"]),
+    }, err
+
+
+def _strike(running: subprocess.Popen[str], what: str, number: int) -> None:
+    """Send the launcher a signal, or kill it, the guardian, or the first process below that."""
+    if what == "signal":
+        running.send_signal(number)
+    elif what == "launcher":
+        running.kill()
+    else:
+        pid = _child(running.pid)
+        victim = pid if what == "guardian" else _child(pid)
+        if victim:
+            os.kill(victim, signal.SIGKILL)
+
+
+def _child(pid: int) -> int:
+    """Return the first child of a process; 0 where there is none, or where the process is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+    except (OSError, IndexError):
+        return 0

@@ -66,6 +66,8 @@ def as_json(plan: Plan, settings: Settings) -> str:
     told = {one.name: {"value": shown(one, value), "origin": value.origin.text} for one, value in settings}
     notes = list(plan.notes)
     whole: dict[str, object] = {"engine": plan.engine, "commands": commands, "settings": told, "notes": notes}
+    if plan.preload:
+        whole["preload"] = list(plan.preload)
     if plan.request is not None:
         whole["request"] = plan.request.data()
     if plan.lifeline is not None:

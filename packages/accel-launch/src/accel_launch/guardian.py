@@ -6,7 +6,7 @@ enough to end everything; and when it dies itself, the ranks die with it (PDEATH
 
 Orders come down a pipe, a byte each: a signal's number to pass on, or one of those below. Events go up another, a
 line each: ``started RANK PID``, ``ended RANK WAITSTATUS TIME``, ``unstarted RANK MESSAGE``, ``left PID WHAT``,
-``done``.
+``note TEXT``, ``done``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import time
 from accel_config.record import Record
 
 from . import processes
+from .nursery import Nursery
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,18 +56,22 @@ class Guardian:
         record: int | None = None,
         *,
         together: bool = True,
+        preload: tuple[str, ...] = (),
     ) -> None:
         """Take what to start, the two pipes, the seconds of grace, and the signals ignored from the start.
 
         ``record`` is where the ranks of an engine tell who they are; see `accel_launch.rank`. ``together``: when one
-        of the ranks fails, the others are ended.
+        of the ranks fails, the others are ended. ``preload``: modules to import once, before the ranks are forked.
         """
-        self.record, self.together = record, together
+        self.record, self.together, self.preload = record, together, preload
         self.spawns, self.orders, self.events, self.grace, self.ignored = spawns, orders, events, grace, ignored
         self.pid = os.getpid()
         self.ranks: dict[int, int] = {}
         self.watched: dict[int, int] = {}
         self.asked: set[int] = set()
+        self.nursery: Nursery | None = None
+        self.early: list[int] = []
+        """Signals for ranks that are still to be forked."""
         self.stopping = False
         self.lingering = False
         self.ending = 0
@@ -112,30 +117,98 @@ class Guardian:
     # Starting.
 
     def _start(self) -> None:
+        if self.preload:
+            self._nurse()
+        else:
+            self._start_each()
+
+    def _start_each(self) -> None:
         for spawn in self.spawns:
             try:
                 pid = os.fork()
                 if pid == 0:
                     self._become(spawn)
-                self._watch(spawn.rank, pid)
+                self._enlist(spawn.rank, pid)
             except OSError as error:
-                self._event("unstarted", spawn.rank, f"the system starts no more processes: {error.strerror}")
-                self._kill()
+                self._unstarted(spawn.rank, error)
                 break
+        self._started()
+
+    def _unstarted(self, rank: int, error: OSError) -> None:
+        self._event("unstarted", rank, f"the system starts no more processes: {error.strerror}")
+        self._kill()
+
+    def _started(self) -> None:
+        """Let go of what only the ranks need."""
         for fd in {fd for spawn in self.spawns for fd in spawn.streams}:
             os.close(fd)
         os.close(self.failing)
 
-    def _watch(self, rank: int, pid: int) -> None:
+    def _enlist(self, rank: int, pid: int) -> None:
+        self.ranks[pid] = rank
+        self._watch(pid)
+        self._event("started", rank, pid)
+
+    def _watch(self, pid: int) -> None:
         try:
-            os.setpgid(pid, pid)  # the rank does so too; whoever is first
+            os.setpgid(pid, pid)  # the process does so too; whoever is first
         except OSError:
             pass
-        self.ranks[pid] = rank
         fd = os.pidfd_open(pid)
         self.watched[fd] = pid
         self.poller.register(fd, select.EPOLLIN)
-        self._event("started", rank, pid)
+
+    def _nurse(self) -> None:
+        """Start the process that imports for all; the ranks are there when it has ended."""
+        if len({(spawn.argv, spawn.cwd) for spawn in self.spawns}) > 1:
+            self._start_plainly(["not preloaded: the commands differ, so no process can become all of them"])
+            return
+        try:
+            nursery = Nursery(self.spawns, self.preload)
+            nursery.pid = os.fork()
+            if nursery.pid == 0:
+                nursery.hand_over()
+                self._become(nursery.spawn())
+            self._watch(nursery.pid)
+        except OSError as error:
+            self._start_plainly([f"not preloaded: {error.strerror}; each rank imports for itself"])
+        else:
+            self.nursery = nursery
+
+    def _start_plainly(self, notes: list[str]) -> None:
+        """Start the ranks one by one after all."""
+        for note in notes:
+            self._event("note", note)
+        processes.end_tree(self.pid, self._reap)  # what the imports left behind
+        self._start_each()
+
+    def _hatch(self, nursery: Nursery, status: int) -> None:
+        """Take over the ranks that were forked, which are our children now; or start them plainly."""
+        self.nursery = None
+        self._start_failures()  # if the interpreter can't be started, the ranks say so
+        pids, notes = nursery.ended(status)
+        if self.stopping:
+            self._started()
+        elif pids:
+            self._adopt(nursery, pids, notes)
+        else:
+            self._start_plainly(notes)
+        nursery.close()
+        for number in self.early:
+            self._pass_on(number)
+
+    def _adopt(self, nursery: Nursery, pids: list[int], notes: list[str]) -> None:
+        for note in notes:
+            self._event("note", note)
+        for spawn, pid in zip(self.spawns, pids, strict=True):
+            try:
+                self._enlist(spawn.rank, pid)
+            except OSError as error:
+                self._unstarted(spawn.rank, error)
+                break
+        else:
+            nursery.let_go()
+        self._started()
 
     def _become(self, spawn: Spawn) -> NoReturn:
         """Turn this fork into the rank."""
@@ -183,9 +256,18 @@ class Guardian:
         pid = self.watched.pop(fd)
         self.poller.unregister(fd)
         os.close(fd)
-        if pid in self.ranks:
+        if pid in self.ranks or self._nursing(pid):
             _pid, status = os.waitpid(pid, 0)
+            self._collected(pid, status)
+
+    def _nursing(self, pid: int) -> bool:
+        return self.nursery is not None and self.nursery.pid == pid
+
+    def _collected(self, pid: int, status: int) -> None:
+        if pid in self.ranks:
             self._record(pid, status)
+        elif self.nursery is not None and self.nursery.pid == pid:
+            self._hatch(self.nursery, status)
 
     def _record(self, pid: int, status: int) -> None:
         rank = self.ranks.pop(pid)
@@ -210,8 +292,7 @@ class Guardian:
                 return False
             if pid == 0:
                 return True
-            if pid in self.ranks:
-                self._record(pid, status)
+            self._collected(pid, status)
 
     def _obey(self) -> bool:
         """Carry out what the launcher orders; False when it is dead, and everything has been ended."""
@@ -238,8 +319,12 @@ class Guardian:
     def _pass_on(self, number: int) -> None:
         if number in processes.sent_to_all(os.environ):
             return
+        pauses = number in (signal.SIGTSTP, signal.SIGCONT)
+        if self.nursery is not None and not pauses:
+            self.early.append(number)
+            return
         for pid in self._told():
-            if number in (signal.SIGTSTP, signal.SIGCONT) and self.record is None:
+            if pauses and self.record is None:
                 try:
                     os.killpg(pid, number)
                 except (ProcessLookupError, PermissionError):
@@ -249,6 +334,8 @@ class Guardian:
 
     def _told(self) -> list[int]:
         """Return whom a signal that ends nothing is for: the ranks, not an engine that would die of it."""
+        if self.nursery is not None:
+            return [self.nursery.pid]
         if self.record is None:
             return list(self.ranks)
         text = os.pread(self.record, 1 << 20, 0).decode(errors="replace")
@@ -261,6 +348,8 @@ class Guardian:
     def _stop(self, number: int) -> None:
         """Ask every rank to end, and give it the grace to."""
         self.stopping = True
+        if self.nursery is not None:
+            processes.tell(self.nursery.pid, signal.SIGKILL)
         for pid in self.ranks:
             processes.tell(pid, number)
             processes.tell(pid, signal.SIGCONT)
@@ -270,7 +359,8 @@ class Guardian:
 
     def _advance(self, some_left: bool) -> None:
         """Look after what ranks left behind, and end what outstays its time."""
-        if not self.ranks and not self.stopping and some_left and self.deadline is None:
+        left = some_left and not self.ranks and self.nursery is None
+        if left and not self.stopping and self.deadline is None:
             self.lingering = True
             self.deadline = time.monotonic() + self.grace
         if self.stopping:

@@ -38,7 +38,7 @@ class Stream:
         """Why it can't be written, where it isn't for want of a reader."""
         self.open: Channel | None = None
         """The channel whose unfinished line stands at the end of what was written."""
-        self.held: list[tuple[Channel, bytes]] = []
+        self.held: list[tuple[Channel | None, bytes]] = []
         """What other channels have to say meanwhile, since `held_since`."""
         self.held_since = 0.0
         self.step = CHUNK if stat.S_ISREG(os.fstat(fd).st_mode) else PIPE_SAFE
@@ -48,8 +48,11 @@ class Stream:
         """Whether so much waits that ranks must wait as well."""
         return len(self.waiting) + sum(len(data) for _channel, data in self.held) > FULL
 
-    def put(self, channel: Channel, data: bytes) -> None:
-        """Take whole lines, or the beginning of one, from a channel; hold them while another's line is unfinished."""
+    def put(self, channel: Channel | None, data: bytes) -> None:
+        """Take whole lines, or the beginning of one, from a channel; hold them while another's line is unfinished.
+
+        Without a channel they are lines of ours.
+        """
         if self.gone or not data:
             return
         if self.open is not None and self.open is not channel:
@@ -58,7 +61,7 @@ class Stream:
             self.held.append((channel, data))
             return
         starts = self.open is not channel
-        self.waiting += marked(data, channel.mark, starts=starts) if channel.mark else data
+        self.waiting += marked(data, channel.mark, starts=starts) if channel and channel.mark else data
         self.open = None if data.endswith((b"\n", b"\r")) else channel
         if self.open is None and self.held:
             self._release()
@@ -250,6 +253,10 @@ class Pump:
         self.all[-1] = [channel]
         self.theirs.append(theirs)
         return theirs, theirs
+
+    def say(self, line: str) -> None:
+        """Put a line of ours between the ranks' own on standard error."""
+        self.streams[1].put(None, line.encode(errors="replace"))
 
     def _channel(self, local: int, mark: str, stream: Stream) -> int:
         ours, theirs = self._terminal(stream) if stream.terminal else os.pipe()

@@ -98,6 +98,8 @@ class Plan(Record):
     """What ties this launcher to those of the run's other machines."""
     request: Request | None = None
     """What is asked of a service where nothing is started on this machine."""
+    preload: tuple[str, ...] | None = None
+    """Modules to import once and fork the commands from; None: the engine starts them in another way."""
 
 
 def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
@@ -122,14 +124,16 @@ def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
     if away:
         variables = environment.portable(settings, laid)
     else:
-        variables, said = environment.variables(settings, host, laid)
-        findings.notes += said
+        variables, replaced = environment.variables(settings, host, laid)
+        findings.notes += replaced
     make = engines.load(engine)
     made = make(engines.Order(settings, host, laid, script, variables, findings))
+    if made.preload is None and settings[Launcher].preload:
+        findings.notes.append(f"{said(settings, 'preload')} has no effect: {made.engine} starts ranks in its own way")
     shown = display(settings, laid.replace(local=max(laid.local, len(made.commands))), findings)
     return made.replace(
         notes=tuple(dict.fromkeys((*settings.notes, *findings.notes))),
-        summary=made.summary or _summary(settings, laid, made.engine),
+        summary=made.summary or _summary(settings, laid, made),
         grace=settings[Launcher].grace,
         display=shown,
         supervised=made.supervised or shown.asked,
@@ -187,7 +191,7 @@ def _streams(settings: Settings, text: str, local: int) -> tuple[int, ...]:
     return tuple(found.get(rank, 0) for rank in range(local))
 
 
-def _summary(settings: Settings, laid: layout.Layout, engine: str) -> str:
+def _summary(settings: Settings, laid: layout.Layout, made: Plan) -> str:
     from accel_config.catalogue import Precision
 
     ranks = "1 process" if laid.local == 1 else f"{laid.local} processes"
@@ -198,7 +202,10 @@ def _summary(settings: Settings, laid: layout.Layout, engine: str) -> str:
     file = settings.value("config_file").value
     config = f", config {file}" if file else ""
     precision = settings[Precision].mixed_precision
-    return f"{ranks} {where}{paradigm}, precision {precision}, engine {engine}{config}{_taken(settings)}"
+    engine = f"engine {made.engine}"
+    if made.preload:
+        engine += f", {', '.join(made.preload)} imported once"
+    return f"{ranks} {where}{paradigm}, precision {precision}, {engine}{config}{_taken(settings)}"
 
 
 def _taken(settings: Settings) -> str:

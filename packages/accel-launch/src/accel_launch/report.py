@@ -97,6 +97,8 @@ class Result(Record):
     problems: tuple[str, ...] = ()
     """What went wrong on our side: a rank that couldn't be started, a guardian that was killed."""
     notes: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+    """Notes that were printed when their time came."""
     outcomes: tuple[tuple[str, str], ...] = ()
     """Each labelled command with how it ended, in the plan's order."""
 
@@ -127,6 +129,8 @@ class Seen(Record):
     killed_for_memory: bool
     unwritable: tuple[str, ...] = ()
     """Which of our own standard streams can't be written any more, and why: the run was ended because of it."""
+    said: tuple[str, ...] = ()
+    """Notes that were printed when their time came."""
 
 
 def judge(plan: Plan, seen: Seen) -> Result:
@@ -151,6 +155,7 @@ def judge(plan: Plan, seen: Seen) -> Result:
         problems=tuple(problems),
         earlier=seen.earlier,
         notes=(*seen.notes, *map(_attempt, range(len(seen.earlier)), seen.earlier)),
+        said=seen.said,
         outcomes=_outcomes(plan, seen),
     )
 
@@ -158,8 +163,9 @@ def judge(plan: Plan, seen: Seen) -> Result:
 def _attempt(number: int, endings: tuple[Ending, ...]) -> str:
     """Return what ended an attempt after which the engine started its ranks again."""
     first = next((ending for ending in endings if ending.status), None)
-    why = f"rank {first.rank}: {first.how}" if first is not None else "its ranks had ended well"
-    return f"attempt {number} ended at {_clock(endings[-1].at)} ({why}), and the ranks were started again"
+    why = f"rank {first.rank}: {first.how}" if first is not None else "no rank here failed"
+    when = f" at {_clock(endings[-1].at)}" if endings else ""
+    return f"attempt {number} ended{when} ({why}), and the ranks were started again"
 
 
 def _clock(at: float) -> str:
@@ -234,9 +240,8 @@ def name_of(number: int) -> str:
 def _failure(plan: Plan, ending: Ending, seen: Seen) -> Failure:
     local = ending.local_rank
     told, stack = _told(seen.error(local))
-    old = (
-        bool(seen.earlier) and seen.cried(local) <= seen.earlier[-1][-1].at
-    )  # what it said belongs to another attempt
+    before = max((earlier.at for attempt in seen.earlier for earlier in attempt), default=-1.0)
+    old = seen.cried(local) <= before  # what it said belongs to another attempt
     text = _plain(stack or ("" if old else seen.tail(local)))
     exception, where = _traceback(text)
     raised = _raised(ending, seen)
@@ -423,7 +428,7 @@ def as_json(result: Result, host: str) -> str:
         "ranks": [_ending(ending) for ending in result.endings],
         "earlier_attempts": [[_ending(ending) for ending in attempt] for attempt in result.earlier],
         "problems": list(result.problems),
-        "notes": list(result.notes),
+        "notes": [*result.said, *result.notes],
         "outcomes": dict(result.outcomes),
     }
     return json.dumps(whole, indent=2) + "\n"

@@ -49,6 +49,7 @@ class Supervisor:
         self.pids: dict[int, int] = {}
         self.unstarted: list[str] = []
         self.notes: list[str] = []
+        self.said: list[str] = []
         self.signalled = 0
         self.hurried = False
         self.guardian_status = 0
@@ -117,7 +118,16 @@ class Supervisor:
         if self.guardian == 0:
             for fd in (self.orders, self.events, *self.pump.channels):
                 os.close(fd)
-            Guardian(spawns, orders, events, self.plan.grace, ignored, self.record, together=self.plan.together).run()
+            Guardian(
+                spawns,
+                orders,
+                events,
+                self.plan.grace,
+                ignored,
+                self.record,
+                together=self.plan.together,
+                preload=self.plan.preload or (),
+            ).run()
         for fd in extra:
             os.close(fd)
         if not self.plan.hosted:
@@ -246,6 +256,9 @@ class Supervisor:
             self.unstarted.append(f"rank {first} couldn't be started: {rest}")
         elif kind == "left":
             self.notes.append(f"ended what the script left running: {rest} (pid {first})")
+        elif kind == "note":
+            self.said.append(line.partition(" ")[2])
+            self.pump.say(f"accel: note: {self.said[-1]}\n")
         elif kind == "done":
             self.done = True
 
@@ -300,6 +313,7 @@ class Supervisor:
             guardian=0 if self.done else self.guardian_status,
             unstarted=tuple(self.unstarted),
             notes=(*self.notes, *self.pump.broken_off),
+            said=tuple(self.said),
             tail=self.pump.tail,
             cried=self.pump.cried,
             error=lambda local: _read(self.error_files[local]) if local < len(self.error_files) else "",

@@ -109,7 +109,8 @@ def _count(rows: Sequence[Row]) -> str:
     states = [row.state for row in rows]
     words = {"ok": "passed", "skipped": "skipped", "failed": "failed", "begun": "unfinished"}
     counts = [f"{states.count(state)} {word}" for state, word in words.items() if state in states]
-    return f"{len(rows)} checks: {', '.join(counts)}\n" if rows else "no check was begun\n"
+    checks = "1 check" if len(rows) == 1 else f"{len(rows)} checks"
+    return f"{checks}: {', '.join(counts)}\n" if rows else "no check was begun\n"
 
 
 def _show(text: str) -> None:

@@ -44,6 +44,12 @@ class Launcher(Section, title="Launcher"):
         help="What starts the ranks: exec, local, torchrun, deepspeed, mpi, slurm, or another package's. "
         "Without it, what suits the settings.",
     )
+    preload: str | None = setting(
+        joins=True,
+        ours=True,
+        help="Import these modules once and fork the ranks from there: names such as torch,transformers, or 'auto' "
+        "for what the script imports first and is known to be heavy and safe.",
+    )
     nice: int = setting(0, minimum=0, maximum=19, ours=True, help="Run the ranks at a lower priority, as nice does.")
     dry_run: bool = setting(
         False, switch=True, key=None, help="Print what would be run, as a shell script, and run nothing."

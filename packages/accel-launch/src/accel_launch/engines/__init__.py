@@ -54,6 +54,18 @@ class Order(Record):
             if value.given and value.origin.layer < FILE:
                 self.findings.notes.append(f"{name} ({value.origin}) has no effect: {why}")
 
+    def preloaded(self) -> tuple[str, ...]:
+        """Return the modules to import once for all ranks; none unless somebody asks for it.
+
+        Raises:
+            AccelError: what is given are no modules, or one of them isn't there.
+        """
+        if not self.settings[Launcher].preload:
+            return ()
+        from ..preload import chosen
+
+        return chosen(self)
+
 
 def away(settings: Settings) -> bool:
     """Whether the run is a job of a service, so that the devices of this machine don't matter to it."""

@@ -30,7 +30,7 @@ def make(order: Order) -> Plan:
         env.update(contract(order, 0, *meeting_point(order)))
     words = target.argv(order.settings, order.host, order.script)
     command = Command(words, env, rank=0, local_rank=0, device=laid.device(0))
-    return Plan("exec", (command,), supervised=False)
+    return Plan("exec", (command,), supervised=False, preload=order.preloaded())
 
 
 def _rank(order: Order, task: Task) -> Plan:

@@ -36,7 +36,7 @@ def make(order: Order) -> Plan:
         )
         for rank in range(laid.local)
     )
-    return Plan("local", commands)
+    return Plan("local", commands, preload=order.preloaded())
 
 
 def meeting_point(order: Order) -> tuple[str, int]:

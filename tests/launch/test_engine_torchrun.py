@@ -1,0 +1,54 @@
+"""Torch's own agent on one machine: what it makes of the ranks' words, and what its attempts come to."""
+
+from __future__ import annotations
+
+import pytest
+
+from accel_launch.report import _attempt  # pyright: ignore[reportPrivateUsage]
+from accel_launch.supervisor import _recorded  # pyright: ignore[reportPrivateUsage]
+from tests.conftest import Run
+from tests.launch.processes import Script
+
+ATTEMPTS = """
+import os, sys
+count = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+print(sys.argv[1:], count, flush=True)
+sys.exit(3 if count < 1 else 0)
+"""
+
+
+def test_words_reach_the_script_as_they_are_and_attempts_are_told(accelerate: Run, script: Script) -> None:
+    words = ["$$", "${local_rank}", "$HOME", "a$b", "100$"]
+    done = accelerate("launch", "--cpu", "--max_restarts", "2", script(ATTEMPTS), *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{words} 0\n{words} 1\n"
+    assert "note: attempt 0 ended at " in done.stderr
+    assert "(rank 0: exit status 3), and the ranks were started again" in done.stderr
+
+
+def test_of_a_run_that_fails_in_the_end_the_last_attempt_counts(accelerate: Run, script: Script) -> None:
+    code = ATTEMPTS.replace("3 if count < 1 else 0", "3 + count")
+    done = accelerate("launch", "--cpu", "--max_restarts", "1", script(code))
+    assert done.returncode == 4, done.stderr
+    assert "cause: exit status 4" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("lines", "attempts"),
+    [
+        ("", [[]]),
+        # One rank is there and gone before another starts: that is no second attempt.
+        ("started 0 0 5 4 0\nended 0 0 5 256 1.0\nstarted 1 1 6 4 0\nended 1 1 6 15 2.0\n", [[0, 1]]),
+        ("started 0 0 5 4 0\nended 0 0 5 256 1.0\nstarted 0 0 7 4 1\nended 0 0 7 0 2.0\n", [[0], [0]]),
+        # A machine joined: the agent doesn't count that.
+        ("started 0 0 5 4 0\nended 0 0 5 15 1.0\nstarted 1 0 7 4 0\nended 1 0 7 0 2.0\n", [[0], [1]]),
+        # The agent killed a rank's parent with it, so that its end was never written down.
+        ("started 0 0 5 4 0\nstarted 1 1 6 4 0\nended 0 0 5 256 1.0\nstarted 1 1 8 4 1\n", [[0], []]),
+    ],
+)
+def test_attempts_as_recorded(lines: str, attempts: list[list[int]]) -> None:
+    assert [[ending.rank for ending in attempt] for attempt in _recorded(lines)] == attempts
+
+
+def test_an_attempt_of_which_nothing_is_known_is_told_too() -> None:
+    assert _attempt(2, ()) == "attempt 2 ended (no rank here failed), and the ranks were started again"
