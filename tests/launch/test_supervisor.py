@@ -37,11 +37,14 @@ def test_a_failure_ends_children_that_left_group_and_session(launched: Start, sc
         + "daemon = 'import os, time; os.setsid(); os.fork() and os._exit(0); print(os.getpid(), flush=True); time.sleep(60)'\n"
         "subprocess.run([sys.executable, '-c', daemon])\n"
         "os.write(1, b'%d\\n' % os.getpid())\n"
-        "time.sleep(0.5)\n"
-        "sys.exit(3) if rank == '1' else time.sleep(60)\n"
+        "sys.stdin.read() if rank == '0' else time.sleep(60)\n"
+        "sys.exit(3)\n"
     )
-    running = launched(*N2, path)
+    reader, writer = os.pipe()
+    running = launched(*N2, path, stdin=reader)
+    os.close(reader)
     everything = read_pids(running, 4)
+    os.close(writer)
     assert running.wait(10) == 3
     assert gone(everything, 0.5)
 
@@ -118,7 +121,7 @@ def test_the_guardian_minds_no_signal(launched: Start, script: Script) -> None:
     assert running.wait(10) == 0
 
 
-def test_a_stopped_rank_is_ended_too_and_what_it_left(launched: Start, script: Script) -> None:
+def test_a_stopped_rank_is_ended_too(launched: Start, script: Script) -> None:
     path = script(
         ME + "left = 'import os, time; os.write(1, b\"%d\\\\n\" % os.getpid()); os.kill(os.getpid(), 19)'\n"
         "rank == '0' and subprocess.Popen([sys.executable, '-c', left], start_new_session=True)\n"
