@@ -54,7 +54,8 @@ def test_what_a_successful_script_left_gets_grace_and_is_then_ended(launched: St
         ME + "if rank == '0':\n"
         "    quick = subprocess.Popen(['sh', '-c', 'sleep 0.3; echo uploaded'], start_new_session=True)\n"
         "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "    deaf = subprocess.Popen(['sleep', '1000'], start_new_session=True, stdout=subprocess.DEVNULL)\n"
+        "    words = ['sh', '-c', 'sleep 1000\\n:']\n"
+        "    deaf = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL)\n"
         "    signal.signal(signal.SIGTERM, signal.SIG_DFL)\n"
         "    tidy = subprocess.Popen(['sh', '-c', 'trap \"echo tidied; exit\" TERM; sleep 1000 & wait'])\n"
         "    print(deaf.pid, flush=True)\n"
@@ -64,7 +65,7 @@ def test_what_a_successful_script_left_gets_grace_and_is_then_ended(launched: St
     out, err = running.communicate(timeout=20)
     assert running.returncode == 0
     assert out.split()[1:] == ["uploaded", "tidied"]
-    assert f"ended what the script left running: sleep 1000 (pid {out.split()[0]})" in err
+    assert f"ended what the script left running: sh -c sleep 1000 : (pid {out.split()[0]})" in err
     assert 2 <= time.monotonic() - started < 8
 
 
@@ -119,6 +120,32 @@ def test_the_guardian_minds_no_signal(launched: Start, script: Script) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTSTP):
         guardian.send_signal(number)
     assert running.wait(10) == 0
+
+
+def test_when_a_rank_fails_the_others_are_asked_to_end_and_get_the_grace(accelerate: Run, script: Script) -> None:
+    path = script(
+        ME + "def finish(*_):\n    time.sleep(0.5)\n    print('saved', flush=True)\n    os._exit(0)\n"
+        "signal.signal(signal.SIGTERM, finish)\n"
+        "open(f'up{rank}', 'w').close()\n"
+        "while not os.path.exists('up0'): time.sleep(0.01)\n"
+        "sys.exit(3) if rank == '1' else time.sleep(60)\n"
+    )
+    done = accelerate("launch", *N2, path)
+    assert (done.returncode, done.stdout) == (3, "saved\n")
+
+
+def test_nothing_of_ours_is_busy_while_ranks_run(launched: Start, script: Script) -> None:
+    running = launched(*N2, script(ME + "os.write(1, b'%d\\n' % os.getpid())\nrank == '0' or time.sleep(60)\n"))
+    ranks = read_pids(running, 2)
+    assert until(lambda: len(alive(ranks)) == 1)
+    launcher = psutil.Process(running.pid)
+    ours = [launcher, *launcher.children()]
+    before = [sum(process.cpu_times()[:2]) for process in ours]
+    time.sleep(1)
+    used = [sum(process.cpu_times()[:2]) - was for process, was in zip(ours, before, strict=True)]
+    assert max(used) < 0.15
+    running.terminate()
+    assert running.wait(10) == -signal.SIGTERM
 
 
 def test_a_stopped_rank_is_ended_too(launched: Start, script: Script) -> None:
@@ -561,7 +588,7 @@ def test_a_reader_that_goes_away_ends_the_run_with_141(launched: Start, script: 
     path = script(ME + f"while True:\n    print('line', flush=True)\n    time.sleep(0.01)\n{more}")
     running = launched(*N2, path)
     assert running.stdout is not None
-    running.stdout.readline()
+    assert [running.stdout.readline() for _rank in range(2)] == ["line\n"] * 2
     running.stdout.close()
     assert running.wait(10) == 141
 
