@@ -44,3 +44,9 @@ def test_a_tree_is_ended_but_for_what_is_spared(parent: subprocess.Popen[bytes])
     assert not until(lambda: len(alive([parent.pid, child])) < 2, 0.2)
     processes.end_tree(parent.pid, lambda: False)
     assert until(lambda: not alive([child]))
+
+
+def test_whose_parent_has_died_already_dies_too() -> None:
+    code = "from accel_launch import processes; processes.die_with(1 << 30); print('lives')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (137, "")

@@ -28,6 +28,13 @@ def test_arguments_reach_the_script_byte_for_byte(accelerate: Run, script: Scrip
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_the_users_variables_reach_the_script(accelerate: Run, script: Script, processes: str) -> None:
+    path = script("import os; print(os.environ.get('MINE'))")
+    done = accelerate(*LAUNCH, "--num_processes", processes, path, env={"MINE": "yes"})
+    assert done.stdout.split() == ["yes"] * int(processes)
+
+
 def test_one_process_is_the_launcher_itself(script: Script, environ: dict[str, str]) -> None:
     path = script("import os; print(os.getpid(), os.environ.get('RANK'))")
     with subprocess.Popen(

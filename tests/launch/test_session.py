@@ -50,6 +50,11 @@ def test_from_a_thread_with_events(script: Script, capfd: pytest.CaptureFixture[
     assert all(event.ending is not None for event in events if event.kind == "ended")
 
 
+def test_a_command_has_the_folder_that_it_asks_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(Plan("local", (Command(("/bin/pwd",), {}, cwd=str(tmp_path)),))).status == 0
+    assert capfd.readouterr().out == f"{tmp_path}\n"
+
+
 def test_a_failing_script_is_a_result(script: Script) -> None:
     result = run(ranks(script("import os, sys, time\nos.environ['RANK'] == '1' and sys.exit(7)\ntime.sleep(60)")))
     assert result.status == 7

@@ -34,7 +34,7 @@ SLEEP = ME + "os.write(1, b'%d\\n' % os.getpid())\ntime.sleep(60)\n"
 def test_a_failure_ends_children_that_left_group_and_session(launched: Start, script: Script) -> None:
     path = script(
         ME
-        + "daemon = 'import os, time; os.setsid(); os.fork() and os._exit(0); print(os.getpid(), flush=True); time.sleep(60)'\n"
+        + "daemon = 'import os, time; os.setsid(); os.fork() and os._exit(0); os.write(1, b\"%d\\\\n\" % os.getpid()); time.sleep(60)'\n"
         "subprocess.run([sys.executable, '-c', daemon])\n"
         "os.write(1, b'%d\\n' % os.getpid())\n"
         "sys.stdin.read() if rank == '0' else time.sleep(60)\n"
@@ -278,6 +278,25 @@ def test_each_signal_reaches_every_rank_as_what_it_is(launched: Start, script: S
     out, _err = running.communicate(timeout=10)
     assert out.split() == ["got", str(number)] * 2
     assert running.returncode == (-number if number in (1, 2, 3, 15) else 0)
+
+
+def test_signals_that_come_at_once_all_arrive(launched: Start, script: Script) -> None:
+    path = script(
+        ME + "for n in (10, 12): signal.signal(n, lambda n, _f: os.write(1, b'got %d\\n' % n))\n"
+        "os.write(1, b'%d\\n' % os.getpid())\n"
+        "while True: time.sleep(0.01)\n"
+    )
+    running = launched(*N2, path)
+    read_pids(running, 2)
+    assert running.stdout is not None
+    (guardian,) = psutil.Process(running.pid).children()
+    guardian.suspend()
+    running.send_signal(signal.SIGUSR1)
+    time.sleep(0.1)
+    running.send_signal(signal.SIGUSR2)
+    time.sleep(0.1)
+    guardian.resume()
+    assert sorted(running.stdout.readline() for _line in range(4)) == ["got 10\n"] * 2 + ["got 12\n"] * 2
 
 
 def test_a_second_hangup_leaves_ranks_their_grace(launched: Start, script: Script) -> None:
@@ -779,6 +798,12 @@ def test_torchs_record_decorator_writes_it(accelerate: Run, script: Script) -> N
     assert done.returncode == 1
     assert "exception: LookupError: recorded" in done.stderr
     assert f"at: {path}:7" in done.stderr
+
+
+def test_a_rank_has_no_descriptor_but_its_streams(accelerate: Run, script: Script) -> None:
+    path = script("import os; print(sorted(os.listdir('/proc/self/fd')))")
+    bare = subprocess.run([sys.executable, path], capture_output=True, text=True).stdout
+    assert accelerate("launch", *N2, path).stdout == bare * 2
 
 
 def test_limits_are_the_ranks_own(accelerate: Run, script: Script) -> None:
