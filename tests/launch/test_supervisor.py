@@ -280,6 +280,7 @@ def test_each_signal_reaches_every_rank_as_what_it_is(launched: Start, script: S
     assert running.returncode == (-number if number in (1, 2, 3, 15) else 0)
 
 
+@pytest.mark.timeout(30)
 def test_signals_that_come_at_once_all_arrive(launched: Start, script: Script) -> None:
     path = script(
         ME + "for n in (10, 12): signal.signal(n, lambda n, _f: os.write(1, b'got %d\\n' % n))\n"
@@ -699,6 +700,8 @@ def test_a_terminal_stays_one_with_its_size(script: Script, environ: dict[str, s
         "    print(sys.stdout.isatty(), sys.stderr.isatty(), sys.stdin.isatty(), os.get_terminal_size(), flush=True)\n"
         "    for _ in range(9): os.write(1, b'out '); os.write(2, b'err ')\n"
         "    input('more? ')\n"
+        "    until = time.monotonic() + 5\n"
+        "    while os.get_terminal_size().lines == 30 and time.monotonic() < until: time.sleep(0.01)\n"
         "    print(os.get_terminal_size(), flush=True)\n"
     )
     master, slave = pty.openpty()
@@ -711,7 +714,6 @@ def test_a_terminal_stays_one_with_its_size(script: Script, environ: dict[str, s
         seen = read_until(master, b"more? ")
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 122, 0, 0))
         running.send_signal(signal.SIGWINCH)  # the kernel sends it to the terminal's own session, which this is not
-        time.sleep(0.3)
         os.write(master, b"yes\n")
         assert read_until(master, b"columns=122, lines=33")
         assert running.wait(10) == 0
