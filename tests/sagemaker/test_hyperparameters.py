@@ -55,7 +55,7 @@ def test_types(text: str, value: object) -> None:
         (["--wandb-key", "abc", "--private_key=x"], {"wandb_key": "***", "private_key": "***"}),
         (["--tokenizer", "bert"], {"tokenizer": "bert"}),
         (["--use_auth_token"], {"use_auth_token": True}),
-        (["--set", "auth.token=abc", "--db", "pg://me:pw@h"], {"set": "auth.token=***", "db": "pg://me:***@h"}),
+        (["--set", "auth.token=abc", "--db", "pg://me:pw@h"], {"set": "auth.token=***", "db": "pg://***@h"}),
         (["--shift", "-.5", "-"], {"shift": ["-.5", "-"]}),
         ([], {}),
     ],

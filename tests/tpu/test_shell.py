@@ -16,7 +16,7 @@ from accel_tpu import shell
 
 SHELLS = ("/bin/bash", "/bin/dash")
 MARK = "accel-0"
-TEXT = st.text(st.characters(blacklist_characters="\0"), max_size=60)
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
 NASTY = (
     "", " ", "  two  blanks ", "'", '"', "\\", "a\\", "a\nb\n", "$HOME `id` $(id) ${x}", "!!", "# c", "a # b", "-n", "--", "~", "*", "a;b", "a&", "é漢\u2028",
     "'\"'\"'", "\t\r\n", "%s%n", "\x1b[0m", "\udcff",
