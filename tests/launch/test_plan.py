@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,11 @@ def test_gpu_ids_narrow_the_vendors_variable(settings: Resolve, here: Path, kind
     assert variable not in untouched.commands[0].env
 
 
+def test_ids_of_devices_that_are_not_seen_are_noted(settings: Resolve, here: Path) -> None:
+    todo = planned(settings, here, "--gpu_ids", "0,1", on=host(0))
+    assert "gpu_ids 0,1 (--gpu_ids): no device is visible on this machine" in todo.notes
+
+
 def test_a_busy_port_is_replaced_with_a_note(settings: Resolve, here: Path) -> None:
     todo = planned(
         settings,
@@ -176,6 +182,26 @@ def test_a_script_that_cannot_start(
     assert message in str(refusal.value)
     todo = plan(settings(*flags, "--dry_run"), host(cwd=str(here)), [script])
     assert any(message in note for note in todo.notes)
+
+
+def test_a_script_that_cannot_be_read(settings: Resolve, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)  # a socket's path may be no longer than 107 bytes
+    with socket.socket(socket.AF_UNIX) as held:
+        held.bind("script.py")  # which not even root can open
+        with pytest.raises(AccelError, match=r"the script script\.py can't be read: No such device"):
+            plan(settings(), host(cwd=str(here)), ["script.py"])
+
+
+def test_a_module_is_not_looked_for_on_another_interpreter(settings: Resolve, here: Path) -> None:
+    todo = plan(settings("-m", "--python", "/other"), host(cwd=str(here)), ["not_here"])
+    assert todo.commands[0].argv == ("/other", "-m", "not_here")
+
+
+def test_a_module_of_the_working_folder_is_there(settings: Resolve, here: Path) -> None:
+    todo = plan(settings("-m"), host(cwd=str(here), machine=Still(modules=())), ["train"])
+    assert todo.commands[0].argv == ("/py", "-m", "train")
+    (here / "pack").mkdir()
+    assert plan(settings("-m"), host(cwd=str(here), machine=Still(modules=())), ["pack.deep.train"]).commands
 
 
 def test_an_engine_that_is_not_there(settings: Resolve, here: Path) -> None:

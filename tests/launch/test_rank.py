@@ -1,13 +1,19 @@
-"""The parent of a rank where an engine carried the supervisor's address to another machine."""
+"""The parent of one rank under an engine, also where that carried the supervisor's address to another machine."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+import pytest
+
 from accel_launch.engines.torchrun import RANK
+from tests.launch.processes import gone, until
 
 
 def test_what_is_no_record_is_left_alone(tmp_path: Path) -> None:
@@ -29,8 +35,8 @@ def test_what_is_no_record_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_rank_that_nobody_numbered_is_not_taken_for_rank_0() -> None:
-    record, stream = os.memfd_create("accel-record"), os.memfd_create("stream")
-    told = f"/proc/{os.getpid()}/fd {record} {stream} {stream} {stream}"
+    record, stream, error = (os.memfd_create(name) for name in ("accel-record", "stream", "error"))
+    told = f"/proc/{os.getpid()}/fd {record} {stream} {stream} {error}"
     environ = {name: text for name, text in os.environ.items() if name != "RANK"}
     words = [sys.executable, RANK, "echo", "out"]
     for numbered, shown in (({}, "out\n"), ({"RANK": "0"}, "")):
@@ -39,8 +45,66 @@ def test_a_rank_that_nobody_numbered_is_not_taken_for_rank_0() -> None:
         assert done.stdout == shown
         assert os.pread(record, 4096, 0).decode().startswith("started 0 0 ") == bool(numbered)
         assert os.pread(stream, 4096, 0).decode() == ("out\n" if numbered else "")
-    os.close(record)
-    os.close(stream)
+    for fd in (record, stream, error):
+        os.close(fd)
+
+
+@pytest.fixture
+def supervised() -> Iterator[dict[str, int]]:
+    """Files as a supervisor holds them for local rank 1, by name."""
+    held = {name: os.memfd_create(f"accel-{name}") for name in ("record", "out", "err", "error")}
+    yield held
+    for fd in held.values():
+        os.close(fd)
+
+
+def start(held: dict[str, int], *words: str) -> subprocess.Popen[bytes]:
+    numbers = [held["record"], 0, 0, 0, held["out"], held["err"], held["error"]]
+    told = f"/proc/{os.getpid()}/fd {' '.join(map(str, numbers))}"
+    environ = {**os.environ, "ACCEL_SUPERVISOR": told, "RANK": "5", "LOCAL_RANK": "1"}
+    environ.pop("TORCHELASTIC_ERROR_FILE", None)
+    return subprocess.Popen([sys.executable, RANK, *words], env=environ)
+
+
+def text(held: dict[str, int], name: str) -> str:
+    return os.pread(held[name], 4096, 0).decode()
+
+
+def test_a_rank_has_the_supervisors_streams_and_error_file(supervised: dict[str, int]) -> None:
+    os.write(supervised["error"], b"what an earlier attempt left, which is longer")
+    code = 'echo out; echo err >&2; echo told > "$TORCHELASTIC_ERROR_FILE"; exit 7'
+    with start(supervised, "sh", "-c", code) as running:
+        assert running.wait(20) == 7
+    assert [text(supervised, name) for name in ("out", "err", "error")] == ["out\n", "err\n", "told\n"]
+    started, ended = text(supervised, "record").splitlines()
+    assert started == f"started 5 1 {started.split()[3]} {running.pid} 0"
+    assert ended.startswith(f"ended {' '.join(started.split()[1:4])} {7 << 8} ")
+
+
+def test_an_earlier_attempts_error_is_not_this_ones(supervised: dict[str, int]) -> None:
+    os.write(supervised["error"], b"an earlier attempt's")
+    with start(supervised, "true") as running:
+        assert running.wait(20) == 0
+    assert text(supervised, "error") == ""
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 10, 12, 15])
+def test_signals_are_passed_on_once_and_its_end_is_ours(supervised: dict[str, int], number: int) -> None:
+    code = f"trap 'echo got' {number}; echo up; n=0; while [ $n -lt 30 ]; do sleep 0.01; n=$((n+1)); done; kill -9 $$"
+    with start(supervised, "sh", "-c", code) as running:
+        assert until(lambda: text(supervised, "out") == "up\n")
+        running.send_signal(number)
+        assert running.wait(20) == -signal.SIGKILL
+    assert text(supervised, "out") == "up\ngot\n"
+
+
+def test_a_rank_dies_with_its_parent(supervised: dict[str, int]) -> None:
+    with start(supervised, "sleep", "60") as running:
+        assert until(lambda: "started" in text(supervised, "record"))
+        rank = int(text(supervised, "record").split()[3])
+        assert until(lambda: psutil.Process(rank).name() == "sleep")
+        running.kill()
+        assert gone([rank])
 
 
 def test_hydra_is_told_to_end_the_others() -> None:

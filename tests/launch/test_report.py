@@ -1,14 +1,16 @@
 """What is known of a failure, from what was seen."""
 
 import json
+import resource
 import signal
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
 from accel_launch.plan import Plan
-from accel_launch.report import Ending, Seen, as_json, judge, text
+from accel_launch.report import Ending, Seen, as_json, judge, save, text
 from tests.conftest import ROOT
 
 SCHEMA = json.loads((ROOT / "docs/report.schema.json").read_text())
@@ -73,6 +75,16 @@ def test_the_mark_that_torch_puts_before_each_line_is_no_part_of_it() -> None:
     assert (result.failure.exception, result.failure.where) == ("RuntimeError: shapes", "/u/lib/model.py:8")
 
 
+def test_of_several_tracebacks_the_last_is_told() -> None:
+    handled = (
+        TRACE.replace("shapes", "earlier")
+        + "\nDuring handling of the above exception, another exception occurred:\n\n"
+    )
+    result = judge(PLAN, seen(ended(1, 256), tail=handled + TRACE))
+    assert result.failure is not None
+    assert result.failure.exception == "RuntimeError: shapes"
+
+
 @pytest.mark.parametrize(
     ("status", "memory", "cause"),
     [
@@ -95,13 +107,20 @@ def test_causes(status: int, memory: bool, cause: str) -> None:
         ({}, 7),
         ({"signalled": signal.SIGTERM}, 143),
         ({"reader_gone": True}, 141),
+        ({"signalled": signal.SIGTERM, "reader_gone": True}, 143),
+        ({"reader_gone": True, "unwritable": ("standard output can't be written: why",)}, 1),
         ({"guardian": 9}, 137),
+        ({"guardian": 256}, 1),
         ({"engine": Ending(0, 0, 1, 0, 0.0)}, 0),
         ({"engine": Ending(0, 0, 1, 256, 0.0)}, 7),
     ],
 )
 def test_one_status(more: dict[str, Any], status: int) -> None:
     assert judge(PLAN, seen(ended(0, 7 << 8), **more)).status == status
+
+
+def test_a_run_of_which_nothing_is_known_is_no_success() -> None:
+    assert judge(PLAN, seen()).status == 1
 
 
 def test_an_engine_that_fails_without_a_rank_failing_is_quoted() -> None:
@@ -119,3 +138,41 @@ def test_the_report_is_short_with_many_ranks() -> None:
     told = text(judge(PLAN, seen(ended(3, 256), *(ended(rank, 15) for rank in range(64) if rank != 3))), "box")
     assert "ended because of it: ranks 0-2, 4-63" in told
     assert len(told.splitlines()) <= 15
+
+
+def test_the_report_is_short_with_a_long_exception() -> None:
+    def error(_local: int) -> str:
+        return json.dumps({"message": {"message": "RuntimeError: " + "wide " * 999 + "\n" + "high\n" * 99}})
+
+    told = text(judge(PLAN, seen(ended(1, 256), error=error)), "box")
+    assert "exception: RuntimeError: wide wide" in told
+    assert "high" not in told
+    assert len(told) < 1000
+
+
+def test_json_has_what_is_known() -> None:
+    def log(local: int) -> str:
+        return f"/logs/{local}"
+
+    told = json.loads(as_json(judge(PLAN, seen(ended(1, 9), log=log)), "box"))
+    failure = told["failure"]
+    assert (failure["host"], failure["device"], failure["log"]) == ("box", "GPU 1", "/logs/1")
+    assert (failure["signal"], failure["exit_status"], failure["time"]) == ("SIGKILL", None, 1001.0)
+
+
+def test_a_report_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    result = judge(PLAN, seen(ended(1, 256), tail=TRACE))
+    path.write_text("the last run's")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # as on a disk that is full
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save(result, "box", str(path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_text() == "the last run's"
+    assert list(tmp_path.iterdir()) == [path]
+    save(result, "box", str(path))
+    assert json.loads(path.read_text())["status"] == 1
+    assert list(tmp_path.iterdir()) == [path]

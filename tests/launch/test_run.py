@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,13 @@ def test_arguments_reach_the_script_byte_for_byte(accelerate: Run, script: Scrip
     done = accelerate("launch", path, *words)
     assert json.loads(done.stdout) == words
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_the_users_variables_reach_the_script(accelerate: Run, script: Script, processes: str) -> None:
+    path = script("import os; print(os.environ.get('MINE'))")
+    done = accelerate(*LAUNCH, "--num_processes", processes, path, env={"MINE": "yes"})
+    assert done.stdout.split() == ["yes"] * int(processes)
 
 
 def test_one_process_is_the_launcher_itself(script: Script, environ: dict[str, str]) -> None:
@@ -94,7 +102,7 @@ time.sleep(60)
         ("sys.exit(7)", 7, "exit status 7"),
         ("os._exit(255)", 255, "exit status 255"),
         ("raise ValueError('boom')", 1, "ValueError: boom"),
-        ("os.kill(os.getpid(), 9)", 137, "ended by SIGKILL"),
+        ("os.kill(os.getpid(), 9)", 137, "ended by SIGKILL: sent by another process"),
         ("os.kill(os.getpid(), 11)", 139, "ended by SIGSEGV"),
         ("os.kill(os.getpid(), 15)", 143, "ended by SIGTERM"),
     ],
@@ -110,14 +118,46 @@ def test_the_failing_ranks_status_is_ours(
     assert time.monotonic() - started < 10
 
 
-def test_the_report_names_the_line_and_comes_last(accelerate: Run, script: Script) -> None:
+def test_the_report_names_the_line_and_comes_last(accelerate: Run, script: Script, tmp_path: Path) -> None:
     path = script(FAILING.format(fail="raise ValueError('boom')"))
-    done = accelerate(*LAUNCH, "--num_processes", "2", path)
-    own, report = done.stderr.split("accel: rank 1")
+    done = accelerate(*LAUNCH, "--num_processes", "2", "--log_dir", "logs", path)
+    own, head, report = done.stderr.partition("accel: rank 1")
     assert "Traceback (most recent call last)" in own
-    assert f"at: {path}:6" in report
-    assert "Traceback" not in report
-    assert "ended because of it: rank 0" in report
+    lines = [
+        rf"accel: rank 1 \(local rank 1, pid \d+, host {os.uname().nodename}\) failed first",
+        "  cause: exit status 1",
+        "  exception: ValueError: boom",
+        f"  at: {path}:6",
+        r"  time: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d",
+        rf"  log: {tmp_path}/logs/none_\w{{8}}/attempt_0/1",
+        "  ended because of it: rank 0",
+    ]
+    assert re.fullmatch("\n".join(lines) + "\n", head + report), done.stderr
+    assert done.stderr.count("Traceback") == 1
+
+
+def test_debug_adds_the_traceback_to_the_report(accelerate: Run, script: Script) -> None:
+    path = script(FAILING.format(fail="raise ValueError('boom')"))
+    done = accelerate(*LAUNCH, "--num_processes", "2", "--debug", path)
+    assert done.stderr.endswith("ValueError: boom\n")
+    assert done.stderr.count("Traceback") == 2
+
+
+def test_a_report_that_cannot_be_written_changes_no_status(accelerate: Run, script: Script) -> None:
+    done = accelerate(
+        *LAUNCH, "--num_processes", "2", "--report", "/no/such/report.json", script("raise SystemExit(7)")
+    )
+    assert done.returncode == 7
+    assert done.stderr.endswith(
+        "accel: the report /no/such/report.json can't be written: No such file or directory\n"
+    )
+
+
+def test_the_summary_is_one_line_and_quiet_hides_it(accelerate: Run, script: Script) -> None:
+    words = (*LAUNCH, "--num_processes", "2", script(""))
+    assert accelerate(*words).stderr == "accel: 2 processes on CPU, MULTI_CPU, precision no, engine local\n"
+    assert accelerate(*words, "--quiet").stderr.count("\n") == 1  # after the script it is the script's
+    assert not accelerate("launch", "--quiet", *words[1:]).stderr
 
 
 SLEEPING = "import os, time\nos.write(1, b'%d\\n' % os.getpid())\ntime.sleep(60)\n"
@@ -170,8 +210,8 @@ def test_a_second_signal_ends_it_at_once(launched: Start, script: Script) -> Non
     running.send_signal(signal.SIGINT)
     time.sleep(0.3)
     assert running.poll() is None
-    running.send_signal(signal.SIGINT)
-    assert running.wait(10) == -signal.SIGINT
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(10) == -signal.SIGINT  # the first is the one that ended it
     assert gone(everything)
 
 
@@ -198,6 +238,14 @@ def test_usage_errors_start_nothing(accelerate: Run) -> None:
         assert done.stdout == ""
         assert done.stderr.startswith("accelerate launch: ")
         assert "Traceback" not in done.stderr
+
+
+def test_a_working_folder_that_is_gone(environ: dict[str, str], script: Script, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    code = f"cd gone; rmdir ../gone; exec {BIN / 'accelerate'} launch --cpu {script('')}"
+    done = subprocess.run(["sh", "-c", code], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert done.stderr == "accelerate launch: the working folder doesn't exist any more: change to one that does\n"
 
 
 def test_a_dry_run_pastes(accelerate: Run, script: Script) -> None:

@@ -9,9 +9,12 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from accel_config import AccelError
 from accel_launch import Command, Event, Plan, Result, run
+from accel_launch.plan import Display
 from tests.launch.processes import Script, gone, marked, until
 
 
@@ -30,15 +33,26 @@ def test_from_a_thread_with_events(script: Script, capfd: pytest.CaptureFixture[
     path = script("import os; os.write(1, b'rank %d\\n' % int(os.environ['RANK']))")
     events: list[Event] = []
     results: list[Result] = []
-    thread = threading.Thread(target=lambda: results.append(run(ranks(path), on_event=events.append)))
+    called: set[threading.Thread] = set()
+
+    def seen(event: Event) -> None:
+        events.append(event)
+        called.add(threading.current_thread())
+
+    thread = threading.Thread(target=lambda: results.append(run(ranks(path), on_event=seen)))
     thread.start()
     thread.join(20)
+    assert called == {thread}
     assert results[0].status == 0
     assert sorted(capfd.readouterr().out.splitlines()) == ["rank 0", "rank 1"]
-    assert sorted((event.kind, event.rank) for event in events) == [
-        ("ended", 0), ("ended", 1), ("started", 0), ("started", 1),
-    ]  # fmt: skip
+    for rank in (0, 1):
+        assert [event.kind for event in events if event.rank == rank] == ["started", "ended"]
     assert all(event.ending is not None for event in events if event.kind == "ended")
+
+
+def test_a_command_has_the_folder_that_it_asks_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(Plan("local", (Command(("/bin/pwd",), {}, cwd=str(tmp_path)),))).status == 0
+    assert capfd.readouterr().out == f"{tmp_path}\n"
 
 
 def test_a_failing_script_is_a_result(script: Script) -> None:
@@ -67,8 +81,44 @@ def test_cancelled(script: Script) -> None:
 def test_output_goes_where_the_caller_shows_it(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
     monkeypatch.setattr(sys, "stdout", shown)
-    assert run(ranks(script("print('in a cell')"), 1)).status == 0
-    assert shown.getvalue() == "in a cell\n"
+    path = script("import os, time; os.write(1, b'caf\\xc3'); time.sleep(0.3); os.write(1, b'\\xa9\\n')")
+    assert run(ranks(path, 1)).status == 0
+    assert shown.getvalue() == "caf\u00e9\n"
+
+
+def test_a_callback_that_raises_ends_the_run(script: Script) -> None:
+    pids: list[int] = []
+
+    def seen(event: Event) -> None:
+        pids.append(event.pid)
+        if len(pids) == 2:
+            raise LookupError("the caller's own")
+
+    started = time.monotonic()
+    with pytest.raises(LookupError, match="the caller's own"):
+        run(ranks(script("import time; time.sleep(60)")), on_event=seen)
+    assert gone(pids, 0)
+    assert time.monotonic() - started < 10
+
+
+def test_what_cannot_be_run_is_an_error(script: Script) -> None:
+    plan = ranks(script("")).replace(display=Display(log_dir="/proc/no", kept=(3, 3)))
+    with pytest.raises(AccelError, match=r"log_dir /proc/no: .*; nothing was started"):
+        run(plan)
+
+
+def test_a_launcher_that_is_killed_is_an_error(script: Script) -> None:
+    pids: list[int] = []
+
+    def kill(event: Event) -> None:
+        pids.append(event.pid)
+        if len(pids) == 2:
+            psutil.Process().children()[0].kill()
+
+    with pytest.raises(AccelError, match="ended with status -9 before it said how") as error:
+        run(ranks(script("import time; time.sleep(60)")), on_event=kill)
+    assert error.value.status == 1
+    assert gone(pids)
 
 
 def test_a_caller_that_dies_takes_its_run_along(script: Script, environ: dict[str, str], mark: str) -> None:

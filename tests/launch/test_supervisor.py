@@ -34,14 +34,17 @@ SLEEP = ME + "os.write(1, b'%d\\n' % os.getpid())\ntime.sleep(60)\n"
 def test_a_failure_ends_children_that_left_group_and_session(launched: Start, script: Script) -> None:
     path = script(
         ME
-        + "daemon = 'import os, time; os.setsid(); os.fork() and os._exit(0); print(os.getpid(), flush=True); time.sleep(60)'\n"
+        + "daemon = 'import os, time; os.setsid(); os.fork() and os._exit(0); os.write(1, b\"%d\\\\n\" % os.getpid()); time.sleep(60)'\n"
         "subprocess.run([sys.executable, '-c', daemon])\n"
         "os.write(1, b'%d\\n' % os.getpid())\n"
-        "time.sleep(0.5)\n"
-        "sys.exit(3) if rank == '1' else time.sleep(60)\n"
+        "sys.stdin.read() if rank == '0' else time.sleep(60)\n"
+        "sys.exit(3)\n"
     )
-    running = launched(*N2, path)
+    reader, writer = os.pipe()
+    running = launched(*N2, path, stdin=reader)
+    os.close(reader)
     everything = read_pids(running, 4)
+    os.close(writer)
     assert running.wait(10) == 3
     assert gone(everything, 0.5)
 
@@ -50,25 +53,113 @@ def test_what_a_successful_script_left_gets_grace_and_is_then_ended(launched: St
     path = script(
         ME + "if rank == '0':\n"
         "    quick = subprocess.Popen(['sh', '-c', 'sleep 0.3; echo uploaded'], start_new_session=True)\n"
-        "    slow = subprocess.Popen(['sleep', '1000'], start_new_session=True, stdout=subprocess.DEVNULL)\n"
-        "    print(slow.pid, flush=True)\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "    words = ['sh', '-c', 'sleep 1000\\n:']\n"
+        "    deaf = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL)\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_DFL)\n"
+        "    tidy = subprocess.Popen(['sh', '-c', 'trap \"echo tidied; exit\" TERM; sleep 1000 & wait'])\n"
+        "    print(deaf.pid, flush=True)\n"
     )
     started = time.monotonic()
     running = launched(*N2, "--grace", "1", path)
     out, err = running.communicate(timeout=20)
     assert running.returncode == 0
-    assert out.split()[1:] == ["uploaded"]
-    assert f"ended what the script left running: sleep 1000 (pid {out.split()[0]})" in err
-    assert 1 <= time.monotonic() - started < 4
+    assert out.split()[1:] == ["uploaded", "tidied"]
+    assert f"ended what the script left running: sh -c sleep 1000 : (pid {out.split()[0]})" in err
+    assert 2 <= time.monotonic() - started < 8
+
+
+def test_what_a_successful_script_left_holds_up_the_end_no_longer_than_it_takes(
+    accelerate: Run, script: Script
+) -> None:
+    path = script(ME + "subprocess.Popen('sleep 0.3; echo uploaded', shell=True, start_new_session=True)\n")
+    started = time.monotonic()
+    done = accelerate("launch", "-q", *N2, path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "uploaded\n" * 2, "")
+    assert time.monotonic() - started < 10
+
+
+def test_a_signal_to_what_a_script_left_begins_the_grace_anew(launched: Start, script: Script) -> None:
+    tidy = "trap 'sleep 1.5; echo tidied; exit' TERM; echo left; while :; do sleep 0.01; done"
+    running = launched(
+        *N2, "--grace", "3", script(ME + f"rank == '0' and subprocess.Popen(['sh', '-c', {tidy!r}])\n")
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline() == "left\n"
+    time.sleep(2.2)
+    running.terminate()
+    assert running.communicate(timeout=10)[0] == "tidied\n"
+    assert running.returncode == -signal.SIGTERM
+
+
+def test_what_the_launcher_did_not_start_is_left_alone(environ: dict[str, str], script: Script) -> None:
+    code = f"sleep 60 >&- 2>&- & echo $!; exec {BIN / 'accelerate'} launch -q {' '.join(N2)} {script('')}"
+    done = subprocess.run(["sh", "-c", code], env=environ, capture_output=True, text=True, timeout=30)
+    (ours,) = map(int, done.stdout.split())
+    assert done.returncode == 0
+    assert alive([ours])
+    os.kill(ours, signal.SIGKILL)
+
+
+def test_the_launcher_and_its_guardian_killed_at_once_take_the_ranks_along(launched: Start, script: Script) -> None:
+    running = launched(*N2, script(SLEEP))
+    ranks = read_pids(running, 2)
+    launcher = psutil.Process(running.pid)
+    (guardian,) = launcher.children()
+    launcher.suspend()  # so that it can't do anything about it
+    guardian.kill()
+    assert gone(ranks)
+    launcher.kill()
+
+
+def test_the_guardian_minds_no_signal(launched: Start, script: Script) -> None:
+    """A system that ends a whole group of processes gives it the signal as well."""
+    running = launched(*N2, script(ME + "os.write(1, b'%d\\n' % os.getpid())\ntime.sleep(1)\n"))
+    read_pids(running, 2)
+    (guardian,) = psutil.Process(running.pid).children()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTSTP):
+        guardian.send_signal(number)
+    assert running.wait(10) == 0
+
+
+def test_when_a_rank_fails_the_others_are_asked_to_end_and_get_the_grace(accelerate: Run, script: Script) -> None:
+    path = script(
+        ME + "def finish(*_):\n    time.sleep(0.5)\n    print('saved', flush=True)\n    os._exit(0)\n"
+        "signal.signal(signal.SIGTERM, finish)\n"
+        "open(f'up{rank}', 'w').close()\n"
+        "while not os.path.exists('up0'): time.sleep(0.01)\n"
+        "sys.exit(3) if rank == '1' else time.sleep(60)\n"
+    )
+    done = accelerate("launch", *N2, path)
+    assert (done.returncode, done.stdout) == (3, "saved\n")
+
+
+def test_nothing_of_ours_is_busy_while_ranks_run(launched: Start, script: Script) -> None:
+    running = launched(*N2, script(ME + "os.write(1, b'%d\\n' % os.getpid())\nrank == '0' or time.sleep(60)\n"))
+    ranks = read_pids(running, 2)
+    assert until(lambda: len(alive(ranks)) == 1)
+    launcher = psutil.Process(running.pid)
+    ours = [launcher, *launcher.children()]
+    before = [sum(process.cpu_times()[:2]) for process in ours]
+    time.sleep(1)
+    used = [sum(process.cpu_times()[:2]) - was for process, was in zip(ours, before, strict=True)]
+    assert max(used) < 0.15
+    running.terminate()
+    assert running.wait(10) == -signal.SIGTERM
 
 
 def test_a_stopped_rank_is_ended_too(launched: Start, script: Script) -> None:
-    path = script(SLEEP.replace("time.sleep", "os.kill(os.getpid(), 19) if rank == '0' else time.sleep"))
+    path = script(
+        ME + "left = 'import os, time; os.write(1, b\"%d\\\\n\" % os.getpid()); os.kill(os.getpid(), 19)'\n"
+        "rank == '0' and subprocess.Popen([sys.executable, '-c', left], start_new_session=True)\n"
+        "os.write(1, b'%d\\n' % os.getpid())\n"
+        "os.kill(os.getpid(), 19) if rank == '0' else time.sleep(60)\n"
+    )
     running = launched(*N2, path)
-    ranks = read_pids(running, 2)
+    everything = read_pids(running, 3)
     running.terminate()
     assert running.wait(10) == -signal.SIGTERM
-    assert gone(ranks)
+    assert gone(everything)
 
 
 def test_64_ranks_are_gone_within_a_second(launched: Start, script: Script) -> None:
@@ -106,12 +197,13 @@ def test_a_spawn_that_fails_half_way_ends_those_that_started(environ: dict[str, 
         "os.setuid(54321)\n"
         "resource.setrlimit(resource.RLIMIT_NPROC, (5, 5))\n"
         "result = supervisor.supervise(plan)\n"
-        "print(result.status, result.problems)\n"
+        "print(result.status, result.problems, len(result.endings))\n"
     )
     for _time in range(8):  # ranks may have died by then, or not
         done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=30)
         assert done.returncode == 0, done.stderr
-        assert "couldn't be started: the system starts no more processes" in done.stdout
+        assert done.stdout.count("couldn't be started: the system starts no more processes") == 1
+        assert int(done.stdout.split()[-1]) < 8
         assert not done.stdout.startswith("0 ")
         assert not marked(mark)
 
@@ -129,13 +221,7 @@ def test_too_few_descriptors_start_nothing(environ: dict[str, str], mark: str, l
 
 
 def test_the_terminal_closing_ends_all(script: Script, environ: dict[str, str], mark: str) -> None:
-    master, slave = pty.openpty()
-    pid = os.fork()
-    if pid == 0:
-        os.close(master)
-        os.login_tty(slave) if hasattr(os, "login_tty") else _own(slave)
-        os.execve(BIN / "accelerate", ["accelerate", "launch", *N2, str(script(SLEEP))], environ)
-    os.close(slave)
+    pid, master = _at_a_terminal(script(SLEEP), environ)
     seen = b""
     while seen.count(b"\n") < 3:
         seen += os.read(master, 1000)
@@ -144,6 +230,29 @@ def test_the_terminal_closing_ends_all(script: Script, environ: dict[str, str], 
     _pid, status = os.waitpid(pid, 0)
     assert os.WTERMSIG(status) == signal.SIGHUP
     assert until(lambda: not marked(mark), 5)
+
+
+def _at_a_terminal(path: Path, environ: dict[str, str]) -> tuple[int, int]:
+    """Launch two ranks from a terminal of their own; return the launcher's pid and the terminal's other end."""
+    master, slave = pty.openpty()
+    pid = os.fork()
+    if pid == 0:
+        os.close(master)
+        os.login_tty(slave) if hasattr(os, "login_tty") else _own(slave)
+        os.execve(BIN / "accelerate", ["accelerate", "launch", *N2, str(path)], environ)
+    os.close(slave)
+    return pid, master
+
+
+def _rest(master: int) -> bytes:
+    """Return what is still to be read of a terminal whose users are gone."""
+    seen = b""
+    try:
+        while data := os.read(master, 1000):
+            seen += data
+    except OSError:
+        os.close(master)
+    return seen
 
 
 def _own(slave: int) -> None:
@@ -156,25 +265,85 @@ def _own(slave: int) -> None:
 # Signals.
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
-def test_user_signals_reach_every_rank(launched: Start, script: Script, number: int) -> None:
+@pytest.mark.parametrize("number", [1, 2, 3, 10, 12, 15, 18])
+def test_each_signal_reaches_every_rank_as_what_it_is(launched: Start, script: Script, number: int) -> None:
     path = script(
         ME + "signal.signal(int(sys.argv[1]), lambda n, _f: (print('got', n, flush=True), os._exit(0)))\n"
         "os.write(1, b'%d\\n' % os.getpid())\n"
         "time.sleep(60)\n"
     )
-    running = launched(*N2, path, int(number))
+    running = launched(*N2, path, number)
     read_pids(running, 2)
     running.send_signal(number)
     out, _err = running.communicate(timeout=10)
-    assert out.split() == ["got", str(int(number))] * 2
-    assert running.returncode == 0
+    assert out.split() == ["got", str(number)] * 2
+    assert running.returncode == (-number if number in (1, 2, 3, 15) else 0)
+
+
+@pytest.mark.timeout(30)
+def test_signals_that_come_at_once_all_arrive(launched: Start, script: Script) -> None:
+    path = script(
+        ME + "for n in (10, 12): signal.signal(n, lambda n, _f: os.write(1, b'got %d\\n' % n))\n"
+        "os.write(1, b'%d\\n' % os.getpid())\n"
+        "while True: time.sleep(0.01)\n"
+    )
+    running = launched(*N2, path)
+    read_pids(running, 2)
+    assert running.stdout is not None
+    (guardian,) = psutil.Process(running.pid).children()
+    guardian.suspend()
+    running.send_signal(signal.SIGUSR1)
+    time.sleep(0.1)
+    running.send_signal(signal.SIGUSR2)
+    time.sleep(0.1)
+    guardian.resume()
+    assert sorted(running.stdout.readline() for _line in range(4)) == ["got 10\n"] * 2 + ["got 12\n"] * 2
+
+
+def test_a_second_hangup_leaves_ranks_their_grace(launched: Start, script: Script) -> None:
+    path = script(
+        ME + "signal.signal(signal.SIGHUP, lambda *_: (time.sleep(0.5), print('saved', flush=True), os._exit(0)))\n"
+        "os.write(1, b'%d\\n' % os.getpid())\n"
+        "time.sleep(60)\n"
+    )
+    running = launched(*N2, path)
+    read_pids(running, 2)
+    running.send_signal(signal.SIGHUP)
+    time.sleep(0.1)
+    running.send_signal(signal.SIGHUP)
+    assert running.communicate(timeout=10)[0].split() == ["saved"] * 2
+    assert running.returncode == -signal.SIGHUP
+
+
+def test_at_a_terminal_rank_0_reads_and_an_interrupt_comes_once(
+    script: Script, environ: dict[str, str], mark: str
+) -> None:
+    path = script(
+        ME + "signal.signal(signal.SIGINT, lambda *_: (print('got', flush=True), time.sleep(0.3), os._exit(0)))\n"
+        "print('read', input('more? ') if rank == '0' else 'nothing', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    pid, master = _at_a_terminal(path, environ)
+    seen = read_until(master, b"more? ")
+    os.write(master, b"typed\n")
+    seen += read_until(master, b"read typed\r\n")
+    if b"read nothing" not in seen:
+        read_until(master, b"read nothing")
+    os.write(master, b"\x03")
+    _pid, status = os.waitpid(pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGINT
+    assert _rest(master).count(b"got") == 2
+    assert until(lambda: not marked(mark), 5)
 
 
 def test_tstp_stops_ranks_and_launcher_and_cont_wakes_both(launched: Start, script: Script) -> None:
-    running = launched(*N2, script(ME + "os.write(1, b'%d\\n' % os.getpid())\nwhile True: time.sleep(0.01)\n"))
-    ranks = read_pids(running, 2)
-    everyone = [psutil.Process(pid) for pid in (running.pid, *ranks)]
+    path = script(
+        ME + "child = subprocess.Popen(['sleep', '60'])\n"
+        "os.write(1, b'%d\\n%d\\n' % (os.getpid(), child.pid))\n"
+        "while True: time.sleep(0.01)\n"
+    )
+    running = launched(*N2, path)
+    everyone = [psutil.Process(pid) for pid in (running.pid, *read_pids(running, 4))]
     running.send_signal(signal.SIGTSTP)
     assert until(lambda: all(process.status() == psutil.STATUS_STOPPED for process in everyone))
     running.send_signal(signal.SIGCONT)
@@ -198,16 +367,15 @@ def test_nohup_keeps_an_ignored_hangup_ignored_for_ranks_too(environ: dict[str, 
     assert running.returncode == 0
 
 
-def test_signals_are_as_found_for_a_rank(accelerate: Run, script: Script) -> None:
-    path = script(
-        ME + "print([signal.getsignal(n) == signal.SIG_IGN for n in (1, 2, 3, 15, 20)], signal.SIGPIPE, flush=True)\n"
-    )
-    probe = script(ME + "os.write(1, open('/proc/self/status').read().encode())\n")
-    bare = subprocess.run([sys.executable, probe], capture_output=True, text=True).stdout
-    ours = accelerate("launch", "--cpu", "--num_processes", "1", "--prefix", probe).stdout
-    field = [line.split()[-1] for line in bare.splitlines() if line.startswith("SigIgn")]
-    assert [line.split()[-1] for line in ours.splitlines() if line.startswith("[0] SigIgn")] == field
-    assert path.exists()
+@pytest.mark.parametrize("flags", [[], ["--prefix"]], ids=["become", "supervised"])
+def test_signals_are_as_found_for_a_rank(accelerate: Run, tmp_path: Path, flags: list[str]) -> None:
+    probe = tmp_path / "probe"
+    probe.write_text("#!/bin/sh\nexec grep SigIgn /proc/self/status\n")
+    probe.chmod(0o755)
+    bare = subprocess.run([probe], capture_output=True, text=True).stdout
+    ours = accelerate("launch", "--cpu", "--num_processes", "1", *flags, "--no_python", "./probe").stdout
+    assert ours.removeprefix("[0] ") == bare
+    assert bare.startswith("SigIgn:")
 
 
 def test_as_pid_1_a_signal_is_an_exit_status(environ: dict[str, str], script: Script) -> None:
@@ -282,14 +450,59 @@ def test_the_order_of_deaths_is_known_even_if_the_guardian_was_not_looking(launc
     assert running.wait(10) == 12
 
 
-def test_a_script_that_cannot_be_executed(accelerate: Run, tmp_path: Path) -> None:
+def test_a_signal_after_a_failure_does_not_change_the_status(launched: Start, script: Script) -> None:
+    path = script(
+        ME + "signal.signal(signal.SIGTERM, lambda *_: os.write(1, b'asked\\n'))\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "os.write(1, b'%d\\n' % os.getpid())\n"
+        "if rank == '1':\n    time.sleep(0.3)\n    sys.exit(3)\n"
+        "while True: time.sleep(0.1)\n"
+    )
+    running = launched(*N2, path)
+    read_pids(running, 2)
+    assert running.stdout is not None
+    assert running.stdout.readline() == "asked\n"
+    time.sleep(0.2)
+    for _time in range(2):
+        running.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    assert running.wait(10) == 3
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize(("first", "status"), [("#!/no/such/interpreter", 127), ("neither script nor program", 126)])
+def test_a_script_that_cannot_be_executed(
+    accelerate: Run, tmp_path: Path, processes: str, first: str, status: int
+) -> None:
     broken = tmp_path / "broken"
-    broken.write_text("#!/no/such/interpreter\n")
+    broken.write_text(f"{first}\n")
     broken.chmod(0o755)
-    done = accelerate("launch", *N2, "--no_python", "./broken")
-    assert done.returncode == 127
-    assert "couldn't be started: ./broken" in done.stderr
+    done = accelerate("launch", "--cpu", "--num_processes", processes, "--no_python", "./broken")
+    assert done.returncode == status
+    assert "./broken" in done.stderr
+    assert ("can't be started:" if processes == "1" else "couldn't be started: ./broken") in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_no_core_of_ours_is_dumped_at_a_quit(script: Script, environ: dict[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    if not os.WCOREDUMP(_wait(["sh", "-c", "ulimit -c unlimited; kill -QUIT $$"], environ, folder)):
+        pytest.skip("no process dumps a core here")
+    path = script(ME + "signal.signal(3, lambda *_: os._exit(0))\nos.kill(int(sys.argv[1]), 3)\ntime.sleep(60)\n")
+    code = f"ulimit -c unlimited; exec {BIN / 'accelerate'} launch {' '.join(N2)} {path} $$"
+    status = _wait(["sh", "-c", code], environ, folder)
+    assert os.WTERMSIG(status) == signal.SIGQUIT
+    assert not os.WCOREDUMP(status)
+
+
+def _wait(words: list[str], environ: dict[str, str], folder: Path) -> int:
+    """Run a command to its end and return the status as the kernel gives it."""
+    pid = os.fork()
+    if pid == 0:
+        os.chdir(folder)
+        os.execvpe(words[0], words, environ)
+    return os.waitpid(pid, 0)[1]
 
 
 # Output.
@@ -355,12 +568,69 @@ def test_a_grandchild_that_holds_the_pipe_does_not_hold_up_the_end(accelerate: R
     assert time.monotonic() - started < 5
 
 
-def test_a_reader_that_goes_away_ends_the_run_with_141(launched: Start, script: Script) -> None:
-    running = launched(*N2, script(ME + "while True:\n    print('line', flush=True)\n    time.sleep(0.01)\n"))
+def test_a_stranger_that_holds_a_stream_does_not_hold_up_the_end(launched: Start, script: Script) -> None:
+    running = launched(*N2, script(ME + "os.write(1, b'%d\\n' % os.getpid())\ntime.sleep(0.5)\n"))
+    ranks = read_pids(running, 2)
+    held = [os.open(f"/proc/{pid}/fd/1", os.O_WRONLY) for pid in ranks]
+    assert running.wait(10) == 0
+    for fd in held:
+        os.close(fd)
+
+
+# More than the launcher holds for a reader; the rest waits in the ranks' pipes.
+LOUD = ME + "for _ in range(570): os.write(1, b'x' * 999 + b'\\n')\nos.write(2, b'%d\\n' % os.getpid())\n"
+
+
+def test_a_slow_reader_gets_every_line(launched: Start, script: Script) -> None:
+    running = launched("-q", *N2, script(LOUD))
     assert running.stdout is not None
-    running.stdout.readline()
+    assert running.stderr is not None
+    assert gone([int(running.stderr.readline()) for _rank in range(2)])
+    launcher = psutil.Process(running.pid)
+    used = sum(launcher.cpu_times()[:2])
+    time.sleep(2.5)
+    assert sum(launcher.cpu_times()[:2]) - used < 0.2, "the launcher was busy while it had to wait"
+    assert sum(len(line) == 1000 for line in running.stdout) == 1140
+    assert running.wait(10) == 0
+
+
+def test_a_reader_that_reads_no_more_holds_up_no_interrupt(launched: Start, script: Script) -> None:
+    running = launched("-q", *N2, script(LOUD))
+    assert running.stderr is not None
+    assert gone([int(running.stderr.readline()) for _rank in range(2)])
+    time.sleep(0.3)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(10) == -signal.SIGINT
+
+
+@pytest.mark.parametrize("more", ["", "    time.sleep(60)\n"], ids=["talking", "silent"])
+def test_a_reader_that_goes_away_ends_the_run_with_141(launched: Start, script: Script, more: str) -> None:
+    path = script(ME + f"while True:\n    print('line', flush=True)\n    time.sleep(0.01)\n{more}")
+    running = launched(*N2, path)
+    assert running.stdout is not None
+    assert [running.stdout.readline() for _rank in range(2)] == ["line\n"] * 2
     running.stdout.close()
     assert running.wait(10) == 141
+
+
+def test_output_that_cannot_be_written_ends_the_run_and_is_told(environ: dict[str, str], script: Script) -> None:
+    path = script(ME + "print('lost', flush=True)\ntime.sleep(60)\n")
+    with Path("/dev/full").open("w") as full:
+        words = [BIN / "accelerate", "launch", "-q", *N2, path]
+        done = subprocess.run(words, env=environ, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr == "accel: standard output can't be written: No space left on device\n"
+
+
+def test_a_full_disk_ends_log_files_not_the_run(environ: dict[str, str], script: Script, tmp_path: Path) -> None:
+    code = f"ulimit -f 8; exec {BIN / 'accelerate'} launch -q {' '.join(N2)} --log_dir logs {script(LOUD)}"
+    done = subprocess.run(["sh", "-c", code], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0
+    assert done.stdout == ("x" * 999 + "\n") * 1140
+    logs = sorted((tmp_path / "logs").rglob("stdout.log"))
+    assert {log.stat().st_size for log in logs} in ({8 * 512}, {8 * 1024})
+    for log in logs:
+        assert f"accel: note: the log file {log} breaks off: File too large\n" in done.stderr
 
 
 def test_rank_0_has_our_standard_input_and_the_others_none(accelerate: Run, script: Script) -> None:
@@ -428,7 +698,10 @@ def test_a_terminal_stays_one_with_its_size(script: Script, environ: dict[str, s
     path = script(
         ME + "if rank == '0':\n"
         "    print(sys.stdout.isatty(), sys.stderr.isatty(), sys.stdin.isatty(), os.get_terminal_size(), flush=True)\n"
+        "    for _ in range(9): os.write(1, b'out '); os.write(2, b'err ')\n"
         "    input('more? ')\n"
+        "    until = time.monotonic() + 5\n"
+        "    while os.get_terminal_size().lines == 30 and time.monotonic() < until: time.sleep(0.01)\n"
         "    print(os.get_terminal_size(), flush=True)\n"
     )
     master, slave = pty.openpty()
@@ -441,7 +714,6 @@ def test_a_terminal_stays_one_with_its_size(script: Script, environ: dict[str, s
         seen = read_until(master, b"more? ")
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 122, 0, 0))
         running.send_signal(signal.SIGWINCH)  # the kernel sends it to the terminal's own session, which this is not
-        time.sleep(0.3)
         os.write(master, b"yes\n")
         assert read_until(master, b"columns=122, lines=33")
         assert running.wait(10) == 0
@@ -449,7 +721,7 @@ def test_a_terminal_stays_one_with_its_size(script: Script, environ: dict[str, s
         running.kill()
         running.wait(10)
         os.close(master)
-    assert b"True True True os.terminal_size(columns=111, lines=30)\r\n" in seen
+    assert b"True True True os.terminal_size(columns=111, lines=30)\r\n" + b"out err " * 9 in seen
 
 
 def read_until(fd: int, wanted: bytes, within: float = 10) -> bytes:
@@ -467,15 +739,23 @@ def read_until(fd: int, wanted: bytes, within: float = 10) -> bytes:
 
 
 def test_the_report_as_json(accelerate: Run, script: Script, tmp_path: Path) -> None:
-    path = script(ME + "def f():\n    raise KeyError('it')\nrank == '1' and f()\ntime.sleep(60)\n")
+    path = script(
+        ME + "def f():\n    raise KeyError('it')\n"
+        "open(f'pid{rank}', 'a').write(str(os.getpid()))\n"
+        "while not open('pid0', 'a+').seek(0, 2): time.sleep(0.01)\n"
+        "rank == '1' and f()\ntime.sleep(60)\n"
+    )
     done = accelerate("launch", *N2, "--report", "report.json", "--log_dir", "logs", path)
     told = json.loads((tmp_path / "report.json").read_text())
     assert done.returncode == told["status"] == 1
     failure = told["failure"]
     assert (failure["rank"], failure["exception"], failure["where"]) == (1, "KeyError: 'it'", f"{path}:4")
-    assert failure["exit_status"] == 1
+    assert (failure["exit_status"], failure["cause"]) == (1, "exit status 1")
+    assert failure["host"] == os.uname().nodename
     assert Path(failure["log"], "stderr.log").read_text().endswith("KeyError: 'it'\n")
     assert [rank["rank"] for rank in told["ranks"]] == [1, 0]
+    assert failure["pid"] == told["ranks"][0]["pid"] == int((tmp_path / "pid1").read_text())
+    assert told["ranks"][1]["pid"] == int((tmp_path / "pid0").read_text())
     assert told["ranks"][1]["signal"] == "SIGTERM"
     assert [p.name for p in tmp_path.iterdir() if "report" in p.name] == ["report.json"]
 
@@ -520,6 +800,12 @@ def test_torchs_record_decorator_writes_it(accelerate: Run, script: Script) -> N
     assert done.returncode == 1
     assert "exception: LookupError: recorded" in done.stderr
     assert f"at: {path}:7" in done.stderr
+
+
+def test_a_rank_has_no_descriptor_but_its_streams(accelerate: Run, script: Script) -> None:
+    path = script("import os; print(sorted(os.listdir('/proc/self/fd')))")
+    bare = subprocess.run([sys.executable, path], capture_output=True, text=True).stdout
+    assert accelerate("launch", *N2, path).stdout == bare * 2
 
 
 def test_limits_are_the_ranks_own(accelerate: Run, script: Script) -> None:

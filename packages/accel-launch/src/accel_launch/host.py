@@ -11,6 +11,7 @@ from . import cgroup, devices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping
 
     from .route import Route
@@ -63,7 +64,12 @@ class Machine:
 
     def __init__(self) -> None:
         """Hold nothing yet."""
-        self._held: list[object] = []
+        self._held: list[socket.socket] = []
+
+    def __del__(self) -> None:
+        """Let go of the ports."""
+        for held in self._held:
+            held.close()
 
     def module(self, name: str) -> bool:
         """Whether the top-level module ``name`` can be imported; nothing is imported to find out."""

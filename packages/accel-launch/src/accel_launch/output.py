@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -33,6 +34,8 @@ class Stream:
         self.terminal = os.isatty(fd)
         self.waiting = bytearray()
         self.gone = False
+        self.trouble = ""
+        """Why it can't be written, where it isn't for want of a reader."""
         self.open: Channel | None = None
         """The channel whose unfinished line stands at the end of what was written."""
         self.held: list[tuple[Channel | None, bytes]] = []
@@ -81,11 +84,18 @@ class Stream:
             written = os.write(self.fd, self.waiting[: self.step])
         except BlockingIOError:
             return
-        except OSError:
-            self.gone = True
-            self.waiting.clear()
+        except OSError as error:
+            self.lose()
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                self.trouble = os.strerror(error.errno or 0)
             return
         del self.waiting[:written]
+
+    def lose(self) -> None:
+        """Give up: nobody takes what is written here."""
+        self.gone = True
+        self.waiting.clear()
+        self.held.clear()
 
 
 def marked(data: bytes, mark: bytes, *, starts: bool) -> bytes:
@@ -105,7 +115,7 @@ class Channel:
         self.mark = b""
         self.local, self.form = 0, ""
         """Whose it is, and how the mark is made of its rank."""
-        self.file: int | None = None
+        self.file: LogFile | None = None
         self.tail: bytearray | None = None
         self.line = bytearray()
         self.since = 0.0
@@ -136,7 +146,7 @@ class Channel:
 
     def _keep(self, data: bytes) -> None:
         if self.file is not None:
-            os.write(self.file, data)
+            self.file.write(data)
         if self.tail is not None:
             self.tail += data
             if TRACEBACK in data:
@@ -169,7 +179,32 @@ class Channel:
             self.stream.put(self, b"\n")  # what has a mark is a line, also at the end
         os.close(self.fd)
         if self.file is not None:
-            os.close(self.file)
+            self.file.close()
+
+
+class LogFile:
+    """A file that keeps what a rank writes to one of its streams. A full disk ends the file, not the run."""
+
+    def __init__(self, path: str) -> None:
+        """Make it, with its folder."""
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        self.path, self.trouble = path, ""
+        self.fd: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+
+    def write(self, data: bytes) -> None:
+        """Add to its end, as long as that can be done."""
+        while data and self.fd is not None:
+            try:
+                data = data[os.write(self.fd, data) :]
+            except OSError as error:
+                self.trouble = f"the log file {self.path} breaks off: {error.strerror}"
+                self.close()
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
 
 
 class Pump:
@@ -203,7 +238,7 @@ class Pump:
         for which, name in ((STDOUT, "stdout"), (STDERR, "stderr")):
             if kept & which and self.folder is not None:
                 channel = self.all[local][which - 1]
-                channel.file = _log_file(self.folder, local, name)
+                channel.file = LogFile(os.path.join(self.folder, "attempt_0", str(local), f"{name}.log"))
                 if self.display.tee:
                     channel.form = f"[{self.display.role}{{}}]:"
                     channel.mark = channel.form.format(rank).encode()
@@ -242,7 +277,6 @@ class Pump:
         ours, theirs = os.openpty()
         mode = termios.tcgetattr(theirs)
         mode[1] &= ~termios.OPOST  # the user's own terminal does what output needs
-        mode[3] &= ~termios.ECHO
         termios.tcsetattr(theirs, termios.TCSANOW, mode)
         fcntl.ioctl(ours, termios.TIOCSWINSZ, fcntl.ioctl(stream.fd, termios.TIOCGWINSZ, b"\0" * 8))
         self.terminals.append(ours)
@@ -261,10 +295,14 @@ class Pump:
     def register(self, poller: select.poll) -> None:
         """Say what to wait for next."""
         for fd, channel in self.channels.items():
-            poller.register(fd, 0 if channel.held_up else select.POLLIN)
+            if channel.held_up:
+                _forget(poller, fd)  # or its end would be told again and again
+            else:
+                poller.register(fd, select.POLLIN)
         for stream in self.streams:
-            # Also without anything to write, so that a reader that goes away is noticed.
-            poller.register(stream.fd, select.POLLOUT if stream.waiting else 0)
+            if not stream.gone:
+                # Also without anything to write, so that a reader that goes away is noticed.
+                poller.register(stream.fd, select.POLLOUT if stream.waiting else 0)
 
     def handle(self, poller: select.poll, ready: Iterable[tuple[int, int]]) -> None:
         """Move what is ready."""
@@ -276,11 +314,16 @@ class Pump:
                 poller.unregister(fd)
                 del self.channels[fd]
             for stream in self.streams:
-                if stream.fd == fd and stream.waiting:
-                    stream.write()
-                elif stream.fd == fd and events & select.POLLERR:
-                    stream.gone = True
-                    poller.unregister(fd)
+                if stream.fd == fd:
+                    self._serve(stream, events, poller)
+
+    def _serve(self, stream: Stream, events: int, poller: select.poll) -> None:
+        if stream.waiting:
+            stream.write()
+        elif events & select.POLLERR:
+            stream.lose()
+        if stream.gone:
+            poller.unregister(stream.fd)
 
     def overdue(self) -> float | None:
         """Pass on what waited long enough; return the seconds until something else will have."""
@@ -300,8 +343,22 @@ class Pump:
 
     @property
     def gone(self) -> bool:
-        """Whether a reader of ours went away."""
+        """Whether a reader of ours went away, or what ranks print can't be written any more."""
         return any(stream.gone for stream in self.streams)
+
+    @property
+    def unwritable(self) -> tuple[str, ...]:
+        """What can't be written any more, and why."""
+        named = zip(("output", "error"), self.streams, strict=True)
+        return tuple(
+            f"standard {name} can't be written: {stream.trouble}" for name, stream in named if stream.trouble
+        )
+
+    @property
+    def broken_off(self) -> tuple[str, ...]:
+        """Which log files aren't whole, and why."""
+        files = [channel.file for channels in self.all.values() for channel in channels]
+        return tuple(file.trouble for file in files if file is not None and file.trouble)
 
     @property
     def waiting(self) -> bool:
@@ -329,14 +386,15 @@ class Pump:
         self.theirs.clear()
 
 
+def _forget(poller: select.poll, fd: int) -> None:
+    try:
+        poller.unregister(fd)
+    except KeyError:
+        pass  # it wasn't waited for
+
+
 def _run_folder(log_dir: str) -> str:
     """Return a new folder for this run's log files, named as torchrun does."""
     folder = os.path.abspath(os.path.join(os.path.expanduser(log_dir), f"none_{os.urandom(4).hex()}"))
     os.makedirs(folder)
     return folder
-
-
-def _log_file(folder: str, local: int, name: str) -> int:
-    path = os.path.join(folder, "attempt_0", str(local))
-    os.makedirs(path, exist_ok=True)
-    return os.open(os.path.join(path, f"{name}.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)

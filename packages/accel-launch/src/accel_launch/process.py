@@ -50,7 +50,8 @@ def become(plan: Plan) -> NoReturn:
             os.chdir(command.cwd)
         os.execvpe(command.argv[0], command.argv, {**os.environ, **command.env})
     except OSError as error:
-        raise AccelError(f"{command.argv[0]} can't be started: {error.strerror}") from None
+        status = 127 if isinstance(error, FileNotFoundError) else 126
+        raise AccelError(f"{command.argv[0]} can't be started: {error.strerror}", status=status) from None
 
 
 def leave(result: Result) -> int:

@@ -113,6 +113,7 @@ class Seen(Record):
     """How the engine ended that hosts the ranks, where there is one."""
     signalled: int
     reader_gone: bool
+    """Whether nobody takes our output any more."""
     guardian: int
     """Wait status of a guardian that didn't finish its work, else 0."""
     unstarted: tuple[str, ...]
@@ -126,6 +127,8 @@ class Seen(Record):
     log: Callable[[int], str | None]
     """The folder of a local rank's log files."""
     killed_for_memory: bool
+    unwritable: tuple[str, ...] = ()
+    """Which of our own standard streams can't be written any more, and why: the run was ended because of it."""
     said: tuple[str, ...] = ()
     """Notes that were printed when their time came."""
 
@@ -136,10 +139,10 @@ def judge(plan: Plan, seen: Seen) -> Result:
     if seen.engine is not None and seen.engine.status == 0:
         first = None  # an engine that started failed ranks again, and then all went well
     root = first if first is None else _root(first, seen)
-    problems = list(seen.unstarted)
+    problems = [*seen.unstarted, *seen.unwritable]
     if seen.guardian:
         problems.append(f"the launcher's guardian process was {_guardian(seen.guardian)}; every rank was ended")
-    failing = first is not None and not seen.signalled and not seen.reader_gone and not seen.guardian
+    failing = first is not None and not (seen.signalled or seen.reader_gone or seen.guardian)
     if first is None and seen.engine is not None and seen.engine.status and not seen.signalled:
         problems.append(
             f"{plan.engine} failed, and no rank that we follow did: {seen.engine.how}\n{seen.tail(-1)}".rstrip()
@@ -210,6 +213,8 @@ def _outcome(ending: Ending | None, told: str) -> str:
 def _status(first: Ending | None, seen: Seen) -> int:
     if seen.signalled:
         return 128 + seen.signalled
+    if seen.unwritable:
+        return 1
     if seen.reader_gone:
         return READER_GONE
     if seen.guardian:

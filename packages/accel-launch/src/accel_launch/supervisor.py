@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .lifeline.watch import Watch
     from .plan import Command, Plan
 
-DRAIN = 1.0  # seconds without progress after which output that nobody can be writing any more is given up
+DRAIN = 1.0  # seconds without progress after which streams that no process of ours writes to any more are given up
 
 
 def supervise(plan: Plan, *, leash: int | None = None, tell: Callable[[Event], object] | None = None) -> Result:
@@ -51,6 +51,8 @@ class Supervisor:
         self.notes: list[str] = []
         self.said: list[str] = []
         self.signalled = 0
+        self.hurried = False
+        self.guardian_status = 0
         self.done = False
         self.stopped = False
         self.watch: Watch | None = None
@@ -75,7 +77,6 @@ class Supervisor:
 
             self.watch = Watch(self.plan.lifeline, os.uname().nodename, self._failing)
         self._carry()
-        self._collect()
         return self._result()
 
     # Before the start.
@@ -144,8 +145,10 @@ class Supervisor:
         if number == signal.SIGWINCH:
             self.pump.resize()
             return
-        if number in ENDING and not self.signalled and not self._failed():
-            self.signalled = number
+        if number in ENDING:
+            self.hurried = True
+            if not self.signalled and not self._failed():
+                self.signalled = number
         self._order(number)
         if number == signal.SIGTSTP:
             os.kill(os.getpid(), signal.SIGSTOP)
@@ -169,7 +172,7 @@ class Supervisor:
             self.poller.register(self.leash, select.POLLIN)
         listening = True
         self.moved = time.monotonic()
-        while listening or ((self.pump.channels or self.pump.waiting) and time.monotonic() < self.moved + DRAIN):
+        while listening or self._draining():
             ready = self._wait(listening)
             if self.events in dict(ready) and not self._heard():
                 self.poller.unregister(self.events)
@@ -179,12 +182,19 @@ class Supervisor:
             if self.leash is not None and self.leash in dict(ready):
                 self.poller.unregister(self.leash)
                 self.leash = None
+                self.hurried = True
                 self._order(KILL)
             self.pump.handle(self.poller, ready)
             if self.watch is not None and listening:
                 self.watch.step(self.poller, ready, started=self._started)
             if self.pump.gone or (self.watch is not None and self.watch.ending):
                 self._stop()
+
+    def _draining(self) -> bool:
+        """Whether the ranks' last words are on their way: a slow reader is waited for, unless an end is asked for."""
+        if self.pump.waiting and not self.hurried:
+            return True
+        return bool(self.pump.channels or self.pump.waiting) and time.monotonic() < self.moved + DRAIN
 
     def _stop(self) -> None:
         """End the run, for a reason that is no signal and no failure here; a failure elsewhere limits the grace."""
@@ -264,11 +274,7 @@ class Supervisor:
 
     def _collect(self) -> None:
         """Wait for the guardian; if it didn't finish its work, finish it: its orphans are ours."""
-        if self.guardian:
-            if not self.done:
-                self._order(KILL)
-            _pid, self.guardian_status = os.waitpid(self.guardian, 0)
-            self.guardian = 0
+        _pid, self.guardian_status = os.waitpid(self.guardian, 0)
         processes.end_tree(os.getpid(), self._reap, spare=self.own)
 
     def _reap(self) -> bool:
@@ -304,15 +310,16 @@ class Supervisor:
             engine=engine,
             signalled=self.signalled,
             reader_gone=self.pump.gone,
-            guardian=0 if self.done or self.guardian else self.guardian_status,
+            guardian=0 if self.done else self.guardian_status,
             unstarted=tuple(self.unstarted),
-            notes=tuple(self.notes),
+            notes=(*self.notes, *self.pump.broken_off),
             said=tuple(self.said),
             tail=self.pump.tail,
             cried=self.pump.cried,
             error=lambda local: _read(self.error_files[local]) if local < len(self.error_files) else "",
             log=self.pump.log_of,
             killed_for_memory=memory_kills() > self.kills,
+            unwritable=self.pump.unwritable,
         )
 
 
