@@ -185,7 +185,7 @@ class Supervisor:
                 self.hurried = True
                 self._order(KILL)
             self.pump.handle(self.poller, ready)
-            if self.watch is not None and listening:
+            if self.watch is not None:  # also while a slow reader is waited for: the others are to know that we live
                 self.watch.step(self.poller, ready, started=self._started)
             if self.pump.gone or (self.watch is not None and self.watch.ending):
                 self._stop()
@@ -220,7 +220,7 @@ class Supervisor:
         due = self.pump.overdue()
         if due is None:
             due = -1 if listening else DRAIN
-        if self.watch is not None and listening:
+        if self.watch is not None:
             due = self.watch.due if due < 0 else min(due, self.watch.due)
         self.pump.register(self.poller)  # only now: what was overdue is to be written
         ready = self.poller.poll(max(due * 1000, -1))
