@@ -62,6 +62,7 @@ def start(held: dict[str, int], *words: str) -> subprocess.Popen[bytes]:
     numbers = [held["record"], 0, 0, 0, held["out"], held["err"], held["error"]]
     told = f"/proc/{os.getpid()}/fd {' '.join(map(str, numbers))}"
     environ = {**os.environ, "ACCEL_SUPERVISOR": told, "RANK": "5", "LOCAL_RANK": "1"}
+    environ["TORCHELASTIC_RESTART_COUNT"] = "4"
     environ.pop("TORCHELASTIC_ERROR_FILE", None)
     return subprocess.Popen([sys.executable, RANK, *words], env=environ)
 
@@ -77,7 +78,7 @@ def test_a_rank_has_the_supervisors_streams_and_error_file(supervised: dict[str,
         assert running.wait(20) == 7
     assert [text(supervised, name) for name in ("out", "err", "error")] == ["out\n", "err\n", "told\n"]
     started, ended = text(supervised, "record").splitlines()
-    assert started == f"started 5 1 {started.split()[3]} {running.pid} 0"
+    assert started == f"started 5 1 {started.split()[3]} {running.pid} 4"
     assert ended.startswith(f"ended {' '.join(started.split()[1:4])} {7 << 8} ")
 
 
