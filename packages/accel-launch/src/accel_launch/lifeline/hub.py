@@ -220,12 +220,9 @@ class Hub:
                 self._welcome(guest, message)
         elif kind == "beat":
             guest.link.send(kind="echo", sent=message.get("sent"), time=time.time())
-        elif kind == "failed":
-            told = Told.read(message.get("failure"))
-            if told is not None:
-                self.failed(told.replace(machine=guest.machine, host=guest.host))
-        elif kind == "over":
-            self.left.add(guest.machine)
+        elif kind in ("failed", "over"):
+            if kind == "over":
+                self.left.add(guest.machine)
             told = Told.read(message.get("failure"))
             if told is not None:
                 self.failed(told.replace(machine=guest.machine, host=guest.host))
