@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import time
@@ -29,6 +30,7 @@ one = torch.ones(1) * (rank + 1)
 dist.all_reduce(one)
 print(f"rank {rank} of {size}, {os.environ['LOCAL_RANK']} of {os.environ['LOCAL_WORLD_SIZE']} here: {one.item():.0f}", flush=True)
 """
+MEET = SUM + "dist.destroy_process_group()\n"
 FOR_EVER = SUM + "while True:\n    dist.all_reduce(one)\n    time.sleep(0.05)\n"
 FAILS = (
     SUM
@@ -88,7 +90,7 @@ def running(*launches: Launch) -> None:
 
 @pytest.mark.parametrize("backend", ["static", "c10d"])
 def test_uneven_machines_meet(started: Start, script: Script, backend: str) -> None:
-    path = script(SUM)
+    path = script(MEET)
     flags = ("--num_processes", 3, "--rdzv_backend", backend)
     first = started(0, *flags, "--nproc_per_node", 2, path)
     second = started(1, *flags, "--nproc_per_node", 1, path)
@@ -101,12 +103,12 @@ def test_uneven_machines_meet(started: Start, script: Script, backend: str) -> N
 
 
 def test_version_6(started: Start, script: Script, network: Network) -> None:
-    launches = both(started, "--num_processes", 2, script(SUM), address=network.address(0, version=6))
+    launches = both(started, "--num_processes", 2, script(MEET), address=network.address(0, version=6))
     assert [launch.wait() for launch in launches] == [0, 0], launches[0].text + launches[1].text
 
 
 def test_a_name_that_is_not_there_yet_is_waited_for(started: Start, script: Script, network: Network) -> None:
-    path = script(SUM)
+    path = script(MEET)
     network.hosts(0, f"127.0.0.1 localhost\n{network.address(0)} trainer\n")
     first = started(0, "--num_processes", 2, path, address="trainer")
     second = started(1, "--num_processes", 2, path, address="trainer")
@@ -116,7 +118,7 @@ def test_a_name_that_is_not_there_yet_is_waited_for(started: Start, script: Scri
 
 
 def test_who_is_late_is_named_on_every_machine(started: Start, script: Script) -> None:
-    path = script(SUM)
+    path = script(MEET)
     launches = [started(n, "--num_processes", 3, path, machines=3) for n in (0, 1)]
     for launch in launches:
         assert launch.says("waiting for machine 2 (", 10), launch.text
@@ -126,7 +128,7 @@ def test_who_is_late_is_named_on_every_machine(started: Start, script: Script) -
 
 
 def test_waiting_has_an_end(started: Start, script: Script) -> None:
-    launches = [started(n, "--num_processes", 3, "--join_timeout", 4, script(SUM), machines=3) for n in (0, 1)]
+    launches = [started(n, "--num_processes", 3, "--join_timeout", 4, script(MEET), machines=3) for n in (0, 1)]
     for launch in launches:
         assert launch.wait(30) == 1
         assert launch.text.endswith(
@@ -136,7 +138,7 @@ def test_waiting_has_an_end(started: Start, script: Script) -> None:
 
 
 def test_a_machine_without_the_main_one_ends_too(started: Start, script: Script) -> None:
-    launch = started(1, "--num_processes", 2, "--join_timeout", 3, script(SUM))
+    launch = started(1, "--num_processes", 2, "--join_timeout", 3, script(MEET))
     assert launch.wait(30) == 1
     assert launch.text.endswith("machine 0 wasn't found at 10.88.0.1:29500 within 3 s (join_timeout)\n"), launch.text
 
@@ -197,7 +199,9 @@ def test_a_machine_that_is_cut_off_ends_the_run_everywhere(
 
 @pytest.mark.parametrize("paused", [0, 1])
 def test_a_machine_that_pauses_is_not_dead(started: Start, script: Script, paused: int) -> None:
-    path = script(SUM + "for _ in range(60):\n    dist.all_reduce(one)\n    time.sleep(0.1)\n")
+    path = script(
+        SUM + "for _ in range(60):\n    dist.all_reduce(one)\n    time.sleep(0.1)\ndist.destroy_process_group()\n"
+    )
     launches = both(started, "--num_processes", 2, "--lifeline_timeout", 20, path)
     running(*launches)
     everything = marked_below(launches[paused])
@@ -240,11 +244,11 @@ def test_a_second_machine_of_the_same_rank_is_turned_away(started: Start, script
 
 
 def test_another_run_is_turned_away(started: Start, script: Script) -> None:
-    first = started(0, "--num_processes", 2, "--run_id", "monday", script(SUM))
-    other = started(1, "--num_processes", 2, "--run_id", "tuesday", script(SUM))
+    first = started(0, "--num_processes", 2, "--run_id", "monday", script(MEET))
+    other = started(1, "--num_processes", 2, "--run_id", "tuesday", script(MEET))
     assert other.wait(30) == 1
     assert "it belongs to the run 'tuesday', and this is 'monday'" in other.text, other.text
-    right = started(1, "--num_processes", 2, "--run_id", "monday", script(SUM))
+    right = started(1, "--num_processes", 2, "--run_id", "monday", script(MEET))
     assert (first.wait(), right.wait()) == (0, 0), first.text
 
 
@@ -267,7 +271,7 @@ def test_a_secret_keeps_strangers_out(started: Start, script: Script, tmp_path: 
 
 
 def test_without_a_way_to_the_lifeline_the_run_goes_on(started: Start, script: Script) -> None:
-    path = script(SUM)
+    path = script(MEET)
     first = started(0, "--num_processes", 2, "--lifeline_port", 0, path)
     second = started(1, "--num_processes", 2, path)
     assert (first.wait(), second.wait()) == (0, 0), first.text + second.text
@@ -277,19 +281,16 @@ def test_without_a_way_to_the_lifeline_the_run_goes_on(started: Start, script: S
 # Restarts.
 
 
-def test_every_attempt_is_told(started: Start, script: Script, tmp_path: Path) -> None:
-    code = (
-        SUM
-        + "if rank == 1 and os.environ['TORCHELASTIC_RESTART_COUNT'] == '0':\n    os._exit(3)\ndist.all_reduce(one)\n"
-        "dist.destroy_process_group()\n"
-    )
+def test_every_attempt_is_told(started: Start, script: Script) -> None:
+    code = MEET + "os._exit(3 if os.environ['TORCHELASTIC_RESTART_COUNT'] == '0' else 0)\n"
     launches = both(started, "--num_processes", 2, "--max_restarts", 3, "--rdzv_backend", "c10d", script(code))
     assert [launch.wait(120) for launch in launches] == [0, 0], launches[0].text + launches[1].text
-    assert "attempt 0" in launches[1].text
+    for launch in launches:
+        assert re.search(r"note: attempt 0 ended at .* \(rank \d: exit status 3\), and the ranks were", launch.text)
 
 
 def test_elastic_machines_come_and_go(started: Start, script: Script) -> None:
-    code = SUM + "if size < 2:\n    time.sleep(60)\n"
+    code = SUM + "if size < 2:\n    time.sleep(60)\ndist.destroy_process_group()\n"
     path = script(code)
     first = started(0, "--nproc_per_node", 1, "--rdzv_conf", "last_call_timeout=1", path, machines="1:2")
     assert first.says("rank 0 of 1", 40), first.text

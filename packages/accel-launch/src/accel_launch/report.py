@@ -190,7 +190,7 @@ def _raised(ending: Ending, seen: Seen) -> float:
     """Return when a rank raised the exception that it ended by; 0 where it ended otherwise."""
     ended = (1, 128 + signal.SIGTERM)  # it may have been ended, as were all, while it cleaned up
     raised = seen.cried(ending.local_rank)
-    near = ending.at - CLEANING < raised <= ending.at
+    near = max(ending.at - CLEANING, _begun(seen)) < raised <= ending.at
     return raised if near and ending.code in ended and _uncaught(seen.tail(ending.local_rank)) else 0.0
 
 
@@ -240,8 +240,7 @@ def name_of(number: int) -> str:
 def _failure(plan: Plan, ending: Ending, seen: Seen) -> Failure:
     local = ending.local_rank
     told, stack = _told(seen.error(local))
-    before = max((earlier.at for attempt in seen.earlier for earlier in attempt), default=-1.0)
-    old = seen.cried(local) <= before  # what it said belongs to another attempt
+    old = seen.cried(local) <= _begun(seen)  # what it said belongs to another attempt
     text = _plain(stack or ("" if old else seen.tail(local)))
     exception, where = _traceback(text)
     raised = _raised(ending, seen)
@@ -266,6 +265,11 @@ def _cause(ending: Ending, killed_for_memory: bool) -> str:
     if ending.signal in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT):
         return f"{ending.how}: it crashed in native code"
     return ending.how
+
+
+def _begun(seen: Seen) -> float:
+    """Return when the last attempt can have begun at the earliest."""
+    return max((ending.at for attempt in seen.earlier for ending in attempt), default=-1.0)
 
 
 UNCAUGHT = "an uncaught exception; it was ended while it cleaned up"
