@@ -178,16 +178,14 @@ def test_a_report_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_an_earlier_attempt_said_is_not_this_ones() -> None:
-    earlier = (ended(0, 256),)
+@pytest.mark.parametrize(("raised", "exception"), [(999.5, ""), (1009.5, "RuntimeError: shapes")])
+def test_what_an_earlier_attempt_said_is_not_this_ones(raised: float, exception: str) -> None:
+    def cried(_local: int) -> float:
+        return raised
+
     last = Ending(0, 0, 100, int(signal.SIGTERM), 1010.0)
-    found = judge(
-        PLAN, seen(last, tail=TRACE.replace("\nand a second line", ""), cried=lambda _: 999.5, earlier=(earlier,))
-    )
+    tail = TRACE.replace("\nand a second line", "")
+    found = judge(PLAN, seen(last, tail=tail, cried=cried, earlier=((ended(0, 256),),)))
     assert found.failure is not None
-    assert (found.failure.cause, found.failure.exception) == ("ended by SIGTERM", "")
-    same = judge(
-        PLAN, seen(last, tail=TRACE.replace("\nand a second line", ""), cried=lambda _: 1009.5, earlier=(earlier,))
-    )
-    assert same.failure is not None
-    assert same.failure.exception == "RuntimeError: shapes"
+    assert found.failure.exception == exception
+    assert (found.failure.cause == "ended by SIGTERM") == (not exception)
