@@ -26,14 +26,21 @@ class Network:
     """A bridge in a namespace of its own, and a namespace for each machine."""
 
     def __init__(self, count: int) -> None:
-        """Make them."""
+        """Name them."""
         self.name = f"acl{os.getpid()}"
         self.count = count
         self._bridge = f"{self.name}b"
+
+    def open(self) -> None:
+        """Make them.
+
+        Raises:
+            OSError: that isn't allowed here.
+        """
         ip("netns", "add", self._bridge)
         ip("-n", self._bridge, "link", "add", "br0", "type", "bridge")
         ip("-n", self._bridge, "link", "set", "br0", "up")
-        for n in range(count):
+        for n in range(self.count):
             self._join(n)
 
     def _join(self, n: int) -> None:

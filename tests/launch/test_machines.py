@@ -21,7 +21,7 @@ Start = Callable[..., Launch]
 pytestmark = pytest.mark.machines
 
 SUM = """
-import os, signal, sys, time
+import os, signal, sys, time, traceback
 import torch
 import torch.distributed as dist
 dist.init_process_group("gloo")
@@ -32,9 +32,11 @@ print(f"rank {rank} of {size}, {os.environ['LOCAL_RANK']} of {os.environ['LOCAL_
 """
 MEET = SUM + "dist.destroy_process_group()\n"
 FOR_EVER = SUM + "while True:\n    dist.all_reduce(one)\n    time.sleep(0.05)\n"
+# It ends at once: gloo's threads now and then abort a process that leaves without having destroyed its group.
 FAILS = (
     SUM
-    + "if rank == int(sys.argv[1]):\n    time.sleep(0.5)\n    raise ValueError('no good')\n"
+    + "if rank == int(sys.argv[1]):\n    time.sleep(0.5)\n    try:\n        raise ValueError('no good')\n"
+    + "    except ValueError:\n        traceback.print_exc()\n        os._exit(1)\n"
     + FOR_EVER[len(SUM) :]
 )
 
@@ -43,9 +45,11 @@ FAILS = (
 def network() -> Iterator[Network]:
     if os.getuid() != 0 or shutil.which("ip") is None:
         pytest.skip("needs root and the program ip, to make network namespaces")
+    made = Network(3)
     try:
-        made = Network(3)
+        made.open()
     except OSError as error:
+        made.close()
         pytest.skip(f"network namespaces can't be made here: {error}")
     yield made
     made.close()
@@ -153,7 +157,7 @@ def test_the_rank_that_failed_first_is_named_on_every_machine(started: Start, sc
         assert launch.wait() == 1
         assert f"rank {rank} (machine {rank}, local rank 0, pid " in launch.text, launch.text
         assert "exception: ValueError: no good" in launch.text
-        assert f"at: {path}:12" in launch.text
+        assert f"at: {path}:13" in launch.text
 
 
 def test_the_status_is_the_first_failures(started: Start, script: Script) -> None:
