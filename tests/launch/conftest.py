@@ -5,11 +5,20 @@ from __future__ import annotations
 import subprocess
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.launch import slurm as cluster
 from tests.launch.processes import Start, close, marked, start, until
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A folder with a script and a hostfile."""
+    (tmp_path / "train.py").touch()
+    (tmp_path / "hosts").write_text("node-1 slots=2\nnode-2 slots=2\n")
+    return tmp_path
 
 
 @pytest.fixture

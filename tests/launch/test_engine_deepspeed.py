@@ -37,13 +37,6 @@ class Machine(Still):
         return self._root
 
 
-@pytest.fixture
-def here(tmp_path: Path) -> Path:
-    (tmp_path / "train.py").touch()
-    (tmp_path / "hosts").write_text("node-1 slots=2\nnode-2 slots=2\n")
-    return tmp_path
-
-
 TWO = ("--use_deepspeed", "--num_machines", "2", "--num_processes", "4")
 MEETING = ("--main_process_ip", "10.0.0.1", "--main_process_port", "29501")
 HOSTS = ("--deepspeed_hostfile", "hosts")

@@ -42,13 +42,6 @@ class Machine(Still):
         return self._root
 
 
-@pytest.fixture
-def here(tmp_path: Path) -> Path:
-    (tmp_path / "train.py").touch()
-    (tmp_path / "hosts").write_text("node-1 slots=2\nnode-2 slots=2\n")
-    return tmp_path
-
-
 def planned(settings: Resolve, here: Path, *flags: str, on: Host | None = None) -> Plan:
     on = on or host(machine=Machine(VERSIONS["openmpi"]))
     return plan(settings("--cpu", *flags), on.replace(cwd=str(here)), ["train.py", "--lr", "1"])

@@ -75,7 +75,7 @@ class Supervisor:
         if self.plan.lifeline is not None:
             from .lifeline.watch import Watch
 
-            self.watch = Watch(self.plan.lifeline, os.uname().nodename, self._failing)
+            self.watch = Watch(self.plan.lifeline, os.uname().nodename, self._failing, self._started)
         self._carry()
         return self._result()
 
@@ -186,7 +186,7 @@ class Supervisor:
                 self._order(KILL)
             self.pump.handle(self.poller, ready)
             if self.watch is not None:  # also while a slow reader is waited for: the others are to know that we live
-                self.watch.step(self.poller, ready, started=self._started)
+                self.watch.step(self.poller, ready)
             if self.pump.gone or (self.watch is not None and self.watch.ending):
                 self._stop()
 
@@ -204,14 +204,13 @@ class Supervisor:
         if self.stopped:
             return
         self.stopped = True
-        if self.watch is not None and not self._started:
+        if self.watch is not None and not self._started():
             self._order(KILL)  # an agent that waits for others hears no signal, and has nothing to finish
         elif not self.signalled:  # otherwise the ranks have been told by that very signal
             self._order(STOP)
             if self.watch is not None:
                 self.deadline = time.monotonic() + min(self.plan.grace, self.watch.side.grace)
 
-    @property
     def _started(self) -> bool:
         """Whether an engine has started ranks here."""
         return "started" in _read(self.record)

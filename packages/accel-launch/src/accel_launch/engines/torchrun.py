@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PORT = 29500
 LATER = 60  # seconds by which torch's own limits are later than ours
 # A machine that joins later waits for ever for the address of the store that torch's agents share: they tell it in
-# the first round alone (torch 2.13). Without sharing they tell it in each.
+# the first round alone (torch 2.15). Without sharing they tell it in each.
 UNSHARED = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 # Which interface gloo and NCCL use; NCCL takes a name for the beginning of one unless told otherwise.
 INTERFACE = {"GLOO_SOCKET_IFNAME": "{}", "NCCL_SOCKET_IFNAME": "={}"}

@@ -101,7 +101,7 @@ class Told(Record):
         """Return what a message holds, cleaned, as it is to be shown; None where it isn't a failure."""
         if not isinstance(data, dict) or not all(isinstance(data.get(name), kind) for name, kind in _WANTED.items()):  # pyright: ignore[reportUnknownMemberType]
             return None
-        return cls(**{name: _clean(data.get(name)) for name in _WANTED})  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+        return cls(**{name: _cleaned(data.get(name)) for name in _WANTED})  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
 
 
 _WANTED: dict[str, Any] = {
@@ -121,8 +121,13 @@ _WANTED: dict[str, Any] = {
 LONGEST = 500  # characters of a text that goes over the line
 
 
-def _clean(value: Any) -> Any:
-    return "".join(c if c.isprintable() else " " for c in value[:LONGEST]) if isinstance(value, str) else value
+def _cleaned(value: Any) -> Any:
+    return clean(value) if isinstance(value, str) else value
+
+
+def clean(text: str) -> str:
+    """Return a text from another launcher as it may be shown: short, and without what would command a terminal."""
+    return "".join(c if c.isprintable() else " " for c in text[:LONGEST])
 
 
 def endpoint(address: str, port: int) -> str:

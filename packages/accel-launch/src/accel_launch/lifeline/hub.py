@@ -8,7 +8,7 @@ import time
 
 from accel_config.record import Record
 
-from . import Told
+from . import Told, clean
 from .link import Broken, Link
 
 TYPE_CHECKING = False
@@ -37,10 +37,8 @@ class Lost(Record):
 
     host: str
     token: str
-    at: float
-    """By the clock."""
     since: float
-    """By the monotonic one."""
+    """By the monotonic clock."""
 
 
 class Hub:
@@ -234,7 +232,7 @@ class Hub:
         if why or not isinstance(machine, int):
             self._turn_away(guest, why)
             return
-        guest.machine, guest.host, guest.token = machine, "".join(filter(str.isprintable, host)), token
+        guest.machine, guest.host, guest.token = machine, clean(host), token
         self.lost.pop(machine, None)
         self.seen.add(machine)
         guest.link.send(kind="welcome", host=self.host, time=time.time(), missing=self.missing)
@@ -268,7 +266,7 @@ class Hub:
         machine = guest.machine
         if machine is None or machine in self.left or self.ending or machine in self.guests_there:
             return
-        self.lost[machine] = Lost(guest.host, guest.token, time.time(), time.monotonic())
+        self.lost[machine] = Lost(guest.host, guest.token, time.monotonic())
 
     def _dead(self, machine: int, host: str, why: str, ago: float) -> None:
         """A machine is lost: that ends the run, unless it can go on with those that are left."""

@@ -7,7 +7,7 @@ import select
 import socket
 import time
 
-from . import Told
+from . import Told, clean
 from .link import Broken, Link
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ class Member:
         self.dialled: socket.socket | None = None
         self.where: Any = None
         """The main machine's address, as it answered once."""
-        self.next = self.since = time.monotonic()
+        self.next = time.monotonic()
         self.heard: float | None = None
         """When the main machine was last heard; None: never."""
         self.lost: float | None = None
@@ -78,7 +78,7 @@ class Member:
             for message in link.receive():
                 self._hear(link, message)
         except Broken as why:
-            self._give_up(f"what answers at {self._there} is no launcher of this run: {why}")
+            self._give_up(f"what answers at {self.line.meeting_place} is no launcher of this run: {why}")
         if link.key is not None and not link.sent and link.open:
             self._introduce(link)
         if not link.open:
@@ -107,7 +107,7 @@ class Member:
     def started(self) -> None:
         """Hear that the ranks run, so all machines are there: whoever hasn't answered by now isn't reachable."""
         if self.heard is None and not self.done:
-            self._give_up(f"the main machine's launcher can't be reached at {self._there}")
+            self._give_up(f"the main machine's launcher can't be reached at {self.line.meeting_place}")
 
     def failed(self, told: Told) -> None:
         """Tell the main machine of a failure here."""
@@ -117,10 +117,11 @@ class Member:
 
     def over(self, told: Told | None) -> None:
         """Hear that the run is over here: well, or by a failure."""
-        if told is not None:
-            self.told, self.ending = told.replace(at=told.at + self.offset), True
         self.finished = True
-        self._tell()
+        if told is not None:
+            self.failed(told)
+        else:
+            self._tell()
 
     def close(self) -> None:
         """Let go."""
@@ -129,10 +130,6 @@ class Member:
                 connection.close()
 
     # What goes on.
-
-    @property
-    def _there(self) -> str:
-        return self.line.meeting_place
 
     def _dial(self, now: float) -> None:
         self.next = now + (DIAL if self.dialled is None else AGAIN)
@@ -178,7 +175,7 @@ class Member:
             self._roster(message)
         if kind == "welcome":
             self.lost = None
-            self.main_host = "".join(filter(str.isprintable, str(message.get("host"))))[:100]
+            self.main_host = clean(str(message.get("host")))[:100]
             self._tell()
         elif kind == "echo":
             self._compare(message)
@@ -191,7 +188,7 @@ class Member:
         elif kind == "done":
             self.done = True
         elif kind == "refused":
-            self.refused = "".join(filter(str.isprintable, str(message.get("why"))))[:300]
+            self.refused = clean(str(message.get("why")))[:300]
             self.ending = self.done = True
             link.open = False
 

@@ -22,9 +22,15 @@ PATIENCE = 5.0  # seconds that a launcher waits for the others' word beyond what
 class Watch:
     """One side of the lifeline with the time it keeps."""
 
-    def __init__(self, line: Lifeline, host: str, failing: Callable[[], Told | None]) -> None:
-        """Open it; ``failing`` returns the first failure here that nothing will mend, once there is one."""
-        self.line, self.failing = line, failing
+    def __init__(
+        self, line: Lifeline, host: str, failing: Callable[[], Told | None], started: Callable[[], bool]
+    ) -> None:
+        """Open it.
+
+        ``failing`` returns the first failure here that nothing will mend, once there is one; ``started`` whether the
+        ranks of this machine run, so that all machines have met.
+        """
+        self.line, self.failing, self.started = line, failing, started
         secret = _secret(line.secret_file)
         self.side: Hub | Member = (Hub if line.main else Member)(line, host, secret)
         self.waiting: Waiting | None = Waiting(line)
@@ -45,8 +51,8 @@ class Watch:
         """Seconds until something is to be done."""
         return max(0.0, self.next - time.monotonic())
 
-    def step(self, poller: select.poll, ready: list[tuple[int, int]], *, started: bool) -> None:
-        """Do what is due. ``started``: the ranks of this machine run, so all machines have met."""
+    def step(self, poller: select.poll, ready: list[tuple[int, int]]) -> None:
+        """Do what is due."""
         self.side.handle(poller, dict(ready))
         self._say()
         now = time.monotonic()
@@ -59,7 +65,7 @@ class Watch:
             if self.side.ending and self.own is None and self.ended is None:
                 self.ended = time.time()
             if self.waiting is not None:
-                self._wait(self.waiting, started=started)
+                self._wait(self.waiting)
         self.side.register(poller)
 
     def _say(self) -> None:
@@ -70,8 +76,8 @@ class Watch:
         if not self.line.quiet:
             say("".join(f"accel: note: {note}\n" for note in notes))
 
-    def _wait(self, waiting: Waiting, *, started: bool) -> None:
-        missing = self.side.missing
+    def _wait(self, waiting: Waiting) -> None:
+        missing, started = self.side.missing, self.started()
         if started or self.ending:
             waiting.end()
             self.waiting = None
