@@ -158,7 +158,7 @@ def test_adapters_on_a_packed_checkpoint_leave_it_packed(
     plan = families.blueprint(LLAMA)
     assert plan is not None
     tensors: dict[str, Any] = {}
-    for name, _, shape, size in layout.tensors(plan):
+    for name, _, shape, size, _ in layout.tensors(plan):
         packs = "proj" in name
         tensors[name] = ("U8", (size // 8, 1)) if packs else ("F32", shape)  # four bits of each number
         if packs:

@@ -16,14 +16,14 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from accel_estimate.errors import CorruptFileError
-from accel_estimate.formats import safetensors
+from accel_estimate.formats import columns, safetensors, scan
 from accel_estimate.source import LocalFile
 from tests.estimate.conftest import header
 
 
 def _read(path: Path, content: bytes) -> Any:
     path.write_bytes(content)
-    return safetensors.read(LocalFile(path))
+    return list(safetensors.read(LocalFile(path)).tensors())
 
 
 def test_agrees_with_the_library_to_the_byte(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_agrees_with_the_library_to_the_byte(tmp_path: Path) -> None:
         "flags": numpy.zeros((9,), numpy.bool_),
     }
     save_file(arrays, path, metadata={"format": "pt", "note": 'braces {"a": [1, 2]} and "quotes"'})
-    tensors = {tensor.name: tensor for tensor in safetensors.read(LocalFile(path))}
+    tensors = {tensor.name: tensor for tensor in safetensors.read(LocalFile(path)).tensors()}
     with safe_open(path, "np") as real:
         assert set(tensors) == set(real.keys())
         for name in real.keys():  # noqa: SIM118 - no mapping
@@ -64,7 +64,7 @@ def test_any_names_and_shapes_the_library_writes(
         save_file({name: numpy.zeros(shape, numpy.float32) for name, shape in shapes.items()}, path)
     except Exception:
         return
-    assert {t.name: list(t.shape) for t in safetensors.read(LocalFile(path))} == shapes
+    assert {t.name: list(t.shape) for t in safetensors.read(LocalFile(path)).tensors()} == shapes
 
 
 def test_blanks_and_another_order_of_keys_are_fine(tmp_path: Path) -> None:
@@ -81,6 +81,70 @@ def test_a_type_from_the_future_is_taken_at_its_word(tmp_path: Path) -> None:
 def test_types_below_a_byte(tmp_path: Path) -> None:
     text = header({"x": {"dtype": "F4", "shape": [2, 16], "data_offsets": [0, 16]}})
     assert _read(tmp_path / "f", text + bytes(16))[0].elements == 32
+
+
+def _library(folder: Path, metadata: dict[str, str] | None = None) -> tuple[bytes, int]:
+    """Give the header of a file that the library wrote, and the length of what follows it."""
+    path = folder / "m.safetensors"
+    arrays = {f"layers.{n}.{part}": numpy.zeros((n, 3), dtype) for n in range(12)
+              for part, dtype in (("a", numpy.float32), ("b", numpy.int8), ("c", numpy.float16))}  # fmt: skip
+    save_file(arrays | {"scalar": numpy.zeros(())}, path, metadata=metadata)
+    content = path.read_bytes()
+    length = struct.unpack("<Q", content[:8])[0]
+    return content[8 : 8 + length], len(content) - 8 - length
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, {"format": "pt"}, {"a": "{}},", "b": "[1]", "": ""}], ids=["none", "one", "three"]
+)
+def test_what_the_library_writes_is_cut_up_as_a_whole(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    header, data = _library(tmp_path, metadata)
+    cut = columns.cut(header, data)
+    assert cut is not None
+    assert len(cut.names) == 37
+    assert list(cut.tensors()) == list(scan.scanned(header, data, "m").tensors())
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.data())
+def test_nothing_is_cut_up_that_the_scan_reads_otherwise(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    whole, length = _library(tmp_path_factory.getbasetemp(), {"format": "pt"})
+    header = whole
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(header)))
+        end = at + data.draw(st.sampled_from([0, 1, 1, 2, 8]))
+        chunk = data.draw(st.one_of(
+            st.sampled_from([b"", b'"', b"}", b"]", b",", b"{", b"\\", b"0", b"1", b" ", b"\xff", b"_", b'":{"dtype":"']),
+            st.integers(0, len(whole) - 1).map(lambda a: whole[a : a + 20]),
+        ))  # fmt: skip
+        header = header[:at] + chunk + header[end:]
+    if (cut := columns.cut(header, length)) is not None:
+        assert list(cut.tensors()) == list(scan.scanned(header, length, "m").tensors())
+
+
+SWAPS = {
+    "a number with a zero before it": (b'"shape":[2,3]', b'"shape":[02,3]'),
+    "an offset with a zero before it": (b'"data_offsets":[0,', b'"data_offsets":[00,'),
+    "type and shape swapped": (b'"dtype":"F32","shape":[2,3]', b'"shape":[2,3],"dtype":"F32"'),
+    "a name twice": (b'"layers.3.a"', b'"layers.4.a"'),
+    "metadata among the tensors": (b'"layers.3.a"', b'"__metadata__"'),
+    "an escape in a name": (b'"layers.3.a"', b'"layers.3.\\u0061"'),
+    "a quote in a name": (b'"layers.3.a"', b'"layers."3.a"'),
+    "a type that is not known": (b'"F16"', b'"F2_NEW"'),
+    "a name that is no text": (b'"layers.3.a"', b'"layers.\xff.a"'),
+    "a blank": (b'"layers.3.a":', b'"layers.3.a" :'),
+    "a name of 1100 letters": (b'"layers.3.a"', b'"' + b"a" * 1100 + b'"'),
+}
+
+
+@pytest.mark.parametrize("swap", SWAPS, ids=lambda swap: swap.replace(" ", "-"))
+def test_what_the_library_does_not_write_is_left_to_the_scan(tmp_path: Path, swap: str) -> None:
+    header, data = _library(tmp_path)
+    assert SWAPS[swap][0] in header
+    assert columns.cut(header.replace(*SWAPS[swap], 1), data) is None
+    assert columns.cut(header, data + 1) is None
 
 
 def _entry(begin: int, end: int, shape: list[Any], dtype: str = "F32") -> dict[str, Any]:

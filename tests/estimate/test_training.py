@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from accel_estimate import Recipe, families, layout, optimizers, training
+from accel_estimate import Recipe, Serving, families, layout, optimizers, serving, training
 from accel_estimate.errors import UsageError
+from accel_estimate.precision import DTYPES, rows
 from accel_estimate.recipe import check
+from accel_estimate.tensors import Listing, gather
 from accel_estimate.training import Assumptions, Moment
-from accel_estimate.weights import Weight, logical
+from accel_estimate.weights import Weight, groups, logical
 from tests.estimate.conftest import LLAMA
 
 KNOWN = json.loads((Path(__file__).parent / "families.json").read_text())
@@ -315,12 +317,41 @@ def test_what_is_known_of_an_implementation_counts() -> None:
     assert older.allocated[1] > plain.allocated[1]
 
 
+@pytest.mark.parametrize("name", ["Mixtral-8x7B", "DeepSeek-V3", "Qwen3-30B-A3B", "Jamba-52B"])
+def test_experts_counted_as_one_change_no_number(name: str) -> None:
+    apart, plan = parts(name)
+    config = KNOWN[name]["config"]
+    found, _ = gather([Listing.of(layout.tensors(plan))])
+    together = logical(found, config)
+    assert 8 * len(together) < len(apart) or name in ("Mixtral-8x7B", "Jamba-52B")
+    assert rows(together, groups(together, config, None), DTYPES) == rows(apart, groups(apart, config, None), DTYPES)
+    assert serving.estimate(together, plan, Serving()) == serving.estimate(apart, plan, Serving())
+    for settings in ({}, {"optimizer": "adafactor"}, {"optimizer": "adamw_8bit"}, {"ep": 2, "num_processes": 4},
+                     {"pp": 2, "tp": 2, "num_processes": 4}, {"lora_rank": 8}, {"lora_rank": 8, "quantize": "nf4"},
+                     {"zero_stage": 3, "num_processes": 8}, {"fsdp": "full", "num_processes": 8}):  # fmt: skip
+        recipe = Recipe(**settings)
+        one, other = (training.estimate(weights, plan, recipe) for weights in (together, apart))
+        assert one.expected == pytest.approx(other.expected, rel=1e-12), settings
+        assert one.peak.parts == pytest.approx(other.peak.parts, rel=1e-12), settings
+
+
+def test_adapters_on_one_expert_alone() -> None:
+    _, plan = parts("Mixtral-8x7B")
+    found, _ = gather([Listing.of(layout.tensors(plan))])
+    weights = logical(found, KNOWN["Mixtral-8x7B"]["config"])
+    one, every = (
+        training.trained(weights, plan, Recipe(lora_rank=8, lora_targets=(name,))).parameters
+        for name in ("layers.0.block_sparse_moe.experts.5.gate_proj", "gate_proj")
+    )
+    assert one * 8 * 32 == every
+
+
 def test_optimizers_by_shape() -> None:
-    shapes = [(1000, 50), (64,)]
+    shapes = {(1000, 50): 1, (64,): 1}
     assert optimizers.state_bytes(shapes, "adamw", 4) == 8 * 50_064
     assert optimizers.state_bytes(shapes, "adamw_8bit", 4) == 50_000 * (2 + 8 / 256) + 64 * 8
     assert optimizers.state_bytes(shapes, "adafactor", 4) == 4 * (1000 + 50) + 4 * 64
-    assert optimizers.state_bytes([(3, 10, 20)], "adafactor", 4) == 4 * 3 * 30
+    assert optimizers.state_bytes({(3, 10, 20): 2}, "adafactor", 4) == 2 * 4 * 3 * 30
 
 
 def test_adafactor_keeps_what_torch_keeps() -> None:
@@ -331,7 +362,7 @@ def test_adafactor_keeps_what_torch_keeps() -> None:
         parameter.sum().backward()
         optimizer.step()
         kept = sum(v.nbytes for v in optimizer.state[parameter].values() if torch.is_tensor(v) and v.numel() > 1)
-        assert optimizers.state_bytes([shape], "adafactor", 4) == kept
+        assert optimizers.state_bytes({shape: 1}, "adafactor", 4) == kept
 
 
 def test_adamw_and_sgd_keep_what_torch_keeps() -> None:
@@ -343,7 +374,7 @@ def test_adamw_and_sgd_keep_what_torch_keeps() -> None:
             parameter.sum().backward()
             optimizer.step()
             kept = sum(v.nbytes for v in optimizer.state[parameter].values() if torch.is_tensor(v) and v.numel() > 1)
-            assert optimizers.state_bytes([(40, 24)], name, width) == kept  # type: ignore[arg-type]
+            assert optimizers.state_bytes({(40, 24): 1}, name, width) == kept  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from accel_estimate import bytesize
 from accel_estimate.precision import loaded_bytes, rows
-from accel_estimate.tensors import Tensor, component
+from accel_estimate.tensors import Form, Listing, Tensor, component, gather
 from accel_estimate.weights import Weight, groups, largest, logical, stored_packing
 
 
@@ -132,6 +132,49 @@ def test_the_table_trains_with_sixteen_bytes_a_parameter() -> None:
     parameters = sum(weight.parameters for weight in weights)
     assert table["float32"].training_adam_bytes == table["float16"].training_adam_bytes == 16 * parameters
     assert table["int4"].training_adam_bytes is None
+
+
+def _experts(*names: str, shape: tuple[int, ...] = (8, 4)) -> Listing:
+    return Listing(names, [Form("F16", shape, 2 * shape[0] * shape[1])] * len(names))
+
+
+def test_equal_experts_of_a_block_are_one_tensor() -> None:
+    names = [f"model.layers.{layer}.mlp.experts.{n}.{m}.weight" for layer in (0, 11) for n in range(16) for m in "ab"]
+    found, repeats = gather([_experts(*names[:40]), _experts(*names[40:])])
+    assert (repeats, [tensor.copies for tensor in found]) == (0, [16] * 4)
+    assert found[0] == Tensor("model.layers.0.mlp.experts.*.a.weight", "F16", (8, 4), 16 * 64, 16)
+    assert found[0].elements == 16 * 32
+    assert found[2].block == "model.layers.11"
+
+
+def test_experts_that_differ_are_told_apart() -> None:
+    names = [f"layers.0.experts.{n}.w" for n in range(4)]
+    found, _ = gather([_experts(*names[:3]), _experts(*names[3:], shape=(2, 2))])
+    assert [(tensor.shape, tensor.copies) for tensor in found] == [((8, 4), 3), ((2, 2), 1)]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("experts.0.w", "experts.1.w"), ("experts.0.layers.2.w", "experts.1.layers.2.w"), ("a.0.experts.0", "a.0.experts.1"),
+     ("a.0.experts.1.w\nx", "a.0.experts.2.w")],
+)  # fmt: skip
+def test_a_star_never_hides_a_block_or_a_name(names: tuple[str, ...]) -> None:
+    found, _ = gather([_experts(*names)])
+    assert [tensor.name for tensor in found] == list(names)
+
+
+def test_an_expert_in_two_files_counts_once() -> None:
+    names = [f"layers.0.experts.{n}.w" for n in range(6)]
+    found, repeats = gather([_experts(*names[:4]), _experts(*names[2:])])
+    assert (repeats, [(tensor.copies, tensor.nbytes) for tensor in found]) == (2, [(6, 6 * 64)])
+
+
+def test_experts_stand_alone_where_every_module_does() -> None:
+    found, _ = gather([_experts(*(f"layers.0.experts.{n}.{m}.weight" for n in range(6) for m in "ab"))])
+    apart = groups(logical(found, {}), {}, "timm")
+    assert list(apart)[:2] == ["layers.0.experts.0.a", "layers.0.experts.1.a"]
+    assert (len(apart), largest(apart).nbytes) == (12, 64)
+    assert largest(groups(logical(found, {}), {}, None)) == ("layers.0", 12 * 64)
 
 
 def test_components() -> None:

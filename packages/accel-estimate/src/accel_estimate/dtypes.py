@@ -1,6 +1,7 @@
 """How many bits an element of each type takes, by the names that safetensors, torch and people use."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import prod
 from types import MappingProxyType
 
 # The names that safetensors headers use (safetensors/src/tensor.rs, enum Dtype).
@@ -11,6 +12,13 @@ STORED_BITS: Mapping[str, int] = MappingProxyType(
         "F32": 32, "C64": 64, "F64": 64, "I64": 64, "U64": 64,
     }
 )  # fmt: skip
+
+
+def stored_bytes(dtype: str, shape: Sequence[int]) -> int | None:
+    """Give what a tensor takes in a file; None for a type that is newer than this table."""
+    bits = STORED_BITS.get(dtype)
+    return None if bits is None else -(-prod(shape) * bits // 8)
+
 
 INTEGERS = frozenset({"BOOL", "U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64"})
 

@@ -1,9 +1,12 @@
-"""From a model's name to a report: finds the model, then asks every part for its share."""
+"""From a model's name to a report: finds the model, then asks every part for its share.
+
+Parts that not every estimate needs are imported where they are asked: together they take as long as all the rest.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from accel_estimate import advice, devices, families, layout, local, meta, model, precision, serving, training
+from accel_estimate import devices, local, model, precision, serving
 from accel_estimate.blueprint import Blueprint
 from accel_estimate.dtypes import TORCH_TO_STORED
 from accel_estimate.errors import NoWeightsError, UsageError
@@ -13,7 +16,7 @@ from accel_estimate.precision import DTYPES
 from accel_estimate.recipe import Recipe
 from accel_estimate.report import Reach, Report
 from accel_estimate.serving import Serving
-from accel_estimate.tensors import total
+from accel_estimate.tensors import Listing, gather, total
 from accel_estimate.weights import Weight, groups, largest, logical, stored_packing
 
 
@@ -57,10 +60,12 @@ def load(  # noqa: PLR0913 - all but the name are optional, and given by name
 
 
 def _described(found: Model, revision: str, library: str | None, *, trust_remote_code: bool) -> Model:
+    from accel_estimate import families, layout
+
     plan = families.blueprint(found.config) if library is None or not trust_remote_code else None
     if plan is not None and not plan.guessed and "text_config" not in found.config:
         dtype = TORCH_TO_STORED.get(str(found.config.get("torch_dtype") or found.config.get("dtype")), "F32")
-        tensors = layout.tensors(plan, dtype)
+        tensors, _ = gather([Listing.of(layout.tensors(plan, dtype))])
         return found._replace(
             origin="config.json", tensors=tensors, stored_bytes=found.stored_bytes or total(tensors)
         )
@@ -71,6 +76,8 @@ def _described(found: Model, revision: str, library: str | None, *, trust_remote
             f"{found.name}: {held}, and there is no config.json that does. If it is a transformers or "
             "timm model, say so with --library_name."
         )
+    from accel_estimate import meta
+
     tensors = meta.tensors(found.name, chosen, revision, trust_remote_code=trust_remote_code)
     return found._replace(
         origin="meta device", tensors=tensors, library=chosen, stored_bytes=found.stored_bytes or total(tensors)
@@ -96,10 +103,7 @@ def estimate(found: Model, ask: Ask | None = None) -> Report:
         notes=found.notes,
     )
     if ask.training is not None:
-        plan, (recipe, notes) = plan_of(found), _as_stored(found, ask.training)
-        done = training.estimate(weights, plan, recipe)
-        report = report._replace(training=done, changes=tuple(advice.changes(weights, plan, recipe)))
-        report = _noted(report._replace(notes=report.notes + notes), plan)
+        report = _trained(report, weights, plan_of(found), ask.training)
     if ask.serving is not None:
         report = _served(report, weights, plan_of(found), ask.serving, ask.device)
     if ask.device is not None:
@@ -114,6 +118,8 @@ def plan_of(found: Model) -> Blueprint:
         UsageError: its config.json is missing or of no known family.
 
     """
+    from accel_estimate import families
+
     plan = families.blueprint(found.config)
     if plan is None:
         told = (
@@ -125,6 +131,15 @@ def plan_of(found: Model) -> Blueprint:
             f"{found.name}: {told}, so only the sizes of its weights can be told, not --training or --serving."
         )
     return plan
+
+
+def _trained(report: Report, weights: Sequence[Weight], plan: Blueprint, wanted: Recipe) -> Report:
+    from accel_estimate import advice, training
+
+    recipe, notes = _as_stored(report.model, wanted)
+    done = training.estimate(weights, plan, recipe)
+    report = report._replace(training=done, changes=tuple(advice.changes(weights, plan, recipe)))
+    return _noted(report._replace(notes=report.notes + notes), plan)
 
 
 def _as_stored(found: Model, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:

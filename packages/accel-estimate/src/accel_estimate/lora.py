@@ -1,5 +1,6 @@
 """Low-rank adapters: which matrices get one, and the shapes that are trained instead of them."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from accel_estimate.blueprint import Blueprint
@@ -21,6 +22,8 @@ def targets(weights: Iterable[Weight], wanted: Sequence[str]) -> list[Weight]:
 
     """
     linear = [weight for weight in weights if weight.linear and len(weight.shape) in (0, 2)]
+    if any(part.isdecimal() for name in wanted for part in name.split(".")):  # some experts, perhaps
+        linear = [one for weight in linear for one in weight.each()]
     if not wanted:
         return linear
     for name in wanted:
@@ -36,8 +39,8 @@ def _fits(weight: Weight, name: str) -> bool:
     return weight.module == name or weight.module.endswith("." + name)
 
 
-def shapes(chosen: Iterable[Weight], rank: int, hidden_shapes: Mapping[str, Matrix]) -> list[Matrix]:
-    """Give the two matrices of every adapter: [rank, in] and [out, rank] (arXiv 2106.09685, section 4.1).
+def shapes(chosen: Iterable[Weight], rank: int, hidden_shapes: Mapping[str, Matrix]) -> Counter[Matrix]:
+    """Count the matrices of all adapters, two each: [rank, in] and [out, rank] (arXiv 2106.09685, section 4.1).
 
     `hidden_shapes` gives the shape of a module whose file packs it.
 
@@ -45,7 +48,7 @@ def shapes(chosen: Iterable[Weight], rank: int, hidden_shapes: Mapping[str, Matr
         UsageError: a shape is not known.
 
     """
-    found: list[Matrix] = []
+    found: Counter[Matrix] = Counter()
     for weight in chosen:
         shape = weight.shape or hidden_shapes.get(weight.module, ())
         if len(shape) != _MATRIX:
@@ -53,7 +56,8 @@ def shapes(chosen: Iterable[Weight], rank: int, hidden_shapes: Mapping[str, Matr
                 f"--lora_rank: the shape of {weight.module} is hidden by its packing; name the unpacked "
                 "model instead, with --quantize."
             )
-        found += [(rank, shape[1]), (shape[0], rank)]
+        found[rank, shape[1]] += weight.copies
+        found[shape[0], rank] += weight.copies
     return found
 
 

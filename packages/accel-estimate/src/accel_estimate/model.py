@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, Protocol, cast
 from accel_estimate import tensors as sums
 from accel_estimate.checkpoint import INDEX, Choice, choose
 from accel_estimate.errors import CorruptFileError
-from accel_estimate.formats import gguf, safetensors
+from accel_estimate.formats import safetensors
 from accel_estimate.source import Source
-from accel_estimate.tensors import Tensor
+from accel_estimate.tensors import Listing, Tensor
 
 MAX_CONFIG = 5_000_000
 _BIN = (".bin", ".pt", ".pth", ".ckpt")
@@ -83,22 +83,26 @@ def read(repository: Repository, wanted: str | None = None) -> Model:
     if not choice.format:
         pickled = sum(size for name, size in repository.files.items() if name.endswith(_BIN) and "/" not in name)
         return Model(repository.name, "", (), pickled, config, repository.library)
-    found: list[Tensor] = []
-    for name, (tensors, values) in zip(choice.files, results, strict=True):
-        folder = name.rpartition("/")[0]
-        found += [tensor._replace(name=f"{folder}/{tensor.name}") for tensor in tensors] if folder else tensors
+    listings = [listing for listing, _ in results]
+    for _, values in results:
         config = config or values
-    return _without_ties(
-        Model(repository.name, choice.format, tuple(found), sums.total(found), config, repository.library)
-    )
+    found, repeats = sums.gather(listings)
+    notes = (f"{repeats} tensors are stored in more than one shard; counted once.",) if repeats else ()
+    stored = sum(listing.nbytes for listing in listings)
+    return _without_ties(Model(repository.name, choice.format, found, stored, config, repository.library, notes))
 
 
-def _weights(repository: Repository, name: str) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-    source = repository.open(name)
+def _weights(repository: Repository, name: str) -> tuple[Listing, dict[str, Any]]:
+    source, folder = repository.open(name), name.rpartition("/")[0]
+    values: dict[str, Any] = {}
     if name.endswith(".gguf"):
+        from accel_estimate.formats import gguf
+
         header = gguf.read(source)
-        return header.tensors, {"gguf": dict(header.values)}
-    return safetensors.read(source), {}
+        listing, values = Listing.of(header.tensors), {"gguf": dict(header.values)}
+    else:
+        listing = safetensors.read(source)
+    return listing._replace(names=[f"{folder}/{name}" for name in listing.names]) if folder else listing, values
 
 
 def _config(repository: Repository, name: str) -> dict[str, Any]:
@@ -141,29 +145,27 @@ _HEADS = ("lm_head.weight", "embed_out.weight", "decoder.embed_tokens.weight", "
 def _without_ties(model: Model) -> Model:
     """Count once what the model loads once: an output head stored beside the embeddings that it is tied to.
 
-    transformers drops the copy on loading when `tie_word_embeddings` holds. Tensors that two shards both hold are
-    the same tensor too. `stored_bytes` keeps counting what the files hold.
+    transformers drops the copy on loading when `tie_word_embeddings` holds. `stored_bytes` keeps counting what the
+    files hold.
     """
-    kept: dict[str, Tensor] = {}
-    for tensor in model.tensors:
-        kept.setdefault(tensor.name, tensor)
-    notes: list[str] = []
-    if len(kept) < len(model.tensors):
-        notes.append(f"{len(model.tensors) - len(kept)} tensors are stored in more than one shard; counted once.")
     text = model.config.get("text_config")
     nested = cast("dict[str, Any]", text) if isinstance(text, dict) else {}
-    tied = model.config.get("tie_word_embeddings", nested.get("tie_word_embeddings"))
-    if tied is True and (copies := _copies(kept)):
-        notes.append(f"{copies[0]} is stored, but tied to the embeddings; counted once.")
-        for copy in copies:
-            del kept[copy]
-    return model._replace(tensors=tuple(kept.values()), notes=(*model.notes, *notes))
+    copies = (
+        _copies(model.tensors)
+        if model.config.get("tie_word_embeddings", nested.get("tie_word_embeddings")) is True
+        else []
+    )
+    if not copies:
+        return model
+    note = f"{copies[0].name} is stored, but tied to the embeddings; counted once."
+    kept = tuple(tensor for tensor in model.tensors if tensor not in copies)
+    return model._replace(tensors=kept, notes=(*model.notes, note))
 
 
-def _copies(kept: Mapping[str, Tensor]) -> list[str]:
-    names = sorted(kept, key=lambda name: name.endswith(_HEADS))  # the embeddings themselves first
-    embeddings = [name for name in names if name.endswith(_EMBEDDINGS)]
+def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
+    ordered = sorted(tensors, key=lambda tensor: tensor.name.endswith(_HEADS))  # the embeddings themselves first
+    embeddings = [tensor for tensor in ordered if tensor.name.endswith(_EMBEDDINGS)]
     if not embeddings:
         return []
-    shape = kept[embeddings[0]].shape
-    return [n for n in names if n != embeddings[0] and n.endswith(_HEADS) and kept[n].shape == shape]
+    first = embeddings[0]
+    return [t for t in ordered if t.name != first.name and t.name.endswith(_HEADS) and t.shape == first.shape]

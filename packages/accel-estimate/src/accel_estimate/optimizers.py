@@ -1,6 +1,6 @@
 """What an optimizer keeps for the parameters that it trains."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from math import prod
 from typing import Literal
 
@@ -13,17 +13,17 @@ EIGHT_BIT_BLOCK = 256
 """One fp32 maximum for so many 8-bit numbers (bitsandbytes, `blocksize = 256` of the 8-bit optimizers)."""
 
 
-def state_bytes(shapes: Iterable[tuple[int, ...]], optimizer: Optimizer, width: int) -> float:
-    """Give the bytes of the optimizer's states for tensors of these shapes.
+def state_bytes(shapes: Mapping[tuple[int, ...], int], optimizer: Optimizer, width: int) -> float:
+    """Give the bytes of the optimizer's states for so many tensors of each of these shapes.
 
     torch's AdamW (two moments) and Lion (one) keep them in the parameter's own type of `width` bytes. adamw_8bit: two
     bytes, and a maximum a block for each. adafactor, without momentum: an fp32 number for every row and every column
     of a matrix, and for every element of a vector (arXiv 1804.04235, section 3). SGD without momentum: nothing.
     """
     if optimizer in _BYTES:
-        return _BYTES[optimizer] * width * sum(prod(shape) for shape in shapes)
+        return _BYTES[optimizer] * width * sum(prod(shape) * count for shape, count in shapes.items())
     one = _eight_bit if optimizer == "adamw_8bit" else _adafactor
-    return sum(one(shape) for shape in shapes)
+    return sum(one(shape) * count for shape, count in shapes.items())
 
 
 _BYTES: dict[str, int] = {"adamw": 2, "lion": 1, "sgd": 0}

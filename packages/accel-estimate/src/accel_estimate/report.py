@@ -1,15 +1,17 @@
 """Everything that was worked out of a model, and its form as JSON."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from accel_estimate import tensors
-from accel_estimate.advice import Change
 from accel_estimate.devices import Fit
 from accel_estimate.model import Model
 from accel_estimate.precision import Row
 from accel_estimate.serving import Estimate as ServingEstimate
 from accel_estimate.tensors import Group
-from accel_estimate.training import Estimate as TrainingEstimate
+
+if TYPE_CHECKING:
+    from accel_estimate.advice import Change
+    from accel_estimate.training import Estimate as TrainingEstimate
 
 
 class Reach(NamedTuple):
@@ -26,8 +28,8 @@ class Report(NamedTuple):
     parameters: int
     rows: tuple[Row, ...]
     largest: Group
-    training: TrainingEstimate | None = None
-    changes: tuple[Change, ...] = ()
+    training: "TrainingEstimate | None" = None
+    changes: "tuple[Change, ...]" = ()
     serving: ServingEstimate | None = None
     reach: Reach | None = None
     fit: Fit | None = None
@@ -72,7 +74,7 @@ def _row(row: Row) -> dict[str, int | None]:
     }
 
 
-def _training(it: TrainingEstimate, changes: tuple[Change, ...]) -> dict[str, Any]:
+def _training(it: "TrainingEstimate", changes: "tuple[Change, ...]") -> dict[str, Any]:
     return {
         "low_bytes": round(it.low),
         "expected_bytes": round(it.expected),
@@ -88,7 +90,7 @@ def _training(it: TrainingEstimate, changes: tuple[Change, ...]) -> dict[str, An
     }
 
 
-def components(it: TrainingEstimate) -> dict[str, int]:
+def components(it: "TrainingEstimate") -> dict[str, int]:
     """Give the parts of the peak, and the overhead of the runtime; together they are what is expected."""
     parts = {name: round(amount) for name, amount in it.peak.parts._asdict().items()}
     return parts | {"overhead": round(it.expected) - sum(parts.values())}

@@ -41,7 +41,7 @@ class LocalFile:
 
         """
         try:
-            with self.path.open("rb") as file:
+            with self.path.open("rb", buffering=0) as file:
                 file.seek(start)
                 return file.read(stop - start)
         except OSError as error:

@@ -1,6 +1,7 @@
 """A report for people: tables on a terminal. rich is imported here and nowhere else."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.box import ROUNDED
 from rich.console import Console
@@ -12,8 +13,10 @@ from accel_estimate.bytesize import GIB, spell
 from accel_estimate.devices import Fit
 from accel_estimate.report import Reach, Report, components
 from accel_estimate.serving import Estimate as ServingEstimate
-from accel_estimate.sweep import Sweep
-from accel_estimate.training import Estimate as TrainingEstimate
+
+if TYPE_CHECKING:
+    from accel_estimate.sweep import Sweep
+    from accel_estimate.training import Estimate as TrainingEstimate
 
 _MOST_COMPONENTS = 12
 
@@ -71,7 +74,7 @@ def _origin(origin: str) -> str:
     return f"by its {origin}"
 
 
-def _training(it: TrainingEstimate) -> Table:
+def _training(it: "TrainingEstimate") -> Table:
     table = _table("Training, on each device", "component", "at the peak")
     for name, amount in components(it).items():
         table.add_row(name, spell(amount))
@@ -124,7 +127,7 @@ def verdict(fit: Fit) -> Text:
     )
 
 
-def show_sweep(sweep: Sweep, console: Console) -> None:
+def show_sweep(sweep: "Sweep", console: Console) -> None:
     """Print one row for each value of the setting."""
     fitted = sweep.points[0].report.fit
     first = sweep.points[0].report

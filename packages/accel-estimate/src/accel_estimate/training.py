@@ -4,6 +4,7 @@ The arithmetic of model states is ZeRO's (arXiv 1910.02054, sections 3 and 5) fo
 the rest; activations are in `activations`, the loss in `loss`. Every constant below says where it comes from.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from math import ceil, prod
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from accel_estimate.bytesize import GIB
 from accel_estimate.errors import UsageError
 from accel_estimate.precision import QUANTIZATIONS, packed_bytes
 from accel_estimate.recipe import WIDTH, Recipe, check
+from accel_estimate.tensors import Listing, gather
 from accel_estimate.weights import Weight
 
 LIVE_PARAMETERS = 1_000_000_000
@@ -207,16 +209,19 @@ def _moments(parts: _Parts, plan: Blueprint, recipe: Recipe, how: Assumptions) -
 def trained(weights: Sequence[Weight], plan: Blueprint, recipe: Recipe) -> Trained:
     """Count what is trained: every parameter, or the adapters alone (fp32 unless `lora_dtype` says otherwise)."""
     if recipe.trains_all:
-        shapes = [weight.shape or (weight.parameters,) for weight in weights if weight.parameters]
+        shapes: Counter[tuple[int, ...]] = Counter()
+        for weight in weights:
+            shapes[weight.shape or (weight.parameters // weight.copies,)] += weight.copies if weight.parameters else 0
         count = sum(weight.parameters for weight in weights)
         width = 4 if recipe.zero_stage >= 0 else WIDTH[recipe.param_dtype]
         return Trained(count, width, optimizers.state_bytes(shapes, recipe.optimizer, width), 0)
     chosen = lora.targets(weights, recipe.lora_targets)
     known: dict[str, tuple[int, ...]] = {}
     if any(not weight.shape for weight in chosen):
-        known = {tensor.module: tensor.shape for tensor in layout.tensors(plan) if tensor.name.endswith("weight")}
+        described, _ = gather([Listing.of(layout.tensors(plan))])
+        known = {tensor.module: tensor.shape for tensor in described if tensor.name.endswith("weight")}
     shapes = lora.shapes(chosen, recipe.lora_rank, known)
-    count = sum(prod(shape) for shape in shapes)
+    count = sum(prod(shape) * number for shape, number in shapes.items())
     width = 4 if recipe.zero_stage >= 0 else WIDTH[recipe.lora_dtype]
     return Trained(count, width, optimizers.state_bytes(shapes, recipe.optimizer, width), count)
 
@@ -247,7 +252,7 @@ def stages(weights: Sequence[Weight], plan: Blueprint, recipe: Recipe) -> list[S
     if recipe.pp > layers:
         raise UsageError(f"--pp {recipe.pp}: the model has only {layers} layers to divide.")
     share = ceil(layers / recipe.pp) / layers
-    linear = [parameters for weight, parameters in zip(blocks, kept, strict=True) if weight.linear]
+    linear = [(parameters, weight.copies) for weight, parameters in zip(blocks, kept, strict=True) if weight.linear]
     head = plan.vocab * plan.hidden
     root = sum(weight.parameters for weight in weights if not weight.block)
     packed = 0.0
@@ -261,10 +266,10 @@ def stages(weights: Sequence[Weight], plan: Blueprint, recipe: Recipe) -> list[S
             sum(n for weight, n in zip(blocks, kept, strict=True) if _spreads(weight, recipe)) * share,
             parameters / recipe.tp,
             head / recipe.tp,
-            sum(linear) * share,
+            sum(parameters for parameters, _ in linear) * share,
             packed * share,
             max(sizes.values(), default=0),
-            max(linear, default=0),
+            max((parameters / copies for parameters, copies in linear), default=0),
             share,
             in_flight,
             has_head,

@@ -1,6 +1,7 @@
 """A model's parameters, seen through however its files pack them, and the groups that stay on one device."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple, cast
 
 from accel_estimate.dtypes import INTEGERS
@@ -18,11 +19,12 @@ _QWEIGHT = (".qweight", ".weight_packed")
 
 
 class Weight(NamedTuple):
-    """One parameter of the model.
+    """One parameter of the model, or its equal `copies` in all experts of a block.
 
-    `parameters` are those that it stands for (0 for a quantiser's constants and integer buffers), `nbytes` what it
-    takes as stored. `shape` is () where packing hides it. `linear` tells whether it is a matrix inside a block, which
-    quantisers pack and adapters are put on: embeddings, heads, norms, convolutions and biases are not.
+    `parameters` are the numbers that all of them hold (0 for a quantiser's constants and integer buffers), `nbytes`
+    what they take as stored. `shape` is that of each, () where packing hides it. `linear` tells whether it is a
+    matrix inside a block, which quantisers pack and adapters are put on: embeddings, heads, norms, convolutions and
+    biases are not.
     """
 
     name: str
@@ -32,11 +34,19 @@ class Weight(NamedTuple):
     nbytes: int
     block: str
     linear: bool
+    copies: int = 1
 
     @property
     def module(self) -> str:
         """The module that owns it."""
         return self.name.rpartition(".")[0]
+
+    def each(self) -> Iterator["Weight"]:
+        """Go through the weights that it stands for, with their own numbers for the star in the name."""
+        parameters, nbytes = self.parameters // self.copies, self.nbytes // self.copies
+        for number in range(self.copies):
+            name = self.name.replace("experts.*", f"experts.{number}", 1)
+            yield self._replace(name=name, parameters=parameters, nbytes=nbytes, copies=1)
 
 
 _NOT_LINEAR = ("embed", "norm", "relative_attention_bias", "A_log", "ln_", "conv")
@@ -53,7 +63,9 @@ def logical(tensors: Iterable[Tensor], config: Mapping[str, Any]) -> tuple[Weigh
         parameters = _parameters(tensor, names, bits, packs=packs)
         linear = bool(block) and parameters > 0 and (packs or _is_matrix(tensor))
         shape = () if packs else tensor.shape
-        found.append(Weight(tensor.name, tensor.dtype, shape, parameters, tensor.nbytes, block, linear))
+        found.append(
+            Weight(tensor.name, tensor.dtype, shape, parameters, tensor.nbytes, block, linear, tensor.copies)
+        )
     return tuple(found)
 
 
@@ -133,10 +145,10 @@ def groups(weights: Iterable[Weight], config: Mapping[str, Any], library: str | 
 
     timm models name no block that must stay whole, so there every module stands alone.
     """
-    whole = config.get("model_type") in _WHOLE_EMBEDDINGS
+    whole, blocks = config.get("model_type") in _WHOLE_EMBEDDINGS, library != "timm"
     found: dict[str, list[Weight]] = {}
-    for weight in weights:
-        found.setdefault(_group(weight, whole=whole, blocks=library != "timm"), []).append(weight)
+    for weight in weights if blocks else chain.from_iterable(weight.each() for weight in weights):
+        found.setdefault(_group(weight, whole=whole, blocks=blocks), []).append(weight)
     return found
 
 

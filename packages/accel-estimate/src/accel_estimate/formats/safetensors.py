@@ -1,42 +1,21 @@
 """The safetensors header: 8 bytes of length, then JSON that gives every tensor's type, shape and place.
 
-Format: https://huggingface.co/docs/safetensors. A header comes from strangers, so it is scanned entry by entry and
-never built as one JSON value: what is kept is bounded by the number of tensors that fit in its length.
+Format: https://huggingface.co/docs/safetensors. A header comes from strangers, so it is never built as one JSON
+value: what is kept is bounded by the number of tensors that fit in its length. One without surprises is read by
+`columns` at once, any other entry by entry by `scan`, which says what is wrong.
 """
 
-import json
-import math
-import re
-from typing import Any, TypeAlias
-
-from accel_estimate.dtypes import STORED_BITS
 from accel_estimate.errors import CorruptFileError
+from accel_estimate.formats import columns
 from accel_estimate.source import Source
-from accel_estimate.tensors import Tensor
+from accel_estimate.tensors import Listing
 
 # The Hub's own client refuses headers above this (huggingface_hub.constants.SAFETENSORS_MAX_HEADER_LENGTH).
 MAX_HEADER = 25_000_000
-_LARGEST = 2**63 - 1
-_MAX_DIMENSIONS = 32
-_MAX_ENTRY = 4096
 _PREFIX = 8
-_BACKSLASH, _QUOTE = ord("\\"), ord('"')
-
-Entry: TypeAlias = tuple[str, list[int], int, int]
-
-# Possessive quantifiers, and no repeated groups: a hostile text must cost neither time nor memory for going back.
-_OPEN = re.compile(rb'[ \t\r\n]*+"')
-_COLON = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+\{")
-_MARKS = re.compile(rb'["}]|\\.', re.DOTALL)
-_EMPTY = re.compile(rb"[ \t\r\n]*+\}")
-_SEPARATOR = re.compile(rb"[ \t\r\n]*+([,}])")
-_BLANK = re.compile(rb"[ \t\r\n]*+")
-_USUAL = re.compile(
-    rb'"dtype":"([A-Z0-9_]{1,16})","shape":\[((?:\d{1,19}(?:,\d{1,19})*)?)\],"data_offsets":\[(\d{1,19}),(\d{1,19})\]\}'
-)
 
 
-def read(source: Source) -> tuple[Tensor, ...]:
+def read(source: Source) -> Listing:
     """Read the tensors of one safetensors file, in the order of their bytes.
 
     Raises:
@@ -60,134 +39,10 @@ def read(source: Source) -> tuple[Tensor, ...]:
     header = source.read(8, 8 + length)
     if len(header) < length:
         raise CorruptFileError(f"{source.name}: ended inside its header.")
-    return _placed(_entries(header, source.name), source.size - 8 - length, source.name)
+    data = source.size - 8 - length
+    listing = columns.cut(header, data)
+    if listing is None:
+        from accel_estimate.formats import scan  # most headers need none of it
 
-
-def _entries(header: bytes, name: str) -> dict[str, Entry]:
-    start = _BLANK.match(header)
-    at = start.end() if start else 0
-    if header[at : at + 1] != b"{":
-        raise CorruptFileError(f"{name}: the header is not a JSON object.")
-    found: dict[str, Entry] = {}
-    at += 1
-    if empty := _EMPTY.match(header, at):
-        return _ended(header, empty.end(), name, found)
-    while True:
-        key, at = _key(header, at, name)
-        if key in found:
-            raise CorruptFileError(f"{name}: names the tensor {key!r} twice.")
-        stop = _metadata_end(header, at) if key == "__metadata__" else header.find(b"}", at, at + _MAX_ENTRY) + 1
-        if stop == 0:
-            raise CorruptFileError(f"{name}: the entry of {key!r} is not closed.")
-        if key != "__metadata__":
-            found[key] = _entry(header[at:stop], key, name)
-        separator = _SEPARATOR.match(header, stop)
-        if separator is None:
-            raise CorruptFileError(f"{name}: the header is broken after the entry of {key!r}.")
-        at = separator.end()
-        if separator[1] == b"}":
-            return _ended(header, at, name, found)
-
-
-def _string_end(header: bytes, at: int) -> int:
-    """Give the place of the quote that ends the string begun before `at`; -1 when there is none."""
-    while True:
-        quote = header.find(b'"', at)
-        back = quote - 1
-        while back >= at and header[back] == _BACKSLASH:
-            back -= 1
-        if quote < 0 or (quote - back) % 2:
-            return quote
-        at = quote + 1
-
-
-def _metadata_end(header: bytes, at: int) -> int:
-    """Give the place after the brace that ends the metadata, whose strings may hold braces; 0 when there is none."""
-    inside = False
-    for mark in _MARKS.finditer(header, at):
-        if header[mark.start()] == _QUOTE:
-            inside = not inside
-        elif not inside and header[mark.start()] != _BACKSLASH:
-            return mark.end()
-    return 0
-
-
-def _ended(header: bytes, at: int, name: str, found: dict[str, Entry]) -> dict[str, Entry]:
-    blank = _BLANK.match(header, at)
-    if blank is None or blank.end() != len(header):
-        raise CorruptFileError(f"{name}: something follows the JSON of the header.")
-    return found
-
-
-def _key(header: bytes, at: int, name: str) -> tuple[str, int]:
-    opened = _OPEN.match(header, at)
-    end = _string_end(header, opened.end()) if opened else -1
-    colon = _COLON.match(header, end + 1) if end >= 0 else None
-    if opened is None or colon is None:
-        raise CorruptFileError(f"{name}: the header is not a JSON object of tensor entries (at byte {8 + at:,}).")
-    raw = header[opened.end() : end]
-    if len(raw) > _MAX_ENTRY:
-        raise CorruptFileError(f"{name}: a tensor's name is {len(raw):,} bytes long; refused.")
-    try:
-        return (json.loads(b'"' + raw + b'"') if b"\\" in raw else raw.decode()), colon.end()
-    except ValueError:
-        raise CorruptFileError(f"{name}: a tensor's name is not valid text (at byte {8 + at:,}).") from None
-
-
-def _entry(body: bytes, key: str, name: str) -> Entry:
-    if usual := _USUAL.fullmatch(body):
-        shape = [int(size) for size in usual[2].split(b",")] if usual[2] else []
-        return usual[1].decode(), shape, int(usual[3]), int(usual[4])
-    try:
-        return _unusual(json.loads(b"{" + body, object_pairs_hook=_once))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise CorruptFileError(f"{name}: the entry of {key!r} is not a type, a shape and two offsets.") from None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError
-    return dict(pairs)
-
-
-def _unusual(entry: dict[str, Any]) -> Entry:
-    """Accept another order of keys or other blanks than the library writes, but no other content."""
-    dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or not isinstance(shape, list):
-        raise TypeError
-    sizes: list[int] = [*shape, begin, end]
-    if any(type(size) is not int or not 0 <= size <= _LARGEST for size in sizes):
-        raise ValueError
-    return dtype, sizes[:-2], sizes[-2], sizes[-1]
-
-
-def _placed(entries: dict[str, Entry], data: int, name: str) -> tuple[Tensor, ...]:
-    at = 0
-    tensors: list[Tensor] = []
-    for key, (dtype, shape, begin, end) in sorted(entries.items(), key=lambda item: item[1][2:]):
-        if begin != at or end < begin:
-            fault = "overlaps the tensor before it" if begin < at else "leaves a hole before it"
-            raise CorruptFileError(
-                f"{name}: the tensor {key!r} {fault if end >= begin else 'ends before it begins'}."
-            )
-        _check(key, dtype, shape, end - begin, name)
-        tensors.append(Tensor(key, dtype, tuple(shape), end - begin))
-        at = end
-    if at != data:
-        raise CorruptFileError(
-            f"{name}: the header speaks of {at:,} bytes of weights, the file holds {data:,}"
-            f"{'; the download may be incomplete' if at > data else ''}."
-        )
-    return tuple(tensors)
-
-
-def _check(key: str, dtype: str, shape: list[int], nbytes: int, name: str) -> None:
-    elements = math.prod(shape) if len(shape) <= _MAX_DIMENSIONS else _LARGEST + 1
-    if elements > _LARGEST:
-        raise CorruptFileError(f"{name}: the tensor {key!r} has an absurd shape.")
-    bits = STORED_BITS.get(dtype)  # a type that is newer than this table is taken at its word
-    if bits is not None and -(-elements * bits // 8) != nbytes:
-        raise CorruptFileError(
-            f"{name}: the tensor {key!r} of type {dtype} and shape {shape} needs "
-            f"{-(-elements * bits // 8):,} bytes, its offsets give {nbytes:,}."
-        )
+        listing = scan.scanned(header, data, source.name)
+    return listing
