@@ -135,6 +135,9 @@ SWAPS = {
     "a type that is not known": (b'"F16"', b'"F2_NEW"'),
     "a name that is no text": (b'"layers.3.a"', b'"layers.\xff.a"'),
     "a blank": (b'"layers.3.a":', b'"layers.3.a" :'),
+    "no end of an entry": (b']},"layers.3.a":', b'":'),
+    "something after the last": (b"]}}", b']},"more]}}'),
+    "another bracket at the end": (b"]}}", b"]}]"),
     "a name of 1100 letters": (b'"layers.3.a"', b'"' + b"a" * 1100 + b'"'),
 }
 

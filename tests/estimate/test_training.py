@@ -335,6 +335,15 @@ def test_experts_counted_as_one_change_no_number(name: str) -> None:
         assert one.peak.parts == pytest.approx(other.peak.parts, rel=1e-12), settings
 
 
+def test_adapters_on_experts_whose_shapes_are_hidden_by_packing() -> None:
+    _, plan = parts("Mixtral-8x7B")
+    found, _ = gather([Listing.of(layout.tensors(plan))])
+    plain = logical(found, KNOWN["Mixtral-8x7B"]["config"])
+    packed = [weight._replace(shape=() if weight.linear else weight.shape) for weight in plain]
+    recipe = Recipe(lora_rank=8)
+    assert training.trained(packed, plan, recipe) == training.trained(plain, plan, recipe)
+
+
 def test_adapters_on_one_expert_alone() -> None:
     _, plan = parts("Mixtral-8x7B")
     found, _ = gather([Listing.of(layout.tensors(plan))])
