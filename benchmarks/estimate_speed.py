@@ -5,12 +5,15 @@
 `--others` is the interpreter of an environment that holds the others (hf-mem, accelerate, transformers, torch);
 without it only ours is measured. hf-mem has the Hub's address written into it, so its requests are turned to the
 loopback server on their way out. Each command runs in a process of its own, imports and all; the best of `--times`.
+
+Then local folders, from one layer to 90,000 tensors, as medians in turn with Python that prints a table with rich.
 """
 
 import argparse
 import importlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -39,6 +42,18 @@ sys.argv = ["hf-mem", "--model-id", name]
 from hf_mem.cli import main
 main()
 """
+
+
+TABLE = """
+from rich.console import Console
+from rich.table import Table
+table = Table("dtype", "Total Size")
+table.add_row("float32", "1 GiB")
+Console().print(table)
+"""
+# Layers, and the experts of each; an expert's matrices are fp8 with a scale, as DeepSeek stores them.
+LOCAL = {"1 layer": (1, 0), "Llama-3.1-70B": (80, 0), "Mixtral-8x7B": (32, 8), "Qwen3-235B": (94, 128),
+         "DeepSeek-V3": (58, 256)}  # fmt: skip
 
 
 class Result(NamedTuple):
@@ -102,8 +117,47 @@ def commands(hub: Any, others: str | None) -> dict[str, list[str]]:
     }
 
 
+def folder(place: Path, layers: int, experts: int) -> int:
+    """Write a model of so many layers and experts, a file a layer, its data a hole; tell how many tensors it has."""
+    place.mkdir()
+    count = 0
+    for layer in range(layers):
+        prefix = f"model.layers.{layer}"
+        shapes = {f"{prefix}.self_attn.{n}_proj.weight": (512, 512) for n in "qkvo"}
+        for mlp in [f"mlp.experts.{n}" for n in range(experts)] or ["mlp"]:
+            for part in ("gate", "up", "down"):
+                shapes[f"{prefix}.{mlp}.{part}_proj.weight"] = (512, 512)
+                if experts > 128:
+                    shapes[f"{prefix}.{mlp}.{part}_proj.weight_scale_inv"] = (4, 4)
+        front, size = conftest.sized(shapes)
+        with (place / f"model-{layer + 1:05}-of-{layers:05}.safetensors").open("wb") as file:
+            file.write(front)
+            file.truncate(size)
+        count += len(shapes)
+    return count
+
+
+def local(times: int) -> None:
+    """Measure local folders beside what Python takes to start and to print a table with rich, run by run in turn."""
+    print(f"\n{'median seconds':28}{'tensors':>9}{'seconds':>9}{'table':>9}{'ratio':>9}")
+    with tempfile.TemporaryDirectory() as home:
+        for name, (layers, experts) in LOCAL.items():
+            tensors = folder(Path(home) / name, layers, experts)
+            took: dict[str, list[float]] = {"ours": [], "table": []}
+            for _ in range(times):
+                for key, argv in (
+                    ("ours", ["-m", "accel_estimate", str(Path(home) / name)]),
+                    ("table", ["-c", TABLE]),
+                ):
+                    began = time.perf_counter()
+                    subprocess.run([sys.executable, *argv], check=True, stdout=subprocess.DEVNULL)
+                    took[key].append(time.perf_counter() - began)
+            ours, table = (statistics.median(took[key]) for key in ("ours", "table"))
+            print(f"{name:28}{tensors:9,}{ours:9.3f}{table:9.3f}{ours / table:9.2f}")
+
+
 def main() -> None:
-    """Measure, and print a table."""
+    """Measure, and print two tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--others", help="interpreter of an environment with hf-mem and accelerate")
     parser.add_argument("--shards", type=int, default=100)
@@ -122,6 +176,7 @@ def main() -> None:
             it = measure(hub, argv, env, args.times)
             print(f"{name:28}{it.seconds:9.2f}{it.requests:10}{it.sent:10.1f}{it.rss:12.0f}  {it.failed}")
     hub.stop()
+    local(5 * args.times)
 
 
 if __name__ == "__main__":
