@@ -73,10 +73,10 @@ def main() -> None:
         named = {pair: words for pair, words in every.items() if pair[1] in arguments.ways}
         once(next(iter(named.values())), "torch")  # warms up
         found = measure(named, arguments.runs)
+        print(table(found), flush=True)
         if not arguments.no_opens and shutil.which("strace"):
-            for pair, words in named.items():
-                found[pair]["opens"] = opens(words, Path(folder) / "strace.txt")
-    print(table(found))
+            counted = {pair: {"opens": opens(words, Path(folder) / "strace.txt")} for pair, words in named.items()}
+            print(table(counted))
 
 
 def commands(script: Path, count: int) -> dict[tuple[int, str], list[str]]:
@@ -92,9 +92,10 @@ def commands(script: Path, count: int) -> dict[tuple[int, str], list[str]]:
 def measure(named: dict[tuple[int, str], list[str]], runs: int) -> dict[tuple[int, str], Figures]:
     """Return medians of each way to start."""
     taken: dict[tuple[int, str], list[Figures]] = {pair: [] for pair in named}
-    for _turn in range(runs):
+    for turn in range(runs):
         for pair, words in named.items():
             taken[pair].append({**once(words, "torch"), **once(words, "reduced")})
+            print(turn, *pair, taken[pair][-1], file=sys.stderr)  # half an hour is long to lose
     return {
         pair: {name: statistics.median(one[name] for one in several) for name in several[0]}
         for pair, several in taken.items()
