@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.launch import slurm as cluster
+from tests.launch.machines import Network
 from tests.launch.processes import Start, close, marked, start, until
 
 
@@ -50,3 +53,18 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cluster.Slurm]:
     """A Slurm of two nodes, for all tests that need one."""
     with cluster.started(tmp_path_factory.mktemp("slurm")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    """Three machines on a network, for the tests of a module."""
+    if os.getuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("needs root and the program ip, to make network namespaces")
+    made = Network(3)
+    try:
+        made.open()
+    except OSError as error:
+        made.close()
+        pytest.skip(f"network namespaces can't be made here: {error}")
+    yield made
+    made.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -39,20 +38,6 @@ FAILS = (
     + "    except ValueError:\n        traceback.print_exc()\n        os._exit(1)\n"
     + FOR_EVER[len(SUM) :]
 )
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    if os.getuid() != 0 or shutil.which("ip") is None:
-        pytest.skip("needs root and the program ip, to make network namespaces")
-    made = Network(3)
-    try:
-        made.open()
-    except OSError as error:
-        made.close()
-        pytest.skip(f"network namespaces can't be made here: {error}")
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from accel_launch.engines.torchrun import RANK
+from tests.launch.hydra import Hydra
 from tests.launch.processes import gone, until
 
 
@@ -108,15 +109,29 @@ def test_a_rank_dies_with_its_parent(supervised: dict[str, int]) -> None:
         assert gone([rank])
 
 
-def test_hydra_is_told_to_end_the_others() -> None:
-    """In PMI's words, over the descriptor that it gave."""
-    ours, its = os.pipe()
-    environ = {**os.environ, "LOCAL_RANK": "0", "PMI_FD": str(its), "MPI_LOCALRANKID": "0"}
-    for words, told in (("exit 7", "exitcode=7\n"), ("kill -9 $$", "exitcode=137\n")):
-        subprocess.run([sys.executable, RANK, "sh", "-c", words], env=environ, pass_fds=[its], timeout=30)
-        said = os.read(ours, 4096).decode()
-        assert said == f"cmd=init pmi_version=1 pmi_subversion=1\ncmd=abort {told}"
-    subprocess.run([sys.executable, RANK, "true"], env=environ, pass_fds=[its], timeout=30, check=True)
-    os.close(its)
-    assert os.read(ours, 4096) == b""
-    os.close(ours)
+@pytest.mark.parametrize(
+    ("words", "met", "told"),
+    [
+        ("exit 7", "", ["abort exitcode=7"]),
+        ("kill -9 $$", "", ["abort exitcode=137"]),
+        ("exit 7", "1", ["abort exitcode=7"]),
+        ("true", "1", ["finalize"]),
+        ("true", "", []),
+        ("test -z $ACCEL_MET", "1", ["finalize"]),
+    ],
+)
+def test_parting_with_hydra(words: str, met: str, told: list[str]) -> None:
+    """In PMI's words, over the socket that it gave."""
+    hydra = Hydra(1)
+    environ = {**os.environ, "LOCAL_RANK": "0", "PMI_FD": str(hydra.fds[0]), "MPI_LOCALRANKID": "0", "ACCEL_MET": met}
+    subprocess.run([sys.executable, RANK, "sh", "-c", words], env=environ, pass_fds=hydra.fds, timeout=30)
+    hydra.close()
+    assert hydra.said == [["init pmi_version=1 pmi_subversion=1", *told] if told else []]
+
+
+def test_a_file_in_the_place_of_hydra_is_left_alone(tmp_path: Path) -> None:
+    with (tmp_path / "data").open("w") as file:
+        fd = file.fileno()
+        environ = {**os.environ, "LOCAL_RANK": "0", "PMI_FD": str(fd), "MPI_LOCALRANKID": "0"}
+        subprocess.run([sys.executable, RANK, "sh", "-c", "exit 7"], env=environ, pass_fds=[fd], timeout=30)
+    assert (tmp_path / "data").read_text() == ""

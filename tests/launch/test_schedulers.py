@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from accel_config import CATALOGUE, AccelError, Settings, split
 from accel_launch import Host, Plan, plan, processes, rank
 from accel_launch.host import Machine
-from accel_launch.schedulers import read, settle
+from accel_launch.schedulers import mpi, read, settle
 from accel_launch.schedulers.placement import port
 from tests.launch.hosts import Still, host
 
@@ -64,6 +65,18 @@ ONE_MACHINE = {"num_machines": "1 (SLURM_STEP_NUM_NODES)", "machine_rank": "0 (S
         ("sbatch-array", {}),
         ("sbatch-from-a-step", {}),  # whose step's variables it inherits
         ("srun-one-node", ONE_MACHINE),
+        ("salloc-het", {}),
+        ("sbatch-het", {}),
+        (
+            "srun-het",  # the second component of a heterogeneous job
+            {
+                "num_machines": "2 (SLURM_STEP_NUM_NODES)",
+                "machine_rank": "1 (SLURM_NODEID)",
+                "run_id": "slurm-1.0 (SLURM_JOB_ID)",
+                "main_process_ip": "n1 (SLURM_STEP_NODELIST)",
+                "main_process_port": f"{port(1)} (SLURM_JOB_ID)",
+            },
+        ),
         (
             "sbatch-srun",
             {
@@ -172,6 +185,14 @@ def test_the_rank_of_a_task() -> None:
             "this is one process on one machine, though the job has 2 (SLURM_JOB_NUM_NODES: n[1-2]): start it",
         ),
         ("salloc-interactive", "this is one process on one machine, though the job has 2"),
+        (
+            "salloc-het",
+            "not on the job's machines (n1,n2, SLURM_JOB_NODELIST_HET_GROUP_*): start it on each with `srun --het-g",
+        ),
+        (
+            "sbatch-het",
+            "though the job has 2 (SLURM_HET_SIZE: n1,n2): start it on each with `srun --het-group=0-1 accelerate laun",
+        ),
         ("sbatch-from-a-step", ""),
         ("srun-one-node", ""),
     ],
@@ -181,6 +202,12 @@ def test_outside_a_step_a_job_is_not_taken_for_this_process(name: str, said: str
     assert (todo.engine, len(todo.commands)) == ("exec", 1)
     assert [note for note in todo.notes if "srun" in note] == [note for note in todo.notes if said and said in note]
     assert not said or any(said in note for note in todo.notes)
+
+
+def test_a_job_submitted_from_inside_a_heterogeneous_one_is_not_that() -> None:
+    inherited = {name: value for name, value in recorded("sbatch-het").items() if "_HET_" in name}
+    todo = planned({**recorded("sbatch"), **inherited, "SLURM_JOB_ID": "17"}, "--cpu")
+    assert any("though the job has 2 (SLURM_JOB_NUM_NODES: n[1-2]): start it" in note for note in todo.notes)
 
 
 def test_a_machine_of_a_step(tmp_path: Path) -> None:
@@ -429,17 +456,75 @@ def test_who_gets_a_signal_from_slurm(name: str, all_get: bool) -> None:
 # mpirun.
 
 
-def test_ranks_on_several_machines_need_an_address() -> None:
-    environ = {**recorded("openmpi-1"), "OMPI_COMM_WORLD_SIZE": "4"}
-    with pytest.raises(
-        AccelError, match=r"4 ranks were started on several machines \(OMPI_COMM_WORLD_SIZE\), but nobod"
-    ):
-        planned(environ, "--cpu")
-    (command,) = planned(environ, "--cpu", "--main_process_ip", "node-1").commands
-    assert (command.env["MASTER_ADDR"], command.env["MASTER_PORT"]) == ("node-1", "25578")
-    exported = {**environ, "MASTER_ADDR": "node-1", "MASTER_PORT": "29501"}
+FOUR = {"OMPI_COMM_WORLD_SIZE": "4"}
+
+
+def test_ranks_on_several_machines_meet_where_open_mpi_was_started() -> None:
+    (command,) = planned({**recorded("openmpi-1"), **FOUR}, "--cpu").commands
+    assert (command.env["MASTER_ADDR"], command.env["MASTER_PORT"]) == ("vm", "25578")
+    dashes = {
+        "PMIX_NAMESPACE": "prterun-node-1.a-b-5884@1",
+        "PMIX_SERVER_URI2": "prterun-node-1.a-b-5884@0.1;tcp4://",
+    }
+    (command,) = planned({**recorded("openmpi-1"), **FOUR, **dashes}, "--cpu").commands
+    assert command.env["MASTER_ADDR"] == "node-1.a-b"
+    exported = {**recorded("openmpi-1"), **FOUR, "MASTER_ADDR": "node-1", "MASTER_PORT": "29501"}
     (command,) = planned(exported, "--cpu").commands
     assert (command.env["MASTER_ADDR"], command.env["MASTER_PORT"]) == ("node-1", "29501")
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "here"),
+    [
+        # Rank 0 itself, which another daemon than mpirun started.
+        (
+            "openmpi-0",
+            {**FOUR, "PMIX_SERVER_URI2": "prterun-vm-5884@0.1;tcp4://127.0.0.1:47073"},
+            socket.gethostname(),
+        ),
+        ("openmpi-1", {**FOUR, "PMIX_NAMESPACE": "5884@1"}, ""),
+        ("openmpi-1", {**FOUR, "PMIX_NAMESPACE": "other-vm-5884@1"}, ""),
+        ("openmpi-1", {**FOUR, "PMIX_NAMESPACE": "prterun-5884@1"}, ""),
+        ("openmpi-1", {**FOUR, "PMIX_NAMESPACE": ""}, ""),
+        ("mpich", {"PMI_SIZE": "4"}, ""),
+    ],
+)
+def test_ranks_that_nobody_tells_where_they_meet(name: str, changed: dict[str, str], here: str) -> None:
+    environ = {**recorded(name), **changed}
+    total = "OMPI_COMM_WORLD_SIZE" if "openmpi" in name else "PMI_SIZE"
+    where = f" ({here})" if here else ""
+    with pytest.raises(AccelError) as raised:
+        planned(environ, "--cpu")
+    assert str(raised.value) == (
+        f"4 ranks were started on several machines ({total}), but nobody says where they meet: "
+        f"give --main_process_ip, the host of rank 0{where}, or MASTER_ADDR to all ranks"
+    )
+    (command,) = planned(environ, "--cpu", "--main_process_ip", "node-1").commands
+    assert command.env["MASTER_ADDR"] == "node-1"
+
+
+class Meeting(Managed):
+    """A machine whose ranks tell each other where they are."""
+
+    def met(self, environ: Mapping[str, str], rank: int) -> tuple[str, str] | None:  # noqa: ARG002 - asks nobody
+        return "node-7", "kvs_7_0"
+
+
+@pytest.mark.parametrize("name", ["mpich", "impi", "mpich-in-salloc"])
+def test_ranks_of_several_machines_tell_each_other(name: str) -> None:
+    environ = {**recorded(name), "PMI_SIZE": "4"}
+    found = read(environ, Meeting())
+    assert f"{found.values['main_process_ip'].value} ({found.values['main_process_ip'].origin})" == "node-7 (PMI_FD)"
+    assert f"{found.values['main_process_port'].value}" == f"{port(mpi._digest('kvs_7_0'))}"
+    assert found.task is not None
+    assert found.task.met
+    given = read({**environ, "MASTER_ADDR": "node-1"}, Meeting())
+    assert given.values["main_process_ip"].value == "node-1"
+    assert given.task is not None
+    assert not given.task.met
+    assert read({**recorded("openmpi-1"), **FOUR}, Meeting()).values["main_process_ip"].value == "vm"
+    alone = read({**environ, "PMI_SIZE": "2"}, Meeting())
+    assert alone.values["main_process_ip"].value == "127.0.0.1"
 
 
 def test_mpiruns_on_one_machine_meet_at_different_ports() -> None:

@@ -48,6 +48,21 @@ def test_one_task_for_each_node(
 
 
 @pytest.mark.slurm
+def test_a_step_over_the_components_of_a_heterogeneous_job(
+    slurm: Slurm, script: Callable[[str], Path], environ: dict[str, str], tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    components = ("salloc", "-Q", "-N1", "-n1", "-w", "n1", ":", "-N1", "-n1", "-w", "n2")
+    launch = (*LAUNCH, "--nproc_per_node", "2", script(SUM))
+    done = slurm.run(*components, "srun", "--het-group=0-1", *launch, environ=environ, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert told(done.stdout) == [[rank, 4, 10.0, str(rank % 2), "2", str(rank // 2), []] for rank in range(4)]
+    alone = slurm.run(*components, *LAUNCH, script("print('alone')\n"), environ=environ, cwd=tmp_path)
+    assert (alone.returncode, alone.stdout) == (0, "alone\n"), alone.stderr
+    assert "start it on each with `srun --het-group=0-1 accelerate launch`" in alone.stderr
+
+
+@pytest.mark.slurm
 def test_several_tasks_for_each_node(
     slurm: Slurm, script: Callable[[str], Path], environ: dict[str, str], tmp_path: Path
 ) -> None:

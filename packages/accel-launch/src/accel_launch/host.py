@@ -117,6 +117,12 @@ class Machine:
             pid = int((rest.split() or ["", "0"])[1])
         return 0
 
+    def met(self, environ: Mapping[str, str], rank: int) -> tuple[str, str] | None:
+        """Return what the ranks of an mpirun tell each other of their run; see `accel_launch.schedulers.pmi.met`."""
+        from .schedulers import pmi
+
+        return pmi.met(environ, rank)
+
     def root(self) -> bool:
         """Whether we are root, as whom some programs refuse to run unless told to."""
         return os.geteuid() == 0

@@ -25,7 +25,7 @@ RECORD = "/memfd:accel-record"
 def main() -> int:
     """Run the program of the command line as this rank; end as it ended."""
     environ = dict(os.environ)
-    told = environ.pop("ACCEL_SUPERVISOR", "").split()
+    told, met = environ.pop("ACCEL_SUPERVISOR", "").split(), environ.pop("ACCEL_MET", "")
     if "RANK" not in environ:
         told = []  # which rank this is, only the program will find out
     local = int(environ.get("LOCAL_RANK", "0"))
@@ -50,8 +50,8 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN if number in theirs else lambda number, _frame: pass_on(child, number))
     _pid, status = os.waitpid(child, 0)
     tell(record, f"ended {who} {status} {time.time()}")
-    if status:
-        abort(environ, os.waitstatus_to_exitcode(status))
+    if status or met:
+        part(environ, os.waitstatus_to_exitcode(status))
     if not os.WIFSIGNALED(status):
         return os.WEXITSTATUS(status)
     number = os.WTERMSIG(status)
@@ -120,25 +120,30 @@ def pass_on(child: int, number: int) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def abort(environ: dict[str, str], status: int) -> None:
-    """Have Hydra (MPICH, Intel MPI) end the other ranks.
+def part(environ: dict[str, str], status: int) -> None:
+    """Part with Hydra (MPICH, Intel MPI): have it end the other ranks where this one has failed.
 
-    By itself it does so only for programs that have called MPI; others it lets wait for this one for ever. We say it
-    in the words of its PMI, version 1, as a program that calls MPI would.
+    By itself it does so only for programs that have called MPI; others it lets wait for this one for ever. Where the
+    launcher has talked to it (`accel_launch.schedulers.pmi`), it wants to hear of a good end as well. We say it in
+    the words of its PMI, version 1, as a program that calls MPI would.
     """
     told = environ.get("PMI_FD", "")
     if not told.isdecimal() or "MPI_LOCALRANKID" not in environ:
         return
     import select
+    import stat
 
     fd = int(told)
+    goodbye = f"abort exitcode={status if status > 0 else 128 - status}" if status else "finalize"
     try:
-        os.write(fd, b"cmd=init pmi_version=1 pmi_subversion=1\n")
-        if select.select([fd], [], [], ANSWER)[0]:
-            os.read(fd, 1024)
-        os.write(fd, f"cmd=abort exitcode={status if status > 0 else 128 - status}\n".encode())
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):  # somebody between us and Hydra closed it, and opened a file
+            return
+        for words in ("init pmi_version=1 pmi_subversion=1", goodbye):
+            os.write(fd, f"cmd={words}\n".encode())
+            if select.select([fd], [], [], ANSWER)[0]:
+                os.read(fd, 1024)
     except OSError:
-        pass  # it is gone, or ends us this moment
+        pass  # it is gone, or ends us this moment, or the program has parted with it already
 
 
 def tell(record: str, line: str) -> None:

@@ -40,9 +40,12 @@ def _rank(order: Order, task: Task) -> Plan:
     rendezvous = order.settings[Rendezvous]
     address, port = rendezvous.main_process_ip, rendezvous.main_process_port
     if not address:
+        import socket
+
+        host = f"the host of rank 0 ({socket.gethostname()})" if task.rank == 0 else "the host of rank 0"
         raise AccelError(
             f"{task.total} ranks were started on several machines ({order.settings.origin('num_processes')}), but "
-            "nobody says where they meet: give --main_process_ip, the host of rank 0, or MASTER_ADDR to all ranks"
+            f"nobody says where they meet: give --main_process_ip, {host}, or MASTER_ADDR to all ranks"
         )
     if not port:
         raise AccelError(
@@ -65,6 +68,8 @@ def _rank(order: Order, task: Task) -> Plan:
     for name, number in (("GROUP_RANK", task.machine), ("GROUP_WORLD_SIZE", task.machines)):
         env.pop(name)
         env.update({} if number is None else {name: str(number)})
+    if task.met:
+        env["ACCEL_MET"] = "1"  # for `accel_launch.rank`, which keeps it
     words = target.argv(order.settings, order.host, order.script, unbuffered=True)
     words = fleet.followed(order, words) if task.followed else words
     command = Command(words, env, rank=task.rank, local_rank=task.local_rank, device=order.laid.device(device))

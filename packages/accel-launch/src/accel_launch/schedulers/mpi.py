@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from ..host import Machine
 
+    Told = tuple[object, str]  # a value, and the variable that tells it
+
 
 class Names(Record):
     """What an MPI calls torch's variables."""
@@ -26,8 +28,9 @@ class Names(Record):
     """Variables that are the same for all ranks of one mpirun, and others for another."""
     manager: str = ""
     """The program that is the parent of all ranks of a machine, where no variable tells two runs apart."""
-    followed: bool = False
-    """Whether the other ranks wait for ever when one fails, unless its parent says so."""
+    hydra: bool = False
+    """Whether it is Hydra: the other ranks wait for ever when one fails, unless its parent says so, and ranks can
+    tell each other something before they start."""
 
 
 OPEN = Names(
@@ -47,7 +50,7 @@ HYDRA = Names(
     "MPI_LOCALNRANKS",
     ("I_MPI_HYDRA_UUID",),
     "hydra_pmi_proxy",
-    followed=True,
+    hydra=True,
 )
 # MVAPICH's own mpirun_rsh.
 MVAPICH = Names(
@@ -60,6 +63,7 @@ MVAPICH = Names(
     "mpispawn",
 )
 KINDS = (OPEN, HYDRA, MVAPICH)
+PMI = "PMI_FD"
 
 
 def read(environ: Mapping[str, str], machine: Machine) -> Placement:
@@ -73,31 +77,51 @@ def read(environ: Mapping[str, str], machine: Machine) -> Placement:
             names.title, f"{names.title} doesn't say which of its ranks this is: of {wanted} some are missing"
         )
     alone = 1 if total == local else None  # on how many machines, MPI doesn't tell
-    task = Task(rank, total, local_rank, local, alone and 0, alone, names.followed)
+    task = Task(rank, total, local_rank, local, alone and 0, alone, names.hydra)
     found = Placement(names.title).becoming(task, names.total, names.local)
     # At least so many as this machine's share says.
     found = found.taking("num_machines", -(-total // max(local, 1)), names.local)
-    found = found.taking("main_process_ip", *_address(environ, task, names))
-    return found.taking("main_process_port", *_port(environ, task, names, machine))
+    address, at = _alone(environ, names, machine) if alone else _together(environ, task, names, machine)
+    found = found.replace(task=task.replace(met=address[1] == PMI))
+    return found.taking("main_process_ip", *address).taking("main_process_port", *at)
 
 
-def _address(environ: Mapping[str, str], task: Task, names: Names) -> tuple[str | None, str]:
-    """Return the host of rank 0 and who says so: MPI tells nobody, but Slurm does where it runs inside a job."""
-    if task.total == task.local:
-        return "127.0.0.1", names.local
+def _alone(environ: Mapping[str, str], names: Names, machine: Machine) -> tuple[Told, Told]:
+    """Return where the ranks of one machine meet."""
+    seed = _job(environ, names)
+    if seed is None:
+        manager = machine.ancestor(names.manager)
+        seed = port(manager), names.manager if manager else names.total
+    return ("127.0.0.1", names.local), seed
+
+
+def _together(environ: Mapping[str, str], task: Task, names: Names, machine: Machine) -> tuple[Told, Told]:
+    """Return where the ranks of several machines meet: at rank 0's, wherever that is to be learnt."""
+    seed = _job(environ, names) or (port(0), names.total)
     if environ.get("MASTER_ADDR"):
-        return environ["MASTER_ADDR"], "MASTER_ADDR"
+        given = number(environ, "MASTER_PORT")
+        return (environ["MASTER_ADDR"], "MASTER_ADDR"), seed if given is None else (given, "MASTER_PORT")
+    if names.hydra and (met := machine.met(environ, task.rank)):
+        return (met[0], PMI), (port(_digest(met[1])), PMI)
     for listed in ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST"):
         if hosts := hostlist.expand(environ.get(listed, "")):
-            return hosts[0], listed
-    return None, names.total
+            return (hosts[0], listed), seed
+    return (_mpirun(environ, task), "PMIX_NAMESPACE"), seed
 
 
-def _port(environ: Mapping[str, str], task: Task, names: Names, machine: Machine) -> tuple[int, str]:
-    """Return a port that all ranks of this mpirun agree on, and those of another don't take."""
-    given = number(environ, "MASTER_PORT")
-    if given is not None and environ.get("MASTER_ADDR") and task.total != task.local:
-        return given, "MASTER_PORT"
+def _mpirun(environ: Mapping[str, str], task: Task) -> str | None:
+    """Return the host where Open MPI's mpirun runs (``prterun-HOST-PID@1``), where rank 0 mostly is as well.
+
+    Open MPI tells the other ranks nothing more; rank 0 itself knows better, and says nothing where it is elsewhere.
+    """
+    manager, _, host = environ.get("PMIX_NAMESPACE", "").rpartition("-")[0].partition("-")
+    # The daemon that started us: NAMESPACE.0 is mpirun itself.
+    here = environ.get("PMIX_SERVER_URI2", "").partition(";")[0].endswith(".0")
+    return host if manager.startswith("prte") and (task.rank > 0 or here) else None
+
+
+def _job(environ: Mapping[str, str], names: Names) -> Told | None:
+    """Return a port that all ranks of this mpirun agree on, and those of another don't take; None without a name."""
     for job in names.jobs:
         if environ.get(job):
             return port(_digest(environ[job])), job
@@ -105,8 +129,7 @@ def _port(environ: Mapping[str, str], task: Task, names: Names, machine: Machine
         from .slurm import step_port
 
         return step_port(environ), "SLURM_JOB_ID"
-    manager = machine.ancestor(names.manager) if task.total == task.local else 0
-    return port(manager), names.manager if manager else names.total
+    return None
 
 
 def _digest(text: str) -> int:

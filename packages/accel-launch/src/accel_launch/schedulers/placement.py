@@ -27,6 +27,8 @@ class Task(Record):
     """None where nobody says."""
     followed: bool = False
     """Whether a parent has to tell the scheduler when the rank fails; see `accel_launch.rank`."""
+    met: bool = False
+    """Whether the ranks have told each other something, so that the parent has to take leave as well."""
 
 
 class Placement(Record):

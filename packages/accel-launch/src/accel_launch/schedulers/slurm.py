@@ -58,15 +58,33 @@ def _in_step(environ: Mapping[str, str]) -> bool:
 
 def _outside(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Say who we are in a job outside its steps, where that isn't all of the job."""
+    start = START
     nodes = number(environ, "SLURM_JOB_NUM_NODES") or number(environ, "SLURM_NNODES") or 1
-    where = environ.get("SLURM_JOB_NODELIST", "")
+    where, told, counted = environ.get("SLURM_JOB_NODELIST", ""), "SLURM_JOB_NODELIST", "SLURM_JOB_NUM_NODES"
+    if groups := _groups(environ):
+        where, told, counted = ",".join(groups), "SLURM_JOB_NODELIST_HET_GROUP_*", "SLURM_HET_SIZE"
+        nodes = len(hostlist.expand(where))
+        start = f"start it on each with `srun --het-group=0-{len(groups) - 1} accelerate launch`"
     if "SLURM_PROCID" not in environ:  # salloc's shell, which stays where salloc was called
-        here = f"this runs where salloc was called, not on the job's machines ({where}, SLURM_JOB_NODELIST)"
+        here = f"this runs where salloc was called, not on the job's machines ({where}, {told})"
     elif nodes > 1:
-        here = f"this is one process on one machine, though the job has {nodes} (SLURM_JOB_NUM_NODES: {where})"
+        here = f"this is one process on one machine, though the job has {nodes} ({counted}: {where})"
     else:
         return ()
-    return (f"{here}: {START}",)
+    return (f"{here}: {start}",)
+
+
+def _groups(environ: Mapping[str, str]) -> list[str]:
+    """Return the machines of each component of a heterogeneous job; none of another one, submitted from inside such.
+
+    A step of several components needs no care: Slurm counts its machines and tasks throughout, and calls it a step of
+    the first one's job.
+    """
+    found: list[str] = []
+    if environ.get("SLURM_JOB_ID") == environ.get("SLURM_JOB_ID_HET_GROUP_0"):
+        while group := environ.get(f"SLURM_JOB_NODELIST_HET_GROUP_{len(found)}"):
+            found.append(group)
+    return found
 
 
 def _interactive(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -1,0 +1,124 @@
+"""`accelerate launch` under real mpiruns of three MPIs, over machines of their own network."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import BIN
+from tests.environments import environment
+from tests.launch.machines import Network
+
+pytestmark = pytest.mark.machines
+
+MEET = """
+import os, sys, time
+import torch
+import torch.distributed as dist
+dist.init_process_group("gloo")
+one = torch.ones(1) * (dist.get_rank() + 1)
+dist.all_reduce(one)
+sys.stdout.write(f"rank {dist.get_rank()} at {os.environ['MASTER_ADDR']}: {one.item():.0f}\\n")
+sys.stdout.flush()
+dist.destroy_process_group()
+time.sleep(float(os.environ["RANK"]) / 2)  # whoever ends first doesn't end the others
+"""
+FAILS = "import os, sys, time\nif os.environ['RANK'] == '2':\n    sys.exit(7)\ntime.sleep(60)\n"
+# In the place of ssh: AGENT [OPTION...] HOST WORD...
+AGENT = """#!/bin/sh
+while case $1 in -*) true;; *) false;; esac; do shift; done
+n=${{1#n}}; shift
+exec ip netns exec {0}m"$n" unshare --uts sh -c "hostname n$n; exec sh -c \\"\\$0\\"" "$*"
+"""
+
+
+class Mpirun:
+    """An mpirun of a kind, on one of the machines, which reaches the others without ssh."""
+
+    def __init__(self, network: Network, environ: dict[str, str], folder: Path) -> None:
+        self.network, self.environ, self.folder = network, environ, folder
+        self.agent = folder / "agent"
+        self.agent.write_text(AGENT.format(network.name))
+        self.agent.chmod(self.agent.stat().st_mode | stat.S_IXUSR)
+        named = "".join(f"{network.address(n)} n{n}\n" for n in range(network.count))
+        for n in range(network.count):
+            network.hosts(n, f"127.0.0.1 localhost\n{named}")
+
+    def run(self, kind: str, *launch: object, on: int = 0, over: tuple[int, ...]) -> subprocess.CompletedProcess[str]:
+        """Run two ranks of ``accelerate launch`` on each of the machines ``over``, in this order."""
+        programs, hosts = environment(kind), self.folder / "hosts"
+        if kind == "openmpi":
+            hosts.write_text("".join(f"n{n} slots=2\n" for n in over))
+            options = ["--allow-run-as-root", "--hostfile", hosts, "--prtemca", "plm_ssh_agent", self.agent]
+        else:
+            hosts.write_text("".join(f"n{n}\n" for n in over))
+            options = ["-launcher", "ssh", "-launcher-exec", self.agent, "-f", hosts, "-ppn", "2"]
+        words = [programs / "mpirun", *options, "-n", 2 * len(over), BIN / "accelerate", "launch", "--cpu", *launch]
+        there = ["ip", "netns", "exec", self.network.space(on), "unshare", "--uts", "sh", "-c"]
+        return subprocess.run(
+            [*there, f'hostname n{on}; exec "$@"', "sh", *map(str, words)],
+            env={**self.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+
+
+@pytest.fixture
+def mpirun(network: Network, environ: dict[str, str], tmp_path: Path) -> Mpirun:
+    return Mpirun(network, environ, tmp_path)
+
+
+Script = Callable[[str], Path]
+HYDRAS = ("mpich", "impi")
+
+
+@pytest.mark.parametrize("kind", ["openmpi", *HYDRAS])
+def test_no_flag_says_where_they_meet(mpirun: Mpirun, script: Script, kind: str) -> None:
+    pytest.importorskip("torch")
+    done = mpirun.run(kind, script(MEET), over=(0, 1))
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [f"rank {rank} at n0: 10" for rank in range(4)]
+    said = "PMIX_NAMESPACE" if kind == "openmpi" else "PMI_FD"
+    assert f"main_process_ip n0 ({said})" in done.stderr
+    assert done.stderr.count("accel: ") == 1
+
+
+@pytest.mark.parametrize("kind", HYDRAS)
+def test_mpirun_need_not_run_where_the_ranks_do(mpirun: Mpirun, script: Script, kind: str) -> None:
+    pytest.importorskip("torch")
+    done = mpirun.run(kind, script(MEET), on=2, over=(1, 0))
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [f"rank {rank} at n1: 10" for rank in range(4)]
+
+
+def test_open_mpi_elsewhere_is_told_where(mpirun: Mpirun, script: Script) -> None:
+    pytest.importorskip("torch")
+    path = script(MEET)
+    done = mpirun.run("openmpi", path, on=2, over=(1, 0))
+    assert done.returncode == 2
+    assert (
+        "nobody says where they meet: give --main_process_ip, the host of rank 0 (n1), or MASTER_ADDR" in done.stderr
+    )
+    done = mpirun.run("openmpi", "--main_process_ip", "n1", path, on=2, over=(1, 0))
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [f"rank {rank} at n1: 10" for rank in range(4)]
+
+
+@pytest.mark.parametrize("kind", ["openmpi", *HYDRAS])
+def test_a_rank_that_fails_ends_those_of_the_other_machine(mpirun: Mpirun, script: Script, kind: str) -> None:
+    done = mpirun.run(kind, script(FAILS), over=(0, 1))
+    assert done.returncode == 7, done.stderr
+
+
+@pytest.mark.parametrize("kind", HYDRAS)
+def test_a_plan_takes_leave(mpirun: Mpirun, script: Script, kind: str) -> None:
+    done = mpirun.run(kind, "--dry_run", script(MEET), over=(0, 1))
+    assert (done.returncode, done.stdout.count("MASTER_ADDR=n0")) == (0, 4), done.stdout + done.stderr
+    assert "BAD TERMINATION" not in done.stdout + done.stderr
