@@ -88,25 +88,25 @@ def read(environ: Mapping[str, str], machine: Machine) -> Placement:
 
 def _alone(environ: Mapping[str, str], names: Names, machine: Machine) -> tuple[Told, Told]:
     """Return where the ranks of one machine meet."""
-    seed = _job(environ, names)
-    if seed is None:
+    at = _job(environ, names)
+    if at is None:
         manager = machine.ancestor(names.manager)
-        seed = port(manager), names.manager if manager else names.total
-    return ("127.0.0.1", names.local), seed
+        at = port(manager), names.manager if manager else names.total
+    return ("127.0.0.1", names.local), at
 
 
 def _together(environ: Mapping[str, str], task: Task, names: Names, machine: Machine) -> tuple[Told, Told]:
     """Return where the ranks of several machines meet: at rank 0's, wherever that is to be learnt."""
-    seed = _job(environ, names) or (port(0), names.total)
+    at = _job(environ, names) or (port(0), names.total)
     if environ.get("MASTER_ADDR"):
         given = number(environ, "MASTER_PORT")
-        return (environ["MASTER_ADDR"], "MASTER_ADDR"), seed if given is None else (given, "MASTER_PORT")
+        return (environ["MASTER_ADDR"], "MASTER_ADDR"), at if given is None else (given, "MASTER_PORT")
     if names.hydra and (met := machine.met(environ, task.rank)):
         return (met[0], PMI), (port(_digest(met[1])), PMI)
     for listed in ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST"):
         if hosts := hostlist.expand(environ.get(listed, "")):
-            return (hosts[0], listed), seed
-    return (_mpirun(environ, task), "PMIX_NAMESPACE"), seed
+            return (hosts[0], listed), at
+    return (_mpirun(environ, task), "PMIX_NAMESPACE"), at
 
 
 def _mpirun(environ: Mapping[str, str], task: Task) -> str | None:
