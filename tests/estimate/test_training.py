@@ -326,9 +326,18 @@ def test_experts_counted_as_one_change_no_number(name: str) -> None:
     assert 8 * len(together) < len(apart) or name in ("Mixtral-8x7B", "Jamba-52B")
     assert rows(together, groups(together, config, None), DTYPES) == rows(apart, groups(apart, config, None), DTYPES)
     assert serving.estimate(together, plan, Serving()) == serving.estimate(apart, plan, Serving())
-    for settings in ({}, {"optimizer": "adafactor"}, {"optimizer": "adamw_8bit"}, {"ep": 2, "num_processes": 4},
-                     {"pp": 2, "tp": 2, "num_processes": 4}, {"lora_rank": 8}, {"lora_rank": 8, "quantize": "nf4"},
-                     {"zero_stage": 3, "num_processes": 8}, {"fsdp": "full", "num_processes": 8}):  # fmt: skip
+    runs: list[dict[str, Any]] = [
+        {},
+        {"optimizer": "adafactor"},
+        {"optimizer": "adamw_8bit"},
+        {"ep": 2, "num_processes": 4},
+        {"pp": 2, "tp": 2, "num_processes": 4},
+        {"lora_rank": 8},
+        {"lora_rank": 8, "quantize": "nf4"},
+        {"zero_stage": 3, "num_processes": 8},
+        {"fsdp": "full", "num_processes": 8},
+    ]
+    for settings in runs:
         recipe = Recipe(**settings)
         one, other = (training.estimate(weights, plan, recipe) for weights in (together, apart))
         assert one.expected == pytest.approx(other.expected, rel=1e-12), settings
