@@ -271,11 +271,15 @@ def test_without_a_way_to_the_lifeline_the_run_goes_on(started: Start, script: S
 
 
 def test_every_attempt_is_told(started: Start, script: Script) -> None:
-    code = MEET + "os._exit(3 if os.environ['TORCHELASTIC_RESTART_COUNT'] == '0' else 0)\n"
+    # Rank 0 is the slowest to come back, so that the others would find what it left in a store of the last attempt.
+    late = "import os, time\nagain = os.environ['TORCHELASTIC_RESTART_COUNT'] != '0'\n"
+    late += "time.sleep(5 if again and os.environ['RANK'] == '0' else 0)\n"
+    code = late + MEET + "os._exit(0 if again else 3)\n"
     launches = both(started, "--num_processes", 2, "--max_restarts", 3, "--rdzv_backend", "c10d", script(code))
     assert [launch.wait(120) for launch in launches] == [0, 0], launches[0].text + launches[1].text
     for launch in launches:
         assert re.search(r"note: attempt 0 ended at .* \(rank \d: exit status 3\), and the ranks were", launch.text)
+        assert "attempt 1 ended" not in launch.text
 
 
 def test_elastic_machines_come_and_go(started: Start, script: Script) -> None:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 PORT = 29500
 LATER = 60  # seconds by which torch's own limits are later than ours
-# A machine that joins later waits for ever for the address of the store that torch's agents share: they tell it in
-# the first round alone (torch 2.15). Without sharing they tell it in each.
+# The store that torch's agents of c10d share with the ranks outlives an attempt (torch 2.15): a rank that is quicker
+# than rank 0 finds there the address that rank 0 had in the last one, and fails again. And a machine that joins later
+# waits for ever for the store's own address, which they tell in the first round alone. Unshared, each round has one.
 UNSHARED = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 # Which interface gloo and NCCL use; NCCL takes a name for the beginning of one unless told otherwise.
 INTERFACE = {"GLOO_SOCKET_IFNAME": "{}", "NCCL_SOCKET_IFNAME": "={}"}
@@ -112,7 +113,7 @@ def _several(order: Order) -> tuple[dict[str, object], dict[str, str], Lifeline]
         found["--local-addr"] = address if rank == 0 else way.address if way is not None else None
     found["--rdzv-conf"] = ",".join(f"{name}={text}" for name, text in conf.items())
     named = _interface(order, way)
-    if machines.elastic and not order.host.environ.get(UNSHARED):
+    if backend == "c10d" and not order.host.environ.get(UNSHARED):
         named[UNSHARED] = "1"
     return found, named, _lifeline(order, address, port, rank, run)
 
