@@ -191,7 +191,7 @@ def test_the_rank_of_a_task() -> None:
         ),
         (
             "sbatch-het",
-            "though the job has 2 (SLURM_HET_SIZE: n1,n2): start it on each with `srun --het-group=0-1 accelerate laun",
+            "though the job has 2 (SLURM_JOB_NODELIST_HET_GROUP_*: n1,n2): start it on each with `srun --het-group=0-1 ac",
         ),
         ("sbatch-from-a-step", ""),
         ("srun-one-node", ""),

@@ -62,7 +62,8 @@ def _outside(environ: Mapping[str, str]) -> tuple[str, ...]:
     nodes = number(environ, "SLURM_JOB_NUM_NODES") or number(environ, "SLURM_NNODES") or 1
     where, told, counted = environ.get("SLURM_JOB_NODELIST", ""), "SLURM_JOB_NODELIST", "SLURM_JOB_NUM_NODES"
     if groups := _groups(environ):
-        where, told, counted = ",".join(groups), "SLURM_JOB_NODELIST_HET_GROUP_*", "SLURM_HET_SIZE"
+        where, told = ",".join(groups), "SLURM_JOB_NODELIST_HET_GROUP_*"
+        counted = told
         nodes = len(hostlist.expand(where))
         start = f"start it on each with `srun --het-group=0-{len(groups) - 1} accelerate launch`"
     if "SLURM_PROCID" not in environ:  # salloc's shell, which stays where salloc was called
