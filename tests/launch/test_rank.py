@@ -109,6 +109,32 @@ def test_a_rank_dies_with_its_parent(supervised: dict[str, int]) -> None:
         assert gone([rank])
 
 
+def test_a_rank_whose_parent_died_at_once_is_never_its_program(tmp_path: Path) -> None:
+    """Hydra may kill the parents of all ranks while some are being made."""
+    late = f"""
+import os, runpy, sys, time
+fork = os.fork
+def fork_and_die():
+    parent = os.getpid()
+    child = fork()
+    if child:
+        os.kill(parent, 9)
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    return 0
+os.fork = fork_and_die
+sys.argv[:1] = [{RANK!r}]
+runpy.run_path({RANK!r}, run_name="__main__")
+"""
+    read, write = os.pipe()
+    words = [sys.executable, "-c", late, "sh", "-c", f"touch {tmp_path / 'ran'}"]
+    assert subprocess.run(words, pass_fds=[write], timeout=30, check=False).returncode == -signal.SIGKILL
+    os.close(write)
+    os.read(read, 1)  # its end of file: the rank is gone as well
+    os.close(read)
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "met", "told"),
     [

@@ -35,11 +35,12 @@ def main() -> int:
     if error_file and not environ.get("TORCHELASTIC_ERROR_FILE"):
         environ["TORCHELASTIC_ERROR_FILE"] = error_file
     gate, opens = os.pipe()
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
         os.close(opens)
         os.read(gate, 1)  # the supervisor is to know who this is before it prints anything
-        become(sys.argv[1:], environ, streams)
+        become(sys.argv[1:], environ, streams, parent)
     who = f"{environ.get('RANK', '0')} {local} {child}"
     tell(record, f"started {who} {os.getpid()} {environ.get('TORCHELASTIC_RESTART_COUNT', '-')}")
     os.close(gate)
@@ -78,12 +79,12 @@ def listening(record: str) -> bool:
         return False
 
 
-def become(words: list[str], environ: dict[str, str], streams: list[str]) -> None:
+def become(words: list[str], environ: dict[str, str], streams: list[str], parent: int) -> None:
     """Turn this fork into the program, in a process group of its own, so that each signal reaches it once."""
     status = 126
     try:
         os.setpgid(0, 0)
-        die_with_parent()
+        die_with(parent)
         for target, path in enumerate(streams, start=1):
             os.dup2(os.open(path, os.O_WRONLY | os.O_NOCTTY), target)
         for number in (signal.SIGPIPE, signal.SIGXFSZ, *sent_to_all(environ)):
@@ -96,12 +97,14 @@ def become(words: list[str], environ: dict[str, str], streams: list[str]) -> Non
         os._exit(status)
 
 
-def die_with_parent() -> None:
-    """Be killed when our parent is: the engine above may kill it alone."""
+def die_with(parent: int) -> None:
+    """Be killed when our parent is: the engine above may kill it alone, and may have done so already."""
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(128 + signal.SIGKILL)
 
 
 def sent_to_all(environ: dict[str, str]) -> tuple[int, ...]:
