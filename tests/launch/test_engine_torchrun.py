@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
+
 import pytest
 
 from accel_launch.report import _attempt  # pyright: ignore[reportPrivateUsage]
 from accel_launch.supervisor import _recorded  # pyright: ignore[reportPrivateUsage]
 from tests.conftest import Run
-from tests.launch.processes import Script
+from tests.launch.processes import Script, Start
 
 ATTEMPTS = """
 import os, sys
@@ -31,6 +34,27 @@ def test_of_a_run_that_fails_in_the_end_the_last_attempt_counts(accelerate: Run,
     done = accelerate("launch", "--cpu", "--max_restarts", "1", script(code))
     assert done.returncode == 4, done.stderr
     assert "cause: exit status 4" in done.stderr
+
+
+def test_an_interrupt_while_the_agent_ends_the_others_leaves_the_failure_its_name(
+    launched: Start, script: Script, tmp_path: Path
+) -> None:
+    code = (
+        "import os, signal, sys, time\n"
+        "if os.environ['RANK'] == '1':\n"
+        "    while not os.path.exists(sys.argv[1]): time.sleep(0.01)\n"
+        "    sys.exit(7)\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('told', flush=True))\n"
+        "open(sys.argv[1], 'w').close()\n"
+        "while True: time.sleep(1)\n"
+    )
+    running = launched("--cpu", "--num_processes", "2", "--engine", "torchrun", script(code), tmp_path / "ready")
+    assert running.stdout is not None
+    assert running.stdout.readline() == "told\n"
+    running.send_signal(signal.SIGINT)
+    err = running.communicate(timeout=20)[1]
+    assert running.returncode == 7, err
+    assert "accel: rank 1 (local rank 1, pid " in err
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,11 @@ class Supervisor:
             pass  # the guardian is gone, and its events' end will say so
 
     def _failed(self) -> bool:
-        return any(ending.status for ending in self.endings)
+        return any(ending.status for ending in self._endings()[-1])
+
+    def _endings(self) -> list[list[Ending]]:
+        """Return how the ranks of each attempt have ended so far."""
+        return _recorded(_read(self.record)) if self.plan.hosted else [self.endings]
 
     # The loop.
 
@@ -302,7 +306,7 @@ class Supervisor:
 
     def _seen(self) -> Seen:
         engine = self.endings[0] if self.plan.hosted and self.endings else None
-        *earlier, endings = _recorded(_read(self.record)) if self.plan.hosted else [self.endings]
+        *earlier, endings = self._endings()
         return Seen(
             endings=tuple(endings),
             earlier=tuple(map(tuple, earlier)),
