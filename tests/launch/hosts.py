@@ -32,6 +32,9 @@ class Still(Machine):
     def met(self, environ: Mapping[str, str], rank: int) -> tuple[str, str] | None:  # noqa: ARG002 - asks nobody
         return None
 
+    def first_host(self) -> str:
+        return ""
+
     def module(self, name: str) -> bool:
         return name in self._modules
 

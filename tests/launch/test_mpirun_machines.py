@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import BIN
-from tests.environments import environment
+from tests.environments import environment, openmpi_4
 from tests.launch.machines import Network
 
 pytestmark = pytest.mark.machines
@@ -51,10 +51,11 @@ class Mpirun:
 
     def run(self, kind: str, *launch: object, on: int = 0, over: tuple[int, ...]) -> subprocess.CompletedProcess[str]:
         """Run two ranks of ``accelerate launch`` on each of the machines ``over``, in this order."""
-        programs, hosts = environment(kind), self.folder / "hosts"
-        if kind == "openmpi":
+        programs, hosts = openmpi_4() if kind == "openmpi4" else environment(kind), self.folder / "hosts"
+        if kind in OPENS:
             hosts.write_text("".join(f"n{n} slots=2\n" for n in over))
-            options = ["--allow-run-as-root", "--hostfile", hosts, "--prtemca", "plm_ssh_agent", self.agent]
+            agent = ("--prtemca", "plm_ssh_agent") if kind == "openmpi" else ("--mca", "plm_rsh_agent")
+            options = ["--allow-run-as-root", "--hostfile", hosts, *agent, self.agent]
         else:
             hosts.write_text("".join(f"n{n}\n" for n in over))
             options = ["-launcher", "ssh", "-launcher-exec", self.agent, "-f", hosts, "-ppn", "2"]
@@ -76,21 +77,22 @@ def mpirun(network: Network, environ: dict[str, str], tmp_path: Path) -> Mpirun:
 
 
 Script = Callable[[str], Path]
-HYDRAS = ("mpich", "impi")
+OPENS, HYDRAS = ("openmpi", "openmpi4"), ("mpich", "impi")
 
 
-@pytest.mark.parametrize("kind", ["openmpi", *HYDRAS])
+@pytest.mark.parametrize("kind", [*OPENS, *HYDRAS])
 def test_no_flag_says_where_they_meet(mpirun: Mpirun, script: Script, kind: str) -> None:
     pytest.importorskip("torch")
     done = mpirun.run(kind, script(MEET), over=(0, 1))
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.splitlines()) == [f"rank {rank} at n0: 10" for rank in range(4)]
-    said = "PMIX_NAMESPACE" if kind == "openmpi" else "PMI_FD"
-    assert f"main_process_ip n0 ({said})" in done.stderr
+    told = {"openmpi": ("n0", "PMIX_NAMESPACE"), "openmpi4": (mpirun.network.address(0), "OMPI_MCA_orte_hnp_uri")}
+    at, said = told.get(kind, ("n0", "PMI_FD"))
+    assert sorted(done.stdout.splitlines()) == [f"rank {rank} at {at}: 10" for rank in range(4)]
+    assert f"main_process_ip {at} ({said})" in done.stderr
     assert done.stderr.count("accel: ") == 1
 
 
-@pytest.mark.parametrize("kind", HYDRAS)
+@pytest.mark.parametrize("kind", ["openmpi", *HYDRAS])
 def test_mpirun_need_not_run_where_the_ranks_do(mpirun: Mpirun, script: Script, kind: str) -> None:
     pytest.importorskip("torch")
     done = mpirun.run(kind, script(MEET), on=2, over=(1, 0))
@@ -98,20 +100,20 @@ def test_mpirun_need_not_run_where_the_ranks_do(mpirun: Mpirun, script: Script, 
     assert sorted(done.stdout.splitlines()) == [f"rank {rank} at n1: 10" for rank in range(4)]
 
 
-def test_open_mpi_elsewhere_is_told_where(mpirun: Mpirun, script: Script) -> None:
+def test_open_mpi_4_elsewhere_is_told_where(mpirun: Mpirun, script: Script) -> None:
     pytest.importorskip("torch")
     path = script(MEET)
-    done = mpirun.run("openmpi", path, on=2, over=(1, 0))
+    done = mpirun.run("openmpi4", path, on=2, over=(1, 0))
     assert done.returncode == 2
     assert (
         "nobody says where they meet: give --main_process_ip, the host of rank 0 (n1), or MASTER_ADDR" in done.stderr
     )
-    done = mpirun.run("openmpi", "--main_process_ip", "n1", path, on=2, over=(1, 0))
+    done = mpirun.run("openmpi4", "--main_process_ip", "n1", path, on=2, over=(1, 0))
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == [f"rank {rank} at n1: 10" for rank in range(4)]
 
 
-@pytest.mark.parametrize("kind", ["openmpi", *HYDRAS])
+@pytest.mark.parametrize("kind", [*OPENS, *HYDRAS])
 def test_a_rank_that_fails_ends_those_of_the_other_machine(mpirun: Mpirun, script: Script, kind: str) -> None:
     done = mpirun.run(kind, script(FAILS), over=(0, 1))
     assert done.returncode == 7, done.stderr

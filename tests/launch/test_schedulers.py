@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from accel_config import CATALOGUE, AccelError, Settings, split
 from accel_launch import Host, Plan, plan, processes, rank
 from accel_launch.host import Machine
-from accel_launch.schedulers import mpi, read, settle
+from accel_launch.schedulers import mpi, pmix, read, settle
 from accel_launch.schedulers.placement import port
 from tests.launch.hosts import Still, host
 
@@ -30,7 +31,7 @@ class Managed(Still):
 
 
 def recorded(name: str) -> dict[str, str]:
-    """An environment as a real Slurm 24.11, Open MPI 5.0, MPICH 5.0 or Intel MPI 2021 made it."""
+    """An environment as a real Slurm 24.11, Open MPI 4.1 and 5.0, MPICH 5.0 or Intel MPI 2021 made it."""
     lines = (RECORDED / f"{name}.env").read_text().splitlines()
     return {line.partition("=")[0]: line.partition("=")[2] for line in lines}
 
@@ -509,6 +510,9 @@ class Meeting(Managed):
     def met(self, environ: Mapping[str, str], rank: int) -> tuple[str, str] | None:  # noqa: ARG002 - asks nobody
         return "node-7", "kvs_7_0"
 
+    def first_host(self) -> str:
+        return "node-8"
+
 
 @pytest.mark.parametrize("name", ["mpich", "impi", "mpich-in-salloc"])
 def test_ranks_of_several_machines_tell_each_other(name: str) -> None:
@@ -522,9 +526,65 @@ def test_ranks_of_several_machines_tell_each_other(name: str) -> None:
     assert given.values["main_process_ip"].value == "node-1"
     assert given.task is not None
     assert not given.task.met
-    assert read({**recorded("openmpi-1"), **FOUR}, Meeting()).values["main_process_ip"].value == "vm"
     alone = read({**environ, "PMI_SIZE": "2"}, Meeting())
     assert alone.values["main_process_ip"].value == "127.0.0.1"
+
+
+def test_the_manager_of_open_mpi_5_is_asked_first() -> None:
+    def at(name: str, **changed: str) -> object:
+        return read({**recorded(name), **FOUR, **changed}, Meeting()).values["main_process_ip"].value
+
+    elsewhere = {"PMIX_SERVER_URI2": "prterun-vm-5884@0.1;tcp4://"}
+    assert [at("openmpi-1"), at("openmpi-0", **elsewhere), at("openmpi-1", SLURM_JOB_NODELIST="n[1-2]")] == [
+        "node-8"
+    ] * 3
+    assert at("openmpi-1", MASTER_ADDR="node-1") == "node-1"
+    assert at("openmpi4") == "192.0.2.2"  # a rank of version 4 that has asked could not call MPI any more
+    found = read(recorded("openmpi-1"), Meeting()).values["main_process_ip"]
+    assert found.value == "127.0.0.1"
+
+
+class Routed(Managed):
+    """A machine from which one address is reached."""
+
+    asked: tuple[tuple[str, int], ...] = ()
+
+    def answers(self, address: str, port: int) -> bool:
+        self.asked = (*self.asked, (address, port))
+        return address == "10.0.0.1"
+
+
+def test_of_the_addresses_that_open_mpi_4_tells_one_that_answers_is_taken() -> None:
+    def at(uri: str, **changed: str) -> object:
+        environ = {**recorded("openmpi4"), **FOUR, "OMPI_MCA_orte_hnp_uri": uri, **changed}
+        found = read(environ, machine).values.get("main_process_ip")
+        return found and f"{found.value} ({found.origin})"
+
+    machine, of = Routed(), "OMPI_MCA_orte_hnp_uri"
+    two = "1.0;tcp://172.17.0.1,10.0.0.1:7001;tcp6://[fd00::2]:7002"
+    assert at("1.0;tcp://10.0.0.9:7001") == f"10.0.0.9 ({of})"
+    assert machine.asked == ()
+    assert at(two) == f"10.0.0.1 ({of})"
+    assert machine.asked == (("172.17.0.1", 7001), ("10.0.0.1", 7001))
+    assert at("1.0;tcp://172.17.0.1,172.18.0.1:7001") is None
+    for nowhere in ("", "1.0;tcp6://[fd00::2]:7002", "1.0;tcp://10.0.0.9:x"):
+        assert at(nowhere) is None
+    first = {"OMPI_COMM_WORLD_RANK": "0"}
+    assert at(two, **first) is None
+    assert at(two, **first, OMPI_MCA_orte_local_daemon_uri=two) == f"172.17.0.1 ({of})"
+
+
+def test_what_listens_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        at = server.getsockname()[1]
+        assert Machine().answers("127.0.0.1", at)
+    assert not Machine().answers("127.0.0.1", at)
+
+
+def test_nobody_above_us_speaks_pmix() -> None:
+    assert pmix.library(os.getpid()) == ""
+    assert Machine().first_host() == ""
+    assert Machine().says(sys.executable, pmix.__file__, "/nowhere/libpmix.so.2") == ""
 
 
 def test_mpiruns_on_one_machine_meet_at_different_ports() -> None:

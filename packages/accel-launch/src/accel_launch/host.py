@@ -123,6 +123,23 @@ class Machine:
 
         return pmi.met(environ, rank)
 
+    def first_host(self) -> str:
+        """Return where rank 0 of our mpirun is; nothing if nobody says so. See `accel_launch.schedulers.pmix`."""
+        from .schedulers import pmix
+
+        path = pmix.library(os.getppid())
+        return self.says(sys.executable, "-I", "-S", pmix.__file__, path).strip() if path else ""
+
+    def answers(self, address: str, port: int) -> bool:
+        """Whether something listens there, and can be reached from here."""
+        import socket
+
+        try:
+            socket.create_connection((address, port), timeout=2).close()
+        except OSError:
+            return False
+        return True
+
     def root(self) -> bool:
         """Whether we are root, as whom some programs refuse to run unless told to."""
         return os.geteuid() == 0

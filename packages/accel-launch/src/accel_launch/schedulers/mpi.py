@@ -33,13 +33,14 @@ class Names(Record):
     tell each other something before they start."""
 
 
+PMI, PMIX, DAEMON = "PMI_FD", "PMIX_NAMESPACE", "OMPI_MCA_orte_hnp_uri"
 OPEN = Names(
     "Open MPI",
     "OMPI_COMM_WORLD_RANK",
     "OMPI_COMM_WORLD_SIZE",
     "OMPI_COMM_WORLD_LOCAL_RANK",
     "OMPI_COMM_WORLD_LOCAL_SIZE",
-    ("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid"),
+    (PMIX, "OMPI_MCA_ess_base_jobid"),
 )
 # The process manager of Intel MPI, MPICH and MVAPICH.
 HYDRA = Names(
@@ -63,7 +64,6 @@ MVAPICH = Names(
     "mpispawn",
 )
 KINDS = (OPEN, HYDRA, MVAPICH)
-PMI = "PMI_FD"
 
 
 def read(environ: Mapping[str, str], machine: Machine) -> Placement:
@@ -103,21 +103,34 @@ def _together(environ: Mapping[str, str], task: Task, names: Names, machine: Mac
         return (environ["MASTER_ADDR"], "MASTER_ADDR"), at if given is None else (given, "MASTER_PORT")
     if names.hydra and (met := machine.met(environ, task.rank)):
         return (met[0], PMI), (port(_digest(met[1])), PMI)
+    if environ.get(PMIX, "").startswith("prte") and (host := machine.first_host()):
+        return (host, PMIX), at
     for listed in ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST"):
         if hosts := hostlist.expand(environ.get(listed, "")):
             return (hosts[0], listed), at
-    return (_mpirun(environ, task), "PMIX_NAMESPACE"), at
+    return _mpirun(environ, task, machine), at
 
 
-def _mpirun(environ: Mapping[str, str], task: Task) -> str | None:
-    """Return the host where Open MPI's mpirun runs (``prterun-HOST-PID@1``), where rank 0 mostly is as well.
+def _mpirun(environ: Mapping[str, str], task: Task, machine: Machine) -> Told:
+    """Return the host where Open MPI's mpirun runs, where rank 0 mostly is as well, and which variable says so.
 
-    Open MPI tells the other ranks nothing more; rank 0 itself knows better, and says nothing where it is elsewhere.
+    That it says to all ranks; rank 0 knows whether it is there, and says nothing where it is elsewhere. Version 5 has
+    the name in its run's (``prterun-HOST-PID@1``), version 4 all addresses of the host in that of its daemon
+    (``JOB.0;tcp://10.0.0.1,172.17.0.1:PORT;tcp6://…``).
     """
-    manager, _, host = environ.get("PMIX_NAMESPACE", "").rpartition("-")[0].partition("-")
-    # The daemon that started us: NAMESPACE.0 is mpirun itself.
-    here = environ.get("PMIX_SERVER_URI2", "").partition(";")[0].endswith(".0")
-    return host if manager.startswith("prte") and (task.rank > 0 or here) else None
+    manager, _, host = environ.get(PMIX, "").rpartition("-")[0].partition("-")
+    if manager.startswith("prte"):
+        # The daemon that started us: NAMESPACE.0 is mpirun itself.
+        here = environ.get("PMIX_SERVER_URI2", "").partition(";")[0].endswith(".0")
+        return host if task.rank > 0 or here else None, PMIX
+    uri = environ.get(DAEMON, "")
+    if task.rank == 0 and environ.get("OMPI_MCA_orte_local_daemon_uri") != uri:
+        return None, DAEMON
+    ways = [way.removeprefix("tcp://").rpartition(":") for way in uri.split(";") if way.startswith("tcp://")]
+    found = [(host, int(at)) for hosts, _, at in ways if at.isdecimal() for host in hosts.split(",")]
+    if task.rank > 0 and found[1:]:
+        found = [one for one in found if machine.answers(*one)]
+    return (found[0][0] if found else None), DAEMON
 
 
 def _job(environ: Mapping[str, str], names: Names) -> Told | None:

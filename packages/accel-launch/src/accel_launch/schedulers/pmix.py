@@ -1,0 +1,64 @@
+"""The process manager of Open MPI 5 (PRRTE) tells each rank where rank 0 is, to a process that speaks PMIx.
+
+Asked of the manager's own library, whose path is read from the manager's memory map: it fits whichever is installed,
+and in a process of its own, ``python pmix.py LIBRARY``, since it starts threads and may end whoever loads it. That
+process is the standard library alone, and takes leave at its end; the rank may call MPI afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+LIBRARY = "libpmix.so"
+HOST = b"pmix.hname"  # PMIX_HOSTNAME
+STRING = 3  # PMIX_STRING
+NAMESPACE = 256  # PMIX_MAX_NSLEN, and the zero
+
+
+def library(pid: int) -> str:
+    """Return the path of the library of the nearest process at or above ``pid``; nothing where there is none."""
+    while pid > 1:
+        try:
+            with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
+                paths = [line.rstrip("\n").split(None, 5)[5] for line in maps if LIBRARY in line]
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
+                pid = int(stat.read().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):  # it is gone, or not ours
+            return ""
+        if paths:
+            return paths[0]
+    return ""
+
+
+def first_host(path: str) -> str:
+    """Ask through the library at ``path`` on which host rank 0 of this run is.
+
+    Raises:
+        OSError: there is no such library, or the manager doesn't say.
+    """
+    import ctypes
+
+    class Proc(ctypes.Structure):
+        _fields_ = (("nspace", ctypes.c_char * NAMESPACE), ("rank", ctypes.c_uint32))
+
+    class Value(ctypes.Structure):
+        _fields_ = (("type", ctypes.c_uint16), ("text", ctypes.c_char_p))
+
+    pmix = ctypes.CDLL(path)
+    nothing, first, value = ctypes.c_size_t(0), Proc(), ctypes.POINTER(Value)()
+    if pmix.PMIx_Init(ctypes.byref(first), None, nothing) != 0:
+        raise OSError("the manager doesn't answer")
+    try:
+        first.rank = 0
+        failed = pmix.PMIx_Get(ctypes.byref(first), HOST, None, nothing, ctypes.byref(value))
+        if failed or value.contents.type != STRING:
+            raise OSError("the manager doesn't know")
+        return bytes(value.contents.text).decode()
+    finally:
+        pmix.PMIx_Finalize(None, nothing)
+
+
+if __name__ == "__main__":
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what the library has to say is nobody's answer
+    sys.stdout.write(first_host(sys.argv[1]) + "\n")
