@@ -5,14 +5,26 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import BIN
 from tests.launch.processes import until
 
 PORT = 29500
+
+# A name server that writes down who asks, and stays silent.
+SILENT = """
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("0.0.0.0", 53))
+print("up")
+while True:
+    print(server.recvfrom(512))
+"""
 
 
 def ip(*words: str) -> None:
@@ -67,6 +79,21 @@ class Network:
     def hosts(self, n: int, text: str) -> None:
         """Say what machine ``n`` finds in its /etc/hosts."""
         Path("/etc/netns", self.space(n), "hosts").write_text(text)
+
+    @contextmanager
+    def names_from(self, server: int, log: Path) -> Iterator[None]:
+        """All ask machine ``server`` for names meanwhile, which answers nothing; ``log`` says who asked."""
+        for n in range(self.count):
+            Path("/etc/netns", self.space(n), "resolv.conf").write_text(f"nameserver {self.address(server)}\n")
+        words = ["ip", "netns", "exec", self.space(server), sys.executable, "-u", "-c", SILENT]
+        with log.open("w") as out, subprocess.Popen(words, stdout=out) as running:
+            until(lambda: bool(log.read_text()), 10)
+            try:
+                yield
+            finally:
+                running.kill()
+                for n in range(self.count):
+                    Path("/etc/netns", self.space(n), "resolv.conf").unlink()
 
     def cut(self, n: int) -> None:
         """Pull the cable of machine ``n``: no packet gets through, and none says so."""

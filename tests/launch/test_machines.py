@@ -96,6 +96,19 @@ def test_version_6(started: Start, script: Script, network: Network) -> None:
     assert [launch.wait() for launch in launches] == [0, 0], launches[0].text + launches[1].text
 
 
+@pytest.mark.parametrize("backend", ["static", "c10d"])
+def test_nothing_is_looked_up_where_the_address_is_a_number(
+    started: Start, script: Script, network: Network, tmp_path: Path, backend: str
+) -> None:
+    """What the ranks look up is theirs."""
+    path = script("import os\nprint('asked as', os.environ.get('RES_OPTIONS'))\n")
+    with network.names_from(2, tmp_path / "asked"):
+        launches = both(started, "--num_processes", 2, "--rdzv_backend", backend, path)
+        assert [launch.wait() for launch in launches] == [0, 0], launches[0].text + launches[1].text
+    assert (tmp_path / "asked").read_text() == "up\n"
+    assert all("asked as None" in launch.text for launch in launches)
+
+
 def test_a_name_that_is_not_there_yet_is_waited_for(started: Start, script: Script, network: Network) -> None:
     path = script(MEET)
     network.hosts(0, f"127.0.0.1 localhost\n{network.address(0)} trainer\n")

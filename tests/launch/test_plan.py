@@ -143,6 +143,23 @@ def test_a_busy_port_is_replaced_with_a_note(settings: Resolve, here: Path) -> N
     assert free.commands[0].env["MASTER_PORT"] == "29501"
 
 
+@pytest.mark.parametrize(
+    ("address", "environ", "found"),
+    [
+        ("10.0.0.1", {}, "attempts:0"),
+        ("fd88::1", {}, "attempts:0"),
+        ("node-1", {}, None),  # the agent has to ask for it
+        ("10.0.0.1", {"RES_OPTIONS": "timeout:1"}, None),
+    ],
+)
+def test_torchs_agent_asks_no_name_server_about_a_number(
+    settings: Resolve, here: Path, address: str, environ: dict[str, str], found: str | None
+) -> None:
+    flags = ("--num_machines", "2", "--num_processes", "2", "--machine_rank", "1", "--main_process_ip", address)
+    todo = planned(settings, here, *flags, on=host(environ=environ))
+    assert todo.commands[0].env.get("RES_OPTIONS") == found
+
+
 def test_a_variable_of_the_users_that_is_replaced_is_told(settings: Resolve, here: Path) -> None:
     todo = planned(settings, here, on=host(environ={"ACCELERATE_MIXED_PRECISION": "bf16"}))
     assert todo.commands[0].env["ACCELERATE_MIXED_PRECISION"] == "no"

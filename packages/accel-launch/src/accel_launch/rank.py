@@ -20,6 +20,9 @@ PR_SET_PDEATHSIG = 1
 OWN_STEPS = 0xFFFF_FFF0  # see accel_launch.schedulers.slurm
 ANSWER = 2.0  # seconds for a process manager on this machine to answer
 RECORD = "/memfd:accel-record"
+# RES_OPTIONS of torch's agent, where it dials a number: its resolver asks no name server. For its log alone torch
+# looks up each address that it dials, and its machine's name; where no server answers, each takes ten seconds.
+UNASKED = "attempts:0"
 
 
 def main() -> int:
@@ -28,6 +31,8 @@ def main() -> int:
     told, met = environ.pop("ACCEL_SUPERVISOR", "").split(), environ.pop("ACCEL_MET", "")
     if "RANK" not in environ:
         told = []  # which rank this is, only the program will find out
+    if environ.get("RES_OPTIONS") == UNASKED:
+        del environ["RES_OPTIONS"]  # that was for the agent alone
     local = int(environ.get("LOCAL_RANK", "0"))
     record, streams, error_file = held(told, local)
     if error_file:

@@ -47,6 +47,14 @@ def towards(address: str, *, look_up: bool) -> Route | None:
     return None
 
 
+def numeric(address: str) -> bool:
+    """Whether it is an address of IPv4 or IPv6, which nobody has to look up."""
+    try:
+        return bool(socket.getaddrinfo(address, DISCARD, type=socket.SOCK_DGRAM, flags=NUMERIC))
+    except OSError:
+        return False
+
+
 def _own(family: int, kind: int, protocol: int, where: Any) -> str:
     try:
         with socket.socket(family, kind, protocol) as probe:

@@ -14,6 +14,8 @@ from accel_config.errors import AccelError
 from .. import target
 from ..lifeline import Lifeline, endpoint
 from ..plan import Command, Plan
+from ..rank import UNASKED
+from ..route import numeric
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +49,9 @@ def make(order: Order) -> Plan:
     words = [
         word.replace("$", "$$") for word in target.argv(order.settings, order.host, order.script, unbuffered=True)
     ]
-    flags, named, line = _several(order) if order.laid.machines > 1 else (_one(order), {}, None)
+    address, flags, named, line = _several(order) if order.laid.machines > 1 else _one(order)
+    if numeric(address) and not order.host.environ.get("RES_OPTIONS"):
+        named["RES_OPTIONS"] = UNASKED
     agent = (python, "-m", "torch.distributed.run", *options(order, flags), "--no-python", python, RANK, *words)
     command = Command(agent, {**order.variables, **named})
     return Plan("torchrun", (command,), hosted=order.laid.local, lifeline=line)
@@ -68,12 +72,12 @@ def options(order: Order, more: dict[str, object]) -> tuple[str, ...]:
     return tuple(f"{flag}={value}" for flag, value in found.items() if value not in (None, ""))
 
 
-def _one(order: Order) -> dict[str, object]:
-    """One machine: a rendezvous of its own, on a port that nobody else is given."""
+def _one(order: Order) -> tuple[str, dict[str, object], dict[str, str], None]:
+    """One machine: a rendezvous of its own, on a port that nobody else is given. Returns what `_several` does."""
     from .local import meeting_point
 
     address, port = meeting_point(order)
-    return {
+    flags: dict[str, object] = {
         "--nnodes": 1,
         "--node-rank": 0,
         "--rdzv-backend": "static",
@@ -81,12 +85,14 @@ def _one(order: Order) -> dict[str, object]:
         "--master-port": port,
         "--rdzv-conf": order.settings[Rendezvous].rdzv_conf,
     }
+    return address, flags, {}, None
 
 
-def _several(order: Order) -> tuple[dict[str, object], dict[str, str], Lifeline]:
+def _several(order: Order) -> tuple[str, dict[str, object], dict[str, str], Lifeline]:
     """Several machines: the address, port and rank that the settings give, which must all be there.
 
-    Returns the agent's flags, the variables that name the interface, and what ties the launchers together.
+    Returns the main address, the agent's flags, the variables that name the interface, and what ties the launchers
+    together.
     """
     rendezvous, machines = order.settings[Rendezvous], order.settings[Resources].num_machines
     address, port, rank = main_address(order), main_port(order), machine_rank(order)
@@ -115,7 +121,7 @@ def _several(order: Order) -> tuple[dict[str, object], dict[str, str], Lifeline]
     named = _interface(order, way)
     if backend == "c10d" and not order.host.environ.get(UNSHARED):
         named[UNSHARED] = "1"
-    return found, named, _lifeline(order, address, port, rank, run)
+    return address, found, named, _lifeline(order, address, port, rank, run)
 
 
 def _interface(order: Order, way: Route | None) -> dict[str, str]:
