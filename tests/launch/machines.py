@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -81,7 +81,7 @@ class Network:
         Path("/etc/netns", self.space(n), "hosts").write_text(text)
 
     @contextmanager
-    def names_from(self, server: int, log: Path) -> Iterator[None]:
+    def names_from(self, server: int, log: Path) -> Generator[None]:
         """All ask machine ``server`` for names meanwhile, which answers nothing; ``log`` says who asked."""
         for n in range(self.count):
             Path("/etc/netns", self.space(n), "resolv.conf").write_text(f"nameserver {self.address(server)}\n")
