@@ -51,9 +51,11 @@ table = Table("dtype", "Total Size")
 table.add_row("float32", "1 GiB")
 Console().print(table)
 """
-# Layers, and the experts of each; an expert's matrices are fp8 with a scale, as DeepSeek stores them.
-LOCAL = {"1 layer": (1, 0), "Llama-3.1-70B": (80, 0), "Mixtral-8x7B": (32, 8), "Qwen3-235B": (94, 128),
-         "DeepSeek-V3": (58, 256)}  # fmt: skip
+# Layers, the experts of each (256 have a scale for each matrix, as DeepSeek's fp8 does), and files, which may begin
+# and end anywhere in a layer.
+LOCAL = {"1 layer": (1, 0, 1), "Llama-3.1-70B": (80, 0, 30), "Mixtral-8x7B": (32, 8, 19),
+         "Qwen3-235B": (94, 128, 118), "DeepSeek-V3, file a layer": (58, 256, 58),
+         "DeepSeek-V3": (58, 256, 163)}  # fmt: skip
 
 
 class Result(NamedTuple):
@@ -117,32 +119,34 @@ def commands(hub: Any, others: str | None) -> dict[str, list[str]]:
     }
 
 
-def folder(place: Path, layers: int, experts: int) -> int:
-    """Write a model of so many layers and experts, a file a layer, its data a hole; tell how many tensors it has."""
+def folder(place: Path, layers: int, experts: int, files: int) -> int:
+    """Write a model of so many layers, experts and files, its data holes; tell how many tensors it has."""
     place.mkdir()
-    count = 0
+    shapes: dict[str, tuple[int, int]] = {}
     for layer in range(layers):
         prefix = f"model.layers.{layer}"
-        shapes = {f"{prefix}.self_attn.{n}_proj.weight": (512, 512) for n in "qkvo"}
+        shapes |= {f"{prefix}.self_attn.{n}_proj.weight": (512, 512) for n in "qkvo"}
         for mlp in [f"mlp.experts.{n}" for n in range(experts)] or ["mlp"]:
             for part in ("gate", "up", "down"):
                 shapes[f"{prefix}.{mlp}.{part}_proj.weight"] = (512, 512)
                 if experts > 128:
                     shapes[f"{prefix}.{mlp}.{part}_proj.weight_scale_inv"] = (4, 4)
-        front, size = conftest.sized(shapes)
-        with (place / f"model-{layer + 1:05}-of-{layers:05}.safetensors").open("wb") as file:
-            file.write(front)
-            file.truncate(size)
-        count += len(shapes)
-    return count
+    names = list(shapes)
+    for file in range(files):
+        own = names[len(names) * file // files : len(names) * (file + 1) // files]
+        front, size = conftest.sized({name: shapes[name] for name in own})
+        with (place / f"model-{file + 1:05}-of-{files:05}.safetensors").open("wb") as opened:
+            opened.write(front)
+            opened.truncate(size)
+    return len(names)
 
 
 def local(times: int) -> None:
     """Measure local folders beside what Python takes to start and to print a table with rich, run by run in turn."""
     print(f"\n{'median seconds':28}{'tensors':>9}{'seconds':>9}{'table':>9}{'ratio':>9}")
     with tempfile.TemporaryDirectory() as home:
-        for name, (layers, experts) in LOCAL.items():
-            tensors = folder(Path(home) / name, layers, experts)
+        for name, parts in LOCAL.items():
+            tensors = folder(Path(home) / name, *parts)
             took: dict[str, list[float]] = {"ours": [], "table": []}
             for _ in range(times):
                 for key, argv in (

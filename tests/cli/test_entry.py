@@ -84,7 +84,14 @@ LACKING = {
     "estimate": ("estimate-memory x",),
     "tpu": ("tpu-config --help",),
     "sagemaker": ("sagemaker --help",),
-    "config": ("config --help", "lunch", "env", "launch --help", "merge-weights a b", "estimate-memory x"),
+    "config": (
+        "config --help",
+        "lunch",
+        "env",
+        "launch --help",
+        "merge-weights a b",
+        "estimate-memory x --training --config_file y",
+    ),
 }
 
 

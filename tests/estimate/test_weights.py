@@ -4,7 +4,7 @@ import pytest
 
 from accel_estimate import bytesize
 from accel_estimate.precision import loaded_bytes, rows
-from accel_estimate.tensors import Form, Listing, Tensor, component, gather
+from accel_estimate.tensors import Listing, Tensor, component, gather
 from accel_estimate.weights import Weight, groups, largest, logical, stored_packing
 
 
@@ -135,7 +135,7 @@ def test_the_table_trains_with_sixteen_bytes_a_parameter() -> None:
 
 
 def _experts(*names: str, shape: tuple[int, ...] = (8, 4)) -> Listing:
-    return Listing(names, [Form("F16", shape, 2 * shape[0] * shape[1])] * len(names))
+    return Listing.of([Tensor(name, "F16", shape, 2 * shape[0] * shape[1]) for name in names])
 
 
 def test_equal_experts_of_a_block_are_one_tensor() -> None:
@@ -156,17 +156,47 @@ def test_experts_that_differ_are_told_apart() -> None:
 @pytest.mark.parametrize(
     "names",
     [("experts.0.w", "experts.1.w"), ("experts.0.layers.2.w", "experts.1.layers.2.w"), ("a.0.experts.0", "a.0.experts.1"),
-     ("a.0.experts.1.w\nx", "a.0.experts.2.w")],
+     ("a.0.experts.1234567890.w", "a.0.experts.1234567891.w"), ("a.0.experts.1.w\nx", "a.0.experts.2.w\nx")],
 )  # fmt: skip
 def test_a_star_never_hides_a_block_or_a_name(names: tuple[str, ...]) -> None:
     found, _ = gather([_experts(*names)])
     assert [tensor.name for tensor in found] == list(names)
 
 
+def test_a_star_is_the_same_whatever_stands_beside_it() -> None:
+    odd = ("experts.0.w", "a.0.experts.1.w\nx", "a*b")
+    found, repeats = gather([_experts("a.0.experts.1.w", *odd), _experts("a.0.experts.1.w", shape=(2, 2))])
+    assert (repeats, [tensor.name for tensor in found]) == (1, ["a.0.experts.*.w", *odd])
+
+
 def test_an_expert_in_two_files_counts_once() -> None:
     names = [f"layers.0.experts.{n}.w" for n in range(6)]
     found, repeats = gather([_experts(*names[:4]), _experts(*names[2:])])
     assert (repeats, [(tensor.copies, tensor.nbytes) for tensor in found]) == (2, [(6, 6 * 64)])
+
+
+def test_files_that_share_a_layer_are_told_apart_by_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without going through their tensors, but where it isn't certain."""
+
+    def gathered(*files: tuple[str, int, str]) -> tuple[int, dict[str, int]]:
+        listings = [
+            Listing([Tensor("a.0.experts.*.w", dtype, (2,), 2 * len(numbers), len(numbers))],
+                    lambda numbers=numbers, dtype=dtype: asked.append(numbers) or
+                    [Tensor(f"a.0.experts.{n}.w", dtype, (2,), 2) for n in numbers],
+                    [hash((n, dtype)) for n in numbers] if known else ())
+            for numbers, known, dtype in files
+        ]  # fmt: skip
+        found, repeats = gather(listings)
+        return repeats, {tensor.dtype: tensor.copies for tensor in found}
+
+    asked: list[str] = []
+    assert gathered(("01", 1, "F8"), ("23", 1, "F8")) == (0, {"F8": 4})
+    assert asked == []
+    assert gathered(("01", 1, "F8"), ("12", 1, "F8")) == (1, {"F8": 3})
+    assert asked == ["01", "12"]
+    assert gathered(("01", 1, "F8"), ("12", 1, "F4")) == (1, {"F8": 2, "F4": 1})
+    assert gathered(("01", 1, "F8"), ("23", 0, "F8")) == (0, {"F8": 4})
+    assert asked == ["01", "12"] * 2 + ["01", "23"]
 
 
 def test_experts_stand_alone_where_every_module_does() -> None:

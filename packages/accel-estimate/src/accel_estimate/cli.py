@@ -5,7 +5,6 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from accel_estimate import options
@@ -113,7 +112,7 @@ def _sweep(args: argparse.Namespace, ask: Ask, model: Model, setting: str, value
     done = sweep.run(model, ask, setting, values)
     if args.html is not None:
         try:
-            _write(Path(args.html), page.render(done))
+            _write(args.html, page.render(done))
         except OSError as error:
             raise UsageError(f"--html {args.html}: cannot be written ({error.strerror}).") from None
     if args.json:
@@ -123,16 +122,18 @@ def _sweep(args: argparse.Namespace, ask: Ask, model: Model, setting: str, value
     return 0 if done.fits else 1
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: str, text: str) -> None:
     """Write a file as a whole: what is there stays until the new one is complete."""
-    path = path.resolve()
-    if path.exists() and not path.is_file():  # a device, or a pipe
-        path.write_text(text, encoding="utf-8")
+    from pathlib import Path
+
+    file = Path(path).resolve()
+    if file.exists() and not file.is_file():  # a device, or a pipe
+        file.write_text(text, encoding="utf-8")
         return
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        part.replace(file)
     finally:
         part.unlink(missing_ok=True)
 

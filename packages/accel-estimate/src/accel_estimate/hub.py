@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any, NamedTuple, cast
@@ -62,7 +61,7 @@ class Client:
         self.repository, self.revision = repository, revision
         self.endpoint: str = constants.ENDPOINT
         self.offline: bool = constants.is_offline_mode()
-        self.cache = Path(constants.HF_HUB_CACHE)
+        self.cache = str(constants.HF_HUB_CACHE)
         self.timeout = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
         token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
         if token is not None and not (token.isascii() and token.isprintable()):

@@ -1,7 +1,7 @@
 """A model on this machine: a folder, a single weight file, or a snapshot in the Hub's cache."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from accel_estimate.errors import ModelNotFoundError
@@ -15,7 +15,7 @@ class LocalFolder:
 
     library: str | None = None
 
-    def __init__(self, path: Path, name: str | None = None) -> None:
+    def __init__(self, path: str, name: str | None = None) -> None:
         """List the folder and its immediate sub-folders.
 
         Raises:
@@ -23,7 +23,7 @@ class LocalFolder:
 
         """
         self.path = path
-        self.name = name or str(path)
+        self.name = name or path
         try:
             self.files: Mapping[str, int] = dict(_listing(path, "", _DEPTH))
         except OSError as error:
@@ -36,10 +36,11 @@ class LocalFolder:
             ModelNotFoundError: it can't be opened.
 
         """
+        path = os.path.join(self.path, name)
         try:
-            return LocalFile(self.path / name)
+            return LocalFile(path)
         except OSError as error:
-            raise ModelNotFoundError(f"{self.path / name}: cannot be read ({error.strerror}).") from None
+            raise ModelNotFoundError(f"{path}: cannot be read ({error.strerror}).") from None
 
     def map(self, work: Callable[[str], Any], names: Sequence[str]) -> list[Any]:
         """Do the work for one name after the other."""
@@ -49,24 +50,23 @@ class LocalFolder:
 class LocalFileOnly(LocalFolder):
     """A single weight file: its folder, with nothing else in it but the config.json beside it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         """Take the file, and its config.json if there is one."""
-        self.path = path.parent
-        self.name = str(path)
-        self.files = {
-            name: file.stat().st_size for name in (path.name, "config.json") if (file := self.path / name).is_file()
-        }
+        self.path, own = os.path.split(path)
+        self.name = path
+        files = {name: os.path.join(self.path, name) for name in (own, "config.json")}
+        self.files = {name: os.stat(file).st_size for name, file in files.items() if os.path.isfile(file)}
 
 
-def _listing(folder: Path, prefix: str, depth: int) -> list[tuple[str, int]]:
+def _listing(folder: str, prefix: str, depth: int) -> list[tuple[str, int]]:
     found: list[tuple[str, int]] = []
-    for entry in folder.iterdir():
+    for entry in os.scandir(folder):
         if entry.name.startswith("."):
             continue
         if entry.is_file():
             found.append((prefix + entry.name, entry.stat().st_size))
         elif depth > 1 and entry.is_dir():
-            found += _listing(entry, f"{prefix}{entry.name}/", depth - 1)
+            found += _listing(entry.path, f"{prefix}{entry.name}/", depth - 1)
     return found
 
 
@@ -77,23 +77,26 @@ def find(name: str) -> LocalFolder | None:
         ModelNotFoundError: it is written as a path, and there is nothing there.
 
     """
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = os.path.expanduser(name)
+    if os.path.isdir(path):
         return LocalFolder(path, name)
-    if path.is_file():
+    if os.path.isfile(path):
         return LocalFileOnly(path)
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith((".safetensors", ".gguf", ".json")):
         raise ModelNotFoundError(f"{name}: no such file or folder.")
     return None
 
 
-def cached(cache: Path, name: str, revision: str) -> LocalFolder | None:
+def cached(cache: str, name: str, revision: str) -> LocalFolder | None:
     """Find the snapshot of a repository in the Hub's cache, or None.
 
     The layout is huggingface_hub's: `models--OWNER--NAME/refs/REVISION` holds the commit of `snapshots/COMMIT`.
     """
-    folder = cache / f"models--{name.replace('/', '--')}"
-    reference = folder / "refs" / revision
-    commit = reference.read_text().strip() if reference.is_file() else revision
-    snapshot = folder / "snapshots" / commit
-    return LocalFolder(snapshot, name) if commit and snapshot.is_dir() else None
+    folder = os.path.join(cache, f"models--{name.replace('/', '--')}")
+    reference = os.path.join(folder, "refs", revision)
+    commit = revision
+    if os.path.isfile(reference):
+        with open(reference, encoding="utf-8") as file:
+            commit = file.read().strip()
+    snapshot = os.path.join(folder, "snapshots", commit)
+    return LocalFolder(snapshot, name) if commit and os.path.isdir(snapshot) else None

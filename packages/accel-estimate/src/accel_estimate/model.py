@@ -102,7 +102,7 @@ def _weights(repository: Repository, name: str) -> tuple[Listing, dict[str, Any]
         listing, values = Listing.of(header.tensors), {"gguf": dict(header.values)}
     else:
         listing = safetensors.read(source)
-    return listing._replace(names=[f"{folder}/{name}" for name in listing.names]) if folder else listing, values
+    return listing.below(folder) if folder else listing, values
 
 
 def _config(repository: Repository, name: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Bytes that can be read by position: a file on disk here, a file on the Hub in `hub`."""
 
-from pathlib import Path
+import os
 from typing import Protocol
 
 from accel_estimate.errors import CorruptFileError, ModelNotFoundError
@@ -27,11 +27,10 @@ class Source(Protocol):
 class LocalFile:
     """A file on disk."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         """Look at the file's size; nothing is read yet."""
-        self.path = path
-        self.name = str(path)
-        self.size = path.stat().st_size
+        self.name = os.fspath(path)
+        self.size = os.stat(path).st_size
 
     def read(self, start: int, stop: int) -> bytes:
         """Read bytes `start` to `stop`.
@@ -41,11 +40,13 @@ class LocalFile:
 
         """
         try:
-            with self.path.open("rb", buffering=0) as file:
-                file.seek(start)
-                return file.read(stop - start)
+            file = os.open(self.name, os.O_RDONLY)
+            try:
+                return os.pread(file, stop - start, start)
+            finally:
+                os.close(file)
         except OSError as error:
-            raise ModelNotFoundError(f"{self.path}: cannot be read ({error.strerror}).") from None
+            raise ModelNotFoundError(f"{self.name}: cannot be read ({error.strerror}).") from None
 
 
 class Cursor:

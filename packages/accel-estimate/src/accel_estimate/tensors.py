@@ -3,13 +3,13 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import compress
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 _INDEXED = re.compile(r"^(.*?\.\d+)\.")
-_EXPERT = re.compile(r"experts\.(?:expert_)?\d+(?=\.)")
+# Of nine digits at most, so that a name with a star isn't much shorter than without.
+_EXPERT = re.compile(r"experts\.(?:expert_)?[0-9]{1,9}+(?=\.)")
 _STARRED = re.compile(r"[^*]*?\.\d+\.[^*]*experts\.\*\.")
 
 
@@ -24,6 +24,14 @@ class Tensor(NamedTuple):
     shape: tuple[int, ...]
     nbytes: int
     copies: int = 1
+
+    def times(self, copies: int) -> "Tensor":
+        """Count it so many times."""
+        return self._replace(nbytes=self.nbytes * copies, copies=copies)
+
+    def one(self) -> "Tensor":
+        """Count it once."""
+        return self._replace(nbytes=self.nbytes // self.copies, copies=1)
 
     @property
     def elements(self) -> int:
@@ -42,38 +50,36 @@ class Tensor(NamedTuple):
         return match[1] if match else ""
 
 
-class Form(NamedTuple):
-    """What a file says of a tensor, but for its name."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    nbytes: int
-
-
 class Listing(NamedTuple):
-    """The tensors of one file in two columns: there may be a hundred thousand of them."""
+    """The tensors of one file: there may be a hundred thousand of them, of few kinds.
 
-    names: Sequence[str]
-    forms: Sequence[Form]
+    `kinds` stand for all that are alike but for the number of their expert; `each` goes through the tensors one by
+    one. `hashes`, where they are known, are of all that the file says of each but its place.
+    """
+
+    kinds: Sequence[Tensor]
+    each: Callable[[], Iterable[Tensor]]
+    hashes: Sequence[int] = ()
 
     @classmethod
     def of(cls, tensors: Sequence[Tensor]) -> "Listing":
-        """Turn tensors, each counting one, into columns."""
-        return cls([tensor.name for tensor in tensors], [Form(*tensor[1:4]) for tensor in tensors])
+        """List tensors, each counting one."""
+        names, _ = starred([tensor.name for tensor in tensors])
+        counts = Counter(tensor._replace(name=name) for name, tensor in zip(names, tensors, strict=True))
+        return cls([kind.times(copies) for kind, copies in counts.items()], lambda: tensors)
 
     @property
     def nbytes(self) -> int:
         """What all of them take in the file."""
-        return sum(map(itemgetter(2), self.forms))
+        return total(self.kinds)
 
-    def tensors(self) -> Iterator[Tensor]:
-        """Go through the tensors one by one."""
-        return (Tensor(name, *form) for name, form in zip(*self, strict=True))
+    def below(self, folder: str) -> "Listing":
+        """Put the name of a folder before all names."""
 
-    def without(self, names: set[str]) -> "Listing":
-        """Leave out the tensors of these names."""
-        kept = [name not in names for name in self.names]
-        return Listing(list(compress(self.names, kept)), list(compress(self.forms, kept)))
+        def named(tensors: Iterable[Tensor]) -> list[Tensor]:
+            return [tensor._replace(name=f"{folder}/{tensor.name}") for tensor in tensors]
+
+        return Listing(named(self.kinds), lambda: named(self.each()), self.hashes)
 
 
 def gather(listings: Iterable[Listing]) -> tuple[tuple[Tensor, ...], int]:
@@ -81,29 +87,50 @@ def gather(listings: Iterable[Listing]) -> tuple[tuple[Tensor, ...], int]:
 
     All that is said of an expert is said of every expert of its block, so that they become one tensor here.
     """
-    kinds: Counter[tuple[str, Form]] = Counter()
-    seen: set[str] = set()
-    repeats = 0
-    for listing in listings:
-        names, forms = listing
-        if not seen.isdisjoint(names):
-            repeats += len(seen.intersection(names))
-            names, forms = listing.without(seen)
-        seen.update(names)
-        kinds.update(zip(_starred(names), forms, strict=True))
-    return tuple(
-        Tensor(name, form.dtype, form.shape, form.nbytes * count, count) for (name, form), count in kinds.items()
-    ), repeats
+    listed, repeats = list(listings), 0
+    if not _are_different(listed):
+        seen: set[str] = set()
+        for place, listing in enumerate(listed):
+            tensors = list(listing.each())
+            new = [tensor for tensor in tensors if tensor.name not in seen]
+            repeats += len(tensors) - len(new)
+            listed[place] = Listing.of(new)
+            seen.update(tensor.name for tensor in new)
+    copies: Counter[Tensor] = Counter()
+    for kind in chain.from_iterable(listing.kinds for listing in listed):
+        copies[kind.one()] += kind.copies
+    return tuple(kind.times(count) for kind, count in copies.items()), repeats
 
 
-def _starred(names: Sequence[str]) -> Sequence[str]:
-    """Put a star for the number of an expert, where that is all that tells it from the others of its block."""
-    text = "\n".join(names)
-    if "experts." not in text:
-        return names
-    starred = _EXPERT.sub("experts.*", text).split("\n")
-    alike = len(starred) == len(names) and all(_STARRED.match(name) for name in set(starred) if "*" in name)
-    return starred if alike else names
+def _are_different(listings: Sequence[Listing]) -> bool:
+    """Whether it is certain that no two files have a tensor of one name.
+
+    So it is where no two have a kind of one name; or else where all that is said of each tensor differs, and that
+    isn't for what follows the name.
+    """
+    kinds = [kind for listing in listings for kind in listing.kinds]
+    names = {kind.name for kind in kinds}
+    if len(names) == len(kinds):
+        return True
+    alike = len(names) == len({kind[:3] for kind in kinds})
+    hashes = set(chain.from_iterable(listing.hashes for listing in listings))
+    return alike and len(hashes) == sum(kind.copies for kind in kinds)
+
+
+def starred(lines: Sequence[str]) -> tuple[Sequence[str], Counter[str]]:
+    """Put a star for the number of an expert, where that is all that tells it from the others of its block.
+
+    Each line begins with a name, and what follows the name, if anything, has no star. Also counts the new lines.
+    """
+    text = "\n".join(lines)
+    found = _EXPERT.sub("experts.*", text).split("\n") if "experts." in text else lines
+    if len(found) != len(lines):  # a name with a line break
+        found = [line if "\n" in line else _EXPERT.sub("experts.*", line) for line in lines]
+    counts = Counter(found)
+    if odd := {line for line in counts if "*" in line and not _STARRED.match(line)}:
+        found = [old if new in odd else new for old, new in zip(lines, found, strict=True)]
+        counts = Counter(found)
+    return found, counts
 
 
 class Group(NamedTuple):

@@ -1,63 +1,82 @@
 """A safetensors header without fault, laid out as the library writes it, cut up as a whole.
 
 A model of a hundred thousand tensors has 12 MB of headers, and to take them apart entry by entry costs a second. Here
-every step is one of Python's own over all entries, and nothing is decided: what isn't to the letter what the library
-writes for these names, types and shapes is left to `scan`, which says what is wrong.
+every step is one of Python's own over all entries, or on a few kinds of them, and nothing is decided: what isn't to
+the letter what the library writes for these names, types and shapes is left to `scan`, which says what is wrong.
 """
 
 import re
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import accumulate, repeat
-from operator import itemgetter
 
 from accel_estimate.dtypes import stored_bytes
-from accel_estimate.tensors import Form, Listing
+from accel_estimate.tensors import Listing, Tensor, starred
 
-# What stands between the name, the type and shape, and the place: `"NAME":{"dtype":"F32","shape":[2],"data_offsets":
-# [0,8]},"NAME":{...`, and how long an entry is at least, which bounds how many there can be.
+# What stands after the name, before the place, and before the next name: `"NAME":{"dtype":"F32","shape":[2],
+# "data_offsets":[0,8]},"NAME":{...`; and how long an entry is at least, which bounds how many there can be.
 _KIND, _PLACE, _NAME = '":{"dtype":"', '],"data_offsets":[', ']},"'
 _SHORTEST = len(_KIND + 'U8","shape":[' + _PLACE + "0,0" + _NAME)
 _START = re.compile(r'\{(?:"__metadata__":\{(?:"[^"]*+":"[^"]*+",?)*+\},)?+"')
 _SIZE = "(?:0|[1-9][0-9]{0,18})"
 _TYPE_AND_SHAPE = re.compile(rf'([A-Z0-9_]{{1,16}})","shape":\[((?:{_SIZE}(?:,{_SIZE}){{0,31}})?)')
-_LONGEST_NAME = 1000
+_LONGEST = 1000  # characters of a name
 
 
-def cut(header: bytes, data: int) -> Listing | None:
-    """Read a header before `data` bytes of weights; None when it is to be scanned instead."""
+def cut(header: bytes, data: int, again: Callable[[], bytes]) -> Listing | None:
+    """Read a header before `data` bytes of weights; None when it is to be scanned instead.
+
+    Nothing is kept but its kinds and a number for each tensor; `again` reads it again for who wants them one by one.
+    """
     text = header.decode(errors="replace").rstrip(" ")
     start = _START.match(text)
     if start is None or not text.endswith("]}}") or "\\" in text or "\ufffd" in text:
         return None
-    first, *entries = (text[start.end() : -1] + ',"').split(_KIND, len(text) // _SHORTEST)
-    if not entries:
+    whole = text[start.end() : -3].split(_NAME, len(text) // _SHORTEST)
+    entries, _, places = zip(*map(str.partition, whole, repeat(_PLACE)), strict=True)
+    keys, counts = starred(entries)
+    kinds = {key: kind for key in counts if (kind := _tensor(key)) is not None}
+    if len(kinds) < len(counts) or not _are_named(entries, kinds.values()):
         return None
-    bodies, separators, following = zip(*map(str.partition, entries, repeat(_NAME)), strict=True)
-    kinds, _, places = zip(*map(str.partition, bodies, repeat(_PLACE)), strict=True)
-    known = {kind: _form(kind) for kind in set(kinds)}
-    forms = [*filter(None, map(known.get, kinds))]
-    names = [first, *following[:-1]]
-    sound = separators.count(_NAME) == len(forms) == len(entries) and following[-1] == "" and _are_names(names)
-    return Listing(names, forms) if sound and ",".join(places) == _places(forms, data) else None
+    sizes = {key: kind.nbytes for key, kind in kinds.items()}
+    if ",".join(places) != _places(map(sizes.__getitem__, keys), data):
+        return None
+    counted = [kind.times(counts[key]) for key, kind in kinds.items()]
+    return Listing(counted, lambda: _tensors(again()), list(map(hash, entries)))
 
 
-def _are_names(names: list[str]) -> bool:
-    different = set(names)
-    named = len(different) == len(names) and "__metadata__" not in different and '"' not in "".join(names)
-    return named and max(map(len, names)) <= _LONGEST_NAME
+def _are_named(entries: Sequence[str], kinds: Iterable[Tensor]) -> bool:
+    """Whether each entry has a name of its own: they differ, and not only in what follows the name."""
+    names = [kind.name for kind in kinds]
+    if len(set(names)) < len(names):
+        entries = [entry.partition(_KIND)[0] for entry in entries]
+    return len(set(entries)) == len(entries)
+
+
+def _tensors(header: bytes) -> list[Tensor]:
+    """Go through a header that has been found without fault, tensor by tensor."""
+    entries = _START.sub("", header.decode(), count=1).split(_NAME)
+    return [tensor for entry in entries if (tensor := _tensor(entry.partition(_PLACE)[0])) is not None]
+
+
+def _tensor(entry: str) -> Tensor | None:
+    name, _, kind = entry.partition(_KIND)
+    form = _form(kind)
+    named = '"' not in name and name != "__metadata__" and len(name) <= _LONGEST
+    return Tensor(name, *form) if form and named else None
 
 
 @lru_cache(maxsize=1024)
-def _form(text: str) -> Form | None:
+def _form(text: str) -> tuple[str, tuple[int, ...], int] | None:
     match = _TYPE_AND_SHAPE.fullmatch(text)
     shape = tuple(map(int, filter(None, match[2].split(",")))) if match else ()
     nbytes = stored_bytes(match[1], shape) if match else None
-    return None if match is None or nbytes is None else Form(match[1], shape, nbytes)
+    return None if match is None or nbytes is None else (match[1], shape, nbytes)
 
 
-def _places(forms: list[Form], data: int) -> str:
-    """Write where tensors of these forms are when each begins where the one before it ends: "0,8,8,12"."""
-    ends = list(map(str, accumulate(map(itemgetter(2), forms))))
+def _places(sizes: Iterable[int], data: int) -> str:
+    """Write where tensors of these sizes are when each begins where the one before it ends: "0,8,8,12"."""
+    ends = list(map(str, accumulate(sizes)))
     numbers = ["0"] * (2 * len(ends))
     numbers[1::2], numbers[2::2] = ends, ends[:-1]
     return ",".join(numbers) if ends[-1] == str(data) else ""

@@ -36,11 +36,15 @@ def read(source: Source) -> Listing:
         raise CorruptFileError(
             f"{source.name}: claims a header of {length:,} bytes, but the whole file has {source.size:,}."
         )
-    header = source.read(8, 8 + length)
+
+    def read_header() -> bytes:
+        return source.read(_PREFIX, _PREFIX + length)
+
+    header = read_header()
     if len(header) < length:
         raise CorruptFileError(f"{source.name}: ended inside its header.")
     data = source.size - 8 - length
-    listing = columns.cut(header, data)
+    listing = columns.cut(header, data, read_header)
     if listing is None:
         from accel_estimate.formats import scan  # most headers need none of it
 
