@@ -43,6 +43,14 @@ class Repo:
 
 
 @dataclass
+class Asked:
+    """What somebody asked for, written down before the answer goes out, and the bytes of it that went out."""
+
+    path: str
+    sent: int = 0
+
+
+@dataclass
 class Hub:
     """The server: its repositories, its moods, and a log of what was asked."""
 
@@ -56,7 +64,7 @@ class Hub:
     cdn: bool = False
     says: str = "Access to this resource is disabled."
     circles: bool = False  # every answer sends its reader to where it came from
-    log: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
+    log: list[Asked] = field(default_factory=list[Asked])
     lock: threading.Lock = field(default_factory=threading.Lock)
     connections: int = 0
 
@@ -74,11 +82,11 @@ class Hub:
         self.repos[name] = Repo({n: f if isinstance(f, File) else File(f) for n, f in files.items()}, **how)
         return self.repos[name]
 
-    def requests(self, text: str = "") -> list[tuple[str, str, int]]:
-        return [entry for entry in self.log if text in entry[1]]
+    def requests(self, text: str = "") -> list[Asked]:
+        return [asked for asked in self.log if text in asked.path]
 
     def sent(self) -> int:
-        return sum(entry[2] for entry in self.log)
+        return sum(asked.sent for asked in self.log)
 
 
 class _Server(ThreadingHTTPServer):
@@ -212,6 +220,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, body: bytes | File, headers: dict[str, str] | None = None) -> None:
         size = body.size if isinstance(body, File) else len(body)
+        asked = Asked(self.path)
+        self.the_hub.log.append(asked)
         self.send_response(status)
         for key, value in {**(headers or {}), "Content-Length": str(size)}.items():
             self.send_header(key, value)
@@ -221,10 +231,10 @@ class _Handler(BaseHTTPRequestHandler):
             while self._body and sent < size:
                 step = 1 if self.the_hub.drip and status in (200, 206) and size > 2000 else 2**16
                 piece = body.part(sent, sent + step) if isinstance(body, File) else body[sent : sent + step]
-                self.wfile.write(piece)
                 sent += len(piece)
+                asked.sent = sent
+                self.wfile.write(piece)
                 if step == 1:
                     time.sleep(self.the_hub.drip)
         except OSError:
             self.close_connection = True
-        self.the_hub.log.append((self.command, self.path, sent))

@@ -270,7 +270,7 @@ def test_a_failing_hub_is_tried_again_and_then_named(hub: Hub) -> None:
     with pytest.raises(HubError, match=r"no usable answer in 4 tries \(HTTP 503\)") as caught:
         load("org/model")
     assert caught.value.status == 1
-    assert len([1 for _, path, _ in hub.log if "/api/" in path]) == 5 + 3
+    assert len(hub.requests("/api/")) == 5 + 3
 
 
 def test_too_many_requests_are_waited_for(hub: Hub) -> None:

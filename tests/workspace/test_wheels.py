@@ -126,7 +126,7 @@ NEEDS = {
     "config": ("get num_processes --config_file run.yaml", "config"),
     "completion": ("bash", "config"),
     "env": ("--json", "config launch"),
-    "estimate-memory": ("model", "config estimate"),
+    "estimate-memory": ("model --training --config_file run.yaml", "config launch estimate"),
     "launch": ("--cpu --num_processes 2 train.py", "config launch"),
     "merge-weights": ("--help", "config"),
     "test": ("--cpu", "config launch"),
