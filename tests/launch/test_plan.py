@@ -156,6 +156,7 @@ def test_torchs_agent_asks_no_name_server_about_a_number(
     settings: Resolve, here: Path, address: str, environ: dict[str, str], found: str | None
 ) -> None:
     flags = ("--num_machines", "2", "--num_processes", "2", "--machine_rank", "1", "--main_process_ip", address)
+    flags = (*flags, "--main_process_port", "29500")
     todo = planned(settings, here, *flags, on=host(environ=environ))
     assert todo.commands[0].env.get("RES_OPTIONS") == found
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ..route import Route
     from . import Order
 
-PORT = 29500
 LATER = 60  # seconds by which torch's own limits are later than ours
 # The store that torch's agents of c10d share with the ranks outlives an attempt (torch 2.15): a rank that is quicker
 # than rank 0 finds there the address that rank 0 had in the last one, and fails again. And a machine that joins later
@@ -196,8 +195,10 @@ def main_port(order: Order) -> int:
             f"{order.laid.machines} machines would choose for itself: name one"
         )
     if port is None:
-        order.findings.notes.append(f"main_process_port isn't set: {PORT}")
-    port = port or PORT
+        raise AccelError(
+            f"num_machines is {order.laid.machines} ({order.settings.origin('num_machines')}), but nobody says at "
+            "which port they meet: give --main_process_port, the same on every machine, such as 29500"
+        )
     if order.laid.rank == 0 and order.host.ask.busy(port):
         origin = order.settings.origin("main_process_port")
         order.findings.here(
