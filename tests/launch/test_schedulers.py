@@ -574,6 +574,22 @@ def test_of_the_addresses_that_open_mpi_4_tells_one_that_answers_is_taken() -> N
     assert at(two, **first, OMPI_MCA_orte_local_daemon_uri=two) == f"172.17.0.1 ({of})"
 
 
+def test_mvapich_says_where_its_mpirun_rsh_was_typed() -> None:
+    """Made up after its source: there is none here to record."""
+    numbers = {"RANK": "3", "SIZE": "4", "LOCAL_RANK": "1", "LOCAL_SIZE": "2"}
+    environ = {f"MV2_COMM_WORLD_{name}": number for name, number in numbers.items()}
+
+    def at(rank: str, host: str) -> object:
+        told = {"MV2_COMM_WORLD_RANK": rank, "MPISPAWN_MPIRUN_HOST": host, "MPIRUN_ID": "17"}
+        found = read({**environ, **told}, Managed()).values.get("main_process_ip")
+        return found and f"{found.value} ({found.origin})"
+
+    assert at("3", "node-1") == "node-1 (MPISPAWN_MPIRUN_HOST)"
+    assert at("0", socket.gethostname()) == f"{socket.gethostname()} (MPISPAWN_MPIRUN_HOST)"
+    assert at("0", "node-1") is None
+    assert at("3", "") is None
+
+
 def test_what_listens_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         at = server.getsockname()[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from accel_config.record import Record
 
 from .. import hostlist
@@ -33,7 +35,7 @@ class Names(Record):
     tell each other something before they start."""
 
 
-PMI, PMIX, DAEMON = "PMI_FD", "PMIX_NAMESPACE", "OMPI_MCA_orte_hnp_uri"
+PMI, PMIX, DAEMON, SPAWNER = "PMI_FD", "PMIX_NAMESPACE", "OMPI_MCA_orte_hnp_uri", "MPISPAWN_MPIRUN_HOST"
 OPEN = Names(
     "Open MPI",
     "OMPI_COMM_WORLD_RANK",
@@ -112,12 +114,14 @@ def _together(environ: Mapping[str, str], task: Task, names: Names, machine: Mac
 
 
 def _mpirun(environ: Mapping[str, str], task: Task, machine: Machine) -> Told:
-    """Return the host where Open MPI's mpirun runs, where rank 0 mostly is as well, and which variable says so.
+    """Return the host where mpirun runs, where rank 0 mostly is as well, and which variable says so.
 
-    That it says to all ranks; rank 0 knows whether it is there, and says nothing where it is elsewhere. Version 5 has
-    the name in its run's (``prterun-HOST-PID@1``), version 4 all addresses of the host in that of its daemon
-    (``JOB.0;tcp://10.0.0.1,172.17.0.1:PORT;tcp6://…``).
+    That all ranks are told; rank 0 knows whether it is there, and we say nothing where it is elsewhere. Open MPI 5 has
+    the name in its run's (``prterun-HOST-PID@1``), 4 all addresses of the host in that of its daemon
+    (``JOB.0;tcp://10.0.0.1,172.17.0.1:PORT;tcp6://…``), and MVAPICH's mpirun_rsh calls it by its own name.
     """
+    if host := environ.get(SPAWNER):
+        return host if task.rank > 0 or host == os.uname().nodename else None, SPAWNER
     manager, _, host = environ.get(PMIX, "").rpartition("-")[0].partition("-")
     if manager.startswith("prte"):
         # The daemon that started us: NAMESPACE.0 is mpirun itself.
