@@ -116,8 +116,8 @@ def _together(environ: Mapping[str, str], task: Task, names: Names, machine: Mac
 def _mpirun(environ: Mapping[str, str], task: Task, machine: Machine) -> Told:
     """Return the host where mpirun runs, where rank 0 mostly is as well, and which variable says so.
 
-    That all ranks are told; rank 0 knows whether it is there, and we say nothing where it is elsewhere. Open MPI 5 has
-    the name in its run's (``prterun-HOST-PID@1``), 4 all addresses of the host in that of its daemon
+    That all ranks are told; rank 0 knows whether it is there, and we say nothing where it is elsewhere. Open MPI 5
+    has the name in its run's (``prterun-HOST-PID@1``), 4 all addresses of the host in that of its daemon
     (``JOB.0;tcp://10.0.0.1,172.17.0.1:PORT;tcp6://…``), and MVAPICH's mpirun_rsh calls it by its own name.
     """
     if host := environ.get(SPAWNER):
