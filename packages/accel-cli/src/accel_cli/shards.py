@@ -93,8 +93,11 @@ class Checkpoint:
         Raises:
             AccelError: its shards can't be read.
         """
+        import gc
+
         import torch
 
+        gc.collect(1)  # torch's loading leaves cycles, which would keep some of the tensors before this one
         try:
             tensor = torch.empty(entry.shape, dtype=entry.dtype)
         except RuntimeError:
