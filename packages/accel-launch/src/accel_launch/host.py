@@ -12,7 +12,7 @@ from . import cgroup, devices
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from .route import Route
 
@@ -109,13 +109,7 @@ class Machine:
 
     def ancestor(self, name: str) -> int:
         """Return the pid of the nearest process above us that is called ``name``; 0 where there is none."""
-        pid = os.getppid()
-        while pid > 1:
-            own, _, rest = devices.read(f"/proc/{pid}/stat").rpartition(")")
-            if own.partition("(")[2] == name[:15]:  # the kernel keeps no more of it
-                return pid
-            pid = int((rest.split() or ["", "0"])[1])
-        return 0
+        return next((pid for pid, own in _above() if own == name[:15]), 0)  # the kernel keeps no more of a name
 
     def met(self, environ: Mapping[str, str], rank: int) -> tuple[str, str] | None:
         """Return what the ranks of an mpirun tell each other of their run; see `accel_launch.schedulers.pmi.met`."""
@@ -127,7 +121,7 @@ class Machine:
         """Return where rank 0 of our mpirun is; nothing if nobody says so. See `accel_launch.schedulers.pmix`."""
         from .schedulers import pmix
 
-        path = pmix.library(os.getppid())
+        path = next(filter(None, (_loaded(pid, pmix.LIBRARY) for pid, _name in _above())), "")
         return self.says(sys.executable, "-I", "-S", pmix.__file__, path).strip() if path else ""
 
     def answers(self, address: str, port: int) -> bool:
@@ -184,6 +178,21 @@ class Machine:
             except OSError:
                 return True
         return False
+
+
+def _above() -> Iterator[tuple[int, str]]:
+    """Go through the processes above us, the nearest first: the pid and the name of each."""
+    pid = os.getppid()
+    while pid > 1:
+        own, _, rest = devices.read(f"/proc/{pid}/stat").rpartition(")")
+        yield pid, own.partition("(")[2]
+        pid = int((rest.split() or ["", "0"])[1])
+
+
+def _loaded(pid: int, library: str) -> str:
+    """Return the path of a library that a process has loaded; nothing where it has not, or isn't ours to look at."""
+    lines = devices.read(f"/proc/{pid}/maps").splitlines()
+    return next((line.split(None, 5)[5] for line in lines if library in line), "")
 
 
 def _driver() -> str:

@@ -5,6 +5,8 @@ value: what is kept is bounded by the number of tensors that fit in its length. 
 `columns` at once, any other entry by entry by `scan`, which says what is wrong.
 """
 
+from functools import partial
+
 from accel_estimate.errors import CorruptFileError
 from accel_estimate.formats import columns
 from accel_estimate.source import Source
@@ -36,10 +38,7 @@ def read(source: Source) -> Listing:
         raise CorruptFileError(
             f"{source.name}: claims a header of {length:,} bytes, but the whole file has {source.size:,}."
         )
-
-    def read_header() -> bytes:
-        return source.read(_PREFIX, _PREFIX + length)
-
+    read_header = partial(source.read, _PREFIX, _PREFIX + length)
     header = read_header()
     if len(header) < length:
         raise CorruptFileError(f"{source.name}: ended inside its header.")

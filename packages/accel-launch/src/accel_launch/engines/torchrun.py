@@ -15,7 +15,6 @@ from .. import target
 from ..lifeline import Lifeline, endpoint
 from ..plan import Command, Plan
 from ..rank import UNASKED
-from ..route import numeric
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +37,8 @@ def make(order: Order) -> Plan:
     Raises:
         AccelError: an address, a port or a rank is missing, or can't be.
     """
+    from ..route import numeric
+
     python = target.interpreter(order.settings, order.host)
     if order.settings[Launcher].python is None and not order.host.ask.module("torch"):
         order.findings.here(
@@ -48,8 +49,9 @@ def make(order: Order) -> Plan:
     words = [
         word.replace("$", "$$") for word in target.argv(order.settings, order.host, order.script, unbuffered=True)
     ]
-    address, flags, named, line = _several(order) if order.laid.machines > 1 else _one(order)
-    if numeric(address) and not order.host.environ.get("RES_OPTIONS"):
+    flags, named, line = _several(order) if order.laid.machines > 1 else (_one(order), {}, None)
+    address = order.settings[Rendezvous].main_process_ip
+    if not order.host.environ.get("RES_OPTIONS") and (not address or numeric(address)):
         named["RES_OPTIONS"] = UNASKED
     agent = (python, "-m", "torch.distributed.run", *options(order, flags), "--no-python", python, RANK, *words)
     command = Command(agent, {**order.variables, **named})
@@ -71,12 +73,12 @@ def options(order: Order, more: dict[str, object]) -> tuple[str, ...]:
     return tuple(f"{flag}={value}" for flag, value in found.items() if value not in (None, ""))
 
 
-def _one(order: Order) -> tuple[str, dict[str, object], dict[str, str], None]:
-    """One machine: a rendezvous of its own, on a port that nobody else is given. Returns what `_several` does."""
+def _one(order: Order) -> dict[str, object]:
+    """One machine: a rendezvous of its own, on a port that nobody else is given."""
     from .local import meeting_point
 
     address, port = meeting_point(order)
-    flags: dict[str, object] = {
+    return {
         "--nnodes": 1,
         "--node-rank": 0,
         "--rdzv-backend": "static",
@@ -84,14 +86,12 @@ def _one(order: Order) -> tuple[str, dict[str, object], dict[str, str], None]:
         "--master-port": port,
         "--rdzv-conf": order.settings[Rendezvous].rdzv_conf,
     }
-    return address, flags, {}, None
 
 
-def _several(order: Order) -> tuple[str, dict[str, object], dict[str, str], Lifeline]:
+def _several(order: Order) -> tuple[dict[str, object], dict[str, str], Lifeline]:
     """Several machines: the address, port and rank that the settings give, which must all be there.
 
-    Returns the main address, the agent's flags, the variables that name the interface, and what ties the launchers
-    together.
+    Returns the agent's flags, the variables that name the interface, and what ties the launchers together.
     """
     rendezvous, machines = order.settings[Rendezvous], order.settings[Resources].num_machines
     address, port, rank = main_address(order), main_port(order), machine_rank(order)
@@ -120,7 +120,7 @@ def _several(order: Order) -> tuple[str, dict[str, object], dict[str, str], Life
     named = _interface(order, way)
     if backend == "c10d" and not order.host.environ.get(UNSHARED):
         named[UNSHARED] = "1"
-    return address, found, named, _lifeline(order, address, port, rank, run)
+    return found, named, _lifeline(order, address, port, rank, run)
 
 
 def _interface(order: Order, way: Route | None) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """The process manager of Open MPI 5 (PRRTE) tells each rank where rank 0 is, to a process that speaks PMIx.
 
-Asked of the manager's own library, whose path is read from the manager's memory map: it fits whichever is installed,
-and in a process of its own, ``python pmix.py LIBRARY``, since it starts threads and may end whoever loads it. That
-process is the standard library alone, and takes leave at its end; the rank may call MPI afterwards.
+``python pmix.py LIBRARY``: asked of the manager's own library, which fits whichever is installed, and in a process of
+its own, since it starts threads and may end whoever loads it. That process is the standard library alone, and takes
+leave at its end; the rank may call MPI afterwards.
 """
 
 from __future__ import annotations
@@ -10,25 +10,10 @@ from __future__ import annotations
 import os
 import sys
 
-LIBRARY = "libpmix.so"
+LIBRARY = "libpmix.so"  # as the manager has loaded it; see accel_launch.host
 HOST = b"pmix.hname"  # PMIX_HOSTNAME
 STRING = 3  # PMIX_STRING
 NAMESPACE = 256  # PMIX_MAX_NSLEN, and the zero
-
-
-def library(pid: int) -> str:
-    """Return the path of the library of the nearest process at or above ``pid``; nothing where there is none."""
-    while pid > 1:
-        try:
-            with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
-                paths = [line.rstrip("\n").split(None, 5)[5] for line in maps if LIBRARY in line]
-            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-                pid = int(stat.read().rpartition(")")[2].split()[1])
-        except (OSError, IndexError):  # it is gone, or not ours
-            return ""
-        if paths:
-            return paths[0]
-    return ""
 
 
 def first_host(path: str) -> str:
