@@ -20,6 +20,10 @@ from accel_launch.hostlist import expand
         ("r[1,3]-x", "r1-x r3-x"),
         ("gpu-a-[5]", "gpu-a-5"),
         ("n[1-2].site.org, m", "n1.site.org n2.site.org m"),
+        ("n[1:2,1,0]", "n2 n1 n0"),  # from here on Open MPI's
+        ("gpu[2:1-3,12]-x,login", "gpu01-x gpu02-x gpu03-x gpu12-x login"),
+        ("[2:10].88.0.2,[1:9].0.0.1", "10.88.0.2 9.0.0.1"),
+        ("r[1:1-2]c[2:1]", "r1c01 r2c01"),
     ],
 )
 def test_a_list_expands(text: str, hosts: str) -> None:

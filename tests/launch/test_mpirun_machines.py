@@ -42,6 +42,7 @@ class Mpirun:
 
     def __init__(self, network: Network, environ: dict[str, str], folder: Path) -> None:
         self.network, self.environ, self.folder = network, environ, folder
+        self.options: tuple[str, ...] = ()
         self.agent = folder / "agent"
         self.agent.write_text(AGENT.format(network.name))
         self.agent.chmod(self.agent.stat().st_mode | stat.S_IXUSR)
@@ -49,8 +50,10 @@ class Mpirun:
         for n in range(network.count):
             network.hosts(n, f"127.0.0.1 localhost\n{named}")
 
-    def run(self, kind: str, *launch: object, on: int = 0, over: tuple[int, ...]) -> subprocess.CompletedProcess[str]:
-        """Run two ranks of ``accelerate launch`` on each of the machines ``over``, in this order."""
+    def run(
+        self, kind: str, *launch: object, on: int = 0, over: tuple[int, ...], count: int = 0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ranks of ``accelerate launch`` on the machines ``over``, in this order: two on each, or so many."""
         programs, hosts = openmpi_4() if kind == "openmpi4" else environment(kind), self.folder / "hosts"
         if kind in OPENS:
             hosts.write_text("".join(f"n{n} slots=2\n" for n in over))
@@ -59,7 +62,8 @@ class Mpirun:
         else:
             hosts.write_text("".join(f"n{n}\n" for n in over))
             options = ["-launcher", "ssh", "-launcher-exec", self.agent, "-f", hosts, "-ppn", "2"]
-        words = [programs / "mpirun", *options, "-n", 2 * len(over), BIN / "accelerate", "launch", "--cpu", *launch]
+        words = [programs / "mpirun", *options, *self.options, "-n", count or 2 * len(over)]
+        words += [BIN / "accelerate", "launch", "--cpu", *launch]
         there = ["ip", "netns", "exec", self.network.space(on), "unshare", "--uts", "sh", "-c"]
         return subprocess.run(
             [*there, f'hostname n{on}; exec "$@"', "sh", *map(str, words)],
@@ -92,7 +96,7 @@ def test_no_flag_says_where_they_meet(mpirun: Mpirun, script: Script, kind: str)
     assert done.stderr.count("accel: ") == 1
 
 
-@pytest.mark.parametrize("kind", ["openmpi", *HYDRAS])
+@pytest.mark.parametrize("kind", [*OPENS, *HYDRAS])
 def test_mpirun_need_not_run_where_the_ranks_do(mpirun: Mpirun, script: Script, kind: str) -> None:
     pytest.importorskip("torch")
     done = mpirun.run(kind, script(MEET), on=2, over=(1, 0))
@@ -100,15 +104,38 @@ def test_mpirun_need_not_run_where_the_ranks_do(mpirun: Mpirun, script: Script, 
     assert sorted(done.stdout.splitlines()) == [f"rank {rank} at n1: 10" for rank in range(4)]
 
 
-def test_open_mpi_4_elsewhere_is_told_where(mpirun: Mpirun, script: Script) -> None:
+@pytest.mark.parametrize(
+    ("on", "options", "at"),
+    [
+        (1, ("--nolocal",), "n0"),  # mpirun's own, though it is one of theirs
+        (0, (), ""),  # the last
+    ],
+)
+def test_open_mpi_4_leaves_a_machine_without_ranks(
+    mpirun: Mpirun, script: Script, on: int, options: tuple[str, ...], at: str
+) -> None:
     pytest.importorskip("torch")
+    mpirun.options = options
+    done = mpirun.run("openmpi4", script(MEET), on=on, over=(1, 0, 2), count=4)
+    assert done.returncode == 0, done.stderr
+    where = at or mpirun.network.address(0)
+    assert sorted(done.stdout.splitlines()) == [f"rank {rank} at {where}: 10" for rank in range(4)]
+
+
+def test_open_mpi_4_whose_user_places_rank_0_elsewhere_is_told_where(
+    mpirun: Mpirun, script: Script, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    places = tmp_path / "ranks"
+    places.write_text("".join(f"rank {rank}=n{1 - rank % 2} slot={rank // 2}\n" for rank in range(4)))
+    mpirun.options = ("--rankfile", str(places))
     path = script(MEET)
-    done = mpirun.run("openmpi4", path, on=2, over=(1, 0))
+    done = mpirun.run("openmpi4", path, over=(0, 1))
     assert done.returncode == 2
     assert (
         "nobody says where they meet: give --main_process_ip, the host of rank 0 (n1), or MASTER_ADDR" in done.stderr
     )
-    done = mpirun.run("openmpi4", "--main_process_ip", "n1", path, on=2, over=(1, 0))
+    done = mpirun.run("openmpi4", "--main_process_ip", "n1", path, over=(0, 1))
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == [f"rank {rank} at n1: 10" for rank in range(4)]
 
@@ -119,8 +146,8 @@ def test_a_rank_that_fails_ends_those_of_the_other_machine(mpirun: Mpirun, scrip
     assert done.returncode == 7, done.stderr
 
 
-@pytest.mark.parametrize("kind", HYDRAS)
+@pytest.mark.parametrize("kind", ["openmpi4", *HYDRAS])
 def test_a_plan_takes_leave(mpirun: Mpirun, script: Script, kind: str) -> None:
-    done = mpirun.run(kind, "--dry_run", script(MEET), over=(0, 1))
+    done = mpirun.run(kind, "--dry_run", script(MEET), on=2, over=(0, 1))
     assert (done.returncode, done.stdout.count("MASTER_ADDR=n0")) == (0, 4), done.stdout + done.stderr
     assert "BAD TERMINATION" not in done.stdout + done.stderr

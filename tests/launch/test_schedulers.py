@@ -574,6 +574,85 @@ def test_of_the_addresses_that_open_mpi_4_tells_one_that_answers_is_taken() -> N
     assert at(two, **first, OMPI_MCA_orte_local_daemon_uri=two) == f"172.17.0.1 ({of})"
 
 
+class Heralded(Managed):
+    """A machine that is told where rank 0 is, or tells it."""
+
+    def __init__(self, heard: str | None = None, *, listens: bool = True) -> None:
+        super().__init__()
+        self.asked: list[object] = []
+        self._heard, self._listens = heard, listens
+
+    def herald(self, port: int, word: str, askers: int) -> bool:
+        self.asked.append((port, word, askers))
+        return self._listens
+
+    def heard(self, hosts: tuple[str, ...], port: int, word: str) -> str | None:
+        self.asked.append((hosts, port, word))
+        return self._heard
+
+
+MPIRUN = "9.0;tcp://10.0.0.9:7001"
+NODES = "gpu[2:9,1-2],10.0.0.3@0(4)"  # mpirun's own first
+
+
+@pytest.mark.parametrize(
+    ("rank", "local_rank", "daemon", "nodes", "universe", "heard", "at", "asked"),
+    [
+        # All machines have ranks: rank 0 is where mpirun is, and so is its first rank.
+        (0, 0, 0, 4, 4, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", None),
+        (1, 1, 0, 4, 4, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", None),
+        (3, 1, 2, 4, 4, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", None),
+        # A machine may be without: rank 0 tells the others, wherever it is.
+        (0, 0, 0, 4, 6, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", 2),
+        (0, 0, 1, 3, 6, None, "gpu01 (OMPI_MCA_orte_node_regex)", 3),
+        (0, 0, 3, 3, 4, None, "10.0.0.3 (OMPI_MCA_orte_node_regex)", 3),
+        # The others ask at all machines.
+        (3, 1, 2, 3, 6, "gpu01", "gpu01 (OMPI_MCA_orte_node_regex)", ("10.0.0.9", "gpu01", "gpu02", "10.0.0.3")),
+        (3, 1, 2, 3, 6, "10.0.0.9", "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", ("10.0.0.9", "gpu01", "gpu02", "10.0.0.3")),
+        (3, 1, 2, 3, 6, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", ("10.0.0.9", "gpu01", "gpu02", "10.0.0.3")),
+        # The user has placed rank 0 elsewhere, though mpirun's machine has ranks.
+        (0, 0, 1, 4, 4, None, None, None),
+        (1, 0, 0, 4, 4, None, None, None),
+        # A daemon that nobody has counted.
+        (0, 0, 4, 3, 6, None, None, None),
+    ],
+)
+def test_rank_0_of_open_mpi_4_says_where_it_is(
+    rank: int, local_rank: int, daemon: int, nodes: int, universe: int, heard: str | None, at: object, asked: object
+) -> None:
+    environ = {
+        **recorded("openmpi4"),
+        **FOUR,
+        "OMPI_COMM_WORLD_RANK": f"{rank}",
+        "OMPI_COMM_WORLD_LOCAL_RANK": f"{local_rank}",
+        "OMPI_UNIVERSE_SIZE": f"{universe}",
+        "OMPI_MCA_orte_hnp_uri": MPIRUN,
+        "OMPI_MCA_orte_local_daemon_uri": MPIRUN if daemon == 0 else f"9.{daemon};tcp://10.0.0.{daemon}:7002",
+        "OMPI_MCA_orte_num_nodes": f"{nodes}",
+        **({"OMPI_MCA_orte_node_regex": NODES} if daemon else {}),
+    }
+    machine = Heralded(heard)
+    values = read(environ, machine).values
+    found, above = values.get("main_process_ip"), int(f"{values['main_process_port'].value}") + 1
+    assert (found and f"{found.value} ({found.origin})") == at
+    expected = (above, MPIRUN, asked) if isinstance(asked, int) else (asked, above, MPIRUN)
+    assert machine.asked == ([] if asked is None else [expected])
+
+
+def test_rank_0_of_open_mpi_4_that_nobody_can_hear_is_refused() -> None:
+    environ = {
+        **recorded("openmpi4"),
+        **FOUR,
+        "OMPI_COMM_WORLD_RANK": "0",
+        "OMPI_MCA_orte_hnp_uri": MPIRUN,
+        "OMPI_MCA_orte_local_daemon_uri": "9.1;tcp://10.0.0.1:7002",
+        "OMPI_MCA_orte_num_nodes": "3",
+        "OMPI_MCA_orte_node_regex": NODES,
+    }
+    assert "main_process_ip" in read(environ, Heralded()).values
+    assert "main_process_ip" not in read(environ, Heralded(listens=False)).values
+
+
 def test_mvapich_says_where_its_mpirun_rsh_was_typed() -> None:
     """Made up after its source: there is none here to record."""
     numbers = {"RANK": "3", "SIZE": "4", "LOCAL_RANK": "1", "LOCAL_SIZE": "2"}

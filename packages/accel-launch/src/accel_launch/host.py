@@ -65,6 +65,7 @@ class Machine:
     def __init__(self) -> None:
         """Hold nothing yet."""
         self._held: list[socket.socket] = []
+        self._herald: bool | None = None
 
     def __del__(self) -> None:
         """Let go of the ports."""
@@ -123,6 +124,24 @@ class Machine:
 
         path = next(filter(None, (_loaded(pid, pmix.LIBRARY) for pid, _name in _above())), "")
         return self.says(sys.executable, "-I", "-S", pmix.__file__, path).strip() if path else ""
+
+    def herald(self, port: int, word: str, askers: int) -> bool:
+        """Tell the other ranks of our mpirun that rank 0 is here; False where nothing can listen on ``port``.
+
+        See `accel_launch.schedulers.herald`.
+        """
+        if self._herald is None:
+            from .schedulers import herald
+
+            words = (sys.executable, "-I", "-S", herald.__file__, str(port), word, str(askers), str(os.getpid()))
+            self._herald = self.says(*words).startswith("listening")
+        return self._herald
+
+    def heard(self, hosts: tuple[str, ...], port: int, word: str) -> str | None:
+        """Return on which of ``hosts`` rank 0 of our mpirun says that it is; see `accel_launch.schedulers.herald`."""
+        from .schedulers import herald
+
+        return herald.ask(hosts, port, word)
 
     def answers(self, address: str, port: int) -> bool:
         """Whether something listens there, and can be reached from here."""

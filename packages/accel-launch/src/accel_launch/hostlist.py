@@ -1,4 +1,4 @@
-"""Slurm's short form of a list of hosts: ``gpu[01-03,7],login``."""
+"""The short form of a list of hosts: Slurm's ``gpu[01-03,7],login``, and Open MPI's ``gpu[2:1-3,7],login``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ def _names(entry: str) -> Iterator[str]:
 
 
 def _numbers(ranges: str) -> Iterator[str]:
-    """Yield the numbers of ``01-03,7``, as wide as they are written."""
+    """Yield the numbers of ``01-03,7``, as wide as they are written; of ``2:1-3,7``, as wide as it says."""
+    width, colon, rest = ranges.partition(":")
+    if colon and width.isdecimal():
+        yield from (number.zfill(int(width)) for number in _numbers(rest))
+        return
     for part in ranges.split(","):
         first, _, last = part.strip().partition("-")
         if last.isdecimal() and first.isdecimal():
