@@ -152,6 +152,7 @@ def test_without_torch(accelerate: Run, tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.stress
 def test_the_librarys_own_list(environ: dict[str, str], tmp_path: Path) -> None:
     where = environment("hf")
     (tmp_path / "read only").mkdir(mode=0o555)

@@ -41,6 +41,7 @@ def test_what_it_shows_on_the_page_is_from_such_a_run() -> None:
     told(outputs(NOTEBOOK))
 
 
+@pytest.mark.stress
 @pytest.mark.timeout(900)
 def test_its_cells_launch(tmp_path: Path, environ: dict[str, str]) -> None:
     pytest.importorskip("torch")

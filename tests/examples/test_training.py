@@ -43,6 +43,7 @@ def test_fsdp2s_script_reads_the_version(accelerate: Run) -> None:
     assert "start this with: accelerate launch --use_fsdp --fsdp_version 2" in done.stderr
 
 
+@pytest.mark.stress
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("stage", ["2"])
 def test_deepspeed_shards_by_the_stage(environ: dict[str, str], stage: str) -> None:
@@ -65,6 +66,7 @@ def test_deepspeed_shards_by_the_stage(environ: dict[str, str], stage: str) -> N
     assert accuracy(line) > 0.9
 
 
+@pytest.mark.stress
 @pytest.mark.timeout(900)
 def test_the_trainer_of_transformers(environ: dict[str, str]) -> None:
     pytest.importorskip("torch")

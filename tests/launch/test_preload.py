@@ -814,6 +814,7 @@ def test_examples_train_preloaded(accelerate: Run, flags: tuple[str, ...], examp
     assert float(line.split()[1].rstrip(",")) > 0.9
 
 
+@pytest.mark.stress
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["test_script", "test_sync", "test_ops"])
 def test_the_librarys_own_scripts_run_preloaded(environ: dict[str, str], tmp_path: Path, name: str) -> None:
