@@ -231,6 +231,19 @@ def test_words_of_the_agent(planned: Planned, flags: str, words: list[str]) -> N
         assert set(words) <= set(todo.commands[0].argv)
 
 
+def test_restarts_that_the_machines_make_alone_are_told(planned: Planned) -> None:
+    """Torch's static rendezvous has no round that all machines enter."""
+
+    def notes(flags: str) -> list[str]:
+        return [note for note in planned(flags).notes if "max_restarts" in note]
+
+    (note,) = notes(f"{AGENT} --max_restarts=3")
+    assert note.startswith("max_restarts 3 (--max_restarts) with rdzv_backend static: each machine starts its own")
+    assert note.endswith("--rdzv_backend c10d starts them together")
+    for other in (AGENT, f"{AGENT} --max_restarts=3 --rdzv_backend=c10d", "--max_restarts=3"):
+        assert notes(other) == []
+
+
 # Flags that other engines act on (or the launcher itself), and what they set.
 VALUES: list[tuple[str, str, object]] = [
     ("--tpu", "tpu", True),

@@ -10,6 +10,7 @@ import os
 
 from accel_config.catalogue import Launcher, Rendezvous, Resources
 from accel_config.errors import AccelError
+from accel_config.wording import said
 
 from .. import target
 from ..lifeline import Lifeline, endpoint
@@ -111,6 +112,12 @@ def _several(order: Order) -> tuple[dict[str, object], dict[str, str], Lifeline]
         # The address itself, with no look-up of names in between, is what same_network asks for; it always serves.
         found["--master-addr"], found["--master-port"] = address, port
         conf = {"timeout": late, **conf}
+        if rendezvous.max_restarts:
+            order.findings.notes.append(
+                f"{said(order.settings, 'max_restarts')} with rdzv_backend static: each machine starts its own ranks "
+                "again, and attempts may go for nothing until all are there at once; --rdzv_backend c10d starts them "
+                "together"
+            )
     else:
         found["--rdzv-endpoint"] = endpoint(address, port)
         # torch guesses from host names whether it is the main machine; the rank says so.
@@ -160,19 +167,19 @@ def _lifeline(order: Order, address: str, port: int, rank: int, run: str) -> Lif
 
 def _secret(order: Order, path: str) -> None:
     """Check that the file holds a secret."""
-    said = f"lifeline_secret_file {path} ({order.settings.origin('lifeline_secret_file')})"
+    name = f"lifeline_secret_file {path} ({order.settings.origin('lifeline_secret_file')})"
     whole = os.path.join(order.host.cwd, os.path.expanduser(path))
     try:
         with open(whole, "rb") as file:
             empty = not file.read(1 << 16).strip()
             others = os.fstat(file.fileno()).st_mode & 0o077
     except OSError as error:
-        order.findings.here(f"{said} can't be read: {error.strerror}")
+        order.findings.here(f"{name} can't be read: {error.strerror}")
         return
     if empty:
-        order.findings.here(f"{said} is empty: write a long random word into it, the same on every machine")
+        order.findings.here(f"{name} is empty: write a long random word into it, the same on every machine")
     elif others:
-        order.findings.notes.append(f"{said} can be read by others on this machine: chmod 600 {path}")
+        order.findings.notes.append(f"{name} can be read by others on this machine: chmod 600 {path}")
 
 
 def main_address(order: Order) -> str:
