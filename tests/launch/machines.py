@@ -68,6 +68,10 @@ class Network:
         ip("-n", space, "link", "set", "lo", "up")
         ip("-n", space, "link", "set", "eth0", "up")
 
+    def leads_out(self, n: int) -> None:
+        """Give machine ``n`` a way to anywhere."""
+        ip("-n", self.space(n), "route", "add", "default", "dev", "eth0")
+
     def space(self, n: int) -> str:
         """The namespace of machine ``n``."""
         return f"{self.name}m{n}"

@@ -140,6 +140,22 @@ def test_open_mpi_4_whose_user_places_rank_0_elsewhere_is_told_where(
     assert sorted(done.stdout.splitlines()) == [f"rank {rank} at n1: 10" for rank in range(4)]
 
 
+@pytest.mark.parametrize("kind", ["openmpi", "mpich"])
+def test_a_machine_may_call_itself_by_its_loopback(mpirun: Mpirun, script: Script, kind: str) -> None:
+    """As Debian has it in /etc/hosts: gloo alone would listen there, where nobody else comes."""
+    pytest.importorskip("torch")
+    network = mpirun.network
+    for n in range(network.count):
+        others = "".join(f"{network.address(m)} n{m}\n" for m in range(network.count) if m != n)
+        network.hosts(n, f"127.0.0.1 localhost\n127.0.1.1 n{n}\n{others}")
+        network.leads_out(n)
+    done = mpirun.run(kind, script(MEET), over=(0, 1))
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [f"rank {rank} at n0: 10" for rank in range(4)]
+    assert "n0 (PM" in done.stderr
+    assert "stands for this machine's loopback: gloo is told eth0, the way out of here" in done.stderr
+
+
 @pytest.mark.parametrize("kind", [*OPENS, *HYDRAS])
 def test_a_rank_that_fails_ends_those_of_the_other_machine(mpirun: Mpirun, script: Script, kind: str) -> None:
     done = mpirun.run(kind, script(FAILS), over=(0, 1))

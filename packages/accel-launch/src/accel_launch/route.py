@@ -21,30 +21,36 @@ NUMERIC = socket.AI_NUMERICHOST
 DISCARD = 9  # a port that is never sent to
 
 
+# Addresses that nobody has (RFC 5737, RFC 3849): the way to them is the way out of this machine.
+OUTSIDE = ((socket.AF_INET, ("192.0.2.1", DISCARD)), (socket.AF_INET6, ("2001:db8::1", DISCARD)))
+
+
 class Route(Record):
     """The way to an address."""
 
     interface: str
     address: str
     """Of this machine, as the other one sees it."""
+    guessed: bool = False
+    """Whether it is only the way out of this machine, by which the others may come."""
 
 
 def towards(address: str, *, look_up: bool) -> Route | None:
     """Return the way to ``address``; None where it isn't known. A name is only looked up where that is allowed.
 
-    A name that stands for this machine's loopback, as a machine's own name often does, says nothing about the way
-    that others come.
+    A name that stands for this machine's loopback, as a machine's own does on Debian, says nothing about the way that
+    others come, which is then guessed.
     """
     try:
         found = socket.getaddrinfo(address, DISCARD, type=socket.SOCK_DGRAM, flags=0 if look_up else NUMERIC)
     except OSError:
         return None
-    for family, kind, protocol, _name, where in found:
-        own = _own(family, kind, protocol, where)
-        interface = interfaces().get(own)
-        if interface is not None and (not _loopback(own) or address in (own, "localhost")):
-            return Route(interface, own)
-    return None
+    ways = [_way(family, where) for family, _kind, _protocol, _name, where in found]
+    known = [way for way in ways if way and (not _loopback(way.address) or address in (way.address, "localhost"))]
+    if not known and any(ways):
+        out = [_way(family, where) for family, where in OUTSIDE]
+        known = [way.replace(guessed=True) for way in out if way and not _loopback(way.address)]
+    return known[0] if known else None
 
 
 def numeric(address: str) -> bool:
@@ -55,13 +61,16 @@ def numeric(address: str) -> bool:
         return False
 
 
-def _own(family: int, kind: int, protocol: int, where: Any) -> str:
+def _way(family: int, where: Any) -> Route | None:
+    """Return the way to a socket's address."""
     try:
-        with socket.socket(family, kind, protocol) as probe:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect(where)
-            return str(probe.getsockname()[0]).partition("%")[0]
+            own = str(probe.getsockname()[0]).partition("%")[0]
     except OSError:
-        return ""
+        return None
+    interface = interfaces().get(own)
+    return None if interface is None else Route(interface, own)
 
 
 def _loopback(address: str) -> bool:

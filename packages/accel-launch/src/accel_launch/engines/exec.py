@@ -35,7 +35,7 @@ def make(order: Order) -> Plan:
 
 def _rank(order: Order, task: Task) -> Plan:
     """Plan the one rank of many that this process becomes."""
-    from . import fleet
+    from . import fleet, interface
 
     rendezvous = order.settings[Rendezvous]
     address, port = rendezvous.main_process_ip, rendezvous.main_process_port
@@ -68,6 +68,8 @@ def _rank(order: Order, task: Task) -> Plan:
     for name, number in (("GROUP_RANK", task.machine), ("GROUP_WORLD_SIZE", task.machines)):
         env.pop(name)
         env.update({} if number is None else {name: str(number)})
+    if task.machines != 1:
+        env.update(interface.named(order, interface.towards(order, address)))
     if task.met:
         env["ACCEL_MET"] = "1"  # for `accel_launch.rank`, which keeps it
     words = target.argv(order.settings, order.host, order.script, unbuffered=True)

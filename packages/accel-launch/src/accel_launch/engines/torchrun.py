@@ -16,10 +16,10 @@ from .. import target
 from ..lifeline import Lifeline, endpoint
 from ..plan import Command, Plan
 from ..rank import UNASKED
+from . import interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..route import Route
     from . import Order
 
 LATER = 60  # seconds by which torch's own limits are later than ours
@@ -27,8 +27,6 @@ LATER = 60  # seconds by which torch's own limits are later than ours
 # than rank 0 finds there the address that rank 0 had in the last one, and fails again. And a machine that joins later
 # waits for ever for the store's own address, which they tell in the first round alone. Unshared, each round has one.
 UNSHARED = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
-# Which interface gloo and NCCL use; NCCL takes a name for the beginning of one unless told otherwise.
-INTERFACE = {"GLOO_SOCKET_IFNAME": "{}", "NCCL_SOCKET_IFNAME": "={}"}
 RANK = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "rank.py")
 
 
@@ -98,7 +96,7 @@ def _several(order: Order) -> tuple[dict[str, object], dict[str, str], Lifeline]
     address, port, rank = main_address(order), main_port(order), machine_rank(order)
     backend = "c10d" if machines.elastic else rendezvous.rdzv_backend
     run, patience = rendezvous.run_id or f"accel-{port}", rendezvous.join_timeout
-    way = order.host.ask.route(address, look_up=not order.settings[Launcher].dry_run)
+    way = interface.towards(order, address)
     found: dict[str, object] = {
         "--nnodes": machines,
         "--node-rank": rank,
@@ -124,24 +122,10 @@ def _several(order: Order) -> tuple[dict[str, object], dict[str, str], Lifeline]
         conf = {"join_timeout": late, "read_timeout": late, "is_host": str(int(rank == 0)), **conf}
         found["--local-addr"] = address if rank == 0 else way.address if way is not None else None
     found["--rdzv-conf"] = ",".join(f"{name}={text}" for name, text in conf.items())
-    named = _interface(order, way)
+    named = interface.named(order, way)
     if backend == "c10d" and not order.host.environ.get(UNSHARED):
         named[UNSHARED] = "1"
     return found, named, _lifeline(order, address, port, rank, run)
-
-
-def _interface(order: Order, way: Route | None) -> dict[str, str]:
-    """Return the variables that have gloo and NCCL use the interface towards the main machine, if none is named."""
-    wanted = [name for name in INTERFACE if not (order.laid.cpu and name.startswith("NCCL"))]
-    if any(order.host.environ.get(name) for name in INTERFACE):
-        return {}
-    if way is None:
-        order.findings.notes.append(
-            f"the interface towards main_process_ip isn't known here: set {' and '.join(wanted)} where the ranks "
-            "don't find each other"
-        )
-        return {}
-    return {name: INTERFACE[name].format(way.interface) for name in wanted}
 
 
 def _lifeline(order: Order, address: str, port: int, rank: int, run: str) -> Lifeline:
