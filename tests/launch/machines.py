@@ -70,7 +70,7 @@ class Network:
 
     def leads_out(self, n: int) -> None:
         """Give machine ``n`` a way to anywhere."""
-        ip("-n", self.space(n), "route", "add", "default", "dev", "eth0")
+        ip("-n", self.space(n), "route", "replace", "default", "dev", "eth0")
 
     def space(self, n: int) -> str:
         """The namespace of machine ``n``."""
