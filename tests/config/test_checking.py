@@ -39,6 +39,7 @@ def findings(tmp_path: Path, text: str) -> tuple[list[tuple[int, str]], list[tup
         ("num_machines: 2:99999999999", 1, "from 1 to 100000"),
         ("use_cpu: yes\nnproc_per_node: 300000", 2, "10000 ranks at most"),
         ("distributed_type: MULTI_GPU\nnum_machines: 2\nmachine_rank: 2", 3, "it is from 0 to 1"),
+        ("num_machines: 2\nmain_process_ip: 10.0.0.1:29500", 2, "has a port: give 10.0.0.1, and main_process_port"),
         ("compute_environment: AMAZON_SAGEMAKER\niam_role_name: r", 1, "ec2_instance_type is missing"),
     ],
 )
@@ -64,6 +65,7 @@ def test_a_file_that_cant_be_read_is_named_once(tmp_path: Path) -> None:
         "machine_rank: 3",  # the existing command doesn't look at it on one machine
         "distributed_type: MULTI_CPU\nnum_machines: 2\nmachine_rank: 2\nmpirun_config: {mpirun_hostfile: h}",
         "num_machines: 2\nmachine_rank: 2\ndistributed_type: DEEPSPEED",  # whose launcher numbers the machines
+        "main_process_ip: a b",  # on one machine a script may never look at it
         "num_machines: 100\nnum_processes: 300000\ndistributed_type: MULTI_GPU",
     ],
 )

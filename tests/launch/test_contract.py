@@ -788,6 +788,8 @@ BARE = Still(modules=())
         ("--num_machines=2 --num_processes=4 --main_process_ip=a --main_process_port=2000", None, None, ["give --machine_rank, from 0 to 1"]),
         ("--num_machines=2 --num_processes=4 --main_process_ip=a --machine_rank=0", None, None, ["give --main_process_port"]),
         (f"{AGENT} --machine_rank=2", None, None, ["machine_rank is 2", "from 0 to 1"]),
+        (f"{AGENT} --main_process_ip=10.0.0.1:2000", None, None, ["main_process_ip 10.0.0.1:2000 (--main_process_ip) has a port"]),
+        (f"{AGENT} --main_process_ip=10.0.0..1", None, None, ["is no address and can't be a host's name"]),
         (f"{AGENT} --main_process_port=0", None, None, ["main_process_port is 0", "name one"]),
         (f"{AGENT} --machine_rank=0", None, host(8, machine=Still(busy=(2000,))), ["2000 (--main_process_port) is in use"]),
         (f"{AGENT} --num_processes=5", None, None, ["num_machines 2 (--num_machines): the machines can't share them evenly; make it 4 or 6"]),

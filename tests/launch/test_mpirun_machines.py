@@ -63,7 +63,13 @@ class Mpirun:
             hosts.write_text("".join(f"n{n}\n" for n in over))
             options = ["-launcher", "ssh", "-launcher-exec", self.agent, "-f", hosts, "-ppn", "2"]
         words = [programs / "mpirun", *options, *self.options, "-n", count or 2 * len(over)]
-        words += [BIN / "accelerate", "launch", "--cpu", *launch]
+        return self._at(on, programs, *words, BIN / "accelerate", "launch", "--cpu", *launch)
+
+    def launch(self, kind: str, *launch: object) -> subprocess.CompletedProcess[str]:
+        """Run ``accelerate launch`` by itself on machine 0, with this mpirun on PATH."""
+        return self._at(0, environment(kind), BIN / "accelerate", "launch", "--cpu", *launch)
+
+    def _at(self, on: int, programs: Path, *words: object) -> subprocess.CompletedProcess[str]:
         there = ["ip", "netns", "exec", self.network.space(on), "unshare", "--uts", "sh", "-c"]
         return subprocess.run(
             [*there, f'hostname n{on}; exec "$@"', "sh", *map(str, words)],
@@ -140,20 +146,38 @@ def test_open_mpi_4_whose_user_places_rank_0_elsewhere_is_told_where(
     assert sorted(done.stdout.splitlines()) == [f"rank {rank} at n1: 10" for rank in range(4)]
 
 
-@pytest.mark.parametrize("kind", ["openmpi", "mpich"])
-def test_a_machine_may_call_itself_by_its_loopback(mpirun: Mpirun, script: Script, kind: str) -> None:
-    """As Debian has it in /etc/hosts: gloo alone would listen there, where nobody else comes."""
-    pytest.importorskip("torch")
+@pytest.fixture
+def debian(mpirun: Mpirun) -> Mpirun:
+    """Machines that call themselves by their loopback, as Debian has it: gloo alone would listen there."""
     network = mpirun.network
     for n in range(network.count):
         others = "".join(f"{network.address(m)} n{m}\n" for m in range(network.count) if m != n)
         network.hosts(n, f"127.0.0.1 localhost\n127.0.1.1 n{n}\n{others}")
         network.leads_out(n)
-    done = mpirun.run(kind, script(MEET), over=(0, 1))
+    return mpirun
+
+
+@pytest.mark.parametrize("kind", ["openmpi", "mpich"])
+def test_a_machine_may_call_itself_by_its_loopback(debian: Mpirun, script: Script, kind: str) -> None:
+    pytest.importorskip("torch")
+    done = debian.run(kind, script(MEET), over=(0, 1))
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == [f"rank {rank} at n0: 10" for rank in range(4)]
     assert "n0 (PM" in done.stderr
     assert "stands for this machine's loopback: gloo is told eth0, the way out of here" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["openmpi", "mpich"])
+def test_so_it_may_under_an_mpirun_that_is_ours(debian: Mpirun, script: Script, kind: str) -> None:
+    pytest.importorskip("torch")
+    debian.environ |= {"PRTE_MCA_plm_ssh_agent": str(debian.agent)}
+    debian.environ |= {"HYDRA_LAUNCHER": "ssh", "HYDRA_LAUNCHER_EXEC": str(debian.agent)}
+    hosts = debian.folder / "ours"
+    hosts.write_text("".join(f"n{n} slots=2\n" if kind == "openmpi" else f"n{n}:2\n" for n in (0, 1)))
+    two = ("--num_machines", "2", "--num_processes", "4", "--main_process_port", "29500")
+    done = debian.launch(kind, "--engine", "mpi", "--mpirun_hostfile", hosts, *two, script(MEET))
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [f"rank {rank} at n0: 10" for rank in range(4)]
 
 
 @pytest.mark.parametrize("kind", [*OPENS, *HYDRAS])

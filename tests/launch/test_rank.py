@@ -35,6 +35,29 @@ def test_what_is_no_record_is_left_alone(tmp_path: Path) -> None:
         assert file.read() == ""
 
 
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        ({"LOCAL_WORLD_SIZE": "2"}, ["GLOO_SOCKET_IFNAME=lo", "NCCL_SOCKET_IFNAME==lo"]),
+        ({"LOCAL_SIZE": "2"}, ["GLOO_SOCKET_IFNAME=lo", "NCCL_SOCKET_IFNAME==lo"]),  # as DeepSpeed says it
+        ({"LOCAL_WORLD_SIZE": "4"}, []),
+        ({}, []),
+        ({"LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "name.invalid"}, []),
+        ({"LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "a" * 70}, []),
+        ({"LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "-"}, []),  # isn't there
+        ({"LOCAL_WORLD_SIZE": "2", "NCCL_SOCKET_IFNAME": "ib0"}, ["NCCL_SOCKET_IFNAME=ib0"]),
+        ({"LOCAL_WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": "ib0"}, ["GLOO_SOCKET_IFNAME=ib0"]),
+    ],
+)
+def test_the_interface_is_named_on_the_machine_itself(told: dict[str, str], named: list[str]) -> None:
+    environ = {"PATH": os.environ["PATH"], "WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", **told}
+    environ = {name: text for name, text in environ.items() if text != "-"}
+    words = [sys.executable, "-I", "-S", RANK, "env"]
+    done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=30, check=True)
+    assert sorted(line for line in done.stdout.splitlines() if "_SOCKET_IFNAME" in line) == named
+    assert done.stderr == ""
+
+
 def test_a_rank_that_nobody_numbered_is_not_taken_for_rank_0() -> None:
     record, stream, error = (os.memfd_create(name) for name in ("accel-record", "stream", "error"))
     told = f"/proc/{os.getpid()}/fd {record} {stream} {stream} {error}"

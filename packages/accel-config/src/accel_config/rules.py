@@ -150,6 +150,16 @@ def _rank(settings: Settings) -> str:
     )
 
 
+def _address(settings: Settings) -> str:
+    address = settings[Rendezvous].main_process_ip
+    if not address or settings[Resources].num_machines == 1:
+        return ""
+    from .address import unreachable
+
+    why = unreachable(address)
+    return f"{said(settings, 'main_process_ip')} {why}" if why else ""
+
+
 def _numbered(settings: Settings) -> bool:
     """Whether each machine is launched on and told its rank; other engines number them."""
     if settings[Launcher].engine not in (None, "torchrun") or settings[Mpi].mpirun_hostfile:
@@ -198,6 +208,7 @@ RULES: tuple[Callable[[Settings], str], ...] = (
     _uneven,
     _crowded,
     _rank,
+    _address,
     _elastic,
     _module_without_python,
     _one_process_on_many,

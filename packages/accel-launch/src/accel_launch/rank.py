@@ -34,6 +34,7 @@ def main() -> int:
     if environ.get("RES_OPTIONS") == UNASKED:
         del environ["RES_OPTIONS"]  # that was for the agent alone
     local = int(environ.get("LOCAL_RANK", "0"))
+    environ.update(interface(environ))
     record, streams, error_file = held(told, local)
     if error_file:
         os.close(os.open(error_file, os.O_WRONLY | os.O_TRUNC))  # what an earlier attempt left is not this one's
@@ -65,6 +66,23 @@ def main() -> int:
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     return 128 + number
+
+
+def interface(environ: dict[str, str]) -> dict[str, str]:
+    """Return the variables that name gloo's and NCCL's interface, where nobody on this machine has named it yet.
+
+    That is so under engines that start all machines from one.
+    """
+    local = environ.get("LOCAL_WORLD_SIZE") or environ.get("LOCAL_SIZE")
+    one = local in (None, environ.get("WORLD_SIZE"))
+    if one or sys.platform != "linux" or environ.get("GLOO_SOCKET_IFNAME") or not environ.get("MASTER_ADDR"):
+        return {}
+    import runpy
+
+    route = runpy.run_path(os.path.join(os.path.dirname(os.path.abspath(__file__)), "route.py"))
+    way = route["towards"](environ["MASTER_ADDR"], look_up=True)
+    named: dict[str, str] = route["named"](way, environ, cpu=False)
+    return named
 
 
 def held(told: list[str], local: int) -> tuple[str, list[str], str]:

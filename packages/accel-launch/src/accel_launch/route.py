@@ -1,4 +1,7 @@
-"""Which network interface leads to another machine. The kernel is asked; nothing is sent."""
+"""Which network interface leads to another machine, for gloo and NCCL. The kernel is asked; nothing is sent.
+
+`accel_launch.rank` runs this file by its path, on the ranks' interpreter, so it is the standard library alone.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,24 @@ import array
 import fcntl
 import socket
 import struct
-
-from accel_config.record import Record
-
-from .devices import read
+from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
+# NCCL takes a name for the beginning of one unless told otherwise.
+VARIABLES = {"GLOO_SOCKET_IFNAME": "{}", "NCCL_SOCKET_IFNAME": "={}"}
 SIOCGIFCONF = 0x8912
 ENTRY = 40  # bytes of a struct ifreq
 NUMERIC = socket.AI_NUMERICHOST
 DISCARD = 9  # a port that is never sent to
-
-
 # Addresses that nobody has (RFC 5737, RFC 3849): the way to them is the way out of this machine.
 OUTSIDE = ((socket.AF_INET, ("192.0.2.1", DISCARD)), (socket.AF_INET6, ("2001:db8::1", DISCARD)))
 
 
-class Route(Record):
+class Route(NamedTuple):
     """The way to an address."""
 
     interface: str
@@ -43,21 +44,32 @@ def towards(address: str, *, look_up: bool) -> Route | None:
     """
     try:
         found = socket.getaddrinfo(address, DISCARD, type=socket.SOCK_DGRAM, flags=0 if look_up else NUMERIC)
-    except OSError:
+    except (OSError, UnicodeError):  # the latter of a name that can be none
         return None
     ways = [_way(family, where) for family, _kind, _protocol, _name, where in found]
     known = [way for way in ways if way and (not _loopback(way.address) or address in (way.address, "localhost"))]
     if not known and any(ways):
         out = [_way(family, where) for family, where in OUTSIDE]
-        known = [way.replace(guessed=True) for way in out if way and not _loopback(way.address)]
+        known = [way._replace(guessed=True) for way in out if way and not _loopback(way.address)]
     return known[0] if known else None
+
+
+def named(way: Route | None, environ: Mapping[str, str], *, cpu: bool) -> dict[str, str]:
+    """Return the variables that have gloo and NCCL use the interface of ``way``; none where the user has set one.
+
+    Of a way that is guessed only gloo is told: it would take the loopback, whereas NCCL chooses well by itself.
+    """
+    if way is None or any(environ.get(name) for name in VARIABLES):
+        return {}
+    alone = cpu or way.guessed
+    return {name: text.format(way.interface) for name, text in VARIABLES.items() if not (alone and name[0] == "N")}
 
 
 def numeric(address: str) -> bool:
     """Whether it is an address of IPv4 or IPv6, which nobody has to look up."""
     try:
         return bool(socket.getaddrinfo(address, DISCARD, type=socket.SOCK_DGRAM, flags=NUMERIC))
-    except OSError:
+    except (OSError, UnicodeError):
         return False
 
 
@@ -93,5 +105,9 @@ def _version_4() -> dict[str, str]:
 
 
 def _version_6() -> dict[str, str]:
-    lines = [line.split() for line in read("/proc/net/if_inet6").splitlines()]
+    try:
+        with open("/proc/net/if_inet6", encoding="ascii") as file:
+            lines = [line.split() for line in file]
+    except OSError:
+        return {}
     return {socket.inet_ntop(socket.AF_INET6, bytes.fromhex(words[0])): words[5] for words in lines if len(words) > 5}  # noqa: PLR2004
