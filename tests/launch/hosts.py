@@ -29,6 +29,9 @@ class Still(Machine):
     def route(self, address: str, *, look_up: bool) -> Route | None:
         return Route("eth1", "10.0.0.7") if address.startswith("10.") or look_up else None
 
+    def elsewhere(self, address: str) -> bool:
+        return address.startswith("192.0.2.")
+
     def met(self, environ: Mapping[str, str], rank: int) -> tuple[str, str] | None:  # noqa: ARG002 - asks nobody
         return None
 

@@ -170,6 +170,11 @@ class Machines:
 
         return until(once, within)
 
+    def close(self) -> None:
+        """End all: the main one last, which waits for the others to have heard what it said."""
+        for side in reversed(self.sides.values()):
+            side.close()
+
     def all_here(self) -> bool:
         return self.turn(lambda: all(side.missing == () for side in self.sides.values()))
 
@@ -186,8 +191,7 @@ def machines() -> Iterator[Callable[..., Machines]]:
 
     yield make
     for one in made:
-        for side in one.sides.values():
-            side.close()
+        one.close()
 
 
 def test_each_knows_who_is_missing(machines: Callable[..., Machines]) -> None:
@@ -332,6 +336,59 @@ def test_who_does_not_belong_here_is_turned_away(
     assert stranger.ending
     assert run.sides[0].notes == [f"a launcher at 127.0.0.1 was turned away: {why}"]
     assert not run.sides[0].ending
+
+
+@pytest.mark.parametrize(
+    ("main", "others", "last", "why"),
+    [
+        ({}, {}, {"backend": "c10d"}, "its rdzv_backend is c10d, and that of this run static"),
+        # Uneven machines: only with the last one it is known.
+        ({"total": 6}, {"local": 3}, {"total": 6}, "with its 2 processes there are 7, and this run has 6"),
+        ({"total": 6}, {}, {"local": 1}, "with its 1 processes there are 5, and this run has 6"),
+        ({"total": 7}, {"local": 3}, {}, ""),
+        ({}, {"local": 3}, {"total": 9}, ""),
+        ({"total": 6}, {"total": 6}, {"total": 6}, ""),
+        # As uneven machines are made without --nproc_per_node: a note, wherever it is noticed.
+        ({"total": 6}, {"total": 6}, {"total": 3, "local": 1}, ""),
+        ({"total": 6}, {"total": 3, "local": 1}, {"total": 6}, ""),
+    ],
+)
+def test_all_are_started_for_the_same_run(
+    main: dict[str, Any], others: dict[str, Any], last: dict[str, Any], why: str
+) -> None:
+    run = Machines(3)
+    for machine, more in enumerate((main, others, last)):
+        run.start(machine, **{"backend": "static", "local": 2, **more})
+        if machine == 1:
+            assert run.turn(lambda: run.sides[1].missing == (2,))
+    member = run.sides[2]
+    assert isinstance(member, Member)
+    assert run.turn(lambda: bool(member.refused) or member.missing == ())
+    assert member.refused == why
+    assert ("was started for 3 processes in all, and this one for 6" in "".join(run.sides[0].notes)) == (
+        3 in (others.get("total"), last.get("total"))
+    )
+    if why:  # it may come again, as it should be
+        member.close()
+        run.start(2, backend="static", local=main.get("total", 6) - 2 - others.get("local", 2))
+    assert run.all_here()
+    run.close()
+
+
+def test_a_machine_that_comes_again_is_not_counted_twice() -> None:
+    run = Machines(3)
+    for machine, local in ((0, 2), (2, 3)):
+        run.start(machine, total=6, local=local)
+    first = run.sides.pop(2)
+    assert isinstance(first, Member)
+    run.sides[7] = first
+    assert run.turn(lambda: first.missing == (1,))
+    again = run.start(2, total=6, local=3)
+    assert isinstance(again, Member)
+    again.token = first.token
+    assert run.turn(lambda: bool(again.refused) or again.missing == (1,))
+    assert again.refused == ""
+    run.close()
 
 
 def test_a_port_that_is_taken_is_a_note() -> None:

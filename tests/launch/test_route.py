@@ -25,6 +25,10 @@ def test_a_name_is_looked_up_only_where_that_is_allowed() -> None:
     assert [route.numeric(text) for text in ("10.0.0.1", "fd88::1", "localhost", "")] == [True, True, False, False]
 
 
+def test_which_addresses_are_this_machines() -> None:
+    assert [text for text in ("127.0.0.1", "::1", "192.0.2.9", "localhost") if route.elsewhere(text)] == ["192.0.2.9"]
+
+
 def test_a_name_that_stands_for_the_loopback_leads_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def stands(*_words: object, **_more: object) -> list[object]:
         return [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("127.0.1.1", 9))]
@@ -114,3 +118,13 @@ def test_ranks_of_one_machine_are_told_none() -> None:
     environ, words = RANK
     todo = launched({**environ, "OMPI_COMM_WORLD_LOCAL_SIZE": "4"}, Route("ib0", "10.0.0.7"), *words)
     assert interfaces(todo) == {}
+
+
+def test_a_main_machine_that_is_none_is_told() -> None:
+    def notes(*words: str) -> list[str]:
+        todo = launched({}, Route("ib0", "10.0.0.7"), *MACHINE[1], *words)
+        return [note for note in todo.notes if "no address of this machine" in note]
+
+    (note,) = notes("--machine_rank=0", "--main_process_ip=192.0.2.9")
+    assert note.startswith("main_process_ip 192.0.2.9 (--main_process_ip) is no address of this machine")
+    assert notes("--machine_rank=0") == notes("--machine_rank=1", "--main_process_ip=192.0.2.9") == []

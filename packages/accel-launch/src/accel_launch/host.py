@@ -165,6 +165,12 @@ class Machine:
 
         return route.towards(address, look_up=look_up)
 
+    def elsewhere(self, address: str) -> bool:
+        """Whether it is a number that is not this machine's; see `accel_launch.route.elsewhere`."""
+        from . import route
+
+        return route.elsewhere(address)
+
     def free_port(self) -> int:
         """Return a port that nothing else on this machine is given while we live.
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import array
+import errno
 import fcntl
 import socket
 import struct
@@ -71,6 +72,19 @@ def numeric(address: str) -> bool:
         return bool(socket.getaddrinfo(address, DISCARD, type=socket.SOCK_DGRAM, flags=NUMERIC))
     except (OSError, UnicodeError):
         return False
+
+
+def elsewhere(address: str) -> bool:
+    """Whether it is a number that is not this machine's."""
+    if not numeric(address):
+        return False
+    family, kind, protocol, _name, where = socket.getaddrinfo(address, 0, type=socket.SOCK_DGRAM, flags=NUMERIC)[0]
+    try:
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(where)
+    except OSError as error:
+        return error.errno == errno.EADDRNOTAVAIL
+    return False
 
 
 def _way(family: int, where: Any) -> Route | None:

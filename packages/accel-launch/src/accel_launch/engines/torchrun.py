@@ -97,6 +97,11 @@ def _several(order: Order) -> tuple[dict[str, object], dict[str, str], Lifeline]
     backend = "c10d" if machines.elastic else rendezvous.rdzv_backend
     run, patience = rendezvous.run_id or f"accel-{port}", rendezvous.join_timeout
     way = interface.towards(order, address)
+    if rank == 0 and order.host.ask.elsewhere(address):
+        order.findings.notes.append(
+            f"{said(order.settings, 'main_process_ip')} is no address of this machine, whose machine_rank is 0: "
+            "unless it is led here, the machines won't meet"
+        )
     found: dict[str, object] = {
         "--nnodes": machines,
         "--node-rank": rank,
@@ -125,7 +130,7 @@ def _several(order: Order) -> tuple[dict[str, object], dict[str, str], Lifeline]
     named = interface.named(order, way)
     if backend == "c10d" and not order.host.environ.get(UNSHARED):
         named[UNSHARED] = "1"
-    return found, named, _lifeline(order, address, port, rank, run)
+    return found, named, _lifeline(order, address, port, rank, run).replace(backend=backend)
 
 
 def _lifeline(order: Order, address: str, port: int, rank: int, run: str) -> Lifeline:
@@ -141,6 +146,8 @@ def _lifeline(order: Order, address: str, port: int, rank: int, run: str) -> Lif
         machines=int(machines),
         least=machines.least,
         run=run,
+        local=order.laid.local,
+        total=order.settings[Resources].num_processes,
         timeout=rendezvous.lifeline_timeout,
         patience=rendezvous.join_timeout,
         secret_file=rendezvous.lifeline_secret_file,

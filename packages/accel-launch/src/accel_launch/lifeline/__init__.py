@@ -29,6 +29,12 @@ class Lifeline(Record):
     """Machines without which the run isn't; fewer than `machines` where it is elastic."""
     run: str
     """Name of the run."""
+    local: int = 0
+    """Ranks of this machine."""
+    total: int | None = None
+    """Ranks that were asked for in all; None: as many as the machines bring."""
+    backend: str = ""
+    """By which rendezvous the agents meet."""
     timeout: float = 30.0
     """Seconds in which a failure anywhere has ended the run everywhere."""
     patience: float = 900.0

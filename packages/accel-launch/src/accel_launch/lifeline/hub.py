@@ -29,6 +29,7 @@ class Guest:
         self.link, self.address = link, address
         self.machine: int | None = None
         self.host, self.token = "", ""
+        self.local = 0
         self.heard = time.monotonic()
 
 
@@ -52,6 +53,8 @@ class Hub:
         self.left: set[int] = set()
         """Machines on which the run is over."""
         self.seen: set[int] = set()
+        self.total = line.total
+        """Ranks that all machines were started for; None where they differ, or nobody says."""
         self.failures: dict[int, Told] = {}
         """The first failure that each machine tells."""
         self.since: float | None = None
@@ -232,7 +235,8 @@ class Hub:
         if why or not isinstance(machine, int):
             self._turn_away(guest, why)
             return
-        guest.machine, guest.host, guest.token = machine, clean(host), token
+        guest.machine, guest.host, guest.token, guest.local = machine, clean(host), token, _count(message, "local")
+        self._compare(machine, _count(message, "total"))
         self.lost.pop(machine, None)
         self.seen.add(machine)
         guest.link.send(kind="welcome", host=self.host, time=time.time(), missing=self.missing)
@@ -258,7 +262,23 @@ class Hub:
         here = self.guests_there.get(machine) or self.lost.get(machine)
         if here is not None and here.token != token:
             return f"machine {machine} is here already (host {here.host})"
+        if (backend := message.get("backend")) != self.line.backend:
+            return f"its rdzv_backend is {str(backend)[:100]}, and that of this run {self.line.backend}"
+        same = self.total is not None and _count(message, "total") in (0, self.total)
+        others = {n: guest.local for n, guest in self.guests_there.items() if n != machine}
+        brought = self.line.local + sum(others.values()) + _count(message, "local")
+        if same and len(others) + 2 == self.line.machines and brought != self.total:
+            return f"with its {_count(message, 'local')} processes there are {brought}, and this run has {self.total}"
         return ""
+
+    def _compare(self, machine: int, total: int) -> None:
+        """Say it once where a machine was started for another number of ranks: that makes uneven machines as well."""
+        if self.total is not None and total not in (0, self.total):
+            self.notes.append(
+                f"machine {machine} was started for {total} processes in all, and this one for {self.total}: each "
+                "brings its share of its own number"
+            )
+            self.total = None
 
     def _gone(self, fd: int) -> None:
         guest = self.guests.pop(fd)
@@ -293,3 +313,9 @@ class Hub:
         for guest in self.guests.values():
             if guest.machine is not None:
                 guest.link.send(**message)
+
+
+def _count(message: dict[str, Any], name: str) -> int:
+    """Return a number that a machine tells; 0 where it tells none."""
+    number = message.get(name)
+    return number if isinstance(number, int) else 0

@@ -164,6 +164,9 @@ class Member:
             run=self.line.run,
             machine=self.line.machine,
             machines=self.line.machines,
+            local=self.line.local,
+            total=self.line.total,
+            backend=self.line.backend,
             host=self.host,
             token=self.token,
         )
