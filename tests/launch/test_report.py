@@ -86,6 +86,25 @@ def test_of_several_tracebacks_the_last_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    "exception",
+    ["SyntaxError: invalid syntax", "IndentationError: unexpected indent", "TabError: inconsistent use of"],
+)
+def test_a_script_that_cant_be_compiled_has_a_place(exception: str) -> None:
+    tail = f'starting\n  File "/u/train.py", line 2\n    def f(:\n          ^\n{exception}\n'
+    result = judge(PLAN, seen(ended(1, 256), tail=tail))
+    assert result.failure is not None
+    assert (result.failure.exception, result.failure.where) == (exception, "/u/train.py:2")
+
+
+def test_what_only_looks_like_it_has_none() -> None:
+    place = '  File "/u/train.py", line 2\n'
+    for tail in (place, "\nSyntaxError: so", f"{place}SyntaxErrors: 3\n", f"{place}    f(\nwell\nSyntaxError: so\n"):
+        result = judge(PLAN, seen(ended(1, 256), tail=tail))
+        assert result.failure is not None
+        assert (result.failure.exception, result.failure.where) == ("", "")
+
+
+@pytest.mark.parametrize(
     ("status", "memory", "cause"),
     [
         (7 << 8, False, "exit status 7"),

@@ -296,6 +296,8 @@ def _unmarked(line: str) -> str:
 
 
 HEAD = "Traceback (most recent call last):"
+PLACE = '  File "'
+UNCOMPILED = ("SyntaxError: ", "IndentationError: ", "TabError: ")
 
 
 def _told(error: str) -> tuple[str, str]:
@@ -321,16 +323,27 @@ def _traceback(text: str) -> tuple[str, str]:
     """Return the exception and the deepest ``file:line`` of the user's own code from the last traceback in a text."""
     start = text.rfind(HEAD)
     if start < 0:
-        return "", ""
+        return _uncompiled(text)
     frames: list[str] = []
     for line in text[start:].splitlines()[1:]:
-        if line.startswith('  File "'):
-            path, _, rest = line[8:].partition('", line ')
-            frames.append(f"{path}:{rest.partition(',')[0]}")
+        if line.startswith(PLACE):
+            frames.append(_place(line))
         elif line and not line.startswith(" "):
             own = [frame for frame in frames if not _foreign(frame)]
             return line, (own or frames or [""])[-1]
     return "", ""
+
+
+def _uncompiled(text: str) -> tuple[str, str]:
+    """Return the same of a script that can't be compiled, which has no traceback."""
+    place, *rest = text[text.rfind(PLACE) :].splitlines() if PLACE in text else [""]
+    error = next((line for line in rest if not line.startswith(" ")), "")
+    return (error, _place(place)) if error.startswith(UNCOMPILED) else ("", "")
+
+
+def _place(line: str) -> str:
+    path, _, rest = line[len(PLACE) :].partition('", line ')
+    return f"{path}:{rest.partition(',')[0]}"
 
 
 def _foreign(frame: str) -> bool:
