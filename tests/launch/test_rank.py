@@ -123,6 +123,19 @@ def test_signals_are_passed_on_once_and_its_end_is_ours(supervised: dict[str, in
     assert text(supervised, "out") == "up\ngot\n"
 
 
+def test_whoever_hears_of_a_rank_may_send_it_a_signal(
+    supervised: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = "import signal, time\nreal = signal.signal\nsignal.signal = lambda *words: (time.sleep(0.1), real(*words))[1]\n"
+    (tmp_path / "sitecustomize.py").write_text(slow)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with start(supervised, "sh", "-c", "trap 'echo got; exit 7' TERM; while true; do sleep 0.01; done") as running:
+        assert until(lambda: "started" in text(supervised, "record"))
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(20) in (7, -signal.SIGTERM)  # the program may not have set its trap yet
+    assert "ended 5 1 " in text(supervised, "record")
+
+
 def test_a_rank_dies_with_its_parent(supervised: dict[str, int]) -> None:
     with start(supervised, "sleep", "60") as running:
         assert until(lambda: "started" in text(supervised, "record"))

@@ -48,13 +48,14 @@ def main() -> int:
         os.read(gate, 1)  # the supervisor is to know who this is before it prints anything
         become(sys.argv[1:], environ, streams, parent)
     who = f"{environ.get('RANK', '0')} {local} {child}"
-    tell(record, f"started {who} {os.getpid()} {environ.get('TORCHELASTIC_RESTART_COUNT', '-')}")
-    os.close(gate)
-    os.close(opens)
     theirs = sent_to_all(environ)
     for name in PASSED_ON:
         number = getattr(signal, name)
         signal.signal(number, signal.SIG_IGN if number in theirs else lambda number, _frame: pass_on(child, number))
+    # Whoever hears of it may send it a signal.
+    tell(record, f"started {who} {os.getpid()} {environ.get('TORCHELASTIC_RESTART_COUNT', '-')}")
+    os.close(gate)
+    os.close(opens)
     _pid, status = os.waitpid(child, 0)
     tell(record, f"ended {who} {status} {time.time()}")
     if status or met:
