@@ -35,9 +35,9 @@ def ask(hosts: tuple[str, ...], port: int, word: str) -> str | None:
 
 def _says(host: str, port: int, line: bytes) -> bool:
     try:
-        with socket.create_connection((host, port), timeout=TURN) as line_to:
-            line_to.sendall(line)
-            return _heard(line_to, len(line)) == line
+        with socket.create_connection((host, port), timeout=TURN) as connection:
+            connection.sendall(line)
+            return _heard(connection, len(line)) == line
     except OSError:
         return False
 
@@ -75,8 +75,8 @@ def _listen(port: int) -> socket.socket:
 
 def _answer(server: socket.socket, line: bytes, askers: int, pid: int) -> None:
     until, gone = time.monotonic() + LIFE, False
+    server.settimeout(TURN)
     while askers and time.monotonic() < until:
-        server.settimeout(TURN)
         try:
             connection, _address = server.accept()
             with connection:
