@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from accel_launch.devices import Device
 from accel_launch.host import Host, Machine
@@ -46,6 +46,12 @@ class Still(Machine):
 
     def answers(self, address: str, port: int) -> bool:  # noqa: ARG002 - asks nobody
         return False
+
+    def listening(self, pid: int) -> frozenset[int]:  # noqa: ARG002 - asks nobody
+        return frozenset()
+
+    def callers(self, ports: Collection[int]) -> tuple[str, ...]:  # noqa: ARG002 - asks nobody
+        return ()
 
     def module(self, name: str) -> bool:
         return name in self._modules

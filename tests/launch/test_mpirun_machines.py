@@ -1,8 +1,9 @@
-"""`accelerate launch` under real mpiruns of three MPIs, over machines of their own network."""
+"""`accelerate launch` under real mpiruns of three MPIs, over machines of their own network; of a fourth after its source."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 
 from tests.conftest import BIN
 from tests.environments import environment, openmpi_4
+from tests.launch import mpirun_rsh
 from tests.launch.machines import Network
 
 pytestmark = pytest.mark.machines
@@ -54,9 +56,14 @@ class Mpirun:
         self, kind: str, *launch: object, on: int = 0, over: tuple[int, ...], count: int = 0
     ) -> subprocess.CompletedProcess[str]:
         """Run ranks of ``accelerate launch`` on the machines ``over``, in this order: two on each, or so many."""
-        programs, hosts = openmpi_4() if kind == "openmpi4" else environment(kind), self.folder / "hosts"
+        programs, hosts = self._programs(kind), self.folder / "hosts"
+        if kind == MVAPICH:
+            named = [f"n{n}" for n in over for _ in range(2)]
+            words = [programs / "mpirun_rsh", "-np", count or 2 * len(over), *named]
+            return self._at(on, programs, *words, BIN / "accelerate", "launch", "--cpu", *launch)
         if kind in OPENS:
-            hosts.write_text("".join(f"n{n} slots=2\n" for n in over))
+            slots = " slots=2" if len(over) == len(set(over)) else ""
+            hosts.write_text("".join(f"n{n}{slots}\n" for n in over))
             agent = ("--prtemca", "plm_ssh_agent") if kind == "openmpi" else ("--mca", "plm_rsh_agent")
             options = ["--allow-run-as-root", "--hostfile", hosts, *agent, self.agent]
         else:
@@ -64,6 +71,17 @@ class Mpirun:
             options = ["-launcher", "ssh", "-launcher-exec", self.agent, "-f", hosts, "-ppn", "2"]
         words = [programs / "mpirun", *options, *self.options, "-n", count or 2 * len(over)]
         return self._at(on, programs, *words, BIN / "accelerate", "launch", "--cpu", *launch)
+
+    def _programs(self, kind: str) -> Path:
+        if kind == "openmpi4":
+            return openmpi_4()
+        if kind != MVAPICH:
+            return environment(kind)
+        folder = self.folder / MVAPICH
+        folder.mkdir(exist_ok=True)
+        mpirun_rsh.install(folder)
+        shutil.copy(self.agent, folder / "ssh")
+        return folder
 
     def launch(self, kind: str, *launch: object) -> subprocess.CompletedProcess[str]:
         """Run ``accelerate launch`` by itself on machine 0, with this mpirun on PATH."""
@@ -88,6 +106,7 @@ def mpirun(network: Network, environ: dict[str, str], tmp_path: Path) -> Mpirun:
 
 Script = Callable[[str], Path]
 OPENS, HYDRAS = ("openmpi", "openmpi4"), ("mpich", "impi")
+MVAPICH = "mvapich"  # a stand-in, see `mpirun_rsh`
 
 
 @pytest.mark.parametrize("kind", [*OPENS, *HYDRAS])
@@ -128,22 +147,49 @@ def test_open_mpi_4_leaves_a_machine_without_ranks(
     assert sorted(done.stdout.splitlines()) == [f"rank {rank} at {where}: 10" for rank in range(4)]
 
 
-def test_open_mpi_4_whose_user_places_rank_0_elsewhere_is_told_where(
-    mpirun: Mpirun, script: Script, tmp_path: Path
+@pytest.mark.parametrize(("on", "layout"), [(0, "rankfile"), (2, "rankfile"), (0, "seq"), (0, "programs")])
+def test_open_mpi_4_whose_user_says_which_rank_goes_where(
+    mpirun: Mpirun, script: Script, tmp_path: Path, on: int, layout: str
 ) -> None:
     pytest.importorskip("torch")
-    places = tmp_path / "ranks"
-    places.write_text("".join(f"rank {rank}=n{1 - rank % 2} slot={rank // 2}\n" for rank in range(4)))
-    mpirun.options = ("--rankfile", str(places))
-    path = script(MEET)
-    done = mpirun.run("openmpi4", path, over=(0, 1))
-    assert done.returncode == 2
-    assert (
-        "nobody says where they meet: give --main_process_ip, the host of rank 0 (n1), or MASTER_ADDR" in done.stderr
-    )
-    done = mpirun.run("openmpi4", "--main_process_ip", "n1", path, over=(0, 1))
+    path, places = script(MEET), tmp_path / "places"
+    if layout == "rankfile":
+        places.write_text("".join(f"rank {rank}=n{1 - rank % 2} slot={rank // 2}\n" for rank in range(4)))
+        mpirun.options = ("--rankfile", str(places))
+        done = mpirun.run("openmpi4", path, over=(0, 1), on=on)
+    elif layout == "seq":
+        mpirun.options = ("--map-by", "seq")
+        done = mpirun.run("openmpi4", path, over=(1, 0, 0, 1), count=4, on=on)
+    else:
+        program = (BIN / "accelerate", "launch", "--cpu", path)
+        mpirun.options = ("-n", "2", "--host", "n1:2", *map(str, program), ":", "--host", "n0:2")
+        done = mpirun.run("openmpi4", path, over=(), count=2, on=on)
+    assert done.returncode == 0, done.stderr
+    ranks = [line.partition(" at ") for line in sorted(done.stdout.splitlines())]
+    assert [(rank, where.partition(": ")[2]) for rank, _, where in ranks] == [(f"rank {n}", "10") for n in range(4)]
+    assert {where.partition(": ")[0] for _rank, _, where in ranks} <= {"n1", mpirun.network.address(1)}
+    assert "main_process_ip n1 (OMPI_MCA_orte_node_regex)" in done.stderr
+
+
+@pytest.mark.parametrize(("on", "prefix"), [(0, "MV2"), (1, "MV2"), (2, "MVP")])
+def test_mvapich_is_asked_whose_daemon_has_called(mpirun: Mpirun, script: Script, on: int, prefix: str) -> None:
+    pytest.importorskip("torch")
+    mpirun.environ["TEST_MVAPICH"] = prefix
+    done = mpirun.run(MVAPICH, script(MEET), on=on, over=(0, 1))
+    assert done.returncode == 0, done.stderr
+    at = ["n0", "n0", mpirun.network.address(0), mpirun.network.address(0)]
+    assert sorted(done.stdout.splitlines()) == [f"rank {rank} at {at[rank]}: 10" for rank in range(4)]
+    assert "main_process_ip n0 (MPISPAWN_ID)" in done.stderr
+
+
+@pytest.mark.parametrize("listed", ["", "list"])
+def test_of_many_machines_mvapich_lists_all(mpirun: Mpirun, script: Script, tmp_path: Path, listed: str) -> None:
+    pytest.importorskip("torch")
+    mpirun.environ |= {"MV2_FASTSSH_THRESHOLD": "1", "TEST_HOST_LIST_FILE": listed and str(tmp_path / listed)}
+    done = mpirun.run(MVAPICH, script(MEET), on=2, over=(1, 0))
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == [f"rank {rank} at n1: 10" for rank in range(4)]
+    assert f"main_process_ip n1 ({'HOST_LIST_FILE' if listed else 'MPISPAWN_HOSTLIST'})" in done.stderr
 
 
 @pytest.fixture

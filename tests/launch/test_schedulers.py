@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from accel_config import CATALOGUE, AccelError, Settings, split
 from accel_launch import Host, Plan, plan, processes, rank
 from accel_launch.host import Machine, _loaded
-from accel_launch.schedulers import mpi, pmix, read, settle
+from accel_launch.schedulers import mpi, orte, pmix, read, settle
 from accel_launch.schedulers.placement import port
 from tests.launch.hosts import Still, host
 
@@ -26,7 +26,7 @@ class Managed(Still):
     """A machine whose process manager has this pid."""
 
     def ancestor(self, name: str) -> int:
-        assert name == "hydra_pmi_proxy"
+        assert name in {"hydra_pmi_proxy", "mpispawn"}
         return MANAGER
 
 
@@ -461,7 +461,9 @@ FOUR = {"OMPI_COMM_WORLD_SIZE": "4"}
 
 
 def test_ranks_on_several_machines_meet_where_open_mpi_was_started() -> None:
-    (command,) = planned({**recorded("openmpi-1"), **FOUR}, "--cpu").commands
+    made = planned({**recorded("openmpi-1"), **FOUR}, "--cpu")
+    assert made.summary.startswith("rank 1 of 4 on CPU, several machines, MULTI_CPU,")  # it isn't told which
+    (command,) = made.commands
     assert (command.env["MASTER_ADDR"], command.env["MASTER_PORT"]) == ("vm", "25578")
     dashes = {
         "PMIX_NAMESPACE": "prterun-node-1.a-b-5884@1",
@@ -590,6 +592,9 @@ class Heralded(Managed):
         self.asked.append((hosts, port, word))
         return self._heard
 
+    def callers(self, ports: Collection[int]) -> tuple[str, ...]:
+        return ("10.0.0.2", "10.0.0.3") if list(ports) == [7001] else ()
+
 
 MPIRUN = "9.0;tcp://10.0.0.9:7001"
 NODES = "gpu[2:9,1-2],10.0.0.3@0(4)"  # mpirun's own first
@@ -604,6 +609,8 @@ NODES = "gpu[2:9,1-2],10.0.0.3@0(4)"  # mpirun's own first
         (3, 1, 2, 4, 4, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", None),
         # A machine may be without: rank 0 tells the others, wherever it is.
         (0, 0, 0, 4, 6, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", 2),
+        (0, 0, 0, 2, 4, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", 2),  # more daemons have called
+        (0, 0, 0, 3, 4, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", None),
         (0, 0, 1, 3, 6, None, "gpu01 (OMPI_MCA_orte_node_regex)", 3),
         (0, 0, 3, 3, 4, None, "10.0.0.3 (OMPI_MCA_orte_node_regex)", 3),
         # The others ask at all machines.
@@ -639,6 +646,72 @@ def test_rank_0_of_open_mpi_4_says_where_it_is(
     assert machine.asked == ([] if asked is None else [expected])
 
 
+ALL = ("10.0.0.9", "gpu01", "gpu02", "10.0.0.3")
+CALLED = ("10.0.0.9", "10.0.0.2", "10.0.0.3")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"OMPI_MCA_orte_rankfile": "ranks"},
+        {"OMPI_MCA_rmaps_rank_file_path": "ranks"},
+        {"OMPI_MCA_rmaps": "seq"},
+        {"OMPI_MCA_rmaps_base_mapping_policy": "SEQ:OVERSUBSCRIBE"},
+        {"OMPI_NUM_APP_CTX": "2"},
+    ],
+)
+@pytest.mark.parametrize(
+    ("rank", "local_rank", "daemon", "heard", "at", "asked"),
+    [
+        (0, 0, 0, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", 3),
+        (0, 0, 1, None, "gpu01 (OMPI_MCA_orte_node_regex)", 3),
+        (1, 0, 0, "10.0.0.2", "10.0.0.2 (OMPI_MCA_orte_hnp_uri)", CALLED),
+        (1, 1, 0, "10.0.0.9", "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", CALLED),
+        (2, 0, 1, "10.0.0.9", "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", ALL),
+        (2, 0, 1, "gpu02", "gpu02 (OMPI_MCA_orte_node_regex)", ALL),
+        # Nobody says it in time: it is taken to be where mpirun is, unless this one would be rank 0 then.
+        (1, 1, 0, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", CALLED),
+        (2, 0, 1, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", ALL),
+        (1, 0, 0, None, None, CALLED),
+    ],
+)
+def test_where_the_user_says_which_rank_goes_where_rank_0_of_open_mpi_4_is_asked(
+    said: dict[str, str], rank: int, local_rank: int, daemon: int, heard: str | None, at: object, asked: object
+) -> None:
+    environ = {
+        **recorded("openmpi4"),
+        **FOUR,
+        **said,
+        "OMPI_COMM_WORLD_RANK": f"{rank}",
+        "OMPI_COMM_WORLD_LOCAL_RANK": f"{local_rank}",
+        "OMPI_UNIVERSE_SIZE": "4",
+        "OMPI_MCA_orte_hnp_uri": MPIRUN,
+        "OMPI_MCA_orte_local_daemon_uri": MPIRUN if daemon == 0 else f"9.{daemon};tcp://10.0.0.{daemon}:7002",
+        "OMPI_MCA_orte_num_nodes": "4",
+        **({"OMPI_MCA_orte_node_regex": NODES} if daemon else {}),
+    }
+    machine = Heralded(heard)
+    values = read(environ, machine).values
+    found, above = values.get("main_process_ip"), int(f"{values['main_process_port'].value}") + 1
+    assert (found and f"{found.value} ({found.origin})") == at
+    assert machine.asked == [(above, MPIRUN, asked) if isinstance(asked, int) else (asked, above, MPIRUN)]
+
+
+@pytest.mark.parametrize(
+    ("text", "nodes"),
+    [
+        ("n[1:0-1]@0(2)", {"0": "n0", "1": "n1"}),
+        ("n[1:2,1,0]@0,2,1", {"0": "n2", "2": "n1", "1": "n0"}),
+        ("a,b[2:1-4],c@0,-1(2),3(2),1", {"0": "a", "3": "b03", "4": "b04", "1": "c"}),
+        ("a,b", {}),
+        ("a,b@0(x,1", {"0": "a", "1": "b"}),
+        ("", {}),
+    ],
+)
+def test_open_mpi_4_says_which_daemon_is_where(text: str, nodes: dict[str, str]) -> None:
+    assert orte._nodes(text) == nodes
+
+
 def test_rank_0_of_open_mpi_4_that_nobody_can_hear_is_refused() -> None:
     environ = {
         **recorded("openmpi4"),
@@ -653,20 +726,100 @@ def test_rank_0_of_open_mpi_4_that_nobody_can_hear_is_refused() -> None:
     assert "main_process_ip" not in read(environ, Heralded(listens=False)).values
 
 
-def test_mvapich_says_where_its_mpirun_rsh_was_typed() -> None:
+class Spawned(Managed):
+    """A machine whose mpispawn listens on these ports, and who has called it."""
+
+    def __init__(self, ports: dict[int, str]) -> None:
+        super().__init__()
+        self._ports = ports
+
+    def listening(self, pid: int) -> frozenset[int]:
+        assert pid == MANAGER
+        return frozenset(self._ports)
+
+    def callers(self, ports: Collection[int]) -> tuple[str, ...]:
+        return tuple(host for port, host in self._ports.items() if port in ports and host)
+
+
+@pytest.mark.parametrize("prefix", ["MV2", "MVP"])
+@pytest.mark.parametrize(
+    ("rank", "told", "ports", "at"),
+    [
+        # Daemons that can't be looked at: where mpirun_rsh was typed.
+        (3, {"MPISPAWN_MPIRUN_HOST": "node-1"}, {}, "node-1 (MPISPAWN_MPIRUN_HOST)"),
+        (3, {"MPISPAWN_MPIRUN_HOST": "node-1", "MPISPAWN_ID": "1"}, {}, "node-1 (MPISPAWN_MPIRUN_HOST)"),
+        (0, {"MPISPAWN_MPIRUN_HOST": "HERE"}, {}, "HERE (MPISPAWN_MPIRUN_HOST)"),
+        (0, {"MPISPAWN_MPIRUN_HOST": "node-1", "MPISPAWN_ID": "0"}, {}, None),
+        (3, {}, {}, None),
+        # A star: machine 0's has called this one's. Ranks that use MPI call it too, elsewhere.
+        (0, {"MPISPAWN_MPIRUN_HOST": "node-1", "MPISPAWN_ID": "0"}, {41: "", 42: ""}, "HERE (MPISPAWN_ID)"),
+        (3, {"MPISPAWN_MPIRUN_HOST": "node-1", "MPISPAWN_ID": "1"}, {41: "10.0.0.1"}, "10.0.0.1 (MPISPAWN_ID)"),
+        (3, {"MPISPAWN_ID": "1", "PMI_PORT": "n:42"}, {42: "10.0.0.2", 41: "10.0.0.1"}, "10.0.0.1 (MPISPAWN_ID)"),
+        (3, {"MPISPAWN_ID": "1"}, {41: ""}, None),
+        (3, {"MPISPAWN_ID": "1"}, {41: "10.0.0.1", 42: "10.0.0.2"}, None),
+        (3, {"SLURM_JOB_NODELIST": "n[7-8]", "MPISPAWN_ID": "1"}, {41: "10.0.0.1"}, "10.0.0.1 (MPISPAWN_ID)"),
+        # More than one calls: who has called is not known to be machine 0's.
+        (3, {"MPISPAWN_ID": "1", "MPISPAWN_NNODES": "34"}, {41: "10.0.0.1"}, None),
+        (3, {"MPISPAWN_ID": "1", "MPISPAWN_NNODES": "33"}, {41: "10.0.0.1"}, "10.0.0.1 (MPISPAWN_ID)"),
+        (3, {"MPISPAWN_ID": "1", "MPISPAWN_NNODES": "34", "MV2_MT_DEGREE": "33"}, {41: "10.1"}, "10.1 (MPISPAWN_ID)"),
+        (3, {"MPISPAWN_ID": "1", "MPISPAWN_NNODES": "6", "MVP_MT_DEGREE": "2"}, {41: "10.0.0.1"}, None),
+        (3, {"MPISPAWN_ID": "1", "MPISPAWN_NNODES": "5", "MVP_MT_DEGREE": "2"}, {41: "10.1"}, "10.1 (MPISPAWN_ID)"),
+        # In a job of Slurm, its first machine.
+        (3, {"SLURM_JOB_NODELIST": "n[7-8]", "MPISPAWN_MPIRUN_HOST": "node-1"}, {}, "n7 (SLURM_JOB_NODELIST)"),
+        # A tree, whose daemons are called by those above them.
+        (3, {"MPISPAWN_ID": "1", "TREE": "n7:2:0:2:n8:2:1:3:"}, {41: "10.0.0.1"}, "n7 (MPISPAWN_HOSTLIST)"),
+        (3, {"MPISPAWN_MPIRUN_HOST": "node-1", "MPISPAWN_ID": "1", "TREE": ""}, {41: "10.0.0.1"}, None),
+    ],
+)
+def test_where_mvapich_has_rank_0(
+    prefix: str, rank: int, told: dict[str, str], ports: dict[int, str], at: str | None
+) -> None:
     """Made up after its source: there is none here to record."""
-    numbers = {"RANK": "3", "SIZE": "4", "LOCAL_RANK": "1", "LOCAL_SIZE": "2"}
-    environ = {f"MV2_COMM_WORLD_{name}": number for name, number in numbers.items()}
+    numbers = {"RANK": f"{rank}", "SIZE": "4", "LOCAL_RANK": "1", "LOCAL_SIZE": "2"}
+    here = socket.gethostname()
+    told = {name: value.replace("HERE", here) for name, value in told.items()}
+    tree = told.pop("TREE", None)
+    environ = {f"{prefix}_COMM_WORLD_{name}": number for name, number in numbers.items()}
+    environ |= {"MPIRUN_ID": "17", "MPISPAWN_NNODES": "2", "USE_LINEAR_SSH": f"{int(tree is None)}", **told}
+    environ |= {"MPISPAWN_HOSTLIST": tree} if tree else {}
+    found = read(environ, Spawned(ports))
+    assert found.title == "MVAPICH"
+    value = found.values.get("main_process_ip")
+    assert (value and f"{value.value} ({value.origin})") == (at and at.replace("HERE", here))
 
-    def at(rank: str, host: str) -> object:
-        told = {"MV2_COMM_WORLD_RANK": rank, "MPISPAWN_MPIRUN_HOST": host, "MPIRUN_ID": "17"}
-        found = read({**environ, **told}, Managed()).values.get("main_process_ip")
-        return found and f"{found.value} ({found.origin})"
 
-    assert at("3", "node-1") == "node-1 (MPISPAWN_MPIRUN_HOST)"
-    assert at("0", socket.gethostname()) == f"{socket.gethostname()} (MPISPAWN_MPIRUN_HOST)"
-    assert at("0", "node-1") is None
-    assert at("3", "") is None
+def test_mvapich_lists_thousands_in_a_file(tmp_path: Path) -> None:
+    names = ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")
+    environ = {f"MV2_COMM_WORLD_{name}": number for name, number in zip(names, "3412", strict=True)}
+    environ |= {"USE_LINEAR_SSH": "0", "HOST_LIST_FILE": str(tmp_path / "list")}
+    assert "main_process_ip" not in read(environ, Managed()).values
+    (tmp_path / "list").write_text("n7:2:0:2:n8:2:1:3:")
+    assert read(environ, Managed()).values["main_process_ip"].value == "n7"
+
+
+def test_who_has_called_is_known_by_the_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        ports = [server.getsockname()[1] for server in (first, second)]
+        calls = [
+            socket.create_connection(("127.0.0.1", port), source_address=(host, 0))
+            for port, host in zip((ports[0], *ports), ("127.0.0.3", "127.0.0.3", "127.0.0.4"), strict=True)
+        ]
+        machine = Machine()
+        assert set(ports) <= machine.listening(os.getpid())
+        assert not {call.getsockname()[1] for call in calls} & machine.listening(os.getpid())
+        assert not set(ports) & machine.listening(os.getppid())
+        assert [machine.callers([port]) for port in ports] == [("127.0.0.3",), ("127.0.0.4",)]
+        for call in calls:
+            call.close()
+    assert machine.listening(0) == frozenset()
+
+
+def test_who_has_called_by_ipv6_is_known_too() -> None:
+    with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("::1", port)), socket.create_connection(("127.0.0.1", port)):
+            assert set(Machine().callers([port])) == {"::1", "127.0.0.1"}
+            assert port in Machine().listening(os.getpid())
 
 
 def test_what_listens_answers() -> None:

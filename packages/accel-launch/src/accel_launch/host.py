@@ -12,7 +12,7 @@ from . import cgroup, devices
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from .route import Route
 
@@ -152,6 +152,18 @@ class Machine:
         except OSError:
             return False
         return True
+
+    def listening(self, pid: int) -> frozenset[int]:
+        """Return the ports on which a process listens; see `accel_launch.connections`."""
+        from . import connections
+
+        return connections.listening(pid)
+
+    def callers(self, ports: Collection[int]) -> tuple[str, ...]:
+        """Return the addresses that are connected to one of ``ports`` of this machine."""
+        from . import connections
+
+        return connections.callers(ports)
 
     def root(self) -> bool:
         """Whether we are root, as whom some programs refuse to run unless told to."""

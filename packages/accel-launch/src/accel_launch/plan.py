@@ -197,7 +197,11 @@ def _summary(settings: Settings, laid: layout.Layout, made: Plan) -> str:
     ranks = "1 process" if laid.local == 1 else f"{laid.local} processes"
     if laid.task is not None:
         ranks = f"rank {laid.task.rank} of {laid.task.total}"
-    where = f"on {laid.where}" if laid.machines == 1 else f"on {laid.where}, machine {laid.rank} of {laid.machines}"
+    where = f"on {laid.where}"
+    if laid.task is not None and laid.task.machine is None:  # which of them this is, an mpirun doesn't tell
+        where += ", several machines"
+    elif laid.machines > 1:
+        where += f", machine {laid.rank} of {laid.machines}"
     paradigm = f", {laid.kind}" if laid.kind != "NO" else ""
     file = settings.value("config_file").value
     config = f", config {file}" if file else ""

@@ -23,6 +23,7 @@ READERS = (
     ("OMPI_COMM_WORLD_LOCAL_RANK", "mpi"),
     ("MPI_LOCALRANKID", "mpi"),
     ("MV2_COMM_WORLD_LOCAL_RANK", "mpi"),
+    ("MVP_COMM_WORLD_LOCAL_RANK", "mpi"),
     ("SLURM_JOB_ID", "slurm"),
     ("PET_NNODES", "operators"),
     ("RANK", "operators"),

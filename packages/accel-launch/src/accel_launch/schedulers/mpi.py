@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from accel_config.record import Record
 
 from .. import hostlist
+from . import mpispawn, orte
 from .placement import Placement, Task, number, port, unplaced
 
 TYPE_CHECKING = False
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..host import Machine
-
-    Told = tuple[object, str]  # a value, and the variable that tells it
+    from .placement import Told
 
 
 class Names(Record):
@@ -35,8 +33,7 @@ class Names(Record):
     tell each other something before they start."""
 
 
-PMI, PMIX, DAEMON, SPAWNER = "PMI_FD", "PMIX_NAMESPACE", "OMPI_MCA_orte_hnp_uri", "MPISPAWN_MPIRUN_HOST"
-NODES = "OMPI_MCA_orte_node_regex"  # mpirun's own first, whether ranks run there or not
+PMI, PMIX = "PMI_FD", "PMIX_NAMESPACE"
 OPEN = Names(
     "Open MPI",
     "OMPI_COMM_WORLD_RANK",
@@ -56,17 +53,20 @@ HYDRA = Names(
     "hydra_pmi_proxy",
     hydra=True,
 )
-# MVAPICH's own mpirun_rsh.
-MVAPICH = Names(
-    "MVAPICH",
-    "MV2_COMM_WORLD_RANK",
-    "MV2_COMM_WORLD_SIZE",
-    "MV2_COMM_WORLD_LOCAL_RANK",
-    "MV2_COMM_WORLD_LOCAL_SIZE",
-    ("MPIRUN_ID",),
-    "mpispawn",
+# MVAPICH's own mpirun_rsh, up to 2.3 and since 3.0.
+MVAPICH = tuple(
+    Names(
+        "MVAPICH",
+        f"{prefix}_COMM_WORLD_RANK",
+        f"{prefix}_COMM_WORLD_SIZE",
+        f"{prefix}_COMM_WORLD_LOCAL_RANK",
+        f"{prefix}_COMM_WORLD_LOCAL_SIZE",
+        ("MPIRUN_ID",),
+        mpispawn.DAEMON,
+    )
+    for prefix in ("MV2", "MVP")
 )
-KINDS = (OPEN, HYDRA, MVAPICH)
+KINDS = (OPEN, HYDRA, *MVAPICH)
 
 
 def read(environ: Mapping[str, str], machine: Machine) -> Placement:
@@ -108,61 +108,25 @@ def _together(environ: Mapping[str, str], task: Task, names: Names, machine: Mac
         return (met[0], PMI), (port(_digest(met[1])), PMI)
     if environ.get(PMIX, "").startswith("prte") and (host := machine.first_host()):
         return (host, PMIX), at
+    if names in MVAPICH and (told := mpispawn.first_host(environ, machine)):
+        return told, at
     for listed in ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST"):
         if hosts := hostlist.expand(environ.get(listed, "")):
             return (hosts[0], listed), at
-    if environ.get(DAEMON):
-        return _open_4(environ, task, machine, int(str(at[0])) + 1), at
-    return _mpirun(environ, task), at
+    if environ.get(orte.DAEMON):
+        return orte.first_host(environ, task, machine, int(str(at[0])) + 1), at
+    return mpispawn.typed(environ, task) if names in MVAPICH else _typed(environ, task), at
 
 
-def _mpirun(environ: Mapping[str, str], task: Task) -> Told:
-    """Return the host where mpirun runs, where rank 0 mostly is as well, and which variable says so.
+def _typed(environ: Mapping[str, str], task: Task) -> Told:
+    """Return where the mpirun of an Open MPI 5 runs, as its run is called (``prterun-HOST-PID@1``), and who says so.
 
-    That all ranks are told; rank 0 knows whether it is there, and we say nothing where it is elsewhere. Open MPI 5
-    has the name in its run's (``prterun-HOST-PID@1``), and MVAPICH's mpirun_rsh calls it by its own name.
+    Rank 0 mostly is there as well. It knows whether it is; where it is elsewhere, we say nothing.
     """
-    if host := environ.get(SPAWNER):
-        return host if task.rank > 0 or host == os.uname().nodename else None, SPAWNER
     manager, _, host = environ.get(PMIX, "").rpartition("-")[0].partition("-")
     # The daemon that started us: NAMESPACE.0 is mpirun itself.
     here = environ.get("PMIX_SERVER_URI2", "").partition(";")[0].endswith(".0")
     return host if manager.startswith("prte") and (task.rank > 0 or here) else None, PMIX
-
-
-def _open_4(environ: Mapping[str, str], task: Task, machine: Machine, port: int) -> Told:
-    """Return where rank 0 of an Open MPI 4 is, and which variable says so.
-
-    Ranks are given to mpirun's own machine first, if it is one of theirs; so rank 0 is there, or none is. Those that
-    another daemon has started are told all machines, and how many have ranks: if not all, mpirun's may be the one
-    without, and rank 0 is asked, at ``port``. Where the user has placed the ranks otherwise, we say nothing.
-    """
-    uri, own = environ[DAEMON], environ.get("OMPI_MCA_orte_local_daemon_uri", "")
-    typed = _addresses(uri)
-    nodes = tuple(hostlist.expand(environ.get(NODES, "").partition("@")[0]))
-    some = len(nodes) > (number(environ, "OMPI_MCA_orte_num_nodes") or len(nodes))
-    if own == uri:
-        if task.rank == 0 and (number(environ, "OMPI_UNIVERSE_SIZE") or 0) > task.total:  # a machine may be without
-            machine.herald(port, uri, task.total - task.local)
-        return (typed[0][0] if typed and (task.rank == 0 or task.local_rank > 0) else None), DAEMON
-    if task.rank == 0:
-        place = own.partition(";")[0].rpartition(".")[2]  # JOB.PLACE;tcp://…
-        there = some and place.isdecimal() and int(place) < len(nodes) and machine.herald(port, uri, task.total - 1)
-        return (nodes[int(place)], NODES) if there else (None, DAEMON)
-    if some and (host := machine.heard((*(host for host, _at in typed), *nodes[1:]), port, uri)):
-        return host, NODES if host in nodes else DAEMON
-    if typed[1:]:
-        typed = [one for one in typed if machine.answers(*one)]
-    return (typed[0][0] if typed else None), DAEMON
-
-
-def _addresses(uri: str) -> list[tuple[str, int]]:
-    """Return the addresses of a daemon's host, each with its port.
-
-    Such a name is ``JOB.0;tcp://10.0.0.1,172.17.0.1:PORT;tcp6://…``.
-    """
-    ways = [way.removeprefix("tcp://").rpartition(":") for way in uri.split(";") if way.startswith("tcp://")]
-    return [(host, int(at)) for hosts, _, at in ways if at.isdecimal() for host in hosts.split(",")]
 
 
 def _job(environ: Mapping[str, str], names: Names) -> Told | None:

@@ -10,6 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    Told = tuple[object, str]
+    """A value, and the variable that tells it."""
+
 # Ports that no kernel hands out by itself. Every second one: the launchers themselves may take the one above.
 PORTS = range(15000, 32000, 2)
 

@@ -1,0 +1,86 @@
+"""Open MPI 4: where rank 0 is, by what its runtime (ORTE) tells the ranks.
+
+mpirun's own machine comes first: rank 0 is there if ranks run there at all, unless the user has said which rank goes
+where. Where it may be elsewhere, rank 0 says so itself, and the others ask on each machine that they know of; see
+`herald`.
+"""
+
+from __future__ import annotations
+
+from .. import hostlist
+from .placement import number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..host import Machine
+    from .placement import Task, Told
+
+DAEMON, OWN = "OMPI_MCA_orte_hnp_uri", "OMPI_MCA_orte_local_daemon_uri"  # mpirun, and what started this rank
+NODES = "OMPI_MCA_orte_node_regex"  # all machines and the places of their daemons, mpirun's 0; where one started us
+USED = "OMPI_MCA_orte_num_nodes"  # how many of them have ranks
+# By which a user says which rank goes where.
+BY_HAND = ("OMPI_MCA_orte_rankfile", "OMPI_MCA_rmaps_rank_file_path", "OMPI_MCA_rmaps")
+POLICY, IN_ORDER = "OMPI_MCA_rmaps_base_mapping_policy", ("seq", "rankfile", "dist")
+
+
+def first_host(environ: Mapping[str, str], task: Task, machine: Machine, port: int) -> Told:
+    """Return where rank 0 is, and which variable says so; no host where nobody knows.
+
+    Where it may be anywhere it is asked, at ``port``.
+    """
+    uri, own, by_hand = environ[DAEMON], environ.get(OWN, ""), _by_hand(environ)
+    typed = _addresses(uri)
+    first = typed[0][0] if typed else None
+    if own == uri:  # nobody tells us the machines, but their daemons have called mpirun
+        others = machine.callers([at for _host, at in typed])
+        if task.rank == 0:
+            slots, used = number(environ, "OMPI_UNIVERSE_SIZE") or 0, number(environ, USED) or 0
+            if by_hand or slots > task.total or len(others) >= used:  # a machine may be without ranks
+                machine.herald(port, uri, task.total - (1 if by_hand else task.local))
+            return first, DAEMON
+        here = first if task.local_rank > 0 else None  # the first one here would be rank 0
+        return (_heard(machine, uri, others, port) or here if by_hand else here), DAEMON
+    nodes = _nodes(environ.get(NODES, ""))
+    anywhere = by_hand or len(nodes) > (number(environ, USED) or len(nodes))
+    if task.rank == 0:
+        node = nodes.get(own.partition(";")[0].rpartition(".")[2]) if anywhere else None  # JOB.PLACE;tcp://…
+        return (node, NODES) if node and machine.herald(port, uri, task.total - 1) else (None, DAEMON)
+    others = tuple(node for place, node in nodes.items() if place != "0")
+    if anywhere and (host := _heard(machine, uri, others, port)):
+        return host, NODES if host in others else DAEMON
+    if typed[1:]:
+        typed = [one for one in typed if machine.answers(*one)]
+    return (typed[0][0] if typed else None), DAEMON
+
+
+def _by_hand(environ: Mapping[str, str]) -> bool:
+    """Whether the user has said which rank goes where, also by several programs, each with its hosts."""
+    policy, programs = environ.get(POLICY, "").lower(), number(environ, "OMPI_NUM_APP_CTX") or 1
+    return any(environ.get(name) for name in BY_HAND) or policy.startswith(IN_ORDER) or programs > 1
+
+
+def _nodes(text: str) -> dict[str, str]:
+    """Return the machines of ``n[1:2,0-1]@0,2(2)`` by the places of their daemons: 0, 2 and 3. One without has -1."""
+    names, _, places = text.partition("@")
+    found: list[str] = []
+    for part in places.split(","):
+        first, _, count = part.rstrip(")").partition("(")
+        more = range(int(count) if count.isdecimal() else 1)
+        found += [str(int(first) + one) if first.isdecimal() else "" for one in more]
+    return {place: node for place, node in zip(found, hostlist.expand(names), strict=False) if place}
+
+
+def _heard(machine: Machine, uri: str, others: tuple[str, ...], port: int) -> str | None:
+    """Return on which machine rank 0 says that it is: mpirun's, or one of the ``others``."""
+    return machine.heard((*(host for host, _at in _addresses(uri)), *others), port, uri)
+
+
+def _addresses(uri: str) -> list[tuple[str, int]]:
+    """Return the addresses of a daemon's host, each with its port.
+
+    Such a name is ``JOB.0;tcp://10.0.0.1,172.17.0.1:PORT;tcp6://…``.
+    """
+    ways = [way.removeprefix("tcp://").rpartition(":") for way in uri.split(";") if way.startswith("tcp://")]
+    return [(host, int(at)) for hosts, _, at in ways if at.isdecimal() for host in hosts.split(",")]
