@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 LONGEST = 63  # letters between two dots of a name (RFC 1035)
-FOREIGN = frozenset("/,;@\"'[]()")
+LINK = range(0xFE80, 0xFEC0)  # the first two bytes of an IPv6 address that is of one link only (RFC 4291)
 
 
 def unreachable(text: str) -> str:
@@ -18,27 +18,40 @@ def unreachable(text: str) -> str:
     if colon and ":" not in host and port.isdecimal():
         return f"has a port: give {host}, and main_process_port {port}"
     if ":" in text:
-        return "" if _number(text.partition("%")[0]) else "is no IPv6 address"
+        return _ipv6(text)
     labels = text.removesuffix(".").split(".")
     if labels[1:] and all(label.isdecimal() for label in labels):  # a container may be called 123456789012
         return "" if _number(text) else "is no IPv4 address: give four numbers up to 255"
-    if any(letter.isspace() or letter in FOREIGN for letter in text) or not all(map(_label, labels)):
+    if not all(map(_label, labels)):
         return "is no address and can't be a host's name"
+    return ""
+
+
+def _ipv6(text: str) -> str:
+    bare, interface, _ = text.partition("%")
+    number = _number(bare)
+    if not number:
+        return "is no IPv6 address"
+    if (
+        interface or int.from_bytes(number[:2]) in LINK
+    ):  # torch's agent reads no interface, and without none is dialled
+        return "is an address on one link only: give one that leads there from every machine, or a name"
     return ""
 
 
 def _label(text: str) -> bool:
     """Whether it may stand between two dots of a name, which may be in letters of any language."""
+    if not all(letter.isalnum() or letter in "-_" for letter in text):
+        return False
     try:
         return 0 < len(text.encode("ascii" if text.isascii() else "idna")) <= LONGEST
     except UnicodeError:
         return False
 
 
-def _number(text: str) -> bool:
-    """Whether it is an address as look-ups read it, ``10.1`` and all."""
+def _number(text: str) -> bytes:
+    """Return the address as look-ups read it, ``10.1`` and all; nothing if it is none."""
     try:
-        socket.inet_pton(socket.AF_INET6, text) if ":" in text else socket.inet_aton(text)
+        return socket.inet_pton(socket.AF_INET6, text) if ":" in text else socket.inet_aton(text)
     except OSError:
-        return False
-    return True
+        return b""
