@@ -68,6 +68,10 @@ class Network:
         ip("-n", space, "link", "set", "lo", "up")
         ip("-n", space, "link", "set", "eth0", "up")
 
+    def has_ipv6_alone(self, n: int) -> None:
+        """Take its other address from machine ``n``."""
+        ip("-n", self.space(n), "addr", "del", f"{self.address(n)}/24", "dev", "eth0")
+
     def leads_out(self, n: int) -> None:
         """Give machine ``n`` a way to anywhere."""
         ip("-n", self.space(n), "route", "replace", "default", "dev", "eth0")

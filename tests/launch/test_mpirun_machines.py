@@ -171,6 +171,18 @@ def test_open_mpi_4_whose_user_says_which_rank_goes_where(
     assert "main_process_ip n1 (OMPI_MCA_orte_node_regex)" in done.stderr
 
 
+def test_open_mpi_4_over_ipv6_alone(mpirun: Mpirun, script: Script) -> None:
+    pytest.importorskip("torch")
+    network = mpirun.network
+    for n in range(network.count):
+        network.has_ipv6_alone(n)
+        network.hosts(n, "".join(f"{network.address(m, version=6)} n{m}\n" for m in range(network.count)))
+    done = mpirun.run("openmpi4", script(MEET), over=(0, 1))
+    assert done.returncode == 0, done.stderr
+    at = network.address(0, version=6)
+    assert sorted(done.stdout.splitlines()) == [f"rank {rank} at {at}: 10" for rank in range(4)]
+
+
 @pytest.mark.parametrize(("on", "prefix"), [(0, "MV2"), (1, "MV2"), (2, "MVP")])
 def test_mvapich_is_asked_whose_daemon_has_called(mpirun: Mpirun, script: Script, on: int, prefix: str) -> None:
     pytest.importorskip("torch")

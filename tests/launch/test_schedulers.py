@@ -569,7 +569,8 @@ def test_of_the_addresses_that_open_mpi_4_tells_one_that_answers_is_taken() -> N
     assert at(two) == f"10.0.0.1 ({of})"
     assert machine.asked == (("172.17.0.1", 7001), ("10.0.0.1", 7001))
     assert at("1.0;tcp://172.17.0.1,172.18.0.1:7001") is None
-    for nowhere in ("", "1.0;tcp6://[fd00::2]:7002", "1.0;tcp://10.0.0.9:x"):
+    assert at("1.0;tcp6://[fd00::2]:7002") == f"fd00::2 ({of})"
+    for nowhere in ("", "1.0", "1.0;tcp://10.0.0.9:x", "1.0;tcp6://[fd00::2]:x"):
         assert at(nowhere) is None
     first = {"OMPI_COMM_WORLD_RANK": "0"}
     assert at(two, **first) is None
@@ -695,6 +696,16 @@ def test_where_the_user_says_which_rank_goes_where_rank_0_of_open_mpi_4_is_asked
     found, above = values.get("main_process_ip"), int(f"{values['main_process_port'].value}") + 1
     assert (found and f"{found.value} ({found.origin})") == at
     assert machine.asked == [(above, MPIRUN, asked) if isinstance(asked, int) else (asked, above, MPIRUN)]
+
+
+def test_in_a_job_of_slurm_its_first_machine_has_rank_0_of_open_mpi_unless_the_user_places_it() -> None:
+    def at(name: str, **said: str) -> object:
+        environ = {**recorded(name), **FOUR, "SLURM_JOB_NODELIST": "n[7-8]", **said}
+        return read(environ, Heralded("10.0.0.3")).values["main_process_ip"].value
+
+    by_hand = {"OMPI_MCA_orte_rankfile": "ranks", "OMPI_NUM_APP_CTX": "2"}
+    assert (at("openmpi4"), at("openmpi4", **by_hand)) == ("n7", "10.0.0.3")
+    assert at("openmpi-1", **by_hand) == "n7"
 
 
 @pytest.mark.parametrize(

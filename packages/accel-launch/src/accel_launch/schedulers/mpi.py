@@ -111,7 +111,7 @@ def _together(environ: Mapping[str, str], task: Task, names: Names, machine: Mac
     if names in MVAPICH and (told := mpispawn.first_host(environ, machine)):
         return told, at
     for listed in ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST"):
-        if hosts := hostlist.expand(environ.get(listed, "")):
+        if (hosts := hostlist.expand(environ.get(listed, ""))) and not orte.by_hand(environ):
             return (hosts[0], listed), at
     if environ.get(orte.DAEMON):
         return orte.first_host(environ, task, machine, int(str(at[0])) + 1), at

@@ -30,20 +30,20 @@ def first_host(environ: Mapping[str, str], task: Task, machine: Machine, port: i
 
     Where it may be anywhere it is asked, at ``port``.
     """
-    uri, own, by_hand = environ[DAEMON], environ.get(OWN, ""), _by_hand(environ)
+    uri, own, placed = environ[DAEMON], environ.get(OWN, ""), by_hand(environ)
     typed = _addresses(uri)
     first = typed[0][0] if typed else None
     if own == uri:  # nobody tells us the machines, but their daemons have called mpirun
         others = machine.callers([at for _host, at in typed])
         if task.rank == 0:
             slots, used = number(environ, "OMPI_UNIVERSE_SIZE") or 0, number(environ, USED) or 0
-            if by_hand or slots > task.total or len(others) >= used:  # a machine may be without ranks
-                machine.herald(port, uri, task.total - (1 if by_hand else task.local))
+            if placed or slots > task.total or len(others) >= used:  # a machine may be without ranks
+                machine.herald(port, uri, task.total - (1 if placed else task.local))
             return first, DAEMON
         here = first if task.local_rank > 0 else None  # the first one here would be rank 0
-        return (_heard(machine, uri, others, port) or here if by_hand else here), DAEMON
+        return (_heard(machine, uri, others, port) or here if placed else here), DAEMON
     nodes = _nodes(environ.get(NODES, ""))
-    anywhere = by_hand or len(nodes) > (number(environ, USED) or len(nodes))
+    anywhere = placed or len(nodes) > (number(environ, USED) or len(nodes))
     if task.rank == 0:
         node = nodes.get(own.partition(";")[0].rpartition(".")[2]) if anywhere else None  # JOB.PLACE;tcp://…
         return (node, NODES) if node and machine.herald(port, uri, task.total - 1) else (None, DAEMON)
@@ -55,10 +55,11 @@ def first_host(environ: Mapping[str, str], task: Task, machine: Machine, port: i
     return (typed[0][0] if typed else None), DAEMON
 
 
-def _by_hand(environ: Mapping[str, str]) -> bool:
-    """Whether the user has said which rank goes where, also by several programs, each with its hosts."""
+def by_hand(environ: Mapping[str, str]) -> bool:
+    """Whether the user of an Open MPI 4 has said which rank goes where, also by several programs."""
     policy, programs = environ.get(POLICY, "").lower(), number(environ, "OMPI_NUM_APP_CTX") or 1
-    return any(environ.get(name) for name in BY_HAND) or policy.startswith(IN_ORDER) or programs > 1
+    said = any(environ.get(name) for name in BY_HAND) or policy.startswith(IN_ORDER) or programs > 1
+    return said and bool(environ.get(DAEMON))
 
 
 def _nodes(text: str) -> dict[str, str]:
@@ -78,9 +79,13 @@ def _heard(machine: Machine, uri: str, others: tuple[str, ...], port: int) -> st
 
 
 def _addresses(uri: str) -> list[tuple[str, int]]:
-    """Return the addresses of a daemon's host, each with its port.
+    """Return the addresses of a daemon's host, each with its port: of IPv6 where it has no others.
 
-    Such a name is ``JOB.0;tcp://10.0.0.1,172.17.0.1:PORT;tcp6://…``.
+    Such a name is ``JOB.0;tcp://10.0.0.1,172.17.0.1:PORT;tcp6://[fd00::1,fd00::2]:PORT``.
     """
-    ways = [way.removeprefix("tcp://").rpartition(":") for way in uri.split(";") if way.startswith("tcp://")]
-    return [(host, int(at)) for hosts, _, at in ways if at.isdecimal() for host in hosts.split(",")]
+    return _of(uri, "tcp://") or _of(uri, "tcp6://")
+
+
+def _of(uri: str, kind: str) -> list[tuple[str, int]]:
+    ways = [way.removeprefix(kind).rpartition(":") for way in uri.split(";") if way.startswith(kind)]
+    return [(host, int(at)) for hosts, _, at in ways if at.isdecimal() for host in hosts.strip("[]").split(",")]
