@@ -68,10 +68,6 @@ class Network:
         ip("-n", space, "link", "set", "lo", "up")
         ip("-n", space, "link", "set", "eth0", "up")
 
-    def has_ipv6_alone(self, n: int) -> None:
-        """Take its other address from machine ``n``."""
-        ip("-n", self.space(n), "addr", "del", f"{self.address(n)}/24", "dev", "eth0")
-
     def leads_out(self, n: int) -> None:
         """Give machine ``n`` a way to anywhere."""
         ip("-n", self.space(n), "route", "replace", "default", "dev", "eth0")
@@ -102,6 +98,17 @@ class Network:
                 running.kill()
                 for n in range(self.count):
                     Path("/etc/netns", self.space(n), "resolv.conf").unlink()
+
+    @contextmanager
+    def ipv6_alone(self) -> Generator[None]:
+        """No machine has another address meanwhile."""
+        for n in range(self.count):
+            ip("-n", self.space(n), "addr", "del", f"{self.address(n)}/24", "dev", "eth0")
+        try:
+            yield
+        finally:
+            for n in range(self.count):
+                ip("-n", self.space(n), "addr", "add", f"{self.address(n)}/24", "dev", "eth0")
 
     def cut(self, n: int) -> None:
         """Pull the cable of machine ``n``: no packet gets through, and none says so."""

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -82,23 +83,30 @@ def mpirun_rsh(count: int, hosts: list[str], program: list[str]) -> int:
         daemons.append(
             start(host, {**common, **each, "MPISPAWN_ID": place, "MPISPAWN_LOCAL_NPROCS": len(ranks[host])})
         )
-    ports = {}
-    for _ in daemons:
-        place, ports[place] = said(checkin.accept()[0]).split()
+    checkin.settimeout(0.1)
+    ports = dict[str, str]()
+    while len(ports) < len(daemons):
+        with suppress(TimeoutError):
+            place, ports[place] = said(checkin.accept()[0]).split()
+        if any(one.poll() for one in daemons):
+            return 1
     if few:
         tree = " ".join(f"{host}:{ports[str(place)]}" for place, host in enumerate(machines))
         called(machines[0], int(ports["0"]), tree).close()
-    checkin.settimeout(0.1)
+    failed = _followed(daemons, checkin)
+    return int(failed or any(one.returncode for one in daemons))
+
+
+def _followed(daemons: list[subprocess.Popen[bytes]], checkin: socket.socket) -> bool:
+    """Wait for all; end them if one reports that a rank has failed."""
     failed = False
     while any(one.poll() is None for one in daemons):
-        try:
+        with suppress(TimeoutError):
             said(checkin.accept()[0])
-        except TimeoutError:
-            continue
-        failed = True
-        for one in daemons:
-            one.send_signal(signal.SIGTERM)
-    return int(failed or any(one.returncode for one in daemons))
+            failed = True
+            for one in daemons:
+                one.send_signal(signal.SIGTERM)
+    return failed
 
 
 def mpispawn() -> int:
@@ -109,6 +117,7 @@ def mpispawn() -> int:
     degree, few = int(os.environ.get("MV2_MT_DEGREE", "32")), os.environ["USE_LINEAR_SSH"] == "1"
     below = range(degree * place + 1, min(degree * place + 1 + degree, machines))
     tree, ranks_call, daemons = listen(), listen(), list[subprocess.Popen[bytes]]()
+    tree.settimeout(60)
     if few:
         called(*above, f"{place} {port(tree)}").close()
         connection = tree.accept()[0]

@@ -175,9 +175,9 @@ def test_open_mpi_4_over_ipv6_alone(mpirun: Mpirun, script: Script) -> None:
     pytest.importorskip("torch")
     network = mpirun.network
     for n in range(network.count):
-        network.has_ipv6_alone(n)
         network.hosts(n, "".join(f"{network.address(m, version=6)} n{m}\n" for m in range(network.count)))
-    done = mpirun.run("openmpi4", script(MEET), over=(0, 1))
+    with network.ipv6_alone():
+        done = mpirun.run("openmpi4", script(MEET), over=(0, 1))
     assert done.returncode == 0, done.stderr
     at = network.address(0, version=6)
     assert sorted(done.stdout.splitlines()) == [f"rank {rank} at {at}: 10" for rank in range(4)]
