@@ -14,11 +14,13 @@ from typing import Any
 import pexpect
 import pytest
 
-from accel_launch.lifeline import Lifeline, Told
+from accel_launch import Plan
+from accel_launch.lifeline import Lifeline, Told, hub, verdict
 from accel_launch.lifeline.hub import Hub
 from accel_launch.lifeline.link import LONGEST, Broken, Link
 from accel_launch.lifeline.member import Member
 from accel_launch.lifeline.waiting import Waiting
+from accel_launch.report import Ending, Seen
 from tests.conftest import BIN
 from tests.launch.processes import Script, Start, until
 
@@ -293,6 +295,91 @@ def test_nor_is_it_when_it_then_says_nothing_more(machines: Callable[..., Machin
     assert run.turn(lambda: 1 in hub.left)
     run.still.add(1)
     assert not run.turn(lambda: hub.ending, 2.0)
+
+
+@pytest.mark.parametrize("over", [False, True])
+@pytest.mark.parametrize(("finished", "failed"), [(0, 1), (2, 1), (2, 0)])
+def test_a_restart_that_can_not_be_ends_the_run(
+    machines: Callable[..., Machines], monkeypatch: pytest.MonkeyPatch, finished: int, failed: int, over: bool
+) -> None:
+    monkeypatch.setattr(hub, "RESTART", 0.6)
+    run = machines(3)
+    assert run.all_here()
+    run.sides[failed].rests(False, told(failed and 9, time.time() - 1))  # who says so is known
+    if over:
+        run.sides[finished].over(None)
+    else:
+        run.sides[finished].rests(True, None)
+    assert not run.turn(lambda: any(side.ending for side in run.sides.values()), 0.4)
+    assert run.turn(lambda: all(side.ending for n, side in run.sides.items() if not (over and n == finished)))
+    note = f"no rank can be started again, since those of machine {finished} have ended: that ends the run"
+    assert all(side.notes == [note] for n, side in run.sides.items() if not (over and n == finished))
+    for n, side in run.sides.items():
+        side.over(None if n != failed else told(failed, time.time()))
+    assert run.turn(lambda: all(side.verdict is not None for side in run.sides.values()))
+    assert {side.verdict.machine for side in run.sides.values() if side.verdict} == {failed}
+
+
+def test_restarts_and_ends_are_awaited(machines: Callable[..., Machines], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "RESTART", 0.6)
+    run = machines(2)
+    assert run.all_here()
+
+    def ends(within: float) -> bool:
+        return run.turn(lambda: any(side.ending for side in run.sides.values()), within)
+
+    run.sides[0].rests(True, None)  # some machines end earlier than others
+    assert not ends(0.8)
+    for machine in (0, 1):
+        run.sides[machine].rests(False, told(machine, time.time()))  # all start again, one as late as it needs
+    assert not ends(0.8)
+    for _ in range(2):  # ranks that are ended for a restart may end well
+        run.sides[0].rests(True, None)
+        run.sides[1].rests(False, told(1, time.time()))
+        assert not ends(0.4)
+        run.sides[0].rests(False, None)
+        run.sides[1].rests(False, None)
+        assert not ends(0.2)
+    run.sides[0].rests(True, None)
+    assert not ends(0.8)
+
+
+@pytest.mark.parametrize(
+    ("changed", "statuses", "alive", "well", "again"),
+    [
+        ({}, (0, 0), True, True, None),
+        ({}, (0, 256), True, False, 4),
+        ({}, (256,), True, False, None),  # the other one is still to be ended
+        ({}, (0,), True, False, None),
+        ({}, (), True, False, None),
+        ({}, (0, 256), False, False, None),  # the agent has had enough
+        ({"backend": "static"}, (0, 256), True, False, None),
+        ({"restarts": 0}, (0, 256), True, False, None),
+        ({"least": 1}, (0, 256), True, False, None),
+    ],
+)
+def test_how_the_ranks_have_ended_is_told_while_they_may_start_again(
+    changed: dict[str, Any], statuses: tuple[int, ...], alive: bool, well: bool, again: int | None
+) -> None:
+    line = Lifeline("127.0.0.1", 1, 2, 1, 2, 2, "r", backend="c10d", restarts=2).replace(**changed)
+    endings = tuple(Ending(3 + place, place, 7, status, 1.0) for place, status in enumerate(statuses))
+    seen = Seen(
+        endings=endings,
+        earlier=(),
+        engine=None if alive else Ending(-1, -1, 6, 256, 2.0),
+        signalled=0,
+        reader_gone=False,
+        guardian=0,
+        unstarted=(),
+        notes=(),
+        tail=lambda _local: "",
+        cried=lambda _local: 0,
+        error=lambda _local: "",
+        log=lambda _local: None,
+        killed_for_memory=False,
+    )
+    found = verdict.resting(Plan("torchrun", (), hosted=2, lifeline=line), seen)
+    assert (found[0], found[1] and found[1].rank) == (well, again)
 
 
 def test_who_comes_again_and_again_is_told_once(machines: Callable[..., Machines]) -> None:

@@ -295,6 +295,28 @@ def test_every_attempt_is_told(started: Start, script: Script) -> None:
         assert "attempt 1 ended" not in launch.text
 
 
+def test_no_machine_waits_for_one_that_has_finished(started: Start, script: Script) -> None:
+    code = SUM + "time.sleep(1)\nos._exit(3 if rank == 1 else 0)\n"
+    launches = both(started, "--num_processes", 2, "--max_restarts", 3, "--rdzv_backend", "c10d", script(code))
+    running(*launches)
+    began = time.monotonic()
+    assert [launch.wait() for launch in launches] == [3, 3], launches[0].text + launches[1].text
+    assert 15 < time.monotonic() - began < 30
+    for launch in launches:
+        assert "note: no rank can be started again, since those of machine 0 have ended: that ends" in launch.text
+        assert "rank 1 (machine 1, local rank 0, pid " in launch.text, launch.text
+
+
+def test_ranks_that_end_well_for_a_restart_are_started_again(started: Start, script: Script, tmp_path: Path) -> None:
+    code = "import os, pathlib, signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: os._exit(0))\n"
+    code += "rank = os.environ['RANK']\nonce = pathlib.Path(sys.argv[1], rank)\n"
+    code += "if once.exists():\n    sys.exit()\nonce.touch()\ntime.sleep(60 if rank == '0' else 2)\nsys.exit(3)\n"
+    restart = ("--max_restarts", 3, "--rdzv_backend", "c10d")
+    launches = both(started, "--num_processes", 2, *restart, script(code), tmp_path)
+    assert [launch.wait() for launch in launches] == [0, 0], launches[0].text + launches[1].text
+    assert "note: attempt 0 ended at " in launches[1].text
+
+
 def test_elastic_machines_come_and_go(started: Start, script: Script) -> None:
     code = SUM + "if size < 2:\n    time.sleep(60)\ndist.destroy_process_group()\n"
     path = script(code)

@@ -75,7 +75,7 @@ class Supervisor:
         if self.plan.lifeline is not None:
             from .lifeline.watch import Watch
 
-            self.watch = Watch(self.plan.lifeline, os.uname().nodename, self._failing, self._started)
+            self.watch = Watch(self.plan.lifeline, os.uname().nodename, self._failing, self._resting, self._started)
         self._carry()
         return self._result()
 
@@ -303,6 +303,12 @@ class Supervisor:
         from .lifeline import verdict
 
         return verdict.early(self.plan, self._seen())
+
+    def _resting(self) -> tuple[bool, Told | None]:
+        """Return how the ranks here have ended, while their engine lives."""
+        from .lifeline import verdict
+
+        return verdict.resting(self.plan, self._seen())
 
     def _seen(self) -> Seen:
         engine = self.endings[0] if self.plan.hosted and self.endings else None

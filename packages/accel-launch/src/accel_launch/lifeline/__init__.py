@@ -49,6 +49,11 @@ class Lifeline(Record):
         return self.machine == 0
 
     @property
+    def together(self) -> bool:
+        """Whether the agents of all machines start their ranks again at one time, when any of them fails."""
+        return self.backend == "c10d" and self.restarts > 0 and self.least == self.machines
+
+    @property
     def beat(self) -> float:
         """Seconds between two signs of life."""
         return self.timeout / 30

@@ -10,6 +10,7 @@ from accel_config.record import Record
 
 from . import Told, clean
 from .link import Broken, Link
+from .waiting import named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 STRANGERS = 64  # connections beyond one for each machine that haven't said who they are; more are turned away
 HELLO = 10.0  # seconds to say it
+RESTART = 15.0  # seconds that agents may take to start their ranks again
 
 
 class Guest:
@@ -55,6 +57,12 @@ class Hub:
         self.seen: set[int] = set()
         self.total = line.total
         """Ranks that all machines were started for; None where they differ, or nobody says."""
+        self.well: set[int] = set()
+        """Machines on which all ranks have ended well."""
+        self.again: dict[int, Told] = {}
+        """The failures after which machines would start their ranks again."""
+        self.stuck: float | None = None
+        """Since when they can't, because others have finished."""
         self.failures: dict[int, Told] = {}
         """The first failure that each machine tells."""
         self.since: float | None = None
@@ -156,7 +164,12 @@ class Hub:
                 del self.lost[machine]
                 self._dead(machine, lost.host, "its launcher is gone", lost.since - now)
         self._tell(kind="beat", missing=self.missing, time=time.time())
+        self._give_up_restart(now)
         self._judge(now)
+
+    def rests(self, well: bool, again: Told | None) -> None:
+        """Hear whether the ranks have ended well here, or are to be started again after a failure."""
+        self._rests(0, well, again)
 
     def failed(self, told: Told, *, lost: bool = False) -> None:
         """Take a failure, of this machine or another: the run ends."""
@@ -221,6 +234,9 @@ class Hub:
                 self._welcome(guest, message)
         elif kind == "beat":
             guest.link.send(kind="echo", sent=message.get("sent"), time=time.time())
+            again = Told.read(message.get("again"))
+            told = again.replace(machine=guest.machine, host=guest.host) if again is not None else None
+            self._rests(guest.machine, message.get("well") is True, told)
         elif kind in ("failed", "over"):
             if kind == "over":
                 self.left.add(guest.machine)
@@ -298,6 +314,23 @@ class Hub:
             self.seen.discard(machine)
             return
         self.failed(Told(machine, host, time.time() + ago, 1, f"machine {machine} is lost: {why}"), lost=True)
+
+    def _rests(self, machine: int, well: bool, again: Told | None) -> None:
+        (self.well.add if well else self.well.discard)(machine)
+        if again is None:
+            self.again.pop(machine, None)
+        else:
+            self.again.setdefault(machine, again)
+
+    def _give_up_restart(self, now: float) -> None:
+        """End the run where some machines want to start their ranks again and others have finished theirs."""
+        well = self.well | (self.left - set(self.failures))
+        self.stuck = (self.stuck or now) if self.again and well else None
+        if self.stuck is not None and now - self.stuck > RESTART and not self.ending:
+            note = f"no rank can be started again, since those of {named(tuple(well))} have ended: that ends the run"
+            self.notes.append(note)
+            self._tell(kind="note", text=note)
+            self.failed(min(self.again.values(), key=lambda told: told.at))
 
     def _judge(self, now: float) -> None:
         """Name the first failure, once whoever failed before it has had the time to say so."""

@@ -44,6 +44,8 @@ class Member:
         self.done = False
         """Whether there is nothing more to be heard: the run is over there, or we gave up."""
         self.told: Told | None = None
+        self.rest: dict[str, object] = {}
+        """How our ranks have ended, in the words for the main machine."""
         self.finished = False
         """Whether the run is over here."""
         self.verdict: Told | None = None
@@ -92,7 +94,7 @@ class Member:
             self.heard = now  # it is we who were suspended: what was said meanwhile is still to be read
         self.ticked = now
         if self.link is not None and self.link.sent:
-            self.link.send(kind="beat", sent=time.time())
+            self.link.send(kind="beat", sent=time.time(), **self.rest)
         if self.done:
             return
         if self.link is None and now >= self.next:
@@ -108,6 +110,10 @@ class Member:
         """Hear that the ranks run, so all machines are there: whoever hasn't answered by now isn't reachable."""
         if self.heard is None and not self.done:
             self._give_up(f"the main machine's launcher can't be reached at {self.line.meeting_place}")
+
+    def rests(self, well: bool, again: Told | None) -> None:
+        """Hear whether the ranks have ended well here, or are to be started again after a failure."""
+        self.rest = {"well": well, "again": dict(again) if again is not None else None}
 
     def failed(self, told: Told) -> None:
         """Tell the main machine of a failure here."""
@@ -186,6 +192,8 @@ class Member:
             self.ending = True
             grace = message.get("grace")
             self.grace = min(float(grace), self.grace) if isinstance(grace, (int, float)) else self.grace
+        elif kind == "note":
+            self.notes.append(clean(str(message.get("text")))[:300])
         elif kind == "verdict":
             self.verdict = Told.read(message.get("failure"))
         elif kind == "done":

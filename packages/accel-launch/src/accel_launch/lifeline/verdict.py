@@ -29,6 +29,19 @@ def early(plan: Plan, seen: Seen) -> Told | None:
     return tell(line, judge(plan, seen))
 
 
+def resting(plan: Plan, seen: Seen) -> tuple[bool, Told | None]:
+    """Return whether all ranks here have ended well, and the failure after which the agent starts them again.
+
+    Agents of a fixed number of machines do that together, so not once one of them has finished; torch's wait for each
+    other all the same, for minutes.
+    """
+    line = plan.lifeline
+    if line is None or not line.together or seen.engine is not None or len(seen.endings) < plan.hosted:
+        return False, None
+    told = tell(line, judge(plan, seen))
+    return told is None, told
+
+
 def tell(line: Lifeline, result: Result) -> Told | None:
     """Return the failure of this machine in the words for the others; None where it ended well."""
     if result.status == 0 and not result.signal:

@@ -23,14 +23,20 @@ class Watch:
     """One side of the lifeline with the time it keeps."""
 
     def __init__(
-        self, line: Lifeline, host: str, failing: Callable[[], Told | None], started: Callable[[], bool]
+        self,
+        line: Lifeline,
+        host: str,
+        failing: Callable[[], Told | None],
+        resting: Callable[[], tuple[bool, Told | None]],
+        started: Callable[[], bool],
     ) -> None:
         """Open it.
 
-        ``failing`` returns the first failure here that nothing will mend, once there is one; ``started`` whether the
-        ranks of this machine run, so that all machines have met.
+        ``failing`` returns the first failure here that nothing will mend, once there is one; ``resting`` how the
+        ranks have ended while their agent lives, as `verdict.resting` does; ``started`` whether they run, so that all
+        machines have met.
         """
-        self.line, self.failing, self.started = line, failing, started
+        self.line, self.failing, self.resting, self.started = line, failing, resting, started
         secret = _secret(line.secret_file)
         self.side: Hub | Member = (Hub if line.main else Member)(line, host, secret)
         self.waiting: Waiting | None = Waiting(line)
@@ -61,6 +67,8 @@ class Watch:
             self.own = self.own or (None if self.ending else self.failing())
             if self.own is not None and not self.side.ending:
                 self.side.failed(self.own)
+            if self.line.together:
+                self.side.rests(*self.resting())
             self.side.tick()
             if self.side.ending and self.own is None and self.ended is None:
                 self.ended = time.time()
