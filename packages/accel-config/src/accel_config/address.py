@@ -32,9 +32,8 @@ def _ipv6(text: str) -> str:
     number = _number(bare)
     if not number:
         return "is no IPv6 address"
-    if (
-        interface or int.from_bytes(number[:2]) in LINK
-    ):  # torch's agent reads no interface, and without none is dialled
+    # Torch's agent reads no interface, and without one it can't be dialled.
+    if interface or int.from_bytes(number[:2]) in LINK:
         return "is an address on one link only: give one that leads there from every machine, or a name"
     return ""
 
