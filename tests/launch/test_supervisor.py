@@ -112,6 +112,19 @@ def test_the_launcher_and_its_guardian_killed_at_once_take_the_ranks_along(launc
     launcher.kill()
 
 
+def test_nor_do_the_ranks_of_an_engine_outlive_both(launched: Start, script: Script) -> None:
+    pytest.importorskip("torch")
+    running = launched(*N2, "--engine", "torchrun", script(SLEEP))
+    ranks = read_pids(running, 2)
+    launcher = psutil.Process(running.pid)
+    (guardian,) = launcher.children()
+    launcher.suspend()
+    guardian.kill()
+    assert not gone(ranks, within=1)  # the launcher would end them, if it could
+    launcher.kill()
+    assert gone(ranks)
+
+
 def test_the_guardian_minds_no_signal(launched: Start, script: Script) -> None:
     """A system that ends a whole group of processes gives it the signal as well."""
     running = launched(*N2, script(ME + "os.write(1, b'%d\\n' % os.getpid())\ntime.sleep(1)\n"))

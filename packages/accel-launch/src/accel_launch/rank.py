@@ -56,7 +56,7 @@ def main() -> int:
     tell(record, f"started {who} {os.getpid()} {environ.get('TORCHELASTIC_RESTART_COUNT', '-')}")
     os.close(gate)
     os.close(opens)
-    _pid, status = os.waitpid(child, 0)
+    status = ended(child, record)
     tell(record, f"ended {who} {status} {time.time()}")
     if status or met:
         part(environ, os.waitstatus_to_exitcode(status))
@@ -67,6 +67,33 @@ def main() -> int:
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     return 128 + number
+
+
+def ended(child: int, record: str) -> int:
+    """Wait for the program, and return how it ended; kill it where the launcher that holds the ``record`` is killed.
+
+    Its guardian does that as well, but may have been killed with it.
+    """
+    try:
+        watched = [os.pidfd_open(pid) for pid in (child, int(record.split("/")[2]) if record else child)]
+    except (AttributeError, OSError):  # not this system, or an old one
+        return os.waitpid(child, 0)[1]
+    import select
+
+    poller = select.poll()
+    for fd in watched:
+        poller.register(fd, select.POLLIN)
+    if watched[0] not in [fd for fd, _event in poller.poll()]:
+        kill(child)
+    return os.waitpid(child, 0)[1]
+
+
+def kill(child: int) -> None:
+    """Kill the program and what it has started, as far as that is in its process group."""
+    try:
+        os.killpg(child, signal.SIGKILL)
+    except ProcessLookupError:  # it is gone, or not a group yet
+        os.kill(child, signal.SIGKILL)  # which we haven't waited for, so it can't be another one
 
 
 def interface(environ: dict[str, str]) -> dict[str, str]:
