@@ -229,6 +229,11 @@ def test_a_clock_that_is_wrong_is_allowed_for(
     monkeypatch.setattr("accel_launch.lifeline.member.time", clock)
     assert run.turn(lambda: member.best < float("inf"))
     assert abs(member.offset - 3600) < 0.5
+    member.rests(False, told(1, real() - 3600))
+    main = run.sides[0]
+    assert isinstance(main, Hub)
+    assert run.turn(lambda: 1 in main.again)
+    assert abs(main.again[1].at - real()) < 5
     run.sides[0].failed(told(0, real() - 1))
     member.failed(told(1, real() - 3600))  # by its own clock an hour before, but really later
     for side in run.sides.values():

@@ -74,8 +74,9 @@ def ended(child: int, record: str) -> int:
 
     Its guardian does that as well, but may have been killed with it.
     """
+    launcher = [int(record.split("/")[2])] if record else []  # /proc/PID/fd/NUMBER
     try:
-        watched = [os.pidfd_open(pid) for pid in (child, int(record.split("/")[2]) if record else child)]
+        watched = [os.pidfd_open(pid) for pid in (child, *launcher)]
     except (AttributeError, OSError):  # not this system, or an old one
         return os.waitpid(child, 0)[1]
     import select

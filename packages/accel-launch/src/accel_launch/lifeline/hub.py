@@ -234,15 +234,13 @@ class Hub:
                 self._welcome(guest, message)
         elif kind == "beat":
             guest.link.send(kind="echo", sent=message.get("sent"), time=time.time())
-            again = Told.read(message.get("again"))
-            told = again.replace(machine=guest.machine, host=guest.host) if again is not None else None
-            self._rests(guest.machine, message.get("well") is True, told)
+            self._rests(guest.machine, message.get("well") is True, _told(guest, message.get("again")))
         elif kind in ("failed", "over"):
             if kind == "over":
                 self.left.add(guest.machine)
-            told = Told.read(message.get("failure"))
+            told = _told(guest, message.get("failure"))
             if told is not None:
-                self.failed(told.replace(machine=guest.machine, host=guest.host))
+                self.failed(told)
 
     def _welcome(self, guest: Guest, message: dict[str, Any]) -> None:
         """Let a machine in, if it is one of ours and isn't here yet."""
@@ -346,6 +344,12 @@ class Hub:
         for guest in self.guests.values():
             if guest.machine is not None:
                 guest.link.send(**message)
+
+
+def _told(guest: Guest, data: object) -> Told | None:
+    """Return the failure that a machine tells, as its own; None where it tells none."""
+    told = Told.read(data)
+    return told.replace(machine=guest.machine, host=guest.host) if told is not None else None
 
 
 def _count(message: dict[str, Any], name: str) -> int:

@@ -113,11 +113,11 @@ class Member:
 
     def rests(self, well: bool, again: Told | None) -> None:
         """Hear whether the ranks have ended well here, or are to be started again after a failure."""
-        self.rest = {"well": well, "again": dict(again) if again is not None else None}
+        self.rest = {"well": well, "again": dict(self._dated(again)) if again is not None else None}
 
     def failed(self, told: Told) -> None:
         """Tell the main machine of a failure here."""
-        self.told = told.replace(at=told.at + self.offset)
+        self.told = self._dated(told)
         self.ending = True
         self._tell()
 
@@ -213,6 +213,10 @@ class Member:
         sent, there, now = message.get("sent"), message.get("time"), time.time()
         if isinstance(sent, float) and isinstance(there, float) and 0 <= now - sent < self.best:
             self.best, self.offset = now - sent, there - (sent + now) / 2
+
+    def _dated(self, told: Told) -> Told:
+        """Return a failure here with its time by the main machine's clock."""
+        return told.replace(at=told.at + self.offset)
 
     def _tell(self) -> None:
         if self.link is not None and self.link.sent and (self.told is not None or self.finished):

@@ -30,26 +30,39 @@ def first_host(environ: Mapping[str, str], task: Task, machine: Machine, port: i
 
     Where it may be anywhere it is asked, at ``port``.
     """
-    uri, own, placed = environ[DAEMON], environ.get(OWN, ""), by_hand(environ)
-    typed = _addresses(uri)
-    first = typed[0][0] if typed else None
-    if own == uri:  # nobody tells us the machines, but their daemons have called mpirun
-        others = machine.callers([at for _host, at in typed])
-        if task.rank == 0:
-            slots, used = number(environ, "OMPI_UNIVERSE_SIZE") or 0, number(environ, USED) or 0
-            if placed or slots > task.total or len(others) >= used:  # a machine may be without ranks
-                machine.herald(port, uri, task.total - (1 if placed else task.local))
-            return first, DAEMON
-        here = first if task.local_rank > 0 else None  # the first one here would be rank 0
-        return (_heard(machine, uri, others, port) or here if placed else here), DAEMON
-    nodes = _nodes(environ.get(NODES, ""))
-    anywhere = placed or len(nodes) > (number(environ, USED) or len(nodes))
+    if environ.get(OWN) == environ[DAEMON]:
+        return _beside_mpirun(environ, task, machine, port), DAEMON
+    return _elsewhere(environ, task, machine, port)
+
+
+def _beside_mpirun(environ: Mapping[str, str], task: Task, machine: Machine, port: int) -> str | None:
+    """Return where rank 0 is, on mpirun's machine; nobody tells us the others, but their daemons have called it."""
+    uri, placed = environ[DAEMON], by_hand(environ)
+    own = _addresses(uri)
+    first = own[0][0] if own else None
+    here = first if task.local_rank > 0 or task.rank == 0 else None  # the first one here would be rank 0
+    if task.rank > 0 and not placed:
+        return here
+    others = machine.callers([at for _host, at in own])
+    if task.rank > 0:
+        return _heard(machine, uri, others, port) or here
+    slots, used = number(environ, "OMPI_UNIVERSE_SIZE") or 0, number(environ, USED) or 0
+    if placed or slots > task.total or len(others) >= used:  # a machine may be without ranks
+        machine.herald(port, uri, task.total - (1 if placed else task.local))
+    return here
+
+
+def _elsewhere(environ: Mapping[str, str], task: Task, machine: Machine, port: int) -> Told:
+    uri, nodes = environ[DAEMON], _nodes(environ.get(NODES, ""))
+    anywhere = by_hand(environ) or len(nodes) > (number(environ, USED) or len(nodes))
     if task.rank == 0:
-        node = nodes.get(own.partition(";")[0].rpartition(".")[2]) if anywhere else None  # JOB.PLACE;tcp://…
+        place = environ.get(OWN, "").partition(";")[0].rpartition(".")[2]  # JOB.PLACE;tcp://…
+        node = nodes.get(place) if anywhere else None
         return (node, NODES) if node and machine.herald(port, uri, task.total - 1) else (None, DAEMON)
     others = tuple(node for place, node in nodes.items() if place != "0")
     if anywhere and (host := _heard(machine, uri, others, port)):
         return host, NODES if host in others else DAEMON
+    typed = _addresses(uri)
     if typed[1:]:
         typed = [one for one in typed if machine.answers(*one)]
     return (typed[0][0] if typed else None), DAEMON
