@@ -171,6 +171,16 @@ def test_open_mpi_4_whose_user_says_which_rank_goes_where(
     assert "main_process_ip n1 (OMPI_MCA_orte_node_regex)" in done.stderr
 
 
+def test_open_mpi_4_placed_by_its_user_may_be_told_where(mpirun: Mpirun, script: Script, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    places = tmp_path / "ranks"
+    places.write_text("".join(f"rank {rank}=n{1 - rank % 2} slot={rank // 2}\n" for rank in range(4)))
+    mpirun.options = ("--rankfile", str(places))
+    done = mpirun.run("openmpi4", "--main_process_ip", "n1", script(MEET), over=(0, 1))
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [f"rank {rank} at n1: 10" for rank in range(4)]
+
+
 def test_open_mpi_4_over_ipv6_alone(mpirun: Mpirun, script: Script) -> None:
     pytest.importorskip("torch")
     network = mpirun.network
