@@ -196,6 +196,29 @@ def machines() -> Iterator[Callable[..., Machines]]:
         one.close()
 
 
+LINE = Lifeline("127.0.0.1", 1, 2, 1, 2, 2, "r", backend="c10d", restarts=2)
+
+
+def seen(endings: tuple[Ending, ...], **more: Any) -> Seen:
+    found = Seen(
+        endings=endings,
+        earlier=(),
+        engine=None,
+        signalled=0,
+        asked=None,
+        reader_gone=False,
+        guardian=0,
+        unstarted=(),
+        notes=(),
+        tail=lambda _local: "",
+        cried=lambda _local: 0,
+        error=lambda _local: "",
+        log=lambda _local: None,
+        killed_for_memory=False,
+    )
+    return found.replace(**more)
+
+
 def test_each_knows_who_is_missing(machines: Callable[..., Machines]) -> None:
     run = machines(3)
     late = run.sides.pop(2)
@@ -366,25 +389,20 @@ def test_restarts_and_ends_are_awaited(machines: Callable[..., Machines], monkey
 def test_how_the_ranks_have_ended_is_told_while_they_may_start_again(
     changed: dict[str, Any], statuses: tuple[int, ...], alive: bool, well: bool, again: int | None
 ) -> None:
-    line = Lifeline("127.0.0.1", 1, 2, 1, 2, 2, "r", backend="c10d", restarts=2).replace(**changed)
+    line = LINE.replace(**changed)
     endings = tuple(Ending(3 + place, place, 7, status, 1.0) for place, status in enumerate(statuses))
-    seen = Seen(
-        endings=endings,
-        earlier=(),
-        engine=None if alive else Ending(-1, -1, 6, 256, 2.0),
-        signalled=0,
-        reader_gone=False,
-        guardian=0,
-        unstarted=(),
-        notes=(),
-        tail=lambda _local: "",
-        cried=lambda _local: 0,
-        error=lambda _local: "",
-        log=lambda _local: None,
-        killed_for_memory=False,
-    )
-    found = verdict.resting(Plan("torchrun", (), hosted=2, lifeline=line), seen)
+    engine = None if alive else Ending(-1, -1, 6, 256, 2.0)
+    found = verdict.resting(Plan("torchrun", (), hosted=2, lifeline=line), seen(endings, engine=engine))
     assert (found[0], found[1] and found[1].rank) == (well, again)
+
+
+@pytest.mark.parametrize("why", [{"signalled": 15}, {"reader_gone": True}])
+def test_what_ends_a_launcher_counts_from_when_it_came(why: dict[str, Any]) -> None:
+    """Else a rank elsewhere, whose peers are gone, would have failed first."""
+    endings = (Ending(3, 0, 7, 15, 100.2), Ending(4, 1, 8, 15, 100.3))
+    told = verdict.early(Plan("torchrun", (), hosted=2, lifeline=LINE), seen(endings, asked=100.0, **why))
+    assert told is not None
+    assert (told.rank, told.at) == (None, 100.0)
 
 
 def test_who_comes_again_and_again_is_told_once(machines: Callable[..., Machines]) -> None:

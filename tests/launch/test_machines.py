@@ -110,13 +110,47 @@ def test_nothing_is_looked_up_where_the_address_is_a_number(
 
 
 def test_a_name_that_is_not_there_yet_is_waited_for(started: Start, script: Script, network: Network) -> None:
-    path = script(MEET)
+    """What it stands for decides, once it is there, how the ranks go there."""
+    path = script(MEET + "print('by', os.environ.get('GLOO_SOCKET_IFNAME'))\n")
     network.hosts(0, f"127.0.0.1 localhost\n{network.address(0)} trainer\n")
     first = started(0, "--num_processes", 2, path, address="trainer")
     second = started(1, "--num_processes", 2, path, address="trainer")
     assert second.says("waiting for machine 0, the main one, at trainer:29500", 15), second.text
     network.hosts(1, f"127.0.0.1 localhost\n{network.address(0)} trainer\n")
     assert (first.wait(90), second.wait(90)) == (0, 0), first.text + second.text
+    assert "by eth0" in first.text
+    assert "by eth0" in second.text
+
+
+@pytest.mark.parametrize("wrong", [("10.88.0.77",), ("10.88.0.77", "10.88.0.1"), ("fd88::77", "10.88.0.1")])
+def test_a_name_may_move_or_have_several_addresses(
+    started: Start, script: Script, network: Network, wrong: tuple[str, ...]
+) -> None:
+    """The launchers meet as well as the agents, so that one hears of the other's end."""
+    path = script(FOR_EVER)
+    network.hosts(0, f"127.0.0.1 localhost\n{network.address(0)} trainer\n")
+    network.hosts(1, "127.0.0.1 localhost\n" + "".join(f"{address} trainer\n" for address in wrong))
+    second = started(1, "--num_processes", 2, path, address="trainer")
+    assert second.says("waiting for machine 0, the main one, at trainer:29500", 15), second.text
+    if len(wrong) == 1:
+        network.hosts(1, f"127.0.0.1 localhost\n{network.address(0)} trainer\n")
+    first = started(0, "--num_processes", 2, path, address="trainer")
+    running(first, second)
+    assert not second.says("can't be reached", 12), second.text
+    first.process.send_signal(signal.SIGTERM)
+    assert second.wait(20) == 143
+    assert "machine 0 (host" in second.text, (first.text, second.text)
+
+
+def test_a_name_server_that_does_not_answer_holds_nothing_up(
+    started: Start, script: Script, network: Network, tmp_path: Path
+) -> None:
+    """A resolver waits twenty seconds for it."""
+    with network.names_from(2, tmp_path / "asked"):
+        launch = started(1, "--num_processes", 2, script(MEET), address="trainer")
+        assert launch.says("waiting for machine 0, the main one, at trainer:29500", 10), launch.text
+        launch.process.send_signal(signal.SIGTERM)
+        assert launch.wait(5) == -signal.SIGTERM
 
 
 def test_who_is_late_is_named_on_every_machine(started: Start, script: Script) -> None:
@@ -222,13 +256,14 @@ def marked_below(launch: Launch) -> list[int]:
     return [process.pid, *(child.pid for child in process.children(recursive=True))]
 
 
-def test_an_interrupted_launcher_ends_the_run_everywhere(started: Start, script: Script) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_launcher_ends_the_run_everywhere(started: Start, script: Script, number: int) -> None:
     launches = both(started, "--num_processes", 2, script(FOR_EVER))
     running(*launches)
-    launches[1].process.send_signal(signal.SIGINT)
-    assert launches[1].wait(30) == -signal.SIGINT
-    assert launches[0].wait(30) == 130
-    assert "cause: its launcher was ended by SIGINT" in launches[0].text, launches[0].text
+    launches[1].process.send_signal(number)
+    assert launches[1].wait(30) == -number
+    assert launches[0].wait(30) == 128 + number
+    assert f"cause: its launcher was ended by {signal.Signals(number).name}" in launches[0].text, launches[0].text
 
 
 # Who may take part.

@@ -32,6 +32,7 @@ NOTHING = Seen(
     earlier=(),
     engine=None,
     signalled=0,
+    asked=None,
     reader_gone=False,
     guardian=0,
     unstarted=(),

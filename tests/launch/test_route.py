@@ -9,6 +9,7 @@ import pytest
 
 from accel_config import CATALOGUE, split
 from accel_launch import Plan, plan, route
+from accel_launch.host import Machine
 from accel_launch.route import Route, towards
 from accel_launch.schedulers import settle
 from tests.launch.hosts import Still, host
@@ -16,12 +17,13 @@ from tests.launch.hosts import Still, host
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "localhost"])
 def test_the_loopback_that_is_asked_for(address: str) -> None:
-    assert towards(address, look_up=True) == Route("lo", "127.0.0.1")
+    assert towards(address) == Machine().route(address, look_up=True) == Route("lo", "127.0.0.1")
 
 
 def test_a_name_is_looked_up_only_where_that_is_allowed() -> None:
-    assert towards("localhost", look_up=False) is None
-    assert towards("name.invalid", look_up=True) is None
+    assert Machine().route("localhost", look_up=False) is None
+    assert Machine().route("127.0.0.1", look_up=False) == Route("lo", "127.0.0.1")
+    assert towards("name.invalid") is Machine().route("name.invalid", look_up=True) is None
     assert [route.numeric(text) for text in ("10.0.0.1", "fd88::1", "localhost", "")] == [True, True, False, False]
 
 
@@ -39,9 +41,9 @@ def test_a_name_that_stands_for_the_loopback_leads_out(monkeypatch: pytest.Monke
     monkeypatch.setattr("socket.getaddrinfo", stands)
     monkeypatch.setattr(route, "_way", way)
     out: Route | None = Route("eth7", "10.0.0.9")
-    assert towards("box", look_up=True) == Route("eth7", "10.0.0.9", guessed=True)
+    assert towards("box") == Route("eth7", "10.0.0.9", guessed=True)
     for out in (None, Route("lo", "127.0.0.1")):  # noqa: B007 - `way` reads it
-        assert towards("box", look_up=True) is None
+        assert towards("box") is None
 
 
 class Leading(Still):
@@ -99,8 +101,6 @@ def interfaces(todo: Plan) -> dict[str, str]:
             {"GLOO_SOCKET_IFNAME": "eth7"},
             "gloo is told eth7, the way out",
         ),
-        ((), None, {}, "set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME where"),
-        (("--cpu",), None, {}, "set GLOO_SOCKET_IFNAME where"),
     ],
 )
 def test_what_gloo_and_nccl_are_told(
@@ -112,6 +112,18 @@ def test_what_gloo_and_nccl_are_told(
         assert interfaces(todo) == told
         assert [one for one in todo.notes if note in one] if note else "SOCKET_IFNAME" not in "".join(todo.notes)
         assert interfaces(launched({**environ, **own}, way, *words, *flags)) == {}
+
+
+def test_a_way_that_is_not_known_is_looked_for_by_the_ranks_parents() -> None:
+    """Where the launcher turns into the rank there is none."""
+    environ, words = RANK
+    for flags, names in (((), "GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME"), (("--cpu",), "GLOO_SOCKET_IFNAME")):
+        todo = launched(environ, None, *words, *flags)
+        assert interfaces(todo) == {}
+        assert [note for note in todo.notes if f"set {names} where" in note]
+    todo = launched(MACHINE[0], None, *MACHINE[1])
+    assert interfaces(todo) == {}
+    assert [note for note in todo.notes if note.endswith("isn't known yet: each rank looks for it when it starts")]
 
 
 def test_ranks_of_one_machine_are_told_none() -> None:

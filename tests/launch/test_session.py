@@ -78,6 +78,18 @@ def test_cancelled(script: Script) -> None:
     assert time.monotonic() - started < 10
 
 
+def test_a_result_says_when_it_was_cancelled(script: Script) -> None:
+    """Not when the ranks had ended, which may take them a while."""
+    cancel = threading.Event()
+    slow = "signal.signal(15, lambda *_: time.sleep(1) or sys.exit())\nprint(flush=True)\ntime.sleep(60)"
+    thread = threading.Timer(1.5, cancel.set)
+    thread.start()
+    result = run(ranks(script(f"import signal, sys, time\n{slow}"), 1), cancel=cancel)
+    assert (result.status, result.failure) == (143, None)
+    assert result.at is not None
+    assert result.at < result.endings[0].at - 0.9
+
+
 def test_output_goes_where_the_caller_shows_it(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
     monkeypatch.setattr(sys, "stdout", shown)

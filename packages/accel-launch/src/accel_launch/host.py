@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from .route import Route
 
+PATIENCE = 2.0  # seconds to look up a name before the launch goes on without it
+
 
 class Host(Record):
     """What is true of the machine (or pretended, in a test) that a plan is made for."""
@@ -170,12 +172,19 @@ class Machine:
         return os.geteuid() == 0
 
     def route(self, address: str, *, look_up: bool) -> Route | None:
-        """Return the way to another machine; see `accel_launch.route.towards`."""
+        """Return the way to another machine; None where it isn't known, as while no name server answers.
+
+        A name is looked up where that is allowed, for a few seconds. See `accel_launch.route.among`.
+        """
         if sys.platform != "linux":
             return None
-        from . import route
+        import socket
 
-        return route.towards(address, look_up=look_up)
+        from . import names, route
+
+        if not look_up and not route.numeric(address):
+            return None
+        return route.among(address, names.LookUp(address, route.DISCARD, socket.SOCK_DGRAM).wait(PATIENCE))
 
     def elsewhere(self, address: str) -> bool:
         """Whether it is a number that is not this machine's; see `accel_launch.route.elsewhere`."""

@@ -100,7 +100,7 @@ def kill(child: int) -> None:
 def interface(environ: dict[str, str]) -> dict[str, str]:
     """Return the variables that name gloo's and NCCL's interface, where nobody on this machine has named it yet.
 
-    That is so under engines that start all machines from one.
+    That is so under engines that start all machines from one, and where the main machine had no address yet.
     """
     local = environ.get("LOCAL_WORLD_SIZE") or environ.get("LOCAL_SIZE")
     one = local in (None, environ.get("WORLD_SIZE"))
@@ -109,7 +109,7 @@ def interface(environ: dict[str, str]) -> dict[str, str]:
     import runpy
 
     route = runpy.run_path(os.path.join(os.path.dirname(os.path.abspath(__file__)), "route.py"))
-    way = route["towards"](environ["MASTER_ADDR"], look_up=True)
+    way = route["towards"](environ["MASTER_ADDR"])
     named: dict[str, str] = route["named"](way, environ, cpu=False)
     return named
 

@@ -89,6 +89,8 @@ class Result(Record):
     """The exit status that the launcher's contract gives."""
     signal: int = 0
     """The signal to us that ended the run, or 0."""
+    at: float | None = None
+    """When it was ended or failed, in seconds since the epoch, where no rank did; None where that isn't known."""
     failure: Failure | None = None
     endings: tuple[Ending, ...] = ()
     """How each rank ended, in the order of their deaths; of the last attempt, where there were several."""
@@ -112,6 +114,8 @@ class Seen(Record):
     engine: Ending | None
     """How the engine ended that hosts the ranks, where there is one."""
     signalled: int
+    asked: float | None
+    """When the signal came or the reader went away, in seconds since the epoch."""
     reader_gone: bool
     """Whether nobody takes our output any more."""
     guardian: int
@@ -150,6 +154,7 @@ def judge(plan: Plan, seen: Seen) -> Result:
     return Result(
         status=_status(first or seen.engine, seen),
         signal=seen.signalled,
+        at=seen.asked or (seen.engine.at if seen.engine is not None else None),
         failure=_failure(plan, root, seen) if root is not None and failing else None,
         endings=seen.endings,
         problems=tuple(problems),

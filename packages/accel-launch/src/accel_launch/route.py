@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
 # NCCL takes a name for the beginning of one unless told otherwise.
@@ -37,16 +37,21 @@ class Route(NamedTuple):
     """Whether it is only the way out of this machine, by which the others may come."""
 
 
-def towards(address: str, *, look_up: bool) -> Route | None:
-    """Return the way to ``address``; None where it isn't known. A name is only looked up where that is allowed.
+def towards(address: str) -> Route | None:
+    """Return the way to ``address``, whose name may have to be looked up; None where it isn't known."""
+    try:
+        found = socket.getaddrinfo(address, DISCARD, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):  # the latter of a name that can be none
+        return None
+    return among(address, found)
+
+
+def among(address: str, found: Iterable[Any]) -> Route | None:
+    """Return the way to ``address`` that stands for what `socket.getaddrinfo` has ``found``.
 
     A name that stands for this machine's loopback, as a machine's own does on Debian, says nothing about the way that
     others come, which is then guessed.
     """
-    try:
-        found = socket.getaddrinfo(address, DISCARD, type=socket.SOCK_DGRAM, flags=0 if look_up else NUMERIC)
-    except (OSError, UnicodeError):  # the latter of a name that can be none
-        return None
     ways = [_way(family, where) for family, _kind, _protocol, _name, where in found]
     known = [way for way in ways if way and (not _loopback(way.address) or address in (way.address, "localhost"))]
     if not known and any(ways):

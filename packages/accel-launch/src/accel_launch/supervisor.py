@@ -51,6 +51,8 @@ class Supervisor:
         self.notes: list[str] = []
         self.said: list[str] = []
         self.signalled = 0
+        self.asked: float | None = None
+        """When something that is no rank's failure has ended the run, in seconds since the epoch."""
         self.hurried = False
         self.guardian_status = 0
         self.done = False
@@ -149,6 +151,7 @@ class Supervisor:
             self.hurried = True
             if not self.signalled and not self._failed():
                 self.signalled = number
+                self.asked = self.asked or time.time()
         self._order(number)
         if number == signal.SIGTSTP:
             os.kill(os.getpid(), signal.SIGSTOP)
@@ -191,6 +194,8 @@ class Supervisor:
             self.pump.handle(self.poller, ready)
             if self.watch is not None:  # also while a slow reader is waited for: the others are to know that we live
                 self.watch.step(self.poller, ready)
+            if self.pump.gone:
+                self.asked = self.asked or time.time()
             if self.pump.gone or (self.watch is not None and self.watch.ending):
                 self._stop()
 
@@ -318,6 +323,7 @@ class Supervisor:
             earlier=tuple(map(tuple, earlier)),
             engine=engine,
             signalled=self.signalled,
+            asked=self.asked,
             reader_gone=self.pump.gone,
             guardian=0 if self.done else self.guardian_status,
             unstarted=tuple(self.unstarted),

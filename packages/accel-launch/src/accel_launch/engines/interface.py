@@ -12,16 +12,23 @@ if TYPE_CHECKING:
 
 
 def towards(order: Order, address: str) -> route.Route | None:
-    """Return the way to the main machine; a plan that is only printed looks no name up."""
+    """Return the way to the main machine; None where it isn't known. A plan that is only printed looks no name up."""
     return order.host.ask.route(address, look_up=not order.settings[Launcher].dry_run)
 
 
-def named(order: Order, way: route.Route | None) -> dict[str, str]:
-    """Return the variables that name the interface of ``way``; a note where it isn't known, or guessed."""
+def named(order: Order, way: route.Route | None, *, later: bool = False) -> dict[str, str]:
+    """Return the variables that name the interface of ``way``; a note where it isn't known, or guessed.
+
+    ``later``: the ranks have a parent that looks for it again when all machines are there.
+    """
     environ, cpu = order.host.environ, order.laid.cpu
     if any(environ.get(name) for name in route.VARIABLES):
         return {}
-    if way is None:
+    if way is None and later:
+        order.findings.notes.append(
+            "the interface towards main_process_ip isn't known yet: each rank looks for it when it starts"
+        )
+    elif way is None:
         wanted = " and ".join(name for name in route.VARIABLES if not (cpu and name.startswith("NCCL")))
         order.findings.notes.append(
             f"the interface towards main_process_ip isn't known here: set {wanted} where the ranks don't find each "

@@ -127,7 +127,7 @@ def _several(order: Order) -> tuple[dict[str, object], dict[str, str], Lifeline]
         conf = {"join_timeout": late, "read_timeout": late, "is_host": str(int(rank == 0)), **conf}
         found["--local-addr"] = address if rank == 0 else way.address if way is not None else None
     found["--rdzv-conf"] = ",".join(f"{name}={text}" for name, text in conf.items())
-    named = interface.named(order, way)
+    named = interface.named(order, way, later=True)
     if backend == "c10d" and not order.host.environ.get(UNSHARED):
         named[UNSHARED] = "1"
     return found, named, _lifeline(order, address, port, rank, run).replace(backend=backend)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
 import time
 
+from ..names import LookUp
 from . import Told, clean
 from .link import Broken, Link
 
@@ -14,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..names import Address
     from . import Lifeline
 
 DIAL = 5.0  # seconds for an answer
@@ -29,9 +32,15 @@ class Member:
         self.token = os.urandom(8).hex()
         self.link: Link | None = None
         self.dialled: socket.socket | None = None
-        self.where: Any = None
-        """The main machine's address, as it answered once."""
+        self.asked: LookUp | None = None
+        """The question for the main machine's addresses, as long as it isn't answered."""
+        self.places: list[Address] = []
+        """Those that are still to be dialled before it is asked again."""
+        self.tried: Address | None = None
+        """The one that was dialled last."""
         self.next = time.monotonic()
+        self.patience: float | None = None
+        """Until when it has to have answered; None as long as machines are waited for."""
         self.heard: float | None = None
         """When the main machine was last heard; None: never."""
         self.lost: float | None = None
@@ -100,6 +109,8 @@ class Member:
         if self.link is None and now >= self.next:
             self._dial(now)
         if self.heard is None:
+            if self.patience is not None and now > self.patience:
+                self._unreachable()
             return
         if now - self.heard > self.line.silence:
             self._main_is_lost(f"silent for {now - self.heard:.0f} s", self.heard - now)
@@ -107,9 +118,8 @@ class Member:
             self._main_is_lost("its launcher is gone", self.lost - now)
 
     def started(self) -> None:
-        """Hear that the ranks run, so all machines are there: whoever hasn't answered by now isn't reachable."""
-        if self.heard is None and not self.done:
-            self._give_up(f"the main machine's launcher can't be reached at {self.line.meeting_place}")
+        """Hear that the ranks run, so all machines are there: whoever doesn't answer soon isn't reachable."""
+        self.patience = time.monotonic() + 2 * DIAL
 
     def rests(self, well: bool, again: Told | None) -> None:
         """Hear whether the ranks have ended well here, or are to be started again after a failure."""
@@ -143,23 +153,37 @@ class Member:
             self.dialled.close()
             self.dialled = None
             return
+        place = self._place()
+        if place is None:
+            self.next = now + AGAIN  # no such name yet
+            return
+        family, kind, protocol, _name, where = place
         try:
-            family, kind, protocol, _name, where = (
-                self.where or socket.getaddrinfo(self.line.address, self.line.port, type=socket.SOCK_STREAM)[0]
-            )
             self.dialled = socket.socket(family, kind, protocol)
             self.dialled.setblocking(False)
             self.dialled.connect_ex(where)
-            self.where = family, kind, protocol, "", where
         except OSError:
             self.dialled = None
-            self.next = now + AGAIN  # no such name yet, or no way there
+            self.next = now + AGAIN  # no way there
+
+    def _place(self) -> Address | None:
+        """Return the address to dial: that which has answered, else each in turn, the name being looked up again."""
+        if self.heard is not None and self.tried is not None:
+            return self.tried
+        if not self.places:
+            self.asked = self.asked or LookUp(self.line.address, self.line.port, socket.SOCK_STREAM)
+            if self.asked.found is not None:
+                self.places, self.asked = self.asked.found, None
+        self.tried = self.places.pop(0) if self.places else None
+        return self.tried
 
     def _answered(self, dialled: socket.socket) -> None:
         self.dialled = None
-        if dialled.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        if why := dialled.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             dialled.close()
             self.next = time.monotonic() + min(AGAIN, self.line.beat)
+            if why == errno.ECONNREFUSED and self.patience is not None and not self.places:
+                self._unreachable()  # the machine is there, and its launcher doesn't listen
             return
         self.link = Link(dialled, "member", self.secret)
         self.link.greet()
@@ -239,6 +263,9 @@ class Member:
             )
             self.verdict = told if self.told is None or told.at <= self.told.at else self.told
         self.ending, self.grace = True, self.line.grace(lost=True)
+
+    def _unreachable(self) -> None:
+        self._give_up(f"the main machine's launcher can't be reached at {self.line.meeting_place}")
 
     def _give_up(self, why: str) -> None:
         self.done = True

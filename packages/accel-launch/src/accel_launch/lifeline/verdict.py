@@ -48,7 +48,7 @@ def tell(line: Lifeline, result: Result) -> Told | None:
         return None
     failure, host = result.failure, os.uname().nodename
     if failure is None:
-        return Told(line.machine, host, time.time(), result.status, _why(result))
+        return Told(line.machine, host, result.at or time.time(), result.status, _why(result))
     ending = failure.ending
     # A death is noted after the peers have felt it; one that is itself felt so late is none of a victim's.
     abrupt = failure.at == ending.at and ending.signal not in (signal.SIGTERM, signal.SIGABRT)
