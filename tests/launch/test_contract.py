@@ -204,6 +204,7 @@ def test_flags_in_both_spellings(planned: Planned, context: str, flag: str, told
 
 # Flags whose effect is a word of torchrun's, over two machines.
 AGENT = "--num_machines=2 --num_processes=4 --main_process_ip=10.0.0.1 --machine_rank=1 --main_process_port=2000"
+ELASTIC = f"{AGENT.replace('--num_processes=4', '--nproc_per_node=2')} --num_machines=1:2"
 
 
 @pytest.mark.parametrize(
@@ -216,6 +217,17 @@ AGENT = "--num_machines=2 --num_processes=4 --main_process_ip=10.0.0.1 --machine
         (f"{AGENT} --rdzv_backend=static", ["--rdzv-backend=static", "--master-addr=10.0.0.1"]),
         (f"{AGENT} --rdzv_backend=c10d", ["--rdzv-backend=c10d", "--rdzv-endpoint=10.0.0.1:2000"]),
         (f"{AGENT} --rdzv_backend=c10d --same_network", ["--rdzv-endpoint=10.0.0.1:2000"]),
+        (
+            f"{AGENT} --rdzv_backend=etcd-v2",
+            ["--rdzv-endpoint=10.0.0.1:2000", "--local-addr=10.0.0.7", "--rdzv-conf=join_timeout=960"],
+        ),
+        (
+            f"{AGENT} --rdzv_backend=etcd --machine_rank=0 --rdzv_conf=protocol=https",
+            ["--rdzv-backend=etcd", "--local-addr=10.0.0.7", "--rdzv-conf=timeout=960,protocol=https"],
+        ),
+        (f"{AGENT} --rdzv_backend=mine --rdzv_conf=a=1", ["--rdzv-endpoint=10.0.0.1:2000", "--rdzv-conf=a=1"]),
+        (f"{ELASTIC} --rdzv_backend=etcd", ["--rdzv-backend=etcd", "--nnodes=1:2"]),
+        (ELASTIC, ["--rdzv-backend=c10d", "--nnodes=1:2"]),
         (f"{AGENT} --same_network", ["--master-addr=10.0.0.1", "--master-port=2000"]),
         (f"{AGENT} --rdzv_conf=timeout=9", ["--rdzv-conf=timeout=9"]),
         (f"{AGENT} --max_restarts=3", ["--max-restarts=3"]),
@@ -225,10 +237,27 @@ AGENT = "--num_machines=2 --num_processes=4 --main_process_ip=10.0.0.1 --machine
     ],
 )
 def test_words_of_the_agent(planned: Planned, flags: str, words: list[str]) -> None:
+    on = host(8, machine=Still(modules=("torch", "etcd")))
     for spelling in (flags, " ".join(map(hyphens, flags.split()))):
-        todo = planned(spelling)
+        todo = planned(spelling, on=on)
         assert todo.engine == "torchrun"
         assert set(words) <= set(todo.commands[0].argv)
+
+
+def test_at_a_service_the_launchers_do_not_meet(planned: Planned) -> None:
+    """Nor is its port the main machine's own, nor the way to it that of the ranks."""
+    on = host(2, machine=Still(busy=(2000,), modules=("torch", "etcd")))
+    first = AGENT.replace("machine_rank=1", "machine_rank=0").replace("10.0.0.1", "192.0.2.9")
+    for backend in ("etcd", "mine"):
+        todo = planned(f"{first} --rdzv_backend={backend}", on=on)
+        (note,) = todo.notes
+        assert note.startswith(f"main_process_ip 192.0.2.9 (--main_process_ip) is that of {backend}: the launchers")
+        assert not {"RES_OPTIONS", "GLOO_SOCKET_IFNAME"} & set(todo.commands[0].env)
+        assert todo.lifeline is not None
+        assert todo.lifeline.port == 0
+    todo = planned(f"{first} --rdzv_backend=etcd --lifeline_port=2001", on=on)
+    assert todo.lifeline is not None
+    assert (todo.lifeline.port, todo.notes) == (2001, ())
 
 
 def test_restarts_that_the_machines_make_alone_are_told(planned: Planned) -> None:
@@ -792,6 +821,9 @@ BARE = Still(modules=())
         (f"{AGENT} --main_process_ip=10.0.0..1", None, None, ["is no address and can't be a host's name"]),
         (f"{AGENT} --main_process_port=0", None, None, ["main_process_port is 0", "name one"]),
         (f"{AGENT} --machine_rank=0", None, host(8, machine=Still(busy=(2000,))), ["2000 (--main_process_port) is in use"]),
+        (f"{AGENT} --rdzv_backend=C10D", None, None, ["rdzv_backend C10D (--rdzv_backend) is no rendezvous", "static or c10d"]),
+        (AGENT, "{rdzv_backend: x}", None, ["rdzv_backend x (", "config.yaml:1) is no rendezvous of torch"]),
+        (f"{AGENT} --rdzv_backend=etcd", None, None, ["rdzv_backend etcd (--rdzv_backend) needs python-etcd, which isn't installed for"]),
         (f"{AGENT} --num_processes=5", None, None, ["num_machines 2 (--num_machines): the machines can't share them evenly; make it 4 or 6"]),
         ("--gpu_ids=0,1 --num_processes=3", None, None, ["only 2 devices", "by gpu_ids (--gpu_ids)"]),
         ("--use_fsdp --fsdp_sync_module_states=false", None, None, ["fsdp_sync_module_states false"]),

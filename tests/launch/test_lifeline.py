@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -499,6 +500,24 @@ def test_a_machine_that_comes_again_is_not_counted_twice() -> None:
     assert run.turn(lambda: bool(again.refused) or again.missing == (1,))
     assert again.refused == ""
     run.close()
+
+
+def test_a_kernel_without_version_6_listens_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = socket.socket
+
+    def made(family: int, kind: int) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return real(family, kind)
+
+    line = Machines(2).line(0)
+    with monkeypatch.context() as patch:
+        patch.setattr("socket.socket", made)
+        hub = Hub(line, "main", None)
+    assert hub.listener is not None
+    assert hub.listener.family == socket.AF_INET
+    assert hub.notes == []
+    hub.close()
 
 
 def test_a_port_that_is_taken_is_a_note() -> None:

@@ -882,6 +882,7 @@ ELASTIC = {
     "PET_NPROC_PER_NODE": "2",
     "HOSTNAME": "j-worker-2",
 }
+BY_ETCD = {**ELASTIC, "PET_RDZV_ENDPOINT": "etcd-service:2379", "PET_RDZV_BACKEND": "etcd-v2"}
 TRAINJOB = {
     "PET_NNODES": "2",
     "PET_NPROC_PER_NODE": "auto",
@@ -926,6 +927,18 @@ TRAINJOB = {
             },
         ),
         (
+            {**BY_ETCD, "MASTER_ADDR": "j-master-0", "MASTER_PORT": "23456"},
+            {
+                "num_machines": "1:3 (PET_NNODES)",
+                "nproc_per_node": "2 (PET_NPROC_PER_NODE)",
+                "machine_rank": "2 (HOSTNAME)",
+                "main_process_ip": "etcd-service (PET_RDZV_ENDPOINT)",
+                "main_process_port": "2379 (PET_RDZV_ENDPOINT)",
+                "rdzv_backend": "etcd-v2 (PET_RDZV_BACKEND)",
+                "max_restarts": "4 (PET_MAX_RESTARTS)",
+            },
+        ),
+        (
             TRAINJOB,
             {
                 "num_machines": "2 (PET_NNODES)",
@@ -940,7 +953,7 @@ TRAINJOB = {
             {"num_machines": "1 (WORLD_SIZE)", "machine_rank": "0 (RANK)"},
         ),
     ],
-    ids=["old PyTorchJob", "PyTorchJob", "elastic PyTorchJob", "TrainJob", "one pod", "one old pod"],
+    ids=["old PyTorchJob", "PyTorchJob", "elastic PyTorchJob", "by etcd", "TrainJob", "one pod", "one old pod"],
 )
 def test_a_pod_is_a_machine(environ: dict[str, str], found: dict[str, str]) -> None:
     assert taken(environ) == found

@@ -16,7 +16,7 @@ from ..devices import VENDORS
 from ..explain import quote
 from ..plan import Command, Plan
 from . import fleet, mpi, slurm
-from .torchrun import machine_rank, main_address, main_port
+from .rendezvous import machine_rank, main_address, main_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

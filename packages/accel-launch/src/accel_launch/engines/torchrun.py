@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 
 from accel_config.catalogue import Launcher, Rendezvous, Resources
-from accel_config.errors import AccelError
 from accel_config.wording import said
 
 from .. import target
 from ..lifeline import Lifeline, endpoint
 from ..plan import Command, Plan
 from ..rank import UNASKED
-from . import interface
+from . import interface, rendezvous
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +49,8 @@ def make(order: Order) -> Plan:
     ]
     flags, named, line = _several(order) if order.laid.machines > 1 else (_one(order), {}, None)
     address = order.settings[Rendezvous].main_process_ip
-    if not order.host.environ.get("RES_OPTIONS") and (not address or numeric(address)):
+    served = line is None or line.backend in rendezvous.SERVED
+    if served and not order.host.environ.get("RES_OPTIONS") and (not address or numeric(address)):
         named["RES_OPTIONS"] = UNASKED
     agent = (python, "-m", "torch.distributed.run", *options(order, flags), "--no-python", python, RANK, *words)
     command = Command(agent, {**order.variables, **named})
@@ -59,12 +59,12 @@ def make(order: Order) -> Plan:
 
 def options(order: Order, more: dict[str, object]) -> tuple[str, ...]:
     """Return torchrun's own flags, and those of ``more``."""
-    rendezvous = order.settings[Rendezvous]
+    settings = order.settings[Rendezvous]
     found: dict[str, object] = {
         "--nproc-per-node": order.laid.local,
-        "--max-restarts": rendezvous.max_restarts,
-        "--monitor-interval": rendezvous.monitor_interval,
-        "--role": rendezvous.role,
+        "--max-restarts": settings.max_restarts,
+        "--monitor-interval": settings.monitor_interval,
+        "--role": settings.role,
         # Ranks write to the supervisor themselves, and without this the agent leaves a folder behind.
         "--log-dir": os.devnull,
         **more,
@@ -92,12 +92,14 @@ def _several(order: Order) -> tuple[dict[str, object], dict[str, str], Lifeline]
 
     Returns the agent's flags, the variables that name the interface, and what ties the launchers together.
     """
-    rendezvous, machines = order.settings[Rendezvous], order.settings[Resources].num_machines
-    address, port, rank = main_address(order), main_port(order), machine_rank(order)
-    backend = "c10d" if machines.elastic else rendezvous.rdzv_backend
-    run, patience = rendezvous.run_id or f"accel-{port}", rendezvous.join_timeout
+    settings, machines = order.settings[Rendezvous], order.settings[Resources].num_machines
+    backend = rendezvous.backend(order)
+    served = backend in rendezvous.SERVED
+    address, port = rendezvous.main_address(order), rendezvous.main_port(order, served=served)
+    rank = rendezvous.machine_rank(order)
+    run = settings.run_id or f"accel-{port}"
     way = interface.towards(order, address)
-    if rank == 0 and order.host.ask.elsewhere(address):
+    if served and rank == 0 and order.host.ask.elsewhere(address):
         order.findings.notes.append(
             f"{said(order.settings, 'main_process_ip')} is no address of this machine, whose machine_rank is 0: "
             "unless it is led here, the machines won't meet"
@@ -108,14 +110,12 @@ def _several(order: Order) -> tuple[dict[str, object], dict[str, str], Lifeline]
         "--rdzv-backend": backend,
         "--rdzv-id": run,
     }
-    conf = dict(part.split("=", 1) for part in rendezvous.rdzv_conf.split(",") if "=" in part)
     # Our own limit comes first, so that the end is ours to tell; and the main machine may come late.
-    late = str(patience + LATER)
+    conf = dict.fromkeys(rendezvous.LIMITS.get(backend, ()), str(settings.join_timeout + LATER))
     if backend == "static":
         # The address itself, with no look-up of names in between, is what same_network asks for; it always serves.
         found["--master-addr"], found["--master-port"] = address, port
-        conf = {"timeout": late, **conf}
-        if rendezvous.max_restarts:
+        if settings.max_restarts:
             order.findings.notes.append(
                 f"{said(order.settings, 'max_restarts')} with rdzv_backend static: each machine starts its own ranks "
                 "again, and attempts may go for nothing until all are there at once; --rdzv_backend c10d starts them "
@@ -123,21 +123,32 @@ def _several(order: Order) -> tuple[dict[str, object], dict[str, str], Lifeline]
             )
     else:
         found["--rdzv-endpoint"] = endpoint(address, port)
-        # torch guesses from host names whether it is the main machine; the rank says so.
-        conf = {"join_timeout": late, "read_timeout": late, "is_host": str(int(rank == 0)), **conf}
-        found["--local-addr"] = address if rank == 0 else way.address if way is not None else None
+        own = way.address if way is not None else None
+        found["--local-addr"] = address if served and rank == 0 else own
+    if backend == "c10d":
+        conf["is_host"] = str(int(rank == 0))  # torch guesses from host names whether it is the main machine
+    conf.update(dict(part.split("=", 1) for part in settings.rdzv_conf.split(",") if "=" in part))
     found["--rdzv-conf"] = ",".join(f"{name}={text}" for name, text in conf.items())
-    named = interface.named(order, way, later=True)
+    # Where the ranks meet at one of them that a service tells, their parents look for the way to it.
+    named = interface.named(order, way, later=True) if served else {}
     if backend == "c10d" and not order.host.environ.get(UNSHARED):
         named[UNSHARED] = "1"
-    return found, named, _lifeline(order, address, port, rank, run).replace(backend=backend)
+    return found, named, _lifeline(order, (address, port), rank, run, backend)
 
 
-def _lifeline(order: Order, address: str, port: int, rank: int, run: str) -> Lifeline:
-    rendezvous, machines = order.settings[Rendezvous], order.settings[Resources].num_machines
-    own = rendezvous.lifeline_port
-    if rendezvous.lifeline_secret_file is not None:
-        _secret(order, rendezvous.lifeline_secret_file)
+def _lifeline(order: Order, at: tuple[str, int], rank: int, run: str, backend: str) -> Lifeline:
+    address, port = at
+    settings, machines = order.settings[Rendezvous], order.settings[Resources].num_machines
+    own = settings.lifeline_port
+    if own is None and backend not in rendezvous.SERVED:
+        own = 0
+        order.findings.notes.append(
+            f"{said(order.settings, 'main_process_ip')} is that of {backend}: the launchers don't meet, and a "
+            "failure on one machine may be noticed late on the others; where it is the main machine's as well, give "
+            "--lifeline_port"
+        )
+    if settings.lifeline_secret_file is not None:
+        _secret(order, settings.lifeline_secret_file)
     return Lifeline(
         address=address,
         meeting=port,
@@ -148,10 +159,11 @@ def _lifeline(order: Order, address: str, port: int, rank: int, run: str) -> Lif
         run=run,
         local=order.laid.local,
         total=order.settings[Resources].num_processes,
-        timeout=rendezvous.lifeline_timeout,
-        patience=rendezvous.join_timeout,
-        secret_file=rendezvous.lifeline_secret_file,
-        restarts=rendezvous.max_restarts,
+        backend=backend,
+        timeout=settings.lifeline_timeout,
+        patience=settings.join_timeout,
+        secret_file=settings.lifeline_secret_file,
+        restarts=settings.max_restarts,
         quiet=order.settings[Launcher].quiet,
     )
 
@@ -171,48 +183,3 @@ def _secret(order: Order, path: str) -> None:
         order.findings.here(f"{name} is empty: write a long random word into it, the same on every machine")
     elif others:
         order.findings.notes.append(f"{name} can be read by others on this machine: chmod 600 {path}")
-
-
-def main_address(order: Order) -> str:
-    """Return the address of the main machine; every machine must be told."""
-    address = order.settings[Rendezvous].main_process_ip
-    if not address:
-        raise AccelError(
-            f"num_machines is {order.laid.machines} ({order.settings.origin('num_machines')}), but nobody says where "
-            "they meet: give --main_process_ip, the address of the machine of rank 0"
-        )
-    return address
-
-
-def main_port(order: Order) -> int:
-    """Return the port on the main machine: the same one on each, so none that this machine chooses."""
-    port = order.settings[Rendezvous].main_process_port
-    if port == 0:
-        raise AccelError(
-            f"main_process_port is 0 ({order.settings.origin('main_process_port')}), a free port, which each of "
-            f"{order.laid.machines} machines would choose for itself: name one"
-        )
-    if port is None:
-        raise AccelError(
-            f"num_machines is {order.laid.machines} ({order.settings.origin('num_machines')}), but nobody says at "
-            "which port they meet: give --main_process_port, the same on every machine, such as 29500"
-        )
-    if order.laid.rank == 0 and order.host.ask.busy(port):
-        origin = order.settings.origin("main_process_port")
-        order.findings.here(
-            f"main_process_port {port} ({origin}) is in use on this machine, which is the main one: give another, "
-            "the same on every machine"
-        )
-    return port
-
-
-def machine_rank(order: Order) -> int:
-    """Return the rank of this machine, which must be said; that it is one of them is a rule of accel_config."""
-    rank = order.settings[Rendezvous].machine_rank
-    machines = order.laid.machines
-    if rank is None:
-        raise AccelError(
-            f"num_machines is {machines} ({order.settings.origin('num_machines')}), but not which of them this is: "
-            f"give --machine_rank, from 0 to {machines - 1}"
-        )
-    return rank

@@ -77,7 +77,10 @@ class Hub:
     def _listen(self) -> socket.socket | None:
         why: str | None = ""
         for family, address in ((socket.AF_INET6, "::"), (socket.AF_INET, "")):
-            listener = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                listener = socket.socket(family, socket.SOCK_STREAM)
+            except OSError:  # a kernel without IPv6
+                continue
             try:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:

@@ -50,7 +50,7 @@ class Member:
         self.missing: tuple[int, ...] | None = None
         self.ending = False
         self.grace = line.grace(lost=False)
-        self.done = False
+        self.done = not line.port
         """Whether there is nothing more to be heard: the run is over there, or we gave up."""
         self.told: Told | None = None
         self.rest: dict[str, object] = {}

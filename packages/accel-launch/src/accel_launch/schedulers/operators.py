@@ -67,19 +67,27 @@ def _agents(environ: Mapping[str, str]) -> Placement:
 def _rank(environ: Mapping[str, str]) -> tuple[int, str] | None:
     """Return this machine's rank and who says it.
 
-    An elastic PyTorchJob says only where its first worker is; the names of workers end in their numbers.
+    An elastic PyTorchJob says only where its first worker is, or its etcd; the names of workers end in their numbers.
     """
     for name in ("PET_NODE_RANK", "RANK"):
         if (told := number(environ, name)) is not None:
             return told, name
     first = environ.get("PET_RDZV_ENDPOINT", "").partition(":")[0].partition(".")[0]
     own, _, place = environ.get("HOSTNAME", "").rpartition("-")
-    return (int(place), "HOSTNAME") if own and first == f"{own}-0" and place.isdecimal() else None
+    ours = own and (first == f"{own}-0" or _etcd(environ))
+    return (int(place), "HOSTNAME") if ours and place.isdecimal() else None
+
+
+def _etcd(environ: Mapping[str, str]) -> bool:
+    return environ.get("PET_RDZV_BACKEND", "").startswith("etcd")
 
 
 def _endpoint(environ: Mapping[str, str]) -> tuple[tuple[str, str] | None, tuple[str, str] | None]:
-    """Return where the machines meet, address and port, each with who says it."""
-    for prefix in ("PET_MASTER", "MASTER"):
+    """Return where the machines meet, address and port, each with who says it.
+
+    By etcd they meet at that, whoever is the main one.
+    """
+    for prefix in () if _etcd(environ) else ("PET_MASTER", "MASTER"):
         if environ.get(f"{prefix}_ADDR") and environ.get(f"{prefix}_PORT"):
             return tuple((environ[name], name) for name in (f"{prefix}_ADDR", f"{prefix}_PORT"))  # pyright: ignore[reportReturnType]
     address, _, port = environ.get("PET_RDZV_ENDPOINT", "").rpartition(":")
