@@ -100,6 +100,19 @@ class Network:
                     Path("/etc/netns", self.space(n), "resolv.conf").unlink()
 
     @contextmanager
+    def etcd(self, n: int, folder: Path) -> Generator[None]:
+        """An etcd runs on machine ``n`` meanwhile, at its own port."""
+        log, mine = folder / "etcd.log", f"http://{self.address(n)}:2379"
+        urls = ("--listen-client-urls", "http://0.0.0.0:2379", "--advertise-client-urls", mine)
+        words = ["ip", "netns", "exec", self.space(n), "etcd", "--enable-v2", "--data-dir", folder / "etcd", *urls]
+        with log.open("w") as out, subprocess.Popen(words, stdout=out, stderr=out) as running:
+            until(lambda: "ready to serve client requests" in log.read_text(), 20)
+            try:
+                yield
+            finally:
+                running.kill()
+
+    @contextmanager
     def ipv6_alone(self) -> Generator[None]:
         """No machine has another address meanwhile."""
         for n in range(self.count):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,21 @@ def test_uneven_machines_meet(started: Start, script: Script, backend: str) -> N
     assert all(line.endswith(": 6") for line in lines)
     assert first.text.count(" of 2 here") == 2
     assert second.text.count(" of 1 here") == 1
+
+
+@pytest.mark.parametrize("backend", ["etcd", "etcd-v2"])
+def test_machines_meet_at_an_etcd(
+    started: Start, script: Script, network: Network, tmp_path: Path, backend: str
+) -> None:
+    """Which is on none of them."""
+    if shutil.which("etcd") is None or find_spec("etcd") is None:
+        pytest.skip("needs an etcd (Debian's etcd-server), and python-etcd beside torch")
+    with network.etcd(2, tmp_path):
+        flags = ("--num_processes", 2, "--rdzv_backend", backend, "--main_process_port", 2379)
+        launches = both(started, *flags, script(MEET), address=network.address(2))
+        assert [launch.wait() for launch in launches] == [0, 0], launches[0].text + launches[1].text
+    assert all(": 3\n" in launch.text for launch in launches)
+    assert all(f"is that of {backend}: the launchers don't meet" in launch.text for launch in launches)
 
 
 def test_version_6(started: Start, script: Script, network: Network) -> None:
