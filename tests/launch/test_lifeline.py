@@ -304,6 +304,25 @@ def test_a_connection_that_breaks_is_made_again(machines: Callable[..., Machines
     assert not run.turn(lambda: any(side.ending for side in run.sides.values()), 1.0)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_who_does_not_listen_is_lost_only_if_it_has(machines: Callable[..., Machines], known: bool) -> None:
+    """Else its launcher can't be reached at all, which the run does without."""
+    run = machines(2)
+    hub, member = run.sides[0], run.sides[1]
+    assert isinstance(hub, Hub)
+    assert isinstance(member, Member)
+    assert not known or run.all_here()
+    member.started()
+    run.still.add(0)
+    if hub.listener is not None:
+        hub.listener.close()
+    while hub.guests:
+        hub.guests.popitem()[1].link.close()
+    assert run.turn(lambda: member.done, 5)
+    assert (member.verdict is not None, len(member.notes)) == (known, not known)
+    assert not known or "its launcher is gone" in (member.verdict or Told(0, "", 0.0, 0, "")).cause
+
+
 def test_a_machine_that_ended_well_is_not_missed(machines: Callable[..., Machines]) -> None:
     run = machines(2)
     assert run.all_here()

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.launch.machines import PORT, Launch, Network
@@ -226,6 +227,30 @@ def test_a_killed_launcher_ends_the_run_everywhere(started: Start, script: Scrip
     assert time.monotonic() - began < 6 + 2
     assert f"machine {killed} (host " in other.text or f"machine {killed}, the main one, is lost" in other.text
     assert "is lost: its launcher is gone" in other.text, other.text
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize(
+    ("part", "cause"),
+    [
+        ("guardian", "the launcher's guardian process was ended by SIGKILL"),
+        ("agent", "torchrun was killed, and with it"),
+    ],
+)
+def test_whatever_is_killed_between_launcher_and_ranks_is_named(
+    started: Start, script: Script, killed: int, part: str, cause: str
+) -> None:
+    """And not one of the ranks that are ended with it, or complain of it on the other machine."""
+    launches = both(started, "--num_processes", 2, script(FOR_EVER))
+    running(*launches)
+    (process,) = psutil.Process(launches[killed].process.pid).children()
+    if part == "agent":
+        (process,) = process.children()
+    process.kill()
+    assert [launch.wait(30) for launch in launches] == [137, 137], [launch.text for launch in launches]
+    other = launches[1 - killed].text
+    assert re.search(rf"machine {killed} \(host .*\) failed first\n  cause: {cause}", other), other
+    assert cause in launches[killed].text
 
 
 @pytest.mark.parametrize("cut", [0, 1])

@@ -149,6 +149,38 @@ def test_an_engine_that_fails_without_a_rank_failing_is_quoted() -> None:
     assert "torchrun failed, and no rank that we follow did: exit status 1\nRendezvousTimeout" in text(result, "box")
 
 
+def test_an_engine_that_is_killed_is_the_failure_and_not_the_ranks_that_are_ended_with_it() -> None:
+    engine = Ending(-1, -1, 1, signal.SIGKILL, 999.5)
+    for ranks in ((ended(0, 15), ended(1, 15)), (ended(0, 256), ended(1, 15))):
+        result = judge(Plan("torchrun", (), hosted=2), seen(*ranks, engine=engine))
+        assert (result.status, result.failure, result.at) == (137, None, 999.5)
+        assert "torchrun was killed, and with it its ranks were ended: ended by SIGKILL: sent by" in text(
+            result, "box"
+        )
+
+
+@pytest.mark.parametrize(
+    ("status", "at", "more"),
+    [
+        (signal.SIGKILL, 1000.5, {}),  # when a rank had failed
+        (256, 999.5, {}),
+        (signal.SIGKILL, 999.5, {"signalled": 15}),
+        (signal.SIGKILL, 999.5, {"reader_gone": True}),
+    ],
+)
+def test_otherwise_it_is_a_rank_or_who_asked(status: int, at: float, more: dict[str, Any]) -> None:
+    engine = Ending(-1, -1, 1, status, at)
+    result = judge(Plan("torchrun", (), hosted=2), seen(ended(0, 7 << 8), ended(1, 15), engine=engine, **more))
+    assert "was killed" not in text(result, "box")
+    assert (result.failure is None) == bool(more)
+
+
+def test_a_guardian_that_dies_dies_before_its_ranks() -> None:
+    """Whose peers on other machines may have complained by the time that we hear of it."""
+    result = judge(PLAN, seen(ended(0, 9), guardian=9, asked=1000.0))
+    assert (result.at, result.failure) == (999.5, None)
+
+
 @pytest.mark.parametrize("endings", [(ended(0, 0),), (ended(1, 9), ended(0, 15)), ()])
 def test_json_keeps_to_its_schema(endings: tuple[Ending, ...]) -> None:
     jsonschema.validate(json.loads(as_json(judge(PLAN, seen(*endings, tail=TRACE)), "box")), SCHEMA)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 READER_GONE = 141  # 128 + SIGPIPE
+NOTED = 0.5  # seconds by which a death may be noted later than its peers complain of it
 
 
 class Ending(Record):
@@ -115,7 +116,7 @@ class Seen(Record):
     """How the engine ended that hosts the ranks, where there is one."""
     signalled: int
     asked: float | None
-    """When the signal came or the reader went away, in seconds since the epoch."""
+    """When the signal came, the reader went away or the guardian died, in seconds since the epoch."""
     reader_gone: bool
     """Whether nobody takes our output any more."""
     guardian: int
@@ -142,8 +143,12 @@ def judge(plan: Plan, seen: Seen) -> Result:
     first = next((ending for ending in seen.endings if ending.status), None)
     if seen.engine is not None and seen.engine.status == 0:
         first = None  # an engine that started failed ranks again, and then all went well
-    root = first if first is None else _root(first, seen)
     problems = [*seen.unstarted, *seen.unwritable]
+    if first is not None and seen.engine is not None and _killed(seen.engine, first, seen):
+        why = _cause(seen.engine, seen.killed_for_memory)
+        problems.append(f"{plan.engine} was killed, and with it its ranks were ended: {why}")
+        first = seen.engine
+    root = _root(first, seen) if first is not None and first is not seen.engine else None
     if seen.guardian:
         problems.append(f"the launcher's guardian process was {_guardian(seen.guardian)}; every rank was ended")
     failing = first is not None and not (seen.signalled or seen.reader_gone or seen.guardian)
@@ -154,7 +159,7 @@ def judge(plan: Plan, seen: Seen) -> Result:
     return Result(
         status=_status(first or seen.engine, seen),
         signal=seen.signalled,
-        at=seen.asked or (seen.engine.at if seen.engine is not None else None),
+        at=_when(seen),
         failure=_failure(plan, root, seen) if root is not None and failing else None,
         endings=seen.endings,
         problems=tuple(problems),
@@ -163,6 +168,18 @@ def judge(plan: Plan, seen: Seen) -> Result:
         said=seen.said,
         outcomes=_outcomes(plan, seen),
     )
+
+
+def _killed(engine: Ending, first: Ending, seen: Seen) -> bool:
+    """Whether the engine was killed before the ``first`` rank failed, which then only was ended with it."""
+    asked = seen.signalled or seen.reader_gone or seen.guardian or seen.unwritable
+    return bool(engine.signal) and not asked and engine.at <= first.at
+
+
+def _when(seen: Seen) -> float | None:
+    if seen.asked is None:
+        return seen.engine.at if seen.engine is not None else None
+    return seen.asked - (NOTED if seen.guardian else 0)  # its ranks died with it
 
 
 def _attempt(number: int, endings: tuple[Ending, ...]) -> str:

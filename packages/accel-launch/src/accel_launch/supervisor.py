@@ -283,6 +283,8 @@ class Supervisor:
     def _collect(self) -> None:
         """Wait for the guardian; if it didn't finish its work, finish it: its orphans are ours."""
         _pid, self.guardian_status = os.waitpid(self.guardian, 0)
+        if not self.done:
+            self.asked = self.asked or time.time()
         processes.end_tree(os.getpid(), self._reap, spare=self.own)
 
     def _reap(self) -> bool:

@@ -8,6 +8,7 @@ import time
 
 from accel_config.record import Record
 
+from ..report import NOTED
 from . import Told, clean
 from .link import Broken, Link
 from .waiting import named
@@ -165,7 +166,7 @@ class Hub:
         for machine, lost in list(self.lost.items()):
             if now - lost.since > self.line.pause:
                 del self.lost[machine]
-                self._dead(machine, lost.host, "its launcher is gone", lost.since - now)
+                self._dead(machine, lost.host, "its launcher is gone", lost.since - now - NOTED)
         self._tell(kind="beat", missing=self.missing, time=time.time())
         self._give_up_restart(now)
         self._judge(now)

@@ -9,6 +9,7 @@ import socket
 import time
 
 from ..names import LookUp
+from ..report import NOTED
 from . import Told, clean
 from .link import Broken, Link
 
@@ -115,7 +116,7 @@ class Member:
         if now - self.heard > self.line.silence:
             self._main_is_lost(f"silent for {now - self.heard:.0f} s", self.heard - now)
         elif self.lost is not None and now - self.lost > self.line.pause:
-            self._main_is_lost("its launcher is gone", self.lost - now)
+            self._main_is_lost("its launcher is gone", self.lost - now - NOTED)
 
     def started(self) -> None:
         """Hear that the ranks run, so all machines are there: whoever doesn't answer soon isn't reachable."""
@@ -182,7 +183,8 @@ class Member:
         if why := dialled.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             dialled.close()
             self.next = time.monotonic() + min(AGAIN, self.line.beat)
-            if why == errno.ECONNREFUSED and self.patience is not None and not self.places:
+            never = self.heard is None and self.patience is not None
+            if why == errno.ECONNREFUSED and never and not self.places:
                 self._unreachable()  # the machine is there, and its launcher doesn't listen
             return
         self.link = Link(dialled, "member", self.secret)

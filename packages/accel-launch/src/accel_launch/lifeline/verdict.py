@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from ..report import READER_GONE, UNCAUGHT, Ending, Failure, Result, judge, name_of
+from ..report import NOTED, READER_GONE, UNCAUGHT, Ending, Failure, Result, judge, name_of
 from . import Lifeline, Told
 
 TYPE_CHECKING = False
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ..plan import Plan
     from ..report import Seen
     from .watch import Watch
-
-NOTED = 0.5  # seconds by which a rank's death may be noted later than its peers complain of it
 
 
 def early(plan: Plan, seen: Seen) -> Told | None:
