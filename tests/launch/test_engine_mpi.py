@@ -34,7 +34,7 @@ class Machine(Still):
         super().__init__(programs=programs)
         self._version, self._root = version, root
 
-    def says(self, *words: str) -> str:
+    def says(self, *words: str, within: float = 20.0) -> str:  # noqa: ARG002 - it says it at once
         assert words[1:] == ("--version",)
         return self._version
 

@@ -140,7 +140,7 @@ def test_a_name_that_is_not_there_yet_is_waited_for(started: Start, script: Scri
     assert "by eth0" in second.text
 
 
-@pytest.mark.parametrize("wrong", [("10.88.0.77",), ("10.88.0.77", "10.88.0.1"), ("fd88::77", "10.88.0.1")])
+@pytest.mark.parametrize("wrong", [("10.88.0.77",), ("fd88::77", "10.88.0.1")])
 def test_a_name_may_move_or_have_several_addresses(
     started: Start, script: Script, network: Network, wrong: tuple[str, ...]
 ) -> None:
@@ -154,10 +154,18 @@ def test_a_name_may_move_or_have_several_addresses(
         network.hosts(1, f"127.0.0.1 localhost\n{network.address(0)} trainer\n")
     first = started(0, "--num_processes", 2, path, address="trainer")
     running(first, second)
-    assert not second.says("can't be reached", 12), second.text
+    assert until(lambda: established(second, PORT + 1), 15), second.text
     first.process.send_signal(signal.SIGTERM)
     assert second.wait(20) == 143
     assert "machine 0 (host" in second.text, (first.text, second.text)
+
+
+def established(launch: Launch, port: int) -> bool:
+    """Whether the launcher's machine is connected to this port of another one."""
+    lines = Path(f"/proc/{launch.process.pid}/net/tcp").read_text().splitlines()[1:]
+    return any(
+        there.endswith(f":{port:04X}") and state == "01" for _n, _here, there, state, *_ in map(str.split, lines)
+    )
 
 
 def test_a_name_server_that_does_not_answer_holds_nothing_up(

@@ -24,6 +24,7 @@ def test_a_name_is_looked_up_only_where_that_is_allowed() -> None:
     assert Machine().route("localhost", look_up=False) is None
     assert Machine().route("127.0.0.1", look_up=False) == Route("lo", "127.0.0.1")
     assert towards("name.invalid") is Machine().route("name.invalid", look_up=True) is None
+    assert Machine().route("a" * 64, look_up=True) is None
     assert [route.numeric(text) for text in ("10.0.0.1", "fd88::1", "localhost", "")] == [True, True, False, False]
 
 

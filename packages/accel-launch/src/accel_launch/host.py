@@ -106,12 +106,12 @@ class Machine:
         except PackageNotFoundError:
             return None
 
-    def says(self, *words: str) -> str:
-        """Return what a short program prints; nothing where it can't be run or takes too long."""
+    def says(self, *words: str, within: float = 20.0) -> str:
+        """Return what a short program prints; nothing where it can't be run or takes longer than so many seconds."""
         import subprocess  # noqa: TID251 - a question, not a rank: it is over before anything starts
 
         try:
-            done = subprocess.run(words, capture_output=True, timeout=20, check=False, stdin=subprocess.DEVNULL)  # noqa: S603
+            done = subprocess.run(words, capture_output=True, timeout=within, check=False, stdin=subprocess.DEVNULL)  # noqa: S603
         except (OSError, subprocess.TimeoutExpired):
             return ""
         return (done.stdout + done.stderr).decode(errors="replace")
@@ -184,13 +184,23 @@ class Machine:
         """
         if sys.platform != "linux":
             return None
-        import socket
+        from . import route
 
-        from . import names, route
+        if route.numeric(address):
+            return route.towards(address)
+        return route.among(address, self._addresses(address, route.DISCARD)) if look_up else None
 
-        if not look_up and not route.numeric(address):
-            return None
-        return route.among(address, names.LookUp(address, route.DISCARD, socket.SOCK_DGRAM).wait(PATIENCE))
+    def _addresses(self, name: str, port: int) -> list[tuple[object, ...]]:
+        """Return what `socket.getaddrinfo` says of a name, if it says so soon."""
+        import json
+
+        from . import names
+
+        said = self.says(sys.executable, "-I", "-S", names.__file__, name, str(port), within=PATIENCE)
+        try:
+            return [(*told, tuple(where)) for *told, where in json.loads(said)]
+        except ValueError:  # nothing, or why there are none
+            return []
 
     def elsewhere(self, address: str) -> bool:
         """Whether it is a number that is not this machine's; see `accel_launch.route.elsewhere`."""

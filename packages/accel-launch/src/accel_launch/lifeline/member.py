@@ -172,7 +172,7 @@ class Member:
         if self.heard is not None and self.tried is not None:
             return self.tried
         if not self.places:
-            self.asked = self.asked or LookUp(self.line.address, self.line.port, socket.SOCK_STREAM)
+            self.asked = self.asked or LookUp(self.line.address, self.line.port)
             if self.asked.found is not None:
                 self.places, self.asked = self.asked.found, None
         self.tried = self.places.pop(0) if self.places else None
