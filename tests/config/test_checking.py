@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ def findings(tmp_path: Path, text: str) -> tuple[list[tuple[int, str]], list[tup
         ("use_cpu: yes\nnproc_per_node: 300000", 2, "10000 ranks at most"),
         ("distributed_type: MULTI_GPU\nnum_machines: 2\nmachine_rank: 2", 3, "it is from 0 to 1"),
         ("num_machines: 2\nmain_process_ip: 10.0.0.1:29500", 2, "has a port: give 10.0.0.1, and main_process_port"),
+        ("num_machines: 2\nrdzv_backend: zookeeper", 2, "is no rendezvous of torch: make it static or c10d"),
         ("compute_environment: AMAZON_SAGEMAKER\niam_role_name: r", 1, "ec2_instance_type is missing"),
     ],
 )
@@ -65,12 +67,24 @@ def test_a_file_that_cant_be_read_is_named_once(tmp_path: Path) -> None:
         "machine_rank: 3",  # the existing command doesn't look at it on one machine
         "distributed_type: MULTI_CPU\nnum_machines: 2\nmachine_rank: 2\nmpirun_config: {mpirun_hostfile: h}",
         "num_machines: 2\nmachine_rank: 2\ndistributed_type: DEEPSPEED",  # whose launcher numbers the machines
+        "num_machines: 2\nrdzv_backend: etcd-v2",
+        "rdzv_backend: zookeeper",
+        "num_machines: 2\nrdzv_backend: zookeeper\ndistributed_type: DEEPSPEED",
         "main_process_ip: a b",  # on one machine a script may never look at it
         "num_machines: 100\nnum_processes: 300000\ndistributed_type: MULTI_GPU",
     ],
 )
 def test_nothing_is_said_of(tmp_path: Path, text: str) -> None:
     assert findings(tmp_path, text) == ([], [])
+
+
+def test_a_rendezvous_of_somebody_else_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def declared(group: str) -> EntryPoints:
+        assert group == "torchrun.handlers"
+        return EntryPoints([EntryPoint("zookeeper", "mine:make", group)])
+
+    monkeypatch.setattr("importlib.metadata.entry_points", declared)
+    assert findings(tmp_path, "num_machines: 2\nrdzv_backend: zookeeper") == ([], [])
 
 
 @pytest.mark.parametrize(

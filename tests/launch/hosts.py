@@ -56,9 +56,6 @@ class Still(Machine):
     def module(self, name: str) -> bool:
         return name in self._modules
 
-    def plugins(self, group: str) -> frozenset[str]:
-        return frozenset({"mine"} if group == "torchrun.handlers" else ())
-
     def program(self, name: str) -> str | None:
         return f"/bin/{name}" if name in self._programs else None
 

@@ -225,7 +225,10 @@ ELASTIC = f"{AGENT.replace('--num_processes=4', '--nproc_per_node=2')} --num_mac
             f"{AGENT} --rdzv_backend=etcd --machine_rank=0 --rdzv_conf=protocol=https",
             ["--rdzv-backend=etcd", "--local-addr=10.0.0.7", "--rdzv-conf=timeout=960,protocol=https"],
         ),
-        (f"{AGENT} --rdzv_backend=mine --rdzv_conf=a=1", ["--rdzv-endpoint=10.0.0.1:2000", "--rdzv-conf=a=1"]),
+        (
+            f"{AGENT} --python=/py --rdzv_backend=mine --rdzv_conf=a=1",
+            ["--rdzv-endpoint=10.0.0.1:2000", "--rdzv-conf=a=1"],
+        ),
         (f"{ELASTIC} --rdzv_backend=etcd", ["--rdzv-backend=etcd", "--nnodes=1:2"]),
         (ELASTIC, ["--rdzv-backend=c10d", "--nnodes=1:2"]),
         (f"{AGENT} --same_network", ["--master-addr=10.0.0.1", "--master-port=2000"]),
@@ -249,7 +252,7 @@ def test_at_a_service_the_launchers_do_not_meet(planned: Planned) -> None:
     on = host(2, machine=Still(busy=(2000,), modules=("torch", "etcd")))
     first = AGENT.replace("machine_rank=1", "machine_rank=0").replace("10.0.0.1", "192.0.2.9")
     for backend in ("etcd", "mine"):
-        todo = planned(f"{first} --rdzv_backend={backend}", on=on)
+        todo = planned(f"{first} --rdzv_backend={backend} --python=/py", on=on)
         (note,) = todo.notes
         assert note.startswith(f"main_process_ip 192.0.2.9 (--main_process_ip) is that of {backend}: the launchers")
         assert not {"RES_OPTIONS", "GLOO_SOCKET_IFNAME"} & set(todo.commands[0].env)
@@ -258,6 +261,18 @@ def test_at_a_service_the_launchers_do_not_meet(planned: Planned) -> None:
     todo = planned(f"{first} --rdzv_backend=etcd --lifeline_port=2001", on=on)
     assert todo.lifeline is not None
     assert (todo.lifeline.port, todo.notes) == (2001, ())
+
+
+@pytest.mark.parametrize("flags", ["--cpu", "--cpu --num_processes=2", "--cpu --max_restarts=1"])
+def test_one_machine_has_nobody_to_meet(planned: Planned, flags: str) -> None:
+    for flag in ("--rdzv_backend=c10d", "--same_network", "--run_id=r", "--join_timeout=9", "--lifeline_port=9"):
+        (note,) = [note for note in planned(f"{flags} {flag}").notes if "has no effect" in note]
+        assert note == f"{flag[2:].partition('=')[0]} ({flag.partition('=')[0]}) has no effect: {ALONE}"
+    file = "{rdzv_backend: c10d, same_network: true, join_timeout: 9}"
+    assert "no effect" not in "".join(planned(flags, file=file).notes)
+
+
+ALONE = "the ranks of one machine need no rendezvous"
 
 
 def test_restarts_that_the_machines_make_alone_are_told(planned: Planned) -> None:

@@ -180,6 +180,19 @@ def _at_least(others: int) -> str:
     return "at least one on each other" if others else "no other machine"
 
 
+def _backend(settings: Settings) -> str:
+    """Torch's agents would refuse it with a traceback. What another interpreter has isn't known here."""
+    name = settings[Rendezvous].rdzv_backend
+    several = settings[Resources].num_machines > 1 and _numbered(settings)
+    if name in BACKENDS or not several or settings[Launcher].python is not None:
+        return ""
+    from importlib.metadata import entry_points
+
+    if name in entry_points(group="torchrun.handlers").names:
+        return ""
+    return f"{said(settings, 'rdzv_backend')} is no rendezvous of torch: make it static or c10d (or etcd, etcd-v2)"
+
+
 def _elastic(settings: Settings) -> str:
     resources, backend = settings[Resources], settings.value("rdzv_backend")
     if not resources.num_machines.elastic:
@@ -204,11 +217,15 @@ def _world(settings: Settings) -> str:
     return parallelism.world(settings, total)
 
 
+# Torch's own; others add theirs by entry points.
+BACKENDS = ("static", "c10d", "etcd", "etcd-v2")
+
 RULES: tuple[Callable[[Settings], str], ...] = (
     _uneven,
     _crowded,
     _rank,
     _address,
+    _backend,
     _elastic,
     _module_without_python,
     _one_process_on_many,

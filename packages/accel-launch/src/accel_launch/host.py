@@ -83,12 +83,6 @@ class Machine:
         except (ImportError, ValueError):
             return name in sys.modules
 
-    def plugins(self, group: str) -> frozenset[str]:
-        """Return the names of entry points that installed distributions declare."""
-        from importlib.metadata import entry_points
-
-        return frozenset(entry_points(group=group).names)
-
     def program(self, name: str) -> str | None:
         """Return the path of the program ``name`` on PATH."""
         for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):

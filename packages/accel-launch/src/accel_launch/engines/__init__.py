@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from accel_config.catalogue import DeepSpeed, Launcher, Mpi, Rendezvous
 from accel_config.errors import AccelError, nearest
-from accel_config.origin import FILE
+from accel_config.origin import SCHEDULER
 from accel_config.paradigm import sagemaker
 from accel_config.record import Record
 
@@ -33,6 +33,11 @@ BUILT_IN = {
 }
 # Engines of packages that install apart, and what to install.
 ELSEWHERE = {"tpu": "accel-tpu", "tpu-pod": "accel-tpu", "sagemaker": "accel-sagemaker"}
+# What only machines need that meet by torch's agents.
+MEETING = (
+    *("rdzv_backend", "same_network", "run_id", "join_timeout"),
+    *("lifeline_port", "lifeline_timeout", "lifeline_secret_file"),
+)
 # Engines whose script is on the machines that they run it on, and not here.
 REMOTE = frozenset(("tpu-pod",))
 
@@ -51,8 +56,12 @@ class Order(Record):
         """Note those settings that somebody gave, though this engine has no use for them."""
         for name in names:
             value = self.settings.value(name)
-            if value.given and value.origin.layer < FILE:
+            if value.given and value.origin.layer < SCHEDULER:
                 self.findings.notes.append(f"{name} ({value.origin}) has no effect: {why}")
+
+    def alone(self, *more: str) -> None:
+        """Note those settings that somebody gave for several machines, though there is one."""
+        self.unused("the ranks of one machine need no rendezvous", *MEETING, *more)
 
     def preloaded(self) -> tuple[str, ...]:
         """Return the modules to import once for all ranks; none unless somebody asks for it.

@@ -24,6 +24,7 @@ def make(order: Order) -> Plan:
     laid = order.laid
     if laid.task is not None:
         return _rank(order, laid.task)
+    order.alone("rdzv_conf", "monitor_interval")
     env = dict(order.variables)
     grouped = laid.kind in SHARDED or (laid.kind.startswith("MULTI_") and laid.kind != "MULTI_CPU")
     if grouped:

@@ -9,6 +9,7 @@ from accel_config.record import Record
 
 from .. import target
 from ..explain import quote
+from . import MEETING
 from .local import meeting_point
 from .torchrun import RANK as PARENT
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
     from . import Order
 
-# Settings of torch's agent, which these engines do without.
-AGENT = ("rdzv_backend", "rdzv_conf", "monitor_interval", "same_network", "max_restarts")
+# Settings of torch's agents and of the launchers that look after them, which these engines do without.
+AGENT = (*MEETING, "rdzv_conf", "monitor_interval", "max_restarts")
 
 
 class Listed(Record):

@@ -21,9 +21,7 @@ def make(order: Order) -> Plan:
             f"num_machines is {laid.machines} ({order.settings.origin('num_machines')}): the engine local is for "
             "one machine; leave out --engine, or take torchrun"
         )
-    order.unused(
-        "the ranks of one machine need no rendezvous", "rdzv_backend", "rdzv_conf", "monitor_interval", "same_network"
-    )
+    order.alone("rdzv_conf", "monitor_interval")
     address, port = meeting_point(order)
     words = target.argv(order.settings, order.host, order.script, unbuffered=True)
     commands = tuple(

@@ -21,26 +21,19 @@ LIMITS = {
 }
 # Those whose place is the main machine, and not a service of its own.
 SERVED = ("static", "c10d")
-# The entry points by which others add theirs.
-GROUP = "torchrun.handlers"
 
 
 def backend(order: Order) -> str:
-    """Return by which rendezvous the machines meet: of an elastic run c10d, unless somebody says another.
-
-    Raises:
-        AccelError: torch has none of that name.
-    """
+    """Return by which rendezvous the machines meet: of an elastic run c10d, unless somebody says another."""
     elastic, name = order.settings[Resources].num_machines.elastic, order.settings[Rendezvous].rdzv_backend
     if elastic and not order.settings.given("rdzv_backend"):
         return "c10d"
-    asked = said(order.settings, "rdzv_backend")
     here = order.settings[Launcher].python is None  # what another interpreter has isn't known here
-    if here and name not in LIMITS and name not in order.host.ask.plugins(GROUP):
-        raise AccelError(f"{asked} is no rendezvous of torch: make it static or c10d (or etcd, etcd-v2)")
     if here and name.startswith("etcd") and not order.host.ask.module("etcd"):
-        python = target.interpreter(order.settings, order.host)
-        order.findings.here(f"{asked} needs python-etcd, which isn't installed for {python}: pip install python-etcd")
+        order.findings.here(
+            f"{said(order.settings, 'rdzv_backend')} needs python-etcd, which isn't installed for "
+            f"{target.interpreter(order.settings, order.host)}: pip install python-etcd"
+        )
     return name
 
 

@@ -76,6 +76,7 @@ def _one(order: Order) -> dict[str, object]:
     """One machine: a rendezvous of its own, on a port that nobody else is given."""
     from .local import meeting_point
 
+    order.alone()
     address, port = meeting_point(order)
     return {
         "--nnodes": 1,
