@@ -21,9 +21,10 @@ from accel_launch.lifeline.hub import Hub
 from accel_launch.lifeline.link import LONGEST, Broken, Link
 from accel_launch.lifeline.member import Member
 from accel_launch.lifeline.waiting import Waiting
-from accel_launch.report import Ending, Seen
+from accel_launch.report import Ending
 from tests.conftest import BIN
 from tests.launch.processes import Script, Start, until
+from tests.launch.test_report import NOTHING
 
 SECRET = b"between us"
 
@@ -198,26 +199,6 @@ def machines() -> Iterator[Callable[..., Machines]]:
 
 
 LINE = Lifeline("127.0.0.1", 1, 2, 1, 2, 2, "r", backend="c10d", restarts=2)
-
-
-def seen(endings: tuple[Ending, ...], **more: Any) -> Seen:
-    found = Seen(
-        endings=endings,
-        earlier=(),
-        engine=None,
-        signalled=0,
-        asked=None,
-        reader_gone=False,
-        guardian=0,
-        unstarted=(),
-        notes=(),
-        tail=lambda _local: "",
-        cried=lambda _local: 0,
-        error=lambda _local: "",
-        log=lambda _local: None,
-        killed_for_memory=False,
-    )
-    return found.replace(**more)
 
 
 def test_each_knows_who_is_missing(machines: Callable[..., Machines]) -> None:
@@ -412,7 +393,9 @@ def test_how_the_ranks_have_ended_is_told_while_they_may_start_again(
     line = LINE.replace(**changed)
     endings = tuple(Ending(3 + place, place, 7, status, 1.0) for place, status in enumerate(statuses))
     engine = None if alive else Ending(-1, -1, 6, 256, 2.0)
-    found = verdict.resting(Plan("torchrun", (), hosted=2, lifeline=line), seen(endings, engine=engine))
+    found = verdict.resting(
+        Plan("torchrun", (), hosted=2, lifeline=line), NOTHING.replace(endings=endings, engine=engine)
+    )
     assert (found[0], found[1] and found[1].rank) == (well, again)
 
 
@@ -420,7 +403,9 @@ def test_how_the_ranks_have_ended_is_told_while_they_may_start_again(
 def test_what_ends_a_launcher_counts_from_when_it_came(why: dict[str, Any]) -> None:
     """Else a rank elsewhere, whose peers are gone, would have failed first."""
     endings = (Ending(3, 0, 7, 15, 100.2), Ending(4, 1, 8, 15, 100.3))
-    told = verdict.early(Plan("torchrun", (), hosted=2, lifeline=LINE), seen(endings, asked=100.0, **why))
+    told = verdict.early(
+        Plan("torchrun", (), hosted=2, lifeline=LINE), NOTHING.replace(endings=endings, asked=100.0, **why)
+    )
     assert told is not None
     assert (told.rank, told.at) == (None, 100.0)
 
