@@ -131,6 +131,7 @@ def test_a_name_that_is_not_there_yet_is_waited_for(started: Start, script: Scri
     """What it stands for decides, once it is there, how the ranks go there."""
     path = script(MEET + "print('by', os.environ.get('GLOO_SOCKET_IFNAME'))\n")
     network.hosts(0, f"127.0.0.1 localhost\n{network.address(0)} trainer\n")
+    network.hosts(1, "127.0.0.1 localhost\n")
     first = started(0, "--num_processes", 2, path, address="trainer")
     second = started(1, "--num_processes", 2, path, address="trainer")
     assert second.says("waiting for machine 0, the main one, at trainer:29500", 15), second.text
@@ -172,6 +173,7 @@ def test_a_name_server_that_does_not_answer_holds_nothing_up(
     started: Start, script: Script, network: Network, tmp_path: Path
 ) -> None:
     """A resolver waits twenty seconds for it."""
+    network.hosts(1, "127.0.0.1 localhost\n")
     with network.names_from(2, tmp_path / "asked"):
         launch = started(1, "--num_processes", 2, script(MEET), address="trainer")
         assert launch.says("waiting for machine 0, the main one, at trainer:29500", 10), launch.text
