@@ -263,6 +263,9 @@ def test_at_a_service_the_launchers_do_not_meet(planned: Planned) -> None:
     assert (todo.lifeline.port, todo.notes) == (2001, ())
 
 
+ALONE = "the ranks of one machine need no rendezvous"
+
+
 @pytest.mark.parametrize("flags", ["--cpu", "--cpu --num_processes=2", "--cpu --max_restarts=1"])
 def test_one_machine_has_nobody_to_meet(planned: Planned, flags: str) -> None:
     for flag in ("--rdzv_backend=c10d", "--same_network", "--run_id=r", "--join_timeout=9", "--lifeline_port=9"):
@@ -270,9 +273,6 @@ def test_one_machine_has_nobody_to_meet(planned: Planned, flags: str) -> None:
         assert note == f"{flag[2:].partition('=')[0]} ({flag.partition('=')[0]}) has no effect: {ALONE}"
     file = "{rdzv_backend: c10d, same_network: true, join_timeout: 9}"
     assert "no effect" not in "".join(planned(flags, file=file).notes)
-
-
-ALONE = "the ranks of one machine need no rendezvous"
 
 
 def test_restarts_that_the_machines_make_alone_are_told(planned: Planned) -> None:

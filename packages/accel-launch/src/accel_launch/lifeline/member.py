@@ -40,8 +40,8 @@ class Member:
         self.tried: Address | None = None
         """The one that was dialled last."""
         self.next = time.monotonic()
-        self.patience: float | None = None
-        """Until when it has to have answered; None as long as machines are waited for."""
+        self.patience = float("inf")
+        """Until when it has to have answered; for ever as long as machines are waited for."""
         self.heard: float | None = None
         """When the main machine was last heard; None: never."""
         self.lost: float | None = None
@@ -110,7 +110,7 @@ class Member:
         if self.link is None and now >= self.next:
             self._dial(now)
         if self.heard is None:
-            if self.patience is not None and now > self.patience:
+            if now > self.patience:
                 self._unreachable()
             return
         if now - self.heard > self.line.silence:
@@ -183,8 +183,8 @@ class Member:
         if why := dialled.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             dialled.close()
             self.next = time.monotonic() + min(AGAIN, self.line.beat)
-            never = self.heard is None and self.patience is not None
-            if why == errno.ECONNREFUSED and never and not self.places:
+            due = self.heard is None and self.patience < float("inf")
+            if why == errno.ECONNREFUSED and due and not self.places:
                 self._unreachable()  # the machine is there, and its launcher doesn't listen
             return
         self.link = Link(dialled, "member", self.secret)
