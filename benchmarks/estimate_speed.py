@@ -1,12 +1,12 @@
-"""Time, requests and memory of accel-estimate, beside hf-mem and Accelerate's own command, on one Hub on loopback.
+"""Time, requests and memory of accel-estimate, hf-mem and Accelerate's own command, on one Hub on loopback.
 
     uv run benchmarks/estimate_speed.py [--others PYTHON] [--shards 100] [--latency 0.05]
 
-`--others` is the interpreter of an environment that holds the others (hf-mem, accelerate, transformers, torch);
-without it only ours is measured. hf-mem has the Hub's address written into it, so its requests are turned to the
-loopback server on their way out. Each command runs in a process of its own, imports and all; the best of `--times`.
+`--others` is the interpreter of an environment with the others (hf-mem, accelerate, transformers, torch); without it
+only ours is measured. hf-mem has a fixed address of the Hub, so its requests are redirected to the loopback server.
+Each command runs in a process of its own, with its imports; the best of `--times` counts.
 
-Then local folders, from one layer to 90,000 tensors, as medians in turn with Python that prints a table with rich.
+Then come local folders, from one layer to 90,000 tensors: medians, in turn with Python that prints a table with rich.
 """
 
 import argparse
@@ -20,7 +20,9 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from accel_config.record import Record
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -29,15 +31,15 @@ conftest: Any = importlib.import_module("tests.estimate.conftest")
 hub_server: Any = importlib.import_module("tests.estimate.hub_server")
 
 NAME = "org/llama"
-TURNED = """
+REDIRECTED = """
 import sys, httpx2 as httpx
 endpoint, name = sys.argv[1:]
 real = httpx.AsyncHTTPTransport.handle_async_request
-async def turned(self, request):
+async def redirected(self, request):
     request.url = httpx.URL(endpoint).copy_with(raw_path=request.url.raw_path)
     request.headers["host"] = request.url.netloc.decode()
     return await real(self, request)
-httpx.AsyncHTTPTransport.handle_async_request = turned
+httpx.AsyncHTTPTransport.handle_async_request = redirected
 sys.argv = ["hf-mem", "--model-id", name]
 from hf_mem.cli import main
 main()
@@ -58,8 +60,8 @@ LOCAL = {"1 layer": (1, 0, 1), "Llama-3.1-70B": (80, 0, 30), "Mixtral-8x7B": (32
          "DeepSeek-V3": (58, 256, 163)}  # fmt: skip
 
 
-class Result(NamedTuple):
-    """What one command took: `rss` in MiB, `sent` in MiB of answers."""
+class Result(Record):
+    """One run of a command: wall time, requests to the Hub, MiB of answers (`sent`) and of memory (`rss`)."""
 
     seconds: float
     requests: int
@@ -88,17 +90,17 @@ def repository(hub: Any, shards: int) -> None:
 
 
 def measure(hub: Any, argv: Sequence[str], env: Mapping[str, str], times: int) -> Result:
-    """Run a command `times` times and give its best time, with what it asked for then."""
+    """Run a command `times` times; return its best run."""
     best: Result | None = None
     for _ in range(times):
         hub.log.clear()
         began = time.perf_counter()
         process = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
-        said = process.stderr.read()
+        errors = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        failed = said.strip().splitlines()[-1] if process.returncode and said.strip() else ""
+        failed = errors.strip().splitlines()[-1] if process.returncode and errors.strip() else ""
         took = time.perf_counter() - began
         result = Result(took, len(hub.log), hub.sent() / 2**20, usage.ru_maxrss / 1024, failed)
         best = result if best is None or result.seconds < best.seconds else best
@@ -107,20 +109,20 @@ def measure(hub: Any, argv: Sequence[str], env: Mapping[str, str], times: int) -
 
 
 def commands(hub: Any, others: str | None) -> dict[str, list[str]]:
-    """Name the commands to measure."""
+    """Return the commands to measure."""
     found = {"accel-estimate": [sys.executable, "-m", "accel_estimate", NAME]}
     if others is None:
-        print("hf-mem and accelerate are not measured: name their interpreter with --others", file=sys.stderr)
+        print("hf-mem and accelerate aren't measured: name their interpreter with --others", file=sys.stderr)
         return found
     there = str(Path(others).parent / "accelerate")
     return found | {
-        "hf-mem": [others, "-c", TURNED, hub.endpoint, NAME],
+        "hf-mem": [others, "-c", REDIRECTED, hub.endpoint, NAME],
         "accelerate estimate-memory": [there, "estimate-memory", NAME],
     }
 
 
 def folder(place: Path, layers: int, experts: int, files: int) -> int:
-    """Write a model of so many layers, experts and files, its data holes; tell how many tensors it has."""
+    """Write a model of so many layers, experts and files, with holes for data; return its number of tensors."""
     place.mkdir()
     shapes: dict[str, tuple[int, int]] = {}
     for layer in range(layers):
@@ -142,7 +144,7 @@ def folder(place: Path, layers: int, experts: int, files: int) -> int:
 
 
 def local(times: int) -> None:
-    """Measure local folders beside what Python takes to start and to print a table with rich, run by run in turn."""
+    """Measure local folders, in turn with Python that starts and prints a table with rich."""
     print(f"\n{'median seconds':28}{'tensors':>9}{'seconds':>9}{'table':>9}{'ratio':>9}")
     with tempfile.TemporaryDirectory() as home:
         for name, parts in LOCAL.items():
@@ -165,7 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--others", help="interpreter of an environment with hf-mem and accelerate")
     parser.add_argument("--shards", type=int, default=100)
-    parser.add_argument("--latency", type=float, default=0.05, help="seconds that the Hub takes over every answer")
+    parser.add_argument("--latency", type=float, default=0.05, help="seconds before each answer of the Hub")
     parser.add_argument("--times", type=int, default=3)
     args = parser.parse_args()
     hub = hub_server.Hub().start()

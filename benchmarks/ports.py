@@ -1,8 +1,8 @@
-"""Many launches at once on one machine, none of them told a port: every rendezvous has to succeed.
+"""Many launches at once on one machine, without a port given: every rendezvous must succeed.
 
     uv run python benchmarks/ports.py [--at-once 16] [--rounds 100] [--torch]
 
-Each launch starts two ranks that meet at the port the launcher gave them, and tell each other their launch's number.
+Each launch starts two ranks that meet at the port the launcher gave them, and exchange their launch's number.
 By default they meet over plain sockets, a moment late, as if they were importing; with --torch over gloo. Meanwhile
 other programs take ports as fast as they can.
 """

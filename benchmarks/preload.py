@@ -108,16 +108,16 @@ def once(words: list[str], until: str) -> Figures:
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         done = subprocess.run(words, env=environ(stamps.name, until), stdout=subprocess.DEVNULL, check=False)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        said: list[Figures] = [json.loads(line) for line in stamps]
+        ranks: list[Figures] = [json.loads(line) for line in stamps]
     assert done.returncode == 0, words
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     if until == "torch":
         return {"cpu": cpu}
     return {
         "whole": cpu,
-        "torch": max(one["torch"] for one in said) - started,
-        "reduced": max(one["reduced"] for one in said) - started,
-        "memory": sum(one["memory"] for one in said),
+        "torch": max(one["torch"] for one in ranks) - started,
+        "reduced": max(one["reduced"] for one in ranks) - started,
+        "memory": sum(one["memory"] for one in ranks),
     }
 
 
@@ -143,8 +143,8 @@ def table(found: dict[tuple[int, str], Figures]) -> str:
         f"| ---: | --- |{' ---: |' * len(shown)}",
     ]
     for (count, how), figures in found.items():
-        told = " | ".join(f"{figures[name]:,.{0 if name in ('memory', 'opens') else 2}f}" for name in shown)
-        rows.append(f"| {count} | {how} | {told} |")
+        cells = " | ".join(f"{figures[name]:,.{0 if name in ('memory', 'opens') else 2}f}" for name in shown)
+        rows.append(f"| {count} | {how} | {cells} |")
     return "\n".join(rows)
 
 

@@ -76,7 +76,7 @@ def measure(named: dict[str, tuple[list[str], int]], runs: int) -> dict[str, flo
 
 def start(words: list[str], stamps: str, **environ: str) -> subprocess.Popen[bytes]:
     """Start a command whose scripts leave the time of their first line in the file ``stamps``."""
-    # Bytecode is written by an installer, or by the first run; this machine may be told not to write any.
+    # Bytecode is written by an installer, or by the first run; this machine may be configured not to write any.
     inherited = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return subprocess.Popen(
         words,
@@ -106,9 +106,9 @@ def memory(words: list[str], lines: int) -> float:
             time.sleep(0.05)
         between = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
         own = [running.pid, *(between if len(between) == 1 else [])]
-        told = [line for pid in own for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+        status = [line for pid in own for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
         running.wait()
-    return sum(int(line.split()[1]) for line in told if line.startswith("VmHWM")) / 1024
+    return sum(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 
 
 def table(found: dict[str, float], peaks: dict[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""Check config files for an editor: a line of JSON for each thing that is to be said, with its place in the file.
+"""Check config files for an editor: one line of JSON for each finding, with its place in the file.
 
     python examples/check_config.py run.yaml
     python examples/check_config.py --name run.yaml - < the-buffer
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from accel_config import CATALOGUE
-from accel_config.checking import check
-from accel_config.files import Problem
+from accel_config.checking.file import check
+from accel_config.reading.files import Problem
 
 
 def main() -> int:
@@ -44,7 +44,7 @@ def source(file: str, name: str, folder: Path) -> tuple[str, Path]:
 
 
 def diagnostics(name: str, path: Path) -> Iterator[dict[str, Any]]:
-    """Yield what is to be said of a config file."""
+    """Yield the findings in a config file."""
     findings = check(CATALOGUE, str(path))
     lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
     for severity, problems in (("error", findings.problems), ("warning", findings.notes)):

@@ -3,8 +3,8 @@
     python examples/sweep.py --try learning-rate=5e-4,2e-3,8e-3 --try epochs=2,5 \
         -- --cpu --num_processes 2 examples/train_digits.py
 
-What stands behind `--` is what `accelerate launch` takes. accel-launch is used as a library: a trial is planned, run
-and judged in this process, which needs to know nothing of ranks, ports, signals or exit codes.
+After `--` come the words that `accelerate launch` takes. accel-launch is used as a library: a trial is planned, run
+and judged in this process, which doesn't deal with ranks, ports, signals or exit codes.
 """
 
 import argparse
@@ -23,10 +23,10 @@ from accel_launch import Host, Plan, Result, plan, run
 
 
 class Trial(NamedTuple):
-    """One combination, and what was made of it."""
+    """One combination, and its plan."""
 
     arguments: Mapping[str, str]
-    todo: Plan
+    plan: Plan
 
 
 class Outcome(NamedTuple):
@@ -90,22 +90,22 @@ def planned(grid: Mapping[str, Sequence[str]], launch: Sequence[str], logs: Path
     host = Host.here()
     for number, values in enumerate(itertools.product(*grid.values())):
         chosen = dict(zip(grid, values, strict=True))
-        told = [word for name, value in chosen.items() for word in (f"--{name}", value)]
-        typed = split(CATALOGUE, ["--log_dir", str(logs / str(number)), *launch, *told])
+        words = [word for name, value in chosen.items() for word in (f"--{name}", value)]
+        typed = split(CATALOGUE, ["--log_dir", str(logs / str(number)), *launch, *words])
         found = layers(CATALOGUE, typed, {})
-        todo = plan(resolve(CATALOGUE, found.values, found.notes), host, typed.script)
-        yield Trial(chosen, todo.replace(display=todo.display.replace(shown=())))
+        one = plan(resolve(CATALOGUE, found.values, found.notes), host, typed.script)
+        yield Trial(chosen, one.replace(display=one.display.replace(shown=())))
 
 
 def carried(trial: Trial, metric: str) -> Outcome:
-    """Run a trial and read what rank 0 said of itself."""
+    """Run a trial and read the metric that rank 0 printed."""
     started = time.monotonic()
-    result = run(trial.todo)
+    result = run(trial.plan)
     seconds = time.monotonic() - started
-    logs = Path(trial.todo.display.log_dir or "").glob("*/attempt_0/0/stdout.log")
+    logs = Path(trial.plan.display.log_dir or "").glob("*/attempt_0/0/stdout.log")
     newest = max(logs, key=lambda path: path.stat().st_mtime, default=None)  # the folder may hold an older sweep's
-    said = newest.read_text() if newest else ""
-    found = re.findall(rf"{re.escape(metric)}\s+(-?\d+(?:\.\d+)?(?:e[-+]?\d+)?)", said)
+    printed = newest.read_text() if newest else ""
+    found = re.findall(rf"{re.escape(metric)}\s+(-?\d+(?:\.\d+)?(?:e[-+]?\d+)?)", printed)
     return Outcome(seconds, result, float(found[-1]) if found else None)
 
 

@@ -2,7 +2,7 @@
 
     accelerate launch --use_deepspeed --zero_stage 2 --num_processes 2 examples/train_deepspeed.py
 
-DeepSpeed by itself, without Hugging Face's library: the script reads what the launcher says of ZeRO from the
+DeepSpeed by itself, without Hugging Face's library: the script reads the launcher's ZeRO settings from the
 environment. On CPUs more than one rank needs a C++ compiler at the first start, for DeepSpeed's shared memory.
 """
 
@@ -26,9 +26,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     arguments = parser.parse_args()
     deepspeed.init_distributed()
-    said = train(arguments.epochs)
+    summary = train(arguments.epochs)
     if torch.distributed.get_rank() == 0:
-        print(said, flush=True)
+        print(summary, flush=True)
     # What still holds gloo's threads when the interpreter ends can abort it: let go of it first.
     gc.collect()
     torch.distributed.destroy_process_group()
@@ -59,21 +59,21 @@ def train(epochs: int) -> str:
 
 def config() -> dict[str, Any] | str:
     """Return DeepSpeed's configuration, from the variables that `accelerate launch` sets."""
-    told = os.environ.get
-    file = told("ACCELERATE_DEEPSPEED_CONFIG_FILE")
+    read = os.environ.get
+    file = read("ACCELERATE_DEEPSPEED_CONFIG_FILE")
     if file:
         return file
-    precision = told("ACCELERATE_MIXED_PRECISION", "no")
-    zero: dict[str, Any] = {"stage": int(told("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2"))}
+    precision = read("ACCELERATE_MIXED_PRECISION", "no")
+    zero: dict[str, Any] = {"stage": int(read("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2"))}
     for part in ("optimizer", "param"):
-        device = told(f"ACCELERATE_DEEPSPEED_OFFLOAD_{part.upper()}_DEVICE", "none")
+        device = read(f"ACCELERATE_DEEPSPEED_OFFLOAD_{part.upper()}_DEVICE", "none")
         if device != "none":
-            path = told(f"ACCELERATE_DEEPSPEED_OFFLOAD_{part.upper()}_NVME_PATH")
+            path = read(f"ACCELERATE_DEEPSPEED_OFFLOAD_{part.upper()}_NVME_PATH")
             zero[f"offload_{part}"] = {"device": device, **({"nvme_path": path} if device == "nvme" else {})}
     return {
         "train_micro_batch_size_per_gpu": 32,
-        "gradient_accumulation_steps": int(told("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")),
-        "gradient_clipping": float(told("ACCELERATE_GRADIENT_CLIPPING", "0")),
+        "gradient_accumulation_steps": int(read("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")),
+        "gradient_clipping": float(read("ACCELERATE_GRADIENT_CLIPPING", "0")),
         "zero_optimization": zero,
         "fp16": {"enabled": precision == "fp16"},
         "bf16": {"enabled": precision == "bf16"},

@@ -2,7 +2,7 @@
 
     accelerate launch --cpu --num_processes 2 examples/train_digits.py --epochs 20
 
-Plain torch: the launcher tells each rank who it is through the environment, and DistributedDataParallel averages the
+Plain torch: the launcher sets each rank's number in the environment, and DistributedDataParallel averages the
 gradients. The data is scikit-learn's copy of the UCI digits: 1,797 images of 8 x 8 pixels.
 """
 

@@ -54,7 +54,7 @@ def train(epochs: int, folder: str) -> str:
         image_size=8, patch_size=2, num_channels=1, num_labels=10, hidden_size=64, intermediate_size=128,
         num_hidden_layers=2, num_attention_heads=4, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
     )  # fmt: skip
-    told = TrainingArguments(
+    args = TrainingArguments(
         output_dir=folder, num_train_epochs=epochs, per_device_train_batch_size=16, learning_rate=2e-3, seed=0,
         report_to="none", save_strategy="no", disable_tqdm=True, logging_strategy="no",
         use_cpu=not torch.cuda.is_available(), ddp_find_unused_parameters=False,
@@ -62,7 +62,7 @@ def train(epochs: int, folder: str) -> str:
     torch.manual_seed(0)
     trainer = Trainer(
         model=ViTForImageClassification(config),
-        args=told,
+        args=args,
         train_dataset=Digits(359, None),
         eval_dataset=Digits(None, 359),
         compute_metrics=accuracy,
@@ -71,7 +71,7 @@ def train(epochs: int, folder: str) -> str:
     found = trainer.evaluate()["eval_accuracy"]
     if not trainer.is_world_process_zero():
         return ""
-    return f"accuracy {found:.4f} on 359 held-out images, {told.world_size} ranks, {told.parallel_mode.value}\n"
+    return f"accuracy {found:.4f} on 359 held-out images, {args.world_size} ranks, {args.parallel_mode.value}\n"
 
 
 def accuracy(prediction: EvalPrediction) -> dict[str, float]:

@@ -2,8 +2,8 @@
 
     accelerate launch --use_fsdp --fsdp_version 2 --num_processes 2 examples/train_fsdp2.py
 
-`fully_shard` of torch by itself, on GPUs or on CPUs with gloo: what to do about sharding the script reads from the
-environment, as the launcher sets it.
+`fully_shard` of torch by itself, on GPUs or on CPUs with gloo: the script reads how to shard from the environment,
+which the launcher sets.
 """
 
 import argparse
@@ -33,9 +33,9 @@ def main() -> None:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dist.init_process_group("nccl" if device == "cuda" else "gloo")
-    said = train(arguments.epochs, device)
+    summary = train(arguments.epochs, device)
     if dist.get_rank() == 0:
-        print(said, flush=True)
+        print(summary, flush=True)
     # What still holds gloo's threads when the interpreter ends can abort it: let go of it first.
     gc.collect()
     dist.destroy_process_group()
@@ -66,15 +66,15 @@ def train(epochs: int, device: str) -> str:
 
 
 def shard(model: nn.Sequential, device: str, world: int) -> nn.Module:
-    """Shard each layer and then the whole, as the variables that `accelerate launch` sets say."""
-    told = os.environ.get
-    if told("ACCELERATE_USE_FSDP") != "true" or told("FSDP_VERSION") != "2":
+    """Shard each layer and then the whole, following the variables that `accelerate launch` sets."""
+    read = os.environ.get
+    if read("ACCELERATE_USE_FSDP") != "true" or read("FSDP_VERSION") != "2":
         raise SystemExit("start this with: accelerate launch --use_fsdp --fsdp_version 2")
-    precision = PRECISIONS[told("ACCELERATE_MIXED_PRECISION", "no")]
+    precision = PRECISIONS[read("ACCELERATE_MIXED_PRECISION", "no")]
     mesh = init_device_mesh(device, (world,))
-    reshard = told("FSDP_RESHARD_AFTER_FORWARD", "true") == "true"
+    reshard = read("FSDP_RESHARD_AFTER_FORWARD", "true") == "true"
     precision_policy = MixedPrecisionPolicy(param_dtype=precision)
-    offload = CPUOffloadPolicy() if told("FSDP_OFFLOAD_PARAMS") == "true" and device != "cpu" else OffloadPolicy()
+    offload = CPUOffloadPolicy() if read("FSDP_OFFLOAD_PARAMS") == "true" and device != "cpu" else OffloadPolicy()
     for module in (*(layer for layer in model if isinstance(layer, nn.Linear)), model):
         fully_shard(
             module, mesh=mesh, reshard_after_forward=reshard, mp_policy=precision_policy, offload_policy=offload

@@ -7,18 +7,40 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from tests.schedule import (
+    once,
+    pytest_cmdline_main,
+    pytest_collection_modifyitems,
+    pytest_runtest_protocol,
+    pytest_xdist_auto_num_workers,
+    pytest_xdist_make_scheduler,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from accel_config import Settings
 
+__all__ = [
+    "pytest_cmdline_main",
+    "pytest_collection_modifyitems",
+    "pytest_runtest_protocol",
+    "pytest_xdist_auto_num_workers",
+    "pytest_xdist_make_scheduler",
+]
+
+# Some images set it, and then each of the thousand processes that the tests start would compile torch anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 
 Resolve = Callable[..., "Settings"]
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch isn't installed: sync the group `torch`")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -52,9 +74,10 @@ def environ(tmp_path: Path) -> dict[str, str]:
         name: text
         for name, text in os.environ.items()
         if not name.startswith(("ACCELERATE_", "FSDP_", "OMP_", "MASTER_", "PET_", "SLURM_", "TORCHELASTIC_"))
-        and name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "CUDA_VISIBLE_DEVICES")
+        and name
+        not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "CUDA_VISIBLE_DEVICES", "COLUMNS", "LINES")
     }
-    return {**kept, "HF_HOME": str(tmp_path / "hf")}
+    return {**kept, "HF_HOME": str(tmp_path / "hf"), "XDG_STATE_HOME": f"{tmp_path}.state"}
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -112,9 +135,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     if UV is None:
         pytest.skip("uv isn't on PATH: packages can't be built")
-    folder = tmp_path_factory.mktemp("built")
-    uv("build", "--all-packages", "--out-dir", folder, "--quiet")
-    return folder
+    return once(tmp_path_factory, "built", lambda to: uv("build", "--all-packages", "--out-dir", to, "--quiet"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.schedule import locked
 
 UV = os.environ.get("UV") or shutil.which("uv")
 
@@ -40,9 +41,11 @@ def kept(name: str, make: Callable[[Path], object]) -> Path:
     if UV is None:
         pytest.skip("uv isn't on PATH: the environment of this client can't be made")
     folder = ROOT / ".cache" / "environments" / name
-    if not (folder / "synced").exists():
-        make(folder)
-        (folder / "synced").touch()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_name(f"{name}.lock")):
+        if not (folder / "synced").exists():
+            make(folder)
+            (folder / "synced").touch()
     return folder / "bin"
 
 
@@ -61,7 +64,7 @@ def environment(*groups: str, extra: str = "", package: str = "") -> Path:
 
     With ``package``: that package alone, of our packages, and its extra.
     """
-    lock = hashlib.sha256((ROOT / "uv.lock").read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()[:12]
+    lock = hashlib.sha256((ROOT / "uv.lock").read_bytes()).hexdigest()[:12]
     name = "-".join(filter(None, (*groups, package, extra)))
     wanted = [word for group in groups for word in ("--group", group)]
     wanted += ["--package", package] if package else ["--all-packages"] if extra else []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.environments import UV
 
-VERSIONS = ("3.11", "3.12", "3.13")
+VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 
 
 def find(version: str) -> Path | None:

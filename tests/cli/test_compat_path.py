@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 
 from accel_cli import _compat_path
-from accel_cli._compat_path import asked
+from accel_cli._compat_path import requested
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ from accel_cli._compat_path import asked
     ],
 )
 def test_the_module_of_a_command_line(words: list[str], module: str | None) -> None:
-    assert asked(["python", *words]) == module
+    assert requested(["python", *words]) == module
 
 
 def test_the_stand_in_comes_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,13 +11,18 @@ from typing import Any
 import pexpect  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 
+from accel_config import CATALOGUE
+from accel_config.showing.help import topics
 from tests.conftest import Run
 
 
 def tab(script: Path, *words: str) -> set[str]:
     """What a Tab offers after ``words``, the last of which is being typed; PATH is empty, so nothing can be run."""
     typed = " ".join(f"'{word}'" for word in words)
-    code = f'PATH=; source "{script}"; COMP_WORDS=({typed}); COMP_CWORD={len(words) - 1}; _accelerate_words; echo "${{COMPREPLY[@]}}"'
+    code = (
+        f'PATH=; source "{script}"; COMP_WORDS=({typed}); COMP_CWORD={len(words) - 1}; read -r _ _ _ _ called _ < '
+        f'<(complete -p {words[0]}); $called; echo "${{COMPREPLY[@]}}"'
+    )
     done = subprocess.run(["/bin/bash", "-c", code], capture_output=True, text=True, timeout=20, check=True)
     assert done.stderr == ""
     return set(done.stdout.split())
@@ -25,7 +31,9 @@ def tab(script: Path, *words: str) -> set[str]:
 def test_bash(accelerate: Run, tmp_path: Path) -> None:
     script = tmp_path / "c.bash"
     script.write_text(accelerate("completion", "bash").stdout)
-    assert tab(script, "accelerate", "co") == {"config", "completion"}
+    for program in ("accelerate", "accel"):
+        assert tab(script, program, "co") == {"config", "completion"}
+        assert tab(script, program, "launch", "--mixed_pr") == {"--mixed_precision"}
     assert tab(script, "accelerate", "launch", "--mixed_precision", "") == {"no", "fp16", "bf16", "fp8"}
     assert tab(script, "accelerate", "launch", "--fsdp_v") == {"--fsdp_version"}
     assert tab(script, "accelerate", "launch", "t") == set()  # files, by bash itself
@@ -36,6 +44,25 @@ def test_bash(accelerate: Run, tmp_path: Path) -> None:
     assert tab(script, "accelerate", "launch", "--mixed_precision", "=", "b") == {"bf16"}
     assert tab(script, "accelerate", "config", "default", "--mixed_precision", "f") == {"fp16", "fp8"}
     assert tab(script, "accelerate", "config", "get", "fsdp_config.fsdp_v") == {"fsdp_config.fsdp_version"}
+    assert tab(script, "accelerate", "launch", "--help", "d") == {"dynamo", "deepspeed"}
+    assert tab(script, "accelerate", "launch", "--help", "") == set(topics(CATALOGUE))
+    assert tab(script, "accelerate", "launch", "--engine", "t") >= {"tpu", "tpu-pod"}
+    assert tab(script, "accelerate", "test", "--num_pro") == {"--num_processes"}
+    assert tab(script, "accelerate", "sagemaker", "st") == {"status", "stop"}
+    assert tab(script, "accelerate", "tpu-config", "--tpu_n") == {"--tpu_name"}
+    assert tab(script, "accelerate", "estimate-memory", "--conf") == {"--config_file"}
+    assert tab(script, "accelerate", "completion", "") == {"bash", "fish", "zsh"}
+
+
+def test_each_flag_that_a_command_declares_is_offered(accelerate: Run, tmp_path: Path) -> None:
+    """Of commands that argparse reads: their usage, made by argparse itself, shows no other flag."""
+    script = tmp_path / "c.bash"
+    script.write_text(accelerate("completion", "bash").stdout)
+    for command in ("config", "env", "estimate-memory", "merge-weights", "to-fsdp2", "tpu-config"):
+        shown = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", accelerate(command, "--help").stdout.partition("\n\n")[0]))
+        offered = {flag.replace("-", "_") for flag in tab(script, "accel", command, "--")}
+        assert shown
+        assert {flag.replace("-", "_") for flag in shown} <= offered, command
 
 
 OFFERS = [
@@ -43,7 +70,10 @@ OFFERS = [
     ("accelerate launch --mixed_precision ", {"no", "fp16", "bf16", "fp8"}),
     ("accelerate launch --fsdp_v", {"--fsdp_version"}),
     ("accelerate launch --megatron_lm_p", {"--megatron_lm_pp_degree"}),
+    ("accelerate launch --help fs", {"fsdp"}),
     ("accelerate config va", {"validate"}),
+    ("accel config va", {"validate"}),
+    ("accel launch --mixed_precision ", {"no", "fp16", "bf16", "fp8"}),
     ("accelerate config get fsdp_config.fsdp_v", {"fsdp_config.fsdp_version"}),
     ("accelerate config default --mixed_precision f", {"fp16", "fp8"}),
     ("accelerate config --config_file x va", {"validate"}),

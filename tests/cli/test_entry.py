@@ -53,9 +53,9 @@ def test_console_scripts(clean: Path, start: Start, script: str) -> None:
 
 @pytest.mark.parametrize("script", ["accelerate", "accel"])
 def test_the_whole_command(clean: Path, start: Start, script: str) -> None:
-    assert "usage: accelerate COMMAND" in start(clean / script, "--help").stdout
+    assert f"usage: {script} COMMAND" in start(clean / script, "--help").stdout
     assert start(clean / script).returncode == 2
-    assert "did you mean 'launch'" in start(clean / script, "lunch").stderr
+    assert "Did you mean 'launch'" in start(clean / script, "lunch").stderr
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -101,8 +101,10 @@ def test_a_part_that_is_missing_is_named(clean: Path, start: Start, tmp_path: Pa
     for words in LACKING[part]:
         done = start("env", f"PYTHONPATH={tmp_path}", clean / "accel", *words.split())
         assert (done.returncode, done.stdout) == (2, "")
-        called = "accelerate" if words == "lunch" else f"accelerate {words.split()[0]}"
-        assert done.stderr == f"{called}: this needs accel-{part}: pip install accel-{part}\n"
+        called = "accel" if words == "lunch" else f"accel {words.split()[0]}"
+        way = f"run: uv pip install --python {clean}/python accel-{part}"
+        way = "install accel-cli again, with its dependencies" if part == "config" else way
+        assert done.stderr == f"{called}: accel-{part} isn't installed; {way}\n"
 
 
 FIND = "import importlib.util as u; print(u.find_spec('accelerate'))"
@@ -138,8 +140,8 @@ def test_beside_the_library(built: Path, tmp_path: Path, start: Start, first: st
     where = install(tmp_path / "env", *one)
     uv("pip", "install", "--quiet", "--python", where / "python", "--no-sources", *other)
     assert owner(where) == ("accel_cli" if first == "theirs" else "accelerate")
-    told = start("env", f"PATH={where}:/usr/bin:/bin", where / "accel", "env").stdout
-    assert f"`accelerate` belongs to: {'accel-cli' if first == 'theirs' else 'accelerate'}" in told
+    shown = start("env", f"PATH={where}:/usr/bin:/bin", where / "accel", "env").stdout
+    assert f"`accelerate` belongs to: {'accel-cli' if first == 'theirs' else 'accelerate'}" in shown
     assert start(where / "accel", "launch", "--help").returncode == 0
     found = start(where / "python", "-c", FIND.replace("('accelerate')", "('accelerate').origin")).stdout
     assert found.endswith("site-packages/accelerate/__init__.py\n")
@@ -148,6 +150,7 @@ def test_beside_the_library(built: Path, tmp_path: Path, start: Start, first: st
     assert "site-packages/accelerate/__init__.py" in done.stderr
 
 
+@pytest.mark.exhaustive
 def test_the_librarys_own_modules_run_beside_us(start: Start) -> None:
     where = environment("hf")
     done = start(where / "python", "-m", "accelerate.commands.env")

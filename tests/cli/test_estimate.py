@@ -1,4 +1,4 @@
-"""`estimate-memory` with a launch config: what the config says becomes the estimate's settings."""
+"""`estimate-memory` with a launch config: the config's values become the estimate's settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LLAMA = {
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "fields"),
     [
         ("mixed_precision: bf16\nnum_processes: 4\nnum_machines: 2", {"mixed_precision": "bf16", "num_processes": 4, "processes_per_machine": 2}),
         ("num_machines: 2\nnproc_per_node: 4", {"num_processes": 8, "processes_per_machine": 4}),
@@ -35,14 +35,14 @@ LLAMA = {
         ("distributed_type: MEGATRON_LM\nmegatron_lm_config: {megatron_lm_tp_degree: 2}", {"tp": 2, "pp": 1}),
     ],
 )  # fmt: skip
-def test_what_a_config_says(tmp_path: Path, config: str, said: dict[str, Any]) -> None:
+def test_a_config_sets_the_recipe(tmp_path: Path, config: str, fields: dict[str, Any]) -> None:
     (tmp_path / "c.yaml").write_text(config)
     found = recipe(str(tmp_path / "c.yaml"))
-    assert {name: getattr(found, name) for name in said} == said
+    assert {name: getattr(found, name) for name in fields} == fields
 
 
 def test_deepspeeds_own_json_decides(tmp_path: Path) -> None:
-    """As it does for the library: what it leaves open is the config's, and what it doesn't say is DeepSpeed's default."""
+    """As for the library: `auto` leaves a value to the config, and a missing key has DeepSpeed's default."""
     own = {"bf16": {"enabled": True}, "gradient_accumulation_steps": "auto", "train_batch_size": "auto",
            "zero_optimization": {"stage": 3, "reduce_bucket_size": 1000, "offload_optimizer": {"device": "cpu"}}}  # fmt: skip
     (tmp_path / "ds.json").write_text(json.dumps(own))
@@ -56,7 +56,7 @@ def test_deepspeeds_own_json_decides(tmp_path: Path) -> None:
         assert recipe(str(path)).zero_stage == 0
     for text, why in (
         ("{", "ds.json .*can't be read: Expecting"),
-        ("[]", "ds.json .*is no DeepSpeed configuration"),
+        ("[]", "ds.json .*isn't a DeepSpeed configuration"),
         ('{"zero_optimization": {"stage": "three"}}', r"c\.yaml:2: zero_stage .*'three'"),
     ):
         (tmp_path / "ds.json").write_text(text)

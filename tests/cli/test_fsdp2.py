@@ -8,7 +8,7 @@ import pytest
 
 from accel_cli.commands.fsdp2 import DROPPED, converted, main
 from accel_config import CATALOGUE
-from accel_config.files import parse
+from accel_config.reading.files import parse
 
 OLD = """\
 # my machine
@@ -56,9 +56,9 @@ def test_every_other_byte_stays(tmp_path: Path, capsys: pytest.CaptureFixture[st
     path.write_text(OLD)
     assert main(["--config_file", str(path), "--output_file", str(tmp_path / "new.yaml")]) == 0
     assert (path.read_text(), (tmp_path / "new.yaml").read_text()) == (OLD, NEW)
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "fsdp_config.fsdp_use_orig_params is gone" in said.err
+    lines = capsys.readouterr()
+    assert lines.out == ""
+    assert "fsdp_config.fsdp_use_orig_params is removed" in lines.err
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
@@ -85,11 +85,11 @@ def test_strategies(key: str, strategy: str, reshard: str) -> None:
     }
 
 
-def test_a_strategy_on_lines_of_its_own_is_told_on_one() -> None:
+def test_a_strategy_on_lines_of_its_own_is_reported_on_one() -> None:
     text = "fsdp_config:\n  fsdp_sharding_strategy: >-\n    FULL_SHARD\n  my_own: 1\n"
-    new, said = converted(text.encode(), "c.yaml")
+    new, lines = converted(text.encode(), "c.yaml")
     assert new == b"fsdp_config:\n  fsdp_reshard_after_forward: true\n  my_own: 1\n  fsdp_version: 2\n"
-    assert said[1].endswith("fsdp_sharding_strategy >- FULL_SHARD is fsdp_reshard_after_forward true now")
+    assert lines[1].endswith("fsdp_sharding_strategy >- FULL_SHARD is now fsdp_reshard_after_forward true")
 
 
 def test_a_strategy_beside_its_successor_wins_as_it_does_in_version_1() -> None:
@@ -141,14 +141,14 @@ def test_merged_keys_that_would_stay_are_refused(tmp_path: Path, capsys: pytest.
     before = path.read_text()
     assert main(["--config_file", str(path), "--overwrite"]) == 2
     assert path.read_text() == before
-    assert "edit it by hand" in capsys.readouterr().err
+    assert "edit the file by hand" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ([], "--overwrite to change the config file itself"),
-        (["--output_file", "there.yaml"], "there.yaml is there already"),
+        (["--output_file", "there.yaml"], "there.yaml already exists"),
     ],
 )
 def test_nothing_is_overwritten_unasked(

@@ -23,8 +23,8 @@ Votes = dict[int, tuple[str, str]]
 def agree(outcomes: Votes) -> Callable[[str, str, str], Votes]:
     """A vote in which the other ranks say what is given."""
 
-    def vote(_name: str, state: str, told: str) -> Votes:
-        return {0: (state, told), **outcomes}
+    def vote(_name: str, state: str, text: str) -> Votes:
+        return {0: (state, text), **outcomes}
 
     return vote
 
@@ -43,14 +43,14 @@ def skip() -> str:
 
 def test_rows_say_what_became_of_each(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, 0)
-    assert recorder.run("good", lambda: "told")
+    assert recorder.run("good", lambda: "detail")
     assert recorder.run("skip", skip)
     assert recorder.run("wrong", wrong)
     assert recorder.failed
     assert not recorder.run("crash", crash)
     rows = {row.name: row for row in Results(tmp_path, 1).rows()}
     assert [row.state for row in rows.values()] == ["ok", "skipped", "failed", "failed"]
-    assert str(rows["good"]).split() == ["ok", "0.00", "s", "good", "told"]
+    assert str(rows["good"]).split() == ["ok", "0.00", "s", "good", "detail"]
     assert dict(rows["wrong"].bad) == {0: "got 1, expected 2"}
     assert dict(rows["crash"].bad) == {0: "OSError: no such thing (crash)"}
 
@@ -72,7 +72,7 @@ def test_a_rank_that_never_ends(tmp_path: Path) -> None:
     (row,) = Results(tmp_path, 2).rows()
     assert (row.state, row.inside) == ("begun", (1,))
     assert "UNFINISHED" in str(row)
-    assert "not ended on rank 1" in str(row)
+    assert "not finished on rank 1" in str(row)
 
 
 def test_a_rank_that_never_began(tmp_path: Path) -> None:
@@ -88,20 +88,20 @@ def test_a_folder_that_is_elsewhere_is_no_trouble(tmp_path: Path) -> None:
 
 def test_the_diagnosis_names_settings_and_their_origins(settings: Resolve) -> None:
     rows = [Row("barrier", "ok"), Row("collectives float32 cuda", "failed", bad={1: "x"})]
-    told = diagnose(rows, settings("--num_processes", "2"), {0: "GPU 0", 1: "GPU 1"})
-    assert told.startswith("first trouble: collectives float32 cuda, on rank 1 (GPU 1)\n")
-    assert "num_processes 2 (--num_processes), gpu_ids" in told
-    assert "NCCL_P2P_DISABLE=1" in told
+    text = diagnose(rows, settings("--num_processes", "2"), {0: "GPU 0", 1: "GPU 1"})
+    assert text.startswith("first problem: collectives float32 cuda, on rank 1 (GPU 1)\n")
+    assert "num_processes 2 (--num_processes), gpu_ids" in text
+    assert "NCCL_P2P_DISABLE=1" in text
     assert diagnose(rows[:1], settings(), {}) == ""
 
 
-def test_ranks_of_several_machines_are_told_apart(tmp_path: Path, settings: Resolve) -> None:
+def test_ranks_of_several_machines_are_distinguished(tmp_path: Path, settings: Resolve) -> None:
     for rank in (2, 3):
         Recorder(tmp_path, rank).write(name="barrier", state="begun")
     first = Results(tmp_path, 2).first
     rows = [Row("barrier", "failed", bad={1: "x", 3: "y"})]
-    told = diagnose(rows, settings(), dict(enumerate(("GPU 0", "GPU 1"), first)))
-    assert told.startswith("first trouble: barrier, on rank 1 (on another machine), rank 3 (GPU 1)\n")
+    text = diagnose(rows, settings(), dict(enumerate(("GPU 0", "GPU 1"), first)))
+    assert text.startswith("first problem: barrier, on rank 1 (on another machine), rank 3 (GPU 1)\n")
 
 
 def unsupported() -> str:

@@ -23,4 +23,5 @@ if accelerator.is_main_process:
             }
         )
     )
+accelerator.wait_for_everyone()  # gloo fails where a rank leaves while another still connects
 accelerator.end_training()

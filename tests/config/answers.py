@@ -6,22 +6,23 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 
+from accel_config.asking.advice import INSIST
+from accel_config.asking.interview import Interview
 from accel_config.catalogue import CATALOGUE
-from accel_config.interview import Interview
-from accel_config.machine import Machine
+from accel_config.settings.machine import MachineFacts
 
 MACHINES = {
-    "cpu": Machine(cores=4),
-    "4 GPUs": Machine("GPU", 4, 16),
-    "1 GPU": Machine("GPU", 1, 8),
-    "2 NPUs": Machine("NPU", 2, 8),
+    "cpu": MachineFacts(cores=4),
+    "4 GPUs": MachineFacts("GPU", 4, 16),
+    "1 GPU": MachineFacts("GPU", 1, 8),
+    "2 NPUs": MachineFacts("NPU", 2, 8),
 }
 CANDIDATES = ("2", "4", "1", "0.5", "29501", "KEY=value", "ml.p3.2xlarge", "0,1", "Some Name/With.Case")
 """Texts that somebody may type; those that a question refuses aren't answers to it."""
 
 
 MAKERS = ("iam_role_name",)
-SECRETS = {one.ask for one in CATALOGUE.settings if one.secret}
+SECRETS = {one.ask.text for one in CATALOGUE.settings if one.secret and one.ask}
 
 
 class Refused(Exception):
@@ -31,7 +32,7 @@ class Refused(Exception):
 class Path:
     """Answers by places in the lists of answers possible, the first ones as given, the rest the first possible."""
 
-    def __init__(self, places: Sequence[int], machine: Machine) -> None:
+    def __init__(self, places: Sequence[int], machine: MachineFacts) -> None:
         self.places, self.interview = list(places), Interview(self, machine, makers=MAKERS)
         self.asked: list[tuple[str, str, int]] = []
         """Each question, the kind of run it was asked for, and how many answers it has."""
@@ -47,7 +48,7 @@ class Path:
         telling = ("compute_environment", "distributed_type", "fsdp_version")
         kind = " ".join(str(settings.value(name).value) for name in telling)
         kind += " on several machines" if settings.value("num_machines").value != 1 else ""
-        kind += "".join(self.interview.told)
+        kind += "".join(self.interview.closing)
         self.asked.append((question, kind, len(answers)))
         self.keys.append(answers[place])
         return place
@@ -62,6 +63,9 @@ class Path:
         return choices[self._take(question, choices)]
 
     def confirm(self, question: str, default: bool, /) -> bool:
+        if INSIST in question:  # after a no the same question comes again
+            self._take(question, [True])
+            return True
         # Lists end somewhere: one item, or two.
         again = question == "Another?" and sum(asked == question for asked, _kind, _many in self.asked) > 0
         return (default, not default)[self._take(question, [default] if again else [default, not default])]
@@ -73,8 +77,11 @@ class Path:
         assert texts, f"{question}: {[check(text) for text in CANDIDATES]}"
         return texts[self._take(question, texts)]
 
-    def say(self, text: str, /) -> None:
+    def report(self, text: str, /) -> None:
         raise Refused(text)
+
+    def advise(self, text: str, /) -> None:
+        assert all(len(line) < 80 or " " in line[60:80] for line in text.splitlines()), text
 
 
 @cache
@@ -83,7 +90,7 @@ def walked(machine: str) -> list[tuple[Path, dict[str, object]]]:
     return [*walk(MACHINES[machine])]
 
 
-def walk(machine: Machine) -> Iterator[tuple[Path, dict[str, object]]]:
+def walk(machine: MachineFacts) -> Iterator[tuple[Path, dict[str, object]]]:
     """Yield a path for every answer to every question in every kind of run, with what its file says."""
     seen: set[tuple[str, str, int]] = set()
     todo: list[list[int]] = [[]]

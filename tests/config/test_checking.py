@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from accel_config import CATALOGUE
-from accel_config.checking import check
+from accel_config.checking.file import check
 
 
 def findings(tmp_path: Path, text: str) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
@@ -21,27 +21,35 @@ def findings(tmp_path: Path, text: str) -> tuple[list[tuple[int, str]], list[tup
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("mixed_precison: no", 1, "did you mean 'mixed_precision'?"),
+        ("mixed_precison: no", 1, "Did you mean 'mixed_precision'?"),
         ("use_cpu: 3", 1, "use_cpu must be true or false, not '3'"),
         ("debug: no\nfsdp_config:\n  fsdp_version: 3", 3, "fsdp_config.fsdp_version must be one of 1, 2"),
-        ("use_cpu: no\nuse_cpu: no", 2, "given twice"),
+        ("debug: no\nengine: torchrn", 2, "isn't installed. Did you mean 'torchrun'?"),
+        ("use_cpu: no\nuse_cpu: yes", 2, "use_cpu is given twice: first on line 1; this one counts"),
+        ("fsdp_config: {fsdp_version: 1}\nfsdp_config: {fsdp_version: 2}", 2, "fsdp_config is given twice"),
+        ("fsdp_config: {a: [1]}\nfsdp_config: {a: [2]}", 2, "fsdp_config is given twice"),
+        ("fsdp_config: {version: 1, fsdp_version: 2}", 1, "fsdp_version is given twice"),
         ("main_process_port: 99999", 1, "from 0 to 65535"),
-        ("a: ]", 1, "can't be read as YAML"),
+        ("a: ]", 1, "isn't valid YAML"),
         (
             "distributed_type: FSDP\nfsdp_config:\n  fsdp_version: 2\n  fsdp_state_dict_type: LOCAL_STATE_DICT",
             4,
-            "take SHARDED_STATE_DICT",
+            "use SHARDED_STATE_DICT",
         ),
         ("distributed_type: MULTI_GPU\ngpu_ids: '0'\nnum_machines: 1", 2, "needs several"),
         ("distributed_type: MULTI_CPU\nnum_processes: 5\nnum_machines: 2", 3, "can't share them evenly"),
         ("use_cpu: yes\nnum_processes: 99999999999999999999", 2, "from 1 to 1000000"),
-        ("use_cpu: yes\nnum_processes: 300000", 2, "10000 ranks at most"),
+        ("use_cpu: yes\nnum_processes: 300000", 2, "at most 10000 ranks"),
         ("num_machines: 99999999999", 1, "from 1 to 100000"),
         ("num_machines: 2:99999999999", 1, "from 1 to 100000"),
-        ("use_cpu: yes\nnproc_per_node: 300000", 2, "10000 ranks at most"),
-        ("distributed_type: MULTI_GPU\nnum_machines: 2\nmachine_rank: 2", 3, "it is from 0 to 1"),
-        ("num_machines: 2\nmain_process_ip: 10.0.0.1:29500", 2, "has a port: give 10.0.0.1, and main_process_port"),
-        ("num_machines: 2\nrdzv_backend: zookeeper", 2, "is no rendezvous of torch: make it static or c10d"),
+        ("use_cpu: yes\nnproc_per_node: 300000", 2, "at most 10000 ranks"),
+        ("distributed_type: MULTI_GPU\nnum_machines: 2\nmachine_rank: 2", 3, "it must be from 0 to 1"),
+        (
+            "num_machines: 2\nmain_process_ip: 10.0.0.1:29500",
+            2,
+            "has a port; use 10.0.0.1, and set main_process_port",
+        ),
+        ("num_machines: 2\nrdzv_backend: zookeeper", 2, "isn't a rendezvous backend of torch; use static or c10d"),
         ("compute_environment: AMAZON_SAGEMAKER\niam_role_name: r", 1, "ec2_instance_type is missing"),
     ],
 )
@@ -50,6 +58,16 @@ def test_problems(tmp_path: Path, text: str, line: int, message: str) -> None:
     assert len(problems) == 1, problems
     assert problems[0][0] == line
     assert message in problems[0][1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["use_cpu: no\nuse_cpu: no", "fsdp_config: {version: 2, fsdp_version: 2}", "mpirun_config:\n\nmpirun_config:"],
+)
+def test_the_same_value_twice_is_a_note(tmp_path: Path, text: str) -> None:
+    problems, notes = findings(tmp_path, text)
+    assert problems == []
+    assert any("is given twice" in message for _line, message in notes)
 
 
 def test_a_file_that_cant_be_read_is_named_once(tmp_path: Path) -> None:
@@ -90,11 +108,11 @@ def test_a_rendezvous_of_somebody_else_is_one(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("use_cpu: no\nfsdp_config: {fsdp_verzion: 1}", 2, "did you mean 'fsdp_version'?"),
-        ("use_cpu: no\ntee: 3", 2, "Hugging Face's launcher refuses it"),
+        ("use_cpu: no\nfsdp_config: {fsdp_verzion: 1}", 2, "Did you mean 'fsdp_version'?"),
+        ("use_cpu: no\ntee: 3", 2, "Hugging Face's launcher rejects it"),
         ("use_cpu: no\nec2_instance_type: x", 2, "isn't for a SageMaker job"),
         ("ipex_config: {ipex: true}\nuse_cpu: no", 1, "has no effect"),
-        ("", 1, "says nothing"),
+        ("", 1, "has no settings"),
         ("distributed_type: DEEPSPEED\ndeepspeed_config: {zero_stage: 2, zero3_init_flag: true}", 2, "below ZeRO stage 3"),
     ],
 )  # fmt: skip

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import yaml
 
+import accel_config
 from tests.conftest import BIN, Run
 
 FILE = "# mine\ndistributed_type: MULTI_CPU\nnum_processes: 2 # two\nmixed_precison: no\n"
@@ -30,7 +32,7 @@ def test_validate(config: Run, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "c.yaml: valid\n", "")
     (tmp_path / "c.yaml").write_text(FILE)
     done = config("validate", "--config-file", "c.yaml")
-    message = "c.yaml:4: unknown key 'mixed_precison'; did you mean 'mixed_precision'?\n"
+    message = "c.yaml:4: unknown key 'mixed_precison'. Did you mean 'mixed_precision'?\n"
     assert (done.returncode, done.stdout) == (1, message)
     (tmp_path / "c.yaml").write_text("fsdp_config: {x: 1}\n")
     assert config("validate", "--config_file", "c.yaml").returncode == 0
@@ -52,7 +54,11 @@ def test_show_says_where_each_value_comes_from(config: Run, tmp_path: Path) -> N
     rows = [line.split() for line in done.stdout.splitlines()]
     assert ["num_processes", "2", "c.yaml:3"] in rows
     assert ["deepspeed_config.zero_stage", "3", "ACCELERATE_LAUNCH_ZERO_STAGE"] in rows
-    assert ["region", "us-east-1", "built", "in"] in rows
+    assert not any(row[0] == "region" for row in rows)
+    assert rows[-1][1:] == ["more", "are", "built", "in:", "--all", "shows", "them"]
+    everything = [line.split() for line in config("show", "--all", env=environ).stdout.splitlines()]
+    assert ["region", "us-east-1", "built", "in"] in everything
+    assert len(everything) == len(rows) - 1 + int(rows[-1][0])
     assert "sekrit" not in done.stdout
     found = json.loads(config("show", "--json", env=environ).stdout)
     assert found["config_file"] == {"value": "c.yaml", "origin": "ACCELERATE_CONFIG_FILE"}
@@ -81,10 +87,22 @@ def test_get(config: Run) -> None:
     ):
         done = config("get", key, "--config_file", "c.yaml")
         assert (done.returncode, done.stdout) == (0, value + "\n")
+    done = config("get", "num_processes", "zero_stage", "use_cpu", "--config_file", "c.yaml")
+    assert done.stdout == "2\n\nfalse\n", "a line for each, in their order"
+    assert config("get", "use_cpu", "no_such", "--config_file", "c.yaml").stdout == ""
     assert config("get", "num_machines").stdout == "1\n"  # there is no file at all
     done = config("get", "num_machine", "--config_file", "c.yaml")
     assert done.returncode == 2
-    assert "did you mean 'num_machines'?" in done.stderr
+    assert "Did you mean 'num_machines'?" in done.stderr
+
+
+@pytest.mark.parametrize("words", ["update", "show", "get nice", "validate"])
+def test_an_unknown_key_comes_with_a_way_out(config: Run, tmp_path: Path, words: str) -> None:
+    (tmp_path / "c.yaml").write_text("quux: 1\n")
+    done = config(*words.split(), "--config_file", "c.yaml")
+    way = "c.yaml:1: unknown key 'quux'; delete it, or choose one of those that `config schema` lists\n"
+    assert way in done.stdout + done.stderr
+    assert "'quux' isn't a setting; `config schema` lists all keys" in config("set", "quux", "1").stderr
 
 
 def test_set(config: Run, tmp_path: Path) -> None:
@@ -100,16 +118,16 @@ def test_set(config: Run, tmp_path: Path) -> None:
     [
         (["num_processes", "no"], "must be a whole number"),
         (["num_processes"], "has no value"),
-        (["num_proceses", "2"], "did you mean 'num_processes'?"),
-        (["NUM_PROCESSES", "2"], "did you mean 'num_processes'?"),
-        (["dry_run", "true"], "can't stand in a config file"),
-        (["aws_secret_access_key", "x"], "can't stand in a config file"),
+        (["num_proceses", "2"], "Did you mean 'num_processes'?"),
+        (["NUM_PROCESSES", "2"], "Did you mean 'num_processes'?"),
+        (["dry_run", "true"], "can't be set in a config file"),
+        (["aws_secret_access_key", "x"], "can't be set in a config file"),
         (["use_cpu", "true", "main_process_port", "-1"], "from 0 to 65535"),
         (
             ["fsdp_config", "{}"],
-            "fsdp_config holds several settings: name one of them with a dot, such as fsdp_config.",
+            "fsdp_config holds several settings; name one of them with a dot, such as fsdp_config.",
         ),
-        (["main_process_ip", "\udcff"], "this is no text in the terminal's encoding"),
+        (["main_process_ip", "\udcff"], "it isn't text in the terminal's encoding"),
     ],
 )
 def test_set_refuses_and_leaves_the_file(config: Run, tmp_path: Path, words: list[str], why: str) -> None:
@@ -118,6 +136,42 @@ def test_set_refuses_and_leaves_the_file(config: Run, tmp_path: Path, words: lis
     assert done.returncode == 2
     assert why in done.stderr
     assert (tmp_path / "c.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "keys", "left"),
+    [
+        ("# a\nnum_processes: 2 # b\n# c\nnum_machines: 1 # d\n", ["num_processes"], "# a\n# c\nnum_machines: 1 # d\n"),
+        ("debug: true\nnum_processes: null\n", ["debug", "num_processes"], ""),
+        (
+            "fsdp_config: # a\n  # b\n  fsdp_version: 2\n  fsdp_offload_params: true # c\n",
+            ["fsdp_config.fsdp_version"],
+            "fsdp_config: # a\n  # b\n  fsdp_offload_params: true # c\n",
+        ),
+        ("fsdp_config:\n  fsdp_version: 2\ndebug: true\n", ["fsdp_version"], "fsdp_config:\ndebug: true\n"),
+        ("fsdp_config: {fsdp_version: 2, fsdp_offload_params: no}\n", ["fsdp_version"], "fsdp_config: {fsdp_offload_params: no}\n"),
+        ("debug: true # a\n", ["num_processes"], "debug: true # a\n"),
+        ("", ["num_processes"], ""),
+    ],
+)  # fmt: skip
+def test_null_removes_the_key_and_nothing_else(
+    config: Run, tmp_path: Path, text: str, keys: list[str], left: str
+) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    done = config("set", "--config_file", "c.yaml", *(word for key in keys for word in (key, "null")))
+    assert done.returncode == 0
+    assert done.stdout.count("-> unset\n") == len(keys)
+    assert (tmp_path / "c.yaml").read_text() == left
+    assert config("validate", "--config_file", "c.yaml").returncode == 0
+
+
+def test_null_removes_a_key_from_json_and_refuses_one_that_is_merged_in(config: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text('{"debug": true, "num_processes": 2}')
+    assert config("set", "--config_file", "c.json", "num_processes", "null").returncode == 0
+    assert (tmp_path / "c.json").read_text() == '{"debug": true}'
+    (tmp_path / "c.yaml").write_text("<<: {debug: true}\n")
+    done = config("set", "--config_file", "c.yaml", "debug", "null")
+    assert (done.returncode, "edit the file by hand" in done.stderr) == (2, True)
 
 
 def test_what_does_not_print_is_shown_in_escapes(config: Run) -> None:
@@ -144,7 +198,7 @@ def test_path(config: Run, environ: dict[str, str]) -> None:
 def test_an_empty_path_is_none(config: Run, words: list[str]) -> None:
     done = config(*words, "--config_file", "")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "accelerate config: --config_file needs a path, not an empty word\n"
+    assert done.stderr == "accelerate config: --config_file needs a path, and this one is empty\n"
 
 
 def test_schema(config: Run, tmp_path: Path) -> None:
@@ -164,7 +218,9 @@ def test_default(config: Run, tmp_path: Path, name: str) -> None:
     assert read["mixed_precision"] == "bf16"
     assert text.startswith("{") == name.endswith("json")
     assert config(*words).returncode == 0
-    assert config(*words[:3]).returncode == 1
+    kept = config(*words[:3])  # scripts call it before each launch, and check the status
+    assert (kept.returncode, kept.stderr) == (0, "")
+    assert kept.stdout == f"new/{name} exists and has other values, so it isn't changed; --overwrite replaces it\n"
     assert (tmp_path / "new" / name).read_text() == text
     assert config(*words[:3], "--overwrite").returncode == 0
     assert (tmp_path / "new" / name).read_text() != text
@@ -195,3 +251,11 @@ def test_by_its_own_name(environ: dict[str, str], tmp_path: Path) -> None:
     assert done.stdout.endswith("default_config.yaml\n")
     check = "import sys, accel_config.cli; sys.exit('argparse' in sys.modules or 'yaml' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], env=environ, timeout=30, check=False).returncode == 0
+
+
+def test_version(config: Run) -> None:
+    done = config("--version")
+    assert (done.returncode, done.stdout) == (0, f"accel-config {version('accel-config')}\n")
+    assert accel_config.__version__ == version("accel-config")
+    with pytest.raises(AttributeError, match="no attribute '__versions__'"):
+        accel_config.__versions__  # noqa: B018 # pyright: ignore[reportUnknownMemberType]

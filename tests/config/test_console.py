@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import BIN
+from tests.conftest import BIN, Run
 
 COMMANDS = [
     "config show",
@@ -59,7 +60,32 @@ def test_no_standard_output_at_all(environ: dict[str, str]) -> None:
 
 
 def test_letters_that_the_terminal_lacks_are_escaped(environ: dict[str, str]) -> None:
-    code = "from accel_config.console import show; show('Zürich \\u2713\\n')"
+    code = "from accel_config.showing.console import show; show('Zürich \\u2713\\n')"
     narrow = {**environ, "PYTHONIOENCODING": "latin-1"}
     done = subprocess.run([sys.executable, "-c", code], env=narrow, capture_output=True, timeout=30, check=True)
     assert done.stdout == "Zürich \\u2713\n".encode("latin-1")
+
+
+def test_a_width_of_thousands_of_digits_is_none(environ: dict[str, str]) -> None:
+    done = subprocess.run(
+        [BIN / "accelerate", "launch", "--help"],
+        env={**environ, "COLUMNS": "9" * 5000},
+        capture_output=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_explain_as_json(accelerate: Run) -> None:
+    words = ("--json", "--num_processes", "2")
+    some, every, plan = (
+        json.loads(accelerate("launch", *more, *words, "t.py").stdout)
+        for more in (["--explain"], ["--explain", "all"], ["--dry_run", "--explain"])
+    )
+    assert some["num_processes"] == {"value": 2, "origin": "--num_processes"}
+    assert "num_machines" not in some
+    assert every["num_machines"]["value"] == 1
+    assert plan["settings"] == every | {
+        "dry_run": plan["settings"]["dry_run"],
+        "explain": plan["settings"]["explain"],
+    }

@@ -8,21 +8,22 @@ import time
 import pytest
 
 from accel_config import CATALOGUE, SettingError
-from accel_config.document import DEEPEST, MOST_NODES, compose
-from accel_config.files import Read, parse
+from accel_config.reading.composer import DEEPEST, MOST_NODES
+from accel_config.reading.document import compose
+from accel_config.reading.files import Read, parse
 
 SLOWEST = 1.0  # seconds for any text at all
 
 
 def read(content: bytes, path: str = "c.yaml") -> Read | str:
     """What a file says, or why it can't be read; never anything else, and never slowly."""
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         return parse(CATALOGUE, content, path)
     except SettingError as error:
         return str(error)
     finally:
-        assert time.perf_counter() - began < SLOWEST
+        assert time.process_time() - began < SLOWEST
 
 
 def test_nodes_know_their_places() -> None:
@@ -151,7 +152,7 @@ def mutated(chance: random.Random) -> bytes:
 def test_no_mutation_of_a_file_gives_anything_but_values_or_a_message() -> None:
     outcomes = {"read": 0, "problems": 0, "refused": 0}
     for seed in range(6_000):
-        content = mutated(random.Random(seed))  # noqa: S311
+        content = mutated(random.Random(seed))
         path = "c.json" if seed % 3 == 0 else "c.yaml"
         found = read(content, path)
         if isinstance(found, str):

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accel_config import CATALOGUE, AccelError
-from accel_config.edit import assign
-from accel_config.files import parse
-from accel_config.section import Setting
-from accel_config.span import Span
-from accel_config.spelling import plain, scalar
+from accel_config.reading.files import parse
+from accel_config.settings.declaration import Setting
+from accel_config.settings.readers import MOST_DIGITS, Duration
+from accel_config.settings.span import Span
+from accel_config.writing.edit import assign
+from accel_config.writing.spelling import plain, scalar
 
 WRITABLE = [one for one in CATALOGUE.settings if one.key and not one.deprecated]
 
@@ -96,7 +97,7 @@ def test_json(text: str, name: str, value: object, expected: str) -> None:
     ("text", "name", "why"),
     [
         ("use_cpu: &a no\ndebug: *a\n", "use_cpu", "without changing another key"),
-        ("a: &a {version: 1}\nfsdp_config: *a\n", "fsdp_version", "is written elsewhere"),
+        ("a: &a {version: 1}\nfsdp_config: *a\n", "fsdp_version", "is an alias"),
         ("fsdp_config: 3\n", "fsdp_version", "must be a mapping"),
         ("use_cpu: no\nuse_cpu: yes\n", "use_cpu", "is given twice"),
         ("fsdp_config: {version: 1, fsdp_version: 1}\n", "fsdp_version", "is given twice"),
@@ -149,9 +150,11 @@ def values(one: Setting) -> st.SearchStrategy[Any]:
         return st.sampled_from([plain(one, choice) for choice in one.choices])
     low = None if one.minimum is None else int(one.minimum)
     high = None if one.maximum is None else int(one.maximum)
+    most = 10**MOST_DIGITS - 1
     kinds: dict[type, st.SearchStrategy[Any]] = {
         bool: st.booleans(),
-        int: st.integers(low, high),
+        int: st.integers(-most if low is None else low, most if high is None else high),
+        Duration: st.sampled_from([5, 0.5, "10m", "1h30m"]),
         Span: st.tuples(st.integers(1, 9), st.integers(9, 99)).map(lambda pair: Span.of(*pair).plain),
         float: st.floats(low, high, allow_nan=False, allow_infinity=False),
         str: TEXTS.filter(lambda text: text.lower() not in one.unset),

@@ -3,17 +3,23 @@
 import pytest
 
 from accel_config import CATALOGUE, SettingError, Settings
-from accel_config.environ import exported, read
-from accel_config.section import Setting
-from accel_config.span import Span
+from accel_config.reading.environ import exported, read
+from accel_config.settings.declaration import Setting
+from accel_config.settings.readers import Duration
+from accel_config.settings.span import Span
 from tests.conftest import Resolve
 
 
 @pytest.mark.parametrize("one", CATALOGUE.settings, ids=lambda one: one.name)
 def test_every_setting_has_a_variable(one: Setting) -> None:
-    raw = {bool: "true,true,true" if one.many else "true", int: "1", Span: "1:2", float: "1", dict: '{"a": 1}'}.get(
-        one.kind, "text"
-    )
+    raw = {
+        bool: "true,true,true" if one.many else "true",
+        int: "1",
+        Span: "1:2",
+        float: "1",
+        Duration: "1m",
+        dict: '{"a": 1}',
+    }.get(one.kind, "text")
     raw = "A=1" if one.pairs else raw
     raw = str(one.choices[-1]) if one.choices else raw
     found, _notes = read(CATALOGUE, {f"ACCELERATE_LAUNCH_{one.name.upper()}": raw})
@@ -37,7 +43,7 @@ def test_a_wrong_value_names_the_variable() -> None:
 
 def test_an_unknown_name_is_told() -> None:
     _found, notes = read(CATALOGUE, {"ACCELERATE_LAUNCH_NUM_PROCESES": "2"})
-    assert "did you mean 'ACCELERATE_LAUNCH_NUM_PROCESSES'" in notes[0]
+    assert "Did you mean 'ACCELERATE_LAUNCH_NUM_PROCESSES'" in notes[0]
 
 
 def test_what_scripts_read_sets_nothing(settings: Resolve) -> None:

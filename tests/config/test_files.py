@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from accel_config import CATALOGUE, SettingError
-from accel_config.files import Read, load, parse
-from accel_config.layers import default_path
+from accel_config.reading.files import Read, load, parse
+from accel_config.reading.places import default_path
 
 
 def read(text: str, path: str = "c.yaml") -> Read:
@@ -42,7 +42,6 @@ WILD: list[tuple[str, dict[str, object] | None]] = [
     ("num_processes: '010'", {"num_processes": 10}),
     ("num_processes: 0b11", {"num_processes": 3}),
     ("num_processes: 1_0", {"num_processes": 10}),
-    ("num_processes: 1:30", {"num_processes": 90}),
     ("fsdp_config: {fsdp_min_num_params: 0x10}", {"fsdp_min_num_params": 16}),
     ("deepspeed_config: {gradient_clipping: 0x1}", {"gradient_clipping": 1.0}),
     ("gpu_ids: 010", {"gpu_ids": "010"}),
@@ -91,6 +90,10 @@ WILD: list[tuple[str, dict[str, object] | None]] = [
     ("additional_args: {a: {b: [1, x]}}", {"additional_args": {"a": {"b": [1, "x"]}}}),
     ("base: &b {fsdp_version: 2}", None),
     ("fsdp_config: &f {fsdp_version: 2}", {"fsdp_version": 2}),
+    ("use_cpu: true\nuse_cpu: false", {"cpu": False}),
+    ("num_processes: 2\nfsdp_config: {fsdp_version: 1}\nfsdp_config: {}\nnum_processes: 3", {"num_processes": 3}),
+    ("fsdp_config: {version: 1, fsdp_version: 2}", {"fsdp_version": 2}),
+    ("num_processes: x\nnum_processes: 3", {"num_processes": 3}),
     ("", {}),
     ("# nothing\n", {}),
     ("\ufeffnum_processes: 2\r\nuse_cpu: true\r\n", {"num_processes": 2, "cpu": True}),
@@ -105,6 +108,14 @@ def test_what_files_in_the_wild_say(text: str, expected: dict[str, object] | Non
         assert values(text) == expected
 
 
+def test_a_key_twice_is_a_note_at_a_launch() -> None:
+    found = read("use_cpu: true\nnum_processes: 2\nuse_cpu: false\n")
+    assert found.problems == ()
+    assert [str(note) for note in found.notes] == [
+        "c.yaml:3: use_cpu is given twice: first on line 1; this one counts"
+    ]
+
+
 def test_json(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     path.write_text('{\n\t"num_processes": 2,\n\t"use_cpu": true,\n\t"gpu_ids": null\n}\n')
@@ -116,17 +127,16 @@ def test_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("num_proceses: 2", 1, "unknown key 'num_proceses'; did you mean 'num_processes'?"),
+        ("num_processes: 1:30", 1, "num_processes must be a whole number from 1 to 1000000, not '1:30'"),
+        ("num_proceses: 2", 1, "unknown key 'num_proceses'. Did you mean 'num_processes'?"),
         ("use_cpu: true\nnum_processes: two", 2, "num_processes must be a whole number from 1 to 1000000, not 'two'"),
-        ("mixed_precision: bf61", 1, "did you mean 'bf16'?"),
+        ("mixed_precision: bf61", 1, "Did you mean 'bf16'?"),
         ("fsdp_config:\n  fsdp_version: 3", 2, "fsdp_version must be one of 1, 2, not '3'"),
         ("main_process_port: 70000", 1, "main_process_port must be a whole number from 0 to 65535"),
         ("machine_rank: -1", 1, "machine_rank must be a whole number, at least 0"),
         ("fsdp_config: 3", 1, "fsdp_config must be a mapping of settings"),
         ("num_processes: [1]", 1, "num_processes must be"),
         ("tpu_env: [A]", 1, "must be a list (NAME=VALUE)"),
-        ("use_cpu: true\nuse_cpu: false", 2, "use_cpu is given twice: first on line 1"),
-        ("fsdp_config: {version: 1, fsdp_version: 2}", 1, "is given twice"),
     ],
 )
 def test_what_is_refused(text: str, line: int, message: str) -> None:
@@ -142,7 +152,7 @@ def test_every_problem_is_found() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("fsdp_config:\n  fsdp_verzion: 2", 2, "unknown key 'fsdp_config.fsdp_verzion' has no effect; did you mean 'fsdp_version'?"),
+        ("fsdp_config:\n  fsdp_verzion: 2", 2, "unknown key 'fsdp_config.fsdp_verzion' has no effect. Did you mean 'fsdp_version'?"),
         ("deepspeed_config: {num_processes: 9}", 1, "unknown key 'deepspeed_config.num_processes' has no effect"),
         ("ipex_config: {ipex: true}", 1, "ipex_config has no effect"),
         ("tp_config: {tp_size: 2}", 1, "tp_config has no effect"),
@@ -165,15 +175,15 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [", "c.yaml:2: this can't be read as YAML"),
-        ("a: b: c", "c.yaml:1: this can't be read as YAML"),
-        ("- 1\n- 2", "c.yaml:1: a config file is a mapping of settings"),
-        ("just text", "a config file is a mapping of settings"),
+        ("a: [", "c.yaml:2: this isn't valid YAML"),
+        ("a: b: c", "c.yaml:1: this isn't valid YAML"),
+        ("- 1\n- 2", "c.yaml:1: a config file must be a mapping of settings"),
+        ("just text", "a config file must be a mapping of settings"),
         ("num_processes: !!python/object/apply:os.system ['true']", "the tag !!python/object/apply:os.system isn't"),
         ("num_processes: !mine 2", "the tag !mine isn't allowed"),
         ("a: " + DEEP, "nested"),
         (BOMB, "nested or repeated"),
-        ("a: \x00", "c.yaml:1: this can't be read as YAML"),
+        ("a: \x00", "c.yaml:1: this isn't valid YAML"),
     ],
 )
 def test_what_is_no_config_file(text: str, message: str) -> None:
@@ -183,12 +193,12 @@ def test_what_is_no_config_file(text: str, message: str) -> None:
 
 
 def test_binary_is_refused() -> None:
-    with pytest.raises(SettingError, match=r"c\.yaml:2: this is no UTF-8 text"):
+    with pytest.raises(SettingError, match=r"c\.yaml:2: this isn't UTF-8 text"):
         parse(CATALOGUE, b"a: 1\n\xff\xfe", "c.yaml")
 
 
 def test_broken_json_names_the_line() -> None:
-    with pytest.raises(SettingError, match=r"c\.json:2: this is no JSON"):
+    with pytest.raises(SettingError, match=r"c\.json:2: this isn't valid JSON"):
         read('{"num_processes": 2,\n}', "c.json")
 
 

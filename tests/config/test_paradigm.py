@@ -3,6 +3,7 @@
 import pytest
 
 from accel_config import SettingError
+from accel_config.settings.paradigm import paradigm
 from tests.conftest import Resolve
 
 
@@ -31,22 +32,22 @@ from tests.conftest import Resolve
     ],
 )
 def test_who_decides(settings: Resolve, flags: list[str], file: str | None, kind: str, cpu: bool) -> None:
-    decided = settings(*flags, file=file).paradigm
+    decided = paradigm(settings(*flags, file=file))
     assert (decided.kind, decided.cpu) == (kind, cpu)
 
 
 def test_the_origin_is_the_switch_or_the_line(settings: Resolve) -> None:
-    assert settings("--use_fsdp").paradigm.origin.text == "--use_fsdp"
-    assert settings(file="\ndistributed_type: FSDP").paradigm.origin.text.endswith("config.yaml:2")
+    assert paradigm(settings("--use_fsdp")).origin.text == "--use_fsdp"
+    assert paradigm(settings(file="\ndistributed_type: FSDP")).origin.text.endswith("config.yaml:2")
 
 
 def test_a_variable_is_a_switch_too(settings: Resolve) -> None:
     made = settings(file="distributed_type: NO", environ={"ACCELERATE_LAUNCH_USE_FSDP": "true"})
-    assert (made.paradigm.kind, made.paradigm.origin.text) == ("FSDP", "ACCELERATE_LAUNCH_USE_FSDP")
+    assert (paradigm(made).kind, paradigm(made).origin.text) == ("FSDP", "ACCELERATE_LAUNCH_USE_FSDP")
 
 
 def test_cpu_over_the_files_paradigm_is_told(settings: Resolve) -> None:
-    assert "--cpu was given, so FSDP" in settings("--cpu", file="distributed_type: FSDP").paradigm.note
+    assert "--cpu is set, so FSDP" in paradigm(settings("--cpu", file="distributed_type: FSDP")).note
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,6 @@ def test_cpu_over_the_files_paradigm_is_told(settings: Resolve) -> None:
     ],
 )
 def test_two_at_once_are_refused_by_name(settings: Resolve, flags: list[str]) -> None:
-    with pytest.raises(SettingError, match="give one of them") as refusal:
-        _ = settings(*flags).paradigm
+    with pytest.raises(SettingError, match="set one of them") as refusal:
+        _ = paradigm(settings(*flags))
     assert all(flag in str(refusal.value) for flag in flags if flag.startswith("--"))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from accel_config import CATALOGUE
-from accel_config.reference import page
+from accel_config.showing.help import text
+from accel_config.showing.reference import page
 from tests.conftest import ROOT
 
 
@@ -15,7 +16,18 @@ def test_the_page_is_current() -> None:
 
 
 def test_every_setting_is_on_it() -> None:
-    text = page(CATALOGUE)
+    whole = page(CATALOGUE)
     for one in CATALOGUE.settings:
-        assert f"`--{one.name}`" in text or f"`{one.key}`" in text
-        assert all(f"`{name}`" in text for name in one.env)
+        assert f"`--{one.name}`" in whole or f"`{one.key}`" in whole
+        assert all(f"`{name}`" in whole for name in one.env)
+
+
+def test_help_and_reference_name_every_other_name_of_a_flag() -> None:
+    others = [(one, alias) for one in CATALOGUE.settings for alias in one.aliases]
+    assert ("fsdp_backward_prefetch", "--fsdp_backward_prefetch_policy") in [
+        (one.name, alias) for one, alias in others
+    ]
+    for one, alias in others:
+        assert alias in one.help
+        assert alias in page(CATALOGUE)
+        assert alias in text(CATALOGUE, "accelerate launch", one.name, 100)

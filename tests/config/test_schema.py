@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from accel_config import CATALOGUE
-from accel_config.files import parse
-from accel_config.schema import schema
+from accel_config.reading.files import parse
+from accel_config.writing.schema import schema
 
 from .test_files import WILD as MORE
 

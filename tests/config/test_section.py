@@ -1,11 +1,14 @@
 """Declaring a setting, and the one door that every value enters by."""
 
+from importlib.metadata import entry_points
+from pathlib import Path
+
 import pytest
 
 from accel_config import CATALOGUE, SettingError
-from accel_config.origin import FLAG, Origin
-from accel_config.section import Section, Setting, setting
-from accel_config.settings import Catalogue
+from accel_config.settings.declaration import Section, Setting, setting
+from accel_config.settings.index import Catalogue
+from accel_config.settings.origin import FLAG, Origin
 
 HERE = Origin("--here", FLAG)
 
@@ -73,7 +76,7 @@ def test_values(name: str, raw: object, value: object) -> None:
         ("sample_count", "1e999", "must be a whole number"),
         ("sample_rate", "nan", "must be a number"),
         ("sample_rate", "inf", "must be a number"),
-        ("sample_choice", "Twoo", "must be one of One, Two, not 'Twoo'; did you mean 'Two'?"),
+        ("sample_choice", "Twoo", "must be one of One, Two, not 'Twoo'. Did you mean 'Two'?"),
         ("sample_three", "true,false", "must be a list of 3 (true or false)"),
         ("sample_count", ["1"], "must be a whole number"),
         ("sample_count", {"a": 1}, "must be a whole number"),
@@ -126,5 +129,30 @@ def test_every_built_in_value_passes_its_own_door(declared: Setting) -> None:
         raw = list(declared.default) if declared.many else declared.default
         assert declared.parse(raw, HERE) == declared.default
     assert declared.optional or declared.default is not None
-    assert declared.help[0].isupper() or declared.help.startswith(("torchao", "transformers"))
+    assert declared.help[0].isupper() or declared.help.startswith("`")
     assert declared.help.endswith(".")
+
+
+def test_a_registry_is_read_from_what_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Registered(Section):
+        """Names from entry points."""
+
+        registered_name: str | None = setting(registry="sample.group", help="A name.")
+
+    declared = Registered.settings[0]
+    assert declared.known == ()
+    for package, text in {
+        "a": "[other.group]\nno = a:b\n\n[sample.group]\nzeta = a:b\n# comment = x\nalpha=a:c\n",
+        "b": "[sample.group]\nbeta = b:c\n[another]\nno = b:c\n",
+    }.items():
+        (tmp_path / f"{package}-1.dist-info").mkdir()
+        (tmp_path / f"{package}-1.dist-info" / "entry_points.txt").write_text(text)
+    (tmp_path / "c-1.dist-info").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert declared.known == ("alpha", "beta", "zeta")
+    assert set(declared.known) == entry_points(group="sample.group").names
+    assert declared.parse("of no package yet", HERE) == "of no package yet"
+
+
+def test_the_engines_are_those_that_packages_register() -> None:
+    assert set(CATALOGUE.by_name["engine"].known) == entry_points(group="accel_launch.engines").names

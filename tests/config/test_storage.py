@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from accel_config import AccelError
-from accel_config.storage import save
+from accel_config.writing.storage import replace, save
 
 
 def test_folders_are_made(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from accel_config.storage import save
+from accel_config.writing.storage import replace, save
 path, letter = sys.argv[1], sys.argv[2].encode()
 for _turn in range(int(sys.argv[3])):
     save(path, letter * 300_000)
@@ -113,3 +113,36 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new(tmp_path: Path) -> None:
     assert set(path.read_bytes()) != set(b"o")  # the writers did get to write
     save(str(path), b"after")
     assert [found.name for found in tmp_path.iterdir()] == ["c.yaml"]
+
+
+def test_a_planted_link_is_never_written_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever could guess the name of the new file."""
+    target, victim = tmp_path / "config.yaml", tmp_path / "victim"
+    victim.write_text("theirs")
+    monkeypatch.setattr("os.urandom", bytes)
+    (tmp_path / ".config.yaml.0.tmp").symlink_to(victim)
+    with pytest.raises(AccelError, match="can't be written: File exists"):
+        replace(str(target), b"ours")
+    assert victim.read_text() == "theirs"
+    assert not target.exists()
+
+
+def test_the_new_file_is_as_private_as_the_old_one_from_its_first_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has opened it can read what comes later."""
+    target = tmp_path / "config.yaml"
+    target.write_text("old")
+    target.chmod(0o600)
+    modes: list[int] = []
+    real = os.open
+
+    def watched(path: str, flags: int, mode: int = 0o777) -> int:
+        fd = real(path, flags, mode)
+        modes.append(os.fstat(fd).st_mode & 0o777)
+        return fd
+
+    monkeypatch.setattr("os.open", watched)
+    replace(str(target), b"new")
+    assert modes[0] == 0o600
+    assert target.stat().st_mode & 0o777 == 0o600

@@ -20,6 +20,8 @@ BLOCK = re.compile(
     r"```(?P<kind>\w+)(?: title=(?P<title>\S+))?\n(?P<text>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
+FRESH = "fresh"
+"""The name of no dependency group: such a block is run in a clone, in an environment with nothing but pip and uv."""
 STAGE = Path(__file__).with_name("stage")
 
 
@@ -65,5 +67,7 @@ def stage(page: Path, folder: Path) -> Path:
     (folder / "examples").symlink_to(ROOT / "examples")
     for block in blocks(page):
         if block.title:
-            (folder / block.title).write_text(block.text)
+            path = folder / block.title
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)
     return folder

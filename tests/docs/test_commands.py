@@ -17,16 +17,21 @@ import pytest
 
 from accel_config import CATALOGUE, split
 from tests.conftest import BIN, ROOT
-from tests.docs.pages import PAGES, Block, blocks, stage
+from tests.docs.pages import FRESH, PAGES, Block, blocks, stage
 from tests.docs.test_paradigms import PAGES as ON_OTHER_MACHINES
 from tests.environments import environment
 
-# Pages whose sessions tests of their own run: on a machine with GPUs that is made up, with a Hub on loopback.
-ELSEWHERE = {*(f"docs/{page}" for page in ON_OTHER_MACHINES), "packages/accel-estimate/README.md"}
+# Pages whose sessions tests of their own run: on a machine with GPUs that is made up, with a package that they
+# build, with a Hub on loopback.
+ELSEWHERE = {
+    *(f"docs/{page}" for page in (*ON_OTHER_MACHINES, "engines.md")),
+    "packages/accel-estimate/README.md",
+}
 SESSIONS = [
     block
     for page in PAGES
     for block in blocks(page)
+    if block.group != FRESH
     if block.kind == "sh" or (block.kind == "console" and page.relative_to(ROOT).as_posix() not in ELSEWHERE)
 ]
 # A reader installs; here all is installed, and tests/workspace/test_extras.py holds the names against what there is.
@@ -44,7 +49,7 @@ VOLATILE = [
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME"),
     (r"\b(loss|accuracy) \d\.\d{4}", r"\1 NUMBER"),
     (r"\bMASTER_PORT=\d+", "PORT"),
-    (r"\bnone_[0-9a-f]{8}", "RUN"),
+    (r"\b\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_", "RUN_"),
     (r"(?<=\S) {2,}", "  "),  # a table is as wide as its longest cell
 ]
 
@@ -102,11 +107,28 @@ def shell(line: str, folder: Path, environ: dict[str, str]) -> subprocess.Comple
     )
 
 
-@pytest.mark.parametrize("block", SESSIONS, ids=lambda block: block.place)
+def trains(block: Block) -> bool:
+    """Return whether the block's commands train a model, or wait for a hang, which takes a dozen seconds."""
+    return any(
+        any(word in line for word in ("examples/train_", "--stall_after", "--preload"))
+        and "--dry_run" not in line
+        and "--explain" not in line
+        for line in block.text.splitlines()
+    )
+
+
+# The README's are run by default, the other pages' by .ci/run.
+TIMED = [
+    pytest.param(block, marks=pytest.mark.exhaustive) if trains(block) and block.page.name != "README.md" else block
+    for block in SESSIONS
+]
+
+
+@pytest.mark.parametrize("block", TIMED, ids=lambda block: block.place)
 def test_what_a_page_shows_is_what_happens(block: Block, tmp_path: Path, environ: dict[str, str]) -> None:
     if block.reason:
         pytest.skip(block.reason)
-    if "examples/train_" in block.text or "--preload" in block.text:
+    if any(words in block.text for words in ("examples/train_", "--preload", "> torch ")):
         pytest.importorskip("torch")
     folder, environ = stage(block.page, tmp_path / "project"), around(block, environ)
     if block.kind == "sh":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from accel_launch import cli
-from accel_launch.host import Host
+from accel_launch.machine.host import Host
 from tests.conftest import ROOT
 from tests.launch.hosts import Still, host
 
@@ -33,7 +33,7 @@ def test_the_pages_commands_print_what_it_says(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On a difference the page is rewritten: look at the diff, and commit it if it is meant."""
-    machine = PAGES[page].replace(cwd=str(tmp_path), python="python", machine=EVERYTHING)
+    machine = PAGES[page].replace(cwd=str(tmp_path), python="python", probe=EVERYTHING)
     monkeypatch.setattr(Host, "here", classmethod(lambda _cls: machine))
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -24,18 +25,30 @@ def texts() -> Iterator[str]:
             if node in docstrings:
                 continue
             if isinstance(node, ast.JoinedStr):
-                parts = (part.value if isinstance(part, ast.Constant) else HOLE for part in node.values)
-                yield re.sub(f"{HOLE}+", HOLE, "".join(map(str, parts)))
+                yield re.sub(f"{HOLE}+", HOLE, "".join(map(shown, node.values)))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
 
 
-SAID = list(texts())
+@cache
+def said() -> list[str]:
+    return list(texts())
+
+
+def shown(part: ast.expr) -> str:
+    """Return a part of an f-string: a setting that `describe` names is shown as ``NAME … (…)``."""
+    if isinstance(part, ast.Constant):
+        return str(part.value)
+    match part:
+        case ast.FormattedValue(value=ast.Call(func=ast.Name(id="describe"), args=[_, ast.Constant(value=name)])):
+            return f"{name} {HOLE} ({HOLE})"
+        case _:
+            return HOLE
 
 
 def is_said(quoted: str) -> bool:
     """Whether some text holds the quoted one; a `…` at its ends may stand for the text's own ends."""
-    return any(quoted.strip(f"{HOLE} ") in text for text in SAID)
+    return any(quoted.strip(f"{HOLE} ") in text for text in said())
 
 
 @pytest.mark.parametrize("quoted", QUOTED)

@@ -1,6 +1,6 @@
-"""Estimates held against published measurements: `python tests/estimate/accuracy.py` prints the whole report.
+"""Estimates compared with published measurements; `python -m tests.estimate.accuracy` prints the whole report.
 
-measured/runs.json holds the rows, each source with what it states and how its figure is to be read: `allocated` and
+measured/runs.json holds the rows. Each source has its statements and the kind of its figure: `allocated` and
 `reserved` are torch's own peaks, `device` is what the driver shows.
 """
 
@@ -10,8 +10,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from accel_estimate import Recipe, families, layout, training
-from accel_estimate.weights import logical
+from accel_estimate import Recipe
+from accel_estimate.model import families, parameters
+from accel_estimate.model.weights import logical
+from accel_estimate.training.assumptions import Assumptions
+from accel_estimate.training.step import estimate_training
 
 MEASURED = Path(__file__).parent / "measured" / "runs.json"
 UNITS = {"GB": 10**9, "GiB": 2**30}
@@ -41,21 +44,21 @@ def rows() -> Iterator[Row]:
         for row in source["rows"]:
             settings: dict[str, Any] = source["settings"] | row["settings"]
             low, expected, high = estimate(data["models"][row["model"]], settings, source["known"], source["figure"])
-            told = " ".join(f"{key}={value}" for key, value in row["settings"].items())
+            shown = " ".join(f"{key}={value}" for key, value in row["settings"].items())
             measured = row["measured"] * UNITS[source["unit"]]
-            yield Row(source["source"], row["model"], told, measured, low, expected, high)
+            yield Row(source["source"], row["model"], shown, measured, low, expected, high)
 
 
 def estimate(
     config: dict[str, Any], settings: dict[str, Any], known: dict[str, Any], figure: str
 ) -> tuple[float, ...]:
-    plan = families.blueprint(config)
-    assert plan is not None
+    blueprint = families.read(config)
+    assert blueprint is not None
     listed: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
     }
     recipe = Recipe(**listed)
-    done = training.estimate(logical(layout.tensors(plan), config), plan, recipe, training.Assumptions(**known))
+    done = estimate_training(logical(parameters.tensors(blueprint), config), blueprint, recipe, Assumptions(**known))
     if figure == "device":
         return done.low, done.expected, done.high
     return done.allocated if figure == "allocated" else done.reserved

@@ -21,13 +21,13 @@ DTYPES: Mapping[str, Any] = {"F32": numpy.float32, "F16": numpy.float16, "I64": 
 
 
 def header(entries: Mapping[str, Any]) -> bytes:
-    """Write a safetensors header around the given entries, whatever they say, without blanks as the library does."""
+    """Return a safetensors header with the given entries, true or false, without blanks as the library writes it."""
     text = json.dumps(entries, separators=(",", ":")).encode()
     return struct.pack("<Q", len(text)) + text
 
 
 def sized(shapes: Mapping[str, tuple[int, ...]], dtype: str = "BF16", width: int = 2) -> tuple[bytes, int]:
-    """Give a true header for tensors of these shapes, and the size of the file that it would stand in."""
+    """Return a true header for tensors of these shapes, and the size of the file that it would belong to."""
     entries, at = {}, 0
     for name, shape in shapes.items():
         size = width
@@ -60,14 +60,14 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """Start a Hub, and point the huggingface_hub of this process at it: no token, an empty cache."""
     from huggingface_hub import constants
 
-    from accel_estimate import hub as ours
+    from accel_estimate.sources.hub import client
 
     server = Hub().start()
     monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(ours, "RETRIES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(client, "RETRIES", (0.01, 0.01, 0.01))
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     yield server
@@ -99,8 +99,8 @@ LLAMA: Mapping[str, Any] = {
 @pytest.fixture
 def llama(write: Callable[..., Path]) -> Path:
     """A small Llama as a folder, every tensor as transformers names it."""
-    from accel_estimate import families, layout
+    from accel_estimate.model import families, parameters
 
-    plan = families.blueprint(LLAMA)
-    assert plan is not None
-    return write("llama", {t.name: ("F32", t.shape) for t in layout.tensors(plan)}, LLAMA)
+    blueprint = families.read(LLAMA)
+    assert blueprint is not None
+    return write("llama", {t.name: ("F32", t.shape) for t in parameters.tensors(blueprint)}, LLAMA)

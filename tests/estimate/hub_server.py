@@ -36,7 +36,7 @@ class Repo:
 
     files: dict[str, File] = field(default_factory=dict[str, File])
     library: str | None = None
-    config: dict[str, Any] | None = None  # what the Hub tells of config.json in the listing
+    config: dict[str, Any] | None = None  # the content of config.json in the listing
     gated: bool = False
     private: bool = False
     disabled: bool = False
@@ -61,8 +61,9 @@ class Hub:
     fail_status: int = 503
     ignore_range: bool = False
     drip: float = 0.0  # seconds between bytes of a weight file
+    endless: str = ""  # the answer to a path with this in it has headers without end
     cdn: bool = False
-    says: str = "Access to this resource is disabled."
+    message: str = "Access to this resource is disabled."
     circles: bool = False  # every answer sends its reader to where it came from
     log: list[Asked] = field(default_factory=list[Asked])
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -150,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif repo is None or (repo.private and not given):
             self._error(404 if given else 401, "RepoNotFound", "Repository not found")
         elif repo.disabled:
-            self._error(403, "", hub.says)
+            self._error(403, "", hub.message)
         elif repo.gated and files:
             self._error(403 if given else 401, "GatedRepo", f"Access to model {name} is restricted.")
         else:
@@ -165,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
         repo = self.the_hub.repos[name]
         sizes = "blobs=true" in query.lower()
         siblings = [{"rfilename": n, **({"size": f.size} if sizes else {})} for n, f in repo.files.items()]
-        told: dict[str, Any] = {
+        listing: dict[str, Any] = {
             "id": name,
             "sha": COMMIT,
             "siblings": siblings,
@@ -173,18 +174,18 @@ class _Handler(BaseHTTPRequestHandler):
             "private": repo.private,
         }
         if repo.library:
-            told["library_name"] = repo.library
+            listing["library_name"] = repo.library
         if repo.config:
-            told["config"] = repo.config
-        self._send(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
+            listing["config"] = repo.config
+        self._send(200, json.dumps(listing).encode(), {"Content-Type": "application/json"})
         return None
 
     def _tree(self, name: str) -> None:
         if self._refused(name, files=False):
             return
         files = self.the_hub.repos[name].files.items()
-        told = [{"type": "file", "path": n, "size": f.size, "oid": f"{i:040}"} for i, (n, f) in enumerate(files)]
-        self._send(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
+        listing = [{"type": "file", "path": n, "size": f.size, "oid": f"{i:040}"} for i, (n, f) in enumerate(files)]
+        self._send(200, json.dumps(listing).encode(), {"Content-Type": "application/json"})
 
     def _file(self, name: str, revision: str, file: str) -> None:
         if self._refused(name, files=True):
@@ -223,6 +224,11 @@ class _Handler(BaseHTTPRequestHandler):
         asked = Asked(self.path)
         self.the_hub.log.append(asked)
         self.send_response(status)
+        if self.the_hub.endless and self.the_hub.endless in self.path:
+            self.flush_headers()
+            while self.the_hub.endless:
+                self.wfile.write(b"X")
+                time.sleep(0.02)
         for key, value in {**(headers or {}), "Content-Length": str(size)}.items():
             self.send_header(key, value)
         self.end_headers()

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ from tests.estimate.conftest import LLAMA
 
 def asked(capsys: pytest.CaptureFixture[str], *argv: str, status: int = 0, **more: Any) -> Any:
     assert main([*argv, "--json"], **more) == status
-    told = json.loads(capsys.readouterr().out)
+    report = json.loads(capsys.readouterr().out)
     schema = json.loads(resources.files("accel_estimate").joinpath("schema.json").read_text())
-    jsonschema.validate(told, schema, cls=jsonschema.Draft202012Validator)
-    return told
+    jsonschema.validate(report, schema, cls=jsonschema.Draft202012Validator)
+    return report
 
 
 def test_the_known_table(llama: Path, run: Callable[..., Any]) -> None:
@@ -57,11 +57,20 @@ def test_both_spellings_of_every_flag(llama: Path, capsys: pytest.CaptureFixture
         assert flag.replace("_", "-") in flags
 
 
+def test_types_have_the_spellings_of_launch_configs_too(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--training", "--serving", "--dtypes", "BF16", "fp8", "--param_dtype", "bf16", "--kv_dtype", "fp8")
+    short = asked(capsys, str(llama), *words)
+    long = {"BF16": "bfloat16", "bf16": "bfloat16", "fp8": "float8"}
+    assert short == asked(capsys, str(llama), *(long.get(word, word) for word in words))
+    assert list(short["dtypes"]) == ["bfloat16", "float8"]
+    assert asked(capsys, str(llama), "--training", "--mixed_precision", "bf16")
+
+
 def test_every_setting_of_a_recipe_is_a_flag_with_a_sentence() -> None:
     assert set(options.HELP) == set(Recipe._fields)
 
 
-def test_a_switch_can_be_said_off(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_switch_can_be_turned_off(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
     usual = ("--training", "--tp", "2", "--num_processes", "2", "--seq_len", "512")
     on, off = (asked(capsys, str(llama), *usual, flag) for flag in ("--sequence_parallel", "--no-sequence_parallel"))
     assert on["training"]["expected_bytes"] < off["training"]["expected_bytes"]
@@ -77,21 +86,32 @@ def test_fits_and_does_not(llama: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "lacking" in capsys.readouterr().out
 
 
+def test_what_is_judged_is_named(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first type that was typed is that of the server's weights; without one they are as stored."""
+    stored = asked(capsys, str(llama), "--serving", "--fits", "h100")
+    assert stored["fits"]["of"] == "serving with weights as stored"
+    for types in (("int4",), ("float32", "int4")):
+        found = asked(capsys, str(llama), "--serving", "--dtypes", *types, "--fits", "h100")
+        assert found["fits"]["of"] == f"serving with weights in {types[0]}"
+        assert found["serving"]["weights_bytes"] == found["dtypes"][types[0]]["total_bytes"]
+    assert asked(capsys, str(llama), "--dtypes", "int8", "int4", "--fits", "h100")["fits"]["of"] == "weights in int8"
+
+
 @pytest.mark.parametrize("name", ["a100", "A100-80GB", "A100 80GB", "a100_sxm", "RTX 4090", "rtx-4090", "A100 40GB"])
 def test_a_device_may_be_called_as_people_do(llama: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     limit = asked(capsys, str(llama), "--fits", name)["fits"]["limit_bytes"] / 2**30
     assert limit == pytest.approx(23.52 if "4090" in name else 39.39 if "40GB" in name else 79.14)
 
 
-def test_fits_tells_how_far_serving_goes(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = asked(capsys, str(llama), "--serving", "--fits", "2GiB", "--context_len", "256", "--kv_dtype", "float16")
-    assert told["serving"]["longest_context"] > 256
-    assert told["serving"]["largest_batch"] > 1
-    assert told["serving"]["kv_cache_bytes"] == 3 * 2 * 2 * 16 * 256 * 2
+def test_fits_shows_how_far_serving_goes(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = asked(capsys, str(llama), "--serving", "--fits", "2GiB", "--context_len", "256", "--kv_dtype", "float16")
+    assert report["serving"]["longest_context"] > 256
+    assert report["serving"]["largest_batch"] > 1
+    assert report["serving"]["kv_cache_bytes"] == 3 * 2 * 2 * 16 * 256 * 2
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         (("--fits", "24"), "neither an amount such as 24GiB or 80GB nor a known device"),
         (("--fits", "h1000"), "h100"),
@@ -100,23 +120,23 @@ def test_fits_tells_how_far_serving_goes(llama: Path, capsys: pytest.CaptureFixt
         (("--training", "--zero_stage", "3", "--fsdp", "full"), "choose one"),
         (("--training", "--quantize", "nf4"), "add --lora_rank"),
         (("--sweep", "batch_size=1,2"), "add --training or --serving"),
-        (("--training", "--sweep", "colour=1"), "'colour' is none of"),
+        (("--training", "--sweep", "colour=1"), "'colour' can't be swept"),
         (("--training", "--sweep", "batch_size=1,x"), "whole numbers"),
         (("--training", "--sweep", "context_len=1"), "needs --serving"),
-        (("--training", "--sweep", "seq_len=" + ",".join("1" * 65)), "64 are the most"),
+        (("--training", "--sweep", "seq_len=" + ",".join("1" * 65)), "more than the 64"),
         (("--html", "x.html"), "needs --sweep"),
-        (("--serving", "--kv_dtype", "float7"), "'float7' is none of"),
+        (("--serving", "--kv_dtype", "float7"), "'float7' isn't a known type"),
         (("--file", "weights.bin"), "only .safetensors and .gguf"),
     ],
 )
 def test_a_mistake_is_named_with_status_2(
-    llama: Path, capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], said: str
+    llama: Path, capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], message: str
 ) -> None:
     assert main([str(llama), *argv]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("accel-estimate: ")
-    assert said in err
+    assert message in err
     assert len(err.strip().splitlines()) == 1
 
 
@@ -131,6 +151,16 @@ def test_usage_is_status_2(argv: tuple[str, ...], capsys: pytest.CaptureFixture[
 def test_help_is_status_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "--gradient-checkpointing" in capsys.readouterr().out
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    import accel_estimate
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"accel-estimate {accel_estimate.__version__}\n"
+    assert accel_estimate.__version__ == metadata.version("accel-estimate")
+    with pytest.raises(AttributeError, match="no attribute 'versions'"):
+        _ = accel_estimate.versions
 
 
 def test_a_launch_config_gives_the_defaults(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,13 +182,13 @@ def test_a_launch_config_gives_the_defaults(llama: Path, capsys: pytest.CaptureF
 def test_adapters_on_a_packed_checkpoint_leave_it_packed(
     llama: Path, write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from accel_estimate import families, layout
+    from accel_estimate.model import families, parameters
 
     how = {"quant_method": "bitsandbytes", "load_in_4bit": True}
-    plan = families.blueprint(LLAMA)
-    assert plan is not None
+    blueprint = families.read(LLAMA)
+    assert blueprint is not None
     tensors: dict[str, Any] = {}
-    for name, _, shape, size, _ in layout.tensors(plan):
+    for name, _, shape, size, _ in parameters.tensors(blueprint):
         packs = "proj" in name
         tensors[name] = ("U8", (size // 8, 1)) if packs else ("F32", shape)  # four bits of each number
         if packs:
@@ -166,9 +196,9 @@ def test_adapters_on_a_packed_checkpoint_leave_it_packed(
     packed = write("packed", tensors, {**LLAMA, "quantization_config": how})
     lora = ("--training", "--lora_rank", "4")
     read = asked(capsys, str(packed), *lora)
-    told = asked(capsys, str(llama), *lora, "--quantize", "nf4")
-    assert read["parameters"] == told["parameters"]
-    assert read["training"] == told["training"]
+    report = asked(capsys, str(llama), *lora, "--quantize", "nf4")
+    assert read["parameters"] == report["parameters"]
+    assert read["training"] == report["training"]
     assert "--quantize nf4" in read["notes"][0]
     assert "unpacked first" in asked(capsys, str(packed), "--training")["notes"][0]
 
@@ -178,8 +208,8 @@ def test_training_and_serving_need_a_known_family(llama: Path, capsys: pytest.Ca
     assert main([str(llama), "--training"]) == 2
     assert "no config.json that names its family" in capsys.readouterr().err
     (llama / "config.json").write_text(json.dumps({**LLAMA, "model_type": "brand_new"}))
-    told = asked(capsys, str(llama), "--training")
-    assert "read as a plain decoder" in told["notes"][0]
+    report = asked(capsys, str(llama), "--training")
+    assert "read as a plain decoder" in report["notes"][0]
 
 
 def test_a_longer_context_than_the_model_was_made_for_is_noted(
@@ -190,13 +220,13 @@ def test_a_longer_context_than_the_model_was_made_for_is_noted(
 
 def test_savings_are_ranked_and_true(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
     usual = ("--training", "--batch_size", "8", "--seq_len", "2048")
-    told = asked(capsys, str(llama), *usual)["training"]
-    saved = [change["bytes"] for change in told["savings"]]
+    report = asked(capsys, str(llama), *usual)["training"]
+    saved = [change["bytes"] for change in report["savings"]]
     assert saved == sorted(saved, reverse=True)
     assert saved
-    best = told["savings"][0]
+    best = report["savings"][0]
     after = asked(capsys, str(llama), *usual, *best["flags"].split())["training"]["expected_bytes"]
-    assert told["expected_bytes"] - after == pytest.approx(best["bytes"], abs=2)
+    assert report["expected_bytes"] - after == pytest.approx(best["bytes"], abs=2)
 
 
 def test_the_report_for_people(llama: Path, run: Callable[..., Any]) -> None:
@@ -218,10 +248,10 @@ def test_a_sweep_is_a_table_and_a_status(llama: Path, run: Callable[..., Any]) -
 
 
 def test_a_sweep_as_json(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = asked(capsys, str(llama), "--training", "--sweep", "seq_len=128,256")
-    assert (told["sweep"], [point["value"] for point in told["points"]]) == ("seq_len", [128, 256])
+    report = asked(capsys, str(llama), "--training", "--sweep", "seq_len=128,256")
+    assert (report["sweep"], [point["value"] for point in report["points"]]) == ("seq_len", [128, 256])
     alone = asked(capsys, str(llama), "--training", "--seq_len", "256")
-    assert told["points"][1]["training"]["expected_bytes"] == alone["training"]["expected_bytes"]
+    assert report["points"][1]["training"]["expected_bytes"] == alone["training"]["expected_bytes"]
     served = asked(capsys, str(llama), "--serving", "--sweep", "context_len=128,256")
     assert served["points"][1]["serving"]["kv_cache_bytes"] == 2 * served["points"][0]["serving"]["kv_cache_bytes"]
 
@@ -247,5 +277,43 @@ def test_a_full_disk_is_a_sentence(llama: Path) -> None:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (
         1,
-        "accel-estimate: the output cannot be written (No space left on device).\n",
+        "accel-estimate: the output can't be written: No space left on device\n",
     )
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        *(f"--training --{name} 9" for name in ("batch_size", "seq_len", "num_processes", "lora_rank", "pp", "ep")),
+        "--training --gradient_accumulation 9",
+        "--training --zero_stage 2 --reduce_bucket_size 9",
+        "--training --pp 2 --num_processes 2 --micro_batches 9",
+        "--training --zero_stage 9",
+        "--serving --context_len 9",
+        "--serving --batch_size 9",
+        "--serving --tp 9",
+        "--training --sweep batch_size=9",
+        "--fits 9GiB",
+    ],
+)
+@pytest.mark.parametrize("digits", [17, 400, 5000])
+def test_numbers_beyond_reason_are_refused(
+    llama: Path, capsys: pytest.CaptureFixture[str], flags: str, digits: int
+) -> None:
+    words = flags.replace("9", "9" * digits).split()
+    if words[:1] == ["--fits"] and digits < 18:
+        return
+    try:
+        status = main([str(llama), *words])
+    except SystemExit as ended:  # argparse's own word
+        status = ended.code
+    assert status == 2
+    assert "--" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("length", ["²", "9" * 5000, "1_0", "٣", "-1", ""])
+def test_headers_that_are_no_numbers_are_none(length: str) -> None:
+    from accel_estimate.sources.hub import client
+
+    assert client._whole_size({"Content-Range": f"bytes 0-1/{length}", "Content-Length": length}, 7) == 7
+    assert client._retry_after({"Retry-After": length}) == 0.0

@@ -13,7 +13,7 @@ from gguf.quants import quantize
 from accel_estimate import Ask, Serving, estimate, load
 from accel_estimate.errors import CorruptFileError
 from accel_estimate.formats import gguf
-from accel_estimate.source import LocalFile
+from accel_estimate.sources.source import LocalFile
 
 Q = GGMLQuantizationType
 
@@ -103,12 +103,12 @@ def _file(body: bytes = b"", *, tensors: int = 0, keys: int = 0, version: int = 
 
 
 LIES: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "does not begin"),
-    "another magic": (b"GGML" + bytes(100), "does not begin"),
+    "empty": (b"", "doesn't begin"),
+    "another magic": (b"GGML" + bytes(100), "doesn't begin"),
     "version 1": (_file(version=1, data=64), "version 1"),
     "big endian": (_file(version=0x03000000, data=64), "big-endian"),
     "2**60 tensors": (_file(tensors=2**60, data=64), "claims 1,152,921,504,606,846,976 tensors"),
-    "2**60 keys": (_file(keys=2**60, data=64), "keys; more than"),
+    "2**60 keys": (_file(keys=2**60, data=64), "keys, more than"),
     "ends in a key": (_file(keys=1, data=4), "claims|ended"),
     "a key of 2**40 bytes": (_file(struct.pack("<Q", 2**40), keys=1, data=64), "a name of"),
     "a string of 2**50 bytes": (_file(_key(b"a", 8, struct.pack("<Q", 2**50)), keys=1, data=64), "the header claims"),
@@ -119,12 +119,12 @@ LIES: dict[str, tuple[bytes, str]] = {
     "a key twice": (_file(_key(b"a", 0, b"\1") * 2, keys=2, data=64), "twice"),
     "a tensor twice": (_file(_info(b"t", (8,)) + _info(b"t", (8,), offset=32), tensors=2, data=128), "a tensor twice"),
     "overlap": (_file(_info(b"s", (16,)) + _info(b"t", (16,), offset=32), tensors=2, data=256), "overlaps"),
-    "not aligned": (_file(_info(b"s", (4,), offset=4), tensors=1, data=256), "not aligned"),
+    "not aligned": (_file(_info(b"s", (4,), offset=4), tensors=1, data=256), "isn't aligned"),
     "nine dimensions": (_file(_info(b"s", (1,) * 9), tensors=1, data=256), "9 dimensions"),
-    "absurd shape": (_file(_info(b"s", (2**40, 2**40)), tensors=1, data=256), "absurd shape"),
-    "half a block": (_file(_info(b"s", (33,), kind=8), tensors=1, data=256), "absurd shape"),
+    "impossible shape": (_file(_info(b"s", (2**40, 2**40)), tensors=1, data=256), "impossible shape"),
+    "half a block": (_file(_info(b"s", (33,), kind=8), tensors=1, data=256), "impossible shape"),
     "a type of no name": (_file(_info(b"s", (32,), kind=77), tensors=1, data=256), "unknown type 77"),
-    "less data than said": (_file(_info(b"s", (4096,)), tensors=1, data=256), "may be incomplete"),
+    "less data than described": (_file(_info(b"s", (4096,)), tensors=1, data=256), "may be incomplete"),
     "alignment of nothing": (_file(_key(b"general.alignment", 4, struct.pack("<I", 0)), keys=1, data=64), "alignment of 0"),
 }  # fmt: skip
 

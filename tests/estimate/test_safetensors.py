@@ -17,8 +17,9 @@ from safetensors.numpy import save_file
 
 from accel_estimate.errors import CorruptFileError
 from accel_estimate.formats import columns, safetensors, scan
-from accel_estimate.source import LocalFile
+from accel_estimate.sources.source import LocalFile
 from tests.estimate.conftest import header
+from tests.schedule import sampled
 
 
 def _read(path: Path, content: bytes) -> Any:
@@ -84,7 +85,7 @@ def test_types_below_a_byte(tmp_path: Path) -> None:
 
 
 def _library(folder: Path, metadata: dict[str, str] | None = None) -> tuple[bytes, int]:
-    """Give the header of a file that the library wrote, and the length of what follows it."""
+    """Return the header of a file that the library wrote, and the length of what follows it."""
     path = folder / "m.safetensors"
     arrays = {f"layers.{n}.{part}": numpy.zeros((n, 3), dtype) for n in range(12)
               for part, dtype in (("a", numpy.float32), ("b", numpy.int8), ("c", numpy.float16))}  # fmt: skip
@@ -170,12 +171,12 @@ LIES: dict[str, tuple[bytes, str]] = {
     "nothing at all": (b"", "too short"),
     "half a length": (b"\1\2\3", "too short"),
     "longer than the file": (struct.pack("<Q", 10_000) + b"{}", "whole file"),
-    "a header of 100 MB": (struct.pack("<Q", 100_000_000) + b"{", "refused"),
-    "a header of 2**64 - 1": (b"\xff" * 8 + b"{}", "refused"),
-    "no JSON": (struct.pack("<Q", 4) + b"haha", "not a JSON object"),
-    "a list": (struct.pack("<Q", 2) + b"[]", "not a JSON object"),
-    "not closed": (struct.pack("<Q", 1) + b"{", "not a JSON object of tensor entries"),
-    "cut in an entry": (struct.pack("<Q", 14) + b'{"a":{"dtype":', "not closed"),
+    "a header of 100 MB": (struct.pack("<Q", 100_000_000) + b"{", "more than the 25,000,000"),
+    "a header of 2**64 - 1": (b"\xff" * 8 + b"{}", "more than the 25,000,000"),
+    "no JSON": (struct.pack("<Q", 4) + b"haha", "isn't a JSON object"),
+    "a list": (struct.pack("<Q", 2) + b"[]", "isn't a JSON object"),
+    "not closed": (struct.pack("<Q", 1) + b"{", "isn't a JSON object of tensor entries"),
+    "cut in an entry": (struct.pack("<Q", 14) + b'{"a":{"dtype":', "isn't closed"),
     "something after": (struct.pack("<Q", 4) + b"{}{}", "follows the JSON"),
     "nested": (header({"a": {"dtype": {"x": {}}}}), "a type, a shape and two offsets"),
     "a number for an entry": (header({"a": 5}), "tensor entries"),
@@ -183,30 +184,30 @@ LIES: dict[str, tuple[bytes, str]] = {
     "negative shape": (header({"a": _entry(0, 4, [-1])}), "a type, a shape and two offsets"),
     "shape of text": (header({"a": _entry(0, 4, ["1"])}), "a type, a shape and two offsets"),
     "shape of booleans": (header({"a": _entry(0, 4, [True])}), "a type, a shape and two offsets"),
-    "absurd shape": (header({"a": _entry(0, 4, [2**62, 2**62])}), "absurd shape"),
-    "more dimensions than sense": (header({"a": _entry(0, 4, [1] * 40)}), "absurd shape"),
+    "absurd shape": (header({"a": _entry(0, 4, [2**62, 2**62])}), "impossible shape"),
+    "more dimensions than sense": (header({"a": _entry(0, 4, [1] * 40)}), "impossible shape"),
     "huge number": (raw(b'{"a":{"dtype":"F32","shape":[' + b"9" * 3000 + b'],"data_offsets":[0,4]}}') + bytes(4),
                     "a type, a shape and two offsets"),
     "overlap": (header({"a": _entry(0, 8, [2]), "b": _entry(4, 12, [2])}) + bytes(12), "overlaps"),
     "hole": (header({"a": _entry(0, 4, [1]), "b": _entry(8, 12, [1])}) + bytes(12), "hole"),
     "ends before it begins": (header({"a": _entry(8, 4, [1])}) + bytes(8), "hole|before it begins"),
-    "offsets against the shape": (header({"a": _entry(0, 8, [1])}) + bytes(8), "needs 4 bytes, its offsets give 8"),
-    "less data than said": (header({"a": _entry(0, 8, [2])}) + bytes(3), "may be incomplete"),
-    "more data than said": (header({"a": _entry(0, 8, [2])}) + bytes(30), "the file holds 30"),
+    "offsets against the shape": (header({"a": _entry(0, 8, [1])}) + bytes(8), "needs 4 bytes, but its offsets span 8"),
+    "less data than described": (header({"a": _entry(0, 8, [2])}) + bytes(3), "may be incomplete"),
+    "more data than described": (header({"a": _entry(0, 8, [2])}) + bytes(30), "the file holds 30"),
     "the same name twice": (raw(b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},'
                                 b'"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}') + bytes(2), "twice"),
     "the same key twice": (raw(b'{"a":{"dtype":"U8","dtype":"U8","shape":[1],"data_offsets":[0,1]}}') + bytes(1),
                            "a type, a shape and two offsets"),
     "a name of 5000 letters": (header({"a" * 5000: _entry(0, 4, [1])}) + bytes(4), "name is 5,000 bytes"),
     "a name that is no text": (raw(b'{"\xff\xfe":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}') + bytes(1),
-                               "not valid text"),
+                               "isn't valid text"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.replace(" ", "-"))
 def test_a_lie_is_found_and_named(tmp_path: Path, lie: str) -> None:
-    content, said = LIES[lie]
-    with pytest.raises(CorruptFileError, match=said) as caught:
+    content, message = LIES[lie]
+    with pytest.raises(CorruptFileError, match=message) as caught:
         _read(tmp_path / "hostile.safetensors", content)
     assert "hostile.safetensors" in str(caught.value)
     assert caught.value.status == 1
@@ -228,7 +229,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb.replace(" ", "-"))
+@pytest.mark.parametrize("bomb", sampled(BOMBS, every=4), ids=lambda bomb: bomb.replace(" ", "-"))
 def test_time_and_memory_are_bounded_whatever_a_header_says(tmp_path: Path, bomb: str) -> None:
     path = tmp_path / "bomb"
     path.write_bytes(BOMBS[bomb]())

@@ -6,22 +6,26 @@ from typing import Any
 
 import pytest
 
-from accel_estimate import Serving, families, layout, serving
+from accel_estimate import Serving
 from accel_estimate.errors import UsageError
-from accel_estimate.weights import logical
+from accel_estimate.model import families, parameters
+from accel_estimate.model.weights import logical
+from accel_estimate.serving.cache import cache
+from accel_estimate.serving.reach import reach
+from accel_estimate.serving.server import estimate_serving
 from tests.estimate.conftest import LLAMA
 
 KNOWN = json.loads((Path(__file__).parent / "families.json").read_text())
 
 
-def plan_of(name: str, **changes: Any) -> Any:
-    plan = families.blueprint(KNOWN[name]["config"] | changes)
-    assert plan is not None
-    return plan
+def blueprint_of(name: str, **changes: Any) -> Any:
+    blueprint = families.read(KNOWN[name]["config"] | changes)
+    assert blueprint is not None
+    return blueprint
 
 
 def used(name: str, config: dict[str, Any] | None = None, **settings: Any) -> float:
-    return serving.cache(plan_of(name, **(config or {})), Serving(**settings)).used
+    return cache(blueprint_of(name, **(config or {})), Serving(**settings)).used
 
 
 def test_every_head_its_own_keys() -> None:
@@ -49,15 +53,15 @@ def test_tensor_parallelism_divides_heads_down_to_one() -> None:
 
 
 def test_sliding_windows_are_full_at_their_width_and_reserved_at_full_length() -> None:
-    plan = plan_of("Gemma-2-9B", sliding_window=4096)
-    cache = serving.cache(plan, Serving(context_len=8192))
-    assert cache.used == 2 * 8 * 256 * 2 * 21 * (8192 + 4096)
-    assert cache.reserved == 2 * 8 * 256 * 2 * 42 * 8192
+    blueprint = blueprint_of("Gemma-2-9B", sliding_window=4096)
+    held = cache(blueprint, Serving(context_len=8192))
+    assert held.used == 2 * 8 * 256 * 2 * 21 * (8192 + 4096)
+    assert held.reserved == 2 * 8 * 256 * 2 * 42 * 8192
 
 
 def test_pages_are_whole() -> None:
-    cache = serving.cache(plan_of("Llama-2-7B"), Serving(context_len=17))
-    assert cache.reserved / cache.used == pytest.approx(32 / 17)
+    held = cache(blueprint_of("Llama-2-7B"), Serving(context_len=17))
+    assert held.reserved / held.used == pytest.approx(32 / 17)
 
 
 def test_state_space_layers_do_not_grow() -> None:
@@ -85,32 +89,32 @@ def test_the_cache_is_what_transformers_allocates() -> None:
     model = transformers.LlamaForCausalLM(config)
     out = model(input_ids=torch.ones(2, 30, dtype=torch.long), use_cache=True)
     held = sum(layer.keys.nbytes + layer.values.nbytes for layer in out.past_key_values.layers)
-    plan = families.blueprint(LLAMA)
-    assert plan is not None
-    assert serving.cache(plan, Serving(context_len=30, batch_size=2, kv_dtype="float32")).used == held
+    blueprint = families.read(LLAMA)
+    assert blueprint is not None
+    assert cache(blueprint, Serving(context_len=30, batch_size=2, kv_dtype="float32")).used == held
 
 
 def test_the_longest_context_and_the_largest_batch_are_the_last_that_fit() -> None:
-    plan = plan_of("Llama-3.1-8B")
-    weights = logical(layout.tensors(plan, "BF16"), {})
+    blueprint = blueprint_of("Llama-3.1-8B")
+    weights = logical(parameters.tensors(blueprint, "BF16"), {})
     how, limit = Serving(context_len=8192, batch_size=2), 24 * 2**30
-    for name, found in (("context_len", serving.longest_context(weights, plan, how, limit)),
-                        ("batch_size", serving.largest_batch(weights, plan, how, limit))):  # fmt: skip
+    far = reach(weights, blueprint, how, limit)
+    for name, found in (("context_len", far.longest_context), ("batch_size", far.largest_batch)):
         assert found > 0
-        assert serving.estimate(weights, plan, how._replace(**{name: found})).expected <= limit
-        assert serving.estimate(weights, plan, how._replace(**{name: found + 1})).expected > limit
-    assert serving.largest_batch(weights, plan, how, 2**30) == 0
+        assert estimate_serving(weights, blueprint, how.replace(**{name: found})).expected <= limit
+        assert estimate_serving(weights, blueprint, how.replace(**{name: found + 1})).expected > limit
+    assert reach(weights, blueprint, how, 2**30).largest_batch == 0
 
 
 def test_low_expected_and_high_are_in_order() -> None:
     for name in KNOWN:
-        plan = plan_of(name)
-        done = serving.estimate(logical(layout.tensors(plan, "BF16"), {}), plan, Serving())
+        blueprint = blueprint_of(name)
+        done = estimate_serving(logical(parameters.tensors(blueprint, "BF16"), {}), blueprint, Serving())
         assert done.low < done.expected < done.high
 
 
 @pytest.mark.parametrize("wrong", [{"context_len": 0}, {"batch_size": -1}, {"kv_dtype": "float7"}, {"tp": 0}])
 def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
-    plan = plan_of("Llama-3.1-8B")
+    blueprint = blueprint_of("Llama-3.1-8B")
     with pytest.raises(UsageError, match=f"--{next(iter(wrong))}"):
-        serving.estimate((), plan, Serving(**wrong))
+        estimate_serving((), blueprint, Serving(**wrong))

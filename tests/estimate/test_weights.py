@@ -1,11 +1,11 @@
-"""Packed parameters, groups that stay together, and the known table."""
+"""Packed parameters, groups that stay together, and the table of sizes."""
 
 import pytest
 
-from accel_estimate import bytesize
-from accel_estimate.precision import loaded_bytes, rows
-from accel_estimate.tensors import Listing, Tensor, component, gather
-from accel_estimate.weights import Weight, groups, largest, logical, stored_packing
+from accel_estimate.devices import units
+from accel_estimate.formats.tensors import Group, Listing, Tensor, component, gather
+from accel_estimate.model.sizes import loaded_bytes, rows
+from accel_estimate.model.weights import Weight, groups, largest, logical, stored_packing
 
 
 def _t(name: str, dtype: str, *shape: int, width: int = 2) -> Tensor:
@@ -92,7 +92,7 @@ def _layers() -> tuple[Weight, ...]:
 def test_blocks_stay_together() -> None:
     found = groups(_layers(), {}, None)
     assert list(found) == ["model.embed_tokens", "model.layers.0", "model.layers.1", "lm_head"]
-    assert largest(found) == ("model.layers.1", (128 * 64 + 64) * 2)
+    assert largest(found) == Group("model.layers.1", (128 * 64 + 64) * 2)
 
 
 def test_bert_keeps_its_embeddings_together_and_timm_keeps_nothing() -> None:
@@ -210,7 +210,7 @@ def test_experts_stand_alone_where_every_module_does() -> None:
     apart = groups(logical(found, {}), {}, "timm")
     assert list(apart)[:2] == ["layers.0.experts.0.a", "layers.0.experts.1.a"]
     assert (len(apart), largest(apart).nbytes) == (12, 64)
-    assert largest(groups(logical(found, {}), {}, None)) == ("layers.0", 12 * 64)
+    assert largest(groups(logical(found, {}), {}, None)) == Group("layers.0", 12 * 64)
 
 
 def test_components() -> None:
@@ -220,18 +220,18 @@ def test_components() -> None:
 
 
 def test_units_never_read_1024() -> None:
-    assert bytesize.spell(1023) == "1023 bytes"
-    assert bytesize.spell(1023.7) == "1.00 KiB"
-    assert bytesize.spell(1024**2 - 1) == "1.00 MiB"
-    assert bytesize.spell(1024**3 - 1) == "1.00 GiB"
-    assert bytesize.spell(1536) == "1.50 KiB"
-    assert bytesize.spell(-(2**31)) == "-2.00 GiB"
+    assert units.spell(1023) == "1023 bytes"
+    assert units.spell(1023.7) == "1.00 KiB"
+    assert units.spell(1024**2 - 1) == "1.00 MiB"
+    assert units.spell(1024**3 - 1) == "1.00 GiB"
+    assert units.spell(1536) == "1.50 KiB"
+    assert units.spell(-(2**31)) == "-2.00 GiB"
     for exponent in range(1, 7):
         for delta in range(-3000, 3000, 7):
-            assert "1024.00" not in bytesize.spell(1024**exponent + delta)
+            assert "1024.00" not in units.spell(1024**exponent + delta)
 
 
 def test_binary_and_decimal_units_are_told_apart() -> None:
-    assert bytesize.parse("24GiB") == 24 * 2**30
-    assert bytesize.parse(" 80 gb ") == 80 * 10**9
-    assert bytesize.parse("1.5TiB") == 1.5 * 2**40
+    assert units.parse("24GiB") == 24 * 2**30
+    assert units.parse(" 80 gb ") == 80 * 10**9
+    assert units.parse("1.5TiB") == 1.5 * 2**40

@@ -22,7 +22,7 @@ log_dir: logs
 """
 # Severity, line, the part of it that is underlined, and how the message begins.
 FOUND = [
-    ("error", 2, "mixed_precison", "unknown key 'mixed_precison'; did you mean"),
+    ("error", 2, "mixed_precison", "unknown key 'mixed_precison'. Did you mean"),
     ("error", 3, "many", "num_processes must be a whole number"),
     ("error", 5, "fsdp_sync_module_states: false", "fsdp_cpu_ram_efficient_loading true (built in) and"),
     ("warning", 6, "log_dir: logs", "log_dir (run.yaml:6) works here, but"),

@@ -69,5 +69,5 @@ def test_what_is_tried_needs_a_name_and_values(sweep: Sweep) -> None:
 def test_a_wrong_flag_starts_nothing(sweep: Sweep, tmp_path: Path) -> None:
     done = sweep("--try", "rate=0.1", "--", "--num_procesess", "2", "trial.py")
     assert done.returncode == 2
-    assert done.stderr == "sweep: --num_procesess is no flag of launch; did you mean '--num_processes'?\n"
+    assert done.stderr == "sweep: --num_procesess isn't a flag of launch. Did you mean '--num_processes'?\n"
     assert not (tmp_path / "sweep").exists()

@@ -18,6 +18,7 @@ def accuracy(line: str) -> float:
     return float(found[1])
 
 
+@pytest.mark.exhaustive  # by default `accelerate test` shards by FSDP2
 @pytest.mark.timeout(240)
 def test_fsdp2_shards_the_parameters(accelerate: Run) -> None:
     pytest.importorskip("torch")
@@ -33,6 +34,7 @@ def test_fsdp2_shards_the_parameters(accelerate: Run) -> None:
     assert accuracy(line) > 0.9
 
 
+@pytest.mark.exhaustive
 def test_fsdp2s_script_reads_the_version(accelerate: Run) -> None:
     pytest.importorskip("torch")
     done = accelerate(

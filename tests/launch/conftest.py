@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.launch import slurm as cluster
-from tests.launch.machines import Network
+from tests.launch.machines import PORT, Launch, Network
 from tests.launch.processes import Start, close, marked, start, until
 
 
@@ -68,3 +69,29 @@ def network() -> Iterator[Network]:
         pytest.skip(f"network namespaces can't be made here: {error}")
     yield made
     made.close()
+
+
+@pytest.fixture
+def started(network: Network, environ: dict[str, str], mark: str, tmp_path: Path) -> Iterator[Callable[..., Launch]]:
+    """Start a launch on a machine; at the end nothing of it may be left anywhere."""
+    made: list[Launch] = []
+    environ["PYTHONUNBUFFERED"] = "1"
+
+    def start(
+        n: int, *words: object, machines: object = 2, address: str | None = None, rank: int | None = None
+    ) -> Launch:
+        here = ("--cpu", "--num_machines", machines, "--machine_rank", n if rank is None else rank)
+        there = ("--main_process_ip", address or network.address(0), "--main_process_port", PORT)
+        all_words = tuple(map(str, (*here, *there, "--lifeline_timeout", 6, *words)))
+        made.append(Launch(network, n, all_words, environ, tmp_path / f"{len(made)}.log"))
+        return made[-1]
+
+    yield start
+    for n in range(network.count):
+        network.mend(n)
+    for launch in made:
+        if launch.process.poll() is None:
+            launch.process.send_signal(signal.SIGCONT)
+            launch.process.kill()
+            launch.process.wait(10)
+    assert until(lambda: not marked(mark), 10), f"left running: {marked(mark)}"

@@ -1,4 +1,4 @@
-"""A process manager that speaks PMI, version 1, as Hydra does: it answers in its words, and refuses what it refuses."""
+"""A stand-in for Hydra, the process manager: it speaks PMI, version 1, and refuses what Hydra refuses."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import threading
 
 
 class Hydra:
-    """For so many ranks, whose ends are ``fds``; what each has said is kept, without ``cmd=``."""
+    """A manager of this many ranks. Their ends are ``fds``; ``received`` keeps each rank's lines without ``cmd=``."""
 
     def __init__(self, ranks: int) -> None:
         pairs = [socket.socketpair() for _ in range(ranks)]
         self.ends = [theirs for _ours, theirs in pairs]
         self.fds = [theirs.fileno() for theirs in self.ends]
-        self.said: list[list[str]] = [[] for _ in pairs]
+        self.received: list[list[str]] = [[] for _ in pairs]
         self._ours = [ours for ours, _theirs in pairs]
         self._held: dict[str, str] = {}
         self._waiting: set[int] = set()
@@ -23,7 +23,7 @@ class Hydra:
         self._thread.start()
 
     def close(self) -> None:
-        """Let the ranks go, and see them off."""
+        """Close the ranks' ends and wait for the manager."""
         for end in self.ends:
             end.close()
         self._thread.join(10)
@@ -41,17 +41,17 @@ class Hydra:
 
     def _answer(self, rank: int, line: str) -> bool:
         """Answer a line; return whether that was the last one."""
-        said = self.said[rank]
-        said.append(line.removeprefix("cmd="))
-        told = dict(word.split("=") for word in line.split())
-        known = any(word.startswith("init ") for word in said)
-        match told["cmd"]:
-            case "init" if (told["pmi_version"], told["pmi_subversion"]) == ("1", "1"):
+        received = self.received[rank]
+        received.append(line.removeprefix("cmd="))
+        fields = dict(word.split("=") for word in line.split())
+        known = any(word.startswith("init ") for word in received)
+        match fields["cmd"]:
+            case "init" if (fields["pmi_version"], fields["pmi_subversion"]) == ("1", "1"):
                 self._send(rank, "response_to_init rc=0 pmi_version=1 pmi_subversion=2")
             case "get_my_kvsname" if known:
                 self._send(rank, "my_kvsname rc=0 kvsname=kvs_7_0")
-            case "put" if known and told["kvsname"] == "kvs_7_0" and told["key"] not in self._held:
-                self._held[told["key"]] = told["value"]
+            case "put" if known and fields["kvsname"] == "kvs_7_0" and fields["key"] not in self._held:
+                self._held[fields["key"]] = fields["value"]
                 self._send(rank, "put_result rc=0")
             case "barrier_in" if known:
                 self._waiting.add(rank)
@@ -59,8 +59,8 @@ class Hydra:
                     for other in self._waiting:
                         self._send(other, "barrier_out tag=0")
                     self._waiting = set()
-            case "get" if known and told["kvsname"] == "kvs_7_0":
-                value = self._held.get(told["key"])
+            case "get" if known and fields["kvsname"] == "kvs_7_0":
+                value = self._held.get(fields["key"])
                 self._send(rank, f"get_result rc={-1 if value is None else 0} value={value}")
             case "finalize" if known:
                 self._send(rank, "finalize_ack rc=0")

@@ -86,7 +86,7 @@ class Network:
 
     @contextmanager
     def names_from(self, server: int, log: Path) -> Generator[None]:
-        """All ask machine ``server`` for names meanwhile, which answers nothing; ``log`` says who asked."""
+        """Let all machines ask machine ``server`` for names, which never answers; ``log`` lists who asked."""
         for n in range(self.count):
             Path("/etc/netns", self.space(n), "resolv.conf").write_text(f"nameserver {self.address(server)}\n")
         words = ["ip", "netns", "exec", self.space(server), sys.executable, "-u", "-c", SILENT]
@@ -124,7 +124,7 @@ class Network:
                 ip("-n", self.space(n), "addr", "add", f"{self.address(n)}/24", "dev", "eth0")
 
     def cut(self, n: int) -> None:
-        """Pull the cable of machine ``n``: no packet gets through, and none says so."""
+        """Cut the cable of machine ``n``: packets vanish without an error."""
         ip("-n", self._bridge, "link", "set", f"p{n}", "down")
 
     def mend(self, n: int) -> None:
@@ -145,7 +145,7 @@ class Launch:
         self, network: Network, n: int, words: tuple[str, ...], environ: Mapping[str, str], log: Path
     ) -> None:
         """Start it."""
-        self.log, self.began = log, time.monotonic()
+        self.log, self.began, self.environ = log, time.monotonic(), environ
         inside = ["ip", "netns", "exec", network.space(n), BIN / "accelerate", "launch", *words]
         with log.open("wb") as out:
             self.process = subprocess.Popen(inside, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environ)
@@ -156,7 +156,7 @@ class Launch:
         return self.log.read_text(errors="replace")
 
     def says(self, text: str, within: float = 60.0) -> bool:
-        """Whether it prints this within so many seconds."""
+        """Return whether it prints ``text`` within this many seconds."""
         return until(lambda: text in self.text or self.process.poll() is not None, within) and text in self.text
 
     def wait(self, within: float = 60.0) -> int:

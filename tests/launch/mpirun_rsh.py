@@ -1,8 +1,9 @@
-"""In the place of MVAPICH's mpirun_rsh and its daemons, which no registry has: what they tell ranks and each other.
+"""A stand-in for MVAPICH's mpirun_rsh and its daemons, which no registry has.
 
-After the sources of MVAPICH2 2.3 (``MV2_``) and MVAPICH 3.0 (``MVP_``): the variables, who calls whom, which of the
-connections stay. Few hosts are called by mpirun_rsh itself (``spawn_fast``), many by each other (``spawn_one``). A
-rank that fails ends all. Installed under both names by `install`; it imports the standard library alone.
+It follows the sources of MVAPICH2 2.3 (``MV2_``) and MVAPICH 3.0 (``MVP_``): the variables, which daemon calls which,
+and which connections stay open. mpirun_rsh calls few hosts itself (``spawn_fast``); many hosts call each other
+(``spawn_one``). A rank that fails ends all. `install` installs it under both names, so it imports only the standard
+library.
 """
 
 from __future__ import annotations
@@ -39,17 +40,17 @@ def called(host: str, at: int, text: str) -> socket.socket:
     return calling
 
 
-def said(connection: socket.socket) -> str:
+def describe(connection: socket.socket) -> str:
     return connection.makefile().readline().strip()
 
 
 def start(host: str, variables: dict[str, object]) -> subprocess.Popen[bytes]:
-    """Start a daemon: by a shell where mpirun_rsh runs, elsewhere by ssh."""
+    """Start a daemon: on mpirun_rsh's own host with a shell, on others with ssh."""
     there = ["sh", "-c"] if host == os.uname().nodename else ["ssh", "-q", host]
-    told = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in variables.items())
+    given = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in variables.items())
     folder = Path(sys.argv[0]).parent
     return subprocess.Popen(
-        [*there, f"cd {shlex.quote(str(Path.cwd()))}; exec /usr/bin/env {told} {folder}/mpispawn 0"]
+        [*there, f"cd {shlex.quote(str(Path.cwd()))}; exec /usr/bin/env {given} {folder}/mpispawn 0"]
     )
 
 
@@ -87,7 +88,7 @@ def mpirun_rsh(count: int, hosts: list[str], program: list[str]) -> int:
     ports = dict[str, str]()
     while len(ports) < len(daemons):
         with suppress(TimeoutError):
-            place, ports[place] = said(checkin.accept()[0]).split()
+            place, ports[place] = describe(checkin.accept()[0]).split()
         if any(one.poll() for one in daemons):
             return 1
     if few:
@@ -102,7 +103,7 @@ def _followed(daemons: list[subprocess.Popen[bytes]], checkin: socket.socket) ->
     failed = False
     while any(one.poll() is None for one in daemons):
         with suppress(TimeoutError):
-            said(checkin.accept()[0])
+            describe(checkin.accept()[0])
             failed = True
             for one in daemons:
                 one.send_signal(signal.SIGTERM)
@@ -121,8 +122,8 @@ def mpispawn() -> int:
     if few:
         called(*above, f"{place} {port(tree)}").close()
         connection = tree.accept()[0]
-        told = said(connection)
-        kept = [called(*address(told.split()[one]), told) for one in below]
+        line = describe(connection)
+        kept = [called(*address(line.split()[place_below]), line) for place_below in below]
         if place == 0:
             connection.close()
         ranks = [int(own[f"MPISPAWN_MPIRUN_RANK_{local}"]) for local in range(count)]

@@ -87,7 +87,11 @@ def interpreter():
         "error": str(sys.exc_info()),
         "last": [name for name in vars(sys) if name.startswith("last_")],
         "finders": [getattr(one, "__name__", type(one).__name__) for one in sys.meta_path],
-        "ours": [name for name in sys.modules if re.match("sitecustomize|usercustomize|fork_safety|accel", name)],
+        "ours": [
+            name
+            for name in sys.modules
+            if re.match("sitecustomize|usercustomize|fork_safety|parking|freshness|warmth|accel", name)
+        ],
         "cache": [path for path in sys.path_importer_cache if "accel" in path],
         "filters": [str(one) for one in warnings.filters],
         "exits": atexit._ncallbacks(),
@@ -161,13 +165,13 @@ def opened():
 
 
 def surroundings():
-    varying = ("MASTER_PORT", "TORCHELASTIC_ERROR_FILE", "OUT")
+    varying = ("MASTER_PORT", "TORCHELASTIC_ERROR_FILE", "ACCELERATE_PROGRESS_FILE", "OUT")
     getenv = ctypes.CDLL(None).getenv
     getenv.restype = ctypes.c_char_p
     code = "import os, sys; print(sys.path, list(os.environ), os.environ.get('PYTHONPATH'), 'sitecustomize' in sys.modules)"
     return {
         "environ": [[name, text if name not in varying else "..."] for name, text in os.environ.items()],
-        "in C": {n: str(getenv(n.encode())) for n in ("RANK", "PYTHONPATH", "ACCEL_NURSERY", "OMP_NUM_THREADS")},
+        "in C": {n: str(getenv(n.encode())) for n in ("RANK", "PYTHONPATH", "ACCEL_FORK_SERVER", "OMP_NUM_THREADS")},
         "a child's": subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout,
     }
 
@@ -202,6 +206,8 @@ def failure():
 
 
 if __name__ == "__main__":
+    if os.environ.get("AGAIN") == os.environ["TORCHELASTIC_RESTART_COUNT"]:
+        sys.exit(9)
     parts = (itself, interpreter, streams, process, surroundings, numbers, failure, others)
     whole = {part.__name__: part() for part in parts}
     drawn = [random.random(), np and np.random.random(), multiprocessing.current_process().authkey.hex()]

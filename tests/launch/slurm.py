@@ -1,4 +1,4 @@
-"""A real Slurm of two nodes on this machine, in a network of its own."""
+"""A real Slurm with two nodes on this machine, in its own network namespace."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ class Slurm:
         return self.run("salloc", "-Q", "-N2", "--overcommit", *words, environ=environ, cwd=cwd)
 
     def state(self, job: str, environ: Mapping[str, str]) -> str:
-        """What Slurm says of a job."""
+        """What Slurm reports about a job."""
         return self.run("scontrol", "show", "job", job, environ=environ, cwd=Path("/")).stdout
 
 
 @contextmanager
 def started(folder: Path) -> Generator[Slurm]:
-    """Start a Slurm whose files are in ``folder``, and stop it at the end; skip the test where that can't be."""
+    """Start a Slurm whose files are in ``folder``, and stop it at the end; skip the test if that isn't possible."""
     missing = [name for name in PROGRAMS if _program(name) is None]
     if missing:
         pytest.skip(
@@ -90,14 +90,14 @@ def started(folder: Path) -> Generator[Slurm]:
 
 @contextmanager
 def network(names: Mapping[str, str]) -> Generator[tuple[str, ...]]:
-    """Make a network with one address, where ``names`` mean something; give the words that run a command there."""
+    """Make a network with one address to which ``names`` resolve; yield the words that run a command in it."""
     space = f"accel{os.getpid()}-{len(names)}"
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("a network of its own needs root and the program ip (Debian's iproute2)")
     made = subprocess.run(["ip", "netns", "add", space], capture_output=True, text=True)
     if made.returncode:
         pytest.skip(f"no network namespace can be made here: {made.stderr.strip()}")
-    own = Path("/etc/netns") / space  # what is in there stands in the place of its namesake below /etc
+    own = Path("/etc/netns") / space  # files here replace those of the same name in /etc
     try:
         own.mkdir(parents=True)
         known = Path("/etc/hosts").read_text()
@@ -138,10 +138,10 @@ def _daemons(folder: Path) -> list[list[object]]:
 def _until_idle(within: tuple[str, ...]) -> None:
     end = time.monotonic() + 30
     while True:
-        told = subprocess.run([*within, "sinfo", "-h", "-o", "%T %D"], capture_output=True, text=True).stdout
-        if told.split() == ["idle", "2"]:
+        state = subprocess.run([*within, "sinfo", "-h", "-o", "%T %D"], capture_output=True, text=True).stdout
+        if state.split() == ["idle", "2"]:
             return
-        assert time.monotonic() < end, told
+        assert time.monotonic() < end, state
         time.sleep(0.2)
 
 
@@ -149,6 +149,6 @@ def _end(pid: int) -> None:
     daemon = psutil.Process(pid)
     daemon.terminate()
     end = time.monotonic() + 10
-    # Whoever adopted it may not collect it.
+    # The process that adopted it may not collect it.
     while daemon.is_running() and daemon.status() != psutil.STATUS_ZOMBIE and time.monotonic() < end:
         time.sleep(0.05)

@@ -3,7 +3,8 @@
 import pytest
 
 from accel_config import AccelError
-from accel_launch.checks import Findings, combinations
+from accel_launch.planning.checks import combinations
+from accel_launch.planning.findings import Findings
 from tests.conftest import Resolve
 
 

@@ -13,10 +13,11 @@ import pytest
 from accel_config import CATALOGUE, AccelError
 from accel_config.catalogue import SageMaker
 from accel_launch import Plan, plan
-from accel_launch.checks import Findings, arrangement
-from accel_launch.devices import Device
-from accel_launch.host import Host
-from accel_launch.layout import lay_out
+from accel_launch.machine.devices import Device
+from accel_launch.machine.host import Host
+from accel_launch.planning.checks import arrangement
+from accel_launch.planning.findings import Findings
+from accel_launch.planning.layout import lay_out
 from tests.conftest import Resolve
 from tests.launch.hosts import Still, gpus, host
 
@@ -186,7 +187,7 @@ FLAGS: list[tuple[str, str, dict[str, str]]] = [
     (f"{DEEPSPEED} --parallelism_config_sp_size=2 --parallelism_config_sp_seq_length=512", "--parallelism_config_sp_seq_length_is_variable=false", {"PARALLELISM_CONFIG_SP_SEQ_LENGTH_IS_VARIABLE": "False"}),
     (f"{DEEPSPEED} --parallelism_config_sp_size=2", "--parallelism_config_sp_attn_implementation=flash_attention_2", {"PARALLELISM_CONFIG_SP_ATTN_IMPLEMENTATION": "flash_attention_2"}),
     # 1.14
-    ("", "--debug", {"ACCELERATE_DEBUG_MODE": "true", "TORCH_DISTRIBUTED_DEBUG": "DETAIL"}),
+    ("", "--debug", {"ACCELERATE_DEBUG_MODE": "true", "TORCH_DISTRIBUTED_DEBUG": "INFO"}),
     # 1.15
     (FSDP, "--fsdp_backward_prefetch_policy=NO_PREFETCH", {"FSDP_BACKWARD_PREFETCH": "NO_PREFETCH"}),
 ]  # fmt: skip
@@ -194,7 +195,7 @@ FLAGS: list[tuple[str, str, dict[str, str]]] = [
 
 @pytest.mark.parametrize(("context", "flag", "told"), FLAGS, ids=[f"{flag} {context}" for context, flag, _ in FLAGS])
 def test_flags_in_both_spellings(planned: Planned, context: str, flag: str, told: dict[str, str]) -> None:
-    on = host(8, machine=Still(modules=("torch", "deepspeed", "megatron", "torchao", "transformer_engine", "msamp")))
+    on = host(8, probe=Still(modules=("torch", "deepspeed", "megatron", "torchao", "transformer_engine", "msamp")))
     if "context_parallel" in flag:
         context += " --num_processes=8"
     for spelling in (flag, hyphens(flag)):
@@ -234,13 +235,13 @@ ELASTIC = f"{AGENT.replace('--num_processes=4', '--nproc_per_node=2')} --num_mac
         (f"{AGENT} --same_network", ["--master-addr=10.0.0.1", "--master-port=2000"]),
         (f"{AGENT} --rdzv_conf=timeout=9", ["--rdzv-conf=timeout=9"]),
         (f"{AGENT} --max_restarts=3", ["--max-restarts=3"]),
-        ("--max_restarts=3", ["--max-restarts=3", "--nnodes=1", "--master-port=40001"]),
+        ("--engine=torchrun --max_restarts=3", ["--max-restarts=3", "--nnodes=1", "--master-port=40001"]),
         (f"{AGENT} --monitor_interval=0.5", ["--monitor-interval=0.5"]),
         (f"{AGENT} --role=trainer", ["--role=trainer"]),
     ],
 )
 def test_words_of_the_agent(planned: Planned, flags: str, words: list[str]) -> None:
-    on = host(8, machine=Still(modules=("torch", "etcd")))
+    on = host(8, probe=Still(modules=("torch", "etcd")))
     for spelling in (flags, " ".join(map(hyphens, flags.split()))):
         todo = planned(spelling, on=on)
         assert todo.engine == "torchrun"
@@ -249,18 +250,56 @@ def test_words_of_the_agent(planned: Planned, flags: str, words: list[str]) -> N
 
 def test_at_a_service_the_launchers_do_not_meet(planned: Planned) -> None:
     """Nor is its port the main machine's own, nor the way to it that of the ranks."""
-    on = host(2, machine=Still(busy=(2000,), modules=("torch", "etcd")))
+    on = host(2, probe=Still(busy=(2000,), modules=("torch", "etcd")))
     first = AGENT.replace("machine_rank=1", "machine_rank=0").replace("10.0.0.1", "192.0.2.9")
     for backend in ("etcd", "mine"):
         todo = planned(f"{first} --rdzv_backend={backend} --python=/py", on=on)
         (note,) = todo.notes
-        assert note.startswith(f"main_process_ip 192.0.2.9 (--main_process_ip) is that of {backend}: the launchers")
+        assert note.startswith(f"main_process_ip 192.0.2.9 (--main_process_ip) is the address of {backend}:")
         assert not {"RES_OPTIONS", "GLOO_SOCKET_IFNAME"} & set(todo.commands[0].env)
         assert todo.lifeline is not None
         assert todo.lifeline.port == 0
     todo = planned(f"{first} --rdzv_backend=etcd --lifeline_port=2001", on=on)
     assert todo.lifeline is not None
     assert (todo.lifeline.port, todo.notes) == (2001, ())
+
+
+@pytest.mark.parametrize(
+    ("address", "rank", "listen"),
+    [
+        ("10.0.0.1", 0, ("10.0.0.1",)),
+        ("192.0.2.9", 0, ()),  # forwarded from another machine
+        ("trainer", 0, ("10.0.0.7",)),  # of the interface to which the name leads
+        ("10.0.0.1", 1, ()),
+    ],
+)
+def test_without_a_secret_the_main_machine_listens_only_where_the_others_come(
+    planned: Planned, address: str, rank: int, listen: tuple[str, ...]
+) -> None:
+    flags = AGENT.replace("machine_rank=1", f"machine_rank={rank}").replace("10.0.0.1", address)
+    todo = planned(flags, on=host(2, probe=Still(modules=("torch",))))
+    assert todo.lifeline is not None
+    assert todo.lifeline.listen == listen
+
+
+@pytest.mark.parametrize(
+    ("secret", "mode", "notes"),
+    [
+        ("0123456789abcdef" * 4, 0o600, []),
+        ("guess me", 0o600, ["is short enough to be guessed"]),
+        ("0123456789abcdef" * 4, 0o640, ["can be read by others on this machine"]),
+    ],
+)
+def test_a_secret_that_is_none_is_noted(
+    planned: Planned, tmp_path: Path, secret: str, mode: int, notes: list[str]
+) -> None:
+    (tmp_path / "secret").write_text(secret)
+    (tmp_path / "secret").chmod(mode)
+    todo = planned(
+        f"{AGENT} --lifeline_secret_file={tmp_path / 'secret'}", on=host(2, probe=Still(modules=("torch",)))
+    )
+    assert [any(words in note for note in todo.notes) for words in notes] == [True] * len(notes)
+    assert len(todo.notes) == len(notes)
 
 
 ALONE = "the ranks of one machine need no rendezvous"
@@ -270,7 +309,8 @@ ALONE = "the ranks of one machine need no rendezvous"
 def test_one_machine_has_nobody_to_meet(planned: Planned, flags: str) -> None:
     for flag in ("--rdzv_backend=c10d", "--same_network", "--run_id=r", "--join_timeout=9", "--lifeline_port=9"):
         (note,) = [note for note in planned(f"{flags} {flag}").notes if "has no effect" in note]
-        assert note == f"{flag[2:].partition('=')[0]} ({flag.partition('=')[0]}) has no effect: {ALONE}"
+        name, _, value = flag[2:].partition("=")
+        assert note == f"{name} {value or 'true'} (--{name}) has no effect: {ALONE}"
     file = "{rdzv_backend: c10d, same_network: true, join_timeout: 9}"
     assert "no effect" not in "".join(planned(flags, file=file).notes)
 
@@ -282,7 +322,7 @@ def test_restarts_that_the_machines_make_alone_are_told(planned: Planned) -> Non
         return [note for note in planned(flags).notes if "max_restarts" in note]
 
     (note,) = notes(f"{AGENT} --max_restarts=3")
-    assert note.startswith("max_restarts 3 (--max_restarts) with rdzv_backend static: each machine starts its own")
+    assert note.startswith("max_restarts 3 (--max_restarts) with rdzv_backend static: each machine restarts its own")
     assert note.endswith("--rdzv_backend c10d starts them together")
     for other in (AGENT, f"{AGENT} --max_restarts=3 --rdzv_backend=c10d", "--max_restarts=3"):
         assert notes(other) == []
@@ -386,7 +426,7 @@ def test_what_other_keys_set(settings: Resolve, file: str, name: str, value: obj
 
 def test_two_spellings_are_not_mixed_and_prefixes_are_refused(settings: Resolve) -> None:
     for flag in ("--mixed_precision-x=no", "--num-machines_=2", "--fsdp_cpu-ram-efficient_loading=true", "--mixed"):
-        with pytest.raises(AccelError, match="is no flag of launch"):
+        with pytest.raises(AccelError, match="isn't a flag of launch"):
             settings(flag)
 
 
@@ -394,9 +434,9 @@ def test_two_spellings_are_not_mixed_and_prefixes_are_refused(settings: Resolve)
     ("flag", "note"),
     [
         ("--ipex", "--ipex has no effect: the Intel extension"),
-        ("--use_xpu", "--use_xpu has no effect: XPU devices are used by themselves"),
+        ("--use_xpu", "--use_xpu has no effect: XPU devices are used automatically"),
         ("--mpirun_ccl=1", "--mpirun_ccl has no effect"),
-        ("--fsdp_backward_prefetch_policy=NO_PREFETCH", "is called --fsdp_backward_prefetch now"),
+        ("--fsdp_backward_prefetch_policy=NO_PREFETCH", "is now called --fsdp_backward_prefetch"),
     ],
 )
 def test_flags_of_older_documents_are_accepted_with_one_line(planned: Planned, flag: str, note: str) -> None:
@@ -418,7 +458,7 @@ FILES: list[tuple[str, dict[str, str | None]]] = [
     ("mixed_precision: bf16", {"ACCELERATE_MIXED_PRECISION": "bf16"}),
     ("mixed_precision: null", {"ACCELERATE_MIXED_PRECISION": "no"}),
     ("use_cpu: true", {"ACCELERATE_USE_CPU": "True"}),
-    ("debug: true", {"ACCELERATE_DEBUG_MODE": "true", "TORCH_DISTRIBUTED_DEBUG": "DETAIL"}),
+    ("debug: true", {"ACCELERATE_DEBUG_MODE": "true", "TORCH_DISTRIBUTED_DEBUG": "INFO"}),
     ("debug: false", {"ACCELERATE_DEBUG_MODE": None}),
     ("enable_cpu_affinity: true", {"ACCELERATE_CPU_AFFINITY": "1"}),
     ("enable_cpu_affinity: false", {"ACCELERATE_CPU_AFFINITY": None}),
@@ -556,7 +596,7 @@ FILES: list[tuple[str, dict[str, str | None]]] = [
 
 @pytest.mark.parametrize(("file", "told"), FILES, ids=[file for file, _ in FILES])
 def test_files(planned: Planned, file: str, told: dict[str, str | None]) -> None:
-    on = host(8, machine=Still(modules=("torch", "deepspeed", "megatron", "torchao", "transformer_engine")))
+    on = host(8, probe=Still(modules=("torch", "deepspeed", "megatron", "torchao", "transformer_engine")))
     env = planned(file=file, on=on).commands[0].env
     assert {name: env.get(name) for name in told} == told
 
@@ -719,7 +759,7 @@ def test_rtx_40_variables_that_the_user_set_are_kept(planned: Planned) -> None:
 
 
 def test_debug_leaves_the_users_own_word(planned: Planned) -> None:
-    assert "TORCH_DISTRIBUTED_DEBUG" not in planned("--debug", TORCH_DISTRIBUTED_DEBUG="INFO").commands[0].env
+    assert "TORCH_DISTRIBUTED_DEBUG" not in planned("--debug", TORCH_DISTRIBUTED_DEBUG="DETAIL").commands[0].env
 
 
 # Section 4: dispatch and precedence.
@@ -808,7 +848,7 @@ BARE = Still(modules=())
 @pytest.mark.parametrize(
     ("flags", "file", "on", "parts"),
     [
-        ("--nope", None, None, ["--nope is no flag"]),
+        ("--nope", None, None, ["--nope isn't a flag"]),
         ("--mixed_precision=fp4", None, None, ["--mixed_precision: mixed_precision must be one of", "'fp4'"]),
         ("--num_processes=two", None, None, ["whole number"]),
         ("--num_processes=0", None, None, ["from 1 to 1000000"]),
@@ -823,7 +863,7 @@ BARE = Still(modules=())
         ("--use_parallelism_config --use_fsdp", None, None, ["needs FSDP version 2"]),
         ("--use_parallelism_config --multi_gpu", None, None, ["needs FSDP version 2"]),
         ("--config_file=/no/such.yaml", None, None, ["--config_file: the config file /no/such.yaml doesn't exist"]),
-        ("", "nope: 1", None, ["config.yaml:1: unknown key 'nope'"]),
+        ("", "nope: 1", None, ["config.yaml:1: unknown key 'nope'; delete it, or choose one of those that `config schema` lists"]),
         ("", "distributed_type: NOPE", None, ["config.yaml:1: distributed_type must be one of"]),
         ("--gpu_ids=0 --multi_gpu", None, None, ["gpu_ids 0 (--gpu_ids) is one device"]),
         ("", "{distributed_type: MULTI_GPU, gpu_ids: '1'}", None, ["gpu_ids 1", "MULTI_GPU"]),
@@ -833,11 +873,11 @@ BARE = Still(modules=())
         ("--num_machines=2 --num_processes=4 --main_process_ip=a --machine_rank=0", None, None, ["give --main_process_port"]),
         (f"{AGENT} --machine_rank=2", None, None, ["machine_rank is 2", "from 0 to 1"]),
         (f"{AGENT} --main_process_ip=10.0.0.1:2000", None, None, ["main_process_ip 10.0.0.1:2000 (--main_process_ip) has a port"]),
-        (f"{AGENT} --main_process_ip=10.0.0..1", None, None, ["is no address and can't be a host's name"]),
-        (f"{AGENT} --main_process_port=0", None, None, ["main_process_port is 0", "name one"]),
-        (f"{AGENT} --machine_rank=0", None, host(8, machine=Still(busy=(2000,))), ["2000 (--main_process_port) is in use"]),
-        (f"{AGENT} --rdzv_backend=C10D", None, None, ["rdzv_backend C10D (--rdzv_backend) is no rendezvous", "static or c10d"]),
-        (AGENT, "{rdzv_backend: x}", None, ["rdzv_backend x (", "config.yaml:1) is no rendezvous of torch"]),
+        (f"{AGENT} --main_process_ip=10.0.0..1", None, None, ["isn't a valid address or host name"]),
+        (f"{AGENT} --main_process_port=0", None, None, ["main_process_port 0 (--main_process_port)", "name one"]),
+        (f"{AGENT} --machine_rank=0", None, host(8, probe=Still(busy=(2000,))), ["2000 (--main_process_port) is in use"]),
+        (f"{AGENT} --rdzv_backend=C10D", None, None, ["rdzv_backend C10D (--rdzv_backend) isn't a rendezvous backend", "static or c10d"]),
+        (AGENT, "{rdzv_backend: x}", None, ["rdzv_backend x (", "config.yaml:1) isn't a rendezvous backend of torch"]),
         (f"{AGENT} --rdzv_backend=etcd", None, None, ["rdzv_backend etcd (--rdzv_backend) needs python-etcd, which isn't installed for"]),
         (f"{AGENT} --num_processes=5", None, None, ["num_machines 2 (--num_machines): the machines can't share them evenly; make it 4 or 6"]),
         ("--gpu_ids=0,1 --num_processes=3", None, None, ["only 2 devices", "by gpu_ids (--gpu_ids)"]),
@@ -846,21 +886,21 @@ BARE = Still(modules=())
         ("", "{distributed_type: FSDP, fsdp_config: {fsdp_version: 3}}", None, ["fsdp_version must be one of 1, 2"]),
         ("", "fsdp_config: 3", None, ["fsdp_config must be a mapping"]),
         # Libraries.
-        ("--use_fsdp", None, host(2, machine=BARE), ["FSDP (--use_fsdp) needs torch", "pip install 'accel-launch[torch]'"]),
-        ("--use_deepspeed", None, host(2, machine=Still(modules=("torch",))), ["needs deepspeed", "pip install 'accel-launch[deepspeed]'"]),
-        ("--use_megatron_lm", None, host(2, machine=Still(modules=("torch",))), ["needs Megatron-LM", "github.com/NVIDIA"]),
-        ("--mixed_precision=fp8", None, host(2, machine=BARE), ["none is installed for /py", "[fp8-ao]'", "[fp8]'", "github.com/Azure/MS-AMP"]),
-        ("--mixed_precision=fp8 --fp8_backend=te", None, host(2), ["fp8_backend TE (--fp8_backend) needs transformer-engine", "[fp8]'", "or take AO"]),
-        ("--mixed_precision=fp8 --fp8_backend=ao", None, host(2, machine=BARE), ["torchao", "[fp8-ao]'"]),
+        ("--use_fsdp", None, host(2, probe=BARE), ["FSDP (--use_fsdp) needs torch", "/py -m pip install ", "accel-launch[torch]'"]),
+        ("--use_deepspeed", None, host(2, probe=Still(modules=("torch",))), ["needs deepspeed", "/py -m pip install ", "accel-launch[deepspeed]'"]),
+        ("--use_megatron_lm", None, host(2, probe=Still(modules=("torch",))), ["needs Megatron-LM", "github.com/NVIDIA"]),
+        ("--mixed_precision=fp8", None, host(2, probe=BARE), ["none is installed for /py", "[fp8-ao]'", "[fp8]'", "github.com/Azure/MS-AMP"]),
+        ("--mixed_precision=fp8 --fp8_backend=te", None, host(2), ["fp8_backend TE (--fp8_backend) needs transformer-engine", "[fp8]'", "or give --fp8_backend AO"]),
+        ("--mixed_precision=fp8 --fp8_backend=ao", None, host(2, probe=BARE), ["torchao", "[fp8-ao]'"]),
         ("--mixed_precision=fp8 --fp8_backend=msamp", None, host(2), ["MS-AMP", "github.com/Azure/MS-AMP"]),
         # Sizes.
         (f"{WIDE} --parallelism_config_tp_size=3", None, None, ["parallelism_config_tp_size 3", "make 3 ranks in all", "num_processes is 8 (--num_processes)"]),
         (f"{WIDE} --parallelism_config_tp_size=4 --parallelism_config_dp_shard_size=4", None, None, ["make 16 ranks in all"]),
         (f"{FSDP2} --parallelism_config_tp_size=3", None, None, ["num_processes is 8 (built in)"]),
-        (f"{WIDE} --parallelism_config_tp_size=8", None, None, ["leave FSDP nothing to shard over"]),
+        (f"{WIDE} --parallelism_config_tp_size=8", None, None, ["leave FSDP no ranks to shard over"]),
         (f"{DEEPSPEED} --parallelism_config_cp_size=2", None, None, ["parallelism_config_cp_size 2", "needs FSDP version 2"]),
         (f"{FSDP2} --parallelism_config_sp_size=2", None, None, ["parallelism_config_sp_size 2", "--use_deepspeed"]),
-        (f"{DEEPSPEED} --parallelism_config_sp_size=2 --parallelism_config_sp_attn_implementation=eager", None, None, ["eager", "take sdpa"]),
+        (f"{DEEPSPEED} --parallelism_config_sp_size=2 --parallelism_config_sp_attn_implementation=eager", None, None, ["eager", "use sdpa"]),
         (f"{DEEPSPEED} --parallelism_config_sp_size=2 --parallelism_config_sp_seq_length_is_variable=false", None, None, ["--parallelism_config_sp_seq_length"]),
         (f"{MEGATRON} --num_processes=8 --megatron_lm_tp_degree=3", None, None, ["megatron_lm_tp_degree 3", "don't divide num_processes is 8"]),
     ],
@@ -881,7 +921,7 @@ def test_refused(planned: Planned, flags: str, file: str | None, on: Host | None
     ],
 )  # fmt: skip
 def test_in_a_dry_run_what_this_machine_lacks_is_a_note(planned: Planned, flags: str) -> None:
-    on = host(2, machine=BARE)
+    on = host(2, probe=BARE)
     with pytest.raises(AccelError):
         planned(flags, on=on)
     assert planned(f"{flags} --dry_run", on=on).notes
@@ -890,15 +930,15 @@ def test_in_a_dry_run_what_this_machine_lacks_is_a_note(planned: Planned, flags:
 def test_a_jobs_libraries_are_not_looked_for_here(settings: Resolve) -> None:
     findings = Findings(lenient=False)
     file = "{compute_environment: AMAZON_SAGEMAKER, distributed_type: FSDP, mixed_precision: fp8}"
-    job, machine = settings(file=file), host(machine=BARE)
-    laid = lay_out(job, machine, findings)
-    arrangement(job, machine, laid, findings)
+    job, machine = settings(file=file), host(probe=BARE)
+    layout = lay_out(job, machine, findings)
+    arrangement(job, machine, layout, findings)
     with pytest.raises(AccelError, match="needs torch"):
-        arrangement(settings(file="{distributed_type: FSDP}"), machine, laid, findings)
+        arrangement(settings(file="{distributed_type: FSDP}"), machine, layout, findings)
 
 
 def test_another_interpreter_has_what_it_has(planned: Planned) -> None:
-    planned("--use_deepspeed --mixed_precision=fp8 --python=/other", on=host(2, machine=BARE))
+    planned("--use_deepspeed --mixed_precision=fp8 --python=/other", on=host(2, probe=BARE))
 
 
 def test_the_backend_that_is_found_first_is_named(planned: Planned) -> None:
@@ -907,7 +947,7 @@ def test_the_backend_that_is_found_first_is_named(planned: Planned) -> None:
         (("msamp", "transformer_engine"), "TE"),
         (("msamp",), "MSAMP"),
     ):
-        todo = planned("--mixed_precision=fp8", on=host(2, machine=Still(modules=modules)))
+        todo = planned("--mixed_precision=fp8", on=host(2, probe=Still(modules=modules)))
         assert any(f"fp8_backend isn't set: {backend}, the first of AO, TE, MSAMP" in note for note in todo.notes)
         assert "ACCELERATE_FP8_BACKEND" not in todo.commands[0].env
 

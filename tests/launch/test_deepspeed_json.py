@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from accel_config import AccelError
-from accel_config.rules import IN_JSON
+from accel_config.checking.sharding import IN_JSON
 from accel_launch import Plan, plan
 from tests.conftest import Resolve
 from tests.launch.hosts import host
@@ -45,7 +45,7 @@ def refused(settings: Resolve, here: Path, *flags: str, file: str | None = None)
     [
         (
             ["--zero_stage", "2"],
-            "but deepspeed_config_file ds.json (--deepspeed_config_file) has zero_optimization.stage 3: let them agree",
+            "but deepspeed_config_file ds.json (--deepspeed_config_file) has zero_optimization.stage 3: make them agree",
         ),
         (["--offload_optimizer_device", "none"], "has zero_optimization.offload_optimizer.device cpu"),
         (
@@ -81,7 +81,7 @@ def test_what_the_json_does_not_hold_is_told(settings: Resolve, here: Path) -> N
     todo = planned(settings, here, "--offload_param_device", "cpu")
     assert (
         "offload_param_device cpu (--offload_param_device), but deepspeed_config_file ds.json (--deepspeed_config_file) "
-        "holds no zero_optimization.offload_param.device, and the library goes by it"
+        "doesn't set zero_optimization.offload_param.device, and the library goes by it"
     ) in todo.notes
 
 
@@ -108,8 +108,8 @@ def test_every_field_that_the_library_refuses_is_known() -> None:
     ("text", "message"),
     [
         (None, "deepspeed_config_file ds.json (--deepspeed_config_file) can't be read: No such file or directory"),
-        ("{", "deepspeed_config_file ds.json (--deepspeed_config_file) is no JSON: "),
-        ("[]", "is no DeepSpeed configuration: it holds no mapping"),
+        ("{", "deepspeed_config_file ds.json (--deepspeed_config_file) isn't valid JSON: "),
+        ("[]", "isn't a DeepSpeed configuration: it doesn't hold a mapping"),
     ],
 )
 def test_a_json_that_is_none(settings: Resolve, here: Path, text: str | None, message: str) -> None:

@@ -1,10 +1,10 @@
-"""Accelerators found in files that a test lays out as the drivers do."""
+"""Accelerators, found in files that a test makes as the drivers do."""
 
 from pathlib import Path
 
 import pytest
 
-from accel_launch.devices import Device, expand, find, select, visible
+from accel_launch.machine.devices import Device, expand, find, select, visible
 from tests.launch.hosts import gpus
 
 
@@ -92,3 +92,36 @@ def test_a_list_narrows_and_never_widens() -> None:
     seen = visible(gpus(8), "4,5")
     assert select(seen, "0") == ([], ["0"])
     assert [device.id for device in select(seen, "5,4")[0]] == ["5", "4"]
+
+
+@pytest.mark.parametrize(
+    ("model", "bf16"),
+    [
+        ("NVIDIA A100-SXM4-80GB", True),
+        ("NVIDIA H100 80GB HBM3", True),
+        ("NVIDIA GH200 480GB", True),
+        ("NVIDIA B200", True),
+        ("NVIDIA L4", True),
+        ("NVIDIA A10G", True),
+        ("NVIDIA RTX A6000", True),
+        ("NVIDIA RTX 6000 Ada Generation", True),
+        ("NVIDIA GeForce RTX 4090", True),
+        ("NVIDIA GeForce RTX 3060 Laptop GPU", True),
+        ("Tesla T4", False),
+        ("Tesla V100-SXM2-16GB", False),
+        ("Tesla P100-PCIE-16GB", False),
+        ("Quadro RTX 8000", False),
+        ("NVIDIA GeForce RTX 2080 Ti", False),
+        ("NVIDIA GeForce GTX 1080 Ti", False),
+        ("NVIDIA TITAN RTX", False),
+        ("AMD", False),
+        ("", False),
+    ],
+)
+def test_bf16_is_known_by_the_model(model: str, bf16: bool) -> None:
+    assert Device("GPU", "0", model=model).bf16 is bf16
+
+
+@pytest.mark.parametrize(("kind", "bf16"), [("TPU", True), ("HPU", True), ("XPU", True), ("MLU", False)])
+def test_bf16_is_known_by_the_kind(kind: str, bf16: bool) -> None:
+    assert Device(kind, "0").bf16 is bf16

@@ -11,8 +11,8 @@ import pytest
 
 from accel_config import AccelError
 from accel_launch import Plan, plan
-from accel_launch.engines.torchrun import RANK
-from accel_launch.host import Host
+from accel_launch.engines.common.wrapping import PARENT
+from accel_launch.machine.host import Host
 from accel_launch.schedulers.placement import port
 from tests.conftest import BIN, Resolve
 from tests.launch.hosts import Still, host
@@ -25,7 +25,7 @@ TWO = ("--num_machines", "2", "--num_processes", "4")
 
 def planned(settings: Resolve, folder: Path, *flags: str, on: Host | None = None) -> Plan:
     (folder / "train.py").touch()
-    on = on or host(machine=Still(programs=("srun",)), environ=JOB)
+    on = on or host(probe=Still(programs=("srun",)), environ=JOB)
     return plan(settings("--cpu", "--engine", "slurm", *flags), on.replace(cwd=str(folder)), ["train.py", "x"])
 
 
@@ -35,7 +35,7 @@ def test_srun(settings: Resolve, tmp_path: Path) -> None:
     assert (todo.engine, todo.hosted) == ("slurm", 2)
     assert command.argv == (
         *("/bin/srun", "--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--kill-on-bad-exit=1", "--export=ALL"),
-        *("sh", "-c", NAMES, "sh", "/py", RANK, "/py", "-u", "train.py", "x"),
+        *("sh", "-c", NAMES, "sh", "/py", "-I", "-S", PARENT, "/py", "-u", "train.py", "x"),
     )
     told = {name: command.env[name] for name in ("MASTER_ADDR", "MASTER_PORT", "LOCAL_WORLD_SIZE")}
     assert told == {"MASTER_ADDR": "gpu01", "MASTER_PORT": str(port(4711)), "LOCAL_WORLD_SIZE": "2"}
@@ -45,7 +45,7 @@ def test_srun(settings: Resolve, tmp_path: Path) -> None:
 def test_jobs_do_not_collide(settings: Resolve, tmp_path: Path) -> None:
     def own(job: int, *flags: str, name: str = "login") -> int:
         environ = {**JOB, "SLURM_JOB_ID": str(job)}
-        on = host(machine=Still(programs=("srun",)), environ=environ).replace(name=name)
+        on = host(probe=Still(programs=("srun",)), environ=environ).replace(name=name)
         return int(planned(settings, tmp_path, *TWO, *flags, on=on).commands[0].env["MASTER_PORT"])
 
     ports = [own(job) for job in range(100, 140)]
@@ -56,7 +56,7 @@ def test_jobs_do_not_collide(settings: Resolve, tmp_path: Path) -> None:
 
 
 def test_what_the_job_says_of_cores_reaches_the_step(settings: Resolve, tmp_path: Path) -> None:
-    on = host(machine=Still(programs=("srun",)), environ={**JOB, "SLURM_CPUS_PER_TASK": "6"})
+    on = host(probe=Still(programs=("srun",)), environ={**JOB, "SLURM_CPUS_PER_TASK": "6"})
     assert "--cpus-per-task=6" in planned(settings, tmp_path, *TWO, on=on).commands[0].argv
     assert (
         planned(settings, tmp_path, *TWO, "--main_process_ip", "10.1.1.1").commands[0].env["MASTER_ADDR"]
@@ -79,7 +79,7 @@ def test_what_the_job_says_of_cores_reaches_the_step(settings: Resolve, tmp_path
 def test_outside_a_job_it_is_refused(
     settings: Resolve, tmp_path: Path, environ: dict[str, str], programs: tuple[str, ...], message: str
 ) -> None:
-    on = host(machine=Still(programs=programs), environ=environ)
+    on = host(probe=Still(programs=programs), environ=environ)
     with pytest.raises(AccelError) as refusal:
         planned(settings, tmp_path, *TWO, on=on)
     assert message in str(refusal.value)
@@ -87,7 +87,7 @@ def test_outside_a_job_it_is_refused(
 
 
 def test_a_task_of_srun_does_not_start_all_ranks_again(settings: Resolve, tmp_path: Path) -> None:
-    on = host(machine=Still(programs=("srun",)), environ={**JOB, "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2"})
+    on = host(probe=Still(programs=("srun",)), environ={**JOB, "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2"})
     with pytest.raises(AccelError, match=r"this is one of 2 tasks of srun .*: leave out engine slurm \(--engine\)"):
         planned(settings, tmp_path, *TWO, on=on)
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from accel_launch.report import _attempt  # pyright: ignore[reportPrivateUsage]
-from accel_launch.supervisor import _recorded  # pyright: ignore[reportPrivateUsage]
-from tests.conftest import Run
+from accel_launch.running.engine_record import attempts_in
+from accel_launch.running.report.judging import attempt_note
+from tests.conftest import Run, needs_torch
 from tests.launch.processes import Script, Start
 
+AGENT = ("--engine", "torchrun")
 ATTEMPTS = """
 import os, sys
 count = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
@@ -20,22 +21,25 @@ sys.exit(3 if count < 1 else 0)
 """
 
 
+@needs_torch
 def test_words_reach_the_script_as_they_are_and_attempts_are_told(accelerate: Run, script: Script) -> None:
     words = ["$$", "${local_rank}", "$HOME", "a$b", "100$"]
-    done = accelerate("launch", "--cpu", "--max_restarts", "2", script(ATTEMPTS), *words)
+    done = accelerate("launch", "--cpu", *AGENT, "--max_restarts", "2", script(ATTEMPTS), *words)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{words} 0\n{words} 1\n"
     assert "note: attempt 0 ended at " in done.stderr
-    assert "(rank 0: exit status 3), and the ranks were started again" in done.stderr
+    assert "(rank 0: exit status 3); the ranks were restarted" in done.stderr
 
 
+@needs_torch
 def test_of_a_run_that_fails_in_the_end_the_last_attempt_counts(accelerate: Run, script: Script) -> None:
     code = ATTEMPTS.replace("3 if count < 1 else 0", "3 + count")
-    done = accelerate("launch", "--cpu", "--max_restarts", "1", script(code))
+    done = accelerate("launch", "--cpu", *AGENT, "--max_restarts", "1", script(code))
     assert done.returncode == 4, done.stderr
     assert "cause: exit status 4" in done.stderr
 
 
+@needs_torch
 def test_an_interrupt_while_the_agent_ends_the_others_leaves_the_failure_its_name(
     launched: Start, script: Script, tmp_path: Path
 ) -> None:
@@ -73,8 +77,8 @@ def test_an_interrupt_while_the_agent_ends_the_others_leaves_the_failure_its_nam
     ],
 )
 def test_attempts_as_recorded(lines: str, attempts: list[list[int]]) -> None:
-    assert [[ending.rank for ending in attempt] for attempt in _recorded(lines)] == attempts
+    assert [[ending.rank for ending in attempt] for attempt in attempts_in(lines)] == attempts
 
 
 def test_an_attempt_of_which_nothing_is_known_is_told_too() -> None:
-    assert _attempt(2, ()) == "attempt 2 ended (no rank here failed), and the ranks were started again"
+    assert attempt_note(2, ()) == "attempt 2 ended (no rank here failed); the ranks were restarted"

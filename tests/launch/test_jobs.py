@@ -1,4 +1,4 @@
-"""Jobs that are printed: batch scripts for Slurm, manifests for Kubernetes."""
+"""Printed jobs: batch scripts for Slurm, manifests for Kubernetes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from accel_launch.running.process import CARRIED
 from tests.conftest import BIN, Run
 from tests.environments import environment
 from tests.launch.slurm import ADDRESS, network
@@ -23,6 +24,7 @@ SCRIPT = ["train.py", "--name", "it's $HOME", "$(RANK)"]
 def job(accelerate: Run, tmp_path: Path) -> Callable[..., str]:
     """Print a job: ``job("--slurm", ...)``."""
     (tmp_path / "train.py").touch()
+    (tmp_path / "no.yaml").write_text("distributed_type: 'NO'\nnum_machines: 1\nuse_cpu: true\n")
 
     def printed(*flags: str, env: dict[str, str] | None = None, status: int = 0) -> str:
         done = accelerate("launch", *flags, *SCRIPT, env=env)
@@ -66,12 +68,12 @@ def test_a_batch_script(job: Callable[..., str]) -> None:
         "account=lab",
         "comment='my first'",
     ]
-    (command,) = re.findall(r"^    (\S*accelerate launch .*) &$", text, re.MULTILINE)
+    (command,) = re.findall(r"^    (.*) &$", text, re.MULTILINE)
     words = subprocess.run(["sh", "-c", f"printf '%s\\0' {command}"], capture_output=True, text=True).stdout.split(
         "\0"
     )
     flags = ["--num_processes", "16", "--mixed_precision=bf16", "--main-process-port", "29501"]
-    assert words[1:-1] == ["launch", *flags, *SCRIPT]
+    assert words[:-1] == [str(BIN / "python"), "-P", "-m", "accel_cli", "launch", *flags, *SCRIPT]
     assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
 
 
@@ -90,28 +92,64 @@ def test_what_clusters_differ_in_is_left_open(job: Callable[..., str]) -> None:
     [
         (("--submit",), "--submit needs --slurm"),
         (("--slurm", "--kubernetes"), "give one of --slurm and --kubernetes"),
-        (("--kubernetes", "--submit"), "--submit is for --slurm: pipe the manifest of --kubernetes into `kubectl"),
+        (("--kubernetes", "--submit"), "--submit is for --slurm; pipe the manifest of --kubernetes into `kubectl"),
         (
             ("--slurm", "--engine", "slurm"),
-            "engine slurm (--engine): that reaches the machines by itself, but the job starts",
+            "engine slurm (--engine): this reaches the other machines itself, but the job starts",
         ),
         (
             ("--slurm", "--num_machines", "1:2", "--nproc_per_node", "1"),
-            "num_machines 1:2 (--num_machines): a job has",
+            "num_machines 1:2 (--num_machines): the number of machines in a job is fixed",
         ),
         (("--slurm", "--num_machines", "2", "--num_processes", "5"), "can't share them evenly; make it 4 or 6"),
-        (("--slurm", "--job_options", "a\n#SBATCH --b"), "'a\\n#SBATCH --b' can't be an option for sbatch"),
-        (("--kubernetes", "--job_name", "My_Job"), "job_name My_Job (--job_name): the pods are hosts of that name"),
-        (("--kubernetes", "--job_time", "soon"), "job_time soon (--job_time) is no time such as 2:30:00"),
+        (("--slurm", "--num_machines", "2", "--num_processes", "3", "--config_file", "no.yaml"), "make it 2 or 4"),
+        *(
+            (
+                ("--slurm", "--job_time", text),
+                f"job_time {text} (--job_time) isn't a valid time; write it like 2:30:00",
+            )
+            for text in ("12h", "soon", "1:2:3:4", "1: 30", "1-", "-1", "1.5", "1-2:3:4:5")
+        ),
+        *(
+            ((scheduler, "--job_memory", text), f"job_memory {text} (--job_memory) isn't a valid")
+            for scheduler, text in (
+                *(("--slurm", text) for text in ("lots", "64Gi", "1.5G", "G", "-1", "64GB")),
+                *(("--kubernetes", text) for text in ("lots", "64 Gi", "64GB", "Gi", "-1")),
+            )
+        ),
+        (
+            ("--slurm", "--job_options", "a\n#SBATCH --b"),
+            "job_options 'a\\n#SBATCH --b' isn't a valid option of sbatch",
+        ),
+        (("--kubernetes", "--job_name", "My_Job"), "job_name My_Job (--job_name) isn't a valid host name"),
+        (
+            ("--kubernetes", "--job_time", "soon"),
+            "job_time soon (--job_time) isn't a valid time; write it like 2:30:00",
+        ),
     ],
 )
 def test_what_no_job_can_be_is_refused(job: Callable[..., str], flags: tuple[str, ...], message: str) -> None:
     assert message in job(*flags, status=2)
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        *(
+            ("--slurm", "--job_time", text)
+            for text in ("0", "90", "90:30", "2:30:00", "1-12", "1-12:30", "1-12:30:15", "UNLIMITED", "infinite")
+        ),
+        *(("--slurm", "--job_memory", text) for text in ("0", "4000", "64G", "64g", "1T", "900M", "5000K")),
+        *(("--kubernetes", "--job_memory", text) for text in ("64Gi", "64G", "1.5Ti", "1e9", "129M", "128974848")),
+    ],
+)
+def test_what_the_scheduler_accepts_is_accepted(job: Callable[..., str], flags: tuple[str, ...]) -> None:
+    assert flags[2] in job("-q", *flags).replace('"', "")
+
+
 def test_submitting_needs_sbatch(job: Callable[..., str], accelerate: Run, tmp_path: Path) -> None:
     alone = {"PATH": str(tmp_path)}
-    assert "there is no sbatch on PATH" in job("--slurm", "--submit", env=alone, status=2)
+    assert "sbatch isn't on PATH" in job("--slurm", "--submit", env=alone, status=2)
     sbatch = tmp_path / "sbatch"
     sbatch.write_text("#!/bin/sh\n/bin/cat\nexit 3\n")
     sbatch.chmod(0o755)
@@ -122,6 +160,7 @@ def test_submitting_needs_sbatch(job: Callable[..., str], accelerate: Run, tmp_p
 
 # Kubernetes.
 
+LAUNCHER = ["python3", "-P", "-m", "accel_cli", "launch"]
 PODS = ("--kubernetes", "--cpu", "--num_machines", "2", "--nproc_per_node", "2", "--job_image", "lab/train:7")
 
 
@@ -160,13 +199,56 @@ def test_a_manifest(job: Callable[..., str]) -> None:
     meeting = ["--num_machines", "2", "--main_process_ip", "train-0.train", "--main_process_port", "29500"]
     flags = ["--num_processes", "16", "--mixed_precision=bf16"]
     script = ["train.py", "--name", "it's $HOME", "$$(RANK)"]  # as Kubernetes expands it
-    assert container["command"] == ["accelerate", "launch", *meeting, *flags, *script]
+    assert container["command"] == [*LAUNCHER, *meeting, *flags, *script]
     assert container["resources"] == {
         "requests": {"cpu": "32", "memory": "64Gi"},
         "limits": {"nvidia.com/gpu": "8"},
     }
     assert container["env"][0] == {"name": "ACCELERATE_LAUNCH_DYNAMO_BACKEND", "value": "inductor"}
     assert "hidden" not in text
+    carried = container["env"][-1]
+    assert carried["name"] == CARRIED
+    assert carried["valueFrom"]["secretKeyRef"] == {"name": "train-lifeline", "key": "words"}
+
+
+KUBECTL = """\
+#!/bin/sh
+[ "$1 $2 $3" = "create secret generic" ] || exit 1
+cat "${5#--from-file=words=}" > "secret-$4"
+"""
+
+
+def made_secret(text: str, folder: Path) -> str:
+    """Make the Secret as the manifest says, with a stand-in for kubectl; return what its key holds."""
+    (folder / "bin").mkdir()
+    (folder / "bin" / "kubectl").write_text(KUBECTL)
+    (folder / "bin" / "kubectl").chmod(0o755)
+    (line,) = re.findall("(?m)^# (.*kubectl create secret .*)$", text)
+    subprocess.run(["sh", "-c", line], cwd=folder, env={"PATH": f"{folder}/bin:/usr/bin:/bin"}, check=True)
+    return (folder / "secret-train-lifeline").read_text()
+
+
+def test_a_manifest_holds_no_secret_but_the_line_that_makes_it(job: Callable[..., str], tmp_path: Path) -> None:
+    text = job(*PODS)
+    assert text == job(*PODS), "nothing random is printed"
+    assert re.fullmatch("[0-9a-f]{64}", made_secret(text, tmp_path))
+    assert {part["kind"] for part in parts(text)} == {"Service", "Job"}
+
+
+def test_what_has_no_effect_or_must_be_in_the_image_is_noted(accelerate: Run, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("")
+    pods = ("launch", "--cpu", "--kubernetes", "--num_machines", "2", "--job_image", "i")
+    told = accelerate(*pods, "--job_notice", "60", "--job_options", "qos=x", "train.py").stderr
+    assert "the image must have accel-cli for its python3, and train.py in its working folder\n" in told
+    assert "job_notice 60 (--job_notice) and job_options qos=x (--job_options)" in told
+    assert ": without effect in a Kubernetes Job\n" in told
+    assert "accel: note: make the Secret train-lifeline once, before the first job of this name: od " in told
+    assert "python3, and the module pkg.train\n" in accelerate(*pods, "-m", "pkg.train").stderr
+    assert "python3, and /srv/train.py at that path\n" in accelerate(*pods, "/srv/train.py").stderr
+    told = accelerate("launch", "--cpu", "--slurm", "--job_image", "i", "train.py").stderr
+    assert "job_image i (--job_image): without effect in a Slurm job\n" in told
+    told = accelerate("launch", "--cpu", "--job_notice", "60", "--dry_run", "train.py").stdout
+    assert "job_notice 60 (--job_notice): without effect, since neither --slurm nor --kubernetes is given\n" in told
 
 
 @pytest.mark.parametrize(
@@ -183,9 +265,21 @@ def test_one_machine_needs_no_service(job: Callable[..., str]) -> None:
     pod = whole["spec"]["template"]["spec"]
     assert "subdomain" not in pod
     (container,) = pod["containers"]
-    assert container["command"][:3] == ["accelerate", "launch", "--cpu"]
+    assert container["command"][:9] == [*LAUNCHER, "--num_machines", "1", "--machine_rank", "0"]
     assert container["env"] == []
     assert container["image"] == "IMAGE"
+
+
+def test_pods_that_are_preempted(job: Callable[..., str]) -> None:
+    """They have time to save; an eviction, and a script that asks for another start, use up no try."""
+    (whole,) = parts(job("--kubernetes", "--grace", "59.5"))
+    assert whole["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 75
+    assert "podFailurePolicy" not in whole["spec"]  # there is no other try
+    (whole,) = parts(job("--kubernetes", "--job_requeue"))
+    assert whole["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 45
+    evicted, asking = whole["spec"]["podFailurePolicy"]["rules"]
+    assert evicted == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
+    assert asking == {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [75]}}
 
 
 @pytest.mark.parametrize("flags", [PODS, ("--kubernetes",), (*PODS, "--job_memory", "1Gi", "--job_requeue")])
@@ -215,7 +309,7 @@ SUM = (
 
 
 def expanded(word: str, env: dict[str, str]) -> str:
-    """What Kubernetes makes of a word of a command: $(NAME) is the variable, where there is one, and $$ is $."""
+    """Expand a word of a command as Kubernetes does: $(NAME) is the variable, if it is set, and $$ is $."""
     return re.sub(
         r"\$(\$|\(([^)]*)\))",
         lambda found: "$" if found[1] == "$" else env.get(found[2], found[0]),
@@ -224,19 +318,23 @@ def expanded(word: str, env: dict[str, str]) -> str:
     )
 
 
-def started(manifest: dict[str, Any], index: int, folder: Path, within: tuple[str, ...]) -> subprocess.Popen[str]:
-    """Start what a pod of this index would, with what Kubernetes puts into its environment, and nothing else."""
+def started(
+    manifest: dict[str, Any], secret: str, index: int, folder: Path, within: tuple[str, ...]
+) -> subprocess.Popen[str]:
+    """Start the command of the pod with this index, with only the variables that Kubernetes sets."""
     (container,) = manifest["spec"]["template"]["spec"]["containers"]
     name = manifest["metadata"]["name"]
     place = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
     env = {"PATH": f"{BIN}:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(folder), "HOSTNAME": f"{name}-{index}"}
     env |= {"JOB_COMPLETION_INDEX": str(index), "KUBERNETES_SERVICE_HOST": "10.96.0.1"}
-    for told in container["env"]:
-        if "valueFrom" in told:
-            assert told["valueFrom"] == {"fieldRef": {"fieldPath": place}}
-            env[told["name"]] = str(index)
+    for variable in container["env"]:
+        if variable["name"] == CARRIED:
+            env[CARRIED] = secret
+        elif "valueFrom" in variable:
+            assert variable["valueFrom"] == {"fieldRef": {"fieldPath": place}}
+            env[variable["name"]] = str(index)
         else:
-            env[told["name"]] = told["value"]
+            env[variable["name"]] = variable["value"]
     words = [expanded(word, env) for word in container["command"]]
     return subprocess.Popen(
         [*within, *words], env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -249,13 +347,17 @@ def pods_network() -> Iterator[tuple[str, ...]]:
         yield within
 
 
+@pytest.mark.exhaustive
 def test_two_pods_meet(job: Callable[..., str], tmp_path: Path, pods_network: tuple[str, ...]) -> None:
     pytest.importorskip("torch")
     text = job(*PODS)
     (tmp_path / "train.py").write_text(SUM)
-    pods = [started(parts(text)[1], index, tmp_path, pods_network) for index in (1, 0)]
-    told = [pod.communicate(timeout=150) for pod in pods]
-    assert [pod.returncode for pod in pods] == [0, 0], told
-    ranks = sorted(json.loads(line) for out, _err in told for line in out.splitlines())
+    _service, whole = parts(text)
+    secret = made_secret(text, tmp_path)
+    pods = [started(whole, secret, index, tmp_path, pods_network) for index in (1, 0)]
+    outputs = [pod.communicate(timeout=150) for pod in pods]
+    assert [pod.returncode for pod in pods] == [0, 0], outputs
+    ranks = sorted(json.loads(line) for out, _err in outputs for line in out.splitlines())
     assert ranks == [[rank, 4, 10.0, SCRIPT[1:]] for rank in range(4)]
-    assert "machine 1 of 2" in told[0][1]
+    assert "machine 1 of 2" in outputs[0][1]
+    assert "no secret" not in outputs[0][1] + outputs[1][1]

@@ -228,6 +228,7 @@ FIELDS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.exhaustive  # installing what it reads with takes minutes the first time
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("case", CASES)
 def test_the_librarys_classes_read_what_was_set(library: Said, case: str) -> None:
@@ -254,6 +255,7 @@ def test_the_accelerators_state_of_two_ranks(where: Path, around: dict[str, str]
     }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 def test_a_script_made_for_the_library_sees_the_right_world(where: Path, around: dict[str, str]) -> None:
     # `accelerate` belongs to whichever distribution was installed last there; `accel` is ours.

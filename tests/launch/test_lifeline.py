@@ -16,13 +16,16 @@ import pexpect
 import pytest
 
 from accel_launch import Plan
-from accel_launch.lifeline import Lifeline, Told, hub, verdict
-from accel_launch.lifeline.hub import Hub
-from accel_launch.lifeline.link import LONGEST, Broken, Link
-from accel_launch.lifeline.member import Member
-from accel_launch.lifeline.waiting import Waiting
-from accel_launch.report import Ending
-from tests.conftest import BIN
+from accel_launch.running.lifeline import Lifeline, failures
+from accel_launch.running.lifeline.hub import restarts
+from accel_launch.running.lifeline.hub.hub import Hub
+from accel_launch.running.lifeline.link import LONGEST, Broken, Link
+from accel_launch.running.lifeline.member.member import Member
+from accel_launch.running.lifeline.messages import FROM_HUB, FROM_MEMBER, Invalid, kind_of
+from accel_launch.running.lifeline.remote_failure import RemoteFailure
+from accel_launch.running.lifeline.waiting import Waiting
+from accel_launch.running.report.records import Ending
+from tests.conftest import BIN, needs_torch
 from tests.launch.processes import Script, Start, until
 from tests.launch.test_report import NOTHING
 
@@ -35,8 +38,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def told(machine: int, at: float, rank: int | None = 0, **more: Any) -> Told:
-    return Told(machine, f"host{machine}", at, 1, "exit status 1", rank=rank, **more)
+def failure(machine: int, at: float, rank: int | None = 0, **more: Any) -> RemoteFailure:
+    return RemoteFailure(machine, f"host{machine}", at, 1, "exit status 1", rank=rank, **more)
 
 
 # A connection.
@@ -57,6 +60,7 @@ def pair() -> Iterator[Pair]:
         hub.greet()
         member.greet()
         assert hub.receive() == member.receive() == []
+        hub.proven = member.proven = True  # what a connection lets through afterwards is tested here
         return hub, member
 
     yield make
@@ -76,10 +80,13 @@ def test_what_is_said_is_heard_in_order(pair: Pair, secret: bytes | None) -> Non
 
 @pytest.mark.parametrize("other", [None, b"another"])
 def test_another_secret_is_no_secret(pair: Pair, other: bytes | None) -> None:
-    hub, member = pair(SECRET, other)
-    member.send(kind="failed")
-    with pytest.raises(Broken, match="secret"):
+    def talk() -> None:
+        hub, member = pair(SECRET, other)
+        member.send(kind="failed")
         hub.receive()
+
+    with pytest.raises(Broken, match="secret"):
+        talk()
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -117,20 +124,103 @@ def test_a_side_that_takes_nothing_costs_no_memory(pair: Pair) -> None:
     for _time in range(10000):
         hub.send(kind="beat", text="x" * 1000)
     assert len(hub.going) < LONGEST * 18
+    assert not hub.open
+
+
+BEAT = {"kind": "beat", "sent": 1.0, "again": None, "well": True}
+FAILED: dict[str, Any] = {"kind": "failed", "failure": dict(failure(1, 1.0))}
+HELLO = {
+    "kind": "hello",
+    "machine": 1,
+    "machines": 2,
+    "local": 1,
+    "total": 2,
+    "backend": "",
+    "host": "h",
+    "token": "t",
+}
 
 
 @pytest.mark.parametrize(
-    "data", [None, [], {}, {"machine": "1"}, {**dict(told(1, 1.0)), "at": "now"}, {**dict(told(1, 1.0)), "rank": []}]
+    "message",
+    [
+        {},
+        {"kind": "verdict"},
+        {"kind": ["beat"]},
+        {**BEAT, "sent": float("nan")},
+        {**BEAT, "sent": 10**400},
+        {**BEAT, "sent": 1e300},
+        {**BEAT, "sent": True},
+        {**BEAT, "sent": "1"},
+        {**BEAT, "sent": {"sent": 1}},
+        {**BEAT, "more": 1},
+        {"kind": "failed", "failure": None},
+        {"kind": "failed", "failure": []},
+        *[
+            {"kind": "over", "failure": {**FAILED["failure"], **wrong}}
+            for wrong in (
+                {"at": "now"},
+                {"at": float("inf")},
+                {"rank": []},
+                {"rank": 2**70},
+                {"status": 2**70},
+                {"status": -1},
+                {"machine": True},
+                {"cause": "\x1b[2J"},
+                {"host": "a\nb"},
+                {"exception": "x" * 501},
+                {"more": 1},
+            )
+        ],
+        {**HELLO, "machine": 2**70},
+        {**HELLO, "machine": 1.0},
+        {**HELLO, "host": "\u202e"},
+        {**HELLO, "total": -1},
+        {**HELLO, "token": None},
+    ],
 )
-def test_what_is_no_failure_is_refused(data: object) -> None:
-    assert Told.read(data) is None
+def test_what_no_launcher_sends_is_no_message(message: dict[str, Any]) -> None:
+    for good in (BEAT, FAILED, HELLO):
+        assert kind_of(FROM_MEMBER, dict(good)) == good["kind"]
+    with pytest.raises(Invalid):
+        kind_of(FROM_MEMBER, message)
 
 
-def test_a_failure_from_elsewhere_is_cleaned_before_it_is_shown() -> None:
-    found = Told.read(json.loads(json.dumps(dict(told(1, 1.0, exception="\x1b[2J" + "x" * 9999)))))
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"kind": "welcome", "host": "h", "missing": [1, 1]},
+        {"kind": "welcome", "host": "h", "missing": [2**70]},
+        {"kind": "welcome", "host": "h", "missing": None},
+        {"kind": "beat", "missing": [[[]]]},
+        {"kind": "end", "grace": float("nan")},
+        {"kind": "end", "grace": -1},
+        {"kind": "refused", "why": "\x1b]0;title\x07"},
+        {"kind": "note", "text": ["x"]},
+    ],
+)
+def test_nor_does_a_main_machine(message: dict[str, Any]) -> None:
+    with pytest.raises(Invalid):
+        kind_of(FROM_HUB, message)
+
+
+def test_a_failure_is_sent_so_that_it_is_accepted_and_can_be_shown() -> None:
+    sent = failure(1, 1.0, exception="\x1b[2J" + "\N{GRINNING FACE}" * 9999, where="\udcff", log="a\nb")
+    found = RemoteFailure.read(json.loads(json.dumps(sent.message)))
+    assert kind_of(FROM_MEMBER, {"kind": "failed", "failure": dict(found or sent)}) == "failed"
     assert found is not None
-    assert found.exception.startswith(" [2Jxx")
+    assert found.exception.startswith(" [2J\N{GRINNING FACE}")
     assert len(found.exception) == 500
+    left, right = socket.socketpair()
+    with left, right:
+        link = Link(left, "member", None)
+        link.send(
+            kind="failed",
+            failure=failure(
+                1, 1.0, **dict.fromkeys(("exception", "where", "log", "device"), "\N{GRINNING FACE}" * 500)
+            ).message,
+        )
+        assert len(right.recv(LONGEST * 2)) < LONGEST
 
 
 # Several machines.
@@ -139,8 +229,8 @@ def test_a_failure_from_elsewhere_is_cleaned_before_it_is_shown() -> None:
 class Machines:
     """The launchers of a run, turned by hand."""
 
-    def __init__(self, count: int, least: int = 0, timeout: float = 3.0) -> None:
-        self.port = free_port()
+    def __init__(self, count: int, least: int = 0, timeout: float = 3.0, secret: bytes | None = None) -> None:
+        self.port, self.secret = free_port(), secret
         self.count, self.least, self.timeout = count, least or count, timeout
         self.sides: dict[int, Hub | Member] = {}
         self.still: set[int] = set()
@@ -157,7 +247,8 @@ class Machines:
 
     def start(self, machine: int, **more: Any) -> Hub | Member:
         line = self.line(machine, **more)
-        self.sides[machine] = Hub(line, "main", None) if machine == 0 else Member(line, f"host{machine}", None)
+        made = Hub(line, "main", self.secret) if machine == 0 else Member(line, f"host{machine}", self.secret)
+        self.sides[machine] = made
         return self.sides[machine]
 
     def turn(self, true: Callable[[], bool], within: float = 10.0) -> bool:
@@ -167,8 +258,9 @@ class Machines:
             for machine, side in self.sides.items():
                 if machine not in self.still:
                     poller = select.poll()
-                    side.register(poller)
-                    side.handle(poller, dict(poller.poll(5)))
+                    for fd, events in side.wants().items():
+                        poller.register(fd, events)
+                    side.handle(dict(poller.poll(5)))
                     side.tick()
             return true()
 
@@ -215,12 +307,12 @@ def test_the_earliest_failure_is_the_verdict_everywhere(machines: Callable[..., 
     assert run.all_here()
     now = time.time()
     for machine in (2, 1, 0):  # whatever order they are told in
-        run.sides[machine].failed(told(machine, now - (5 if machine == first else 1)))
+        run.sides[machine].failed(failure(machine, now - (5 if machine == first else 1)))
     assert run.turn(lambda: all(side.ending for side in run.sides.values()))
     for side in run.sides.values():
-        side.over(None if side is not run.sides[first] else told(first, now - 5))
+        side.over(None if side is not run.sides[first] else failure(first, now - 5))
     assert run.turn(lambda: all(side.settled for side in run.sides.values()))
-    assert [side.verdict.machine for side in run.sides.values() if side.verdict] == [first] * 3
+    assert [side.first.machine for side in run.sides.values() if side.first] == [first] * 3
 
 
 def test_a_clock_that_is_wrong_is_allowed_for(
@@ -231,22 +323,24 @@ def test_a_clock_that_is_wrong_is_allowed_for(
     assert isinstance(member, Member)
     real = time.time
     clock = type("Clock", (), {"time": staticmethod(lambda: real() - 3600), "monotonic": time.monotonic})
-    monkeypatch.setattr("accel_launch.lifeline.member.time", clock)
-    assert run.turn(lambda: member.best < float("inf"))
-    assert abs(member.offset - 3600) < 0.5
-    member.rests(False, told(1, real() - 3600))
+    for module in ("reports", "clock"):
+        monkeypatch.setattr(f"accel_launch.running.lifeline.member.{module}.time", clock)
+    assert run.turn(lambda: member.reports.clock.best < float("inf"))
+    assert abs(member.reports.clock.offset - 3600) < 0.5
+    member.ranks_ended(False, failure(1, real() - 3600))
     main = run.sides[0]
     assert isinstance(main, Hub)
-    assert run.turn(lambda: 1 in main.again)
-    assert abs(main.again[1].at - real()) < 5
-    run.sides[0].failed(told(0, real() - 1))
-    member.failed(told(1, real() - 3600))  # by its own clock an hour before, but really later
+    assert run.turn(lambda: 1 in main.restarts.pending)
+    assert abs(main.restarts.pending[1].at - real()) < 5
+    run.sides[0].failed(failure(0, real() - 1))
+    member.failed(failure(1, real() - 3600))  # by its own clock an hour before, but really later
     for side in run.sides.values():
         side.over(None)
-    assert run.turn(lambda: all(side.verdict is not None for side in run.sides.values()))
-    assert {side.verdict.machine for side in run.sides.values() if side.verdict} == {0}
+    assert run.turn(lambda: all(side.first is not None for side in run.sides.values()))
+    assert {side.first.machine for side in run.sides.values() if side.first} == {0}
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("silent", [0, 1])
 def test_a_silent_machine_is_dead_after_half_the_time(machines: Callable[..., Machines], silent: int) -> None:
     run = machines(3)
@@ -258,9 +352,9 @@ def test_a_silent_machine_is_dead_after_half_the_time(machines: Callable[..., Ma
     assert 1.4 < time.monotonic() - began < 2.5
     for side in others:
         side.over(None)
-    assert run.turn(lambda: all(side.verdict is not None for side in others))
-    assert all(side.verdict and f"machine {silent}" in side.verdict.cause for side in others)
-    assert all(side.verdict and "silent for " in side.verdict.cause for side in others)
+    assert run.turn(lambda: all(side.first is not None for side in others))
+    assert all(side.first and f"machine {silent}" in side.first.cause for side in others)
+    assert all(side.first and "silent for " in side.first.cause for side in others)
 
 
 def test_a_silence_below_that_is_none(machines: Callable[..., Machines]) -> None:
@@ -278,10 +372,10 @@ def test_a_connection_that_breaks_is_made_again(machines: Callable[..., Machines
     assert run.all_here()
     member = run.sides[1]
     assert isinstance(member, Member)
-    assert member.link is not None
-    member.link.socket.shutdown(socket.SHUT_RDWR)
-    assert run.turn(lambda: member.link is None)
-    assert run.turn(lambda: member.link is not None and member.lost is None)
+    assert member.connection.link is not None
+    member.connection.link.socket.shutdown(socket.SHUT_RDWR)
+    assert run.turn(lambda: member.connection.link is None)
+    assert run.turn(lambda: member.connection.link is not None and member.main.lost is None)
     assert not run.turn(lambda: any(side.ending for side in run.sides.values()), 1.0)
 
 
@@ -295,13 +389,12 @@ def test_who_does_not_listen_is_lost_only_if_it_has(machines: Callable[..., Mach
     assert not known or run.all_here()
     member.started()
     run.still.add(0)
-    if hub.listener is not None:
-        hub.listener.close()
-    while hub.guests:
-        hub.guests.popitem()[1].link.close()
+    hub.reception.entrance.close()
+    while hub.roster.peers:
+        hub.roster.peers.popitem()[1].link.close()
     assert run.turn(lambda: member.done, 5)
-    assert (member.verdict is not None, len(member.notes)) == (known, not known)
-    assert not known or "its launcher is gone" in (member.verdict or Told(0, "", 0.0, 0, "")).cause
+    assert (member.first is not None, len(member.notes)) == (known, not known)
+    assert not known or "its launcher is gone" in (member.first or RemoteFailure(0, "", 0.0, 0, "")).cause
 
 
 def test_a_machine_that_ended_well_is_not_missed(machines: Callable[..., Machines]) -> None:
@@ -321,7 +414,7 @@ def test_nor_is_it_when_it_then_says_nothing_more(machines: Callable[..., Machin
     hub = run.sides[0]
     assert isinstance(hub, Hub)
     run.sides[1].over(None)
-    assert run.turn(lambda: 1 in hub.left)
+    assert run.turn(lambda: 1 in hub.roster.finished)
     run.still.add(1)
     assert not run.turn(lambda: hub.ending, 2.0)
 
@@ -331,45 +424,47 @@ def test_nor_is_it_when_it_then_says_nothing_more(machines: Callable[..., Machin
 def test_a_restart_that_can_not_be_ends_the_run(
     machines: Callable[..., Machines], monkeypatch: pytest.MonkeyPatch, finished: int, failed: int, over: bool
 ) -> None:
-    monkeypatch.setattr(hub, "RESTART", 0.6)
+    monkeypatch.setattr(restarts, "RESTART", 0.6)
     run = machines(3)
     assert run.all_here()
-    run.sides[failed].rests(False, told(failed and 9, time.time() - 1))  # who says so is known
+    run.sides[failed].ranks_ended(False, failure(failed and 9, time.time() - 1))  # who says so is known
     if over:
         run.sides[finished].over(None)
     else:
-        run.sides[finished].rests(True, None)
+        run.sides[finished].ranks_ended(True, None)
     assert not run.turn(lambda: any(side.ending for side in run.sides.values()), 0.4)
     assert run.turn(lambda: all(side.ending for n, side in run.sides.items() if not (over and n == finished)))
-    note = f"no rank can be started again, since those of machine {finished} have ended: that ends the run"
+    note = f"ranks can't be restarted, because those of machine {finished} have ended: the run ends"
     assert all(side.notes == [note] for n, side in run.sides.items() if not (over and n == finished))
     for n, side in run.sides.items():
-        side.over(None if n != failed else told(failed, time.time()))
-    assert run.turn(lambda: all(side.verdict is not None for side in run.sides.values()))
-    assert {side.verdict.machine for side in run.sides.values() if side.verdict} == {failed}
+        side.over(None if n != failed else failure(failed, time.time()))
+    assert run.turn(lambda: all(side.first is not None for side in run.sides.values()))
+    assert {side.first.machine for side in run.sides.values() if side.first} == {failed}
 
 
 def test_restarts_and_ends_are_awaited(machines: Callable[..., Machines], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "RESTART", 0.6)
+    monkeypatch.setattr(restarts, "RESTART", 0.6)
     run = machines(2)
     assert run.all_here()
 
     def ends(within: float) -> bool:
         return run.turn(lambda: any(side.ending for side in run.sides.values()), within)
 
-    run.sides[0].rests(True, None)  # some machines end earlier than others
+    run.sides[0].ranks_ended(True, None)  # some machines end earlier than others
     assert not ends(0.8)
     for machine in (0, 1):
-        run.sides[machine].rests(False, told(machine, time.time()))  # all start again, one as late as it needs
+        run.sides[machine].ranks_ended(
+            False, failure(machine, time.time())
+        )  # all start again, one as late as it needs
     assert not ends(0.8)
     for _ in range(2):  # ranks that are ended for a restart may end well
-        run.sides[0].rests(True, None)
-        run.sides[1].rests(False, told(1, time.time()))
+        run.sides[0].ranks_ended(True, None)
+        run.sides[1].ranks_ended(False, failure(1, time.time()))
         assert not ends(0.4)
-        run.sides[0].rests(False, None)
-        run.sides[1].rests(False, None)
+        run.sides[0].ranks_ended(False, None)
+        run.sides[1].ranks_ended(False, None)
         assert not ends(0.2)
-    run.sides[0].rests(True, None)
+    run.sides[0].ranks_ended(True, None)
     assert not ends(0.8)
 
 
@@ -391,9 +486,11 @@ def test_how_the_ranks_have_ended_is_told_while_they_may_start_again(
     changed: dict[str, Any], statuses: tuple[int, ...], alive: bool, well: bool, again: int | None
 ) -> None:
     line = LINE.replace(**changed)
-    endings = tuple(Ending(3 + place, place, 7, status, 1.0) for place, status in enumerate(statuses))
-    engine = None if alive else Ending(-1, -1, 6, 256, 2.0)
-    found = verdict.resting(
+    endings = tuple(
+        Ending.from_wait_status(3 + place, place, 7, status, 1.0) for place, status in enumerate(statuses)
+    )
+    engine = None if alive else Ending(-1, -1, 6, 1, 0, 2.0)
+    found = failures.standstill(
         Plan("torchrun", (), hosted=2, lifeline=line), NOTHING.replace(endings=endings, engine=engine)
     )
     assert (found[0], found[1] and found[1].rank) == (well, again)
@@ -402,8 +499,8 @@ def test_how_the_ranks_have_ended_is_told_while_they_may_start_again(
 @pytest.mark.parametrize("why", [{"signalled": 15}, {"reader_gone": True}])
 def test_what_ends_a_launcher_counts_from_when_it_came(why: dict[str, Any]) -> None:
     """Else a rank elsewhere, whose peers are gone, would have failed first."""
-    endings = (Ending(3, 0, 7, 15, 100.2), Ending(4, 1, 8, 15, 100.3))
-    told = verdict.early(
+    endings = (Ending(3, 0, 7, 143, 15, 100.2), Ending(4, 1, 8, 143, 15, 100.3))
+    told = failures.final(
         Plan("torchrun", (), hosted=2, lifeline=LINE), NOTHING.replace(endings=endings, asked=100.0, **why)
     )
     assert told is not None
@@ -434,32 +531,37 @@ def test_an_elastic_run_goes_on_with_enough_machines(machines: Callable[..., Mac
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ({"run": "other"}, "it belongs to the run 'other', and this is 'r'"),
+        ({"run": "other"}, "it is of another run than 'r'"),
         ({"machines": 9, "least": 9}, "it was started for 9 machines, and this run has 3"),
+        ({"machine": 3}, "its machine_rank is 3, which must be from 1 to 2"),
         ({"machine": 1}, "machine 1 is here already (host host1)"),
     ],
 )
+@pytest.mark.parametrize("secret", [None, SECRET])
 def test_who_does_not_belong_here_is_turned_away(
-    machines: Callable[..., Machines], wrong: dict[str, Any], why: str
+    machines: Callable[..., Machines], wrong: dict[str, Any], why: str, secret: bytes | None
 ) -> None:
-    run = machines(3)
+    """Whoever may be a stranger learns neither the run's name nor its size."""
+    run = machines(3, secret=secret)
     assert run.all_here()
-    stranger = Member(run.line(2).replace(**wrong), "stranger", None)
+    stranger = Member(run.line(2).replace(**wrong), "stranger", secret)
     run.sides[7] = stranger
     assert run.turn(lambda: bool(stranger.refused))
-    assert stranger.refused == why
+    assert (stranger.refused == why) == (secret is not None)
+    if secret is None:
+        assert not any(word in stranger.refused for word in ("'r'", "3 ", "from 1 to", "host1")) or "is 3" in why
     assert stranger.ending
-    assert run.sides[0].notes == [f"a launcher at 127.0.0.1 was turned away: {why}"]
+    assert run.sides[0].notes == [f"refused a launcher at 127.0.0.1: {why}"]
     assert not run.sides[0].ending
 
 
 @pytest.mark.parametrize(
     ("main", "others", "last", "why"),
     [
-        ({}, {}, {"backend": "c10d"}, "its rdzv_backend is c10d, and that of this run static"),
+        ({}, {}, {"backend": "c10d"}, "its rdzv_backend is c10d, and this run's is static"),
         # Uneven machines: only with the last one it is known.
-        ({"total": 6}, {"local": 3}, {"total": 6}, "with its 2 processes there are 7, and this run has 6"),
-        ({"total": 6}, {}, {"local": 1}, "with its 1 processes there are 5, and this run has 6"),
+        ({"total": 6}, {"local": 3}, {"total": 6}, "expected 6 processes in total, got 7"),
+        ({"total": 6}, {}, {"local": 1}, "expected 6 processes in total, got 5"),
         ({"total": 7}, {"local": 3}, {}, ""),
         ({}, {"local": 3}, {"total": 9}, ""),
         ({"total": 6}, {"total": 6}, {"total": 6}, ""),
@@ -479,8 +581,11 @@ def test_all_are_started_for_the_same_run(
     member = run.sides[2]
     assert isinstance(member, Member)
     assert run.turn(lambda: bool(member.refused) or member.missing == ())
-    assert member.refused == why
-    assert ("was started for 3 processes in all, and this one for 6" in "".join(run.sides[0].notes)) == (
+    assert member.refused == (
+        why and ("the machines' processes don't add up to num_processes" if "got" in why else why)
+    )
+    assert why in "".join(run.sides[0].notes)
+    assert ("was started for 3 processes in total, and this one for 6" in "".join(run.sides[0].notes)) == (
         3 in (others.get("total"), last.get("total"))
     )
     if why:  # it may come again, as it should be
@@ -500,7 +605,7 @@ def test_a_machine_that_comes_again_is_not_counted_twice() -> None:
     assert run.turn(lambda: first.missing == (1,))
     again = run.start(2, total=6, local=3)
     assert isinstance(again, Member)
-    again.token = first.token
+    again.reports.token = first.reports.token
     assert run.turn(lambda: bool(again.refused) or again.missing == (1,))
     assert again.refused == ""
     run.close()
@@ -518,8 +623,8 @@ def test_a_kernel_without_version_6_listens_too(monkeypatch: pytest.MonkeyPatch)
     with monkeypatch.context() as patch:
         patch.setattr("socket.socket", made)
         hub = Hub(line, "main", None)
-    assert hub.listener is not None
-    assert hub.listener.family == socket.AF_INET
+    (listener,) = hub.reception.entrance.listeners
+    assert listener.family == socket.AF_INET
     assert hub.notes == []
     hub.close()
 
@@ -528,8 +633,8 @@ def test_a_port_that_is_taken_is_a_note() -> None:
     run = Machines(2)
     with socket.create_server(("", run.port)):
         hub = Hub(run.line(0), "main", None)
-    assert hub.listener is None
-    assert hub.notes[0].startswith(f"nothing can listen on lifeline_port {run.port} here (Address already in use)")
+    assert not hub.reception.entrance.listeners
+    assert hub.notes[0].startswith(f"lifeline_port {run.port} can't be used (Address already in use)")
     assert hub.missing is None
     assert hub.settled
 
@@ -566,6 +671,7 @@ time.sleep(60)
 """
 
 
+@needs_torch
 def test_a_failure_on_one_machine_ends_the_run_on_both(launched: Start, script: Script) -> None:
     path, port = script(FAILS), free_port()
     flags = ("--cpu", "--num_machines", 2, "--num_processes", 2, "--main_process_ip", "127.0.0.1")
@@ -577,6 +683,8 @@ def test_a_failure_on_one_machine_ends_the_run_on_both(launched: Start, script: 
         assert f"  exception: ValueError: no good\n  at: {path}:8\n" in err
 
 
+@needs_torch
+@pytest.mark.exhaustive
 def test_an_interrupt_while_waiting_ends_it(launched: Start, script: Script) -> None:
     flags = ("--cpu", "--num_machines", 2, "--num_processes", 2, "--main_process_ip", "127.0.0.1")
     popen = launched(*flags, "--main_process_port", free_port(), "--machine_rank", 1, script(FAILS))
@@ -587,6 +695,7 @@ def test_an_interrupt_while_waiting_ends_it(launched: Start, script: Script) -> 
     assert popen.wait(30) == -signal.SIGINT
 
 
+@needs_torch
 def test_a_terminal_has_one_live_line(script: Script, environ: dict[str, str]) -> None:
     flags = (
         "--cpu",

@@ -1,4 +1,4 @@
-"""`accelerate launch` under real mpiruns of three MPIs, over machines of their own network; of a fourth after its source."""
+"""`accelerate launch` under the real mpiruns of three MPIs on machines made of namespaces; the fourth is a stand-in."""
 
 from __future__ import annotations
 
@@ -53,23 +53,23 @@ class Mpirun:
             network.hosts(n, f"127.0.0.1 localhost\n{named}")
 
     def run(
-        self, kind: str, *launch: object, on: int = 0, over: tuple[int, ...], count: int = 0
+        self, kind: str, *launch: object, on: int = 0, over: tuple[int, ...], count: int = 0, each: int = 2
     ) -> subprocess.CompletedProcess[str]:
-        """Run ranks of ``accelerate launch`` on the machines ``over``, in this order: two on each, or so many."""
+        """Run ``accelerate launch`` on the machines ``over``, in this order: ``each`` on each, or ``count``."""
         programs, hosts = self._programs(kind), self.folder / "hosts"
         if kind == MVAPICH:
-            named = [f"n{n}" for n in over for _ in range(2)]
-            words = [programs / "mpirun_rsh", "-np", count or 2 * len(over), *named]
+            named = [f"n{n}" for n in over for _ in range(each)]
+            words = [programs / "mpirun_rsh", "-np", count or each * len(over), *named]
             return self._at(on, programs, *words, BIN / "accelerate", "launch", "--cpu", *launch)
         if kind in OPENS:
-            slots = " slots=2" if len(over) == len(set(over)) else ""
+            slots = f" slots={each}" if len(over) == len(set(over)) else ""
             hosts.write_text("".join(f"n{n}{slots}\n" for n in over))
             agent = ("--prtemca", "plm_ssh_agent") if kind == "openmpi" else ("--mca", "plm_rsh_agent")
             options = ["--allow-run-as-root", "--hostfile", hosts, *agent, self.agent]
         else:
             hosts.write_text("".join(f"n{n}\n" for n in over))
-            options = ["-launcher", "ssh", "-launcher-exec", self.agent, "-f", hosts, "-ppn", "2"]
-        words = [programs / "mpirun", *options, *self.options, "-n", count or 2 * len(over)]
+            options = ["-launcher", "ssh", "-launcher-exec", self.agent, "-f", hosts, "-ppn", each]
+        words = [programs / "mpirun", *options, *self.options, "-n", count or each * len(over)]
         return self._at(on, programs, *words, BIN / "accelerate", "launch", "--cpu", *launch)
 
     def _programs(self, kind: str) -> Path:
@@ -114,11 +114,24 @@ def test_no_flag_says_where_they_meet(mpirun: Mpirun, script: Script, kind: str)
     pytest.importorskip("torch")
     done = mpirun.run(kind, script(MEET), over=(0, 1))
     assert done.returncode == 0, done.stderr
-    told = {"openmpi": ("n0", "PMIX_NAMESPACE"), "openmpi4": (mpirun.network.address(0), "OMPI_MCA_orte_hnp_uri")}
-    at, said = told.get(kind, ("n0", "PMI_FD"))
+    meeting = {"openmpi": ("n0", "PMIX_NAMESPACE"), "openmpi4": (mpirun.network.address(0), "OMPI_MCA_orte_hnp_uri")}
+    at, source = meeting.get(kind, ("n0", "PMI_FD"))
     assert sorted(done.stdout.splitlines()) == [f"rank {rank} at {at}: 10" for rank in range(4)]
-    assert f"main_process_ip {at} ({said})" in done.stderr
+    assert f"main_process_ip {at} ({source})" in done.stderr
     assert done.stderr.count("accel: ") == 1
+
+
+@pytest.mark.parametrize("kind", [*OPENS, *HYDRAS])
+def test_one_launcher_on_each_machine_starts_its_ranks(mpirun: Mpirun, script: Script, kind: str) -> None:
+    pytest.importorskip("torch")
+    counts = ("--num_machines", "2", "--num_processes", "4")
+    done = mpirun.run(kind, *counts, script(MEET), over=(1, 0), each=1)
+    assert done.returncode == 0, done.stderr
+    assert [line.partition(" at ")[0] for line in sorted(done.stdout.splitlines())] == [f"rank {n}" for n in range(4)]
+    assert all(line.endswith(": 10") for line in done.stdout.splitlines())
+    assert "2 processes on CPU, machine 1 of 2" in done.stderr
+    failed = mpirun.run(kind, *counts, script(FAILS), over=(1, 0), each=1)
+    assert failed.returncode == 7, failed.stderr
 
 
 @pytest.mark.parametrize("kind", [*OPENS, *HYDRAS])
@@ -232,7 +245,7 @@ def test_a_machine_may_call_itself_by_its_loopback(debian: Mpirun, script: Scrip
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == [f"rank {rank} at n0: 10" for rank in range(4)]
     assert "n0 (PM" in done.stderr
-    assert "stands for this machine's loopback: gloo is told eth0, the way out of here" in done.stderr
+    assert "resolves to this machine's loopback: gloo uses eth0, the default route" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["openmpi", "mpich"])

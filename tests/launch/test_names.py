@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from accel_launch import names
-from accel_launch.names import LookUp
+from accel_launch.ranks import names
+from accel_launch.ranks.names import LookUp
 from tests.launch.processes import until
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from accel_config import AccelError
-from accel_launch import Plan, explain, plan
-from accel_launch.devices import Device
-from accel_launch.host import Host
+from accel_config.showing.listing import table
+from accel_launch import Plan, plan
+from accel_launch.machine.devices import Device
+from accel_launch.machine.host import Host
+from accel_launch.planning import explain
 from tests.conftest import Resolve
-from tests.launch.hosts import Still, gpus, host
+from tests.launch.hosts import Packages, Still, gpus, host
 
 
 @pytest.fixture
@@ -81,10 +83,10 @@ def test_n_processes_have_torchruns_contract(settings: Resolve, here: Path) -> N
 )
 def test_what_is_executed(settings: Resolve, here: Path, flags: list[str], words: tuple[str, ...]) -> None:
     (here / "json").touch()
-    on = host(machine=Still(modules=("json",), programs=("json",)), cwd=str(here))
+    on = host(probe=Still(modules=("json",), programs=("json",)), cwd=str(here))
     (here / "json").chmod(0o755)
     if flags == ["--no_python"]:
-        on = on.replace(machine=Still(programs=("json",)))
+        on = on.replace(probe=Still(programs=("json",)))
         todo = plan(settings(*flags, "--dry_run"), on, ["json", "x"])
     else:
         todo = plan(settings(*flags), on, ["json", "x"])
@@ -135,7 +137,7 @@ def test_a_busy_port_is_replaced_with_a_note(settings: Resolve, here: Path) -> N
         "2",
         "--main_process_port",
         "29500",
-        on=host(machine=Still(busy=(29500,))),
+        on=host(probe=Still(busy=(29500,))),
     )
     assert todo.commands[0].env["MASTER_PORT"] == "40001"
     assert "main_process_port 29500 (--main_process_port) is in use" in "".join(todo.notes)
@@ -175,6 +177,18 @@ def test_rtx_40_on_an_old_driver(settings: Resolve, here: Path) -> None:
     assert "NCCL_P2P_DISABLE" not in new.commands[0].env
 
 
+def test_the_flight_recorder_is_on_where_torch_writes_it(settings: Resolve, here: Path) -> None:
+    cards = tuple(Device("GPU", str(n)) for n in range(2))
+    packages = Packages(recorder="TORCH_FR")
+    todo = planned(settings, here, on=host(cards, probe=Still(packages=packages)))
+    assert todo.commands[0].env["TORCH_FR_BUFFER_SIZE"] == "2000"
+    off = host(cards, probe=Still(packages=packages), environ={"TORCH_NCCL_TRACE_BUFFER_SIZE": "0"})
+    assert "TORCH_FR_BUFFER_SIZE" not in planned(settings, here, on=off).commands[0].env
+    assert (
+        "TORCH_FR_BUFFER_SIZE" not in planned(settings, here, on=host(probe=Still(packages=packages))).commands[0].env
+    )  # no GPU
+
+
 def test_no_script(settings: Resolve) -> None:
     with pytest.raises(AccelError, match="there is no script to launch"):
         plan(settings(), host(), [])
@@ -184,7 +198,7 @@ def test_no_script(settings: Resolve) -> None:
     ("flags", "script", "message"),
     [
         ([], "nope.py", "the script nope.py doesn't exist"),
-        ([], "trian.py", "did you mean 'train.py'"),
+        ([], "trian.py", "Did you mean 'train.py'"),
         ([], "folder", "the script folder is a folder without a __main__.py"),
         (["-m"], "no_such_module.main", "there is no module 'no_such_module'"),
         (["--no_python"], "./train.py", "can't be executed"),
@@ -216,14 +230,14 @@ def test_a_module_is_not_looked_for_on_another_interpreter(settings: Resolve, he
 
 
 def test_a_module_of_the_working_folder_is_there(settings: Resolve, here: Path) -> None:
-    todo = plan(settings("-m"), host(cwd=str(here), machine=Still(modules=())), ["train"])
+    todo = plan(settings("-m"), host(cwd=str(here), probe=Still(modules=())), ["train"])
     assert todo.commands[0].argv == ("/py", "-m", "train")
     (here / "pack").mkdir()
-    assert plan(settings("-m"), host(cwd=str(here), machine=Still(modules=())), ["pack.deep.train"]).commands
+    assert plan(settings("-m"), host(cwd=str(here), probe=Still(modules=())), ["pack.deep.train"]).commands
 
 
 def test_an_engine_that_is_not_there(settings: Resolve, here: Path) -> None:
-    with pytest.raises(AccelError, match="there is no engine 'lokal'; did you mean 'local'"):
+    with pytest.raises(AccelError, match=r"there is no engine 'lokal'\. Did you mean 'local'"):
         planned(settings, here, "--engine", "lokal")
 
 
@@ -237,9 +251,12 @@ def test_the_dry_run_as_json(settings: Resolve, here: Path) -> None:
     assert "hunter2" not in json.dumps(told)
 
 
-def test_explain_shows_what_was_given_first(settings: Resolve) -> None:
-    text = explain.table(settings("--cpu", "--aws_secret_access_key", "hunter2"))
-    first, second = text.splitlines()[:2]
+def test_explain_shows_what_is_set_or_everything(settings: Resolve) -> None:
+    given = settings("--cpu", "--aws_secret_access_key", "hunter2")
+    first, second, last = table(given, everything=False, width=None).splitlines()
     assert first.split() == ["cpu", "true", "--cpu"]
     assert second.split() == ["aws_secret_access_key", "***", "--aws_secret_access_key"]
-    assert len(text.splitlines()) == len(list(settings()))
+    assert last == f"{len(list(given)) - 2} more are built in: --explain all shows them"
+    whole = table(given, everything=True, width=None).splitlines()
+    assert [line.split() for line in whole[:2]] == [first.split(), second.split()]
+    assert len(whole) == len(list(given))

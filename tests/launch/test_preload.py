@@ -19,12 +19,13 @@ from typing import Any
 import pytest
 
 from accel_launch import plan
-from accel_launch.guardian import Spawn
-from accel_launch.nursery import Nursery
+from accel_launch.running.guardian.preloading.fork_server import ForkServer
+from accel_launch.running.guardian.workload import Spawn
 from tests.conftest import BIN, ROOT, Resolve, Run
 from tests.environments import environment
 from tests.launch.hosts import Still, host
 from tests.launch.processes import Script, Start, alive, gone, read_pids, until
+from tests.schedule import sampled
 
 PORTRAIT = Path(__file__).parent / "portrait.py"
 TWO = ("--cpu", "--num_processes", "2")
@@ -99,7 +100,9 @@ def assert_same(plain: list[Portrait], preloaded: list[Portrait]) -> None:
     assert len(set(map(str, drawn))) == len(drawn), "ranks share random numbers"
 
 
-@pytest.mark.parametrize("shape", [as_script, as_link, as_module, as_package, as_folder, as_archive])
+@pytest.mark.parametrize(
+    "shape", sampled([as_script, as_link, as_module, as_package, as_folder, as_archive], every=2)
+)
 def test_a_rank_cannot_tell(tmp_path: Path, environ: dict[str, str], shape: Callable[[Path], list[str]]) -> None:
     words = shape(tmp_path)
     plain = portraits(tmp_path, environ, words)
@@ -111,14 +114,17 @@ def test_a_rank_cannot_tell(tmp_path: Path, environ: dict[str, str], shape: Call
     [
         {"PYTHONIOENCODING": "latin-1:replace", "PYTHONPATH": "below:", "PYTHONHASHSEED": "1"},
         {"PYTHONWARNINGS": "ignore::FutureWarning", "PYTHONSAFEPATH": "1", "PYTHONFAULTHANDLER": "1"},
-        {
-            "PYTHONUTF8": "1",
-            "PYTHONPATH": "",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONTRACEMALLOC": "1",
-            "LC_ALL": "C",
-        },
-        {"METHODS": "fork,forkserver,spawn"},
+        pytest.param(
+            {
+                "PYTHONUTF8": "1",
+                "PYTHONPATH": "",
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONTRACEMALLOC": "1",
+                "LC_ALL": "C",
+            },
+            marks=pytest.mark.exhaustive,
+        ),
+        pytest.param({"METHODS": "fork,forkserver,spawn"}, marks=pytest.mark.exhaustive),
     ],
     ids=" ".join,
 )
@@ -215,7 +221,7 @@ os.unlink("0")
 """
 
 
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("end", sampled(ENDS, every=6))
 def test_a_rank_ends_as_it_always_does(accelerate: Run, script: Script, end: str) -> None:
     path = script(START + ENDS[end] + "\n", "train.py")
     plain, preloaded = (
@@ -269,7 +275,7 @@ def test_what_is_held_back_when_the_ranks_are_forked_is_written_once(tmp_path: P
         "from accel_launch import Command, Plan, run\n"
         "ranks = [Command((sys.executable, 'train.py'), {'RANK': str(rank)}, rank=rank) for rank in range(2)]\n"
         "result = run(Plan('local', tuple(ranks), preload=('chatty',)))\n"
-        "assert (result.status, result.said) == (0, ()), result\n"
+        "assert (result.status, result.printed) == (0, ()), result\n"
     )
     environ = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(
@@ -284,7 +290,7 @@ def test_commands_that_differ_are_started_each_by_itself(tmp_path: Path) -> None
         "import sys\n"
         "from accel_launch import Command, Plan, run\n"
         "ranks = [Command((sys.executable, '-c', f'print({rank})'), {}, rank=rank) for rank in range(2)]\n"
-        "print(run(Plan('local', tuple(ranks), preload=('colorsys',))).said)\n"
+        "print(run(Plan('local', tuple(ranks), preload=('colorsys',))).printed)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert sorted(done.stdout.splitlines()[:2]) == ["0", "1"]
@@ -339,15 +345,15 @@ def test_variables_that_differ_and_are_read_on_loading_are_told() -> None:
     spawns = tuple(
         spawn(rank, {"RANK": str(rank), "CUDA_VISIBLE_DEVICES": str(rank), "HOME": "/"}) for rank in (0, 1)
     )
-    nursery = Nursery(spawns, ["colorsys"])
+    fork_server = ForkServer(spawns, ["colorsys"], os.getpid())
     try:
-        assert nursery.own == ["RANK", "CUDA_VISIBLE_DEVICES"]
-        os.write(nursery.talking, b"born 7\nborn 8\n")
-        pids, (note,) = nursery.ended(0)
+        assert fork_server.own == ["RANK", "CUDA_VISIBLE_DEVICES"]
+        os.write(fork_server.reporting, b"forked 7\nforked 8\n")
+        pids, (note,) = fork_server.ended(0)
         assert pids == [7, 8]
         assert note.startswith("preload: CUDA_VISIBLE_DEVICES")
     finally:
-        nursery.close()
+        fork_server.close()
 
 
 def spawn(rank: int, environ: dict[str, str]) -> Spawn:
@@ -373,13 +379,13 @@ UNSAFE = {
     "import sys\nsys.path.insert(0, '/nowhere')": "puts something before the script's folder on sys.path",
     "raise RuntimeError('not today')": "importing unsafe failed with RuntimeError: not today",
     "import sys\nsys.exit(0)": "importing unsafe failed with SystemExit: 0",
-    "import os\nos._exit(3)": "the process that imports for all ended with status 3 importing unsafe",
-    "import os\nos.abort()": "the process that imports for all ended by SIGABRT importing unsafe",
+    "import os\nos._exit(3)": "the fork server ended with exit status 3 importing unsafe",
+    "import os\nos.abort()": "the fork server was terminated by SIGABRT importing unsafe",
     "import absent_module": "importing unsafe failed with ModuleNotFoundError: No module named 'absent_module'",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("source", "why"), UNSAFE.items(), ids=list(UNSAFE.values()))
+@pytest.mark.parametrize(("source", "why"), sampled(UNSAFE.items(), every=5), ids=list(UNSAFE.values()))
 def test_what_is_not_safe_is_refused_and_the_run_goes_on(
     accelerate: Run, script: Script, source: str, why: str
 ) -> None:
@@ -527,35 +533,35 @@ def test_a_signal_during_the_import_is_our_death(launched: Start, script: Script
     deaf = "import signal\nfor number in (1, 2, 3, 15): signal.signal(number, signal.SIG_IGN)\n"
     script(deaf + SLOW.format(seconds=30), "slow.py")
     running = launched(*TWO, "--preload", "slow", script("pass"))
-    (nursery,) = read_pids(running, 1)
+    (fork_server,) = read_pids(running, 1)
     running.send_signal(number)
     assert running.wait(10) == -number
-    assert gone([nursery], 0.5)
+    assert gone([fork_server], 0.5)
 
 
 def test_killing_the_importing_process_starts_ranks_plainly(launched: Start, slow: Any) -> None:
     running = launched(*slow(30))
-    (nursery,) = read_pids(running, 1)
-    os.kill(nursery, signal.SIGKILL)
+    (fork_server,) = read_pids(running, 1)
+    os.kill(fork_server, signal.SIGKILL)
     ranks = read_pids(running, 2)
     running.terminate()
     _out, err = running.communicate(timeout=10)
     assert gone(ranks)
     assert running.returncode == -signal.SIGTERM
-    assert "not preloaded: the process that imports for all ended by SIGKILL importing slow" in err
+    assert "not preloaded: the fork server was terminated by SIGKILL importing slow" in err
 
 
 def test_killing_the_launcher_or_the_guardian_during_the_import_leaves_nothing(launched: Start, slow: Any) -> None:
     running = launched(*slow(30))
-    (nursery,) = read_pids(running, 1)
+    (fork_server,) = read_pids(running, 1)
     running.kill()
-    assert gone([nursery])
+    assert gone([fork_server])
     running = launched(*slow(30))
-    (nursery,) = read_pids(running, 1)
-    guardian = int(Path(f"/proc/{nursery}/stat").read_text().rpartition(")")[2].split()[1])
+    (fork_server,) = read_pids(running, 1)
+    guardian = int(Path(f"/proc/{fork_server}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(guardian, signal.SIGKILL)
     assert running.wait(10) == 137
-    assert gone([nursery], 0.5)
+    assert gone([fork_server], 0.5)
 
 
 def test_a_user_signal_during_the_import_reaches_the_ranks(launched: Start, slow: Any) -> None:
@@ -567,10 +573,10 @@ def test_a_user_signal_during_the_import_reaches_the_ranks(launched: Start, slow
 
 def test_tstp_and_cont_during_the_import(launched: Start, slow: Any) -> None:
     running = launched(*slow(0.3))
-    (nursery,) = read_pids(running, 1)
+    (fork_server,) = read_pids(running, 1)
 
     def state() -> str:
-        return Path(f"/proc/{nursery}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{fork_server}/stat").read_text().rpartition(")")[2].split()[0]
 
     running.send_signal(signal.SIGTSTP)
     assert until(lambda: state() == "T")
@@ -633,7 +639,7 @@ def test_a_file_and_a_variable_give_it_too(accelerate: Run, script: Script, tmp_
 @pytest.mark.parametrize(
     ("word", "why"),
     [
-        ("train.py-x", "--preload: preload must be names of modules with commas between them"),
+        ("train.py-x", "--preload: preload must be names of modules, separated by commas"),
         ("json,trch_that_is_absent", "preload trch_that_is_absent (--preload): there is no module"),
         ("json:", "not 'json:'"),
     ],
@@ -650,8 +656,8 @@ def test_names_that_cannot_be_are_refused(accelerate: Run, script: Script, word:
     [
         (("--cpu",), "has no effect: one process imports its modules once anyway"),
         ((*TWO, "--no_python"), "has no effect: --no_python runs a program as it is"),
-        ((*TWO, "--max_restarts", "1"), "has no effect: torchrun starts ranks in its own way"),
-        ((*TWO, "--python", "wrap"), "is a script, which may start Python with flags that keep us out"),
+        ((*TWO, "--engine", "torchrun"), "has no effect: the engine torchrun starts its ranks in another way"),
+        ((*TWO, "--python", "wrap"), "is a script, which may start Python with flags that prevent it"),
     ],
 )
 def test_where_it_has_no_effect_that_is_said(
@@ -710,7 +716,7 @@ def test_auto_reads_modules_by_way_of_their_packages(settings: Resolve, tmp_path
 
     def picked(word: str) -> object:
         resolved = settings(*TWO, "--preload", "auto", "-m")
-        return plan(resolved, host().replace(cwd=str(tmp_path), machine=Still(modules=("pack",))), [word]).preload
+        return plan(resolved, host().replace(cwd=str(tmp_path), probe=Still(modules=("pack",))), [word]).preload
 
     assert picked("pack.sub.train") == ("numpy", "torch")
     assert picked("pack.sub") == ("numpy", "scipy")
@@ -769,6 +775,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.exhaustive
 def test_torch_is_as_in_a_fresh_interpreter(accelerate: Run, script: Script) -> None:
     pytest.importorskip("torch")
     path = script(TORCH)
@@ -781,7 +788,7 @@ def test_torch_is_as_in_a_fresh_interpreter(accelerate: Run, script: Script) -> 
         found.append(sorted((json.loads(line) for line in done.stdout.splitlines()), key=lambda said: said[2]))
     plain, preloaded = found
     assert [seen for seen, _own, _rank in preloaded] == [seen for seen, _own, _rank in plain]
-    numbers = [number for _seen, own, _rank in preloaded for number in own]
+    numbers = [number for _observe, own, _rank in preloaded for number in own]
     assert len(set(numbers)) == len(numbers), "ranks share torch's random numbers"
 
 
@@ -793,6 +800,7 @@ def test_an_import_that_seeds_torch_is_refused(accelerate: Run, script: Script) 
     assert done.returncode == 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("flags", "example", "says"),
@@ -833,6 +841,7 @@ def test_the_librarys_own_scripts_run_preloaded(environ: dict[str, str], tmp_pat
     assert "preloaded" not in done.stderr
 
 
+@pytest.mark.exhaustive
 def test_auto_of_the_library_is_safe(environ: dict[str, str], script: Script) -> None:
     path = script(
         "from transformers import Trainer\nfrom accelerate import Accelerator\nimport safetensors\nprint(Trainer)"

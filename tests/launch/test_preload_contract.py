@@ -98,6 +98,26 @@ __all__ = [
     "test_what_a_successful_script_left_gets_grace_and_is_then_ended",
 ]
 
+# What runs by default; the marker `exhaustive` runs the others.
+SAMPLE = {
+    "test_64_ranks_are_gone_within_a_second",
+    "test_a_signal_ends_all_and_is_our_death",
+    "test_a_terminal_stays_one_with_its_size",
+    "test_arguments_reach_the_script_byte_for_byte",
+    "test_killing_any_one_process_of_the_launcher_leaves_nothing",
+    "test_limits_are_the_ranks_own",
+    "test_log_files_and_filter",
+    "test_modules_and_programs",
+    "test_rank_0_has_our_standard_input_and_the_others_none",
+    "test_the_failing_ranks_status_is_ours",
+    "test_the_report_names_the_line_and_comes_last",
+    "test_this_really_preloads",
+}
+
+
+def test_the_sample_is_of_these() -> None:
+    assert set(__all__) >= SAMPLE - {"test_this_really_preloads"}
+
 
 @pytest.fixture(autouse=True)
 def preloading(environ: dict[str, str]) -> None:

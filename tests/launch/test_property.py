@@ -12,9 +12,11 @@ import subprocess
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -73,9 +75,21 @@ CASES = st.fixed_dictionaries(
 Case = dict[str, Any]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(case=CASES)
-def test_nothing_survives_and_the_status_is_true(case: Case) -> None:
+HOW_MANY = [12, pytest.param(120, marks=[pytest.mark.exhaustive, pytest.mark.timeout(600)])]
+
+
+def check(property_of: Callable[[Case], None], cases: st.SearchStrategy[Case], how_many: int) -> None:
+    """Hold a property against this many cases."""
+    how = settings(max_examples=how_many, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    how(given(cases)(property_of))()
+
+
+@pytest.mark.parametrize("how_many", HOW_MANY)
+def test_nothing_survives_and_the_status_is_true(how_many: int) -> None:
+    check(nothing_survives_and_the_status_is_true, CASES, how_many)
+
+
+def nothing_survives_and_the_status_is_true(case: Case) -> None:
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "tree.py"
         script.write_text(TREE)
@@ -118,7 +132,7 @@ def _disturb(running: subprocess.Popen[str], case: Case) -> None:
 
 
 def _allowed(case: Case) -> set[int]:
-    """Every status that the contract may give: which of the things that happen comes first is not ours to say."""
+    """Every status that the contract allows: the order of the events isn't fixed."""
     ends: list[int] = [0 if rank["end"] == "sleep" else rank["end"] for rank in case["ranks"]]
     allowed = {128 - end if end < 0 else end for end in ends if end}
     if not allowed:
@@ -142,9 +156,13 @@ MOMENTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(case=MOMENTS)
-def test_whatever_happens_while_ranks_are_forked(case: Case) -> None:
+@pytest.mark.parametrize("how_many", HOW_MANY)
+@pytest.mark.exhaustive
+def test_whatever_happens_while_ranks_are_forked(how_many: int) -> None:
+    check(whatever_happens_while_ranks_are_forked, MOMENTS, how_many)
+
+
+def whatever_happens_while_ranks_are_forked(case: Case) -> None:
     """A signal, or the death of any process, in the import, between the forks, or when the ranks are handed over."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "brief.py").write_text(IMPORTED)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from accel_launch.engines.torchrun import RANK
+from accel_launch.engines.common.wrapping import PARENT
 from tests.launch.hydra import Hydra
 from tests.launch.processes import gone, until
 
@@ -25,7 +25,7 @@ def test_what_is_no_record_is_left_alone(tmp_path: Path) -> None:
         for folder in (f"/proc/{os.getpid()}/fd", "/proc/4194305/fd"):
             environ["ACCEL_SUPERVISOR"] = f"{folder} {number} {number} {number} {number}"
             done = subprocess.run(
-                [sys.executable, RANK, "sh", "-c", "echo out; exit 7"],
+                [sys.executable, PARENT, "sh", "-c", "echo out; exit 7"],
                 env=environ,
                 capture_output=True,
                 text=True,
@@ -33,6 +33,21 @@ def test_what_is_no_record_is_left_alone(tmp_path: Path) -> None:
             )
             assert (done.returncode, done.stdout) == (7, "out\n")
         assert file.read() == ""
+
+
+def test_it_is_named_after_its_rank_and_the_rank_is_as_without_it(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import os\nfor path in ('/proc/%d/comm' % os.getppid(), '/proc/self/comm', '/proc/self/cmdline'):\n"
+        "    print(repr(open(path).read()))\n"
+    )
+    words = [sys.executable, "-u", str(script), "a b"]
+    environ = {**os.environ, "RANK": "12"}
+    done = subprocess.run([sys.executable, PARENT, *words], env=environ, capture_output=True, text=True, timeout=30)
+    bare = subprocess.run(words, capture_output=True, text=True, timeout=30)
+    parent, *own = done.stdout.splitlines()
+    assert parent == repr("rank12:train.py\n")
+    assert own == bare.stdout.splitlines()[1:]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +67,7 @@ def test_what_is_no_record_is_left_alone(tmp_path: Path) -> None:
 def test_the_interface_is_named_on_the_machine_itself(told: dict[str, str], named: list[str]) -> None:
     environ = {"PATH": os.environ["PATH"], "WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", **told}
     environ = {name: text for name, text in environ.items() if text != "-"}
-    words = [sys.executable, "-I", "-S", RANK, "env"]
+    words = [sys.executable, "-I", "-S", PARENT, "env"]
     done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=30, check=True)
     assert sorted(line for line in done.stdout.splitlines() if "_SOCKET_IFNAME" in line) == named
     assert done.stderr == ""
@@ -62,7 +77,7 @@ def test_a_rank_that_nobody_numbered_is_not_taken_for_rank_0() -> None:
     record, stream, error = (os.memfd_create(name) for name in ("accel-record", "stream", "error"))
     told = f"/proc/{os.getpid()}/fd {record} {stream} {stream} {error}"
     environ = {name: text for name, text in os.environ.items() if name != "RANK"}
-    words = [sys.executable, RANK, "echo", "out"]
+    words = [sys.executable, PARENT, "echo", "out"]
     for numbered, shown in (({}, "out\n"), ({"RANK": "0"}, "")):
         environ.update({"ACCEL_SUPERVISOR": told, **numbered})
         done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=30, check=True)
@@ -88,7 +103,7 @@ def start(held: dict[str, int], *words: str) -> subprocess.Popen[bytes]:
     environ = {**os.environ, "ACCEL_SUPERVISOR": told, "RANK": "5", "LOCAL_RANK": "1"}
     environ["TORCHELASTIC_RESTART_COUNT"] = "4"
     environ.pop("TORCHELASTIC_ERROR_FILE", None)
-    return subprocess.Popen([sys.executable, RANK, *words], env=environ)
+    return subprocess.Popen([sys.executable, PARENT, *words], env=environ)
 
 
 def text(held: dict[str, int], name: str) -> str:
@@ -159,8 +174,8 @@ def fork_and_die():
         time.sleep(0.01)
     return 0
 os.fork = fork_and_die
-sys.argv[:1] = [{RANK!r}]
-runpy.run_path({RANK!r}, run_name="__main__")
+sys.argv[:1] = [{PARENT!r}]
+runpy.run_path({PARENT!r}, run_name="__main__")
 """
     read, write = os.pipe()
     words = [sys.executable, "-c", late, "sh", "-c", f"touch {tmp_path / 'ran'}"]
@@ -186,14 +201,14 @@ def test_parting_with_hydra(words: str, met: str, told: list[str]) -> None:
     """In PMI's words, over the socket that it gave."""
     hydra = Hydra(1)
     environ = {**os.environ, "LOCAL_RANK": "0", "PMI_FD": str(hydra.fds[0]), "MPI_LOCALRANKID": "0", "ACCEL_MET": met}
-    subprocess.run([sys.executable, RANK, "sh", "-c", words], env=environ, pass_fds=hydra.fds, timeout=30)
+    subprocess.run([sys.executable, PARENT, "sh", "-c", words], env=environ, pass_fds=hydra.fds, timeout=30)
     hydra.close()
-    assert hydra.said == [["init pmi_version=1 pmi_subversion=1", *told] if told else []]
+    assert hydra.received == [["init pmi_version=1 pmi_subversion=1", *told] if told else []]
 
 
 def test_a_file_in_the_place_of_hydra_is_left_alone(tmp_path: Path) -> None:
     with (tmp_path / "data").open("w") as file:
         fd = file.fileno()
         environ = {**os.environ, "LOCAL_RANK": "0", "PMI_FD": str(fd), "MPI_LOCALRANKID": "0"}
-        subprocess.run([sys.executable, RANK, "sh", "-c", "exit 7"], env=environ, pass_fds=[fd], timeout=30)
+        subprocess.run([sys.executable, PARENT, "sh", "-c", "exit 7"], env=environ, pass_fds=[fd], timeout=30)
     assert (tmp_path / "data").read_text() == ""

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from accel_config import CATALOGUE, layers, resolve, split
-from accel_launch import explain, plan
-from accel_launch.devices import VENDORS
+from accel_launch import plan
+from accel_launch.machine.devices import VENDORS
+from accel_launch.planning import explain
 from tests.conftest import ROOT
 from tests.launch.hosts import Still, gpus, host
 
@@ -60,7 +61,7 @@ PLANS = {
 def _recorded(flags: str, on: str, folder: Path) -> str:
     machine = PLANS[on][1].replace(
         cwd=str(folder),
-        machine=Still(modules=("torch", "deepspeed", "megatron", "torchao", "transformer_engine", "msamp")),
+        probe=Still(modules=("torch", "deepspeed", "megatron", "torchao", "transformer_engine", "msamp")),
     )
     typed = split(CATALOGUE, [*flags.split(), "train.py", "--lr", "0.1"])
     found = layers(CATALOGUE, typed, {"HF_HOME": str(folder)})
@@ -69,7 +70,7 @@ def _recorded(flags: str, on: str, folder: Path) -> str:
     told = json.loads(explain.as_json(todo, settings))
     head = f"# accelerate launch {flags} train.py --lr 0.1".replace("  ", " ")
     ways = f"# engine {told['engine']}, {'supervised' if todo.supervised else 'becomes the command'}"
-    where = Path(explain.__file__).parent
+    where = Path(explain.__file__).parent.parent
     return f"{head}\n{ways}\n{explain.shell(todo)}".replace(str(folder), "/home/me").replace(
         str(where), "/accel_launch"
     )

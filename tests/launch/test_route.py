@@ -8,23 +8,24 @@ from pathlib import Path
 import pytest
 
 from accel_config import CATALOGUE, split
-from accel_launch import Plan, plan, route
-from accel_launch.host import Machine
-from accel_launch.route import Route, towards
+from accel_launch import Plan, plan
+from accel_launch.machine.probe import Probe
+from accel_launch.ranks import route
+from accel_launch.ranks.route import Route, towards
 from accel_launch.schedulers import settle
-from tests.launch.hosts import Still, host
+from tests.launch.hosts import Network, Still, host
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "localhost"])
 def test_the_loopback_that_is_asked_for(address: str) -> None:
-    assert towards(address) == Machine().route(address, look_up=True) == Route("lo", "127.0.0.1")
+    assert towards(address) == Probe().network.route(address, look_up=True) == Route("lo", "127.0.0.1")
 
 
 def test_a_name_is_looked_up_only_where_that_is_allowed() -> None:
-    assert Machine().route("localhost", look_up=False) is None
-    assert Machine().route("127.0.0.1", look_up=False) == Route("lo", "127.0.0.1")
-    assert towards("name.invalid") is Machine().route("name.invalid", look_up=True) is None
-    assert Machine().route("a" * 64, look_up=True) is None
+    assert Probe().network.route("localhost", look_up=False) is None
+    assert Probe().network.route("127.0.0.1", look_up=False) == Route("lo", "127.0.0.1")
+    assert towards("name.invalid") is Probe().network.route("name.invalid", look_up=True) is None
+    assert Probe().network.route("a" * 64, look_up=True) is None
     assert [route.numeric(text) for text in ("10.0.0.1", "fd88::1", "localhost", "")] == [True, True, False, False]
 
 
@@ -47,8 +48,8 @@ def test_a_name_that_stands_for_the_loopback_leads_out(monkeypatch: pytest.Monke
         assert towards("box") is None
 
 
-class Leading(Still):
-    """A machine of which one way leads to the main one."""
+class Leading(Network):
+    """A network with one route to the main machine."""
 
     def __init__(self, way: Route | None) -> None:
         super().__init__()
@@ -81,8 +82,8 @@ RANK: tuple[dict[str, str], tuple[str, ...]] = (
 
 
 def launched(environ: dict[str, str], way: Route | None, *words: str) -> Plan:
-    machine = Leading(way)
-    on = host(4, environ=environ, machine=machine, cwd=str(Path(__file__).parent))
+    machine = Still(network=Leading(way))
+    on = host(4, environ=environ, probe=machine, cwd=str(Path(__file__).parent))
     return plan(settle(split(CATALOGUE, list(words)), environ, machine), on, ["conftest.py"])
 
 
@@ -100,7 +101,7 @@ def interfaces(todo: Plan) -> dict[str, str]:
             (),
             Route("eth7", "10.0.0.9", guessed=True),
             {"GLOO_SOCKET_IFNAME": "eth7"},
-            "gloo is told eth7, the way out",
+            "gloo uses eth7, the default route",
         ),
     ],
 )
@@ -121,7 +122,7 @@ def test_a_way_that_is_not_known_is_looked_for_by_the_ranks_parents() -> None:
     for flags, names in (((), "GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME"), (("--cpu",), "GLOO_SOCKET_IFNAME")):
         todo = launched(environ, None, *words, *flags)
         assert interfaces(todo) == {}
-        assert [note for note in todo.notes if f"set {names} where" in note]
+        assert [note for note in todo.notes if f"set {names} if" in note]
     todo = launched(MACHINE[0], None, *MACHINE[1])
     assert interfaces(todo) == {}
     assert [note for note in todo.notes if note.endswith("isn't known yet: each rank looks for it when it starts")]
@@ -136,8 +137,8 @@ def test_ranks_of_one_machine_are_told_none() -> None:
 def test_a_main_machine_that_is_none_is_told() -> None:
     def notes(*words: str) -> list[str]:
         todo = launched({}, Route("ib0", "10.0.0.7"), *MACHINE[1], *words)
-        return [note for note in todo.notes if "no address of this machine" in note]
+        return [note for note in todo.notes if "isn't an address of this machine" in note]
 
     (note,) = notes("--machine_rank=0", "--main_process_ip=192.0.2.9")
-    assert note.startswith("main_process_ip 192.0.2.9 (--main_process_ip) is no address of this machine")
+    assert note.startswith("main_process_ip 192.0.2.9 (--main_process_ip) isn't an address of this machine")
     assert notes("--machine_rank=0") == notes("--machine_rank=1", "--main_process_ip=192.0.2.9") == []

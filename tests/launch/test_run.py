@@ -71,6 +71,7 @@ def test_ranks_meet_over_gloo(accelerate: Run, script: Script) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.exhaustive  # by default the README's commands run it
 def test_the_example_learns(accelerate: Run) -> None:
     pytest.importorskip("sklearn")
     pytest.importorskip("torch")
@@ -102,9 +103,9 @@ time.sleep(60)
         ("sys.exit(7)", 7, "exit status 7"),
         ("os._exit(255)", 255, "exit status 255"),
         ("raise ValueError('boom')", 1, "ValueError: boom"),
-        ("os.kill(os.getpid(), 9)", 137, "ended by SIGKILL: sent by another process"),
-        ("os.kill(os.getpid(), 11)", 139, "ended by SIGSEGV"),
-        ("os.kill(os.getpid(), 15)", 143, "ended by SIGTERM"),
+        ("os.kill(os.getpid(), 9)", 137, "terminated by SIGKILL: sent by another process"),
+        ("os.kill(os.getpid(), 11)", 139, "terminated by SIGSEGV"),
+        ("os.kill(os.getpid(), 15)", 143, "terminated by SIGTERM"),
     ],
 )
 def test_the_failing_ranks_status_is_ours(
@@ -129,8 +130,8 @@ def test_the_report_names_the_line_and_comes_last(accelerate: Run, script: Scrip
         "  exception: ValueError: boom",
         f"  at: {path}:6",
         r"  time: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d",
-        rf"  log: {tmp_path}/logs/none_\w{{8}}/attempt_0/1",
-        "  ended because of it: rank 0",
+        rf"  log: {tmp_path}/logs/[-\d_]+_{path.stem}/attempt_0/1",
+        "  terminated as a result: rank 0",
     ]
     assert re.fullmatch("\n".join(lines) + "\n", head + report), done.stderr
     assert done.stderr.count("Traceback") == 1
@@ -143,21 +144,121 @@ def test_debug_adds_the_traceback_to_the_report(accelerate: Run, script: Script)
     assert done.stderr.count("Traceback") == 2
 
 
-def test_a_report_that_cannot_be_written_changes_no_status(accelerate: Run, script: Script) -> None:
-    done = accelerate(
-        *LAUNCH, "--num_processes", "2", "--report", "/no/such/report.json", script("raise SystemExit(7)")
+def test_a_report_that_cannot_be_written_changes_no_status(accelerate: Run, script: Script, tmp_path: Path) -> None:
+    """Its folder vanishes during the run."""
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    failing = script(
+        f"import os, time\ntime.sleep(0.5)\nif os.path.exists({str(folder)!r}): os.rmdir({str(folder)!r})\nos._exit(7)"
     )
+    done = accelerate(*LAUNCH, "--report", str(folder / "report.json"), failing)
     assert done.returncode == 7
     assert done.stderr.endswith(
-        "accel: the report /no/such/report.json can't be written: No such file or directory\n"
+        f"accel: the report wasn't saved: {folder}/report.json can't be written: No such file or directory\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("missing/report.json", "the folder {tmp}/missing doesn't exist"),
+        (".", "it isn't a file, so it can't be replaced"),
+        pytest.param(
+            "closed/report.json",
+            "the folder {tmp}/closed isn't writable",
+            marks=pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere"),
+        ),
+        ("file/report.json", "the folder {tmp}/file doesn't exist"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_found_out_before_anything_starts(
+    accelerate: Run, script: Script, tmp_path: Path, path: str, why: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "closed").mkdir(mode=0o500)
+    words = ("--report", path, script(f"open({str(tmp_path / 'ran')!r}, 'w')"))
+    for processes in ("1", "2"):
+        done = accelerate("launch", "--cpu", "--num_processes", processes, *words)
+        assert (done.returncode, done.stderr) == (
+            2,
+            f"accelerate launch: report {path} (--report): {why.format(tmp=tmp_path)}\n",
+        )
+    assert not (tmp_path / "ran").exists()
+    assert why.format(tmp=tmp_path) in accelerate("launch", "--dry_run", *words).stdout
+
+
+def test_a_report_may_be_in_the_folder_of_the_logs(accelerate: Run, script: Script, tmp_path: Path) -> None:
+    done = accelerate("launch", "--cpu", "--log_dir", "new/logs", "--report", "new/report.json", script(""))
+    assert done.returncode == 0
+    assert (tmp_path / "new" / "report.json").exists()
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_the_report_begins_on_a_line_of_its_own(
+    script: Script, environ: dict[str, str], tmp_path: Path, stream: int
+) -> None:
+    """Also in a pipe, where a rank has left a line without an end."""
+    path = script(f"import os, sys\nos.write({stream}, b'no newline')\nsys.exit(3)")
+    words = [BIN / "accelerate", "launch", "-q", "--cpu", "--num_processes", "2", path]
+    done = subprocess.run(
+        words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 3
+    assert re.search(r"^accel: rank \d .*failed first$", done.stdout, re.MULTILINE)
+    well = script(f"import os\nos.write({stream}, b'no newline' * (os.environ['RANK'] == '1'))")
+    done = subprocess.run([*words[:-1], well], env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout + done.stderr == "no newline"  # nothing follows
 
 
 def test_the_summary_is_one_line_and_quiet_hides_it(accelerate: Run, script: Script) -> None:
     words = (*LAUNCH, "--num_processes", "2", script(""))
     assert accelerate(*words).stderr == "accel: 2 processes on CPU, MULTI_CPU, precision no, engine local\n"
-    assert accelerate(*words, "--quiet").stderr.count("\n") == 1  # after the script it is the script's
+    assert "--quiet stands after the script" in accelerate(*words, "--quiet").stderr  # and is the script's
     assert not accelerate("launch", "--quiet", *words[1:]).stderr
+
+
+@pytest.mark.parametrize(
+    "flags", ["", "--report r.json", "--prefix", "--log_dir l", "--filter_ranks 0", "--tee 3", "--stall_after 60"]
+)
+def test_one_process_is_supervised_where_a_flag_asks_for_it(accelerate: Run, script: Script, flags: str) -> None:
+    done = accelerate(*LAUNCH, *flags.split(), script("import sys; sys.exit(3)"))
+    assert done.returncode == 3
+    assert ("failed first" in done.stderr) == bool(flags)
+
+
+SAVING = """\
+import os, signal, sys, time
+stop = []
+for number in (signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, lambda *_: stop.append(1))
+os.write(1, b"%d\\n" % os.getpid())
+while not stop:
+    time.sleep(0.01)
+sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "processes", "status", "said"),
+    [
+        (signal.SIGUSR1, 1, 3, ""),
+        (signal.SIGTERM, 1, 3, ""),
+        (signal.SIGUSR1, 2, 3, "failed first"),
+        (signal.SIGTERM, 2, -signal.SIGTERM, "accel: terminated by SIGTERM; ranks 0-1 ended in"),
+    ],
+)
+def test_saving_before_the_end(
+    script: Script, environ: dict[str, str], number: int, processes: int, status: int, said: str
+) -> None:
+    """What the recipe of jobs that are preempted says."""
+    words = [BIN / "accelerate", "launch", "--cpu", "--num_processes", str(processes), script(SAVING)]
+    with subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        read_pids(running, processes)
+        running.send_signal(number)
+        _out, err = running.communicate(timeout=30)
+    assert running.returncode == status
+    assert said in err
+    assert ("failed first" in err) == (said == "failed first")
 
 
 SLEEPING = "import os, time\nos.write(1, b'%d\\n' % os.getpid())\ntime.sleep(60)\n"
@@ -259,6 +360,7 @@ def test_a_dry_run_pastes(accelerate: Run, script: Script) -> None:
     assert sorted(pasted.stdout.splitlines()) == [f"{rank} True ['a b', \"it's\"]" for rank in (0, 1)]
 
 
+@pytest.mark.exhaustive
 def test_launches_at_once_never_share_a_port() -> None:
     """The short form of benchmarks/ports.py."""
     done = subprocess.run(

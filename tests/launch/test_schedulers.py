@@ -1,4 +1,4 @@
-"""What schedulers say of a process: environments as they were recorded, and what is taken from each."""
+"""Schedulers: recorded environments, and the settings that are taken from each."""
 
 from __future__ import annotations
 
@@ -12,26 +12,37 @@ from pathlib import Path
 import pytest
 
 from accel_config import CATALOGUE, AccelError, Settings, split
-from accel_launch import Host, Plan, plan, processes, rank
-from accel_launch.host import Machine, _loaded
-from accel_launch.schedulers import mpi, orte, pmix, read, settle
+from accel_launch import Host, Plan, plan
+from accel_launch.machine.probe import Probe, loaded
+from accel_launch.ranks import pmix
+from accel_launch.ranks.steps import sent_to_all
+from accel_launch.schedulers import READERS, read, settle
+from accel_launch.schedulers.mpi import families, orte
+from accel_launch.schedulers.mpi import tasks as mpi
 from accel_launch.schedulers.placement import port
-from tests.launch.hosts import Still, host
+from tests.launch.hosts import Ancestors, Mpi, Network, Still, host
 
 RECORDED = Path(__file__).parent / "environments"
 MANAGER = 4242
 
 
-class Managed(Still):
-    """A machine whose process manager has this pid."""
+class Manager(Ancestors):
+    """Ancestors among which the process manager has this pid."""
 
-    def ancestor(self, name: str) -> int:
+    def nearest(self, name: str) -> int:
         assert name in {"hydra_pmi_proxy", "mpispawn"}
         return MANAGER
 
 
+class Managed(Still):
+    """A rank of an mpirun."""
+
+    def __init__(self, network: Network | None = None, mpi: Mpi | None = None) -> None:
+        super().__init__(ancestors=Manager(), network=network, mpi=mpi)
+
+
 def recorded(name: str) -> dict[str, str]:
-    """An environment as a real Slurm 24.11, Open MPI 4.1 and 5.0, MPICH 5.0 or Intel MPI 2021 made it."""
+    """An environment that a real Slurm 24.11, Open MPI 4.1 or 5.0, MPICH 5.0 or Intel MPI 2021 made."""
     lines = (RECORDED / f"{name}.env").read_text().splitlines()
     return {line.partition("=")[0]: line.partition("=")[2] for line in lines}
 
@@ -50,7 +61,7 @@ def settings_of(environ: Mapping[str, str], *flags: str, file: Path | None = Non
 
 
 def planned(environ: Mapping[str, str], *flags: str, on: Host | None = None) -> Plan:
-    on = (on or host()).replace(environ=environ, machine=Managed(), cwd=str(RECORDED.parent))
+    on = (on or host()).replace(environ=environ, probe=Managed(), cwd=str(RECORDED.parent))
     return plan(settings_of(environ, *flags), on, ["conftest.py", "x"])
 
 
@@ -175,7 +186,7 @@ def test_the_rank_of_a_task() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "expected"),
     [
         (
             "salloc",
@@ -183,32 +194,34 @@ def test_the_rank_of_a_task() -> None:
         ),
         (
             "sbatch",
-            "this is one process on one machine, though the job has 2 (SLURM_JOB_NUM_NODES: n[1-2]): start it",
+            "this is one process on one machine, but the job has 2 (SLURM_JOB_NUM_NODES: n[1-2]): start it",
         ),
-        ("salloc-interactive", "this is one process on one machine, though the job has 2"),
+        ("salloc-interactive", "this is one process on one machine, but the job has 2"),
         (
             "salloc-het",
             "not on the job's machines (n1,n2, SLURM_JOB_NODELIST_HET_GROUP_*): start it on each with `srun --het-g",
         ),
         (
             "sbatch-het",
-            "though the job has 2 (SLURM_JOB_NODELIST_HET_GROUP_*: n1,n2): start it on each with `srun --het-group=0-1 ac",
+            "but the job has 2 (SLURM_JOB_NODELIST_HET_GROUP_*: n1,n2): start it on each with `srun --het-group=0-1 ac",
         ),
         ("sbatch-from-a-step", ""),
         ("srun-one-node", ""),
     ],
 )
-def test_outside_a_step_a_job_is_not_taken_for_this_process(name: str, said: str) -> None:
+def test_outside_a_step_a_job_is_not_taken_for_this_process(name: str, expected: str) -> None:
     todo = planned(recorded(name), "--cpu")
     assert (todo.engine, len(todo.commands)) == ("exec", 1)
-    assert [note for note in todo.notes if "srun" in note] == [note for note in todo.notes if said and said in note]
-    assert not said or any(said in note for note in todo.notes)
+    assert [note for note in todo.notes if "srun" in note] == [
+        note for note in todo.notes if expected and expected in note
+    ]
+    assert not expected or any(expected in note for note in todo.notes)
 
 
 def test_a_job_submitted_from_inside_a_heterogeneous_one_is_not_that() -> None:
     inherited = {name: value for name, value in recorded("sbatch-het").items() if "_HET_" in name}
     todo = planned({**recorded("sbatch"), **inherited, "SLURM_JOB_ID": "17"}, "--cpu")
-    assert any("though the job has 2 (SLURM_JOB_NUM_NODES: n[1-2]): start it" in note for note in todo.notes)
+    assert any("but the job has 2 (SLURM_JOB_NUM_NODES: n[1-2]): start it" in note for note in todo.notes)
 
 
 def test_a_machine_of_a_step(tmp_path: Path) -> None:
@@ -227,7 +240,7 @@ def test_a_task_becomes_its_rank() -> None:
     (command,) = todo.commands
     assert (todo.engine, todo.supervised, command.rank, command.local_rank) == ("exec", False, 3, 1)
     assert command.argv == ("/py", "-u", "conftest.py", "x")
-    told = {
+    expected = {
         "RANK": "3",
         "LOCAL_RANK": "1",
         "WORLD_SIZE": "4",
@@ -239,17 +252,17 @@ def test_a_task_becomes_its_rank() -> None:
         "OMP_NUM_THREADS": "4",
         "ACCELERATE_USE_CPU": "True",
     }
-    assert {name: command.env[name] for name in told} == told
+    assert {name: command.env[name] for name in expected} == expected
     assert "KMP_AFFINITY" not in command.env  # two ranks would be bound to the same cores
     assert todo.summary.startswith("rank 3 of 4 on CPU, machine 1 of 2, MULTI_CPU, precision no, engine exec, by the")
 
 
 def test_under_hydra_a_rank_has_a_parent_that_ends_the_others() -> None:
     (command,) = planned(recorded("mpich"), "--cpu").commands
-    assert command.argv[1].endswith("/rank.py")
-    assert command.argv[2:] == ("/py", "-u", "conftest.py", "x")
+    at = next(place for place, word in enumerate(command.argv) if word.endswith("/ranks/parent.py"))
+    assert command.argv[at + 1 :] == ("/py", "-u", "conftest.py", "x")
     (command,) = planned(recorded("mpich-in-salloc"), "--cpu").commands
-    assert "GROUP_RANK" not in command.env  # nobody says which machine this is
+    assert "GROUP_RANK" not in command.env  # Hydra doesn't set the machine
 
 
 def test_a_tasks_devices() -> None:
@@ -299,7 +312,7 @@ def test_the_scheduler_stands_between_variables_and_file(tmp_path: Path) -> None
 
 def test_a_files_total_is_for_its_machines(tmp_path: Path) -> None:
     settings = settings_of(recorded("sbatch-srun"), file=tmp_path / "c.yaml", text=FILE)
-    on = host(environ=recorded("sbatch-srun"), machine=Managed(), cwd=str(RECORDED.parent))
+    on = host(environ=recorded("sbatch-srun"), probe=Managed(), cwd=str(RECORDED.parent))
     todo = plan(settings, on, ["conftest.py"])
     assert "--nproc-per-node=8" in todo.commands[0].argv
     where = f"{tmp_path}/c.yaml"
@@ -312,7 +325,7 @@ def test_a_files_total_is_for_its_machines(tmp_path: Path) -> None:
 def test_a_file_that_the_wizard_wrote_for_one_process(tmp_path: Path) -> None:
     text = "distributed_type: 'NO'\nnum_machines: 1\nmachine_rank: 0\nnum_processes: 1\nuse_cpu: true\n"
     settings = settings_of(recorded("sbatch-srun"), file=tmp_path / "c.yaml", text=text)
-    on = host(environ=recorded("sbatch-srun"), machine=Managed(), cwd=str(RECORDED.parent))
+    on = host(environ=recorded("sbatch-srun"), probe=Managed(), cwd=str(RECORDED.parent))
     todo = plan(settings, on, ["conftest.py"])
     assert {"--nnodes=2", "--node-rank=1", "--nproc-per-node=1"} <= set(todo.commands[0].argv)
     assert todo.notes[0] == f"num_machines is 2 (SLURM_STEP_NUM_NODES), not 1 ({tmp_path}/c.yaml:2)"
@@ -333,7 +346,7 @@ def test_a_typed_number_of_machines_leaves_the_rest_out() -> None:
     settings = settings_of(recorded("sbatch-srun"), "--num_machines", "1")
     assert [settings.given(name) for name in ("machine_rank", "main_process_ip")] == [False, False]
     assert settings.notes == (
-        "num_machines 1 (--num_machines), but Slurm has started 2 (SLURM_STEP_NUM_NODES): nothing is taken from it",
+        "num_machines 1 (--num_machines), but Slurm started 2 (SLURM_STEP_NUM_NODES): its settings have no effect",
     )
     settings = settings_of(recorded("sbatch-srun"), "--num_machines", "2")
     assert settings.origin("machine_rank") == "SLURM_NODEID"
@@ -352,7 +365,7 @@ def test_flags_that_contradict_tasks_are_refused(flags: tuple[str, ...]) -> None
     with pytest.raises(AccelError) as refusal:
         settings_of(recorded("srun-two-on-each"), *flags)
     assert f"{flags[0][2:]} {flags[1]} ({flags[0]})" in str(refusal.value)
-    assert "Slurm has started 4 tasks (SLURM_STEP_NUM_TASKS), 2 of them on this machine" in str(refusal.value)
+    assert "Slurm started 4 tasks (SLURM_STEP_NUM_TASKS), 2 of them on this machine" in str(refusal.value)
     assert "--no_scheduler" in str(refusal.value)
     same = ("--num_processes", "4", "--num_machines", "2", "--nproc_per_node", "2", "--engine", "exec")
     assert settings_of(recorded("srun-two-on-each"), *same).origin("machine_rank") == "SLURM_NODEID"
@@ -392,7 +405,7 @@ def test_inside_another_launch_nothing_is_taken(inside: str) -> None:
     todo = planned(environ, "--cpu")
     assert (todo.engine, len(todo.commands)) == ("exec", 1)
     assert todo.notes == (
-        f"this runs inside another launch ({inside}), whose SLURM_JOB_ID, RANK, MASTER_ADDR have no effect here",
+        f"this runs inside another launch ({inside}), so variables have no effect: SLURM_JOB_ID, RANK, MASTER_ADDR",
     )
     assert planned({inside: "0"}, "--cpu").notes == ()
 
@@ -429,7 +442,7 @@ def test_a_step_that_lacks_a_variable_places_nothing(lost: str) -> None:
     del environ[lost]
     found = read(environ, Managed())
     assert not found.values
-    assert "nothing is taken" in found.notes[0]
+    assert "the step has no effect" in found.notes[0]
 
 
 def test_a_list_of_tasks_that_does_not_add_up_places_nothing() -> None:
@@ -449,12 +462,65 @@ def test_a_list_of_tasks_that_does_not_add_up_places_nothing() -> None:
     ],
 )
 def test_who_gets_a_signal_from_slurm(name: str, all_get: bool) -> None:
-    environ = recorded(name)
-    assert processes.sent_to_all(environ) == ({signal.SIGUSR1, signal.SIGUSR2} if all_get else set())
-    assert set(rank.sent_to_all(environ)) == processes.sent_to_all(environ)  # which stands alone, and says it again
+    assert sent_to_all(recorded(name)) == ((signal.SIGUSR1, signal.SIGUSR2) if all_get else ())
 
 
 # mpirun.
+
+
+@pytest.mark.parametrize("by", ["flags", "variables", "file"])
+@pytest.mark.parametrize("name", ["openmpi-1", "mpich"])
+def test_one_process_of_mpirun_on_each_machine_is_its_launcher(name: str, by: str, tmp_path: Path) -> None:
+    local = "OMPI_COMM_WORLD_LOCAL_SIZE" if name == "openmpi-1" else "MPI_LOCALNRANKS"
+    rank = "OMPI_COMM_WORLD_RANK" if name == "openmpi-1" else "PMI_RANK"
+    first = {"OMPI_COMM_WORLD_LOCAL_RANK": "0"} if name == "openmpi-1" else {"MPI_LOCALRANKID": "0"}
+    environ = {**recorded(name), local: "1", **first, "MASTER_ADDR": "10.0.0.1"}
+    counts = {"num_machines": "2", "num_processes": "16"}
+    flags: list[str] = []
+    if by == "flags":
+        flags = [word for one, count in counts.items() for word in (f"--{one}", count)]
+    elif by == "variables":
+        environ |= {f"ACCELERATE_LAUNCH_{one.upper()}": count for one, count in counts.items()}
+    text = (
+        "".join(f"{one}: {count}\n" for one, count in counts.items()) if by == "file" else "mixed_precision: bf16\n"
+    )
+    file = tmp_path / "c.yaml"
+    settings = settings_of(environ, *flags, file=file, text=text)
+    assert (settings.value("machine_rank").value, settings.origin("machine_rank")) == (1, rank)
+    assert not settings.given("engine")
+    todo = planned(environ, "--config_file", str(file), *flags, on=host(8))
+    assert todo.engine == "torchrun"
+    assert todo.summary.startswith("8 processes on 8 GPU, machine 1 of 2, MULTI_GPU")
+    assert todo.lifeline is not None
+    assert todo.lifeline.address == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("flags", "summary"),
+    [
+        (("--num_processes", "4"), "4 processes on 8 GPU"),
+        (
+            ("--num_machines", "2", "--machine_rank", "1", "--main_process_ip", "h", "--main_process_port", "9"),
+            "8 proc",
+        ),
+        (("--engine", "torchrun", "--nproc_per_node", "2"), "2 processes on"),
+        ((), "rank 0 of 1 on 8 GPU"),
+    ],
+)
+def test_of_the_only_process_of_an_mpirun_flags_are_believed(flags: tuple[str, ...], summary: str) -> None:
+    alone = {"OMPI_COMM_WORLD_SIZE": "1", "OMPI_COMM_WORLD_LOCAL_SIZE": "1"}
+    todo = planned({**recorded("openmpi-0"), **alone}, *flags, on=host(8))
+    assert todo.summary.startswith(summary.replace("8 GPU", "4 GPU") if "4 processes" in summary else summary)
+    assert any("Open MPI started one process" in note for note in todo.notes) == bool(flags)
+
+
+def test_ranks_whose_flags_count_otherwise_are_told_how_to_be_machines() -> None:
+    environ = {**recorded("openmpi-1"), "OMPI_COMM_WORLD_LOCAL_SIZE": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}
+    with pytest.raises(AccelError, match="give --num_machines 2 if each is a machine"):
+        settings_of(environ, "--num_processes", "16")
+    for wrong in ("3", "1"):  # another number of machines
+        with pytest.raises(AccelError, match="each one is a rank"):
+            settings_of(environ, "--num_machines", wrong, "--num_processes", "16")
 
 
 FOUR = {"OMPI_COMM_WORLD_SIZE": "4"}
@@ -462,7 +528,7 @@ FOUR = {"OMPI_COMM_WORLD_SIZE": "4"}
 
 def test_ranks_on_several_machines_meet_where_open_mpi_was_started() -> None:
     made = planned({**recorded("openmpi-1"), **FOUR}, "--cpu")
-    assert made.summary.startswith("rank 1 of 4 on CPU, several machines, MULTI_CPU,")  # it isn't told which
+    assert made.summary.startswith("rank 1 of 4 on CPU, several machines, MULTI_CPU,")  # MPI doesn't set which
     (command,) = made.commands
     assert (command.env["MASTER_ADDR"], command.env["MASTER_PORT"]) == ("vm", "25578")
     dashes = {
@@ -499,17 +565,17 @@ def test_ranks_that_nobody_tells_where_they_meet(name: str, changed: dict[str, s
     with pytest.raises(AccelError) as raised:
         planned(environ, "--cpu")
     assert str(raised.value) == (
-        f"4 ranks were started on several machines ({total}), but nobody says where they meet: "
+        f"4 ranks were started on several machines ({total}), but main_process_ip isn't set, the address at which they meet: "
         f"give --main_process_ip, the host of rank 0{where}, or MASTER_ADDR to all ranks"
     )
     (command,) = planned(environ, "--cpu", "--main_process_ip", "node-1").commands
     assert command.env["MASTER_ADDR"] == "node-1"
 
 
-class Meeting(Managed):
-    """A machine whose ranks tell each other where they are."""
+class Meeting(Mpi):
+    """An mpirun that knows where rank 0 is."""
 
-    def met(self, environ: Mapping[str, str], rank: int) -> tuple[str, str] | None:  # noqa: ARG002 - asks nobody
+    def meet(self, environ: Mapping[str, str], rank: int) -> tuple[str, str] | None:  # noqa: ARG002 - asks nobody
         return "node-7", "kvs_7_0"
 
     def first_host(self) -> str:
@@ -519,22 +585,22 @@ class Meeting(Managed):
 @pytest.mark.parametrize("name", ["mpich", "impi", "mpich-in-salloc"])
 def test_ranks_of_several_machines_tell_each_other(name: str) -> None:
     environ = {**recorded(name), "PMI_SIZE": "4"}
-    found = read(environ, Meeting())
+    found = read(environ, Managed(mpi=Meeting()))
     assert f"{found.values['main_process_ip'].value} ({found.values['main_process_ip'].origin})" == "node-7 (PMI_FD)"
     assert f"{found.values['main_process_port'].value}" == f"{port(mpi._digest('kvs_7_0'))}"
     assert found.task is not None
     assert found.task.met
-    given = read({**environ, "MASTER_ADDR": "node-1"}, Meeting())
+    given = read({**environ, "MASTER_ADDR": "node-1"}, Managed(mpi=Meeting()))
     assert given.values["main_process_ip"].value == "node-1"
     assert given.task is not None
     assert not given.task.met
-    alone = read({**environ, "PMI_SIZE": "2"}, Meeting())
+    alone = read({**environ, "PMI_SIZE": "2", "PMI_RANK": "1"}, Managed(mpi=Meeting()))
     assert alone.values["main_process_ip"].value == "127.0.0.1"
 
 
 def test_the_manager_of_open_mpi_5_is_asked_first() -> None:
     def at(name: str, **changed: str) -> object:
-        return read({**recorded(name), **FOUR, **changed}, Meeting()).values["main_process_ip"].value
+        return read({**recorded(name), **FOUR, **changed}, Managed(mpi=Meeting())).values["main_process_ip"].value
 
     elsewhere = {"PMIX_SERVER_URI2": "prterun-vm-5884@0.1;tcp4://"}
     assert [at("openmpi-1"), at("openmpi-0", **elsewhere), at("openmpi-1", SLURM_JOB_NODELIST="n[1-2]")] == [
@@ -542,12 +608,12 @@ def test_the_manager_of_open_mpi_5_is_asked_first() -> None:
     ] * 3
     assert at("openmpi-1", MASTER_ADDR="node-1") == "node-1"
     assert at("openmpi4") == "192.0.2.2"  # a rank of version 4 that has asked could not call MPI any more
-    found = read(recorded("openmpi-1"), Meeting()).values["main_process_ip"]
+    found = read(recorded("openmpi-1"), Managed(mpi=Meeting())).values["main_process_ip"]
     assert found.value == "127.0.0.1"
 
 
-class Routed(Managed):
-    """A machine from which one address is reached."""
+class Routed(Network):
+    """A network in which one address answers."""
 
     asked: tuple[tuple[str, int], ...] = ()
 
@@ -559,15 +625,15 @@ class Routed(Managed):
 def test_of_the_addresses_that_open_mpi_4_tells_one_that_answers_is_taken() -> None:
     def at(uri: str, **changed: str) -> object:
         environ = {**recorded("openmpi4"), **FOUR, "OMPI_MCA_orte_hnp_uri": uri, **changed}
-        found = read(environ, machine).values.get("main_process_ip")
+        found = read(environ, Managed(network)).values.get("main_process_ip")
         return found and f"{found.value} ({found.origin})"
 
-    machine, of = Routed(), "OMPI_MCA_orte_hnp_uri"
+    network, of = Routed(), "OMPI_MCA_orte_hnp_uri"
     two = "1.0;tcp://172.17.0.1,10.0.0.1:7001;tcp6://[fd00::2]:7002"
     assert at("1.0;tcp://10.0.0.9:7001") == f"10.0.0.9 ({of})"
-    assert machine.asked == ()
+    assert network.asked == ()
     assert at(two) == f"10.0.0.1 ({of})"
-    assert machine.asked == (("172.17.0.1", 7001), ("10.0.0.1", 7001))
+    assert network.asked == (("172.17.0.1", 7001), ("10.0.0.1", 7001))
     assert at("1.0;tcp://172.17.0.1,172.18.0.1:7001") is None
     assert at("1.0;tcp6://[fd00::2]:7002") == f"fd00::2 ({of})"
     for nowhere in ("", "1.0", "1.0;tcp://10.0.0.9:x", "1.0;tcp6://[fd00::2]:x"):
@@ -577,21 +643,25 @@ def test_of_the_addresses_that_open_mpi_4_tells_one_that_answers_is_taken() -> N
     assert at(two, **first, OMPI_MCA_orte_local_daemon_uri=two) == f"172.17.0.1 ({of})"
 
 
-class Heralded(Managed):
-    """A machine that is told where rank 0 is, or tells it."""
+class Beacon(Mpi):
+    """The rank-0 beacon, which records what it is asked."""
 
     def __init__(self, heard: str | None = None, *, listens: bool = True) -> None:
         super().__init__()
         self.asked: list[object] = []
         self._heard, self._listens = heard, listens
 
-    def herald(self, port: int, word: str, askers: int) -> bool:
-        self.asked.append((port, word, askers))
+    def start_beacon(self, port: int, askers: int) -> bool:
+        self.asked.append((port, askers))
         return self._listens
 
-    def heard(self, hosts: tuple[str, ...], port: int, word: str) -> str | None:
-        self.asked.append((hosts, port, word))
+    def find_beacon(self, hosts: tuple[str, ...], port: int) -> str | None:
+        self.asked.append((hosts, port))
         return self._heard
+
+
+class Called(Network):
+    """mpirun's machine, which two daemons have called."""
 
     def callers(self, ports: Collection[int]) -> tuple[str, ...]:
         return ("10.0.0.2", "10.0.0.3") if list(ports) == [7001] else ()
@@ -608,20 +678,20 @@ NODES = "gpu[2:9,1-2],10.0.0.3@0(4)"  # mpirun's own first
         (0, 0, 0, 4, 4, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", None),
         (1, 1, 0, 4, 4, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", None),
         (3, 1, 2, 4, 4, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", None),
-        # A machine may be without: rank 0 tells the others, wherever it is.
+        # A machine may have no ranks: rank 0 starts the beacon, wherever it is.
         (0, 0, 0, 4, 6, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", 2),
         (0, 0, 0, 2, 4, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", 2),  # more daemons have called
         (0, 0, 0, 3, 4, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", None),
         (0, 0, 1, 3, 6, None, "gpu01 (OMPI_MCA_orte_node_regex)", 3),
         (0, 0, 3, 3, 4, None, "10.0.0.3 (OMPI_MCA_orte_node_regex)", 3),
-        # The others ask at all machines.
+        # The others look for the beacon on all machines.
         (3, 1, 2, 3, 6, "gpu01", "gpu01 (OMPI_MCA_orte_node_regex)", ("10.0.0.9", "gpu01", "gpu02", "10.0.0.3")),
         (3, 1, 2, 3, 6, "10.0.0.9", "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", ("10.0.0.9", "gpu01", "gpu02", "10.0.0.3")),
         (3, 1, 2, 3, 6, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", ("10.0.0.9", "gpu01", "gpu02", "10.0.0.3")),
         # The user has placed rank 0 elsewhere, though mpirun's machine has ranks.
         (0, 0, 1, 4, 4, None, None, None),
         (1, 0, 0, 4, 4, None, None, None),
-        # A daemon that nobody has counted.
+        # A daemon that isn't in the list.
         (0, 0, 4, 3, 6, None, None, None),
     ],
 )
@@ -639,12 +709,12 @@ def test_rank_0_of_open_mpi_4_says_where_it_is(
         "OMPI_MCA_orte_num_nodes": f"{nodes}",
         **({"OMPI_MCA_orte_node_regex": NODES} if daemon else {}),
     }
-    machine = Heralded(heard)
-    values = read(environ, machine).values
+    beacon = Beacon(heard)
+    values = read(environ, Managed(Called(), beacon)).values
     found, above = values.get("main_process_ip"), int(f"{values['main_process_port'].value}") + 1
     assert (found and f"{found.value} ({found.origin})") == at
-    expected = (above, MPIRUN, asked) if isinstance(asked, int) else (asked, above, MPIRUN)
-    assert machine.asked == ([] if asked is None else [expected])
+    expected = (above, asked) if isinstance(asked, int) else (asked, above)
+    assert beacon.asked == ([] if asked is None else [expected])
 
 
 ALL = ("10.0.0.9", "gpu01", "gpu02", "10.0.0.3")
@@ -652,7 +722,7 @@ CALLED = ("10.0.0.9", "10.0.0.2", "10.0.0.3")
 
 
 @pytest.mark.parametrize(
-    "said",
+    "placement",
     [
         {"OMPI_MCA_orte_rankfile": "ranks"},
         {"OMPI_MCA_rmaps_rank_file_path": "ranks"},
@@ -670,19 +740,19 @@ CALLED = ("10.0.0.9", "10.0.0.2", "10.0.0.3")
         (1, 1, 0, "10.0.0.9", "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", CALLED),
         (2, 0, 1, "10.0.0.9", "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", ALL),
         (2, 0, 1, "gpu02", "gpu02 (OMPI_MCA_orte_node_regex)", ALL),
-        # Nobody says it in time: it is taken to be where mpirun is, unless this one would be rank 0 then.
+        # No beacon answers: rank 0 is taken to be on mpirun's host, unless this rank would be rank 0 then.
         (1, 1, 0, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", CALLED),
         (2, 0, 1, None, "10.0.0.9 (OMPI_MCA_orte_hnp_uri)", ALL),
         (1, 0, 0, None, None, CALLED),
     ],
 )
 def test_where_the_user_says_which_rank_goes_where_rank_0_of_open_mpi_4_is_asked(
-    said: dict[str, str], rank: int, local_rank: int, daemon: int, heard: str | None, at: object, asked: object
+    placement: dict[str, str], rank: int, local_rank: int, daemon: int, heard: str | None, at: object, asked: object
 ) -> None:
     environ = {
         **recorded("openmpi4"),
         **FOUR,
-        **said,
+        **placement,
         "OMPI_COMM_WORLD_RANK": f"{rank}",
         "OMPI_COMM_WORLD_LOCAL_RANK": f"{local_rank}",
         "OMPI_UNIVERSE_SIZE": "4",
@@ -691,17 +761,17 @@ def test_where_the_user_says_which_rank_goes_where_rank_0_of_open_mpi_4_is_asked
         "OMPI_MCA_orte_num_nodes": "4",
         **({"OMPI_MCA_orte_node_regex": NODES} if daemon else {}),
     }
-    machine = Heralded(heard)
-    values = read(environ, machine).values
+    beacon = Beacon(heard)
+    values = read(environ, Managed(Called(), beacon)).values
     found, above = values.get("main_process_ip"), int(f"{values['main_process_port'].value}") + 1
     assert (found and f"{found.value} ({found.origin})") == at
-    assert machine.asked == [(above, MPIRUN, asked) if isinstance(asked, int) else (asked, above, MPIRUN)]
+    assert beacon.asked == [(above, asked) if isinstance(asked, int) else (asked, above)]
 
 
 def test_in_a_job_of_slurm_its_first_machine_has_rank_0_of_open_mpi_unless_the_user_places_it() -> None:
-    def at(name: str, **said: str) -> object:
-        environ = {**recorded(name), **FOUR, "SLURM_JOB_NODELIST": "n[7-8]", **said}
-        return read(environ, Heralded("10.0.0.3")).values["main_process_ip"].value
+    def at(name: str, **changed: str) -> object:
+        environ = {**recorded(name), **FOUR, "SLURM_JOB_NODELIST": "n[7-8]", **changed}
+        return read(environ, Managed(Called(), Beacon("10.0.0.3"))).values["main_process_ip"].value
 
     by_hand = {"OMPI_MCA_orte_rankfile": "ranks", "OMPI_NUM_APP_CTX": "2"}
     assert (at("openmpi4"), at("openmpi4", **by_hand)) == ("n7", "10.0.0.3")
@@ -733,12 +803,12 @@ def test_rank_0_of_open_mpi_4_that_nobody_can_hear_is_refused() -> None:
         "OMPI_MCA_orte_num_nodes": "3",
         "OMPI_MCA_orte_node_regex": NODES,
     }
-    assert "main_process_ip" in read(environ, Heralded()).values
-    assert "main_process_ip" not in read(environ, Heralded(listens=False)).values
+    assert "main_process_ip" in read(environ, Managed(Called(), Beacon())).values
+    assert "main_process_ip" not in read(environ, Managed(Called(), Beacon(listens=False))).values
 
 
-class Spawned(Managed):
-    """A machine whose mpispawn listens on these ports, and who has called it."""
+class Spawned(Network):
+    """A network in which mpispawn listens on these ports and has been called by these hosts."""
 
     def __init__(self, ports: dict[int, str]) -> None:
         super().__init__()
@@ -754,9 +824,9 @@ class Spawned(Managed):
 
 @pytest.mark.parametrize("prefix", ["MV2", "MVP"])
 @pytest.mark.parametrize(
-    ("rank", "told", "ports", "at"),
+    ("rank", "variables", "ports", "at"),
     [
-        # Daemons that can't be looked at: where mpirun_rsh was typed.
+        # Daemons that we may not look at: the host of mpirun_rsh.
         (3, {"MPISPAWN_MPIRUN_HOST": "node-1"}, {}, "node-1 (MPISPAWN_MPIRUN_HOST)"),
         (3, {"MPISPAWN_MPIRUN_HOST": "node-1", "MPISPAWN_ID": "1"}, {}, "node-1 (MPISPAWN_MPIRUN_HOST)"),
         (0, {"MPISPAWN_MPIRUN_HOST": "HERE"}, {}, "HERE (MPISPAWN_MPIRUN_HOST)"),
@@ -769,7 +839,7 @@ class Spawned(Managed):
         (3, {"MPISPAWN_ID": "1"}, {41: ""}, None),
         (3, {"MPISPAWN_ID": "1"}, {41: "10.0.0.1", 42: "10.0.0.2"}, None),
         (3, {"SLURM_JOB_NODELIST": "n[7-8]", "MPISPAWN_ID": "1"}, {41: "10.0.0.1"}, "10.0.0.1 (MPISPAWN_ID)"),
-        # More than one calls: who has called is not known to be machine 0's.
+        # More than one daemon calls others: the caller may not be machine 0's.
         (3, {"MPISPAWN_ID": "1", "MPISPAWN_NNODES": "34"}, {41: "10.0.0.1"}, None),
         (3, {"MPISPAWN_ID": "1", "MPISPAWN_NNODES": "33"}, {41: "10.0.0.1"}, "10.0.0.1 (MPISPAWN_ID)"),
         (3, {"MPISPAWN_ID": "1", "MPISPAWN_NNODES": "34", "MV2_MT_DEGREE": "33"}, {41: "10.1"}, "10.1 (MPISPAWN_ID)"),
@@ -783,17 +853,17 @@ class Spawned(Managed):
     ],
 )
 def test_where_mvapich_has_rank_0(
-    prefix: str, rank: int, told: dict[str, str], ports: dict[int, str], at: str | None
+    prefix: str, rank: int, variables: dict[str, str], ports: dict[int, str], at: str | None
 ) -> None:
-    """Made up after its source: there is none here to record."""
+    """Environments made after its source: there is no MVAPICH here to record."""
     numbers = {"RANK": f"{rank}", "SIZE": "4", "LOCAL_RANK": "1", "LOCAL_SIZE": "2"}
     here = socket.gethostname()
-    told = {name: value.replace("HERE", here) for name, value in told.items()}
-    tree = told.pop("TREE", None)
+    variables = {name: value.replace("HERE", here) for name, value in variables.items()}
+    tree = variables.pop("TREE", None)
     environ = {f"{prefix}_COMM_WORLD_{name}": number for name, number in numbers.items()}
-    environ |= {"MPIRUN_ID": "17", "MPISPAWN_NNODES": "2", "USE_LINEAR_SSH": f"{int(tree is None)}", **told}
+    environ |= {"MPIRUN_ID": "17", "MPISPAWN_NNODES": "2", "USE_LINEAR_SSH": f"{int(tree is None)}", **variables}
     environ |= {"MPISPAWN_HOSTLIST": tree} if tree else {}
-    found = read(environ, Spawned(ports))
+    found = read(environ, Managed(Spawned(ports)))
     assert found.title == "MVAPICH"
     value = found.values.get("main_process_ip")
     assert (value and f"{value.value} ({value.origin})") == (at and at.replace("HERE", here))
@@ -815,36 +885,42 @@ def test_who_has_called_is_known_by_the_port() -> None:
             socket.create_connection(("127.0.0.1", port), source_address=(host, 0))
             for port, host in zip((ports[0], *ports), ("127.0.0.3", "127.0.0.3", "127.0.0.4"), strict=True)
         ]
-        machine = Machine()
-        assert set(ports) <= machine.listening(os.getpid())
-        assert not {call.getsockname()[1] for call in calls} & machine.listening(os.getpid())
-        assert not set(ports) & machine.listening(os.getppid())
-        assert [machine.callers([port]) for port in ports] == [("127.0.0.3",), ("127.0.0.4",)]
+        machine = Probe()
+        assert set(ports) <= machine.network.listening(os.getpid())
+        assert not {call.getsockname()[1] for call in calls} & machine.network.listening(os.getpid())
+        assert not set(ports) & machine.network.listening(os.getppid())
+        assert [machine.network.callers([port]) for port in ports] == [("127.0.0.3",), ("127.0.0.4",)]
         for call in calls:
             call.close()
-    assert machine.listening(0) == frozenset()
+    assert machine.network.listening(0) == frozenset()
 
 
 def test_who_has_called_by_ipv6_is_known_too() -> None:
     with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as server:
         port = server.getsockname()[1]
         with socket.create_connection(("::1", port)), socket.create_connection(("127.0.0.1", port)):
-            assert set(Machine().callers([port])) == {"::1", "127.0.0.1"}
-            assert port in Machine().listening(os.getpid())
+            assert set(Probe().network.callers([port])) == {"::1", "127.0.0.1"}
+            assert port in Probe().network.listening(os.getpid())
 
 
 def test_what_listens_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         at = server.getsockname()[1]
-        assert Machine().answers("127.0.0.1", at)
-    assert not Machine().answers("127.0.0.1", at)
+        assert Probe().network.answers("127.0.0.1", at)
+    assert not Probe().network.answers("127.0.0.1", at)
 
 
 def test_nobody_above_us_speaks_pmix() -> None:
-    assert _loaded(os.getpid(), pmix.LIBRARY) == ""
-    assert _loaded(os.getpid(), "libc.so").endswith("/libc.so.6")
-    assert Machine().first_host() == ""
-    assert Machine().says(sys.executable, pmix.__file__, "/nowhere/libpmix.so.2") == ""
+    assert loaded(os.getpid(), pmix.LIBRARY) == ""
+    assert loaded(os.getpid(), "libc.so").endswith("/libc.so.6")
+    assert Probe().mpi.first_host() == ""
+    assert Probe().programs.output(sys.executable, pmix.__file__, "/nowhere/libpmix.so.2") == ""
+
+
+def test_every_family_of_mpi_has_a_reader() -> None:
+    assert [(family.local_rank, "mpi.tasks") for family in families.FAMILIES] == list(
+        READERS[: len(families.FAMILIES)]
+    )
 
 
 def test_mpiruns_on_one_machine_meet_at_different_ports() -> None:
@@ -858,11 +934,11 @@ def test_mpiruns_on_one_machine_meet_at_different_ports() -> None:
 def test_the_nearest_process_of_a_name_is_found() -> None:
     own = Path("/proc/self/stat").read_text().partition("(")[2].rpartition(")")[0]
     parent = Path(f"/proc/{os.getppid()}/stat").read_text().partition("(")[2].rpartition(")")[0]
-    assert Machine().ancestor(parent) == os.getppid()
-    assert Machine().ancestor(f"not {own}") == 0
+    assert Probe().ancestors.nearest(parent) == os.getppid()
+    assert Probe().ancestors.nearest(f"not {own}") == 0
 
 
-# Training operators, in the words of their sources (training-operator 1.5 and 1.9, trainer 2.1).
+# Training operators, after their sources (training-operator 1.5 and 1.9, trainer 2.1).
 
 OLD_PYTORCHJOB = {"MASTER_ADDR": "j-master-0", "MASTER_PORT": "23456", "WORLD_SIZE": "3", "RANK": "1"}
 PYTORCHJOB = {
@@ -964,20 +1040,20 @@ def test_a_pod_is_a_machine(environ: dict[str, str], found: dict[str, str]) -> N
     [
         (
             {"MASTER_ADDR": "a"},
-            "MASTER_ADDR=a in the environment: no effect, for want of RANK, WORLD_SIZE, MASTER_PORT",
+            "MASTER_ADDR=a in the environment has no effect: RANK, WORLD_SIZE, MASTER_PORT aren't set",
         ),
-        ({"RANK": "0"}, "RANK=0 in the environment: no effect, for want of WORLD_SIZE, MASTER_ADDR, MASTER_PORT"),
+        ({"RANK": "0"}, "RANK=0 in the environment has no effect: WORLD_SIZE, MASTER_ADDR, MASTER_PORT aren't set"),
         (
             {"MASTER_ADDR": "m", "MASTER_PORT": "1", "WORLD_SIZE": "3", "RANK": "3"},
-            "RANK=3, WORLD_SIZE=3, MASTER_ADDR=m, MASTER_PORT=1 in the environment: no effect, since they don't fit together",
+            "RANK=3, WORLD_SIZE=3, MASTER_ADDR=m, MASTER_PORT=1 in the environment have no effect: the values don't fit together",
         ),
         (
             {**ELASTIC, "HOSTNAME": "other-worker-2"},
-            "PET_NNODES=1:3 in the environment: no effect, for want of PET_NODE_RANK",
+            "PET_NNODES=1:3 in the environment has no effect: PET_NODE_RANK isn't set",
         ),
         (
             {"PET_NNODES": "2"},
-            "PET_NNODES=2 in the environment: no effect, for want of PET_NODE_RANK, PET_MASTER_ADDR, PET_MASTER_PORT",
+            "PET_NNODES=2 in the environment has no effect: PET_NODE_RANK, PET_MASTER_ADDR, PET_MASTER_PORT aren't set",
         ),
     ],
 )
@@ -988,7 +1064,7 @@ def test_left_overs_have_no_effect(environ: dict[str, str], note: str) -> None:
 
 def test_left_overs_beside_a_scheduler() -> None:
     environ = {**recorded("sbatch-srun"), "MASTER_ADDR": "old", "RANK": "5"}
-    note = "RANK, MASTER_ADDR in the environment: no effect, since Slurm says where this is"
+    note = "RANK, MASTER_ADDR in the environment have no effect: Slurm sets the place of this process"
     assert note in settings_of(environ).notes
     assert note not in settings_of(environ, "--main_process_ip", "10.0.0.1").notes
 

@@ -8,13 +8,14 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from accel_config import AccelError
-from accel_launch import Command, Event, Plan, Result, run
-from accel_launch.plan import Display
+from accel_launch import Command, Event, Plan, Result, run, stacks
+from accel_launch.planning.types import Display, Watching
 from tests.launch.processes import Script, gone, marked, until
 
 
@@ -53,6 +54,38 @@ def test_from_a_thread_with_events(script: Script, capfd: pytest.CaptureFixture[
 def test_a_command_has_the_folder_that_it_asks_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(Plan("local", (Command(("/bin/pwd",), {}, cwd=str(tmp_path)),))).status == 0
     assert capfd.readouterr().out == f"{tmp_path}\n"
+
+
+def test_a_standstill_is_an_event_and_stacks_can_be_read_meanwhile(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", f"{tmp_path}.state")
+    go = tmp_path / "go"
+    text = f"import os, time\ndef hold():\n    while not os.path.exists({str(go)!r}): time.sleep(0.05)\n"
+    made = ranks(script(text + "hold()\nprint(flush=True)\ntime.sleep(0.6)\n")).replace(watching=Watching(1.0))
+    events: list[Event] = []
+    read: list[dict[str, Any]] = []
+
+    def seen(event: Event) -> None:
+        events.append(event)
+        if event.kind == "stalled":
+            read.extend(stacks(which, variables=True) for which in (None, event.pid))
+            read.append(stacks(read[0]["run"][:-1]))
+            go.touch()
+
+    assert run(made, on_event=seen).status == 0
+    stalled, moves = [event for event in events if event.kind not in ("started", "ended")]
+    assert (stalled.kind, stalled.rank, moves.kind, moves.rank) == ("stalled", 0, "moves", -1)
+    assert stalled.pid == next(event.pid for event in events if event.rank == 0)
+    assert stalled.stall is not None
+    assert [(group.ranks, group.function) for group in stalled.stall.groups] == [((0, 1), "hold")]
+    assert stalled.stall.stacks[0]["process"]["threads"][0]["frames"]
+    for found in read:
+        assert [rank["rank"] for rank in found["ranks"]] == [0, 1]
+        assert found["launcher"] == read[0]["launcher"]
+        assert {group["function"] for group in found["groups"]} == {"hold"}
+    with pytest.raises(AccelError, match="no run"):
+        stacks()
 
 
 def test_a_failing_script_is_a_result(script: Script) -> None:
@@ -121,13 +154,15 @@ def test_what_cannot_be_run_is_an_error(script: Script) -> None:
 
 def test_a_launcher_that_is_killed_is_an_error(script: Script) -> None:
     pids: list[int] = []
+    before = psutil.Process().children()  # servers of other tests
 
     def kill(event: Event) -> None:
         pids.append(event.pid)
         if len(pids) == 2:
-            psutil.Process().children()[0].kill()
+            (launcher,) = (child for child in psutil.Process().children() if child not in before)
+            launcher.kill()
 
-    with pytest.raises(AccelError, match="ended with status -9 before it said how") as error:
+    with pytest.raises(AccelError, match="ended with status -9 before it returned a result") as error:
         run(ranks(script("import time; time.sleep(60)")), on_event=kill)
     assert error.value.status == 1
     assert gone(pids)

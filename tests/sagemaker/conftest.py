@@ -32,8 +32,10 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a moto server."""
     log = tmp_path_factory.mktemp("moto") / "log"
     with (
-        log.open("w") as said,
-        subprocess.Popen([environment("aws") / "moto_server", "-H", "127.0.0.1", "-p", "0"], stderr=said) as running,
+        log.open("w") as log_file,
+        subprocess.Popen(
+            [environment("aws") / "moto_server", "-H", "127.0.0.1", "-p", "0"], stderr=log_file
+        ) as running,
     ):
         try:
             until(lambda: "Running on" in log.read_text())

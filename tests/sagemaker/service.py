@@ -61,6 +61,8 @@ class Service:
         """Errors to answer, by operation, one for each call until they are used up."""
         self.slow: dict[str, float] = {}
         """Seconds that an operation takes."""
+        self.odd: dict[str, Any] = {}
+        """What to answer instead, by operation: any JSON, or bytes that aren't JSON."""
         self.empty = 0
         """Pages without a line that come before each of those that have some."""
         self.jobs: dict[str, dict[str, Any]] = {}
@@ -105,7 +107,7 @@ class Service:
                     status, answer = 200, service.answer(self.headers, body)
                 except ServiceError as error:
                     status, answer = error.status, {"__type": error.code, "message": error.message}
-                data = json.dumps(answer).encode()
+                data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", JSON)
                 self.send_header("Content-Length", str(len(data)))
@@ -117,7 +119,7 @@ class Service:
 
         return Handler
 
-    def answer(self, headers: Message, body: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, headers: Message, body: dict[str, Any]) -> Any:
         """Answer one call, refusing what isn't signed or isn't of the operation's shape."""
         prefix, _, operation = headers["X-Amz-Target"].partition(".")
         if not headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential="):
@@ -133,6 +135,8 @@ class Service:
         report = ParamValidator().validate(body, shape)
         if report.has_errors():
             raise ServiceError("ValidationException", report.generate_report())
+        if operation in self.odd:
+            return self.odd[operation]
         return {
             "CreateTrainingJob": self._create,
             "DescribeTrainingJob": self._describe,

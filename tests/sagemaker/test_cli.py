@@ -25,11 +25,11 @@ def job(service: Service) -> None:
 def test_status(sagemaker: Sagemaker, service: Service) -> None:
     service.story = story(end="Failed")
     service.reason = "ExitCode 3: boom"
-    said = sagemaker("status", NAME).stdout
-    assert "status: Failed" in said
-    assert "failure reason: ExitCode 3: boom" in said
-    told = json.loads(sagemaker("status", NAME, "--json").stdout)
-    assert (told["name"], told["status"], told["failure_reason"]) == (NAME, "Failed", "ExitCode 3: boom")
+    text = sagemaker("status", NAME).stdout
+    assert "status: Failed" in text
+    assert "failure reason: ExitCode 3: boom" in text
+    facts = json.loads(sagemaker("status", NAME, "--json").stdout)
+    assert (facts["name"], facts["status"], facts["failure_reason"]) == (NAME, "Failed", "ExitCode 3: boom")
 
 
 def test_logs_without_waiting(sagemaker: Sagemaker, service: Service) -> None:
@@ -49,23 +49,23 @@ def test_stop_waits_until_the_job_has_stopped(sagemaker: Sagemaker, service: Ser
 def test_stop_of_a_job_that_has_ended(sagemaker: Sagemaker, service: Service) -> None:
     service.story = story()[-1:]
     done = sagemaker("stop", NAME)
-    assert (done.returncode, done.stdout) == (0, f"job {NAME} has ended already: Completed\n")
+    assert (done.returncode, done.stdout) == (0, f"job {NAME} has already ended: Completed\n")
     assert not service.asked("StopTrainingJob")
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "said"),
+    ("words", "status", "message"),
     [
-        (("status", "nobody"), 1, "the account has no such job in this region: see --region and --profile"),
-        (("status",), 2, "which job?"),
-        (("status", NAME, "other"), 2, "one job at a time"),
-        (("start", NAME), 2, "there are launch, status, logs, stop"),
+        (("status", "nobody"), 1, "the account has no such job in this region; check --region and --profile"),
+        (("status",), 2, "the job isn't named"),
+        (("status", NAME, "other"), 2, "'other' is one word too many"),
+        (("start", NAME), 2, "'start' isn't a command; the commands are launch, status, logs, stop"),
     ],
 )
-def test_mistakes_are_one_message(sagemaker: Sagemaker, words: tuple[str, ...], status: int, said: str) -> None:
+def test_mistakes_are_one_message(sagemaker: Sagemaker, words: tuple[str, ...], status: int, message: str) -> None:
     done = sagemaker(*words)
     assert done.returncode == status
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from accel_config import AccelError, SettingError
-from accel_sagemaker import credentials
+from accel_sagemaker.service import credentials
 from tests.conftest import Resolve
 
 PROFILE = "compute_environment: AMAZON_SAGEMAKER\nprofile: work\n"
@@ -77,7 +77,7 @@ def test_a_broken_file_of_profiles_is_named(settings: Resolve, tmp_path: Path, f
 @pytest.mark.parametrize(("flags", "environ"), [(("--region", "a b"), {}), ((), {"AWS_REGION": "a b"})])
 def test_what_can_be_no_region_is_refused(settings: Resolve, flags: tuple[str, ...], environ: dict[str, str]) -> None:
     origin = flags[0] if flags else "AWS_REGION"
-    with pytest.raises(SettingError, match=f"{origin}: 'a b' can't be a region of AWS"):
+    with pytest.raises(SettingError, match=f"{origin}: 'a b' isn't a valid AWS region"):
         credentials.region(settings(*flags, file=PROFILE), credentials.Credentials(), environ)
 
 

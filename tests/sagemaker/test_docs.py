@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.schedule import sampled
 
 PAGE = ROOT / "docs" / "sagemaker.md"
 README = ROOT / "packages" / "accel-sagemaker" / "README.md"
 
 
-@pytest.mark.parametrize("page", [PAGE, README], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", sampled([PAGE, README], every=2), ids=lambda page: page.name)
 def test_the_python_runs(page: Path, amazon: dict[str, str], environ: dict[str, str], tmp_path: Path) -> None:
     (config,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
     (tmp_path / "sagemaker.yaml").write_text(config)
@@ -36,7 +37,7 @@ def test_the_python_runs(page: Path, amazon: dict[str, str], environ: dict[str, 
 
 def test_every_argument_and_setting_is_on_the_page() -> None:
     from accel_config.catalogue import SageMaker
-    from accel_sagemaker.arguments import ARGUMENTS
+    from accel_sagemaker.building.arguments import ARGUMENTS
 
     text = PAGE.read_text()
     for name in (*ARGUMENTS, *(one.name for one in SageMaker.settings)):

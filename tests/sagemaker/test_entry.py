@@ -15,9 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from accel_sagemaker import bundle, job, submit
+from accel_sagemaker import entry, job, submit
+from accel_sagemaker.building import bundle
 from tests.conftest import Resolve
 from tests.environments import environment
+from tests.schedule import sampled
 
 from .conftest import CONFIG, keys, until
 from .container import PYTORCH, Container
@@ -27,7 +29,7 @@ Start = Callable[..., Container]
 
 TELLS = """
 import json, os, sys
-json.dump({"argv": sys.argv[1:], "environ": dict(os.environ), "cwd": os.getcwd()}, open(os.environ["TOLD"], "w"))
+json.dump({"argv": sys.argv[1:], "environ": dict(os.environ), "cwd": os.getcwd()}, open(os.environ["SEEN"], "w"))
 """
 
 
@@ -51,24 +53,25 @@ def container(toolkit: Path, settings: Resolve, tmp_path: Path) -> Start:
     return make
 
 
-@pytest.mark.parametrize("image", [{}, PYTORCH], ids=["plain", "pytorch"])
+@pytest.mark.parametrize("image", sampled([{}, PYTORCH], every=2), ids=["plain", "pytorch"])
+@pytest.mark.exhaustive
 def test_the_script_gets_its_words_variables_and_channels(
     image: dict[str, str], container: Start, tmp_path: Path
 ) -> None:
     words = ("data", "--fp16", "--lr", "1e-4", "--ids", "007", "--", "-x", "--sagemaker_program", "a b'\"$c")
     made = container(TELLS, *words)
-    status, output = made.run(TOLD=str(tmp_path / "told"), **image)
+    status, output = made.run(SEEN=str(tmp_path / "seen"), **image)
     assert status == 0, output
-    told = json.loads((tmp_path / "told").read_text())
-    assert told["argv"] == list(words)
-    assert told["environ"]["ACCELERATE_MIXED_PRECISION"] == "bf16"
-    assert told["environ"]["ACCELERATE_USE_SAGEMAKER"] == "true"
-    assert told["environ"]["SM_CHANNEL_TRAIN"] == str(made.base / "input/data/train")
-    assert told["cwd"] == str(made.base / "code")
+    seen = json.loads((tmp_path / "seen").read_text())
+    assert seen["argv"] == list(words)
+    assert seen["environ"]["ACCELERATE_MIXED_PRECISION"] == "bf16"
+    assert seen["environ"]["ACCELERATE_USE_SAGEMAKER"] == "true"
+    assert seen["environ"]["SM_CHANNEL_TRAIN"] == str(made.base / "input/data/train")
+    assert seen["cwd"] == str(made.base / "code")
     assert (made.base / "output" / "success").exists()
 
 
-@pytest.mark.parametrize("image", [{}, PYTORCH], ids=["plain", "pytorch"])
+@pytest.mark.parametrize("image", sampled([{}, PYTORCH], every=2), ids=["plain", "pytorch"])
 def test_status_and_reason_are_what_the_service_shows(image: dict[str, str], container: Start) -> None:
     made = container("def train():\n    raise ValueError('no such data')\n\n\ntrain()\n")
     status, output = made.run(**image)
@@ -80,25 +83,25 @@ def test_status_and_reason_are_what_the_service_shows(image: dict[str, str], con
 @pytest.mark.parametrize(
     ("script", "failure"),
     [
-        ("raise SystemExit(7)", "ExitCode 7: no word on standard error"),
+        ("raise SystemExit(7)", "ExitCode 7: nothing on standard error"),
         (
             "import traceback\ntry: 1/0\nexcept Exception: traceback.print_exc()\nprint('x', file=__import__('sys').stderr); raise SystemExit(5)",
             "ExitCode 5: x",
         ),
-        ("raise SystemExit(137)", "ExitCode 137: no word on standard error"),
+        ("raise SystemExit(137)", "ExitCode 137: nothing on standard error"),
         ("raise SystemExit('there is no data')", "ExitCode 1: there is no data"),
-        ("import os; os.kill(os.getpid(), 9)", "ExitCode 137: ended by SIGKILL: out of memory, most likely"),
+        ("import os; os.kill(os.getpid(), 9)", "ExitCode 137: terminated by SIGKILL: probably out of memory"),
         ("import argparse; argparse.ArgumentParser(prog='x').parse_args(['-q'])", "ExitCode 2: x: error: unrec"),
         ("import sys; sys.stderr.write('\\r10%\\r20%\\n'); sys.exit(3)", "ExitCode 3: 20%"),
     ],
 )
-def test_every_way_to_fail_is_told(script: str, failure: str, container: Start) -> None:
+def test_every_way_to_fail_is_reported(script: str, failure: str, container: Start) -> None:
     made = container(script)
     made.run()
     assert made.failure.startswith(failure)
 
 
-def test_a_toolkit_that_is_told_to_stop_takes_the_script_along(container: Start, tmp_path: Path) -> None:
+def test_a_toolkit_that_is_stopped_stops_the_script(container: Start, tmp_path: Path) -> None:
     """The toolkit dies of a SIGTERM without a word to anyone; the script still gets to save its work."""
     made = container(
         "import os, pathlib, signal, sys, time\n"
@@ -138,8 +141,8 @@ def test_without_the_program_the_toolkit_would_lose_the_words(container: Start, 
     """Why the bundle has a program at all: this is what the toolkit does with the script alone."""
     made = container(TELLS, "data", "--fp16")
     made.request.body["HyperParameters"]["sagemaker_program"] = json.dumps("train.py")
-    made.run(TOLD=str(tmp_path / "told"))
-    assert json.loads((tmp_path / "told").read_text())["argv"] == ["--fp16", "True"]
+    made.run(SEEN=str(tmp_path / "seen"))
+    assert json.loads((tmp_path / "seen").read_text())["argv"] == ["--fp16", "True"]
 
 
 def test_what_was_uploaded_is_what_runs(
@@ -152,10 +155,10 @@ def test_what_was_uploaded_is_what_runs(
     submit(made.request)
     made.uploaded = True
     status, output = made.run(
-        TOLD=str(tmp_path / "told"), S3_ENDPOINT_URL=amazon["AWS_ENDPOINT_URL"], **keys(tmp_path)
+        SEEN=str(tmp_path / "seen"), S3_ENDPOINT_URL=amazon["AWS_ENDPOINT_URL"], **keys(tmp_path)
     )
     assert status == 0, output
-    assert json.loads((tmp_path / "told").read_text())["argv"] == ["--lr", "1e-4"]
+    assert json.loads((tmp_path / "seen").read_text())["argv"] == ["--lr", "1e-4"]
 
 
 REDUCES = """
@@ -163,7 +166,7 @@ import os, sys, torch, torch.distributed as dist
 dist.init_process_group("gloo")
 total = torch.tensor([float(dist.get_rank() + 1)])
 dist.all_reduce(total)
-with open(os.environ["TOLD"] + os.environ["RANK"], "w") as file:
+with open(os.environ["SEEN"] + os.environ["RANK"], "w") as file:
     file.write(f"{total.item():.0f} of {dist.get_world_size()} {os.environ['ACCELERATE_USE_CPU']} {sys.argv[1:]}")
 dist.destroy_process_group()
 """
@@ -181,8 +184,8 @@ def hosts(toolkit: Path, settings: Resolve, tmp_path: Path) -> Iterator[Callable
         request = job(settings("--num_machines", str(count), file=config), str(folder / "train.py"), args)
         names = tuple(f"127.0.0.{number}" for number in range(1, count + 1))
         made = [Container(tmp_path / name, toolkit, request, names) for name in names]
-        told = {"TOLD": str(tmp_path / "told"), **variables}
-        running.extend(one.start(name, **told) for one, name in zip(made, names, strict=True))
+        seen = {"SEEN": str(tmp_path / "seen"), **variables}
+        running.extend(one.start(name, **seen) for one, name in zip(made, names, strict=True))
         for one in running:
             one.output, _nothing = one.communicate(timeout=150)  # pyright: ignore[reportAttributeAccessIssue]
         return made
@@ -193,23 +196,25 @@ def hosts(toolkit: Path, settings: Resolve, tmp_path: Path) -> Iterator[Callable
             os.killpg(one.pid, signal.SIGKILL)
 
 
+@pytest.mark.exhaustive
 def test_torchs_agent_joins_the_ranks_of_two_hosts(hosts: Callable[..., list[Container]], tmp_path: Path) -> None:
     made = hosts(REDUCES, "--fp16", "data", count=2, config=CONFIG + "nproc_per_node: 1\n")
     for rank in range(2):
-        assert (tmp_path / f"told{rank}").read_text() == "3 of 2 True ['--fp16', 'data']"
+        assert (tmp_path / f"seen{rank}").read_text() == "3 of 2 True ['--fp16', 'data']"
     assert all((one.base / "output" / "success").exists() for one in made)
 
 
 def test_the_first_rank_that_fails_gives_status_and_reason(hosts: Callable[..., list[Container]]) -> None:
     script = "import os, sys, time\nif os.environ['RANK'] == '1':\n    sys.exit(7)\ntime.sleep(60)\n"
     (made,) = hosts(script, config=CONFIG + "nproc_per_node: 2\n")
-    assert made.failure == "ExitCode 7: rank 1: no word on standard error"
+    assert made.failure == "ExitCode 7: rank 1: nothing on standard error"
 
 
+@pytest.mark.exhaustive
 def test_the_toolkits_own_torchrun_starts_the_script(hosts: Callable[..., list[Container]], tmp_path: Path) -> None:
     further = "additional_args: {distribution: {torch_distributed: {enabled: true}}}\nuse_cpu: true\n"
     (made,) = hosts(REDUCES, "--fp16", "data", config=CONFIG + further, **PYTORCH)
-    assert (tmp_path / "told0").read_text() == "1 of 1 True ['--fp16', 'data']"
+    assert (tmp_path / "seen0").read_text() == "1 of 1 True ['--fp16', 'data']"
     assert (made.base / "output" / "success").exists()
 
 
@@ -262,7 +267,7 @@ def test_the_toolkits_own_mpirun_starts_the_script(container: Start, mpi: Path, 
     assert code == 0 or f"\nExitCode {code}\n" in made.failure
 
 
-SOURCE = Path(bundle.__file__).with_name("entry.py")
+SOURCE = Path(entry.__file__)
 
 
 def test_the_program_is_of_python_3_8_and_its_library_alone() -> None:

@@ -38,12 +38,13 @@ def test_statuses_and_lines_come_once_and_in_order(logs: Logs, service: Service)
     done = logs()
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"line {number}" for number in range(5)]
-    said = [line.split("] ")[1] for line in done.stderr.splitlines() if "] " in line]
+    err = [line.split("] ")[1] for line in done.stderr.splitlines() if "] " in line]
     steps = ["Starting", "Training", "Training", "Uploading", "Completed"]
-    assert said == [f"{step}: {step} it" for step in steps]
+    assert err == [f"{step}: {step} it" for step in steps]
     assert f"job {NAME} completed after 0:01:05; model: s3://models/model.tar.gz" in done.stderr
 
 
+@pytest.mark.exhaustive
 def test_an_empty_page_is_not_the_end(logs: Logs, sagemaker: Sagemaker, service: Service) -> None:
     service.empty = 2
     service.logs = {STREAM: [f"line {number}" for number in range(5)]}
@@ -53,8 +54,8 @@ def test_an_empty_page_is_not_the_end(logs: Logs, sagemaker: Sagemaker, service:
 
 @pytest.mark.usefixtures("sagemaker")
 def test_after_an_interrupt_the_logs_go_on_with_the_line_in_hand(service: Service) -> None:
-    from accel_sagemaker.credentials import Credentials
-    from accel_sagemaker.training import TrainingJob
+    from accel_sagemaker.service.credentials import Credentials
+    from accel_sagemaker.service.training import TrainingJob
 
     service.page = 4
     service.logs = {STREAM: [f"line {number}" for number in range(6)]}
@@ -66,13 +67,14 @@ def test_after_an_interrupt_the_logs_go_on_with_the_line_in_hand(service: Servic
     assert [line.text for line in job.lines()] == ["line 2", "line 3", "line 4", "line 5", "line 6"]
 
 
+@pytest.mark.exhaustive
 def test_a_line_that_arrives_after_the_end_is_shown(logs: Logs, service: Service) -> None:
     service.logs = {STREAM: ["early"]}
     service.late = {STREAM: ["late"]}
     assert logs().stdout.splitlines() == ["early", "late"]
 
 
-def test_hosts_are_told_apart_where_there_are_several(logs: Logs, service: Service) -> None:
+def test_several_hosts_are_distinguished(logs: Logs, service: Service) -> None:
     service.jobs[NAME] = {"at": time.time(), "ResourceConfig": {"InstanceCount": 2}}
     service.logs = {STREAM: ["a"], f"{NAME}/algo-2-1700000000": ["b"]}
     assert sorted(logs().stdout.splitlines()) == ["[algo-1] a", "[algo-2] b"]
@@ -123,7 +125,7 @@ def test_a_session_that_expires_leaves_the_job(logs: Logs, service: Service) -> 
     done = logs()
     assert done.returncode == 1
     assert "the session has expired" in done.stderr
-    assert f"job {NAME} goes on" in done.stderr
+    assert f"job {NAME} still runs" in done.stderr
     assert not service.asked("StopTrainingJob")
 
 
@@ -134,7 +136,7 @@ def test_a_fault_of_the_service_is_sat_out(logs: Logs, service: Service) -> None
 
 @pytest.fixture
 def follower(service: Service, environ: dict[str, str], tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A follower without a terminal of a job that goes on for ever."""
+    """A follower without a terminal of a job that still runs for ever."""
     service.story = [("InProgress", "Training")]
     service.jobs[NAME] = {"at": time.time()}
     env = {**environ, **keys(tmp_path), **service.variables}
@@ -158,9 +160,9 @@ def test_ctrl_c_without_a_terminal_leaves_the_job(follower: subprocess.Popen[str
     follower.stdin.write("s\n")
     follower.stdin.flush()
     follower.send_signal(signal.SIGINT)
-    said = follower.stderr.read()
+    err = follower.stderr.read()
     assert follower.wait(10) == -signal.SIGINT
-    assert f"job {NAME} goes on; follow it with 'accelerate sagemaker logs --region us-east-1 {NAME}'" in said
+    assert f"job {NAME} still runs; follow it with 'accelerate sagemaker logs --region us-east-1 {NAME}'" in err
     assert not service.asked("StopTrainingJob")
 
 
@@ -170,9 +172,9 @@ def test_a_reader_that_goes_away_leaves_the_job(follower: subprocess.Popen[str],
     follower.stderr.readline()
     follower.stdout.close()
     service.logs[STREAM] = ["a line for nobody"]
-    said = follower.stderr.read()
+    err = follower.stderr.read()
     assert follower.wait(10) == 141
-    assert f"nobody reads the logs any more; job {NAME} goes on" in said
+    assert f"the reader of the logs has gone; job {NAME} still runs" in err
 
 
 @pytest.mark.parametrize(("answer", "stopped"), [("s", True), ("l", False)])
@@ -190,7 +192,7 @@ def test_ctrl_c_at_a_terminal_asks(
     terminal.sendline("what")
     terminal.expect("top the job, ")
     terminal.sendline(answer)
-    terminal.expect("stopped after" if stopped else "goes on")
+    terminal.expect("stopped after" if stopped else "still runs")
     terminal.expect(pexpect.EOF)
     terminal.close()
     assert (terminal.exitstatus, terminal.signalstatus) == ((130, None) if stopped else (None, signal.SIGINT))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from accel_sagemaker import hyperparameters
+from accel_sagemaker.building import hyperparameters
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ def test_pairs(words: list[str], found: dict[str, object]) -> None:
     assert hyperparameters.pairs(words)[0] == found
 
 
-def test_a_secret_is_told() -> None:
+def test_a_secret_is_noted() -> None:
     notes = hyperparameters.pairs(["--hub_token", "abc", "--lr", "1"])[1]
     assert [note.split()[0] for note in notes] == ["--hub_token"]
     assert "abc" not in notes[0]
-    assert "whoever may read the bundle" in notes[0]
+    assert "everyone with access to the bundle" in notes[0]
 
 
 def test_names_that_the_toolkit_keeps_are_not_shown() -> None:

@@ -83,18 +83,18 @@ def test_another_region_gets_a_bucket_there(accelerate: Run, amazon: Amazon, sou
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
-        (("--iam_role_name", "nobody"), f"there is no role nobody in account {ACCOUNT}"),
-        (("--iam_role_name", "arn:aws:iam::999999999999:role/train"), "belongs to another account"),
+        (("--iam_role_name", "nobody"), f"account {ACCOUNT} has no role nobody"),
+        (("--iam_role_name", "arn:aws:iam::999999999999:role/train"), "isn't in the account of the credentials"),
     ],
 )
 def test_a_role_that_will_not_do_leaves_nothing_behind(
-    flags: tuple[str, ...], said: str, accelerate: Run, amazon: Amazon, source: Source, tmp_path: Path
+    flags: tuple[str, ...], message: str, accelerate: Run, amazon: Amazon, source: Source, tmp_path: Path
 ) -> None:
     done = accelerate("launch", "--config_file", str(tmp_path / "config.yaml"), *flags, str(source()), env=amazon)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not connect(amazon, "s3").list_buckets()["Buckets"]
 
@@ -128,25 +128,25 @@ def test_a_bucket_of_someone_else_is_not_used(
     assert Owned.asked == [("HEAD", ACCOUNT)]
     assert done.returncode == 1
     assert "looking for the bucket" in done.stderr
-    assert "not allowed" in done.stderr
+    assert "access is denied" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
-        (ServiceError("ResourceLimitExceeded", "The limit is 0 Instances"), "the account's quota doesn't allow it"),
+        (ServiceError("ResourceLimitExceeded", "The limit is 0 Instances"), "the account's quota is too low"),
         (ServiceError("ExpiredTokenException", "The security token is expired"), "the session has expired"),
-        (ServiceError("AccessDeniedException", "User: x is not authorized"), "not allowed: ask whoever"),
+        (ServiceError("AccessDeniedException", "User: x is not authorized"), "access is denied; ask"),
         (
             ServiceError("ValidationException", "Could not assume role arn:aws:iam::1:role/x."),
             "the role's trust policy must let sagemaker.amazonaws.com assume it",
         ),
-        (ServiceError("ResourceInUse", "names must be unique"), "a job of that name exists already"),
+        (ServiceError("ResourceInUse", "names must be unique"), "a job of that name already exists"),
     ],
 )
 def test_a_refused_job_is_one_message_and_names_the_bundle(
     error: ServiceError,
-    said: str,
+    message: str,
     accelerate: Run,
     amazon: Amazon,
     service: Service,
@@ -157,8 +157,8 @@ def test_a_refused_job_is_one_message_and_names_the_bundle(
     words = ("--config_file", str(tmp_path / "config.yaml"), "--sagemaker_job_name", "one")
     done = accelerate("launch", *words, str(source()), env={**amazon, **service.variables})
     assert done.returncode == 1
-    assert said in done.stderr
-    assert f"the bundle stays at s3://sagemaker-us-east-1-{ACCOUNT}/one/source/sourcedir.tar.gz" in done.stderr
+    assert message in done.stderr
+    assert f"the bundle is still at s3://sagemaker-us-east-1-{ACCOUNT}/one/source/sourcedir.tar.gz" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -173,7 +173,7 @@ def test_the_bundle_of_a_job_that_is_there_is_not_touched(
     done = accelerate(*words, str(source("print('other')\n")), env=env)
     assert done.returncode == 2
     assert done.stderr.splitlines()[1:] == [
-        "accelerate launch: there is a job one in us-east-1 already: give another --sagemaker_job_name, or none"
+        "accelerate launch: job one already exists in us-east-1; give another --sagemaker_job_name, or none"
     ]
     assert connect(amazon, "s3").head_object(**place)["ETag"] == first
     assert len(service.asked("CreateTrainingJob")) == 1
@@ -203,8 +203,8 @@ def test_an_interrupt_while_submitting_says_what_may_be_there(
         running.send_signal(signal.SIGINT)
         _out, err = running.communicate(timeout=20)
     assert running.returncode == 130
-    assert "see with 'accelerate sagemaker status --region us-east-1 one' whether the job is there" in err
-    assert f"the bundle may be at s3://sagemaker-us-east-1-{ACCOUNT}/one/source/sourcedir.tar.gz" in err
+    assert "check with 'accelerate sagemaker status --region us-east-1 one' whether the job exists" in err
+    assert f"The bundle may be at s3://sagemaker-us-east-1-{ACCOUNT}/one/source/sourcedir.tar.gz" in err
 
 
 def test_throttling_is_retried(
@@ -223,7 +223,7 @@ def test_without_credentials_the_way_out_is_named(
     amazon = {name: text for name, text in amazon.items() if "ACCESS_KEY" not in name}
     done = accelerate("launch", "--config_file", str(tmp_path / "config.yaml"), str(source()), env=amazon)
     assert done.returncode == 1
-    assert "there are no AWS credentials: give --profile" in done.stderr
+    assert "there are no AWS credentials; give --profile" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -226,7 +226,7 @@ def ssh(worker: int, name: str, string: str) -> int:
     # The worker's ends of the streams go to sshd; ours close when we die, and the worker's command learns of it.
     (into, ours_in), (ours_out, out), (ours_err, err) = os.pipe(), os.pipe(), os.pipe()
     channel = socket.socket(socket.AF_UNIX)
-    channel.connect(str(ROOT / "sshd"))
+    channel.connect(address())
     socket.send_fds(channel, [json.dumps([name, string]).encode()], [into, out, err])
     for fd in (into, out, err):
         os.close(fd)
@@ -244,6 +244,11 @@ def ssh(worker: int, name: str, string: str) -> int:
     return status if status >= 0 else SSH_FAILED
 
 
+def address() -> str:
+    """The socket's address, below a descriptor that stays open: a path may be longer than an address can be."""
+    return f"/proc/self/fd/{os.open(ROOT, os.O_PATH)}/sshd"
+
+
 def copy(source: int, target: int) -> None:
     try:
         while data := os.read(source, 65536):
@@ -256,7 +261,7 @@ def copy(source: int, target: int) -> None:
 def sshd() -> NoReturn:
     """Serve every worker: run a login shell for each connection, outside of what the client's processes are under."""
     server = socket.socket(socket.AF_UNIX)
-    server.bind(str(ROOT / "sshd"))
+    server.bind(address())
     server.listen(64)
     while True:
         channel, _address = server.accept()

@@ -7,9 +7,14 @@ from typing import Any
 
 import pytest
 
+from accel_config.asking.asker import Proposals
+from accel_config.asking.interview import Interview
+from accel_config.asking.machine import this_machine
 from accel_config.errors import AccelError
-from accel_launch.plan import Plan, plan
+from accel_launch.planning.making import plan
+from accel_launch.planning.types import Plan
 from accel_tpu import host as engine
+from accel_tpu import spawn
 from tests.conftest import Resolve
 from tests.launch.hosts import Still, host
 
@@ -31,7 +36,7 @@ def planned(settings: Resolve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ) -> Plan:
         monkeypatch.setattr(engine.make, "__defaults__", (lambda: chips,))
         made = settings(*(() if file else ("--tpu",)), *flags, file=file)
-        here = host(environ=environ, cwd=str(tmp_path), machine=XLA if xla else Still())
+        here = host(environ=environ, cwd=str(tmp_path), probe=XLA if xla else Still())
         return plan(made, here, [script, "--lr", "1"])
 
     return make
@@ -43,7 +48,7 @@ def test_one_command_for_all_chips(planned: Any) -> None:
     assert command.argv == (
         "/py",
         "-u",
-        engine.spawn.__file__,
+        spawn.__file__,
         "all",
         "main",
         "usual",
@@ -90,6 +95,17 @@ def test_numbers_of_processes_that_torch_xla_has(planned: Any, count: str, how: 
     assert planned("--num_processes", count).commands[0].argv[3] == how
 
 
+def test_one_process_in_a_file_means_all_chips(planned: Any) -> None:
+    """Both wizards write it for a TPU, and for the existing command it means all chips."""
+    made = planned(file="compute_environment: LOCAL_MACHINE\ndistributed_type: XLA\nnum_processes: 1\n")
+    assert made.commands[0].argv[3] == "all"
+    (note,) = [note for note in made.notes if "num_processes 1" in note]
+    assert "means all chips of the host" in note
+    assert "give --num_processes 1 for one chip" in note
+    typed = planned("--num_processes", "1", file="distributed_type: XLA\nnum_processes: 1\n")
+    assert typed.commands[0].argv[3] == "one"
+
+
 def test_a_number_of_processes_that_it_has_not(planned: Any) -> None:
     with pytest.raises(
         AccelError, match=r"num_processes 3 \(--num_processes\): torch_xla starts a process for each of the 4"
@@ -98,7 +114,7 @@ def test_a_number_of_processes_that_it_has_not(planned: Any) -> None:
     assert any("num_processes 3" in note for note in planned("--num_processes", "3", "--dry_run").notes)
 
 
-def test_what_torch_xla_decides_is_told_to_have_no_effect(planned: Any) -> None:
+def test_settings_that_torch_xla_decides_have_no_effect(planned: Any) -> None:
     notes = planned("--nproc_per_node", "3", "--num_machines", "2").notes
     assert [note.split()[0] for note in notes if "has no effect" in note] == ["num_machines", "nproc_per_node"]
 
@@ -117,7 +133,7 @@ def test_a_function_that_is_not_there(planned: Any) -> None:
 
 def test_no_torch_xla_says_what_to_install(planned: Any) -> None:
     with pytest.raises(
-        AccelError, match=r"torch_xla isn't installed: pip install 'accel-tpu\[xla\]', and on a TPU VM"
+        AccelError, match=r"torch_xla isn't installed; run: uv pip install .*accel-tpu\[xla\]', and on a TPU VM"
     ):
         planned(xla=False)
     assert any("torch_xla isn't installed" in note for note in planned("--dry_run", xla=False).notes)
@@ -125,7 +141,7 @@ def test_no_torch_xla_says_what_to_install(planned: Any) -> None:
 
 
 def test_no_chips(planned: Any) -> None:
-    with pytest.raises(AccelError, match="there is no TPU chip on this machine; PJRT_DEVICE=CPU"):
+    with pytest.raises(AccelError, match="this machine has no TPU chip; set PJRT_DEVICE=CPU"):
         planned(chips=0)
     assert planned(chips=0, environ={"PJRT_DEVICE": "CPU"}).summary.startswith("a process on each device of the CPU")
 
@@ -145,3 +161,13 @@ def test_chips_are_counted_on_the_bus(tmp_path: Path) -> None:
         (folder / "vendor").write_text(vendor + "\n")
         (folder / "device").write_text(device + "\n")
     assert engine.count_chips(str(tmp_path)) == 4
+
+
+def test_the_wizard_counts_chips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It wrote `num_processes: 1` for a TPU host with any number of chips."""
+    monkeypatch.setattr("accel_tpu.machine.count_chips", {"/": 4}.__getitem__)
+    machine = this_machine()
+    assert (machine.kind, machine.count, machine.bf16, machine.known) == ("TPU", 4, True, True)
+    assert machine.cores >= 1
+    found = Interview(Proposals(), machine).run()
+    assert (found["distributed_type"], found["num_processes"]) == ("XLA", 4)

@@ -50,8 +50,8 @@ def at_the_shell(recorder: Path, sent: str, shell_: str) -> bytes:
 
 def check_it_arrives(recorder: Path, text: str, shell_: str) -> None:
     for sent in (
-        shell.looked_after(text, MARK, {}, sudo=False),
-        shell.looked_after(text, MARK, {"K": text}, sudo=False),
+        shell.supervised(text, MARK, sudo=False),
+        shell.fed(text, sudo=False),
         shell.plain(text, {"K": text}, sudo=False),
     ):
         assert at_the_shell(recorder, sent, shell_) == text.encode("utf-8", "surrogateescape")
@@ -79,6 +79,40 @@ def run(text: str, shell_: str = "/bin/bash", cwd: Path | None = None) -> tuple[
 def test_any_value_of_a_variable_arrives(value: str) -> None:
     code, out = run(shell.plain('printf "%s." "$K"', {"K": value}, sudo=False))
     assert (code, out) == (0, _as_text(value) + ".")
+
+
+VALUES = (*NASTY, "\n", "a\n\n", "\\n\\", "\\c\\0101", "%s%b", " a ", "\ta\r", "_accel", "\udcff x")
+# Those that the receiving text uses itself, each with a value that it could confuse with its own.
+NAMES = {"K": "", "go": "go", "value": "\\n", "accel": "K=1"}
+
+
+@pytest.mark.parametrize("shell_", SHELLS)
+@pytest.mark.parametrize("way", ["fed", "supervised"])
+def test_values_by_standard_input_arrive(shell_: str, way: str, tmp_path: Path) -> None:
+    held = {f"K{place}": value for place, value in enumerate(VALUES)} | NAMES
+    text = "".join(f'printf "%s" "${name}" >{name}; ' for name in held) + "env >env"
+    sent = shell.fed(text, sudo=False) if way == "fed" else shell.supervised(text, MARK, sudo=False)
+    environ = {"SHELL": shell_, "PATH": "/usr/bin:/bin"}
+    lifeline, ours = os.pipe()
+    os.write(ours, shell.lines(held))
+    try:
+        subprocess.run(
+            [shell_, "-c", sent], stdin=lifeline, env=environ, cwd=tmp_path, capture_output=True, timeout=60
+        )
+    finally:
+        os.close(lifeline)
+        os.close(ours)
+    for name, value in held.items():
+        assert (tmp_path / name).read_bytes() == value.encode("utf-8", "surrogateescape"), name
+    names = [line.partition(b"=")[0] for line in (tmp_path / "env").read_bytes().splitlines()]
+    assert not [name for name in names if name in (b"_accel", b"_value")]
+
+
+def test_variables_that_no_process_can_be_given_are_refused() -> None:
+    with pytest.raises(AccelError, match="more than 120000"):
+        shell.carried({"K": "x" * 130_000})
+    with pytest.raises(AccelError, match="value 0"):
+        shell.carried({"K": "a\0b"})
 
 
 def _as_text(value: str) -> str:
@@ -153,7 +187,7 @@ def test_a_script_from_windows_keeps_its_meaning() -> None:
 
 
 def test_a_binary_is_no_script() -> None:
-    with pytest.raises(AccelError, match=r"x\.bin is no shell script"):
+    with pytest.raises(AccelError, match=r"x\.bin isn't a shell script"):
         shell.script(b"\x7fELF\0", "x.bin")
 
 
@@ -167,25 +201,25 @@ def test_a_binary_is_no_script() -> None:
     ],
 )
 def test_versions(version: str, sent: str) -> None:
-    assert shell.install(version) == sent
+    assert shell.install(version)[0] == sent
 
 
 @pytest.mark.parametrize("version", ["", "one", "1.0; rm -rf /", "1.0 --pre", "1..0", "$(id)", "1.0\n"])
 def test_what_is_no_version_is_refused(version: str) -> None:
-    with pytest.raises(AccelError, match="is no version"):
+    with pytest.raises(AccelError, match="isn't a valid version"):
         shell.install(version)
 
 
 def test_variables() -> None:
     assert shell.variables(("A=1", "B=", "C=x=y; z"), "--env") == {"A": "1", "B": "", "C": "x=y; z"}
     for wrong in ("A", "=x", "1A=2", "A B=1", "A;id=1"):
-        with pytest.raises(AccelError, match=r"--env: a variable for the workers is KEY=VALUE"):
+        with pytest.raises(AccelError, match=r"--env: a variable for the workers must be KEY=VALUE"):
             shell.variables((wrong,), "--env")
 
 
 def test_sudo_comes_before_the_variables_it_would_drop() -> None:
     assert shell.plain("id", {"K": "a b"}, sudo=True) == "sudo env 'K=a b' \"$SHELL\" -c id"
-    assert shell.looked_after("id", MARK, {"K": "v"}, sudo=True).startswith("exec sudo env K=v setsid -w sh -c ")
+    assert shell.supervised("id", MARK, sudo=True).startswith("exec sudo setsid -w sh -c ")
 
 
 def test_what_is_too_long_for_ssh_is_refused() -> None:
@@ -197,7 +231,7 @@ def test_what_is_too_long_for_ssh_is_refused() -> None:
 
 
 def test_the_other_end_waits_to_be_let_begin() -> None:
-    sent = shell.looked_after("echo began", MARK, {}, sudo=False)
+    sent = shell.supervised("echo began", MARK, sudo=False)
     environ = {"SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
     done = subprocess.run(["/bin/bash", "-c", sent], input="", env=environ, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (254, "", f"{MARK} ready\n")

@@ -105,7 +105,7 @@ def test_a_traceback_begins_with_the_user_s_code(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("xla", "torch", "message"),
-    [("2.5.1", "2.5.1", "torch_xla 2.5.1 is too old: pip install"), ("2.9.0", "2.10.0", "torch_xla 2.9.0 doesn't fit torch 2.10.0")],
+    [("2.5.1", "2.5.1", "torch_xla 2.5.1 is too old; run: pip install"), ("2.9.0", "2.10.0", "torch_xla 2.9.0 needs the same version of torch, not 2.10.0")],
 )  # fmt: skip
 def test_versions_that_do_not_do(tmp_path: Path, xla: str, torch: str, message: str) -> None:
     done = run(tmp_path, "def main(): print('ran')", xla=xla, torch=torch)
@@ -163,15 +163,15 @@ def on_four(tmp_path: Path, two: str, others: str = "time.sleep(60)") -> subproc
         ("raise ValueError('no luck')", 1, "exit status 1"),
         ("sys.exit(7)", 7, "exit status 7"),
         ("os._exit(5)", 5, "exit status 5"),
-        ("os.kill(os.getpid(), 9)", -9, "ended by SIGKILL"),
-        ("os.kill(os.getpid(), 15)", -15, "ended by SIGTERM"),
+        ("os.kill(os.getpid(), 9)", -9, "terminated by SIGKILL"),
+        ("os.kill(os.getpid(), 15)", -15, "terminated by SIGTERM"),
     ],
 )
-def test_the_first_failure_ends_all_and_is_told(tmp_path: Path, two: str, status: int, how: str) -> None:
+def test_the_first_failure_ends_all_and_is_reported(tmp_path: Path, two: str, status: int, how: str) -> None:
     done = on_four(tmp_path, two)
     assert done.returncode == status
     # The pool ends the others by SIGTERM, so that of deaths by SIGTERM, seen at once, any may have been the first.
-    which = r"\d" if how == "ended by SIGTERM" else "2"
+    which = r"\d" if how == "terminated by SIGTERM" else "2"
     assert re.search(f"^accel: process {which}: {how}, the first of 4 to fail$", done.stderr, re.MULTILINE)
     assert "BrokenProcessPool" not in done.stderr
     assert "resource_tracker" not in done.stderr

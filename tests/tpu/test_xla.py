@@ -158,7 +158,7 @@ def test_deaths_around_python_come_back(run: Run) -> None:
     assert done.returncode == 5, done.stderr
     done = run("import os\ndef main():\n    os.kill(os.getpid(), 11)\n")
     assert done.returncode == 139, done.stderr
-    assert "ended by SIGSEGV" in done.stderr
+    assert "terminated by SIGSEGV" in done.stderr
     assert "BrokenProcessPool" not in done.stderr
 
 

@@ -18,8 +18,11 @@ BRINGS = {
     "accel-launch[deepspeed]": {"deepspeed"},
     "accel-launch[fp8]": {"transformer-engine"},
     "accel-launch[fp8-ao]": {"torchao"},
+    "accel-launch[functions]": {"cloudpickle"},
     "accel-launch[nvml]": {"nvidia-ml-py"},
+    "accel-launch[stacks]": {"py-spy"},
     "accel-estimate[transformers]": {"transformers", "torch"},
+    "accel-estimate[trace]": {"transformers", "torch", "peft"},
     "accel-estimate[timm]": {"timm", "torch"},
     "accel-tpu[xla]": {"torch", "torch-xla"},
     "accel-sagemaker[sagemaker]": {"sagemaker"},
@@ -81,5 +84,13 @@ def test_extras_that_are_named_exist() -> None:
 
 
 @needs_uv
-def test_estimating_brings_nothing_of_the_others() -> None:
-    assert not {name for name in export("accel-estimate") if name.startswith(("accel", "torch", "boto3"))}
+def test_only_those_who_launch_on_sagemaker_get_boto3() -> None:
+    """Hugging Face's library imports boto3 in every rank where it is installed, which takes half a second."""
+    assert not {"boto3", "botocore"} & export("accel-cli")
+    assert {"boto3", "botocore"} <= export("accel-cli", "sagemaker") & export("accel-sagemaker")
+
+
+@needs_uv
+def test_estimating_brings_only_config_of_the_others() -> None:
+    siblings = {name for name in export("accel-estimate") if name.startswith(("accel", "torch", "boto3"))}
+    assert siblings <= {"accel-estimate", "accel-config"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -13,10 +15,11 @@ from tests.conftest import ROOT
 MAY_IMPORT = {
     "accel_config": set[str](),
     "accel_launch": {"accel_config"},
-    "accel_estimate": set[str](),
+    # For one front of commands, one kind of record and of error, and one atomic writer in all six packages.
+    "accel_estimate": {"accel_config"},
     "accel_tpu": {"accel_config", "accel_launch"},
     "accel_sagemaker": {"accel_config", "accel_launch"},
-    "accel_cli": {"accel_config", "accel_launch", "accel_estimate", "accel_tpu", "accel_sagemaker"},
+    "accel_cli": {"accel_config", "accel_launch", "accel_estimate", "accel_tpu"},
 }
 
 
@@ -50,6 +53,35 @@ def test_what_is_imported_is_declared(package: str) -> None:
     }
     used = {name for path in folder.rglob("*.py") for name in imported(path) if name.startswith("accel_")} - {package}
     assert used <= declared
+
+
+# The distributions of modules that are called otherwise.
+DISTRIBUTIONS = {"yaml": "pyyaml", "huggingface_hub": "huggingface-hub", "botocore": "boto3"}
+# What the user's own environment has, or not: asked of it, never a need of ours.
+OF_THE_USER = {
+    *("torch", "torch_xla", "accelerate", "deepspeed", "transformers", "timm", "sagemaker", "safetensors", "numpy"),
+    "IPython",
+}
+
+
+def others(path: Path) -> set[str]:
+    """The modules of others that a file imports: neither the standard library's nor ours."""
+    return {name for name in imported(path) if name not in sys.stdlib_module_names and not name.startswith("accel_")}
+
+
+@pytest.mark.parametrize("package", sorted(MAY_IMPORT))
+def test_libraries_that_are_imported_are_declared(package: str) -> None:
+    """By the package itself: another package of ours may stop bringing it."""
+    folder = ROOT / "packages" / package.replace("_", "-")
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    extras = [line for lines in project.get("optional-dependencies", {}).values() for line in lines]
+    declared = {re.split(r"[^A-Za-z0-9_-]", line)[0].lower() for line in (*project["dependencies"], *extras)}
+    declared |= {name.replace("-", "_") for name in declared}
+    for path in folder.rglob("*.py"):
+        used = {DISTRIBUTIONS.get(name, name) for name in others(path) - OF_THE_USER}
+        # Programs for the ranks' interpreter find each other by their folders.
+        siblings = {one.stem for one in folder.rglob("ranks/**/*.py")} if "ranks" in path.parts else set[str]()
+        assert used - siblings <= declared, f"{path.relative_to(ROOT)} imports {used - siblings - declared}"
 
 
 def test_the_guard_sees_imports_inside_functions(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from accel_cli.table import COMMANDS
 from tests.environments import install, uv
 from tests.interpreters import VERSIONS, find
+from tests.schedule import sampled
 from tests.workspace.test_layers import MAY_IMPORT
 
 pytestmark = pytest.mark.timeout(300)
@@ -29,7 +30,7 @@ ALONE: dict[str, tuple[str, str, tuple[str, ...], str]] = {
         "accel-config",
         "set --config_file run.yaml num_processes 4",
         ("num_processes: 2 -> 4 (run.yaml:1)\n",),
-        "from accel_config.files import load; from accel_config import CATALOGUE; load(CATALOGUE, 'run.yaml')",
+        "from accel_config.reading.files import load; from accel_config import CATALOGUE; load(CATALOGUE, 'run.yaml')",
     ),
     "accel-launch": (
         "accel-launch",
@@ -59,7 +60,7 @@ ALONE: dict[str, tuple[str, str, tuple[str, ...], str]] = {
         "accelerate",
         "launch --cpu --num_processes 2 train.py",
         ("rank 0 of 2\n", "rank 1 of 2\n"),
-        "import accel_cli, accel_config, accel_launch, accel_estimate, accel_tpu, accel_sagemaker",
+        "import accel_cli, accel_config, accel_launch, accel_estimate, accel_tpu",
     ),
 }
 Start = Callable[..., subprocess.CompletedProcess[str]]
@@ -98,11 +99,16 @@ def test_a_wheel_holds_its_own_and_no_more(built: Path, name: str) -> None:
     info = next(path.partition("/")[0] for path in files if path.endswith(".dist-info/METADATA"))
     tops = {module, info, *([info.replace("dist-info", "data")] if name == "accel-cli" else [])}
     assert {path.partition("/")[0] for path in files} == tops
+    assert not [path for path in files if re.search(r"(^|/)(tests?_|conftest|__pycache__)", path)]
     assert {f"{module}/py.typed", f"{module}/__main__.py", f"{info}/licenses/LICENSE"} <= set(files)
 
 
-@pytest.mark.parametrize("name", ALONE)
-@pytest.mark.parametrize("version", VERSIONS)
+# By default each package is installed for one Python, and each Python of this machine has its turn.
+COUNT = len(VERSIONS)
+PAIRS = [(VERSIONS[(place + more) % COUNT], name) for place, name in enumerate(ALONE) for more in range(COUNT)]
+
+
+@pytest.mark.parametrize(("version", "name"), sampled(PAIRS, every=COUNT))
 def test_alone(built: Path, tmp_path: Path, start: Start, version: str, name: str) -> None:
     python = find(version)
     if python is None:
@@ -129,6 +135,10 @@ NEEDS = {
     "estimate-memory": ("model --training --config_file run.yaml", "config launch estimate"),
     "launch": ("--cpu --num_processes 2 train.py", "config launch"),
     "merge-weights": ("--help", "config"),
+    "stacks": ("--help", "config"),
+    "ps": ("--warm", "config launch"),
+    "stop": ("--warm", "config launch"),
+    "name": ("--help", "config"),
     "test": ("--cpu", "config launch"),
     "to-fsdp2": ("--help", "config launch"),
     "tpu-config": ("--tpu_name p --tpu_zone z --command nproc --dry_run", "config launch tpu"),
@@ -139,10 +149,18 @@ NEEDS = {
 @pytest.fixture(scope="module")
 def full(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The ``bin`` folder of an environment with everything, without torch."""
-    return install(tmp_path_factory.mktemp("full") / "env", "accel-cli", "--find-links", built)
+    folder = tmp_path_factory.mktemp("full") / "env"
+    return install(folder, "accel-cli", "accel-sagemaker", "--find-links", built)
 
 
-@pytest.mark.parametrize("part", [name for name in ALONE if name != "accel-cli"])
+def remedy(part: str, where: Path) -> str:
+    """What a command says where this part is missing; the hints come from accel-config."""
+    if part == "accel-config":
+        return "install accel-cli again, with its dependencies"
+    return f"run: uv pip install --python {where}/python {part}"
+
+
+@pytest.mark.parametrize("part", sampled([name for name in ALONE if name != "accel-cli"], every=3))
 def test_a_missing_part_is_named_by_the_commands_that_need_it(
     built: Path, full: Path, start: Start, part: str
 ) -> None:
@@ -152,7 +170,9 @@ def test_a_missing_part_is_named_by_the_commands_that_need_it(
         for command, (words, needed) in NEEDS.items():
             done = start(full / "accelerate", command, *words.split())
             if part.removeprefix("accel-") in needed.split():
-                assert re.fullmatch(rf"accelerate\b.* needs {part}: pip install {part}\n", done.stderr), done.stderr
+                assert re.fullmatch(rf"accelerate\b.* {part} isn't installed; {remedy(part, full)}\n", done.stderr), (
+                    done.stderr
+                )
                 assert done.returncode == 2
             else:
                 assert "Traceback" not in done.stderr, done.stderr
@@ -161,9 +181,32 @@ def test_a_missing_part_is_named_by_the_commands_that_need_it(
         uv("pip", "install", "--quiet", "--python", full / "python", "--no-deps", "--find-links", built, part)
 
 
+# Commands that need a library of others, and what they say without it.
+LIBRARIES = {
+    "boto3": ("boto3", "sagemaker status job --region eu-west-1", "accelerate sagemaker status: "),
+    "botocore": ("boto3", f"launch --compute_environment AMAZON_SAGEMAKER {JOB}", "accelerate launch: "),
+    "pathspec": ("pathspec", f"launch --compute_environment AMAZON_SAGEMAKER {JOB}", "accelerate launch: "),
+    "yaml": ("pyyaml", "config get num_processes --config_file run.yaml", "accelerate config: "),
+    "rich": ("rich", "estimate-memory model", "accelerate estimate-memory: "),
+    "huggingface_hub": ("huggingface-hub", "estimate-memory some/model", "accelerate estimate-memory: "),
+}
+
+
+@pytest.mark.parametrize("module", LIBRARIES)
+def test_a_missing_library_is_named_with_the_line_that_installs_it(
+    full: Path, start: Start, tmp_path: Path, module: str
+) -> None:
+    library, words, called = LIBRARIES[module]
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules['{module}'] = None\n")
+    done = start("env", f"PYTHONPATH={tmp_path}", full / "accelerate", *words.split())
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(called)
+    assert done.stderr.endswith(f"{library} isn't installed; run: uv pip install --python {full}/python {library}\n")
+
+
 def test_engines_of_parts_that_are_missing_are_named(built: Path, tmp_path: Path, start: Start) -> None:
     where = install(tmp_path / "env", "accel-launch", "--find-links", built)
     for flags, part in (("--tpu", "accel-tpu"), ("--compute_environment AMAZON_SAGEMAKER", "accel-sagemaker")):
         done = start(where / "accel-launch", *flags.split(), "train.py")
         assert done.returncode == 2
-        assert re.search(rf"comes with {part}: pip install {part}\n$", done.stderr), done.stderr
+        assert re.search(rf"comes with {part}: uv pip install --python {where}/python {part}\n$", done.stderr)

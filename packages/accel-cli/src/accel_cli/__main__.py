@@ -1,8 +1,11 @@
-"""`python -m accel_cli`: the same as `accelerate`."""
+"""`python -m accel_cli`, the same as `accelerate`."""
 
 import sys
 
-from .main import main
+from accel_config.search_path import leave_current_folder
 
 if __name__ == "__main__":
+    leave_current_folder()
+    from accel_cli.main import main
+
     sys.exit(main())

@@ -1,9 +1,9 @@
-"""Makes `python -m accelerate.commands.X` find our stand-ins, where nothing else provides that module.
+"""Lets `python -m accelerate.commands.X` find our stand-ins if nothing else provides that module.
 
-`accel_cli_compat.pth` imports this at the interpreter's start, and only when its command line mentions such a module.
-In any other process no module is called `accelerate` because of us: `transformers`, for one, fails to import when it
-finds one without a distribution of that name. Hugging Face's library, installed in the same environment, is always
-found before us: we are asked last.
+`accel_cli_compat.pth` imports this when the interpreter starts, but only if the command line names such a module. In
+any other process there is no module `accelerate` of ours: `transformers`, for example, fails to import if it finds
+one without a distribution of that name. Hugging Face's library in the same environment is always found first, because
+our finder is the last.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 PACKAGE = "accelerate"
 PREFIX = f"{PACKAGE}.commands."
-WITH_ARGUMENT = "WX"  # options of the interpreter that take the rest of their word, or the next one
+WITH_ARGUMENT = "WX"  # options of the interpreter whose argument is the rest of the word, or the next word
 
 
-def asked(words: Sequence[str]) -> str | None:
-    """Return the module that an interpreter's command line runs with ``-m``, None where it runs none."""
+def requested(words: Sequence[str]) -> str | None:
+    """Return the module that an interpreter's command line runs with ``-m``, or None."""
     rest = iter(words[1:])
     for word in rest:
         if word == "--check-hash-based-pycs":
@@ -40,7 +40,7 @@ def asked(words: Sequence[str]) -> str | None:
 
 
 def _ending(word: str) -> tuple[str, str]:
-    """Return the option in a word of short ones that takes an argument, and what follows it there."""
+    """Return the option with an argument in a word of short options, and the rest of the word after it."""
     for place, option in enumerate(word[1:], start=2):
         if option in WITH_ARGUMENT + "mc":
             return option, word[place:]
@@ -48,11 +48,11 @@ def _ending(word: str) -> tuple[str, str]:
 
 
 class _Finder:
-    """Finds the stand-in for the package; its modules are then found through its own path."""
+    """Finds the stand-in package; its modules are then found through its own path."""
 
     @staticmethod
     def find_spec(name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
-        """Answer for the package alone."""
+        """Return the spec of the package, and of nothing else."""
         if name != PACKAGE:
             return None
         from importlib.machinery import PathFinder
@@ -61,13 +61,16 @@ class _Finder:
 
 
 def enter(words: Sequence[str]) -> None:
-    """Be ready to provide the module that the command line ``words`` runs."""
-    if (asked(words) or "").startswith(PREFIX):
+    """Install the finder if the command line ``words`` runs one of the modules."""
+    if (requested(words) or "").startswith(PREFIX):
+        # What ``-m`` imports, while the current folder isn't on the path yet: a types.py there would end it.
+        import runpy  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
         sys.meta_path.append(_Finder)
 
 
 def leave() -> None:
-    """Take the stand-in away again."""
+    """Remove the finder and the stand-in package."""
     if _Finder in sys.meta_path:
         sys.meta_path.remove(_Finder)
     for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:

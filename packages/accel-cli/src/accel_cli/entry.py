@@ -1,10 +1,10 @@
-"""The console scripts `accelerate-…` and the modules `accelerate.commands.…`: each is one command of the table."""
+"""The console scripts `accelerate-…` and the modules `accelerate.commands.…`: each runs one command of the table."""
 
 from __future__ import annotations
 
 import sys
 
-from .main import run
+from accel_cli.main import run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def _script(name: str) -> Callable[[], int]:
-    """Return what the console script of the command ``name`` calls."""
+    """Return the function of the console script for the command ``name``."""
     return lambda: run(name, sys.argv[1:], f"accelerate-{name}")
 
 
@@ -27,10 +27,10 @@ test = _script("test")
 def module(name: str, called: str) -> int:
     """Run the command ``name`` for ``python -m accelerate.commands.CALLED``.
 
-    The stand-in package that led here is taken away first: a command that looks for Hugging Face's library, or
-    imports a package that does, must not find ours in its place.
+    First remove the stand-in package that led here: a command that looks for Hugging Face's library, or imports a
+    package that does, must not find ours in its place.
     """
-    from . import _compat_path
+    from accel_cli import _compat_path
 
     _compat_path.leave()
     return run(name, sys.argv[1:], f"python -m {_compat_path.PREFIX}{called}")

@@ -1,108 +1,121 @@
-"""`accelerate`: reads the command's name, imports that one command, and hands it the rest."""
+"""`accelerate`: reads the name of a command, imports that command alone, and runs it with the other words."""
 
 from __future__ import annotations
 
+import os
 import sys
 
-from .table import COMMANDS
+from accel_cli.table import COMMANDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-FAILED, USAGE_ERROR = 1, 2
-INTERRUPTED = 130
-READER_GONE = 141  # 128 + SIGPIPE
 PARTS = ("config", "launch", "estimate", "tpu", "sagemaker")
+USAGE = 2  # as in accel_config.errors, which may be what is missing
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that ``argv`` names; return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    called = ["accelerate", *(word for word in words[:1] if word in COMMANDS)]
-    return _to_the_end(lambda: _named(words), " ".join(called))
+    program = " ".join([_called(), *(word for word in words[:1] if word in COMMANDS)])
+    return _run(lambda words: _named(words, program), words, program)
+
+
+def _called() -> str:
+    """Return the name that the command was called by, as help and messages repeat it."""
+    return "accel" if sys.argv[:1] and sys.argv[0].rpartition("/")[2] == "accel" else "accelerate"
 
 
 def run(name: str, words: list[str], program: str) -> int:
-    """Run the command ``name`` with ``words``, called ``program`` in its messages and its help; return the status."""
-    return _to_the_end(lambda: _command(name, words, program), program)
+    """Run the command ``name``, called ``program`` in messages and help, with ``words``; return the exit status."""
+    return _run(lambda words: _command(name, words, program), words, program)
 
 
-def _named(words: list[str]) -> int:
-    if words and words[0] in ("-V", "--version"):
-        return _version()
-    if words and words[0] in ("-h", "--help", "help"):
-        print(_help(), end="")
-        return 0
+def _run(command: Callable[[list[str]], int], words: list[str], program: str) -> int:
+    """Run ``command`` through the front that all packages share; if a package is missing, print which one."""
+    _die_by_interrupts()
+    try:
+        from accel_config import front
+
+        return front.run(command, words, program)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0].replace("_", "-")
+        if missing not in {f"accel-{part}" for part in PARTS}:
+            raise
+        if words[:1] in (["-V"], ["--version"]):  # which also shows what is missing
+            return _versions()
+        sys.stderr.write(f"{program}: {missing} isn't installed; {_remedy(missing)}\n")
+        return USAGE
+
+
+def _remedy(missing: str) -> str:
+    """Return what to type to install a missing package."""
+    try:
+        from accel_config.showing.installing import command
+    except ModuleNotFoundError:  # accel-config is the missing one
+        return "install accel-cli again, with its dependencies"
+    return f"run: {command(missing)}"
+
+
+def _named(words: list[str], program: str) -> int:
+    """Run the command that the first of ``words`` names.
+
+    Raises:
+        AccelError: there is no such command.
+    """
     if not words:
         sys.stderr.write(_help())
-        return USAGE_ERROR
-    if words[0] not in COMMANDS:
-        from accel_config.errors import nearest
+        return USAGE
+    name, *rest = words
+    if name in ("-V", "--version"):
+        return _versions()
+    if name in ("-h", "--help", "help"):
+        print(_help(), end="")
+        return 0
+    if name not in COMMANDS:
+        from accel_config.errors import AccelError, nearest
 
-        return _fail("accelerate", f"there is no command {words[0]!r}{nearest(words[0], COMMANDS)}")
-    return _command(words[0], words[1:], f"accelerate {words[0]}")
+        raise AccelError(f"{name!r} isn't a command{nearest(name, COMMANDS)}")
+    return _command(name, rest, program)
 
 
 def _command(name: str, words: list[str], program: str) -> int:
-    """Import the command ``name`` alone, and run it."""
-    from importlib import import_module
-
-    return import_module(COMMANDS[name][0]).main(words, program)
-
-
-def _to_the_end(command: Callable[[], int], program: str) -> int:
-    """Run a command until what it printed is out; return its status, whatever goes away in the meantime."""
-    try:
-        status = command()
-        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
-            sys.stdout.flush()
-        return status
-    except ModuleNotFoundError as error:
-        needed = (error.name or "").partition(".")[0].replace("_", "-")
-        if needed not in {f"accel-{part}" for part in PARTS}:
-            raise
-        return _fail(program, f"this needs {needed}: pip install {needed}")
-    except BrokenPipeError:
-        _discard(1, 2)
-        return READER_GONE
-    except OSError as error:
-        if error.filename is not None:  # not of a stream
-            raise
-        _discard(1)
-        return _fail(program, f"the output can't be written: {error.strerror}", FAILED)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    """Import the module of the command ``name``, and run it."""
+    module = __import__(COMMANDS[name][0], fromlist=("main",))  # without importing `importlib`
+    if name != "launch":  # which decides itself
+        _raise_interrupts()
+    return module.main(words, program)
 
 
-def _discard(*streams: int) -> None:
-    """Let what is left in the streams go nowhere: the interpreter writes it as it ends."""
-    import os
-
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in streams:
-        os.dup2(nowhere, stream)
-    os.close(nowhere)
+def _die_by_interrupts() -> None:
+    """Let Ctrl-C end the process quietly while the command is imported, as it ends programs that don't handle it."""
+    signals = __import__("_signal")  # `signal` wraps it in enums, whose import costs more than the rest of this
+    # As pid 1 it would be immortal: the kernel passes over what that process doesn't handle.
+    if os.getpid() != 1 and signals.getsignal(signals.SIGINT) is signals.default_int_handler:
+        signals.signal(signals.SIGINT, signals.SIG_DFL)
 
 
-def _fail(speaker: str, message: str, status: int = USAGE_ERROR) -> int:
-    for line in message.splitlines():
-        print(f"{speaker}: {line}", file=sys.stderr)
-    return status
+def _raise_interrupts() -> None:
+    """Let Ctrl-C raise an exception, which the commands handle, unless whoever started us ignores it."""
+    signals = __import__("_signal")
+    if signals.getsignal(signals.SIGINT) == signals.SIG_DFL:
+        signals.signal(signals.SIGINT, signals.default_int_handler)
 
 
 def _help() -> str:
+    program = _called()
     wide = max(len(name) for name in COMMANDS)
     commands = "".join(f"  {name:<{wide}}  {line}\n" for name, (_module, line) in COMMANDS.items())
     return (
-        "usage: accelerate COMMAND [arguments]\n\n"
+        f"usage: {program} COMMAND [arguments]\n\n"
         "Configure, start and understand training runs.\n\n"
         f"commands:\n{commands}\n"
-        "accelerate COMMAND --help tells what a command takes; accelerate --version, which versions are installed.\n"
+        f"{program} COMMAND --help shows a command's arguments; {program} --version shows the installed packages.\n"
     )
 
 
-def _version() -> int:
+def _versions() -> int:
     from importlib.metadata import PackageNotFoundError, version
 
     for name in ("cli", *PARTS):

@@ -1,13 +1,14 @@
-"""What a launch config says of training, as accel-estimate calls it."""
+"""A launch config's settings of training, by accel-estimate's names."""
 
 from __future__ import annotations
 
 from accel_config import CATALOGUE, AccelError, layers, resolve, split
 from accel_config.catalogue import DeepSpeed, Dynamo, Fsdp, Megatron, Parallel, Precision, Resources
-from accel_config.rules import IN_JSON
-from accel_config.wording import said
+from accel_config.checking.sharding import IN_JSON
+from accel_config.settings.paradigm import paradigm
+from accel_config.showing.wording import describe
 from accel_estimate import Recipe
-from accel_launch.checks import json_precision, within
+from accel_launch.planning.checks.deepspeed_json import precision, within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,26 +16,26 @@ if TYPE_CHECKING:
 
     from accel_config import Settings
 
-# What of DeepSpeed's own json bears on memory: our settings, and what only the json can say.
+# The keys of DeepSpeed's own json that memory depends on: those that are also our settings, and those that aren't.
 SETTINGS = ("zero_stage", "offload_optimizer_device", "offload_param_device", "gradient_accumulation_steps")
-ONLY_THERE = {
+ONLY_IN_JSON = {
     "reduce_bucket_size": ("zero_optimization.reduce_bucket_size", int, float),
     "overlap_comm": ("zero_optimization.overlap_comm", bool),
 }
-LEFT_OPEN = (None, "auto")
+UNSET = (None, "auto")
 
 
 def recipe(path: str) -> Recipe:
-    """Return what a launch config says of training.
+    """Return the recipe of a launch config.
 
     Raises:
-        AccelError: the file isn't there, or holds what can't be; or so does the DeepSpeed json that it names.
+        AccelError: the file, or the DeepSpeed json that it names, doesn't exist or has an invalid value.
     """
     found = layers(CATALOGUE, split(CATALOGUE, ["--config_file", path]), {})
-    return Recipe(**_said(resolve(CATALOGUE, found.values, found.notes)))
+    return Recipe(**_fields(resolve(CATALOGUE, found.values, found.notes)))
 
 
-def _said(settings: Settings) -> dict[str, Any]:
+def _fields(settings: Settings) -> dict[str, Any]:
     total = _ranks(settings)
     return {
         "mixed_precision": settings[Precision].mixed_precision,
@@ -47,14 +48,14 @@ def _said(settings: Settings) -> dict[str, Any]:
 
 
 def _ranks(settings: Settings) -> int:
-    """Return how many ranks there are: of a range of machines, with the fewest, since then each holds most."""
+    """Return the number of ranks; for a range of machines, with the fewest, since then each rank holds most."""
     resources = settings[Resources]
     return resources.num_processes or (resources.nproc_per_node or 1) * resources.num_machines.least
 
 
 def _paradigm(settings: Settings) -> dict[str, Any]:
     kinds = {"DEEPSPEED": _deepspeed, "FSDP": _fsdp, "MEGATRON_LM": _megatron}
-    kind = settings.paradigm.kind
+    kind = paradigm(settings).kind
     return kinds[kind](settings) if kind in kinds else {}
 
 
@@ -64,7 +65,7 @@ def _sizes(settings: Settings) -> dict[str, Any]:
 
 
 def _deepspeed(settings: Settings) -> dict[str, Any]:
-    """Return what DeepSpeed divides and offloads; its own json, where there is one, decides what it says."""
+    """Return what DeepSpeed divides and offloads; a value in its own json, if there is one, wins."""
     deepspeed = settings[DeepSpeed]
     own = _json(settings, deepspeed.deepspeed_config_file) if deepspeed.deepspeed_config_file else {}
     stage = own.get("zero_stage", deepspeed.zero_stage)
@@ -78,10 +79,10 @@ def _deepspeed(settings: Settings) -> dict[str, Any]:
 
 
 def _json(settings: Settings, path: str) -> dict[str, Any]:
-    """Return what DeepSpeed's json says, by our names; what it leaves open (``auto``) is left out.
+    """Return the values in DeepSpeed's json by our names, without those that are unset (``auto``).
 
     Raises:
-        AccelError: it can't be read, or says what can't be.
+        AccelError: the json can't be read, or has an invalid value.
     """
     import json
     from pathlib import Path
@@ -89,31 +90,31 @@ def _json(settings: Settings, path: str) -> dict[str, Any]:
     origin = settings.value("deepspeed_config_file").origin
     try:
         held: object = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         why = getattr(error, "strerror", None) or error
-        raise AccelError(f"{said(settings, 'deepspeed_config_file')} can't be read: {why}") from None
+        raise AccelError(f"{describe(settings, 'deepspeed_config_file')} can't be read: {why}") from None
     if not isinstance(held, dict):
-        raise AccelError(f"{said(settings, 'deepspeed_config_file')} is no DeepSpeed configuration")
-    told: dict[str, object] = held  # pyright: ignore[reportUnknownVariableType]
-    own: dict[str, Any] = {"mixed_precision": json_precision(told)}
+        raise AccelError(f"{describe(settings, 'deepspeed_config_file')} isn't a DeepSpeed configuration")
+    values: dict[str, object] = held  # pyright: ignore[reportUnknownVariableType]
+    own: dict[str, Any] = {"mixed_precision": precision(values)}
     for name in SETTINGS:
-        value = within(told, IN_JSON[name])
-        own[name] = value if value in LEFT_OPEN else CATALOGUE.by_name[name].parse(value, origin)
-    for name, (key, *kinds) in ONLY_THERE.items():
-        value = within(told, key)
+        value = within(values, IN_JSON[name])
+        own[name] = value if value in UNSET else CATALOGUE.by_name[name].parse(value, origin)
+    for name, (key, *kinds) in ONLY_IN_JSON.items():
+        value = within(values, key)
         own[name] = value if isinstance(value, tuple(kinds)) else None
-    return {name: value for name, value in own.items() if value not in LEFT_OPEN}
+    return {name: value for name, value in own.items() if value not in UNSET}
 
 
 def _fsdp(settings: Settings) -> dict[str, Any]:
-    """Return what FSDP shards; a strategy of version 1 may stand in either key, and version 2 has true and false."""
+    """Return what FSDP shards. Version 1 has its strategy in either of two keys; version 2 has true and false."""
     fsdp = settings[Fsdp]
-    asked = fsdp.fsdp_reshard_after_forward.lower()
-    if asked in ("true", "false") and fsdp.fsdp_version == 1:
-        asked = fsdp.fsdp_sharding_strategy.lower()
+    strategy = fsdp.fsdp_reshard_after_forward.lower()
+    if strategy in ("true", "false") and fsdp.fsdp_version == 1:
+        strategy = fsdp.fsdp_sharding_strategy.lower()
     kinds = {"full_shard": "full", "true": "full", "shard_grad_op": "grad_op", "false": "grad_op", "no_shard": "none"}
     return {
-        "fsdp": kinds.get(asked, "hybrid"),
+        "fsdp": kinds.get(strategy, "hybrid"),
         "offload_param_device": "cpu" if fsdp.fsdp_offload_params else "none",
         "gradient_checkpointing": "full" if fsdp.fsdp_activation_checkpointing else "none",
         **_replicas(settings),
@@ -121,7 +122,7 @@ def _fsdp(settings: Settings) -> dict[str, Any]:
 
 
 def _replicas(settings: Settings) -> dict[str, Any]:
-    """Return what a number of replicas makes of FSDP: each shards by itself, as if it were a machine."""
+    """Return FSDP's settings for several replicas; each shards by itself, as a machine does in hybrid mode."""
     sizes = settings[Parallel]
     if sizes.parallelism_config_dp_replicate_size == 1:
         return {}

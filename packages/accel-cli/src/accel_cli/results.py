@@ -1,4 +1,4 @@
-"""What the ranks of `accelerate test` record, read along while they run: a row for each check."""
+"""The results of `accelerate test`, read from the ranks' files while the ranks run: a row for each check."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import threading
 from types import MappingProxyType
 
+from accel_config.printable import one_line
 from accel_config.record import Record
 
 TYPE_CHECKING = False
@@ -14,30 +15,32 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-LOOK = 0.1  # seconds between two looks at the ranks' files
+INTERVAL = 0.1  # seconds between two readings of the ranks' files
 MARKS = {"ok": "ok", "skipped": "skipped", "failed": "FAILED"}
 
 
 class Row(Record):
-    """What became of one check."""
+    """The result of one check."""
 
     name: str
     state: str
-    """``ok``, ``skipped``, ``failed``; ``begun`` while some rank hasn't come to its end."""
+    """``ok``, ``skipped``, ``failed``; ``begun`` until every rank has finished it."""
     seconds: float = 0.0
-    told: str = ""
+    detail: str = ""
     bad: Mapping[int, str] = MappingProxyType({})
-    """For each rank on which it failed, why."""
+    """The ranks on which it failed, and why."""
     inside: tuple[int, ...] = ()
-    """The ranks that began it and didn't come to its end."""
+    """The ranks that began it and haven't finished it."""
 
     def __str__(self) -> str:
-        """Show it on a line, with a line more for each rank that failed."""
+        """Return its line, and one more line for each rank that failed."""
         time = "" if self.state == "skipped" else f"{self.seconds:.2f} s"
-        rows = [f"  {MARKS.get(self.state, 'UNFINISHED'):<10} {time:>9}  {self.name:<28} {self.told}".rstrip()]
-        rows += [f"{'':<24}rank {rank}: {why}" for rank, why in sorted(self.bad.items())]
+        rows = [
+            f"  {MARKS.get(self.state, 'UNFINISHED'):<10} {time:>9}  {self.name:<28} {one_line(self.detail)}".rstrip()
+        ]
+        rows += [f"{'':<24}rank {rank}: {one_line(why)}" for rank, why in sorted(self.bad.items())]
         if self.inside:
-            rows.append(f"{'':<24}not ended on rank {', '.join(map(str, self.inside))}")
+            rows.append(f"{'':<24}not finished on rank {', '.join(map(str, self.inside))}")
         return "\n".join(rows)
 
 
@@ -45,12 +48,12 @@ class Results:
     """The ranks' files in a folder."""
 
     def __init__(self, folder: Path, ranks: int) -> None:
-        """Read what ``ranks`` ranks of this machine write into ``folder``."""
+        """Take the folder of the files, and the number of ranks on this machine."""
         self.folder, self.ranks = folder, ranks
         self.library = ""
-        """The version of Hugging Face's library that the ranks have."""
+        """The version of Hugging Face's accelerate in the ranks."""
         self.ended = False
-        """Whether a rank came to the end of its list."""
+        """Whether a rank finished its list."""
 
     @property
     def first(self) -> int:
@@ -59,22 +62,22 @@ class Results:
 
     def rows(self) -> list[Row]:
         """Return a row for each check that any rank has begun, in order."""
-        said: dict[str, dict[int, dict[str, Any]]] = {}
+        checks: dict[str, dict[int, dict[str, Any]]] = {}
         for line in self._lines():
             if line["state"] == "end":
                 self.library, self.ended = line["library"], True
             else:
-                said.setdefault(line["name"], {})[line["rank"]] = line
-        return [self._row(name, of) for name, of in said.items()]
+                checks.setdefault(line["name"], {})[line["rank"]] = line
+        return [self._row(name, by_rank) for name, by_rank in checks.items()]
 
-    def _row(self, name: str, of: dict[int, dict[str, Any]]) -> Row:
-        ended = [line for line in of.values() if line["state"] != "begun"]
-        inside = tuple(sorted(rank for rank, line in of.items() if line["state"] == "begun"))
+    def _row(self, name: str, by_rank: dict[int, dict[str, Any]]) -> Row:
+        ended = [line for line in by_rank.values() if line["state"] != "begun"]
+        inside = tuple(sorted(rank for rank, line in by_rank.items() if line["state"] == "begun"))
         bad = {int(rank): why for line in ended for rank, why in line["bad"].items()}
         states = {line["state"] for line in ended}
         if bad:
             state = "failed"
-        elif inside or len(of) < self.ranks:
+        elif inside or len(by_rank) < self.ranks:
             state = "begun"
         else:
             state = "ok" if "ok" in states else "skipped"
@@ -82,7 +85,7 @@ class Results:
             name,
             state,
             seconds=max((line["seconds"] for line in ended), default=0.0),
-            told="" if bad else next((line["told"] for line in ended if line["told"]), ""),
+            detail="" if bad else next((line["detail"] for line in ended if line["detail"]), ""),
             bad=bad,
             inside=inside,
         )
@@ -96,27 +99,27 @@ class Results:
 
 
 class Following(threading.Thread):
-    """Shows each row as soon as every rank has come to the end of its check."""
+    """Shows each row as soon as every rank has finished its check."""
 
     def __init__(self, results: Results, show: Callable[[str], None]) -> None:
-        """Show what is found in ``results``."""
+        """Show the rows of ``results`` with ``show``."""
         super().__init__(daemon=True)
         self.results, self.show = results, show
         self.shown = 0
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Look until it is over."""
-        while not self._over.wait(LOOK):
-            self._look(whole=False)
+        """Read the files until `finish` is called."""
+        while not self._over.wait(INTERVAL):
+            self._update(whole=False)
 
     def finish(self) -> list[Row]:
-        """Show what is left, ended or not, and return every row."""
+        """Show the remaining rows, finished or not, and return every row."""
         self._over.set()
         self.join()
-        return self._look(whole=True)
+        return self._update(whole=True)
 
-    def _look(self, *, whole: bool) -> list[Row]:
+    def _update(self, *, whole: bool) -> list[Row]:
         rows = self.results.rows()
         while self.shown < len(rows) and (whole or not _open(rows[self.shown])):
             self.show(f"{rows[self.shown]}\n")

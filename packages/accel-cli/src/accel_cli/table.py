@@ -1,4 +1,4 @@
-"""Every command, where it is found, and one line on it. Importing this imports nothing else."""
+"""Every command, its module, and its line in the help. Importing this imports nothing else."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -6,15 +6,20 @@ if TYPE_CHECKING:
 
 COMMANDS: "Final[dict[str, tuple[str, str]]]" = {
     # name: (module, help)
-    "config": ("accel_config.cli", "Write a config file by questions; check, show and change it."),
-    "completion": ("accel_cli.commands.completion", "Print a shell's completion script."),
-    "env": ("accel_cli.commands.env", "Show the environment, for a bug report."),
+    "config": ("accel_config.cli", "Answer questions to write a config file; check, show and change one."),
+    "completion": ("accel_cli.commands.completion", "Print the completion script for a shell."),
+    "env": ("accel_cli.commands.env", "Print the environment for a bug report."),
     "estimate-memory": ("accel_cli.commands.estimate", "Estimate the memory that a model needs."),
     "launch": ("accel_launch.cli", "Start a training script."),
     "merge-weights": ("accel_cli.commands.merge", "Merge a sharded checkpoint into one file."),
+    "name": ("accel_cli.commands.name", "Show or change whose command that name is, ours or Hugging Face's."),
+    "ps": ("accel_cli.commands.ps", "List runs, and processes that are kept warm."),
+    "stacks": ("accel_cli.commands.stacks", "Print what each rank of a run does."),
+    "stop": ("accel_cli.commands.stop", "End processes that are kept warm."),
     "test": ("accel_cli.commands.test", "Check that training works on this machine."),
-    "to-fsdp2": ("accel_cli.commands.fsdp2", "Turn an FSDP 1 config into one for FSDP 2."),
+    "to-fsdp2": ("accel_cli.commands.fsdp2", "Convert a config file from FSDP 1 to FSDP 2."),
     "tpu-config": ("accel_tpu.tpu_config", "Run commands on the workers of a TPU pod."),
-    "sagemaker": ("accel_sagemaker.cli", "Launch, look at, follow or stop a SageMaker job."),
+    "sagemaker": ("accel_sagemaker.cli", "Launch, show, follow or stop a SageMaker job."),
 }
-"""In the order in which help shows them. Each module has ``main(argv, program)``, which returns an exit status."""
+"""In the order of the help. Each module has ``main(argv, program)``, which returns an exit status,
+and ``parser(program)`` if it reads its arguments with argparse."""

@@ -1,164 +1,188 @@
-"""`config`: writes, reads, checks and explains config files. Arguments come in here; messages and status go out."""
+"""`config`: writes, reads, checks and explains config files."""
 
 from __future__ import annotations
 
 import os
-import sys
 
-from .catalogue import CATALOGUE
-from .console import show
-from .errors import AccelError
-from .origin import Value
+from accel_config import front
+from accel_config.asking.asker import left
+from accel_config.catalogue import CATALOGUE
+from accel_config.errors import FAILED, AccelError
+from accel_config.printable import one_line
+from accel_config.settings.origin import Value
+from accel_config.showing.console import answer, data, is_terminal, show, width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Sequence
 
-    from .origin import Origin
+    from accel_config.settings.origin import Origin
 
-FINDINGS = 1
-USAGE = 2
-INTERRUPTED = 130
-PRECISIONS = next(one.choices for one in CATALOGUE.settings if one.name == "mixed_precision")
+PRECISIONS = CATALOGUE.by_name["mixed_precision"].choices
 SCHEMA_LINE = "# yaml-language-server: $schema="
 
 
 def main(argv: Sequence[str] | None = None, program: str = "accel-config") -> int:
-    """Do what the arguments say; return the exit status."""
-    try:
-        arguments = _parser(program).parse_args(sys.argv[1:] if argv is None else list(argv))
-    except SystemExit as stop:  # argparse has said why, or printed the help
-        return USAGE if stop.code is None else int(stop.code)
-    try:
-        return COMMANDS[arguments.command or "wizard"][0](arguments, program)
-    except AccelError as error:
-        for line in str(error).splitlines():
-            print(f"{program}: {line}", file=sys.stderr)
-        return error.status
-    except (KeyboardInterrupt, EOFError):
-        print(f"{program}: interrupted; nothing was written", file=sys.stderr)
-        return INTERRUPTED
+    """Run the command with the words of ``argv`` (default: the process's own); return the exit status."""
+
+    def command(words: list[str]) -> int:
+        arguments = parser(program).parse_args(words)
+        try:
+            return COMMANDS[arguments.command or "wizard"][0](arguments, program)
+        except KeyboardInterrupt:
+            raise left() from None
+
+    return front.run(command, argv, program)
 
 
-def _parser(program: str) -> ArgumentParser:
-    from argparse import SUPPRESS, ArgumentParser
+def parser(program: str) -> ArgumentParser:
+    """Return the parser of the command's arguments, with a parser for each of its own commands."""
+    from argparse import SUPPRESS
 
-    file = ArgumentParser(add_help=False, argument_default=SUPPRESS)
+    from accel_config.showing.arguments import Parser
+
+    file = Parser(add_help=False, argument_default=SUPPRESS)
     file.add_argument(
-        "--config_file", "--config-file", metavar="PATH", help="the config file (default: the one launch reads)"
+        "--config_file",
+        "--config-file",
+        metavar="FILE",
+        help="The config file. [default: the file that launch reads]",
     )
-    parser = ArgumentParser(program, description="Ask about this machine and write a config file.", parents=[file])
-    parser.set_defaults(command=None, yes=False, overwrite=False)
-    _writing(parser)
-    parser.add_argument("--yes", action="store_true", help="ask nothing: take the answer proposed for each question")
-    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    found = Parser(program, description="Ask about this machine and write a config file.", parents=[file])
+    found.set_defaults(command=None, yes=False, overwrite=False)
+    found.add_argument("--version", action="store_true", help="Print the version and exit.")
+    _writing(found)
+    found.add_argument("--yes", action="store_true", help="Take the proposed answer to each question.")
+    commands = found.add_subparsers(metavar="COMMAND", title="commands")
     for name, (_run, help_line, declare) in COMMANDS.items():
         if declare is not None:
             command = commands.add_parser(name, parents=[file], help=help_line, description=help_line)
             command.set_defaults(command=name)
             declare(command)
-    return parser
+    return found
 
 
 def _writing(parser: ArgumentParser) -> None:
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    parser.add_argument("--overwrite", action="store_true", help="Replace a file that exists.")
 
 
 def _default_arguments(parser: ArgumentParser) -> None:
     _writing(parser)
     parser.add_argument(
-        "--mixed_precision", "--mixed-precision", choices=PRECISIONS, default="no", help="in which format to compute"
+        "--mixed_precision",
+        "--mixed-precision",
+        choices=PRECISIONS,
+        default="no",
+        help="The number format to train in. [default: no]",
     )
 
 
 def _validate_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--strict", action="store_true", help="fail for notes too")
+    parser.add_argument("--strict", action="store_true", help="Fail on notes too.")
 
 
-def _json_argument(parser: ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
+def _show_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="Show the built-in settings too.")
+    parser.add_argument("--json", action="store_true", help="Print JSON.")
 
 
 def _get_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("key", metavar="KEY", help="a key, nested with a dot, or the name of its flag")
+    parser.add_argument(
+        "keys", metavar="KEY", nargs="+", help="Keys, nested with a dot, or names of flags; each value gets a line."
+    )
 
 
 def _set_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("pairs", metavar="KEY VALUE", nargs="+", help="keys, each followed by its value; null unsets")
+    parser.add_argument(
+        "pairs", metavar="KEY VALUE", nargs="+", help="Keys, each followed by its value; null removes a key."
+    )
 
 
 def _schema_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--output", metavar="PATH", help="write it there, and say how editors find it")
+    parser.add_argument("--output", metavar="FILE", help="Write the schema to FILE, and print how editors find it.")
 
 
 def _no_arguments(_parser: ArgumentParser) -> None:
     pass
 
 
+def _show_line(line: str) -> None:
+    """Print a line of a report, which may quote what is in the file."""
+    from accel_config.showing.masking import sentence
+
+    show(f"{one_line(sentence(line))}\n")
+
+
 def _location(arguments: Namespace) -> tuple[str, Origin | None]:
-    """Return the config file's path, and who named it; None where it is the default one."""
-    from .layers import location
+    """Return the config file's path and the origin of that path; None for the default path."""
+    from accel_config.reading.layers import location
 
     return location(CATALOGUE, getattr(arguments, "config_file", None), os.environ)
 
 
 def _existing(arguments: Namespace, program: str) -> str:
-    """Return the path of a config file that is there.
+    """Return the path of a config file that exists.
 
     Raises:
-        AccelError: it isn't, or is no file.
+        AccelError: it doesn't exist, or isn't a file.
     """
     path, origin = _location(arguments)
     if os.path.isfile(path):
         return path
-    what = "is no file" if os.path.exists(path) else "doesn't exist"
+    what = "isn't a file" if os.path.exists(path) else "doesn't exist"
     raise AccelError(f"{origin or 'the default'}: the config file {path} {what}; `{program}` writes one")
 
 
 def _wizard(arguments: Namespace, program: str) -> int:
-    from .wizard import wizard
+    if arguments.version:
+        from accel_config import __version__
+
+        show(f"accel-config {__version__}\n")
+        return 0
+    from accel_config.asking.wizard import wizard
 
     return wizard(_location(arguments)[0], program, yes=arguments.yes, overwrite=arguments.overwrite)
 
 
 def _default(arguments: Namespace, program: str) -> int:
-    from .wizard import default
+    from accel_config.asking.wizard import default
 
     return default(_location(arguments)[0], arguments.mixed_precision, program, overwrite=arguments.overwrite)
 
 
 def _update(arguments: Namespace, program: str) -> int:
-    from .migration import update
+    from accel_config.writing.migration import update
 
     path = _existing(arguments, program)
     changes = update(path)
     for change in changes:
-        show(f"{path}: {change}\n")
-    show(f"{path}: {'updated' if changes else 'nothing to update'}\n")
+        _show_line(f"{path}: {change}")
+    _show_line(f"{path}: {'updated' if changes else 'nothing to update'}")
     return 0
 
 
 def _validate(arguments: Namespace, program: str) -> int:
-    from .checking import check
+    from accel_config.checking.file import check
+    from accel_config.reading.places import own_path
 
     path = _existing(arguments, program)
-    found = check(CATALOGUE, path)
+    found = check(CATALOGUE, path, own_path(path, os.environ))
     for problem in found.problems:
-        show(f"{problem}\n")
+        _show_line(str(problem))
     for note in found.notes:
-        show(f"{note.replace(message=f'note: {note.message}')}\n")
+        _show_line(str(note.replace(message=f"note: {note.message}")))
     if found.problems or (arguments.strict and found.notes):
-        return FINDINGS
-    show(f"{path}: valid\n")
+        return FAILED
+    _show_line(f"{path}: valid")
     return 0
 
 
 def _show(arguments: Namespace, _program: str) -> int:
-    from . import listing
-    from .flags import Typed
-    from .layers import layers
-    from .settings import resolve
+    from accel_config.reading.flags import Typed
+    from accel_config.reading.layers import layers
+    from accel_config.settings.resolved import resolve
+    from accel_config.showing import listing
 
     path, origin = _location(arguments)
     given = {"config_file": Value(path, origin)} if origin is not None else {}
@@ -166,67 +190,73 @@ def _show(arguments: Namespace, _program: str) -> int:
     settings = resolve(CATALOGUE, found.values, found.notes)
     if origin is None and found.config_file is not None:
         settings = settings.with_file(found.config_file)
-    for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
-    show(listing.as_json(settings) if arguments.json else listing.table(settings))
+    front.tell("note", found.notes)
+    columns = width(os.environ) if is_terminal() else None
+    if arguments.json:
+        data(listing.as_json(settings))
+    else:
+        show(listing.file_table(settings, everything=arguments.all, width=columns))
     return 0
 
 
 def _get(arguments: Namespace, _program: str) -> int:
-    from .files import load
-    from .listing import word
-    from .settings import resolve
+    from accel_config.reading.own import load_all
+    from accel_config.reading.places import own_path
+    from accel_config.settings.resolved import resolve
+    from accel_config.showing.wording import word
 
-    one = CATALOGUE.named(arguments.key)
+    wanted = [CATALOGUE.named(key) for key in arguments.keys]
     path, origin = _location(arguments)
     values: dict[str, Value] = {}
-    if origin is not None or os.path.isfile(path):
-        read = load(CATALOGUE, path)
+    own = own_path(path, os.environ)
+    if origin is not None or os.path.isfile(path) or (own is not None and os.path.isfile(own)):
+        read = load_all(CATALOGUE, path, own)
         read.refuse()
         values = read.values
-    value = resolve(CATALOGUE, [values]).value(one.name)
-    show(f"{word(value.value)}\n")
+    settings = resolve(CATALOGUE, [values])
+    for one in wanted:
+        answer(word(settings.value(one.name).value))
     return 0
 
 
 def _set(arguments: Namespace, _program: str) -> int:
-    from .edit import change
+    from accel_config.writing.edit import change
 
     words: list[str] = arguments.pairs
     if len(words) % 2:
-        raise AccelError(f"{words[-1]} has no value: give each key followed by its value")
+        raise AccelError(f"{words[-1]} has no value; type each key with its value after it")
     path, _origin = _location(arguments)
     for line in change(CATALOGUE, path, list(zip(words[::2], words[1::2], strict=True))):
-        show(f"{line}\n")
+        _show_line(line)
     return 0
 
 
 def _path(arguments: Namespace, _program: str) -> int:
-    show(f"{_location(arguments)[0]}\n")
+    answer(_location(arguments)[0])
     return 0
 
 
 def _schema(arguments: Namespace, _program: str) -> int:
-    from . import schema, storage
+    from accel_config.writing import schema, storage
 
     text = schema.text(CATALOGUE)
     if not arguments.output:
-        show(text)
+        data(text)
         return 0
     storage.save(arguments.output, text.encode())
-    show(f"{arguments.output} is written. In a config file, this first line tells editors:\n")
-    show(f"{SCHEMA_LINE}{os.path.abspath(arguments.output)}\n")
+    show(f"{one_line(arguments.output)} is written. Editors find it by this first line of a config file:\n")
+    show(f"{SCHEMA_LINE}{one_line(os.path.abspath(arguments.output))}\n")
     return 0
 
 
 COMMANDS: dict[str, tuple[Callable[[Namespace, str], int], str, Callable[[ArgumentParser], None] | None]] = {
     "wizard": (_wizard, "", None),  # without a command
     "default": (_default, "Write a config file that suits this machine, without questions.", _default_arguments),
-    "update": (_update, "Bring an old config file up to date; values, comments and order stay.", _no_arguments),
+    "update": (_update, "Update the keys and values of an old config file; comments and order stay.", _no_arguments),
     "validate": (_validate, "Check a config file.", _validate_arguments),
-    "show": (_show, "Show every setting with its value and where that comes from.", _json_argument),
-    "get": (_get, "Print a setting as the config file has it, or its default.", _get_arguments),
-    "set": (_set, "Change settings in the config file, and nothing else in it.", _set_arguments),
-    "path": (_path, "Print where the config file is.", _no_arguments),
+    "show": (_show, "Show the settings that are set, with their values and origins.", _show_arguments),
+    "get": (_get, "Print the values of settings in the config file, or their defaults.", _get_arguments),
+    "set": (_set, "Change settings in the config file; the rest of it stays.", _set_arguments),
+    "path": (_path, "Print the path of the config file.", _no_arguments),
     "schema": (_schema, "Print the JSON Schema of config files, for editors.", _schema_arguments),
 }

@@ -10,10 +10,26 @@
 Errors are `EstimateError`; its `status` is the exit status of the command.
 """
 
-from accel_estimate.errors import EstimateError
-from accel_estimate.estimator import Ask, estimate, load
-from accel_estimate.recipe import Recipe
-from accel_estimate.report import Report
-from accel_estimate.serving import Serving
+from __future__ import annotations
 
-__all__ = ["Ask", "EstimateError", "Recipe", "Report", "Serving", "estimate", "load"]
+from accel_estimate.errors import EstimateError
+from accel_estimate.estimation.estimator import Ask, Tracing, estimate
+from accel_estimate.estimation.loading import load
+from accel_estimate.estimation.memory_report import Report
+from accel_estimate.serving.settings import Serving
+from accel_estimate.training.recipe import Recipe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    __version__: str
+
+__all__ = ["Ask", "EstimateError", "Recipe", "Report", "Serving", "Tracing", "estimate", "load"]
+
+
+def __getattr__(name: str) -> str:
+    """Look up the version on its first use: importlib.metadata takes longer than the rest."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from accel_config.showing.installing import version
+
+    return version("accel-estimate")

@@ -1,46 +1,63 @@
 """The command's flags. Those of a training run are derived from `Recipe`: its names, types, choices and defaults."""
 
+from __future__ import annotations
+
 import argparse
-from collections.abc import Iterator
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
-from accel_estimate.precision import DTYPES
-from accel_estimate.recipe import Recipe
+from accel_config.showing.arguments import Parser
+from accel_config.showing.console import show
+from accel_estimate.model.sizes import DTYPES
+from accel_estimate.serving.settings import Serving
+from accel_estimate.training.recipe import Recipe
 
-# What each field of a recipe means; a field without a sentence here is no flag (the tests see to that).
-HELP: dict[str, str] = {
-    "optimizer": "optimizer",
-    "mixed_precision": "type that the forward and backward pass compute in",
-    "param_dtype": "type that weights are held in (bfloat16 for pure bf16 training)",
-    "batch_size": "sequences on one device in one pass (also for --serving)",
-    "seq_len": "tokens in a sequence",
-    "gradient_accumulation": "passes before a step; above 1, gradients are kept between them",
-    "gradient_checkpointing": "activations to recompute in the backward pass: none, every second product, or layers",
-    "attention": "eager keeps a score for every pair of tokens; sdpa and flash don't",
-    "lora_rank": "train adapters of this rank instead of the weights (0: train the weights)",
-    "lora_targets": "linear layers that get an adapter, separated by commas (default: all but the head)",
-    "lora_dtype": "type that adapters are held in",
-    "lora_dropout": "dropout in front of the adapters",
-    "quantize": "how the frozen weights are packed (with --lora_rank)",
-    "zero_stage": "DeepSpeed's ZeRO stage (-1: no DeepSpeed)",
-    "reduce_bucket_size": "gradients that DeepSpeed reduces at a time, in elements",
-    "overlap_comm": "DeepSpeed reduces while the backward pass runs, with a second bucket",
-    "offload_optimizer_device": "where DeepSpeed keeps the optimizer's states",
-    "offload_param_device": "where ZeRO-3 keeps the weights, or FSDP weights, gradients and optimizer",
-    "fsdp": "what FSDP shards: all, all but the weights between forward and backward, or all within a machine",
-    "wrap": "what FSDP gathers at a time",
-    "num_processes": "devices in all",
-    "processes_per_machine": "devices in one machine (for --fsdp hybrid)",
-    "tp": "tensor parallel degree (also for --serving)",
-    "pp": "pipeline parallel degree",
-    "cp": "context parallel degree",
-    "ep": "expert parallel degree",
-    "micro_batches": "micro-batches in a pipeline (0: as many as stages)",
-    "sequence_parallel": "with --tp, split norms and dropout over the sequence too (Megatron's sequence parallelism)",
-    "compile": "the model is compiled by torch.compile",
-    "loss": "how the loss is worked out (auto: plain, compiled with --compile)",
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+# What each field of a recipe means, and what its number counts. The tests check that every field is here.
+HELP: dict[str, tuple[str, str]] = {
+    "optimizer": ("optimizer", ""),
+    "optimizer_form": ("form of torch's own optimizer, for --trace", ""),
+    "mixed_precision": ("type of the computation in the forward and backward pass", ""),
+    "param_dtype": ("type of the weights; bfloat16 for pure bf16 training", ""),
+    "batch_size": ("sequences on one device in one pass, also for --serving", "SEQUENCES"),
+    "seq_len": ("length of a sequence", "TOKENS"),
+    "gradient_accumulation": ("passes for each step; above 1, gradients are kept between passes", "PASSES"),
+    "gradient_checkpointing": (
+        "activations that the backward pass recomputes: none, every second product, or whole layers",
+        "",
+    ),
+    "attention": ("implementation; eager keeps a score for every pair of tokens, sdpa and flash don't", ""),
+    "lora_rank": ("train adapters of this rank instead of the weights; 0 trains the weights", "RANK"),
+    "lora_targets": ("linear layers that get an adapter [default: all but the head]", "NAME,NAME"),
+    "lora_dtype": ("type of the adapters", ""),
+    "lora_dropout": ("dropout in front of the adapters", "RATE"),
+    "quantize": ("how the frozen weights are packed, with --lora_rank", ""),
+    "zero_stage": ("DeepSpeed's ZeRO stage; -1 for no DeepSpeed", "STAGE"),
+    "reduce_bucket_size": ("gradients that DeepSpeed reduces at once", "ELEMENTS"),
+    "overlap_comm": ("DeepSpeed reduces during the backward pass, with a second bucket", ""),
+    "offload_optimizer_device": ("where DeepSpeed keeps the optimizer's states", ""),
+    "offload_param_device": ("where ZeRO-3 keeps the weights, or FSDP its weights, gradients and optimizer", ""),
+    "fsdp": ("what FSDP shards: everything; all but gathered weights (grad_op); within a machine (hybrid)", ""),
+    "wrap": ("unit that FSDP gathers at once", ""),
+    "num_processes": ("devices on all machines", "DEVICES"),
+    "processes_per_machine": ("devices on one machine, for --fsdp hybrid", "DEVICES"),
+    "tp": ("tensor parallel degree, also for --serving", "DEVICES"),
+    "pp": ("pipeline parallel degree", "STAGES"),
+    "cp": ("context parallel degree", "DEVICES"),
+    "ep": ("expert parallel degree", "DEVICES"),
+    "micro_batches": ("micro-batches in a pipeline; 0 for as many as stages", "BATCHES"),
+    "sequence_parallel": (
+        "with --tp, also split norms and dropout over the sequence (Megatron's sequence parallelism)",
+        "",
+    ),
+    "compile": ("torch.compile compiles the model", ""),
+    "loss": ("implementation of the loss; auto is plain, or compiled with --compile", ""),
 }
 
+SHORT = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp8": "float8"}
 SWEPT = (
     "batch_size",
     "seq_len",
@@ -57,51 +74,53 @@ SWEPT = (
 
 
 def spellings(name: str) -> tuple[str, ...]:
-    """Give both spellings of a long flag: --batch_size and --batch-size."""
+    """Return both spellings of a long flag: --batch_size and --batch-size."""
     return tuple(dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}")))
 
 
-def parser(prog: str, *, launch_config: bool = False) -> argparse.ArgumentParser:
-    """Build the parser, with `--config_file` where launch configs can be read.
+def parser(program: str, *, launch_config: bool = False) -> argparse.ArgumentParser:
+    """Return the parser, with `--config_file` if launch configs can be read.
 
-    Fields of the recipe that are not given are left out of what it returns.
+    Fields of the recipe that weren't typed are absent from its result.
     """
-    made = argparse.ArgumentParser(
-        prog=prog,
+    parser = Parser(
+        prog=program,
         allow_abbrev=True,
-        description="Tell how much memory a model takes to load, to train and to serve, from metadata alone.",
-        epilog="Exit status: 0 done (with --fits: it fits), 1 it does not fit or the world failed, 2 a mistake in "
-        "the call. Amounts are binary: 1 GiB = 2**30 bytes; in JSON, bytes.",
+        description="Estimate how much memory a model takes to load, to train and to serve, from metadata alone.",
+        epilog="Exit status: 0 success, and with --fits the device has enough memory; 1 it hasn't, or the Hub or a "
+        "file failed; 2 a mistake in the call. Amounts are binary: 1 GiB = 2**30 bytes. Amounts in JSON are bytes.",
     )
-    made.add_argument("model_name", metavar="MODEL", help="repository on the Hub, folder, or weight file")
-    _model(made.add_argument_group("the model"))
-    _output(made.add_argument_group("what to tell"))
-    serving = made.add_argument_group("serving")
-    serving.add_argument("--serving", action="store_true", help="estimate serving: weights and cache")
-    serving.add_argument(
-        *spellings("context_len"),
-        type=int,
-        default=4096,
-        metavar="N",
-        help="tokens of each sequence in the cache (default: 4096)",
-    )
-    serving.add_argument(
-        *spellings("kv_dtype"),
-        default="bfloat16",
-        metavar="TYPE",
-        help="type of the cache, such as float8 (default: bfloat16)",
-    )
-    training = made.add_argument_group("training")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    parser.add_argument("model_name", metavar="MODEL", help="repository on the Hub, folder, or weight file")
+    _model(parser.add_argument_group("the model"))
+    _output(parser.add_argument_group("output"))
+    _serving(parser.add_argument_group("serving"))
+    training = parser.add_argument_group("training")
     training.add_argument("--training", action="store_true", help="estimate a training step on one device")
+    training.add_argument(
+        "--trace",
+        action="store_true",
+        help="have torch run the step on tensors without data, instead of formulas; needs accel-estimate[trace]",
+    )
     if launch_config:
         training.add_argument(
             *spellings("config_file"),
             metavar="FILE",
-            help="launch config to take precision, ZeRO or FSDP and processes from",
+            help="launch config that sets precision, ZeRO or FSDP, and processes",
         )
     for name in Recipe._fields:
         training.add_argument(*spellings(name), dest=name, help=_help(name), default=argparse.SUPPRESS, **_form(name))
-    return made
+    return parser
+
+
+class _Version(argparse.Action):
+    """Print the version; it is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from accel_estimate import __version__
+
+        show(f"accel-estimate {__version__}\n")
+        parser.exit()
 
 
 def _model(group: Any) -> None:
@@ -109,40 +128,69 @@ def _model(group: Any) -> None:
         *spellings("library_name"),
         choices=("timm", "transformers"),
         default=None,
-        help="library to build the model with, when its files don't tell enough",
+        help="library that builds the model if its files don't describe it",
     )
     group.add_argument(
         *spellings("trust_remote_code"),
         action="store_true",
-        help="allow code of the repository to run when the model has to be built",
+        help="allow the repository's own code to run if the model must be built",
     )
-    group.add_argument("--revision", default="main", help="branch, tag or commit on the Hub")
-    group.add_argument("--file", default=None, metavar="NAME", help="weight file to read, when there are several")
+    group.add_argument("--revision", default="main", help="branch, tag or commit on the Hub [default: main]")
+    group.add_argument("--file", default=None, metavar="NAME", help="weight file to read if there are several")
 
 
 def _output(group: Any) -> None:
     group.add_argument(
         "--dtypes",
         nargs="+",
+        type=_dtype,
         choices=DTYPES,
         default=None,
         metavar="TYPE",
-        help=f"rows of the table: {', '.join(DTYPES)} (default: all)",
+        help=f"rows of the table: {', '.join(DTYPES)} [default: all]; the first is that of the weights for --serving "
+        "and --fits [default: as stored for --serving, float32 for --fits]",
     )
     group.add_argument(
-        "--fits", metavar="DEVICE", default=None, help="tell whether it fits 24GiB, 80GB, or a device such as h100"
+        "--fits",
+        metavar="DEVICE",
+        default=None,
+        help="check whether it fits 24GiB, 80GB or a device such as h100: training, else serving, else the first row",
     )
     group.add_argument(
-        "--sweep", metavar="NAME=N,N,…", default=None, help=f"estimate for each value of one of {', '.join(SWEPT)}"
+        "--sweep", metavar="NAME=N,N,…", default=None, help=f"estimate each value of one of {', '.join(SWEPT)}"
     )
-    group.add_argument("--html", metavar="FILE", default=None, help="with --sweep: write a page with bars")
+    group.add_argument("--html", metavar="FILE", default=None, help="with --sweep: also write a page with bars")
     group.add_argument("--json", action="store_true", help="print JSON, all amounts in bytes")
 
 
+def _serving(group: Any) -> None:
+    group.add_argument("--serving", action="store_true", help="estimate serving: weights and cache")
+    group.add_argument(
+        *spellings("context_len"),
+        type=int,
+        default=Serving.context_len,
+        metavar="TOKENS",
+        help=f"length of each sequence in the cache [default: {Serving.context_len}]",
+    )
+    group.add_argument(
+        *spellings("kv_dtype"),
+        type=_dtype,
+        default=Serving.kv_dtype,
+        metavar="TYPE",
+        help=f"type of the cache, such as float8 [default: {Serving.kv_dtype}]",
+    )
+
+
 def _help(name: str) -> str:
-    default: Any = Recipe._field_defaults[name]
-    shown = "" if default in ((), 0.0, False) else f" (default: {default})"
-    return (HELP[name] + shown).replace("%", "%%")
+    default: Any = getattr(Recipe, name)
+    shown = "" if default == () else f" [default: {_shown(default)}]"
+    return (HELP[name][0] + shown).replace("%", "%%")
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def _literals(hint: Any) -> Iterator[str]:
@@ -158,11 +206,17 @@ def _form(name: str) -> dict[str, Any]:
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
     if hint in (int, float):
-        return {"type": hint, "metavar": "N"}
+        return {"type": hint, "metavar": HELP[name][1]}
     if get_origin(hint) is tuple:
-        return {"type": _words, "metavar": "NAME,NAME"}
-    return {"choices": tuple(_literals(hint))}
+        return {"type": _words, "metavar": HELP[name][1]}
+    choices = tuple(_literals(hint))
+    return {"choices": choices, **({"type": _dtype} if "bfloat16" in choices else {})}
 
 
-def _words(text: str) -> tuple[str, ...]:
+def _dtype(text: str) -> str:
+    """Return a type's name; launch configs have shorter ones."""
+    return SHORT.get(text.lower(), text)
+
+
+def _words(text: str) -> Sequence[str]:
     return tuple(word for word in text.replace(" ", "").split(",") if word)

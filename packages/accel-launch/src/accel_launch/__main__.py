@@ -2,7 +2,10 @@
 
 import sys
 
-from .cli import main
+from accel_config.search_path import leave_current_folder
 
 if __name__ == "__main__":
+    leave_current_folder()
+    from accel_launch.cli import main
+
     sys.exit(main())

@@ -1,114 +1,138 @@
-"""`launch`: the command line's two ends, where arguments come in and messages and status go out."""
+"""`launch`: arguments come in here, messages and the exit status go out."""
 
 from __future__ import annotations
 
 import os
-import sys
 
 from accel_config import CATALOGUE, AccelError, split
-from accel_config.console import show
-
-from .process import become, leave, say, secure_streams
+from accel_config.front import has_color, run, say, secure_streams, tell
+from accel_config.showing import console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from accel_config import Settings, Typed
-
-    from .host import Host
-    from .plan import Plan
+    from accel_launch.machine.host import Host
+    from accel_launch.planning.types import Plan
 
 
 def main(argv: Sequence[str] | None = None, program: str = "accel-launch") -> int:
     """Launch a script with the arguments of a command line; return the exit status."""
     secure_streams()
-    try:
-        return launch(sys.argv[1:] if argv is None else list(argv), program)
-    except AccelError as error:
-        say("".join(f"{program}: {line}\n" for line in str(error).splitlines()))
-        return error.status
-    except KeyboardInterrupt:
-        return 130
+    signals = __import__("_signal")  # `signal` wraps it in enums, whose import costs a tenth of the launch
+    if os.getpid() != 1 and signals.getsignal(signals.SIGINT) is signals.default_int_handler:
+        # Until there is a run, an interrupt is our death. Python's exception may be lost in callbacks of imports.
+        signals.signal(signals.SIGINT, signals.SIG_DFL)
+    return run(lambda words: launch(words, program), argv, program)
 
 
 def launch(argv: list[str], program: str) -> int:
-    """Resolve, plan, and run or show."""
+    """Resolve the settings, make a plan, and run or show it; return the exit status.
+
+    Raises:
+        AccelError: the launch can't work as asked for.
+    """
+    if argv[:1] == ["--version"]:
+        return _version()
     typed = split(CATALOGUE, argv)
     if typed.help:
-        return _help(program)
-    from .host import Machine
-    from .schedulers import settle
+        from accel_config.showing.help import text
 
-    settings = settle(typed, os.environ, Machine())
+        console.page(text(CATALOGUE, program, typed.topic, console.width(os.environ)), os.environ)
+        return 0
+    from accel_launch.machine.probe import Probe
+    from accel_launch.schedulers import settle
+
+    settings = settle(typed, os.environ, Probe())
     return _carry_out(settings, typed, program)
 
 
-def _help(program: str) -> int:
-    from accel_config.help import text
+def _version() -> int:
+    from accel_config.showing.installing import version
 
-    show(text(CATALOGUE, f"{program} [flags] SCRIPT [arguments of the script]"))
+    console.show(f"accel-launch {version('accel-launch')}\n")
     return 0
 
 
 def _carry_out(settings: Settings, typed: Typed, program: str) -> int:
     from accel_config.catalogue import Launcher, Scheduler
-
-    from .host import Host
-    from .plan import plan
+    from accel_launch.machine.host import Host
+    from accel_launch.planning.making import plan
 
     launcher, scheduler = settings[Launcher], settings[Scheduler]
     if launcher.explain and not launcher.dry_run:
-        from . import explain
-
-        show(explain.table(settings))
+        _explain(settings)
         return 0
     host = Host.here()
     if scheduler.slurm or scheduler.kubernetes or scheduler.submit:
-        from . import jobs
+        from accel_launch import jobs
 
         return jobs.main(settings, host, typed, program)
-    todo = plan(settings, host, typed.script)
+    planned = plan(settings, host, typed.script)
     if launcher.dry_run:
-        return _show(todo, settings)
-    if not launcher.quiet and not _one_of_many(todo):
-        _say(todo)
-    return _run(todo, host, whole=launcher.debug)
+        return _show(planned, settings)
+    if not launcher.quiet and not _one_of_many(planned):
+        _announce(planned)
+    return _run(planned, host, whole=launcher.debug, quiet=launcher.quiet)
 
 
-def _show(todo: Plan, settings: Settings) -> int:
+def _explain(settings: Settings) -> None:
+    """Print the settings with their origins; the lines are only shortened for a terminal."""
+    from accel_config.showing.listing import table
+
+    everything = settings.value("explain").value == "all"
+    if settings.value("json").value:
+        from accel_config.showing.listing import launch_json
+
+        console.data(launch_json(settings, everything=everything))
+        return
+    columns = console.width(os.environ) if console.is_terminal() else None
+    console.show(table(settings, everything=everything, width=columns))
+
+
+def _show(planned: Plan, settings: Settings) -> int:
     from accel_config.catalogue import Launcher
-
-    from . import explain
+    from accel_launch.planning import explain
 
     launcher = settings[Launcher]
-    show(explain.as_json(todo, settings) if launcher.json else explain.shell(todo))
-    if launcher.explain:
-        show(explain.table(settings))
+    console.data(explain.as_json(planned, settings) if launcher.json else explain.shell(planned))
+    if launcher.explain and not launcher.json:  # the JSON of a plan has the settings
+        _explain(settings)
     return 0
 
 
-def _one_of_many(todo: Plan) -> bool:
-    """Whether this launcher becomes a rank other than the first, which speaks for all."""
-    return todo.engine == "exec" and bool(todo.commands[0].rank)
+def _one_of_many(planned: Plan) -> bool:
+    """Whether this launcher becomes a rank other than the first; the first one prints the summary for all."""
+    return planned.engine == "exec" and bool(planned.commands[0].rank)
 
 
-def _say(todo: Plan) -> None:
-    say("".join(f"accel: {line}\n" for line in (todo.summary, *(f"note: {note}" for note in todo.notes))))
+def _announce(planned: Plan) -> None:
+    tell("accel", (planned.summary, *(f"note: {note}" for note in planned.notes)))
 
 
-def _run(todo: Plan, host: Host, *, whole: bool) -> int:
-    if not todo.supervised:
-        become(todo)
-    from . import report
-    from .supervisor import supervise
+def _run(planned: Plan, host: Host, *, whole: bool, quiet: bool) -> int:
+    from accel_launch.running.process import become, leave
 
-    result = supervise(todo) if todo.request is None else todo.request.run()
-    told = "".join(f"accel: note: {note}\n" for note in result.notes) + report.text(result, host.name, whole=whole)
-    if todo.display.report is not None:
+    if not planned.supervised:
+        become(planned)
+    from accel_launch.running.report import rendering
+    from accel_launch.running.supervisor import supervise
+
+    planned = planned.replace(display=planned.display.replace(announced=not quiet))
+    if planned.request is not None:
+        signals = __import__("_signal")
+        if signals.getsignal(signals.SIGINT) == signals.SIG_DFL:
+            signals.signal(signals.SIGINT, signals.default_int_handler)  # it asks what to do with the job
+    result = supervise(planned) if planned.request is None else planned.request.run()
+    tell("accel: note", result.notes)
+    text = rendering.text(result, host.name, whole=whole, color=has_color(os.environ))
+    if not quiet:
+        text += rendering.closing(result) + rendering.retrospect(result)
+    say(text, styled=True)
+    if planned.display.report is not None:
         try:
-            report.save(result, host.name, todo.display.report)
-        except OSError as error:
-            told += f"accel: the report {todo.display.report} can't be written: {error.strerror}\n"
-    say(told)
+            rendering.save(result, host.name, planned.display.report)
+        except AccelError as error:
+            tell("accel", (f"the report wasn't saved: {error}",))
     return leave(result)

@@ -1,84 +1,85 @@
-"""`accelerate sagemaker` and `accel-sagemaker`: launch a job, and look at, follow or stop one that is there."""
+"""`accelerate sagemaker` and `accel-sagemaker`: launch a training job, or show, follow or stop an existing one."""
 
 from __future__ import annotations
 
 import os
-import sys
 
-from accel_config import CATALOGUE, AccelError, SettingError, layers, resolve, split
+from accel_config import CATALOGUE, SettingError, front, layers, resolve, split
+from accel_config.errors import USAGE
+from accel_config.printable import one_line
+from accel_config.showing.console import data, pass_on, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from accel_config.settings import Settings
-
-    from .training import TrainingJob
+    from accel_config.settings.resolved import Settings
+    from accel_sagemaker.service.training import TrainingJob
 
 HELP = """\
 usage: {program} launch [flags] SCRIPT [arguments of the script]
-       {program} status|logs|stop [--region R] [--profile P] [--config_file FILE] JOB
+       {program} status|logs|stop [--region REGION] [--profile PROFILE] [--config_file FILE] JOB
 
   launch   Submit a training job that runs SCRIPT, and follow it; the flags are those of 'accelerate launch'.
-  status   Print how the job is; with --json as JSON.
-  logs     Print the job's logs and follow them to its end; with --no_wait only what there is. The exit status is
-           the job's.
-  stop     Ask for the job to be stopped and wait until it is; with --no_wait don't wait.
+  status   Print the job's status; --json prints JSON.
+  logs     Print the job's logs and follow them to its end; the exit status is the job's. --no_wait prints only the
+           existing logs.
+  stop     Stop the job and wait for its end; --no_wait doesn't wait.
 
-Region and credentials come from the flags, the environment, and the config file, as in 'accelerate launch'.
+--version prints the version of accel-sagemaker. Region and credentials come from the flags, the environment and the
+config file, as in 'accelerate launch'.
 """
 
 
 def main(argv: Sequence[str] | None = None, program: str = "accel-sagemaker") -> int:
     """Run the command that the words name; return the exit status."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    return front.run(lambda words: _run(words, program), argv, program)
+
+
+def _run(words: list[str], program: str) -> int:
+    if words == ["--version"]:
+        from accel_sagemaker import __version__
+
+        show(f"accel-sagemaker {__version__}\n")
+        return 0
     if words[:1] == ["launch"]:
         from accel_launch.cli import main as launch
 
         return launch(["--compute_environment", "AMAZON_SAGEMAKER", *words[1:]], f"{program} launch")
-    if not words or words[0] in ("-h", "--help", "help") or "--help" in words or "-h" in words:
-        print(HELP.format(program=program), end="", file=sys.stdout if words else sys.stderr)
-        return 0 if words else 2
-    try:
-        return _command(words[0])(*_job(words))
-    except AccelError as error:
-        for line in str(error).splitlines():
-            print(f"{program} {words[0]}: {line}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        return 130
-
-
-def _command(name: str) -> Callable[[TrainingJob, Settings], int]:
-    if name not in COMMANDS:
-        raise SettingError(f"there is no such command; there are launch, {', '.join(COMMANDS)}")
-    return COMMANDS[name]
+    if not words:
+        front.say(HELP.format(program=program))
+        return USAGE
+    if words[0] in ("-h", "--help", "help") or "--help" in words or "-h" in words:
+        show(HELP.format(program=program))
+        return 0
+    if words[0] not in COMMANDS:
+        raise SettingError(f"{words[0]!r} isn't a command; the commands are launch, {', '.join(COMMANDS)}")
+    return front.run(lambda words: COMMANDS[words[0]](*_job(words)), words, f"{program} {words[0]}")
 
 
 def _job(words: list[str]) -> tuple[TrainingJob, Settings]:
-    """Return the job that the words name, and the settings; flags may stand on both sides of the name."""
-    from . import credentials
-    from .training import TrainingJob
+    """Return the job that the words name, and the settings; flags are valid before and after the name."""
+    from accel_sagemaker.service import credentials
+    from accel_sagemaker.service.training import TrainingJob
 
     before = split(CATALOGUE, words[1:])
     if not before.script:
-        raise SettingError("which job? Give its name, as launch printed it")
+        raise SettingError("the job isn't named; give the name that launch printed")
     after = split(CATALOGUE, before.script[1:])
     if after.script:
-        raise SettingError(f"one job at a time, and {after.script[0]!r} is one word too many")
+        raise SettingError(f"{after.script[0]!r} is one word too many; name one job")
     typed = before.replace(values={**before.values, **after.values}, script=before.script[:1])
     found = layers(CATALOGUE, typed, os.environ)
     settings = resolve(CATALOGUE, found.values, found.notes)
     signed, notes = credentials.find(settings, os.environ)
-    for note in notes:
-        print(f"accel: note: {note}", file=sys.stderr)
+    front.tell("accel: note", notes)
     region = credentials.region(settings, signed, os.environ)
     return TrainingJob(typed.script[0], region, signed), settings
 
 
 def _status(job: TrainingJob, settings: Settings) -> int:
     state = job.describe()
-    told = {
+    facts = {
         "name": job.name,
         "region": job.region,
         "status": state.status,
@@ -92,11 +93,11 @@ def _status(job: TrainingJob, settings: Settings) -> int:
     if settings.value("json").value:
         import json
 
-        print(json.dumps(told, indent=2))
+        data(json.dumps(facts, indent=2) + "\n")
         return 0
-    for name, value in told.items():
+    for name, value in facts.items():
         if value is not None:
-            print(f"{name.replace('_', ' ')}: {value}")
+            show(f"{name.replace('_', ' ')}: {one_line(str(value))}\n")
     return 0
 
 
@@ -107,40 +108,39 @@ def _logs(job: TrainingJob, settings: Settings) -> int:
         return _follow(job, settings)
     several = job.describe().instances > 1
     for line in job.lines():
-        print(f"[{line.host}] {line.text}" if several else line.text)
+        pass_on(f"[{line.host}] {line.text}\n" if several else f"{line.text}\n")
     return 0
 
 
 def _follow(job: TrainingJob, settings: Settings) -> int:
     from accel_config.catalogue import SageMaker
-    from accel_launch import report
-    from accel_launch.process import leave
-
-    from .follow import follow
+    from accel_launch.running.process import leave
+    from accel_launch.running.report import rendering
+    from accel_sagemaker.service.follow import follow
 
     result = follow(job, settings[SageMaker].sagemaker_poll_interval)
-    sys.stderr.write("".join(f"accel: note: {note}\n" for note in result.notes) + report.text(result, ""))
-    sys.stderr.flush()
+    front.tell("accel: note", result.notes)
+    front.say(rendering.text(result, ""))
     return leave(result)
 
 
 def _stop(job: TrainingJob, settings: Settings) -> int:
-    """Stop the job; a job that has ended already is no error, and a job that then stops is what was asked for."""
+    """Stop the job. A job that has already ended isn't an error, and a stopped job is a success."""
     from accel_config.catalogue import SageMaker
 
     state = job.describe()
     if state.over:
-        print(f"job {job.name} has ended already: {state.status}")
+        show(f"job {job.name} has already ended: {state.status}\n")
         return 0
     job.stop()
     if not settings[SageMaker].wait:
-        print(f"job {job.name} is asked to stop")
+        show(f"job {job.name} is stopping\n")
         return 0
     import time
 
     while not (state := job.describe()).over:
         time.sleep(settings[SageMaker].sagemaker_poll_interval)
-    print(f"job {job.name} has ended: {state.status}")
+    show(f"job {job.name} has ended: {state.status}\n")
     return 0
 
 

@@ -8,8 +8,10 @@ result.status, result.outcomes      # 0, (("worker 0", "ok"), ("worker 1", "ok")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .gcloud import Pod
-    from .library import run
+    from accel_tpu.gcloud import Pod
+    from accel_tpu.library import run
+
+    __version__: str
 
 __all__ = ["Pod", "run"]
 
@@ -17,9 +19,18 @@ _WHERE = {"Pod": "gcloud", "run": "library"}
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name on its first use: the engines are found through this package, and need neither."""
+    """Import a public name on its first use: the engines import this package and need none of them."""
+    if name == "__version__":
+        from accel_config.showing.installing import version
+
+        return version("accel-tpu")
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f".{_WHERE[name]}", __name__), name)
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """Return the names of the module, those that are imported on their first use too."""
+    return sorted({*globals(), *__all__})

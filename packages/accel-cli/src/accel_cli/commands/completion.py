@@ -1,84 +1,61 @@
-"""`completion`: the script that teaches a shell our commands. A Tab then starts nothing of ours."""
+"""`completion`: prints the script with which a shell completes our commands, made from their declarations."""
 
 from __future__ import annotations
 
-import sys
-
 from accel_cli.table import COMMANDS
+from accel_config import front
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
     from collections.abc import Sequence
 
-USAGE = 2
+PROGRAMS = ("accelerate", "accel")
 
 
 def main(argv: Sequence[str] | None = None, program: str = "accelerate completion") -> int:
     """Print the script for the shell that is named; return the exit status."""
-    from argparse import ArgumentParser
+    return front.run(lambda words: _print(words, program), argv, program)
 
-    from accel_config.completion import SHELLS, script
-    from accel_config.console import show
-    from accel_config.errors import AccelError
 
-    parser = ArgumentParser(program, description="Print a shell's completion script for accelerate.")
-    parser.add_argument("shell", choices=sorted(SHELLS))
-    try:
-        shell: str = parser.parse_args(sys.argv[1:] if argv is None else list(argv)).shell
-    except SystemExit as stop:  # argparse has said why, or printed the help
-        return USAGE if stop.code is None else int(stop.code)
-    try:
-        show(script(shell, "accelerate", {name: _words(name) for name in COMMANDS}))
-    except AccelError as error:
-        print("".join(f"{program}: {line}\n" for line in str(error).splitlines()), end="", file=sys.stderr)
-        return error.status
+def parser(program: str) -> ArgumentParser:
+    """Return the parser of the command's arguments."""
+    from accel_cli.commands.parser import Parser
+    from accel_config.showing.completion import SHELLS
+
+    found = Parser(program, "Print a shell's completion script for accelerate and accel.")
+    found.add_argument("shell", choices=sorted(SHELLS))
+    return found
+
+
+def _print(words: list[str], program: str) -> int:
+    from accel_config.showing.completion import script
+    from accel_config.showing.console import data
+
+    shell: str = parser(program).parse_args(words).shell
+    data(script(shell, PROGRAMS, {name: _words(name) for name in COMMANDS}))
     return 0
 
 
 def _words(name: str) -> dict[str, list[str]]:
-    """Return the words of a command: of launch from the catalogue, of any other those that its help shows."""
-    from accel_config import CATALOGUE
-    from accel_config.completion import SHELLS, launch_words
-
-    if name == "launch":
-        return launch_words(CATALOGUE)
-    if name == "completion":
-        return {shell: [] for shell in sorted(SHELLS)}
-    if name == "config":
-        return _config_words()
-    return _flags(_help(name))
-
-
-def _config_words() -> dict[str, list[str]]:
-    """Return the commands of `config`, what `get` and `set` take, and the flags of all of them."""
-    from accel_config import CATALOGUE
-    from accel_config.cli import COMMANDS as CONFIG
-
-    commands = [word for word, (_run, help_line, _declare) in CONFIG.items() if help_line]
-    keys = [one.key for one in CATALOGUE.settings if one.key and not one.deprecated]
-    found = {word: keys if word in ("get", "set") else [] for word in commands}
-    return found | _flags(_help("config") + "".join(_help("config", word) for word in commands))
-
-
-def _help(name: str, *words: str) -> str:
-    """Return what the command prints for --help; nothing where it isn't installed."""
-    import io
-    from contextlib import redirect_stdout
+    """Return the words of a command, each with the words that can follow it; none if it isn't installed."""
     from importlib import import_module
 
-    text = io.StringIO()
+    from accel_config import CATALOGUE
+    from accel_config.showing.completion import argument_words, launch_words
+
     try:
-        with redirect_stdout(text):
-            import_module(COMMANDS[name][0]).main([*words, "--help"], f"accelerate {name}")
-    except (ModuleNotFoundError, SystemExit):
-        pass
-    return text.getvalue()
-
-
-def _flags(text: str) -> dict[str, list[str]]:
-    """Return the flags that a help shows, with the values that stand in braces after them."""
-    import re
-
-    found = re.findall(r"(?<![\w-])(--[a-z][a-z0-9_-]*)(?: \{([\w,-]+)\})?", text)
-    values = {flag.replace("-", "_"): braces.split(",") for flag, braces in found if braces}  # of either spelling
-    return {flag: values.get(flag.replace("-", "_"), []) for flag in sorted({flag for flag, _braces in found})}
+        module = import_module(COMMANDS[name][0])
+    except ModuleNotFoundError:
+        return {}
+    if name == "launch":
+        return launch_words(CATALOGUE)
+    if name == "test":  # whose help has no topics
+        return {**launch_words(CATALOGUE), "--help": []}
+    if name == "sagemaker":
+        return {"launch": [], **{command: [] for command in module.COMMANDS}, **launch_words(CATALOGUE)}
+    found = argument_words(module.parser(f"accelerate {name}"))
+    if name == "config":
+        keys = [one.key for one in CATALOGUE.settings if one.key and not one.deprecated]
+        found |= {"get": keys, "set": keys}
+    return found

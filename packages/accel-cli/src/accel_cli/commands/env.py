@@ -1,4 +1,4 @@
-"""`env`: what a bug report should say of the machine, the packages and the config. No secret is printed."""
+"""`env`: the machine, the packages and the config for a bug report. Secrets are masked."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-from accel_config.console import show
+from accel_config import front
 from accel_config.errors import AccelError
+from accel_config.showing.console import show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,11 +17,10 @@ if TYPE_CHECKING:
 
     from accel_launch import Host
 
-USAGE = 2
 GIGABYTE = 1024**3
 OURS = ("accel-cli", "accel-config", "accel-launch", "accel-estimate", "accel-tpu", "accel-sagemaker")
 OTHERS = ("accelerate", "numpy", "torch", "transformers", "deepspeed", "transformer-engine", "torchao", "torch-xla")
-# What the ranks' libraries are told by their own variables; the names that hold secrets are masked.
+# The variables that the ranks' libraries read.
 PREFIXES = ("ACCELERATE_", "CUDA_", "NCCL_", "TORCH_", "OMP_", "FSDP_", "HF_", "SLURM_", "NVIDIA_", "DS_")
 ABSENT = "not installed"
 NOT_FOUND = "not found"
@@ -28,41 +28,43 @@ NOT_FOUND = "not found"
 
 def main(argv: Sequence[str] | None = None, program: str = "accelerate-env") -> int:
     """Print the facts; return the exit status."""
-    try:
-        arguments = _parser(program).parse_args(sys.argv[1:] if argv is None else list(argv))
-        found = facts(torch=arguments.torch)
-        found.update(_config(arguments.config_file))
-        show(_json(found) if arguments.json else _text(found))
-    except SystemExit as stop:  # argparse has said why, or printed the help
-        return USAGE if stop.code is None else int(stop.code)
-    except AccelError as error:
-        for line in str(error).splitlines():
-            print(f"{program}: {line}", file=sys.stderr)
-        return error.status
+    return front.run(lambda words: _env(words, program), argv, program)
+
+
+def _env(words: list[str], program: str) -> int:
+    arguments = parser(program).parse_args(words)
+    found = facts(torch=arguments.torch)
+    found.update(_config(arguments.config_file))
+    show(_json(found) if arguments.json else _text(found))
     return 0
 
 
-def _parser(program: str) -> ArgumentParser:
-    from argparse import ArgumentParser
+def parser(program: str) -> ArgumentParser:
+    """Return the parser of the command's arguments."""
+    from accel_cli.commands.parser import Parser
 
-    parser = ArgumentParser(program, description="Show the environment, for a bug report. Secrets are left out.")
-    parser.add_argument("--config_file", "--config-file", metavar="PATH", help="the config file to show")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--torch", action="store_true", help="import torch, and ask it what it sees")
-    return parser
+    found = Parser(program, "Print the environment for a bug report. Secrets are masked.")
+    found.flag(
+        "--config_file",
+        metavar="FILE",
+        help="The config file to show. [default: the default config file]",
+    )
+    found.flag("--json", action="store_true", help="Print JSON.")
+    found.flag("--torch", action="store_true", help="Import torch, and show its version and devices.")
+    return found
 
 
 def facts(*, torch: bool = False) -> dict[str, object]:
-    """Return the facts by name, in the order in which they are shown; torch itself is asked only with ``torch``."""
-    from accel_config import CATALOGUE, masking
+    """Return the facts by name, in the order of the output; import torch only with ``torch``."""
+    from accel_cli.ownership import owner
+    from accel_config import CATALOGUE
+    from accel_config.showing import masking
     from accel_launch import Host
-
-    from ..ownership import owner
 
     host = Host.here()
     found: dict[str, object] = {f"`{name}` version": _version(name) for name in (*OURS, *OTHERS)}
     found["Platform"] = _platform()
-    location = host.ask.program("accelerate")
+    location = host.probe.programs.find("accelerate")
     found["`accelerate` location"] = location or NOT_FOUND
     found["`accelerate` belongs to"] = owner(location) if location else NOT_FOUND
     found["Python version"] = f"{sys.version.split()[0]} ({sys.executable})"
@@ -78,12 +80,9 @@ def facts(*, torch: bool = False) -> dict[str, object]:
 
 
 def _version(distribution: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
+    from accel_config.showing.installing import version
 
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return ABSENT
+    return version(distribution, ABSENT)
 
 
 def _platform() -> str:
@@ -93,13 +92,13 @@ def _platform() -> str:
 
 
 def _machine(host: Host) -> dict[str, object]:
-    """Return cores and memory: what the machine has, and what our cgroup leaves us of it."""
-    from accel_launch import cgroup
+    """Return the cores and the memory of the machine, and the limits of our cgroup."""
+    from accel_launch.machine import cgroup
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cpus, granted = cgroup.cpus(), cgroup.memory()
     return {
-        "CPU cores": f"{os.cpu_count()} logical, {host.cores} physical for us",
+        "CPU cores": f"{os.cpu_count()} logical, {host.cores} physical available",
         "System RAM": f"{memory / GIGABYTE:.2f} GB",
         "cgroup CPUs": "no limit" if cpus is None else f"{cpus:g}",
         "cgroup memory": "no limit" if granted is None else f"{granted / GIGABYTE:.2f} GB",
@@ -110,16 +109,16 @@ def _torch() -> dict[str, object]:
     try:
         import torch
     except ImportError as error:
-        return {"torch says": f"it can't be imported: {error}"}
+        return {"torch": f"can't be imported: {error}"}
     kinds = [kind for kind in ("cuda", "xpu", "npu", "mlu", "mps") if _available(getattr(torch, kind, None))]
     cuda = torch.cuda if "cuda" in kinds else None
     names = [cuda.get_device_name(place) for place in range(cuda.device_count())] if cuda else []
     return {
-        "torch says": {
+        "torch": {
             "version": str(torch.__version__),
             "accelerator": kinds[0].upper() if kinds else "N/A",
             "devices": names,
-            "CUDA": torch.version.cuda or "not built for it",
+            "CUDA": torch.version.cuda or "not in this build",
         }
     }
 
@@ -130,26 +129,29 @@ def _available(module: object) -> bool:
 
 
 def _config(named: str | None) -> dict[str, object]:
-    """Return what the config file says, masked, under a heading that tells which file it is."""
+    """Return the config file's settings, masked, under a heading that names the file."""
     from accel_config import CATALOGUE
-    from accel_config.files import load
-    from accel_config.layers import location
-    from accel_config.masking import shown
+    from accel_config.reading.layers import location
+    from accel_config.reading.own import load_all
+    from accel_config.reading.places import own_path
+    from accel_config.showing.masking import sentence, shown
 
     path, origin = location(CATALOGUE, named, os.environ)
     heading = f"`Accelerate` {'config passed' if origin else 'default config'}"
-    if not Path(path).is_file():
+    own = own_path(path, os.environ)
+    if not Path(path).is_file() and not (own and Path(own).is_file()):
         if origin:
             raise AccelError(f"{origin}: the config file {path} doesn't exist")
         return {heading: NOT_FOUND}
     try:
-        read = load(CATALOGUE, path)
-    except AccelError as error:  # a broken file is what the report may be about
-        return {heading: {"file": path, "problem": str(error)}}
+        read = load_all(CATALOGUE, path, own)
+    except AccelError as error:  # the report may be about a broken file
+        return {heading: {"file": path, "problem": sentence(str(error))}}
     settings = ((CATALOGUE.by_name[name], value) for name, value in read.values.items())
-    said = {str(one.key): shown(one, value) for one, value in settings}
-    problems = [problem.message.partition(", not ")[0] for problem in read.problems]
-    return {heading: {"file": path, **said, **({"problems": problems} if problems else {})}}
+    values = {str(one.key): shown(one, value) for one, value in settings}
+    files = {"file": path, **({"own file": own} if own is not None and Path(own).is_file() else {})}
+    problems = [sentence(problem.message.partition(", not ")[0]) for problem in read.problems]
+    return {heading: {**files, **values, **({"problems": problems} if problems else {})}}
 
 
 def _json(found: dict[str, object]) -> str:
@@ -159,14 +161,14 @@ def _json(found: dict[str, object]) -> str:
 
 
 def _text(found: dict[str, object]) -> str:
-    from accel_config.listing import line as one_line
+    from accel_config.showing.wording import line as one_line
 
     lines = ["", "Copy this into your issue:", ""]
     for name, value in found.items():
         if isinstance(value, dict):
             inner: dict[str, object] = value  # pyright: ignore[reportUnknownVariableType]
             lines.append(f"- {name}:" if inner else f"- {name}: none")
-            lines += [f"\t- {key}: {one_line(text)}" for key, text in inner.items()]
+            lines += [f"\t- {one_line(key)}: {one_line(text)}" for key, text in inner.items()]
         else:
             lines.append(f"- {name}: {one_line(value)}")
     return "\n".join(lines) + "\n"

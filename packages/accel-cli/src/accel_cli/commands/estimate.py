@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
     from collections.abc import Sequence
 
     from accel_estimate import Recipe
@@ -15,20 +14,18 @@ def main(argv: Sequence[str] | None = None, program: str = "accelerate-estimate-
     """Estimate with the arguments of a command line; return the exit status."""
     from accel_estimate.__main__ import main as estimate
 
-    try:
-        return estimate(sys.argv[1:] if argv is None else list(argv), launch_config=_recipe, prog=program)
-    except Exception as error:
-        from accel_config import AccelError
+    return estimate(argv, program, launch_config=_recipe)
 
-        if not isinstance(error, AccelError):
-            raise
-        for line in str(error).splitlines():
-            print(f"{program}: {line}", file=sys.stderr)
-        return error.status
+
+def parser(program: str) -> ArgumentParser:
+    """Return the parser of the command's arguments."""
+    from accel_estimate import options
+
+    return options.parser(program, launch_config=True)
 
 
 def _recipe(path: str) -> Recipe:
-    """Read a launch config; only then are the settings loaded."""
-    from ..recipe import recipe
+    """Read a launch config. The catalogue and the launcher's checks are imported only then."""
+    from accel_cli.recipe import recipe
 
     return recipe(path)

@@ -1,4 +1,4 @@
-"""What `accelerate test` runs in each rank.
+"""The program that `accelerate test` runs in each rank.
 
-It needs torch and no package of ours, since the ranks' interpreter may be another.
+It needs torch and no other package of ours, because the ranks' interpreter may be another one.
 """

@@ -1,10 +1,11 @@
-"""``python …/trial/__main__.py SUITE FOLDER``: runs the checks of a suite, and records each in the folder."""
+"""``python …/trial/__main__.py SUITE FOLDER``: runs the checks of a suite, and records each result in the folder."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+from types import ModuleType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,27 +13,26 @@ if TYPE_CHECKING:
 
 
 def main(suite: str, folder: str) -> NoReturn:
-    """Run the suite, and end with the rank's exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # before anything takes time: who types Ctrl-C needs no traceback
+    """Run the suite, and exit with the rank's exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # before anything slow: Ctrl-C must not print a traceback
     from pathlib import Path
 
-    # Started by its path, this is no package yet. As `trial`, it needs none of our packages to be installed; and the
-    # folder that holds it is on the path no longer than that takes, so its names are in nobody's way.
-    global __package__  # noqa: PLW0603
+    # The ranks' interpreter may have another accel_cli than the one with this file, or none. This one is found
+    # without a change to sys.path, where its names could hide others.
     home = Path(__file__).resolve().parent
-    sys.path[:] = [str(home.parent), *(path for path in sys.path if path != str(home))]
-    __package__ = "trial"
-    from .record import Recorder
+    sys.path[:] = [path for path in sys.path if path != str(home)]
+    sys.modules["accel_cli"] = package = ModuleType("accel_cli")
+    package.__path__ = [str(home.parent)]
+    from accel_cli.trial.record import Recorder
 
     recorder = Recorder(Path(folder), int(os.environ.get("RANK", "0")))
     if suite == "library":
-        from .library import run
+        from accel_cli.trial.library import run
     else:
-        from .suite import run
-    del sys.path[0]
+        from accel_cli.trial.suite import run
     status = run(recorder, Path(folder))
-    # What torch leaves behind (models of DDP, the library's groups) now and then aborts the process as the
-    # interpreter is taken down (a thread that nobody joined), when all that was to be checked has been.
+    # Objects that torch leaves behind (models of DDP, the library's groups) sometimes abort the process when the
+    # interpreter shuts down, after every check has finished.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -1,6 +1,6 @@
-"""The checks that ranks make together, each a function of the world that returns or raises."""
+"""The checks that the ranks run together: functions of the world that return a detail or raise."""
 
-# torch's own types are incomplete, and it doesn't say that these names are public, though its manual does.
+# torch's own types are incomplete, and don't export these names, though torch's manual documents them.
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
@@ -13,19 +13,19 @@ import time
 import torch
 import torch.distributed as dist
 
-from . import training
-from .record import Skipped, Wrong, expect
+from accel_cli.trial import training
+from accel_cli.trial.record import Skipped, Wrong, expect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from .world import World
+    from accel_cli.trial.world import World
 
 DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int8", "uint8")
-MODULUS = 100  # of ranks, so that they fit into every dtype
-PAUSE = 0.1  # seconds that rank 0 comes late to the barrier
+MODULUS = 100  # for ranks, so that they fit into every dtype
+PAUSE = 0.1  # seconds by which rank 0 is late at the barrier
 
 
 def every(world: World, folder: Path) -> Iterator[tuple[str, Callable[[], str | None]]]:
@@ -53,43 +53,46 @@ def gathered(world: World, value: object) -> list[object]:
 
 
 def ranks(world: World) -> str:
-    """Every rank is there once, and no two on a machine have one local rank or device."""
+    """Every rank exists once, and no two ranks of a machine share a local rank or a device."""
     me = (world.rank, os.uname().nodename, world.local_rank, str(world.device))
     everyone: list[tuple[int, str, int, str]] = gathered(world, me)  # pyright: ignore[reportAssignmentType]
-    expect("ranks", [one[0] for one in everyone], list(range(world.size)))
-    for host in {one[1] for one in everyone}:
-        there = sorted(one[2] for one in everyone if one[1] == host)
-        expect(f"local ranks on {host}", there, list(range(len(there))))
-        used = [one[3] for one in everyone if one[1] == host and one[3] != "cpu"]
-        expect(f"devices on {host}", len(set(used)), len(used))
-    return f"{world.size} on {len({one[1] for one in everyone})} machine(s)"
+    expect("ranks", [rank for rank, *_rest in everyone], list(range(world.size)))
+    hosts = {host for _rank, host, _local, _device in everyone}
+    for name in hosts:
+        local = sorted(local for _rank, host, local, _device in everyone if host == name)
+        expect(f"local ranks on {name}", local, list(range(len(local))))
+        used = [device for _rank, host, _local, device in everyone if host == name and device != "cpu"]
+        expect(f"devices on {name}", len(set(used)), len(used))
+    return f"{world.size} on {len(hosts)} {'machine' if len(hosts) == 1 else 'machines'}"
 
 
 def barrier(world: World) -> None:
-    """Nobody leaves a barrier before the last has come to it."""
+    """No rank leaves a barrier before the last one has reached it."""
     dist.barrier()
     if world.rank == 0:
         time.sleep(PAUSE)
-    came = time.time()
+    arrival = time.time()
     dist.barrier()
-    left = time.time()
-    times: list[tuple[str, float, float]] = gathered(world, (os.uname().nodename, came, left))  # pyright: ignore[reportAssignmentType]
-    here = [one for one in times if one[0] == os.uname().nodename]  # clocks of two machines can't be compared
-    if min(one[2] for one in here) < max(one[1] for one in here):
-        raise Wrong("a rank left the barrier before the last one had come to it")
+    departure = time.time()
+    host = os.uname().nodename
+    times: list[tuple[str, float, float]] = gathered(world, (host, arrival, departure))  # pyright: ignore[reportAssignmentType]
+    # The clocks of two machines can't be compared.
+    local = [(arrival, departure) for name, arrival, departure in times if name == host]
+    if min(departure for _arrival, departure in local) < max(arrival for arrival, _departure in local):
+        raise Wrong("a rank left the barrier before the last one had reached it")
 
 
 def collectives(world: World, device: torch.device, dtype: str) -> str:
-    """Each collective gives the values that arithmetic gives."""
+    """Each collective returns the values that arithmetic gives."""
     kind: torch.dtype = getattr(torch, dtype)
     if device.type == "mps" and dtype == "float64":
         raise Skipped("this device has no float64")
     done: list[str] = []
     wrong: list[str] = []
-    for name, made, wanted in _collectives(world, device, kind):
-        got, right = made.cpu().tolist(), torch.tensor(wanted, dtype=kind).tolist()
+    for name, result, wanted in _collectives(world, device, kind):
+        got, right = result.cpu().tolist(), torch.tensor(wanted, dtype=kind).tolist()
         (done if got == right else wrong).append(name if got == right else f"{name}: got {got}, expected {right}")
-    if wrong:  # said only now: the other ranks wait for this one in each of them
+    if wrong:  # raised only now, because the other ranks wait for this one in each of the collectives
         raise Wrong("; ".join(wrong))
     return ", ".join(done)
 
@@ -136,24 +139,24 @@ def _collectives(
 
 
 def random_state(world: World, device: torch.device) -> None:
-    """Ranks draw apart with seeds of their own, and alike once they share a state."""
+    """Ranks draw different numbers with their own seeds, and the same numbers from a shared state."""
     module = torch if device.type == "cpu" else torch.get_device_module(device)
     before = module.get_rng_state()
     try:
         module.manual_seed(1000 + world.rank)
         drawn = gathered(world, torch.rand(4, device=device).tolist())
-        expect("different draws of different seeds", len({str(one) for one in drawn}), world.size)
+        expect("different draws of different seeds", len(set(map(str, drawn))), world.size)
         state: list[torch.Tensor] = [module.get_rng_state()]
         dist.broadcast_object_list(state, src=0)
         module.set_rng_state(state[0])
         drawn = gathered(world, torch.rand(4, device=device).tolist())
-        expect("different draws of one state", len({str(one) for one in drawn}), 1)
+        expect("different draws of one state", len(set(map(str, drawn))), 1)
     finally:
         module.set_rng_state(before)
 
 
 def sampling(world: World) -> str:
-    """The shards of a set that doesn't divide evenly are of one length, hold everything, and follow the epoch."""
+    """The shards of a set that doesn't divide evenly have one length, contain every row, and depend on the epoch."""
     from torch.utils.data import DataLoader, DistributedSampler
 
     rows = list(range(10 * world.size + 3))
@@ -170,5 +173,5 @@ def sampling(world: World) -> str:
     expect("rows of all ranks", sorted({row for shard in first for row in shard}), rows)
     expect("an epoch drawn again", again, first)
     if first == second:
-        raise Wrong("two epochs come in the same order")
+        raise Wrong("two epochs have the same order")
     return f"{len(rows)} rows, {each} each"

@@ -1,4 +1,4 @@
-"""The list of checks that Hugging Face's library brings along, run function by function through its own script."""
+"""The checks of Hugging Face's accelerate, run function by function through its own script."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from .record import Recorder
+    from accel_cli.trial.record import Recorder
 
 SCRIPT = "accelerate.test_utils.scripts.test_script"
-SHOWN = 5  # lines of what a failing check printed
+SHOWN = 5  # lines of a failing check's output
 
 
 def run(recorder: Recorder, folder: Path) -> int:
@@ -27,10 +27,10 @@ def run(recorder: Recorder, folder: Path) -> int:
     module: Any = import_module(SCRIPT)
 
     def recorded(name: str, check: Callable[..., object]) -> Callable[..., object]:
-        """Return a check that is recorded as it runs; a failing one ends the script, as the library means it to."""
+        """Return a check that records itself; a failure ends the script, as it does in the library."""
 
         def call(*values: object, **named: object) -> None:
-            told = "".join(f", {key} {value}" for key, value in named.items())
+            options = "".join(f", {key} {value}" for key, value in named.items())
 
             def quietly() -> None:
                 printed = io.StringIO()
@@ -41,18 +41,18 @@ def run(recorder: Recorder, folder: Path) -> int:
                     sys.stderr.write("".join(printed.getvalue().splitlines(keepends=True)[-SHOWN:]))
                     raise
 
-            if not recorder.run(words(name) + told, quietly):
+            if not recorder.run(words(name) + options, quietly):
                 raise SystemExit(1)
 
         return call
 
-    # Whichever of its functions the library's main calls, of this version or the next, is a check.
+    # Every function of the script that its main calls is a check, in this version and the next.
     for name in module.main.__code__.co_names:
         function = getattr(module, name, None)
         if isinstance(function, FunctionType) and function.__module__ == SCRIPT:
             setattr(module, name, recorded(name, function))
     if folder.is_dir():
-        os.chdir(folder)  # the library's checks write files, which must not meet those of another run
+        os.chdir(folder)  # the library's checks write files, which must not mix with those of another run
     with contextlib.redirect_stdout(io.StringIO()):
         module.main()
     recorder.write(name="", state="end", library="")
@@ -60,5 +60,5 @@ def run(recorder: Recorder, folder: Path) -> int:
 
 
 def words(name: str) -> str:
-    """Return a check's name as words."""
+    """Return the words of a check's name."""
     return "library: " + name.removeprefix("test_").removeprefix("check_").removesuffix("_check").replace("_", " ")

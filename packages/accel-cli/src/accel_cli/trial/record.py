@@ -1,4 +1,4 @@
-"""What a rank did, one line of JSON for each check that begins or ends: whoever started the ranks reads along."""
+"""A rank's results: one line of JSON for each check that begins or ends, which the launching command reads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OK, FAILED, SKIPPED, BROKEN = "ok", "failed", "skipped", "broken"
 
 
 class Wrong(Exception):
-    """A check ran to its end, and the result isn't the expected one."""
+    """A check finished with another result than the expected one."""
 
 
 class Skipped(Exception):
@@ -23,42 +23,46 @@ class Skipped(Exception):
 
 
 def expect(what: str, got: object, wanted: object) -> None:
-    """Raise Wrong unless ``got`` is ``wanted``."""
+    """Compare a result with the expected one.
+
+    Raises:
+        Wrong: they differ.
+    """
     if got != wanted:
         raise Wrong(f"{what}: got {got}, expected {wanted}")
 
 
 class Recorder:
-    """Runs checks, and appends to the rank's file what becomes of them."""
+    """Runs checks, and appends their results to the rank's file."""
 
     def __init__(self, folder: Path, rank: int) -> None:
-        """Append to a file in ``folder``; on a machine that has no such folder nothing is kept."""
+        """Append to a file in ``folder``; on a machine without that folder, write nothing."""
         self.rank = rank
         self.failed = False
         self._path = folder / f"rank{rank}.jsonl"
-        self._there = folder.is_dir()
+        self._exists = folder.is_dir()
 
-    def write(self, **said: object) -> None:
+    def write(self, **fields: object) -> None:
         """Append one line."""
-        if self._there:
+        if self._exists:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"rank": self.rank, **said}) + "\n")
+                file.write(json.dumps({"rank": self.rank, **fields}) + "\n")
 
     def run(self, name: str, check: Callable[[], str | None], agree: Agree | None = None) -> bool:
         """Run one check and record it; return whether all ranks can go on to the next.
 
-        ``agree`` tells every rank's outcome to all. After a wrong result they go on in step; after anything else
-        that one of them raised, they may be in the middle of something that will never end.
+        ``agree`` exchanges the outcomes of all ranks. After a wrong result, all ranks go on in step. After any other
+        exception, the other ranks may wait in a collective that never ends.
         """
         self.write(name=name, state="begun")
         start = time.perf_counter()
-        state, told = outcome(check, lenient=agree is not None)
+        state, detail = outcome(check, lenient=agree is not None)
         seconds = time.perf_counter() - start
-        others = agree(name, state, told) if agree is not None else {self.rank: (state, told)}
+        others = agree(name, state, detail) if agree is not None else {self.rank: (state, detail)}
         bad = {rank: text for rank, (how, text) in others.items() if how in (FAILED, BROKEN)}
         if bad:
-            self.failed, state, told = True, FAILED, told if self.rank in bad else ""
-        self.write(name=name, state=state, told=told, seconds=seconds, bad=bad)
+            self.failed, state, detail = True, FAILED, detail if self.rank in bad else ""
+        self.write(name=name, state=state, detail=detail, seconds=seconds, bad=bad)
         return all(how != BROKEN for how, _text in others.values())
 
 
@@ -67,9 +71,10 @@ if TYPE_CHECKING:
 
 
 def outcome(check: Callable[[], str | None], *, lenient: bool = False) -> tuple[str, str]:
-    """Run a check; return how it ended and what is to be told of that.
+    """Run a check; return its state and the detail for its row.
 
-    With ``lenient``, what a device or backend says it doesn't support (a type, as a rule) is skipped.
+    With ``lenient``, a check is skipped if a device or backend reports that it doesn't support something, such as a
+    type.
     """
     try:
         return OK, check() or ""
@@ -77,7 +82,7 @@ def outcome(check: Callable[[], str | None], *, lenient: bool = False) -> tuple[
         return SKIPPED, str(why)
     except Wrong as error:
         return FAILED, str(error)
-    except Exception as error:  # whatever a rank's software raises is a result
+    except Exception as error:  # any exception of a rank's software is a result
         if lenient and ("nsupported" in str(error) or "nvalid scalar type" in str(error)):
             return SKIPPED, str(error).splitlines()[0]
         place = traceback.extract_tb(error.__traceback__)[-1]

@@ -8,8 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .record import Recorder
-    from .world import World
+    from accel_cli.trial.record import Recorder
+    from accel_cli.trial.world import World
 
 
 def run(recorder: Recorder, folder: Path) -> int:
@@ -17,7 +17,7 @@ def run(recorder: Recorder, folder: Path) -> int:
     recorder.run("torch", _torch)
     if recorder.failed:
         return 1
-    from .world import World
+    from accel_cli.trial.world import World
 
     world = World()
     for name, step in (("device", world.take_device), ("process group", world.connect)):
@@ -28,7 +28,7 @@ def run(recorder: Recorder, folder: Path) -> int:
 
 
 def _together(recorder: Recorder, world: World, folder: Path) -> int:
-    from . import checks
+    from accel_cli.trial import checks
 
     in_step = all(recorder.run(name, check, world.vote) for name, check in checks.every(world, folder))
     recorder.write(name="", state="end", library=_library())
@@ -37,7 +37,7 @@ def _together(recorder: Recorder, world: World, folder: Path) -> int:
 
 
 def _torch() -> str:
-    from .record import Wrong
+    from accel_cli.trial.record import Wrong
 
     try:
         import torch
@@ -45,17 +45,14 @@ def _torch() -> str:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise Wrong(f"{sys.executable} has no torch: install it there") from None
+        raise Wrong(f"{sys.executable} has no torch; install it there") from None
     if not dist.is_available():
         raise Wrong(f"torch {torch.__version__} was built without torch.distributed")
     return torch.__version__
 
 
 def _library() -> str:
-    """Return the version of Hugging Face's library, nothing where it isn't installed."""
-    from importlib.metadata import PackageNotFoundError, version
+    """Return the version of Hugging Face's accelerate, or an empty text if it isn't installed."""
+    from accel_config.showing.installing import version
 
-    try:
-        return version("accelerate")
-    except PackageNotFoundError:
-        return ""
+    return version("accelerate", "")

@@ -1,6 +1,6 @@
 """A small model trained alone and together, and its checkpoints."""
 
-# torch's own types are incomplete, and it doesn't say that these names are public, though its manual does.
+# torch's own types are incomplete, and don't export these names, though torch's manual documents them.
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
@@ -12,24 +12,24 @@ import tempfile
 import torch
 import torch.distributed as dist
 
-from .record import Skipped, Wrong
-from .world import switched_on
+from accel_cli.trial.record import Skipped, Wrong
+from accel_cli.trial.world import switched_on
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from .world import World
+    from accel_cli.trial.world import World
 
-# The format that is computed in, and how far weights of a sum taken in another order may be from each other.
+# The format of the computation, and the largest allowed difference of weights from sums in another order.
 PRECISIONS = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 5e-3}
 STEPS, RATE, WIDTH, SEED = 8, 0.1, 16, 42
-SHARE = 8  # rows of each rank
+SHARE = 8  # rows for each rank
 
 
 def model(world: World) -> torch.nn.Module:
-    """Return the model as it starts, the same on every rank."""
+    """Return the untrained model, the same on every rank."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         layers = torch.nn.Sequential(torch.nn.Linear(WIDTH, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1))
@@ -48,7 +48,7 @@ def train(world: World, trained: torch.nn.Module, part: slice, precision: str) -
     """Train on a part of the rows.
 
     Raises:
-        Wrong: it learned nothing.
+        Wrong: the loss didn't fall.
     """
     inputs, targets = (tensor[part] for tensor in rows(world))
     optimizer = torch.optim.SGD(trained.parameters(), lr=RATE, momentum=0.5)
@@ -75,13 +75,14 @@ def computing_in(world: World, precision: str) -> AbstractContextManager[object]
 
 
 def flat(trained: torch.nn.Module) -> torch.Tensor:
-    """Return all weights in one row, whole where they are sharded."""
-    whole = [getattr(one.detach(), "full_tensor", one.detach)().reshape(-1) for one in trained.parameters()]
+    """Return all weights in one row; sharded weights are gathered."""
+    weights = [weight.detach() for weight in trained.parameters()]
+    whole = [getattr(weight, "full_tensor", weight.detach)().reshape(-1) for weight in weights]
     return torch.cat(whole).float().cpu()
 
 
 def same_as_alone(world: World, precision: str) -> str:
-    """Trained together on its share, each rank has the weights of one process trained on all rows."""
+    """After training together, each rank has the weights of one process that trained on all rows."""
     if precision == "bfloat16" and world.device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise Skipped("this device has no bfloat16")
     together = torch.nn.parallel.DistributedDataParallel(
@@ -92,9 +93,9 @@ def same_as_alone(world: World, precision: str) -> str:
 
 
 def sharded(world: World) -> str:
-    """The same with sharded parameters, where the settings ask for FSDP."""
+    """The same with sharded parameters, if the settings use FSDP."""
     if not switched_on("ACCELERATE_USE_FSDP"):
-        raise Skipped("the settings ask for no FSDP")
+        raise Skipped("the settings don't use FSDP")
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -112,18 +113,20 @@ def _compare(world: World, together: torch.nn.Module, precision: str) -> str:
     dist.all_gather(everyone, weights)
     different = [rank for rank, other in enumerate(everyone) if not torch.equal(other, everyone[0])]
     if different:
-        raise Wrong(f"after training, the weights of rank 0 aren't those of {different}")
+        raise Wrong(f"after training, the weights of rank 0 differ from those of {different}")
     off = float((weights - flat(alone)).abs().max())
     if not off <= PRECISIONS[precision]:
-        raise Wrong(f"weights are {off:.2g} off those trained alone; {PRECISIONS[precision]:g} may be")
+        raise Wrong(
+            f"weights differ by {off:.2g} from those trained alone; at most {PRECISIONS[precision]:g} is right"
+        )
     return f"weights within {off:.1g} of those trained alone"
 
 
 def checkpoint(world: World) -> str:
-    """What a rank saves it reads back, bit by bit."""
+    """A rank reads back what it saved, bit by bit."""
     trained = model(world)
     optimizer = train(world, trained, slice(None), "float32")
-    with tempfile.NamedTemporaryFile() as file:  # of this rank's own machine
+    with tempfile.NamedTemporaryFile() as file:  # on this rank's own machine
         torch.save({"model": trained.state_dict(), "optimizer": optimizer.state_dict()}, file)
         size = file.tell()
         file.seek(0)
@@ -131,14 +134,14 @@ def checkpoint(world: World) -> str:
     fresh = model(world)
     fresh.load_state_dict(saved["model"])
     if not torch.equal(flat(fresh), flat(trained)):
-        raise Wrong("the model read back isn't the one that was saved")
+        raise Wrong("the loaded model differs from the saved one")
     return f"{size} bytes"
 
 
 def sharded_checkpoint(world: World, folder: Path) -> str | None:
-    """What ranks save together they read back together."""
+    """The ranks read back together what they saved together."""
     if not world.one_machine:
-        raise Skipped("ranks are on several machines, which may share no folder")
+        raise Skipped("the ranks are on several machines, which may not share a folder")
     import torch.distributed.checkpoint as dcp
 
     trained = model(world)
@@ -151,5 +154,5 @@ def sharded_checkpoint(world: World, folder: Path) -> str | None:
     dcp.load(state, checkpoint_id=folder)
     trained.load_state_dict(state["model"])
     if not torch.equal(flat(trained), wanted):
-        raise Wrong("the model read back isn't the one that was saved")
+        raise Wrong("the loaded model differs from the saved one")
     return None

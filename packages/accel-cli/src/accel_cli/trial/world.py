@@ -1,6 +1,6 @@
-"""The ranks' world: who we are, on which device, in which process group, and what the others say."""
+"""The ranks' world: this rank, its device, its process group, and the outcomes of the others."""
 
-# torch's own types are incomplete, and it doesn't say that these names are public, though its manual does.
+# torch's own types are incomplete, and don't export these names, though torch's manual documents them.
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
@@ -14,19 +14,19 @@ import os
 import torch
 import torch.distributed as dist
 
-from .record import BROKEN, Wrong
+from accel_cli.trial.record import BROKEN, Wrong
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-PATIENCE = 60.0  # seconds for one collective; longer than any takes that works
+PATIENCE = 60.0  # seconds for one collective; a working one takes less
 FAREWELL = 5.0  # seconds
 TRUE = ("1", "true", "yes", "on", "y")
 
 
 def switched_on(variable: str) -> bool:
-    """Whether a variable says yes."""
+    """Whether a variable is set to true."""
     return os.environ.get(variable, "").lower() in TRUE
 
 
@@ -34,7 +34,7 @@ class World:
     """This rank among the others."""
 
     def __init__(self) -> None:
-        """Read who we are from the environment; nothing is connected yet."""
+        """Read this rank's place from the environment, without connecting to the others."""
         self.rank = int(os.environ.get("RANK", "0"))
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
         self.local_rank = int(os.environ.get("LOCAL_RANK", "0"))
@@ -43,37 +43,37 @@ class World:
         self._votes: Any = None
 
     def take_device(self) -> str:
-        """Choose this rank's device and compute on it; return it in words.
+        """Choose this rank's device and compute on it; return its name.
 
         Raises:
-            Wrong: there is none for this rank, or it computes wrong.
+            Wrong: there is no device for this rank, or its results are wrong.
         """
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         if found is not None and not switched_on("ACCELERATE_USE_CPU"):
-            there = torch.accelerator.device_count()
-            if self.local_rank >= there:
-                raise Wrong(f"local rank {self.local_rank} has no device: torch sees {there} ({found.type})")
+            count = torch.accelerator.device_count()
+            if self.local_rank >= count:
+                raise Wrong(f"local rank {self.local_rank} has no device: torch sees {count} ({found.type})")
             torch.accelerator.set_device_index(self.local_rank)
             self.device = torch.device(found.type, self.local_rank)
         square = torch.arange(16.0, device=self.device).reshape(4, 4)
         if not torch.equal((square @ torch.eye(4, device=self.device)).cpu(), square.cpu()):
-            raise Wrong(f"{self.device} multiplies matrices wrong")
+            raise Wrong(f"{self.device} returns a wrong product of two matrices")
         return self.name
 
     @property
     def name(self) -> str:
-        """The device in words."""
+        """The device's name."""
         if self.device.type == "cuda":
             return f"{self.device} ({torch.cuda.get_device_name(self.device)})"
         return str(self.device)
 
     @property
     def devices(self) -> list[torch.device]:
-        """The devices that collectives work on."""
+        """The devices of the collectives."""
         return [self.device] if self.device.type == "cpu" else [self.device, torch.device("cpu")]
 
     def connect(self) -> str:
-        """Meet the other ranks; return the backends."""
+        """Connect to the other ranks; return the backends."""
         patience = datetime.timedelta(seconds=PATIENCE)
         store: Any
         if "MASTER_ADDR" in os.environ:
@@ -93,25 +93,25 @@ class World:
         return f"{backend}, {self.size} {'rank' if self.size == 1 else 'ranks'}"
 
     def leave(self, *, in_step: bool) -> None:
-        """Part from the others; rank 0, which holds the store that they vote through, goes last."""
+        """Disconnect from the others; rank 0 holds the store for their votes and leaves last."""
         if in_step:
             gc.collect()  # a model of DDP that outlives its group may abort the process
             dist.destroy_process_group()
         self._votes.set(f"left/{self.rank}", "")
         if self.rank == 0:
-            with contextlib.suppress(Exception):  # who is gone needs no store
+            with contextlib.suppress(Exception):  # a rank that is gone needs no store
                 self._votes.wait([f"left/{rank}" for rank in range(self.size)], datetime.timedelta(seconds=FAREWELL))
 
-    def vote(self, name: str, state: str, told: str) -> dict[int, tuple[str, str]]:
-        """Tell our outcome of a check and return everyone's, through the store: the collectives may be what fails."""
-        self._votes.set(f"{name}/{self.rank}", f"{state} {told}")
+    def vote(self, name: str, state: str, detail: str) -> dict[int, tuple[str, str]]:
+        """Publish our outcome of a check in the store and return everyone's; a collective could be what fails."""
+        self._votes.set(f"{name}/{self.rank}", f"{state} {detail}")
         votes: dict[int, tuple[str, str]] = {}
         for rank in range(self.size):
             try:
-                # Somebody who waits for a rank that left a collective does so for as long as a collective may take.
+                # A rank may wait in a collective that another has left, for as long as a collective can take.
                 self._votes.wait([f"{name}/{rank}"], datetime.timedelta(seconds=PATIENCE + 10))
                 how, _space, text = self._votes.get(f"{name}/{rank}").decode().partition(" ")
             except Exception as error:  # torch has several kinds
-                how, text = BROKEN, f"it never came to the end of this check ({type(error).__name__})"
+                how, text = BROKEN, f"it never finished this check ({type(error).__name__})"
             votes[rank] = how, text
         return votes

@@ -1,22 +1,22 @@
 """Every setting, in the order in which help and reference show them.
 
-To add a setting, declare it in its section's file here. Nothing else needs to know.
+To add a setting, declare it in its section's file; everything else is derived from the declaration.
 """
 
-from ..settings import Catalogue
-from .compile import Dynamo
-from .deepspeed import DeepSpeed
-from .fsdp import Fsdp
-from .hardware import Hardware, Paradigms, Resources
-from .launcher import Launcher
-from .megatron import Megatron
-from .output import Output
-from .parallel import Parallel
-from .precision import Fp8, Precision
-from .rendezvous import Mpi, Rendezvous
-from .sagemaker import SageMaker
-from .scheduler import Scheduler
-from .tpu import Tpu
+from accel_config.catalogue.compile import Dynamo
+from accel_config.catalogue.deepspeed import DeepSpeed
+from accel_config.catalogue.fsdp import Fsdp
+from accel_config.catalogue.hardware import Hardware, Paradigms, Resources
+from accel_config.catalogue.launcher import Launcher
+from accel_config.catalogue.megatron import Megatron
+from accel_config.catalogue.output import Output
+from accel_config.catalogue.parallel import Parallel
+from accel_config.catalogue.precision import Fp8, Precision
+from accel_config.catalogue.rendezvous import Mpi, Rendezvous
+from accel_config.catalogue.sagemaker import SageMaker
+from accel_config.catalogue.scheduler import Scheduler
+from accel_config.catalogue.tpu import Tpu
+from accel_config.settings.index import Catalogue
 
 CATALOGUE = Catalogue(
     (
@@ -39,6 +39,7 @@ CATALOGUE = Catalogue(
         SageMaker,
     )
 )
+"""Every setting of accelerate, by section."""
 
 INTERVIEW = (
     Hardware,
@@ -57,7 +58,7 @@ INTERVIEW = (
     Dynamo,
     Launcher,
 )
-"""In the order in which `accelerate config` asks: each section may look at the answers of those before it."""
+"""The order in which `accelerate config` asks: a section can use the answers of the sections before it."""
 
 __all__ = [
     "CATALOGUE",

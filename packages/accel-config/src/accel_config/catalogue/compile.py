@@ -1,6 +1,8 @@
-"""Compiling the model with torch dynamo."""
+"""Compilation of the model with torch dynamo."""
 
-from ..section import Section, plain, setting, upper
+from accel_config.settings.declaration import Section, setting
+from accel_config.settings.forms import upper
+from accel_config.settings.question import Question
 
 BACKENDS = (
     "no",
@@ -23,7 +25,7 @@ BACKENDS = (
 
 
 class Dynamo(Section, title="Torch dynamo", key="dynamo_config", prefix="dynamo_", scope="both"):
-    """Compiling the model."""
+    """Compilation of the model with `torch.compile`."""
 
     dynamo_backend: str = setting(
         "no",
@@ -31,44 +33,52 @@ class Dynamo(Section, title="Torch dynamo", key="dynamo_config", prefix="dynamo_
         renamed={"torhchxla_trace_once": "torchxla_trace_once", "false": "no"},
         env="ACCELERATE_DYNAMO_BACKEND",
         form=upper,
-        gate="Do you wish to compile the model with torch dynamo?",
-        offered=lambda _settings: BACKENDS[1:],
-        ask="Which dynamo backend would you like to use?",
-        ask_default="inductor",
-        help="What compiles the model; no: nothing does.",
+        common=True,
+        help="`torch.compile` backend; `no` disables it.",
+        ask=Question(
+            "Which dynamo backend do you want to use?",
+            default="inductor",
+            offered=lambda _settings: BACKENDS[1:],
+            gate="Do you want to compile the model with torch dynamo?",
+        ),
     )
     dynamo_mode: str = setting(
         "default",
         choices=("default", "reduce-overhead", "max-autotune"),
         env="ACCELERATE_DYNAMO_MODE",
-        gate="Do you want to customize how it is compiled?",
-        asked=lambda settings: settings.given("dynamo_backend"),
-        ask="Which mode do you want to use?",
         help="What the compiler optimizes for.",
+        ask=Question(
+            "Which mode do you want to use?",
+            when=lambda settings: settings.given("dynamo_backend"),
+            gate="Do you want to customize the compilation?",
+        ),
     )
     dynamo_use_fullgraph: bool = setting(
         False,
         switch=True,
         env="ACCELERATE_DYNAMO_USE_FULLGRAPH",
-        form=plain,
-        asked=lambda settings: settings.given("dynamo_mode"),
-        ask="Do you want to use full graph mode?",
+        form=str,
         help="Compile the whole model as one graph, or fail.",
+        ask=Question("Do you want to use full graph mode?", when=lambda settings: settings.given("dynamo_mode")),
     )
     dynamo_use_dynamic: bool | None = setting(
         switch=True,
         env="ACCELERATE_DYNAMO_USE_DYNAMIC",
-        form=plain,
-        asked=lambda settings: settings.given("dynamo_mode"),
-        ask="Do you want to enable dynamic shape tracing?",
-        help="Compile for shapes that vary (or, with =false, for fixed ones). Unset: torch decides.",
+        form=str,
+        default_text="torch decides",
+        help="Compile for shapes that vary; `=false` compiles for fixed shapes.",
+        ask=Question(
+            "Do you want to enable dynamic shape tracing?", when=lambda settings: settings.given("dynamo_mode")
+        ),
     )
     dynamo_use_regional_compilation: bool = setting(
         False,
         switch=True,
         env="ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION",
-        form=plain,
-        asked=lambda settings: settings.given("dynamo_mode"),
-        ask="Do you want to compile repeated blocks once (regional compilation)?",
-        help="Compile a repeated block once and use it for all of them.",
+        form=str,
+        help="Compile a repeated block once and use it for all repetitions.",
+        ask=Question(
+            "Do you want to compile repeated blocks once (regional compilation)?",
+            when=lambda settings: settings.given("dynamo_mode"),
+        ),
     )

@@ -1,7 +1,10 @@
-"""On what to train: devices, processes, machines, threads."""
+"""Where the script trains: devices, processes, machines, threads."""
 
-from ..section import Section, digit, plain, setting
-from ..span import Span
+from accel_config.settings.declaration import Section, setting
+from accel_config.settings.forms import digit
+from accel_config.settings.paradigm import paradigm
+from accel_config.settings.question import Question
+from accel_config.settings.span import Span
 
 MULTI_DEVICE = tuple(f"MULTI_{kind}" for kind in ["GPU", "NPU", "MLU", "SDAA", "MUSA", "XPU", "HPU", "NEURON"])
 DISTRIBUTED_TYPES = ("NO", "MULTI_CPU", *MULTI_DEVICE, "DEEPSPEED", "FSDP", "XLA", "MEGATRON_LM")
@@ -11,161 +14,188 @@ SHARDABLE = tuple(kind for kind in MULTI_DEVICE if kind != "MULTI_NEURON")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..settings import Settings
+    from accel_config.settings.values import Values
 
 
-def _job(settings: "Settings") -> bool:
+def _job(settings: "Values") -> bool:
     return settings[Hardware].compute_environment == "AMAZON_SAGEMAKER"
 
 
-def _several(settings: "Settings") -> bool:
-    """Whether the answers so far leave room for several processes on CPUs or devices."""
-    return settings.paradigm.kind.startswith("MULTI_")
+def _several(settings: "Values") -> bool:
+    """Return whether several processes on CPUs or devices take part."""
+    return paradigm(settings).kind.startswith("MULTI_")
 
 
-def _on_devices(settings: "Settings") -> bool:
-    return not settings[Hardware].cpu and settings.paradigm.kind in ("NO", *MULTI_DEVICE)
+def _on_devices(settings: "Values") -> bool:
+    return not settings[Hardware].cpu and paradigm(settings).kind in ("NO", *MULTI_DEVICE)
 
 
 class Hardware(Section, title="Hardware selection"):
-    """Where the script runs, and on what kind of device."""
+    """Where the script runs, and on which kind of device."""
 
     compute_environment: str = setting(
         "LOCAL_MACHINE",
         choices=("LOCAL_MACHINE", "AMAZON_SAGEMAKER"),
         scope="both",
-        labels={
-            "LOCAL_MACHINE": "This machine, or several like it",
-            "AMAZON_SAGEMAKER": "AWS (Amazon SageMaker)",
-        },
-        ask="In which compute environment are you running?",
-        help="Whether to train on this machine (or these machines) or to submit a job to Amazon SageMaker.",
+        help="Where the script runs: on this machine (or several like it), or in an Amazon SageMaker job.",
+        ask=Question(
+            "In which compute environment are you running?",
+            labels={
+                "LOCAL_MACHINE": "This machine, or several like it",
+                "AMAZON_SAGEMAKER": "AWS (Amazon SageMaker)",
+            },
+        ),
     )
     distributed_type: str | None = setting(
         choices=(*DISTRIBUTED_TYPES, *SAGEMAKER_TYPES),
         renamed={"tpu": "XLA", "false": "NO"},
         scope="both",
-        offered=lambda settings: ("NO", SAGEMAKER_TYPES[0]) if _job(settings) else MACHINE_TYPES,
-        labels={
-            "NO": "No distributed training",
-            "MULTI_CPU": "Several processes on CPUs",
-            **{kind: f"Several {kind.removeprefix('MULTI_')}s" for kind in MULTI_DEVICE},
-            "XLA": "TPU",
-            "DATA_PARALLEL": "Data parallel",
-        },
-        ask="Which type of machine are you using?",
-        ask_default=lambda settings, machine: "NO" if _job(settings) else machine.distributed_type,
-        help="How to distribute. Without it and without a switch below, it follows from the devices and processes.",
+        default_text="automatic, from the devices and processes",
+        help="Way to distribute the training. The switches below set it too.",
+        ask=Question(
+            "Which type of machine are you using?",
+            default=lambda settings, machine: "NO" if _job(settings) else machine.distributed_type,
+            offered=lambda settings: ("NO", SAGEMAKER_TYPES[0]) if _job(settings) else MACHINE_TYPES,
+            labels={
+                "NO": "No distributed training",
+                "MULTI_CPU": "Several processes on CPUs",
+                **{kind: f"Several {kind.removeprefix('MULTI_')}s" for kind in MULTI_DEVICE},
+                "XLA": "TPU",
+                "DATA_PARALLEL": "Data parallel",
+            },
+        ),
     )
     cpu: bool = setting(
         False,
         switch=True,
         key="use_cpu",
         env="ACCELERATE_USE_CPU",
-        form=plain,
+        form=str,
         scope="both",
-        ask="Do you want to run your training on CPU only, even where there is a GPU?",
-        ask_default=lambda _settings, machine: machine.count == 0,
-        asked=lambda settings: not _job(settings) and settings.paradigm.kind == "NO",
-        implied=lambda settings: True if settings.paradigm.kind == "MULTI_CPU" else None,
-        help="Train on the CPU, whatever devices there are.",
+        common=True,
+        help="Train on the CPU, even if the machine has accelerators.",
+        ask=Question(
+            "Do you want to train on CPU only, even if the machine has a GPU?",
+            default=lambda _settings, machine: machine.count == 0,
+            when=lambda settings: not _job(settings) and paradigm(settings).kind == "NO",
+            implied=lambda settings: True if paradigm(settings).kind == "MULTI_CPU" else None,
+        ),
     )
-    multi_gpu: bool = setting(False, switch=True, key=None, help="Train on several GPUs, or other devices, at once.")
+    multi_gpu: bool = setting(
+        False, switch=True, key=None, common=True, help="Train on several GPUs or other accelerators."
+    )
     tpu: bool = setting(False, switch=True, key=None, help="Train on a TPU.")
     ipex: bool = setting(
         False,
         switch=True,
         key=None,
-        deprecated="the Intel extension for PyTorch is no longer needed: torch itself supports these devices",
-        help="Has no effect any more.",
+        deprecated="the Intel extension for PyTorch is no longer needed; torch itself supports these devices",
+        help="Has no effect.",
     )
 
 
-class Paradigms(Section, title="Training paradigm", asked=lambda settings: not settings[Hardware].cpu):
-    """Which library distributes the model."""
+class Paradigms(Section, title="Training mode", short="mode", asked=lambda settings: not settings[Hardware].cpu):
+    """The library that distributes the model."""
 
     use_deepspeed: bool = setting(
         False,
         switch=True,
         key=None,
-        ask="Do you want to use DeepSpeed?",
-        asked=lambda settings: settings.paradigm.kind in ("NO", *SHARDABLE),
+        common=True,
         help="Train with DeepSpeed.",
+        ask=Question(
+            "Do you want to use DeepSpeed?", when=lambda settings: paradigm(settings).kind in ("NO", *SHARDABLE)
+        ),
     )
     use_fsdp: bool = setting(
         False,
         switch=True,
         key=None,
-        ask="Do you want to use FullyShardedDataParallel?",
-        asked=lambda settings: settings.paradigm.kind in SHARDABLE,
-        help="Train with FullyShardedDataParallel.",
+        common=True,
+        help="Train with FullyShardedDataParallel (FSDP).",
+        ask=Question(
+            "Do you want to use FullyShardedDataParallel?", when=lambda settings: paradigm(settings).kind in SHARDABLE
+        ),
     )
     use_megatron_lm: bool = setting(
         False,
         switch=True,
         key=None,
-        ask="Do you want to use Megatron-LM?",
-        asked=lambda settings: settings.paradigm.kind == "MULTI_GPU",
         help="Train with Megatron-LM.",
+        ask=Question("Do you want to use Megatron-LM?", when=lambda settings: paradigm(settings).kind == "MULTI_GPU"),
     )
     use_parallelism_config: bool = setting(
         False,
         switch=True,
         key=None,
-        help="Give the script the sizes of the parallelism section. On by itself where the file sets any of them.",
+        help="Pass the sizes of the parallelism config to the script. Any size in the config file turns this on.",
     )
     use_xpu: bool = setting(
         False,
         switch=True,
         key=None,
-        deprecated="XPU devices are used by themselves where they are found",
-        help="Has no effect any more.",
+        deprecated="XPU devices are used automatically",
+        help="Has no effect.",
     )
 
 
 class Resources(Section, title="Resources"):
-    """How many processes and threads, on which devices."""
+    """Numbers of processes and threads, and their devices."""
 
     num_machines: Span = setting(
         Span.of(1, 1),
         minimum=1,
         maximum=100_000,
         scope="both",
-        ask="How many different machines will you use?",
-        asked=lambda settings: _several(settings) or settings.paradigm.kind == SAGEMAKER_TYPES[0],
-        help="Machines that take part. MIN:MAX: the run starts with MIN and takes in more up to MAX (elastic).",
+        common=True,
+        help="Machines that take part. With `MIN:MAX` the run is elastic: it starts with MIN machines "
+        "and accepts more, up to MAX.",
+        ask=Question(
+            "How many different machines will you use?",
+            when=lambda settings: _several(settings) or paradigm(settings).kind == SAGEMAKER_TYPES[0],
+        ),
     )
     num_processes: int | None = setting(
         minimum=1,
         maximum=1_000_000,
         unset=("-1",),
-        ask_default=lambda settings, machine: machine.processes(settings),
-        asked=lambda settings: settings.paradigm.kind != "NO",
-        implied=lambda settings: 1 if settings.paradigm.kind == "NO" else None,
-        ask="How many processes (devices) should be used for distributed training, over all machines?",
-        help="Processes in all, over all machines. Without it: one for each device of gpu_ids, or that is visible.",
+        default_text="one for each device in gpu_ids, or for each visible device",
+        common=True,
+        help="Processes on all machines together.",
+        ask=Question(
+            "How many processes should be used, on all machines together?",
+            default=lambda settings, machine: machine.processes(settings),
+            when=lambda settings: paradigm(settings).kind != "NO",
+            implied=lambda settings: 1 if paradigm(settings).kind == "NO" else None,
+        ),
     )
     nproc_per_node: int | None = setting(
         minimum=1,
+        maximum=1_000_000,
         scope="both",
         ours=True,
-        help="Processes on this machine, in place of an equal share of num_processes; machines may differ. "
-        "In a SageMaker job: on each instance; without it, and with MULTI_GPU or FSDP, one for each GPU.",
+        default_text="an equal share of num_processes; in a job with MULTI_GPU or FSDP, one for each GPU",
+        help="Processes on this machine; machines may differ. In a SageMaker job: processes on each instance.",
     )
     num_cpu_threads_per_process: int | None = setting(
         minimum=1,
         ours=True,
-        help="Threads of each process (OMP_NUM_THREADS). Without it, and where that variable is unset: "
-        "the cores of this machine divided by its processes.",
+        default_text="OMP_NUM_THREADS, or the machine's cores divided by its processes",
+        help="Threads of each process (OMP_NUM_THREADS).",
     )
     gpu_ids: str | None = setting(
         joins=True,
         unset=("all",),
         scope="both",
-        ask_default="all",
-        asked=lambda settings: not _job(settings) and _on_devices(settings),
-        ask="Which GPUs (by id) should be used for training on this machine, as a comma-separated list?",
-        help="Devices of this machine to use, of those that are visible: ids, ranges (0-3), UUIDs, or 'all'.",
+        metavar="IDS",
+        default_text="all",
+        common=True,
+        help="Visible devices of this machine to use: ids, ranges (`0-3`), UUIDs, or `all`.",
+        ask=Question(
+            "Which GPUs of this machine should be used (ids, separated by commas, or all)?",
+            default="all",
+            when=lambda settings: not _job(settings) and _on_devices(settings),
+        ),
     )
     enable_cpu_affinity: bool = setting(
         False,
@@ -174,9 +204,11 @@ class Resources(Section, title="Resources"):
         form=digit,
         exported=lambda settings: settings[Resources].enable_cpu_affinity,
         scope="both",
-        asked=lambda settings: (
-            not _job(settings) and _on_devices(settings) and settings.paradigm.kind in ("NO", "MULTI_GPU")
+        help="Let the script bind each process to the cores nearest to its device.",
+        ask=Question(
+            "Do you want to bind each process to the CPU cores nearest to its device (NUMA affinity)?",
+            when=lambda settings: (
+                not _job(settings) and _on_devices(settings) and paradigm(settings).kind in ("NO", "MULTI_GPU")
+            ),
         ),
-        ask="Would you like to bind each process to the CPU cores nearest to its device (NUMA affinity)?",
-        help="Have the script bind each process to the cores nearest to its device.",
     )

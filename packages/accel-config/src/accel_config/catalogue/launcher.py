@@ -1,26 +1,38 @@
-"""How the launcher itself behaves: what it runs, what it shows, how long it waits."""
+"""The launcher itself: what it runs, prints and waits for."""
 
-from ..section import Section, setting
+from accel_config.settings.declaration import Section, setting
+from accel_config.settings.paradigm import paradigm
+from accel_config.settings.question import Question
+from accel_config.settings.readers import FALSE, TRUE, Duration
 
 
 class Launcher(Section, title="Launcher"):
-    """What is run and what is said about it."""
+    """What the launcher runs, and what it prints about it."""
 
     config_file: str | None = setting(
         key=None,
         variables=("ACCELERATE_CONFIG_FILE",),
-        help="File to read settings from. Without it the default file is read where there is one, "
-        "unless --cpu is given.",
+        metavar="FILE",
+        default_text="the default config file if it exists; none with --cpu",
+        common=True,
+        help="Config file to read.",
     )
     module: bool = setting(
-        False, switch=True, short="-m", ours=True, help="Run the script as a Python module, like 'python -m'."
+        False,
+        switch=True,
+        short="-m",
+        ours=True,
+        common=True,
+        help="Run the script as a Python module, like `python -m`.",
     )
     no_python: bool = setting(
-        False, switch=True, ours=True, help="Run the script itself, without Python: a shell script or a program."
+        False, switch=True, ours=True, help="Run the script without Python: a shell script or another program."
     )
     python: str | None = setting(
         ours=True,
-        help="Interpreter of the ranks, a path or a name on PATH. Unset: our own.",
+        metavar="PROGRAM",
+        default_text="the launcher's interpreter",
+        help="Interpreter of the ranks: a path, or a name on PATH.",
     )
     debug: bool = setting(
         False,
@@ -28,39 +40,88 @@ class Launcher(Section, title="Launcher"):
         env="ACCELERATE_DEBUG_MODE",
         exported=lambda settings: settings[Launcher].debug,
         scope="both",
-        asked=lambda settings: settings.paradigm.kind not in ("NO", "XLA"),
-        ask="Should distributed operations be checked while running? It finds mismatched tensors, and is slower",
-        help="Check distributed operations in the script, ask torch for details, and report whole tracebacks.",
+        common=True,
+        help="Check distributed operations in the script, let torch report details, and print whole tracebacks.",
+        ask=Question(
+            "Should distributed operations be checked while the script runs (finds mismatched "
+            "tensors, but is slower)?",
+            when=lambda settings: paradigm(settings).kind not in ("NO", "XLA"),
+        ),
     )
     quiet: bool = setting(
         False,
         switch=True,
         short="-q",
         ours=True,
-        help="Print no summary and no notes. Failures are still reported.",
+        common=True,
+        help="Print no summary and no notes; failures are still reported.",
     )
     engine: str | None = setting(
         ours=True,
-        help="What starts the ranks: exec, local, torchrun, deepspeed, mpi, slurm, or another package's. "
-        "Without it, what suits the settings.",
+        registry="accel_launch.engines",
+        metavar="NAME",
+        default_text="automatic",
+        help="Engine that starts the ranks.",
     )
     preload: str | None = setting(
         joins=True,
         ours=True,
-        help="Import these modules once and fork the ranks from there: names such as torch,transformers, or 'auto' "
-        "for what the script imports first and is known to be heavy and safe.",
+        metavar="MODULES",
+        help="Modules to import once, before the ranks are forked: names such as `torch,transformers`, "
+        "or `auto` for the modules that the script imports first and that are known to be heavy "
+        "and safe.",
     )
-    nice: int = setting(0, minimum=0, maximum=19, ours=True, help="Run the ranks at a lower priority, as nice does.")
+    keep_warm: Duration | None = setting(
+        minimum=0,
+        ours=True,
+        metavar="TIME",
+        help="With `--preload`, time such as `10m` for which the imported modules stay in memory after the run: the "
+        "same launch has them at once. 0 for not at all.",
+    )
+    nice: int = setting(
+        0,
+        minimum=0,
+        maximum=19,
+        ours=True,
+        help="Niceness of the ranks, as of `nice`; a higher value is a lower priority.",
+    )
     dry_run: bool = setting(
-        False, switch=True, key=None, help="Print what would be run, as a shell script, and run nothing."
+        False, switch=True, key=None, common=True, help="Print the plan as a shell script, and run nothing."
     )
-    json: bool = setting(False, switch=True, key=None, help="With --dry_run: print the plan as JSON.")
-    explain: bool = setting(
-        False, switch=True, key=None, help="Print every setting with its value and where that came from; run nothing."
+    json: bool = setting(
+        False, switch=True, key=None, help="With `--dry_run`, print the plan as JSON; with `--explain`, the settings."
+    )
+    explain: str | None = setting(
+        switch=True,
+        key=None,
+        choices=("true", "all"),
+        renamed=dict.fromkeys(sorted(TRUE), "true"),
+        unset=tuple(sorted(FALSE)),
+        common=True,
+        help="Print the settings that aren't built in, with their values and origins, and run nothing. `all` prints "
+        "every setting.",
     )
     grace: float = setting(
         30.0,
         minimum=0,
         ours=True,
-        help="Seconds that ranks get to end by themselves after a failure or a signal, before they are killed.",
+        metavar="SECONDS",
+        help="Time that ranks have to end after a failure or a signal, before they are killed.",
+    )
+    stall_after: float = setting(
+        300.0,
+        minimum=0,
+        ours=True,
+        metavar="SECONDS",
+        common=True,
+        help="Time without any progress after which the launcher prints what each rank does; 0 for never. A single "
+        "process is only watched if this is given.",
+    )
+    stall_action: str = setting(
+        "note",
+        choices=("note", "stacks", "end"),
+        ours=True,
+        help="What follows when a run stands still: `note` prints it, `stacks` also writes the stack of every "
+        "thread to a file in the log folder, or in ~/.local/state/accel/stacks, `end` also ends the run with status "
+        "124.",
     )

@@ -1,17 +1,19 @@
-"""How the processes of a run find each other, and what restarts them."""
+"""How the processes of a run find each other, and how they are restarted."""
 
-from ..section import Section, setting
-from .hardware import Resources
+from accel_config.catalogue.hardware import Resources
+from accel_config.settings.declaration import Section, setting
+from accel_config.settings.paradigm import paradigm
+from accel_config.settings.question import Question
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..settings import Settings
+    from accel_config.settings.values import Values
 
 MOST_LISTED = 32
-"""Ranks to choose from; one of more is typed."""
+"""The most ranks to choose from in a list; with more machines the rank is typed."""
 
 
-def _ranks(settings: "Settings") -> range:
+def _ranks(settings: "Values") -> range:
     machines = settings[Resources].num_machines
     return range(machines if machines <= MOST_LISTED else 0)
 
@@ -19,93 +21,127 @@ def _ranks(settings: "Settings") -> range:
 class Rendezvous(
     Section,
     title="Several machines and restarts",
+    short="machines",
     asked=lambda settings: settings.value("num_machines").value != 1,
 ):
-    """Addresses, ports and the agent that restarts ranks."""
+    """Addresses, ports and restarts."""
 
     machine_rank: int | None = setting(
         minimum=0,
-        ask="What is the rank of this machine?",
-        ask_default=0,
-        offered=_ranks,
-        file_default=0,
+        common=True,
         help="Rank of this machine, from 0.",
+        ask=Question(
+            "What is the rank of this machine?",
+            default=0,
+            offered=_ranks,
+            unasked=0,
+        ),
     )
     main_process_ip: str | None = setting(
-        ask="What is the IP address of the machine that will host the main process?",
-        help="Address of the machine of rank 0.",
+        metavar="HOST",
+        common=True,
+        help="Address of machine 0.",
+        ask=Question("What is the IP address of machine 0, which hosts the main process?"),
     )
     main_process_port: int | None = setting(
         minimum=0,
         maximum=65535,
-        ask="What is the port you will use to communicate with the main process?",
-        ask_default=29500,
-        help="Port at which the ranks meet, on the machine of rank 0. On one machine 0, like none, takes a free one.",
+        metavar="PORT",
+        default_text="0 on one machine",
+        common=True,
+        help="Port on machine 0 at which the ranks meet; on one machine, `0` takes a free port.",
+        ask=Question("What is the port of the main process?", default=29500),
     )
     same_network: bool = setting(
         False,
         switch=True,
-        ask="Are all the machines on the same local network?",
-        ask_default=True,
-        help="All machines are on one network: they meet at the main machine's address and port themselves.",
+        help="All machines are on one network, so they meet directly at the address and port of machine 0.",
+        ask=Question("Are all the machines on the same local network?", default=True),
     )
     rdzv_backend: str = setting(
         "static",
-        asked=lambda settings: not settings[Rendezvous].same_network,
-        ask="What rendezvous backend will you use (static, c10d, ...)?",
-        help="How machines find each other: static (ranks given here) or c10d (ranks by arrival).",
+        metavar="NAME",
+        help="How machines find each other: `static` (each machine has its rank set) or `c10d` "
+        "(machines get ranks as they arrive).",
+        ask=Question(
+            "Which rendezvous backend do you want to use (static, c10d, ...)?",
+            when=lambda settings: not settings[Rendezvous].same_network,
+        ),
     )
     rdzv_conf: str = setting(
-        "", ours=True, help="Further settings of that rendezvous: key=value pairs, separated by commas."
+        "", ours=True, metavar="KEY=VALUE,...", help="Further settings of the rendezvous, separated by commas."
     )
     max_restarts: int = setting(
-        0, minimum=0, ours=True, help="How often all ranks are started again after one has failed."
+        0, minimum=0, ours=True, common=True, help="Number of times that all ranks are restarted after a failure."
+    )
+    restart_policy: str = setting(
+        "judge",
+        ours=True,
+        metavar="POLICY",
+        help="Which failures are followed by a restart: `judge` (not those that would happen again), `always`, or "
+        "`never-on:EXCEPTION,...` (as `judge`, and not those).",
     )
     run_id: str | None = setting(
         ours=True,
-        help="Name of this run, the same on each of its machines, so that it is never mixed with another.",
+        metavar="NAME",
+        help="Name of this run, the same on each of its machines. It keeps runs apart.",
     )
     join_timeout: int = setting(
-        900, minimum=1, ours=True, help="Seconds to wait until enough machines are there; then the run ends."
+        900, minimum=1, ours=True, metavar="SECONDS", help="Time to wait for enough machines. Then the run ends."
     )
     lifeline_port: int | None = setting(
         minimum=0,
         maximum=65535,
         ours=True,
-        help="Port of the main machine at which a run's launchers tell each other that they live and what failed. "
-        "Unset: the one above main_process_port. 0: they don't.",
+        metavar="PORT",
+        default_text="main_process_port + 1",
+        help="Port for heartbeats on machine 0; `0` disables them.",
     )
     lifeline_timeout: float = setting(
         30.0,
         minimum=1,
         ours=True,
-        help="Seconds in which the run has ended on every machine after it failed on one. A machine silent "
-        "for half of that is taken for dead.",
+        metavar="SECONDS",
+        help="Time in which a failure on one machine ends the run on all machines. A machine that is "
+        "silent for half of it counts as dead.",
     )
     lifeline_secret_file: str | None = setting(
         ours=True,
-        help="File with a secret, the same on each machine, that the launchers sign what they tell each other with.",
+        metavar="FILE",
+        help="File with a secret that signs the messages between launchers. It must be the same on each machine.",
     )
     monitor_interval: float = setting(
-        0.1, minimum=0, ours=True, help="Seconds between two looks at the ranks by torch's elastic agent."
+        0.1,
+        minimum=0,
+        ours=True,
+        metavar="SECONDS",
+        help="Time between two checks of the ranks by torch's elastic agent.",
     )
-    role: str = setting("default", ours=True, help="Name of the workers' role, which the script finds in ROLE_NAME.")
+    role: str = setting(
+        "default", ours=True, metavar="NAME", help="Role of the workers. The script reads it from ROLE_NAME."
+    )
 
 
-class Mpi(Section, title="MPI", key="mpirun_config", asked=lambda settings: settings.paradigm.kind == "MULTI_CPU"):
-    """Starting the ranks with mpirun."""
+class Mpi(Section, title="MPI", key="mpirun_config", asked=lambda settings: paradigm(settings).kind == "MULTI_CPU"):
+    """Ranks that mpirun starts."""
 
     mpirun_hostfile: str | None = setting(
-        gate="Should mpirun start the processes?",
-        ask="Where is the hostfile?",
-        ask_default="~/hostfile",
-        help="Hosts to start ranks on with mpirun. Giving it makes mpirun (or mpiexec) start them.",
+        metavar="FILE",
+        help="Hosts to start ranks on. With a hostfile, `mpirun` (or `mpiexec`) starts them.",
+        ask=Question(
+            "Where is the hostfile?",
+            default="~/hostfile",
+            gate="Should mpirun start the processes?",
+        ),
     )
     mpirun_bind_to: str | None = setting(
-        key="bind-to", help="What Open MPI binds each rank to (socket, core, none, ...). Unset: socket."
+        key="bind-to",
+        metavar="NAME",
+        default_text="socket",
+        help="What Open MPI binds each rank to: `socket`, `core`, `none`, and others.",
     )
     mpirun_ccl: int | None = setting(
         flag=True,
-        deprecated="oneCCL's worker count is no longer set here: export CCL_WORKER_COUNT",
+        deprecated="oneCCL's worker count isn't set here any more; export CCL_WORKER_COUNT",
         help="Has no effect.",
     )

@@ -1,1 +1,1 @@
-"""Weight files that say what is in them before the weights begin: one module each, with one `read`."""
+"""Weight files whose header describes them: one module for each format, with one `read`."""

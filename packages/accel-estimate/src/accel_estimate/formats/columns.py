@@ -1,20 +1,25 @@
-"""A safetensors header without fault, laid out as the library writes it, cut up as a whole.
+"""A valid safetensors header, written exactly as the library writes it, read as a whole.
 
-A model of a hundred thousand tensors has 12 MB of headers, and to take them apart entry by entry costs a second. Here
-every step is one of Python's own over all entries, or on a few kinds of them, and nothing is decided: what isn't to
-the letter what the library writes for these names, types and shapes is left to `scan`, which says what is wrong.
+A model of a hundred thousand tensors has 12 MB of headers; reading them entry by entry takes a second. Here every
+step is one of Python's own over all entries, or a step over a few kinds of them. A header that isn't to the letter
+what the library writes for these names, types and shapes is left to `scan`, which reports what is wrong.
 """
 
+from __future__ import annotations
+
 import re
-from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import accumulate, repeat
 
-from accel_estimate.dtypes import stored_bytes
-from accel_estimate.tensors import Listing, Tensor, starred
+from accel_estimate.formats.dtypes import stored_bytes
+from accel_estimate.formats.tensors import Listing, Tensor, starred
 
-# What stands after the name, before the place, and before the next name: `"NAME":{"dtype":"F32","shape":[2],
-# "data_offsets":[0,8]},"NAME":{...`; and how long an entry is at least, which bounds how many there can be.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+# The text after a name, before a place, and before the next name: `"NAME":{"dtype":"F32","shape":[2],
+# "data_offsets":[0,8]},"NAME":{...`; and the least length of an entry, which bounds their number.
 _KIND, _PLACE, _NAME = '":{"dtype":"', '],"data_offsets":[', ']},"'
 _SHORTEST = len(_KIND + 'U8","shape":[' + _PLACE + "0,0" + _NAME)
 _START = re.compile(r'\{(?:"__metadata__":\{(?:"[^"]*+":"[^"]*+",?)*+\},)?+"')
@@ -24,9 +29,10 @@ _LONGEST = 1000  # characters of a name
 
 
 def cut(header: bytes, data: int, again: Callable[[], bytes]) -> Listing | None:
-    """Read a header before `data` bytes of weights; None when it is to be scanned instead.
+    """Return the listing of a header in front of `data` bytes of weights, or None if `scan` must read it.
 
-    Nothing is kept but its kinds and a number for each tensor; `again` reads it again for who wants them one by one.
+    The listing keeps the kinds and one hash for each tensor. `again` reads the header again, for a caller that wants
+    the tensors one by one.
     """
     text = header.decode(errors="replace").rstrip(" ")
     start = _START.match(text)
@@ -46,7 +52,7 @@ def cut(header: bytes, data: int, again: Callable[[], bytes]) -> Listing | None:
 
 
 def _are_named(entries: Sequence[str], kinds: Iterable[Tensor]) -> bool:
-    """Whether each entry has a name of its own: they differ, and not only in what follows the name."""
+    """Return whether each entry has a name of its own: they differ, and not only in what follows the name."""
     names = [kind.name for kind in kinds]
     if len(set(names)) < len(names):
         entries = [entry.partition(_KIND)[0] for entry in entries]
@@ -54,7 +60,7 @@ def _are_named(entries: Sequence[str], kinds: Iterable[Tensor]) -> bool:
 
 
 def _tensors(header: bytes) -> list[Tensor]:
-    """Go through a header that has been found without fault, tensor by tensor."""
+    """Return the tensors of a header that was found to be valid, one by one."""
     entries = _START.sub("", header.decode(), count=1).split(_NAME)
     return [tensor for entry in entries if (tensor := _tensor(entry.partition(_PLACE)[0])) is not None]
 
@@ -75,7 +81,7 @@ def _form(text: str) -> tuple[str, tuple[int, ...], int] | None:
 
 
 def _places(sizes: Iterable[int], data: int) -> str:
-    """Write where tensors of these sizes are when each begins where the one before it ends: "0,8,8,12"."""
+    """Return the places of tensors of these sizes, each beginning where the one before it ends: "0,8,8,12"."""
     ends = list(map(str, accumulate(sizes)))
     numbers = ["0"] * (2 * len(ends))
     numbers[1::2], numbers[2::2] = ends, ends[:-1]

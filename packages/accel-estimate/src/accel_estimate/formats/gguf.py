@@ -1,24 +1,34 @@
 """The GGUF header: keys and values, then every tensor's name, shape, type and place.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Values that can be long (the tokenizer's) are
-stepped over, not built.
+skipped.
 """
+
+from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
 
+from accel_config.record import Record
 from accel_estimate.errors import CorruptFileError
-from accel_estimate.source import Cursor, Source
-from accel_estimate.tensors import Tensor
+from accel_estimate.formats.tensors import Tensor
+from accel_estimate.sources.source import Cursor
 
-MAX_HEADER = 100_000_000
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from accel_estimate.sources.source import Source
+
+    Value = str | int | float | bool | list[int | float | bool] | None
+    Info = tuple[int, str, int, tuple[int, ...]]  # offset, name, type, shape
+
+MAX_HEADER = 50_000_000
 _MAX_COUNT = 1_000_000
 _MAX_STRING = 65_535
 _MAX_DIMENSIONS = 4
-_MAX_KEPT = 65_536  # numbers of arrays, in all; what is asked for is one number a layer
+_MAX_KEPT = 65_536  # numbers in all arrays together; the arrays that are used have one number a layer
 _SHORTEST = 24  # magic, version and two counts
 _LARGEST = 2**63 - 1
 
@@ -41,23 +51,20 @@ _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 _STRING, _ARRAY = 8, 9
 
 
-Value: TypeAlias = str | int | float | bool | list[int | float | bool] | None
-
-
-class Header(NamedTuple):
-    """What a GGUF file says of itself: short values by key, and its tensors."""
+class Header(Record):
+    """A GGUF file's header: short values by key, and its tensors."""
 
     values: Mapping[str, Value]
     tensors: tuple[Tensor, ...]
 
 
 def read(source: Source) -> Header:
-    """Read one GGUF file's header.
+    """Return one GGUF file's header.
 
-    Shapes are given as torch gives them: the outermost dimension first (the file has it last).
+    Shapes are in torch's order: the outermost dimension first (the file has it last).
 
     Raises:
-        CorruptFileError: wrong magic or version, counts, lengths, types or offsets that cannot be, or a file that
+        CorruptFileError: the magic or version is wrong, counts, lengths, types or offsets are impossible, or the file
             ends before its header or its tensors do.
 
     """
@@ -73,16 +80,18 @@ class _Reader:
 
     def header(self) -> Header:
         if self.size < _SHORTEST or self._bytes(4) != b"GGUF":
-            raise CorruptFileError(f"{self.name}: does not begin as a GGUF file.")
+            raise CorruptFileError(f"{self.name}: doesn't begin like a GGUF file")
         version = self._number("I")
         if version not in (2, 3):
-            raise CorruptFileError(f"{self.name}: GGUF version {version} (or a big-endian file); 2 and 3 are known.")
+            raise CorruptFileError(
+                f"{self.name}: GGUF version {version} (or a big-endian file) isn't supported; versions 2 and 3 are"
+            )
         tensors, pairs = self._count("tensors"), self._count("keys")
         values: dict[str, Value] = {}
         for _ in range(pairs):
             key = self._string()
             if key in values:
-                raise CorruptFileError(f"{self.name}: gives the key {key!r} twice.")
+                raise CorruptFileError(f"{self.name}: has the key {key!r} twice")
             values[key] = self._value(self._number("I"), key)
         infos = [self._info() for _ in range(tensors)]
         return Header(values, self._placed(infos, values.get("general.alignment", 32)))
@@ -98,17 +107,21 @@ class _Reader:
     def _count(self, what: str) -> int:
         count = self._number("Q")
         if count > _MAX_COUNT:
-            raise CorruptFileError(f"{self.name}: claims {count:,} {what}; more than {_MAX_COUNT:,} is refused.")
+            raise CorruptFileError(
+                f"{self.name}: claims {count:,} {what}, more than the {_MAX_COUNT:,} that are accepted"
+            )
         return count
 
     def _string(self) -> str:
         length = self._number("Q")
         if length > _MAX_STRING:
-            raise CorruptFileError(f"{self.name}: a name of {length:,} bytes; refused.")
+            raise CorruptFileError(
+                f"{self.name}: a name of {length:,} bytes, more than the {_MAX_STRING:,} that are accepted"
+            )
         try:
             return self._bytes(length).decode()
         except UnicodeDecodeError:
-            raise CorruptFileError(f"{self.name}: a name is not valid text.") from None
+            raise CorruptFileError(f"{self.name}: a name isn't valid text") from None
 
     def _value(self, kind: int, key: str) -> Value:
         if kind in _SCALARS:
@@ -117,10 +130,10 @@ class _Reader:
             return self._text()
         if kind == _ARRAY:
             return self._array(self._number("I"), key)
-        raise CorruptFileError(f"{self.name}: the key {key!r} has a value of unknown type {kind}.")
+        raise CorruptFileError(f"{self.name}: the key {key!r} has a value of unknown type {kind}")
 
     def _text(self) -> str | None:
-        """Read a string value; a long one (a chat template) is stepped over."""
+        """Read a string value; a long one (a chat template) is skipped."""
         length = self._number("Q")
         start = self.cursor.take(length)
         if length > _MAX_STRING:
@@ -138,51 +151,55 @@ class _Reader:
             return list(struct.unpack_from(f"<{count}{code}", self.cursor.buffer, start))
         if kind == _STRING:
             return self._skip_strings(count)
-        raise CorruptFileError(f"{self.name}: the key {key!r} is an array of unknown type {kind}.")
+        raise CorruptFileError(f"{self.name}: the key {key!r} is an array of unknown type {kind}")
 
     def _skip_strings(self, count: int) -> None:
-        """Step over `count` strings; each takes 8 bytes at least, so a lying count meets the end of the file."""
+        """Skip `count` strings. Each takes at least 8 bytes, so a false count reaches the end of the file."""
         cursor, length = self.cursor, struct.Struct("<Q").unpack_from
         if count * 8 > self.size:
-            raise CorruptFileError(f"{self.name}: claims an array of {count:,} strings, more than the file can hold.")
+            raise CorruptFileError(f"{self.name}: claims an array of {count:,} strings, more than the file can hold")
         for _ in range(count):
             start = cursor.take(8)
             cursor.take(length(cursor.buffer, start)[0])
 
-    def _info(self) -> tuple[int, str, int, tuple[int, ...]]:
+    def _info(self) -> Info:
         name = self._string()
         dimensions = self._number("I")
         if dimensions > _MAX_DIMENSIONS:
-            raise CorruptFileError(f"{self.name}: the tensor {name!r} has {dimensions} dimensions.")
+            raise CorruptFileError(
+                f"{self.name}: the tensor {name!r} has {dimensions} dimensions, more than {_MAX_DIMENSIONS}"
+            )
         shape = tuple(reversed([self._number("Q") for _ in range(dimensions)]))
         kind, offset = self._number("I"), self._number("Q")
         return offset, name, kind, shape
 
-    def _placed(self, infos: list[tuple[int, str, int, tuple[int, ...]]], alignment: object) -> tuple[Tensor, ...]:
+    def _placed(self, infos: list[Info], alignment: object) -> tuple[Tensor, ...]:
         if type(alignment) is not int or not 1 <= alignment <= 2**20:
-            raise CorruptFileError(f"{self.name}: an alignment of {alignment!r} cannot be.")
+            raise CorruptFileError(f"{self.name}: an alignment of {alignment!r} isn't possible")
         if len({name for _, name, _, _ in infos}) < len(infos):
-            raise CorruptFileError(f"{self.name}: names a tensor twice.")
+            raise CorruptFileError(f"{self.name}: names a tensor twice")
         start = -(-self.cursor.at // alignment) * alignment
         at, tensors = 0, list[Tensor]()
         for offset, name, kind, shape in sorted(infos):
             tensor = self._tensor(name, kind, shape)
             if offset < at or offset % alignment:
-                raise CorruptFileError(f"{self.name}: the tensor {name!r} overlaps another or is not aligned.")
+                raise CorruptFileError(f"{self.name}: the tensor {name!r} overlaps another or isn't aligned")
             at = offset + tensor.nbytes
             tensors.append(tensor)
         if infos and start + at > self.size:
             raise CorruptFileError(
-                f"{self.name}: the header speaks of {start + at:,} bytes, the file has "
-                f"{self.size:,}; the download may be incomplete."
+                f"{self.name}: the header describes {start + at:,} bytes, but the file has "
+                f"{self.size:,}; the download may be incomplete"
             )
         return tuple(tensors)
 
     def _tensor(self, name: str, kind: int, shape: tuple[int, ...]) -> Tensor:
         if kind not in TYPES:
-            raise CorruptFileError(f"{self.name}: the tensor {name!r} has the unknown type {kind}.")
+            raise CorruptFileError(f"{self.name}: the tensor {name!r} has the unknown type {kind}")
         dtype, block, nbytes = TYPES[kind]
         elements = math.prod(shape)
         if elements > _LARGEST or (shape and shape[-1] % block):
-            raise CorruptFileError(f"{self.name}: the tensor {name!r} of type {dtype} has the absurd shape {shape}.")
+            raise CorruptFileError(
+                f"{self.name}: the tensor {name!r} of type {dtype} has the impossible shape {shape}"
+            )
         return Tensor(name, dtype, shape, elements // block * nbytes)

@@ -1,67 +1,60 @@
-"""One process: the launcher becomes it, so that status, signals and output are the script's own.
+"""Engine ``exec``: one process. The launcher becomes it, so its status, signals and output are the script's own.
 
-It is all of the run, or, where a scheduler started one process for each rank, one of its ranks.
+The process is the whole run; or, where a scheduler started one process for each rank, one of its ranks.
 """
 
 from __future__ import annotations
 
 from accel_config.catalogue import Rendezvous
 from accel_config.errors import AccelError
-from accel_config.paradigm import SHARDED
-
-from .. import target
-from ..plan import Command, Plan
-from .local import contract, meeting_point
+from accel_config.settings.paradigm import SHARDED
+from accel_config.showing.wording import describe
+from accel_launch.engines.common.meeting import meeting_point, torch_variables
+from accel_launch.engines.declaration import ADDRESS, AGENT, MEETING, RANKS, Engine
+from accel_launch.planning import target
+from accel_launch.planning.types import Command, Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..schedulers.placement import Task
-    from . import Order
+    from accel_launch.engines.context import LaunchContext
+    from accel_launch.schedulers.placement import Task
 
 
-def make(order: Order) -> Plan:
-    """Plan the one process; with torchrun's variables where the script expects a process group."""
-    laid = order.laid
-    if laid.task is not None:
-        return _rank(order, laid.task)
-    order.alone("rdzv_conf", "monitor_interval")
-    env = dict(order.variables)
-    grouped = laid.kind in SHARDED or (laid.kind.startswith("MULTI_") and laid.kind != "MULTI_CPU")
-    if grouped:
-        env.update(contract(order, 0, *meeting_point(order)))
-    words = target.argv(order.settings, order.host, order.script)
-    command = Command(words, env, rank=0, local_rank=0, device=laid.device(0))
-    return Plan("exec", (command,), supervised=False, preload=order.preloaded())
+def make(context: LaunchContext) -> Plan:
+    """Plan the one process, with torchrun's variables if the script expects a process group.
+
+    Raises:
+        AccelError: several processes are asked for; or it is one rank of many, and they have no address or port at
+            which to meet.
+    """
+    layout = context.layout
+    if layout.task is not None:
+        return _rank(context, layout.task)
+    if layout.total > 1:
+        raise AccelError(
+            f"{describe(context.settings, 'engine')} starts one process, but there are {layout.total}: leave it out, "
+            "or use --engine local"
+        )
+    env = dict(context.variables)
+    if layout.kind in SHARDED or (layout.kind.startswith("MULTI_") and layout.kind != "MULTI_CPU"):
+        env.update(torch_variables(context, 0, *meeting_point(context)))
+    words = target.argv(context.settings, context.host, context.script)
+    command = Command(words, env, rank=0, local_rank=0, device=layout.device(0))
+    return Plan("exec", (command,), supervised=False, preload=())
 
 
-def _rank(order: Order, task: Task) -> Plan:
+def _rank(context: LaunchContext, task: Task) -> Plan:
     """Plan the one rank of many that this process becomes."""
-    from . import fleet, interface
+    from accel_launch.engines.common.interface import interface_variables, route_to
+    from accel_launch.engines.common.wrapping import rank_command, with_parent
 
-    rendezvous = order.settings[Rendezvous]
-    address, port = rendezvous.main_process_ip, rendezvous.main_process_port
-    if not address:
-        import socket
-
-        host = f"the host of rank 0 ({socket.gethostname()})" if task.rank == 0 else "the host of rank 0"
-        raise AccelError(
-            f"{task.total} ranks were started on several machines ({order.settings.origin('num_processes')}), but "
-            f"nobody says where they meet: give --main_process_ip, {host}, or MASTER_ADDR to all ranks"
-        )
-    if not port:
-        raise AccelError(
-            f"main_process_port is 0 ({order.settings.origin('main_process_port')}), a free port, which each of "
-            f"{task.total} ranks would choose for itself: name one"
-        )
-    if task.rank == 0 and order.host.ask.busy(port):
-        origin = order.settings.origin("main_process_port")
-        order.findings.here(f"main_process_port {port} ({origin}) is in use on this machine: give all ranks another")
-    order.unused("the scheduler started the ranks", *fleet.AGENT)
-    # With one device of its own each rank calls that 0, as torchrun's --virtual-local-rank has it.
-    device = 0 if len(order.laid.devices) == 1 else task.local_rank
+    context.ignore("the scheduler started the ranks", *AGENT)
+    address, port = _meeting_point(context, task)
+    # A rank that sees one device calls it 0, as under torchrun's --virtual-local-rank.
+    device = 0 if len(context.layout.devices) == 1 else task.local_rank
     env = {
-        **order.variables,
-        **contract(order, task.rank, address, port),
+        **context.variables,
+        **torch_variables(context, task.rank, address, port),
         "WORLD_SIZE": str(task.total),
         "ROLE_WORLD_SIZE": str(task.total),
         "LOCAL_RANK": str(device),
@@ -70,10 +63,44 @@ def _rank(order: Order, task: Task) -> Plan:
         env.pop(name)
         env.update({} if number is None else {name: str(number)})
     if task.machines != 1:
-        env.update(interface.named(order, interface.towards(order, address)))
+        env.update(interface_variables(context, route_to(context, address)))
     if task.met:
-        env["ACCEL_MET"] = "1"  # for `accel_launch.rank`, which keeps it
-    words = target.argv(order.settings, order.host, order.script, unbuffered=True)
-    words = fleet.followed(order, words) if task.followed else words
-    command = Command(words, env, rank=task.rank, local_rank=task.local_rank, device=order.laid.device(device))
+        env["ACCEL_MET"] = "1"  # for `accel_launch.ranks.parent`, which removes it
+    words = rank_command(context)
+    words = with_parent(context, words) if task.followed else words
+    command = Command(words, env, rank=task.rank, local_rank=task.local_rank, device=context.layout.device(device))
     return Plan("exec", (command,), supervised=False)
+
+
+def _meeting_point(context: LaunchContext, task: Task) -> tuple[str, int]:
+    """Return where the scheduler's ranks meet: each of them must get the same address and port."""
+    rendezvous = context.settings[Rendezvous]
+    address, port = rendezvous.main_process_ip, rendezvous.main_process_port
+    if not address:
+        host = "the host of rank 0"
+        if task.rank == 0:
+            import socket
+
+            host += f" ({socket.gethostname()})"
+        raise AccelError(
+            f"{task.total} ranks were started on several machines ({context.settings.origin('num_processes')}), but "
+            f"main_process_ip isn't set, the address at which they meet: give --main_process_ip, {host}, or "
+            "MASTER_ADDR to all ranks"
+        )
+    if not port:
+        raise AccelError(
+            f"{describe(context.settings, 'main_process_port')} stands for any free port, and each of {task.total} "
+            "ranks would choose another: name one, such as 29500"
+        )
+    if task.rank == 0 and context.host.probe.ports.busy(port):
+        context.findings.refuse_locally(
+            f"{describe(context.settings, 'main_process_port')} is in use on this machine: give all ranks another"
+        )
+    return address, port
+
+
+ENGINE = Engine(
+    make,
+    honors=(*RANKS, *ADDRESS, "machine_rank"),
+    ignores={"the ranks of one machine need no rendezvous": (*MEETING, "rdzv_conf", "monitor_interval")},
+)

@@ -1,76 +1,58 @@
-"""N processes on this machine, looked after by our own supervisor; torch isn't imported to start them."""
+"""Engine ``local``: processes on this machine under the launcher's own supervisor, without torch's agent."""
 
 from __future__ import annotations
 
 from accel_config.catalogue import Rendezvous
 from accel_config.errors import AccelError
-
-from .. import target
-from ..plan import Command, Plan
+from accel_config.showing.wording import describe
+from accel_launch.engines.common.meeting import meeting_point, torch_variables
+from accel_launch.engines.common.wrapping import rank_command
+from accel_launch.engines.declaration import ADDRESS, MEETING, RANKS, Engine
+from accel_launch.planning.types import Command, Plan, Restarting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from . import Order
+    from accel_launch.engines.context import LaunchContext
 
 
-def make(order: Order) -> Plan:
-    """Plan one command for each rank, with the variables that torchrun gives."""
-    laid = order.laid
-    if laid.machines > 1:
+def make(context: LaunchContext) -> Plan:
+    """Plan one command for each rank, with the variables that torchrun sets.
+
+    Raises:
+        AccelError: the run has several machines.
+    """
+    layout = context.layout
+    if layout.machines > 1:
         raise AccelError(
-            f"num_machines is {laid.machines} ({order.settings.origin('num_machines')}): the engine local is for "
-            "one machine; leave out --engine, or take torchrun"
+            f"{describe(context.settings, 'num_machines')}: the engine local starts ranks on one machine; leave out "
+            "--engine, or give --engine torchrun"
         )
-    order.alone("rdzv_conf", "monitor_interval")
-    address, port = meeting_point(order)
-    words = target.argv(order.settings, order.host, order.script, unbuffered=True)
+    settings = context.settings[Rendezvous]
+    address, port = meeting_point(context)
+    restarts = {"TORCHELASTIC_MAX_RESTARTS": str(settings.max_restarts)}
+    words = rank_command(context)
     commands = tuple(
         Command(
             words,
-            {**order.variables, **contract(order, rank, address, port)},
+            {**context.variables, **torch_variables(context, rank, address, port), **restarts},
             rank=rank,
             local_rank=rank,
-            device=laid.device(rank),
+            device=layout.device(rank),
         )
-        for rank in range(laid.local)
+        for rank in range(layout.local)
     )
-    return Plan("local", commands, preload=order.preloaded())
+    named = port if port == settings.main_process_port else 0
+    return Plan(
+        "local",
+        commands,
+        preload=(),
+        restarting=Restarting(settings.max_restarts, policy=settings.restart_policy, port=named),
+    )
 
 
-def meeting_point(order: Order) -> tuple[str, int]:
-    """Return the address and port at which the ranks of this machine meet: a free port unless a free one is named."""
-    rendezvous = order.settings[Rendezvous]
-    address = rendezvous.main_process_ip or "127.0.0.1"
-    port = rendezvous.main_process_port or 0
-    machine = order.host.ask
-    if port and machine.busy(port):
-        origin = order.settings.origin("main_process_port")
-        order.findings.notes.append(f"main_process_port {port} ({origin}) is in use: a free port is taken instead")
-        port = 0
-    return address, port or machine.free_port()
-
-
-def contract(order: Order, rank: int, address: str, port: int) -> dict[str, str]:
-    """Return what torchrun tells each worker; `torch.distributed.init_process_group` reads it."""
-    size = str(order.laid.local)
-    own = {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": size,
-        "LOCAL_WORLD_SIZE": size,
-        "GROUP_RANK": "0",
-        "GROUP_WORLD_SIZE": "1",
-        "ROLE_NAME": order.settings[Rendezvous].role,
-        "ROLE_RANK": str(rank),
-        "ROLE_WORLD_SIZE": size,
-        "MASTER_ADDR": address,
-        "MASTER_PORT": str(port),
-        "TORCHELASTIC_RESTART_COUNT": "0",
-        "TORCHELASTIC_MAX_RESTARTS": "0",
-        "TORCHELASTIC_RUN_ID": "none",
-        # Rank 0 makes the store itself: there is no agent that would.
-        "TORCHELASTIC_USE_AGENT_STORE": "False",
-    }
-    if not order.host.environ.get("TORCH_NCCL_ASYNC_ERROR_HANDLING"):
-        own["TORCH_NCCL_ASYNC_ERROR_HANDLING"] = "1"
-    return own
+ENGINE = Engine(
+    make,
+    # The death of a rank is noticed at once, so a monitor_interval has nothing to shorten, and is no mistake.
+    honors=(*RANKS, *ADDRESS, "machine_rank", "max_restarts", "restart_policy", "monitor_interval"),
+    ignores={"the ranks of one machine need no rendezvous": (*MEETING, "rdzv_conf")},
+)

@@ -1,94 +1,100 @@
-"""Ranks started by srun, inside a job that Slurm has granted."""
+"""Engine ``slurm``: ranks started by srun, inside a job that Slurm has granted."""
 
 from __future__ import annotations
 
-from .. import hostlist, target
-from ..plan import Command, Plan
-from ..schedulers.placement import number
-from ..schedulers.slurm import step_port
-from . import fleet
+from accel_config.catalogue import Rendezvous
+from accel_config.settings.readers import natural
+from accel_launch.engines.common.wrapping import rank_command, with_parent, with_torch_variables
+from accel_launch.engines.declaration import ADDRESS, RANKS, Engine
+from accel_launch.planning.types import Command, Plan
+from accel_launch.schedulers.placement import number
+from accel_launch.schedulers.slurm import RANK_VARIABLES, job_hosts, step_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from . import Order
-
-NAMES = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK": "SLURM_LOCALID"}
+    from accel_launch.engines.context import LaunchContext
 
 
-def make(order: Order) -> Plan:
+def make(context: LaunchContext) -> Plan:
     """Plan srun over the machines of the job.
 
     Raises:
-        AccelError: we are in no job, or it has too few machines.
+        AccelError: this isn't in a job, or is a task of srun itself; the job has too few machines; srun is missing.
     """
-    laid = order.laid
-    order.unused("srun starts the ranks", *fleet.AGENT, "machine_rank")
-    tasks = number(order.host.environ, "SLURM_STEP_NUM_TASKS") or 1
+    layout = context.layout
+    tasks = number(context.host.environ, "SLURM_STEP_NUM_TASKS") or 1
     if tasks > 1:
-        order.findings.here(
+        context.findings.refuse_locally(
             f"this is one of {tasks} tasks of srun (SLURM_STEP_NUM_TASKS), and each of them would start all ranks: "
-            f"leave out engine slurm ({order.settings.origin('engine')}), or the srun in front of this"
+            f"leave out engine slurm ({context.settings.origin('engine')}), or the srun before this command"
         )
-    program = order.host.ask.program("srun")
+    program = context.host.probe.programs.find("srun")
     if program is None:
-        order.findings.here("there is no srun on PATH: the engine slurm runs where Slurm's programs are installed")
-    hosts = _hosts(order)
-    address, port = _meeting(order, hosts[0] if hosts else order.host.name)
+        context.findings.refuse_locally(
+            "there is no srun on PATH: the engine slurm runs where Slurm's programs are installed"
+        )
+    hosts = _hosts(context)
+    address, port = _meeting_point(context, hosts[0] if hosts else context.host.name)
     variables = {
-        **order.variables,
+        **context.variables,
         "MASTER_ADDR": address,
         "MASTER_PORT": str(port),
-        "LOCAL_WORLD_SIZE": str(laid.local),
+        "LOCAL_WORLD_SIZE": str(layout.local),
     }
-    words = target.argv(order.settings, order.host, order.script, unbuffered=True)
-    # srun ends with the highest status of all, and the ranks that it ends itself have a higher one than the first.
-    words = fleet.named(NAMES, fleet.followed(order, words))
-    command = Command((program or "srun", *_options(order), *words), variables)
-    return Plan("slurm", (command,), hosted=laid.local)
+    # srun's own status is the highest of its tasks', and tasks that it terminates have a higher one than the first
+    # failure.
+    words = with_torch_variables(RANK_VARIABLES, with_parent(context, rank_command(context)))
+    command = Command((program or "srun", *_options(context), *words), variables)
+    return Plan("slurm", (command,), hosted=layout.local)
 
 
-def _options(order: Order) -> tuple[str, ...]:
-    laid = order.laid
-    # Since Slurm 22.05 a step doesn't take over what the job says of cores for each task.
-    cores = order.host.environ.get("SLURM_CPUS_PER_TASK")
+def _options(context: LaunchContext) -> tuple[str, ...]:
+    layout = context.layout
+    # Since Slurm 22.05 a step doesn't inherit the job's cores for each task.
+    cores = context.host.environ.get("SLURM_CPUS_PER_TASK")
     return (
-        f"--nodes={laid.machines}",
-        f"--ntasks={laid.total}",
-        f"--ntasks-per-node={laid.local}",
+        f"--nodes={layout.machines}",
+        f"--ntasks={layout.total}",
+        f"--ntasks-per-node={layout.local}",
         *((f"--cpus-per-task={cores}",) if cores else ()),
         "--kill-on-bad-exit=1",
-        # A site may have turned this off (SLURM_EXPORT_ENV=NONE), and then no rank would learn anything.
+        # A site may have turned this off (SLURM_EXPORT_ENV=NONE); then no rank would get its variables.
         "--export=ALL",
     )
 
 
-def _hosts(order: Order) -> list[str]:
-    environ, laid = order.host.environ, order.laid
+def _hosts(context: LaunchContext) -> list[str]:
+    environ, layout = context.host.environ, context.layout
     if not environ.get("SLURM_JOB_ID"):
-        order.findings.here(
-            "the engine slurm starts ranks inside a job, and this is none (SLURM_JOB_ID isn't set): "
+        context.findings.refuse_locally(
+            "the engine slurm starts ranks inside a job, and this isn't one (SLURM_JOB_ID isn't set): "
             "start it from sbatch or salloc"
         )
         return []
-    hosts = hostlist.expand(environ.get("SLURM_JOB_NODELIST") or environ.get("SLURM_NODELIST", ""))
-    asked = f"num_machines is {laid.machines} ({order.settings.origin('num_machines')})"
-    if len(hosts) < laid.machines:
-        order.findings.here(f"{asked}, but the job has {len(hosts)} (SLURM_JOB_NODELIST)")
-    elif len(hosts) > laid.machines:
-        order.findings.notes.append(f"the job has {len(hosts)} machines (SLURM_JOB_NODELIST), but {asked}")
+    hosts = job_hosts(environ)
+    machines = f"num_machines is {layout.machines} ({context.settings.origin('num_machines')})"
+    if len(hosts) < layout.machines:
+        context.findings.refuse_locally(f"{machines}, but the job has {len(hosts)} (SLURM_JOB_NODELIST)")
+    elif len(hosts) > layout.machines:
+        context.findings.notes.append(f"the job has {len(hosts)} machines (SLURM_JOB_NODELIST), but {machines}")
     return hosts
 
 
-def _meeting(order: Order, first: str) -> tuple[str, int]:
-    """Return where the ranks meet: on the job's first host, at a port that no other job on it derives."""
-    from accel_config.catalogue import Rendezvous
-
-    rendezvous = order.settings[Rendezvous]
+def _meeting_point(context: LaunchContext, first: str) -> tuple[str, int]:
+    """Return where the ranks meet: on the job's first host, at a port that no other job there uses."""
+    rendezvous = context.settings[Rendezvous]
     address, port = rendezvous.main_process_ip or first, rendezvous.main_process_port
     if port:
         return address, port
-    job = order.host.environ.get("SLURM_JOB_ID", "")
-    # A batch script runs on the first host, where we can look; elsewhere the job's number makes the difference.
-    if order.host.name.partition(".")[0] == first.partition(".")[0] or not job.isdecimal():
-        return address, order.host.ask.free_port()
-    return address, step_port(order.host.environ)
+    job = context.host.environ.get("SLURM_JOB_ID", "")
+    # A batch script runs on the first host, where a free port can be found; on others the job's number gives one.
+    if context.host.name.partition(".")[0] == first.partition(".")[0] or natural(job) is None:
+        return address, context.host.probe.ports.free()
+    return address, step_port(context.host.environ)
+
+
+ENGINE = Engine(
+    make,
+    honors=(*RANKS, *ADDRESS),
+    ignores={"srun numbers the machines": ("machine_rank",)},
+)

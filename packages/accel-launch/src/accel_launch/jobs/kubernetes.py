@@ -1,74 +1,143 @@
-"""A manifest for Kubernetes: an indexed Job, each of whose pods is a machine, and the Service by which they meet."""
+"""A manifest for Kubernetes: an indexed Job, in which each pod is a machine, and what several pods need to meet.
+
+That is a Service, and a Secret by which their launchers know each other. Manifests are kept in files and
+repositories, so they only name the Secret, with the command that makes it.
+"""
 
 from __future__ import annotations
 
-from accel_config.catalogue import Rendezvous, Scheduler
-from accel_config.errors import AccelError
+import math
 
-from . import variables
+from accel_config.catalogue import Launcher, Rendezvous, Scheduler
+from accel_config.errors import LATER, AccelError
+from accel_config.showing.wording import describe
+from accel_launch.jobs import limits
+from accel_launch.running.process import CARRIED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..host import Host
-    from . import Job
+    from accel_launch.jobs.job import Job
+    from accel_launch.machine.host import Host
 
 INDEX = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
 PORT = 29500
+KEY = "words"  # of the Secret; the value of one called "secret" would be masked in the note
+RANDOM = "od -An -v -tx1 -N32 /dev/urandom | tr -d ' \\n'"
+MAKING = f"{RANDOM} | kubectl create secret generic {{}} --from-file={KEY}=/dev/stdin"
 IMAGE = "IMAGE"
-LONGEST = 50  # a pod's name has its index after the job's, and a label of a host's name 63 letters
+PYTHON = "python3"  # as images have it on PATH
+RANK = "ACCELERATE_LAUNCH_MACHINE_RANK"
+LONGEST = 50  # a host name has at most 63 characters, and a pod's is the job's with its index
 LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+# Texts of these letters that begin with a letter are themselves in every version of YAML, except for these words.
+PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./")
+WORDS = frozenset(("null", "true", "false", "yes", "no", "on", "off"))
+MARGIN = 15  # seconds from the end of the ranks' grace to that of the pod
+# A pod that its node lost, or whose script asks for another start, is made anew without counting as a failure.
+PASSING: dict[str, object] = {
+    "rules": [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
+        {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [LATER]}},
+    ]
+}
 GPU = "nvidia.com/gpu"
-UNITS = (3600, 60, 1)
-DAY = 86400
+SLURMS = ("job_notice", "job_options")
+"""Settings of a job that only Slurm has."""
 
 
 def text(job: Job, host: Host) -> tuple[str, tuple[str, ...]]:
-    """Return the manifest, and what is to be said about it.
+    """Return the manifest, and notes on it.
 
     Raises:
-        AccelError: the job's name is none that a host may have.
+        AccelError: the job's name isn't valid as a host name.
     """
-    import yaml
-
     name = job.name
     if len(name) > LONGEST or not LETTERS.issuperset(name) or not name[0].isalpha() or name[-1] == "-":
         raise AccelError(
-            f"job_name {name} ({job.settings.origin('job_name')}): the pods are hosts of that name, so it has small "
-            f"letters, digits and hyphens, {LONGEST} at most, and begins with a letter; give another --job_name"
+            f"job_name {name} ({job.settings.origin('job_name')}) isn't a valid host name for the pods: use at "
+            f"most {LONGEST} lower-case letters, digits and hyphens, beginning with a letter"
         )
-    parts = [_service(name), _manifest(job, host)] if job.machines > 1 else [_manifest(job, host)]
-    return yaml.safe_dump_all(parts, sort_keys=False, width=float("inf"), allow_unicode=True), _notes(job)
+    if job.machines == 1:
+        return _dumped([_job(job, host)]), _notes(job)
+    making, once = MAKING.format(_secret(job)), "once, before the first job of this name"
+    before = f"# The launchers know each other by a Secret. Make it {once}:\n# {making}\n"
+    notes = (*_notes(job), f"make the Secret {_secret(job)} {once}: {making}")
+    return before + _dumped([_service(name), _job(job, host)]), notes
+
+
+def _dumped(parts: list[dict[str, object]]) -> str:
+    """Return YAML in which every text that another reader could take for something else is quoted.
+
+    PyYAML quotes what it would itself read as a number or a boolean, but kubectl reads ``1e3``, ``0o17`` and ``y``
+    in other ways.
+    """
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+        plain = PLAIN.issuperset(text) and len(text) > 1 and text[0].isalpha() and text.lower() not in WORDS
+        style = None if plain else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)  # pyright: ignore[reportUnknownMemberType]
+
+    Dumper.add_representer(str, quoted)
+    return yaml.dump_all(parts, Dumper=Dumper, sort_keys=False, width=float("inf"), allow_unicode=True)
+
+
+def command(job: Job, _host: Host) -> tuple[str, ...]:
+    """Return the command of each pod: the launcher that printed this, of the image's own interpreter."""
+    return job.words(PYTHON, *_placement(job))
+
+
+def first_machine(job: Job) -> dict[str, str]:
+    """Return the variables that the first pod gets besides those that are set here."""
+    return {RANK: "0"} if job.machines > 1 else {}
 
 
 def _notes(job: Job) -> tuple[str, ...]:
-    notes: list[str] = []
+    package = job.module[0].replace("_", "-")
+    settings, target = job.settings, job.typed.script[0]
+    place = f"{target} at that path" if "/" in target else f"{target} in its working folder"
+    needs = f"the module {target}" if settings[Launcher].module else place
+    notes = [f"the image must have {package} for its {PYTHON}, and {needs}"]
+    idle = [name for name in SLURMS if settings.given(name)]
+    if idle:
+        notes.append(f"{describe(settings, *idle)}: without effect in a Kubernetes Job")
     if job.settings[Scheduler].job_image is None:
-        notes.append(f"job_image isn't set: put the name of your image in the place of {IMAGE}")
+        notes.append(f"job_image isn't set: replace {IMAGE} by the name of your image")
     file = job.settings.value("config_file")
     if file.value is not None:
         notes.append(f"config_file {file.value} ({file.origin}): the image must hold it at that path")
     if job.gpus is None:
-        notes.append("neither processes nor job_gpus are said, so the pods ask for no GPU")
+        notes.append("neither num_processes nor job_gpus is set, so the pods request no GPU")
     return tuple(notes)
 
 
 def _service(name: str) -> dict[str, object]:
-    """Return the Service without an address of its own, which gives each pod a name."""
-    # The machines wait for each other by name, so a pod has its name before it is ready.
+    """Return the headless Service, which gives each pod a host name."""
+    # The machines wait for each other by name, so a pod needs its name before it is ready.
     spec = {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": {"job-name": name}}
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
 
 
-def _manifest(job: Job, host: Host) -> dict[str, object]:
-    tries = job.machines if job.settings[Scheduler].job_requeue else 0  # one try ends the pods of all machines
-    spec = {
+def _secret(job: Job) -> str:
+    """Return the name of the Secret for the launchers. No rank gets it."""
+    return f"{job.name}-lifeline"
+
+
+def _job(job: Job, host: Host) -> dict[str, object]:
+    tries = job.machines if job.settings[Scheduler].job_requeue else 0  # a failure ends the pods of all machines
+    spec: dict[str, object] = {
         "completionMode": "Indexed",
         "completions": job.machines,
         "parallelism": job.machines,
         "backoffLimit": tries,
         "template": {"spec": _pod(job, host)},
     }
-    limit = _seconds(job)
+    if tries:
+        spec["podFailurePolicy"] = PASSING
+    limit = limits.seconds(job.settings)
     if limit is not None:
         spec["activeDeadlineSeconds"] = limit
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": job.name}, "spec": spec}
@@ -78,13 +147,14 @@ def _pod(job: Job, host: Host) -> dict[str, object]:
     container = {
         "name": "train",
         "image": job.settings[Scheduler].job_image or IMAGE,
-        "command": [_literal(word) for word in job.words(*_placement(job))],
+        "command": [_literal(word) for word in command(job, host)],
         "env": _environment(job, host),
         "resources": _resources(job),
-        # Data loading shares memory between processes, and a container's own share is 64 MiB.
+        # Data loaders share memory between processes, and a container has 64 MiB of it by default.
         "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108
     }
-    pod: dict[str, object] = {"restartPolicy": "Never"}
+    grace = math.ceil(job.settings[Launcher].grace) + MARGIN
+    pod: dict[str, object] = {"restartPolicy": "Never", "terminationGracePeriodSeconds": grace}
     if job.machines > 1:
         pod["subdomain"] = job.name
         container["ports"] = [{"containerPort": _port(job)}]
@@ -92,17 +162,24 @@ def _pod(job: Job, host: Host) -> dict[str, object]:
 
 
 def _literal(word: str) -> str:
-    """Write a word so that it stays: Kubernetes reads ``$(NAME)`` as a variable, and ``$$`` as ``$``."""
+    """Escape a word: Kubernetes expands ``$(NAME)`` to the variable, and ``$$`` to ``$``."""
     return word.replace("$", "$$") if "$(" in word or "$$" in word else word
 
 
 def _placement(job: Job) -> tuple[str, ...]:
-    """Return the flags that are the same in each pod: how many there are, and where the first one is."""
+    """Return the flags that are the same in each pod: the number of pods, the address of the first, and the file.
+
+    Nothing else sets the place of a pod, and the config file may hold that of another run. The default file isn't
+    at the same place for the image's user.
+    """
+    typed = {name for name, _words in job.typed.flags}
+    path = job.settings.value("config_file").value
+    file = () if path is None or "config_file" in typed else ("--config_file", str(path))
     if job.machines == 1:
-        return ()
-    typed = any(name == "main_process_port" for name, _words in job.typed.flags)
-    port = () if typed else ("--main_process_port", str(_port(job)))
-    return "--num_machines", str(job.machines), "--main_process_ip", f"{job.name}-0.{job.name}", *port
+        alone = ("--main_process_ip", "127.0.0.1") if job.settings.given("main_process_ip") else ()
+        return ("--num_machines", "1", "--machine_rank", "0", *alone, *file)
+    port = () if "main_process_port" in typed else ("--main_process_port", str(_port(job)))
+    return ("--num_machines", str(job.machines), "--main_process_ip", f"{job.name}-0.{job.name}", *port, *file)
 
 
 def _port(job: Job) -> int:
@@ -110,14 +187,15 @@ def _port(job: Job) -> int:
 
 
 def _environment(job: Job, host: Host) -> list[dict[str, object]]:
-    """Return what a pod is told: its own place, and the variables that were in force where this was printed."""
-    told: list[dict[str, object]] = [
-        {"name": name, "value": value} for name, value in variables(job.settings, host).items()
-    ]
+    """Return a pod's variables: those that are set where this is printed, and the rank of its machine."""
+    own = job.variables(host).items()
+    env: list[dict[str, object]] = [{"name": name, "value": _literal(value)} for name, value in own]
     if job.machines > 1:
         place = {"fieldRef": {"fieldPath": INDEX}}
-        told.append({"name": "ACCELERATE_LAUNCH_MACHINE_RANK", "valueFrom": place})
-    return told
+        env.append({"name": RANK, "valueFrom": place})
+        secret = {"secretKeyRef": {"name": _secret(job), "key": KEY}}
+        env.append({"name": CARRIED, "valueFrom": secret})
+    return env
 
 
 def _resources(job: Job) -> dict[str, object]:
@@ -126,25 +204,6 @@ def _resources(job: Job) -> dict[str, object]:
     if asked.job_cpus:
         wanted["cpu"] = str(asked.job_cpus)
     if asked.job_memory:
-        wanted["memory"] = asked.job_memory
-    limits = {GPU: str(job.gpus)} if job.gpus else {}
-    return {**({"requests": wanted} if wanted else {}), **({"limits": limits} if limits else {})}
-
-
-def _seconds(job: Job) -> int | None:
-    """Read Slurm's forms of a time: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S.
-
-    Raises:
-        AccelError: it is none.
-    """
-    asked = job.settings[Scheduler].job_time
-    if asked is None:
-        return None
-    days, hyphen, rest = asked.rpartition("-")
-    parts = rest.split(":")
-    if not all(part.isdecimal() for part in parts) or len(parts) > len(UNITS) or (hyphen and not days.isdecimal()):
-        raise AccelError(
-            f"job_time {asked} ({job.settings.origin('job_time')}) is no time such as 2:30:00 or 1-12:00:00"
-        )
-    first = 1 if not hyphen and len(parts) < len(UNITS) else 0  # without days, fewer than three begin with minutes
-    return int(days or 0) * DAY + sum(int(part) * unit for part, unit in zip(parts, UNITS[first:], strict=False))
+        wanted["memory"] = limits.memory(job.settings, limits.KUBERNETES)
+    gpus = {GPU: str(job.gpus)} if job.gpus else {}
+    return {**({"requests": wanted} if wanted else {}), **({"limits": gpus} if gpus else {})}

@@ -1,24 +1,29 @@
-"""What a scheduler says of this process: settings, each with the variable that tells it, and the rank it may be."""
+"""The place of this process according to a scheduler: settings with their variables, and the rank it becomes."""
 
 from __future__ import annotations
 
 from accel_config import CATALOGUE
-from accel_config.origin import SCHEDULER, Origin, Value
 from accel_config.record import Record
+from accel_config.settings.origin import SCHEDULER, Origin, Value
+from accel_config.settings.readers import natural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    Told = tuple[object, str]
-    """A value, and the variable that tells it."""
-
-# Ports that no kernel hands out by itself. Every second one: the launchers themselves may take the one above.
+# Ports below those that the kernel assigns itself. Every second one: the launchers may use the one above.
 PORTS = range(15000, 32000, 2)
 
 
+class Sourced(Record):
+    """A value and the variable that it comes from."""
+
+    value: object
+    variable: str
+
+
 class Task(Record):
-    """One rank, as a scheduler has started it: this process is to become it."""
+    """One rank, as a scheduler has started it. This process becomes that rank."""
 
     rank: int
     total: int
@@ -26,55 +31,67 @@ class Task(Record):
     local: int
     """Ranks on this machine."""
     machine: int | None = None
+    """The rank of this machine; None if the scheduler doesn't set it."""
     machines: int | None = None
-    """None where nobody says."""
+    """The number of machines; None if the scheduler doesn't set it."""
     followed: bool = False
-    """Whether a parent has to tell the scheduler when the rank fails; see `accel_launch.rank`."""
+    """Whether a parent must report a failure of the rank to the scheduler; see `accel_launch.ranks.parent`."""
+    rank_variable: str = ""
+    """The variable of ``rank``."""
     met: bool = False
-    """Whether the ranks have told each other something, so that the parent has to take leave as well."""
+    """Whether the ranks have exchanged values by PMI, so that the parent must finalize it."""
 
 
 class Placement(Record):
-    """What a scheduler says of this process."""
+    """The place of this process according to one scheduler."""
 
     title: str = ""
+    """The scheduler, as messages name it."""
     values: Mapping[str, Value] = {}
     """Settings by name."""
     notes: tuple[str, ...] = ()
     task: Task | None = None
 
-    def taking(self, name: str, value: object, variable: str) -> Placement:
-        """Add a setting that ``variable`` tells; nothing where it tells none.
+    def with_setting(self, name: str, value: object, variable: str) -> Placement:
+        """Add the setting ``name`` from ``variable``; nothing if the value is None.
 
         Raises:
-            SettingError: it tells what the setting can't be.
+            SettingError: the value isn't valid for the setting.
         """
         if value is None:
             return self
         origin = Origin(variable, SCHEDULER)
         return self.replace(values={**self.values, name: Value(CATALOGUE.by_name[name].parse(value, origin), origin)})
 
-    def becoming(self, task: Task, total: str, local: str) -> Placement:
-        """Add that this process is one rank, told by the variables ``total`` and ``local``."""
-        counted = self.taking("num_processes", task.total, total).taking("nproc_per_node", task.local, local)
-        return counted.taking("engine", "exec", local).replace(task=task)
+    def with_address(self, host: Sourced | None, port: Sourced | None) -> Placement:
+        """Add where the ranks meet; nothing for an unknown host or port."""
+        found = self
+        for name, part in (("main_process_ip", host), ("main_process_port", port)):
+            found = found if part is None else found.with_setting(name, part.value, part.variable)
+        return found
 
-    def noting(self, *notes: str) -> Placement:
+    def with_task(self, task: Task, total: str, local: str) -> Placement:
+        """Add that this process is one rank; ``total`` and ``local`` are the variables of those numbers."""
+        counted = self.with_setting("num_processes", task.total, total).with_setting(
+            "nproc_per_node", task.local, local
+        )
+        return counted.with_setting("engine", "exec", local).replace(task=task)
+
+    def with_notes(self, *notes: str) -> Placement:
         """Add notes."""
         return self.replace(notes=(*self.notes, *notes))
 
 
-def unplaced(title: str, *notes: str) -> Placement:
-    """Return that nothing is taken, and why."""
+def ignored(title: str, *notes: str) -> Placement:
+    """Return a placement that sets nothing, with notes that explain it."""
     return Placement(title, notes=notes)
 
 
 def number(environ: Mapping[str, str], name: str) -> int | None:
-    """Return the whole number that a variable holds; None where it isn't there, or is none."""
-    text = environ.get(name, "").strip()
-    return int(text) if text.isdecimal() else None
+    """Return the whole number in a variable; None if it isn't set, isn't one, or is too long."""
+    return natural(environ.get(name, ""))
 
 
 def port(seed: int) -> int:
-    """Return the port that a run has by its number: the same wherever it is asked, another for the next number."""
+    """Return the port for a run's number: the same on every machine, another one for the next number."""
     return PORTS[seed % len(PORTS)]

@@ -1,0 +1,7 @@
+# deadlocked lock
+LOCK = threading.Lock()
+
+
+def stuck():
+    LOCK.acquire()
+    LOCK.acquire()  # HERE

@@ -1,0 +1,3 @@
+# deadlocked lock
+def stuck():
+    queue.Queue().get()  # HERE

@@ -1,0 +1,4 @@
+# endless loop in Python
+def stuck():
+    while True:  # HERE
+        pass

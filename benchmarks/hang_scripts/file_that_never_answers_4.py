@@ -1,0 +1,4 @@
+# file that never answers
+def stuck():
+    one, two = socket.socketpair()
+    one.recv(1)  # HERE

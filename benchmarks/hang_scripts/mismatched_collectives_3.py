@@ -1,0 +1,3 @@
+# mismatched collectives
+def stuck():
+    dist.barrier()  # HERE

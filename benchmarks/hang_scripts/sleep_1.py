@@ -1,0 +1,3 @@
+# sleep
+def stuck():
+    time.sleep(10000)  # HERE

@@ -1,0 +1,3 @@
+# sleep
+def stuck():
+    threading.Event().wait()  # HERE

@@ -1,0 +1,3 @@
+# stopped (SIGSTOP)
+def stuck():
+    os.kill(os.getpid(), signal.SIGSTOP)  # HERE

@@ -1,0 +1,3 @@
+# computes in Python | ranks 1 | alone
+x = 0
+while left(): x += 1

@@ -1,0 +1,2 @@
+# downloads | ranks 1 | alone
+download()

@@ -1,0 +1,135 @@
+"""What it costs to look for hangs: the CPU time of the launcher's side, and the pause of a rank whose stack is read.
+
+    uv run python benchmarks/stall_cost.py [--ranks 8] [--seconds 240]
+
+The first table has the CPU time of the launcher, the process that watches, and the samplers that it starts, as a
+share of one core, while all ranks make progress in one way. `--stall_after` is its default, 300 s; a run counts from
+40 s on, when the watcher runs. The second has the largest gap that a busy rank saw between two readings of its own
+clock, while its stacks were read all the time, and while they weren't.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+TICK = os.sysconf("SC_CLK_TCK")
+IMPORTS = "import os, threading, time\nrank = os.environ['RANK']\n"
+WAYS = {
+    "prints a line every 10 s": "while True:\n    print('step', flush=True)\n    time.sleep(10)\n",
+    "prints a line a minute, reads 1 MB/s": (
+        "zeros = open('/dev/zero', 'rb')\nfor step in range(100000):\n    zeros.read(1000000)\n    time.sleep(1)\n"
+        "    step % 60 or print('step', flush=True)\n"
+    ),
+    "prints nothing, computes, in many places": (
+        "def step(depth):\n    sum(range(10000))\n    step(depth - 1) if depth else time.sleep(0.2)\n"
+        "for count in range(10000000): step(count * 7 % 31)\n"
+    ),
+    "prints nothing, computes, in three places": (
+        "def a(): time.sleep(0.3)\ndef b(): time.sleep(0.3)\ndef c(): sum(range(100000))\n"
+        "for step in range(10000000):\n    (a, b, c)[step % 3]()\n"
+    ),
+}
+THREADS = "for _ in range(30): threading.Thread(target=time.sleep, args=(10000,), daemon=True).start()\n"
+"""As many as torch has in a rank."""
+GAPS = """
+last = time.monotonic()
+gaps = []
+for _ in range(2):
+    longest, end = 0.0, last + 20
+    while last < end:
+        now = time.monotonic()
+        longest, last = max(longest, now - last), now
+    gaps.append(longest)
+print(*gaps, flush=True)
+"""
+
+
+def main() -> None:
+    """Measure and print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ranks", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=240)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["XDG_STATE_HOME"] = str(folder / "state")
+        runs = [started(folder, text, arguments.ranks) for text in WAYS.values()]
+        time.sleep(40)
+        before = [cost(run.pid) for run in runs]
+        time.sleep(arguments.seconds)
+        after = [cost(run.pid) for run in runs]
+        assert [run.poll() for run in runs] == [None] * len(runs), "a run has ended"
+        for run in runs:
+            run.terminate()
+            run.wait()
+        print(f"| {arguments.ranks} ranks, each of which | of one core |\n| --- | --- |")
+        for way, first, last in zip(WAYS, before, after, strict=True):
+            print(f"| {way} | {(last - first) / arguments.seconds:.3%} |")
+        print("\n| largest gap in a busy rank | ms |\n| --- | --- |")
+        for way, gap in gaps(folder).items():
+            print(f"| {way} | {gap * 1000:.1f} |")
+
+
+def started(folder: Path, text: str, ranks: int) -> subprocess.Popen[bytes]:
+    """Launch a script that makes progress in one way."""
+    script = folder / f"script{len(list(folder.iterdir()))}.py"
+    script.write_text(IMPORTS + THREADS + text)
+    words = [BIN / "accelerate", "launch", "-q", "--cpu", "--num_processes", str(ranks), script]
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL)
+
+
+def cost(launcher: int) -> float:
+    """Return the seconds of CPU of the launcher, of what it has forked to look on, and of their ended children."""
+    found = 0.0
+    for pid in (launcher, *children(launcher)):
+        name, fields = stat(pid)
+        if pid == launcher or name == "accel-watcher":
+            found += sum(map(int, fields[11:15])) / TICK  # its own and its collected children's
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """Return a process's children."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def stat(pid: int) -> tuple[str, list[str]]:
+    """Return a process's name and the fields behind it."""
+    head, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+    return head.partition("(")[2], rest.split()
+
+
+def gaps(folder: Path) -> dict[str, float]:
+    """Return the largest gap in one busy rank beside an idle one, in seconds: alone, then with its stacks read."""
+    found: dict[str, float] = {}
+    for way, flags in (("stacks read over and over", []), ("with --native", ["--native"])):
+        script = folder / f"gaps{len(flags)}.py"
+        script.write_text(f"{IMPORTS}if rank == '1': time.sleep(1000)\n{GAPS}")
+        words = [BIN / "accelerate", "launch", "-q", "--cpu", "--num_processes", "2", "--grace", "1", script]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as run:
+            time.sleep(21)
+            began, count = time.monotonic(), 0
+            while time.monotonic() < began + 18:
+                done = subprocess.run(
+                    [BIN / "accelerate", "stacks", str(run.pid), "--json", *flags], capture_output=True, check=True
+                )
+                assert json.loads(done.stdout)["ranks"][0]["process"]["threads"]
+                count += 1
+            assert run.stdout is not None
+            alone, read = map(float, run.stdout.readline().split())
+            run.terminate()
+        found[f"{way}, {count} times in 18 s"] = read
+        found[f"alone, before that ({way})"] = alone
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""`stacks`: prints what each rank of a run does, grouped."""
+
+from __future__ import annotations
+
+import os
+
+from accel_config import front
+from accel_config.showing import console
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None, program: str = "accelerate-stacks") -> int:
+    """Print the stacks of the run that the arguments name; return the exit status."""
+    return front.run(lambda words: _stacks(words, program), argv, program)
+
+
+def parser(program: str) -> ArgumentParser:
+    """Return the parser of the command's arguments."""
+    from accel_cli.commands.parser import Parser
+
+    found = Parser(program, "Print what each rank of a run on this machine does, grouped.")
+    found.add_argument(
+        "run", nargs="?", help="Name of a run, the beginning of one, or its launcher's pid; the newest by default."
+    )
+    found.flag("--all_threads", action="store_true", help="Print whole stacks of all threads, and of children.")
+    found.flag("--locals", action="store_true", help="Print whole stacks with the local variables of each call.")
+    found.flag(
+        "--native",
+        action="store_true",
+        help="Read calls of C, C++ and Rust as well, and print whole stacks; a rank stands still meanwhile.",
+    )
+    found.flag("--json", action="store_true", help="Print everything as JSON.")
+    return found
+
+
+def _stacks(words: list[str], program: str) -> int:
+    arguments = parser(program).parse_args(words)
+    from accel_launch.inspecting import report
+    from accel_launch.running.onlookers.registry import asking
+
+    folder = asking.find(arguments.run, os.environ)
+    question = {"ask": "stacks", "children": arguments.all_threads or arguments.json}
+    found = asking.ask(folder, {**question, "variables": arguments.locals, "native": arguments.native})
+    if arguments.json:
+        import json
+
+        console.show(json.dumps(found, indent=2) + "\n")
+    else:
+        whole = arguments.all_threads or arguments.native
+        console.show(report.text(found, threads=whole, variables=arguments.locals))
+    return 0

@@ -1,0 +1,1 @@
+"""Merging a sharded checkpoint: its metadata, its tensors, the files written."""

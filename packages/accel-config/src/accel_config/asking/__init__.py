@@ -1,0 +1,1 @@
+"""The wizard: its questions, the answers it proposes, and the file that it writes."""

@@ -1,0 +1,1 @@
+"""Whether settings can work together, and what a config file holds that can't."""

@@ -1,0 +1,105 @@
+"""Settings that can't work together, and settings without effect: what is known without looking at the machine."""
+
+from __future__ import annotations
+
+from accel_config.catalogue import Launcher, Rendezvous, Resources
+from accel_config.catalogue.parallel import in_force
+from accel_config.checking import counts, rendezvous, sharding
+from accel_config.settings.origin import FILE
+from accel_config.settings.paradigm import paradigm
+from accel_config.showing.wording import describe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from accel_config.settings.resolved import Settings
+
+
+def broken(settings: Settings) -> list[str]:
+    """Return a message for each combination that can't work; it names the settings with their origins."""
+    return [message for rule in RULES if (message := rule(settings))]
+
+
+def hints(settings: Settings) -> list[str]:
+    """Return a line for each setting that has no effect together with the others."""
+    messages = [*(message for hint in HINTS if (message := hint(settings))), *_idle(settings)]
+    return [line for message in messages for line in message.split("\n")]
+
+
+def _module_without_python(settings: Settings) -> str:
+    if settings[Launcher].module and settings[Launcher].no_python:
+        return f"{describe(settings, 'module', 'no_python')}: a module needs Python; set only one of them"
+    return ""
+
+
+def _restart_policy(settings: Settings) -> str:
+    if settings[Rendezvous].restart_policy == "judge":
+        return ""
+    from accel_config.checking import restarts
+
+    return restarts.policy(settings)
+
+
+def _idle_policy(settings: Settings) -> str:
+    if not settings.given("restart_policy"):
+        return ""
+    from accel_config.checking import restarts
+
+    return restarts.idle(settings)
+
+
+def _parallelism(settings: Settings) -> str:
+    if not in_force(settings):
+        return ""
+    from accel_config.checking import parallelism
+
+    return parallelism.combination(settings)
+
+
+def _world(settings: Settings) -> str:
+    total = settings[Resources].num_processes
+    if total is None or not (in_force(settings) or paradigm(settings).kind == "MEGATRON_LM"):
+        return ""
+    from accel_config.checking import parallelism
+
+    return parallelism.world(settings, total)
+
+
+def _idle(settings: Settings) -> list[str]:
+    """Name the flags and variables of sections that aren't in use; a file may hold all sections."""
+    idle: list[str] = []
+    for section in settings.catalogue.sections:
+        if section.active is None or section.active(settings):
+            continue
+        names = [one.name for one in section.settings if settings.given(one.name)]
+        names = [name for name in names if settings.value(name).origin.layer < FILE]
+        if names:
+            given = ", ".join(f"{name} ({settings.origin(name)})" for name in names)
+            idle.append(f"{given}: no effect, since {section.title} isn't in use")
+    return idle
+
+
+RULES: tuple[Callable[[Settings], str], ...] = (
+    counts.uneven,
+    counts.crowded,
+    rendezvous.rank,
+    rendezvous.address,
+    rendezvous.backend,
+    counts.elastic,
+    _restart_policy,
+    _module_without_python,
+    counts.one_process_on_many,
+    counts.one_id_on_many,
+    sharding.unsynced_loading,
+    _parallelism,
+    _world,
+    sharding.checkpoint_offload,
+    sharding.local_state_dict,
+    sharding.beside_json,
+)
+HINTS: tuple[Callable[[Settings], str], ...] = (
+    sharding.zero3_only,
+    _idle_policy,
+    lambda settings: paradigm(settings).note,
+)

@@ -1,0 +1,1 @@
+"""Settings from the outside: flags, environment variables, config files."""

@@ -1,0 +1,1 @@
+"""What a setting is: its declaration, its value, and where the value came from."""

@@ -1,0 +1,1 @@
+"""Devices: their memory, its units, and what CUDA takes of it."""

@@ -1,0 +1,1 @@
+"""From a model's name to a report: find the model, estimate each part, compare with a device."""

@@ -1,0 +1,155 @@
+"""What a model is made of as far as memory depends on it: its layers and their widths."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from accel_config.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+NormKind = Literal["rms", "gemma", "layer"]
+"""How a block normalizes: RMSNorm, Gemma's RMSNorm (fp32 throughout), or LayerNorm."""
+
+Shape = tuple[str, tuple[int, ...]]
+"""A tensor's name and its shape."""
+
+
+class Attention(Record):
+    """Self- or cross-attention. `value_dim` differs from `head_dim` (queries and keys) in latent attention only.
+
+    `window` > 0 is a sliding window. `kv_rank` > 0 is multi-head latent attention (MLA, DeepSeek-V2), which caches
+    `kv_rank + rope_dim` numbers a token; `q_rank` > 0 compresses its queries.
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    value_dim: int
+    window: int = 0
+    kv_rank: int = 0
+    rope_dim: int = 0
+    q_rank: int = 0
+    bias: bool = False
+    key_bias: bool = True
+    out_bias: bool = False
+    head_norms: bool = False
+    fused: bool = False
+    sinks: bool = False
+    rotary: bool = True
+    softcap: bool = False
+
+    @property
+    def query_width(self) -> int:
+        """Width of all queries together."""
+        return self.heads * self.head_dim
+
+    @property
+    def key_width(self) -> int:
+        """Width of all keys together, as attention sees them."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def value_width(self) -> int:
+        """Width of all values together."""
+        return self.kv_heads * self.value_dim
+
+    @property
+    def out_width(self) -> int:
+        """Width of the result of attention, before its output projection."""
+        return self.heads * self.value_dim
+
+
+class Mlp(Record):
+    """A feed-forward net: two matrices, or three when `gated`."""
+
+    width: int
+    gated: bool = True
+    bias: bool = False
+    activation: str = "silu"
+
+
+class Experts(Record):
+    """`number` experts, of which each token visits `active`; `shared` is the width that every token visits."""
+
+    number: int
+    active: int
+    width: int
+    shared: int = 0
+    shared_gate: bool = False
+    bias: bool = False
+    stacked: bool = False
+
+
+class StateSpace(Record):
+    """A Mamba mixer; its state of `inner * (state + conv)` numbers doesn't grow with the sequence."""
+
+    inner: int
+    state: int
+    conv: int
+    rank: int
+    normed: bool = False
+
+
+class Layer(Record):
+    """One repeated block. `norms` counts its normalisations of the hidden width."""
+
+    attention: Attention | None = None
+    cross: Attention | None = None
+    mlp: Mlp | None = None
+    experts: Experts | None = None
+    space: StateSpace | None = None
+    norms: int = 2
+    norm: NormKind = "rms"
+    dropout: bool = False
+    extras: tuple[Shape, ...] = ()
+
+
+class Stack(Record):
+    """Layers one after the other, named `PREFIX.0`, `PREFIX.1`, and so on."""
+
+    prefix: str
+    layers: tuple[Layer, ...]
+
+
+# What each linear layer of a block is called; families rename some.
+NAMES: dict[str, str] = {
+    "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
+    "qkv": "self_attn.qkv_proj", "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj",
+    "cross": "encoder_attn", "norm": "norm_{}", "experts": "mlp.experts", "router": "mlp.gate",
+    "shared": "mlp.shared_expert", "space": "mixer",
+}  # fmt: skip
+
+
+class Blueprint(Record):
+    """A whole model. `extras` are the tensors outside its stacks: embeddings, last norm, head.
+
+    `vocab` is the number of logits of a token (0: no language head). `encoder_tokens` is the length of the encoder's
+    input if that is fixed (patches of an image, frames of a sound), else 0. A model that isn't `causal` caches
+    nothing. `guessed`: the family isn't known, and was read as a plain decoder.
+    """
+
+    family: str
+    hidden: int
+    vocab: int
+    decoder: Stack
+    encoder: Stack | None = None
+    extras: tuple[Shape, ...] = ()
+    tied: bool = False
+    positions: int = 0
+    encoder_tokens: int = 0
+    names: Mapping[str, str] = NAMES
+    guessed: bool = False
+    causal: bool = True
+
+    @property
+    def stacks(self) -> tuple[Stack, ...]:
+        """The encoder, if there is one, and the decoder."""
+        return (self.encoder, self.decoder) if self.encoder else (self.decoder,)
+
+    def layers(self) -> Iterator[Layer]:
+        """Yield every layer of every stack."""
+        for stack in self.stacks:
+            yield from stack.layers

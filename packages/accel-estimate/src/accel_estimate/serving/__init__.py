@@ -1,0 +1,1 @@
+"""Memory of serving: a model's weights, and its cache of keys and values."""

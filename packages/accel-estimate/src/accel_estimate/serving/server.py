@@ -1,0 +1,74 @@
+"""What a server takes on one device."""
+
+from __future__ import annotations
+
+from accel_config.record import Record
+from accel_estimate.devices.runtime import CONTEXT
+from accel_estimate.model.sizes import loaded_bytes
+from accel_estimate.serving.cache import Cache, cache
+from accel_estimate.serving.settings import check
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from accel_estimate.model.blueprint import Blueprint
+    from accel_estimate.model.weights import Weight
+    from accel_estimate.serving.settings import Serving
+
+CHUNK = 8192
+"""Tokens that a server reads at once from a prompt (vLLM's `max_num_batched_tokens` on large GPUs)."""
+
+ALLOCATION = 1.2
+"""The factor for what may come on top of weights in inference: up to 20 % (EleutherAI, "Transformer Math 101", and
+Accelerate's documentation of this command)."""
+
+
+class ServingEstimate(Record):
+    """The memory of one device, in bytes."""
+
+    low: float
+    expected: float
+    high: float
+    weights: float
+    cache: Cache
+    working: float
+
+
+def estimate_serving(weights: Sequence[Weight], blueprint: Blueprint, how: Serving) -> ServingEstimate:
+    """Return the memory of serving a model.
+
+    low: weights, the cache and the smallest CUDA context. expected: also what reading a prompt needs. high: the cache
+    as reserved, and a fifth more for the weights.
+
+    Raises:
+        UsageError: a setting isn't possible.
+
+    """
+    check(how)
+    size = sum(w.nbytes for w in weights) if how.dtype == "stored" else loaded_bytes(weights, how.dtype)
+    held = size / how.tp
+    kept, busy = cache(blueprint, how), working(blueprint, how)
+    return ServingEstimate(
+        held + kept.used + CONTEXT[0],
+        held + kept.used + busy + CONTEXT[1],
+        ALLOCATION * held + kept.reserved + busy + CONTEXT[2],
+        held,
+        kept,
+        busy,
+    )
+
+
+def working(blueprint: Blueprint, how: Serving) -> float:
+    """Return the bytes that reading a prompt needs: one layer's vectors of a chunk in 16 bits, and fp32 logits."""
+    tokens = min(how.batch_size * how.context_len, CHUNK)
+    widest = 0
+    for layer in blueprint.layers():
+        inner = 3 * layer.mlp.width if layer.mlp else 0
+        if layer.experts:
+            inner = 3 * (layer.experts.active * layer.experts.width + layer.experts.shared)
+        attention = layer.attention
+        around = 2 * attention.query_width + attention.key_width + attention.value_width if attention else 0
+        space = 4 * layer.space.inner if layer.space else 0
+        widest = max(widest, inner, around, space)
+    return tokens * 2 * (3 * blueprint.hidden + widest / how.tp) + how.batch_size * blueprint.vocab * 4

@@ -1,0 +1,43 @@
+"""How a model is served."""
+
+from __future__ import annotations
+
+from accel_config.record import Record
+from accel_estimate.errors import UsageError, check_number
+from accel_estimate.formats.dtypes import TORCH_BYTES
+
+
+class Serving(Record):
+    """The settings of a server: `context_len` tokens for each of `batch_size` sequences at once.
+
+    `kv_dtype` is the type of the cache. `dtype` is the type of the weights, "stored" for that of their files.
+    """
+
+    context_len: int = 4096
+    """Tokens in each sequence, prompt and answer together."""
+    batch_size: int = 1
+    """Sequences that are served at once."""
+    kv_dtype: str = "bfloat16"
+    """Number format of the cache of keys and values."""
+    dtype: str = "stored"
+    """Number format of the weights; ``stored``: that of their files."""
+    tp: int = 1
+    """Devices that each layer is divided over (tensor parallel)."""
+
+    @property
+    def weights(self) -> str:
+        """In which type the weights are, in words."""
+        return "as stored" if self.dtype == "stored" else f"in {self.dtype}"
+
+
+def check(how: Serving) -> None:
+    """Check that the settings are possible.
+
+    Raises:
+        UsageError: a number is below 1, or the cache's type isn't known.
+
+    """
+    for name in ("context_len", "batch_size", "tp"):
+        check_number(name, getattr(how, name), 1)
+    if how.kv_dtype not in TORCH_BYTES:
+        raise UsageError(f"--kv_dtype: {how.kv_dtype!r} isn't a known type; use one of {', '.join(TORCH_BYTES)}")

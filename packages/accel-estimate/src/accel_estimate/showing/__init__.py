@@ -1,0 +1,1 @@
+"""An estimate for people: tables on a terminal, and a page."""

@@ -1,0 +1,1 @@
+"""Where checkpoints come from: a folder, or the Hub."""

@@ -1,0 +1,64 @@
+"""How a forward pass computes, and the bytes that it saves."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from accel_config.record import Record
+
+AttentionKind = Literal["eager", "sdpa", "flash"]
+Checkpointing = Literal["none", "selective", "full"]
+
+
+class Compute(Record):
+    """How the forward pass is computed.
+
+    `width`: bytes of a number in the type of matrix products. `stream`: of one in the residual stream, which torch's
+    autocast leaves in fp32. `trained`: the layers' own weights get gradients. `adapted`: which of q, k, v, o, gate,
+    up, down carry adapters. `adapter_copy`: bytes a number of the copy of its input that every adapter makes (0:
+    none, they share). `keeps_inputs`: products keep their inputs although their weights are frozen (LLM.int8()).
+    `compiled`: torch.compile fuses norms and activations and recomputes them. `repeats_keys`: keys and values are
+    repeated for every query head.
+    """
+
+    width: int
+    stream: int
+    attention: AttentionKind = "sdpa"
+    trained: bool = True
+    adapted: frozenset[str] = frozenset()
+    adapter_copy: int = 0
+    keeps_inputs: bool = False
+    compiled: bool = False
+    repeats_keys: bool = False
+
+    @property
+    def casts(self) -> bool:
+        """Whether every matrix product casts its own input to the narrower type, as under autocast."""
+        return self.stream > self.width and not self.compiled
+
+
+class Saved(Record):
+    """Bytes a token, by how tensor parallelism divides them.
+
+    `inner`: inside attention and MLP, always divided. `stream`: at the width of the model, divided with sequence
+    parallelism only. `gathered`: inputs of divided matrices, whole on every device, because torch's tensor
+    parallelism gathers them before the product that keeps them.
+    """
+
+    stream: float = 0.0
+    inner: float = 0.0
+    gathered: float = 0.0
+
+    def plus(self, *others: Saved) -> Saved:
+        """Return the sum."""
+        parts = (self, *others)
+        return Saved(sum(p.stream for p in parts), sum(p.inner for p in parts), sum(p.gathered for p in parts))
+
+    def split(self, tp: int, *, sequence: bool) -> float:
+        """Return the bytes of one device of `tp`, with sequence parallelism or without."""
+        return self.inner / tp + self.stream / (tp if sequence else 1) + self.gathered
+
+    @property
+    def whole(self) -> float:
+        """All bytes, on one device alone."""
+        return self.split(1, sequence=False)

@@ -1,0 +1,145 @@
+"""What each part of a layer saves of a token."""
+
+from __future__ import annotations
+
+from accel_estimate.model.blueprint import Mlp
+from accel_estimate.training.activations.compute import Saved
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from accel_estimate.model.blueprint import Attention, Experts, Layer, NormKind, StateSpace
+    from accel_estimate.training.activations.compute import Compute
+
+_FP32 = 4
+
+
+def layer(it: Layer, hidden: int, length: int, how: Compute) -> Saved:
+    """Return the bytes a token that one layer saves in a sequence of `length` tokens, without checkpointing."""
+    parts = [Saved(stream=it.norms * norm(it.norm, hidden, how))]
+    parallel = it.norms == 1 and it.attention is not None and it.mlp is not None
+    if it.attention:
+        parts.append(_attention(it.attention, length, how, dropout=it.dropout))
+        keys = _inputs(it.attention, it.mlp if parallel else None)
+        parts.append(Saved(gathered=_kept(hidden, keys, how)))
+    if it.cross:
+        parts += [_attention(it.cross, length, how, dropout=it.dropout), Saved(gathered=_kept(hidden, ("q",), how))]
+    if it.mlp:
+        parts.append(_mlp(it.mlp, how))
+        if not parallel:
+            parts.append(Saved(gathered=_kept(hidden, _first(it.mlp), how)))
+    if it.experts:
+        parts.append(_experts(it.experts, hidden, how))
+    if it.space:
+        parts += [_space(it.space, how), Saved(gathered=_kept(hidden, ("in",), how))]
+    if it.dropout:  # a one-byte mask after attention and one after the MLP
+        parts.append(Saved(stream=hidden * (bool(it.attention) + bool(it.cross) + bool(it.mlp or it.experts))))
+    return Saved().plus(*parts)
+
+
+def norm(kind: NormKind, width: int, how: Compute) -> float:
+    """Return the bytes that a normalization saves of one token.
+
+    RMSNorm as written in Python: the fp32 input, one inverse root and, for the gradient of its weight, the
+    normalized vector (Gemma's stays in fp32). LayerNorm is one kernel: its input, a mean and an inverse deviation.
+    Compiled: the input.
+    """
+    if how.compiled:
+        return how.width * width
+    if kind == "layer":
+        return how.stream * width + 8
+    normalized = 4 if kind == "gemma" else how.stream
+    return 4 * width + 4 + (normalized * width if how.trained else 0)
+
+
+def _inputs(attention: Attention, mlp: Mlp | None) -> tuple[str, ...]:
+    keys = ("qkv",) if attention.fused else ("q", "k", "v")
+    return keys + (_first(mlp) if mlp else ())
+
+
+def _first(mlp: Mlp) -> tuple[str, ...]:
+    return ("gate", "up") if mlp.gated else ("up",)
+
+
+def _kept(width: int, keys: Iterable[str], how: Compute) -> float:
+    """Return the bytes that matrix products with the same input of `width` numbers keep of it."""
+    keys = tuple(keys)
+    kept = 0.0
+    if how.trained or how.keeps_inputs:
+        kept += how.width * width * (len(keys) if how.casts else 1)
+    adapters = sum(key in how.adapted for key in keys)
+    if adapters and how.adapter_copy:
+        kept += how.adapter_copy * width * adapters
+    elif adapters and not kept:
+        kept += how.width * width
+    return kept
+
+
+def _attention(it: Attention, length: int, how: Compute, *, dropout: bool) -> Saved:
+    key, value = it.key_width, it.value_width
+    if it.kv_rank or how.repeats_keys or how.attention == "eager":  # as many keys and values as query heads
+        key, value = it.heads * it.head_dim, it.heads * it.value_dim
+    inner = how.width * (it.query_width + key + value) + _around(it, how)
+    narrow = how.replace(stream=how.width)  # the result of attention is narrow already: no cast
+    if how.attention == "eager":
+        inner += _kept(it.out_width, ("o",), narrow) + it.heads * length * _scores(it, how, dropout=dropout)
+        return Saved(inner=inner)
+    own = how.adapter_copy * it.out_width if "o" in how.adapted else 0
+    return Saved(inner=inner + how.width * it.out_width + own + 4 * it.heads)  # and a log-sum-exp a head
+
+
+def _around(it: Attention, how: Compute) -> float:
+    """Return the bytes between the products and attention itself: norms of heads and of latents, and fused products.
+
+    The values are a view of a fused product. The view keeps all of the product alive, in addition to the rotated
+    queries and keys (eager attention copies the values instead).
+    """
+    extra = 0.0
+    if it.kv_rank:
+        extra += (it.q_rank + it.kv_rank) * (4 + 2 * how.width)
+    if it.head_norms:
+        width = it.query_width + it.key_width
+        extra += how.width * width if how.compiled else norm("rms", width, how)
+    if it.fused and it.rotary and how.attention != "eager":
+        extra += how.width * (it.query_width + it.key_width)
+    return extra
+
+
+def _scores(it: Attention, how: Compute, *, dropout: bool) -> float:
+    """Return the bytes of a score of eager attention: an fp32 softmax, its narrow copy, dropout's mask and result.
+
+    In fp32 the copy is the softmax itself. A soft cap (Gemma 2) keeps the tangent of the score.
+    """
+    copy = 0 if how.width == _FP32 else how.width
+    return 4 + (1 + how.width if dropout else copy) + (how.width if it.softcap else 0)
+
+
+def _mlp(it: Mlp, how: Compute) -> Saved:
+    """Return the bytes of a feed-forward net's inner vectors.
+
+    Gated: the gate, its activation and the other branch. Plain: the input of the activation (a GELU written in
+    Python keeps four vectors, ReLU only its result). Both: the input of the last matrix if that is kept.
+    """
+    last = _kept(it.width, ("down",), how.replace(stream=how.width))
+    if it.gated:
+        return Saved(inner=how.width * it.width * (2 if how.compiled else 3) + last)
+    if it.activation == "relu":
+        return Saved(inner=max(how.width * it.width, last))
+    vectors = 4 if it.activation == "gelu_new" and not how.compiled else 1
+    return Saved(inner=how.width * it.width * vectors + last)
+
+
+def _experts(it: Experts, hidden: int, how: Compute) -> Saved:
+    """Return the bytes of a mixture's vectors: each token goes to `active` experts, whose results are weighted."""
+    one = _mlp(Mlp(it.width), how)
+    copies = how.width * hidden * (2 if how.trained or "gate" in how.adapted or "up" in how.adapted else 1)
+    shared = _mlp(Mlp(it.shared), how).inner if it.shared else 0
+    return Saved(
+        stream=_kept(hidden, ("gate",), how) + 8 * it.number, inner=it.active * (one.inner + copies) + shared
+    )
+
+
+def _space(it: StateSpace, how: Compute) -> Saved:
+    """Return what mamba_ssm's fused kernel saves (mamba_inner_fn, checkpoint level 1): xz, x_dbl, B, C and out."""
+    return Saved(inner=how.width * (3 * it.inner + it.rank + 4 * it.state))

@@ -1,0 +1,107 @@
+"""Weights, gradients and the optimizer's states of one device, in bytes.
+
+The arithmetic is ZeRO's (arXiv 1910.02054, sections 3 and 5) for DeepSpeed, and torch's own types for the rest.
+"""
+
+from __future__ import annotations
+
+from accel_estimate.training.recipe import WIDTH, ZERO_2, ZERO_3
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from accel_estimate.training.device.rank import Rank
+
+SUB_GROUP = 1_000_000_000
+"""Parameters that ZeRO-3 steps at a time (`sub_group_size`), in elements."""
+
+
+def weights(rank: Rank) -> float:
+    """Return the bytes of the weights that stay on the device.
+
+    DeepSpeed holds a narrow copy (its fp32 master is counted with the optimizer). Quantized: packed matrices, the
+    rest in `param_dtype`, adapters in their own type. ZeRO-3 and FSDP hold one part of `shards`.
+    """
+    recipe, stage = rank.recipe, rank.stage
+    width = rank.width if rank.deepspeed else WIDTH[recipe.param_dtype]
+    if recipe.quantize == "none":
+        whole = stage.parameters * width
+    else:
+        whole = stage.packed + (stage.parameters - stage.linear) * width
+    adapters = rank.trained.adapters * (rank.width if rank.deepspeed else rank.trained.width)
+    if recipe.offload_param_device != "none":
+        return 0.0
+    return (whole + adapters) / (rank.shards if recipe.zero_stage == ZERO_3 or recipe.fsdp != "none" else 1)
+
+
+def casts(rank: Rank, layers: float, *, head: bool) -> float:
+    """Return the bytes of the narrow copies of fp32 weights that autocast makes of `layers` parameters and the head.
+
+    autograd keeps a copy until its use in the backward pass. autocast's cache keeps those of trained weights to the
+    end of the forward pass; with checkpointing there are no others. transformer-engine keeps two fp8 copies instead,
+    one transposed: as many bytes.
+    """
+    if not rank.recipe.autocasts or rank.recipe.quantize != "none":
+        return 0.0
+    return 2 * (layers + (rank.stage.head if head and rank.stage.has_head else 0))
+
+
+def casts_kept(rank: Rank) -> float:
+    """Return the number of parameters in layers whose narrow copies are kept for the backward pass."""
+    return rank.stage.linear if rank.recipe.gradient_checkpointing == "none" else 0.0
+
+
+def gradients(rank: Rank) -> float:
+    """Return the bytes of all gradients at the end of the backward pass.
+
+    torch keeps them in the type of the weight. DeepSpeed's are narrow. ZeRO-2 and 3 and FSDP keep one part of
+    `shards`; they keep none if the optimizer, or FSDP's weights, are offloaded, because these gradients go to the CPU
+    at once. ZeRO-1 reduces the gradients when all of them are complete.
+    """
+    recipe = rank.recipe
+    divided = recipe.zero_stage >= ZERO_2 or recipe.fsdp != "none"
+    if divided and recipe.offloads_states:
+        return 0.0
+    return rank.trained.parameters * rank.gradient_width / (rank.shards if divided else 1)
+
+
+def head_gradient(rank: Rank) -> float:
+    """Return the bytes of the gradient of the language head, the first of the backward pass."""
+    recipe = rank.recipe
+    head = rank.stage.head * rank.gradient_width if recipe.trains_all and rank.stage.has_head else 0.0
+    divided = rank.shards if recipe.fsdp != "none" or recipe.zero_stage >= ZERO_2 else 1
+    return min(head / divided, gradients(rank))
+
+
+def optimizer(rank: Rank) -> float:
+    """Return the bytes of the optimizer's states and, with DeepSpeed, of the fp32 master copy.
+
+    Without ZeRO only narrow weights have a master copy.
+    """
+    if rank.recipe.offloads_states:
+        return 0.0
+    master = 4 * rank.trained.parameters if rank.master else 0
+    return (rank.trained.states + master) / rank.shards
+
+
+def stepping(rank: Rank) -> float:
+    """Return the bytes that only the optimizer's step needs: DeepSpeed's fp32 copy of its part of the gradients."""
+    recipe, part = rank.recipe, rank.trained.parameters / rank.shards
+    if recipe.offloads_states:
+        return 0.0
+    stepped = min(part, SUB_GROUP) if recipe.zero_stage == ZERO_3 else part
+    copies = (4 if rank.master else 0) + (rank.trained.width if rank.how.foreach else 0)
+    return copies * stepped
+
+
+def dequantized(rank: Rank) -> float:
+    """Return the bytes of packed matrices that are unpacked while a layer runs.
+
+    bitsandbytes unpacks one matrix at a time. GPTQ's layers are written in torch's own operations, so autograd keeps
+    a layer's unpacked matrices, and unpacking one makes an int32, two int8 and one 16-bit copy of it
+    (auto_gptq/nn_modules/qlinear/qlinear_cuda_old.py).
+    """
+    if rank.recipe.quantize in ("none", "int8"):
+        return 0.0
+    if rank.recipe.quantize == "gptq4":
+        return 2 * rank.stage.largest_block + 8 * rank.stage.largest_matrix
+    return 2 * rank.stage.largest_matrix

@@ -1,0 +1,77 @@
+"""Low-rank adapters: which matrices get one, and the shapes that are trained instead of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from accel_estimate.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from accel_estimate.model.blueprint import Blueprint
+    from accel_estimate.model.weights import Weight
+
+    Matrix = tuple[int, ...]
+
+_MATRIX = 2
+
+
+def targets(weights: Iterable[Weight], wanted: Sequence[str]) -> list[Weight]:
+    """Return the matrices that get adapters: those whose module's name ends like one of `wanted`, or all of them.
+
+    "All" are the linear layers inside blocks, without the head, as with peft's "all-linear". Stacked experts aren't
+    linear layers, and get no adapters.
+
+    Raises:
+        UsageError: a wanted name fits no matrix.
+
+    """
+    linear = [weight for weight in weights if weight.linear and len(weight.shape) in (0, 2)]
+    if any(part.isdecimal() for name in wanted for part in name.split(".")):  # perhaps the number of an expert
+        linear = [one for weight in linear for one in weight.each()]
+    if not wanted:
+        return linear
+    for name in wanted:
+        if not any(_fits(weight, name) for weight in linear):
+            known = sorted({weight.module.rpartition(".")[2] for weight in linear})
+            raise UsageError(
+                f"--lora_targets: the model has no linear layer {name!r}; its layers are {', '.join(known[:20])}"
+            )
+    return [weight for weight in linear if any(_fits(weight, name) for name in wanted)]
+
+
+def _fits(weight: Weight, name: str) -> bool:
+    return weight.module == name or weight.module.endswith("." + name)
+
+
+def shapes(chosen: Iterable[Weight], rank: int, hidden_shapes: Mapping[str, Matrix]) -> Counter[Matrix]:
+    """Return the shapes of all adapters and their number: [rank, in] and [out, rank] (arXiv 2106.09685, section 4.1).
+
+    `hidden_shapes` has the shapes of modules whose files pack them.
+
+    Raises:
+        UsageError: a shape isn't known.
+
+    """
+    found: Counter[Matrix] = Counter()
+    for weight in chosen:
+        shape = weight.shape or hidden_shapes.get(weight.module, ())
+        if len(shape) != _MATRIX:
+            raise UsageError(
+                f"--lora_rank: the shape of {weight.module} is hidden by its packing; name the unpacked "
+                "model instead, with --quantize"
+            )
+        found[rank, shape[1]] += weight.copies
+        found[shape[0], rank] += weight.copies
+    return found
+
+
+def keys(blueprint: Blueprint, wanted: Sequence[str]) -> frozenset[str]:
+    """Return the products of a block (q, k, v, o, gate, up, down) with adapters, by the family's names for them."""
+    products = ("q", "k", "v", "o", "qkv", "gate", "up", "down")
+    if not wanted:
+        return frozenset((*products, "in"))
+    ends = {name.rpartition(".")[2] for name in wanted}
+    return frozenset(key for key in products if blueprint.names[key].rpartition(".")[2] in ends)

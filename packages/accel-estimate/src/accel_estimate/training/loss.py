@@ -1,0 +1,41 @@
+"""What the logits and the loss of a language model take."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Loss = Literal["plain", "narrow", "compiled", "chunked", "fused"]
+
+_CHUNKS = 8
+_FP32 = 4
+
+
+def forward(width: int, how: Loss) -> float:
+    """Return the bytes of one logit at the peak of the forward pass.
+
+    plain (transformers' ForCausalLMLoss): the logits, their fp32 copy and the log-softmax.
+    """
+    if how == "plain":
+        return width + 4 + (4 if width < _FP32 else 0)
+    return backward(width, how)
+
+
+def backward(width: int, how: Loss) -> float:
+    """Return the bytes of one logit at the peak of the backward pass; `width` is that of a number in the head's type.
+
+    plain: the logits (the model's output keeps them), the log-softmax, its gradient and the gradient of the fp32
+    logits: 2 + 4 + 4 + 4 = 14 in 16 bits. narrow: without fp32, as in a loss that doesn't request it where nothing
+    casts it (DeepSpeed): logits, log-softmax and two gradients. compiled: one kernel reads logits and writes their
+    gradient. chunked (8 chunks, as torchtune does): logits and their gradient, the fp32 log-softmax of every chunk,
+    and two fp32 gradients of one. fused (Liger's linear cross-entropy): only a chunk of the logits exists, of about
+    as many numbers as the hidden states.
+    """
+    if how == "plain":
+        return width + 12
+    if how == "narrow":
+        return 4 * width
+    if how == "compiled":
+        return 2 * width
+    if how == "chunked":
+        return 2 * width + 4 + 8 / _CHUNKS
+    return 0.0

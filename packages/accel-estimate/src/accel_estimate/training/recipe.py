@@ -1,0 +1,210 @@
+"""How a model is trained, as far as memory depends on it; impossible combinations are rejected.
+
+The flags of the command are derived from the live hints of `Recipe`, so this module must not use
+`from __future__ import annotations`.
+"""
+
+from typing import Literal
+
+from accel_config.record import Record
+from accel_estimate.errors import UsageError, check_number
+from accel_estimate.training.activations.compute import AttentionKind, Checkpointing
+from accel_estimate.training.loss import Loss
+from accel_estimate.training.optimizers import Optimizer, OptimizerForm
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Precision = Literal["no", "fp16", "bf16", "fp8"]
+ParamType = Literal["float32", "bfloat16", "float16"]
+Quantize = Literal["none", "int8", "nf4", "nf4-dq", "gptq4"]
+Fsdp = Literal["none", "full", "grad_op", "hybrid"]
+Device = Literal["none", "cpu", "nvme"]
+
+WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
+ZERO_2, ZERO_3 = 2, 3
+
+
+class Recipe(Record):
+    """The settings of a training run; sizes are those of one device and one forward pass.
+
+    `seq_len` tokens in each of `batch_size` sequences; `gradient_accumulation` passes keep gradients between them.
+    `param_dtype` is the type of the weights, `mixed_precision` that of the computation (torch's autocast, FSDP's
+    mixed precision, or DeepSpeed's own). `zero_stage` -1: no DeepSpeed; `reduce_bucket_size` (elements) and
+    `overlap_comm` are the keys of its config. `wrap`: what FSDP gathers at once. `micro_batches`: how many a pipeline
+    works on (0: as many as it has stages).
+    """
+
+    optimizer: Optimizer = "adamw"
+    """The optimizer; its states are counted for each trained parameter."""
+    optimizer_form: OptimizerForm = "foreach"
+    """How torch's own optimizer steps: all tensors at once (its default on CUDA), in one kernel, or one by one."""
+    mixed_precision: Precision = "no"
+    """Number format of the computation, as in Accelerate's setting of that name."""
+    param_dtype: ParamType = "float32"
+    """Number format of the weights."""
+    batch_size: int = 1
+    """Sequences on one device in one forward pass."""
+    seq_len: int = 2048
+    """Tokens in each sequence."""
+    gradient_accumulation: int = 1
+    """Forward passes for each step of the optimizer."""
+    gradient_checkpointing: Checkpointing = "none"
+    """Which activations are computed again in the backward pass."""
+    attention: AttentionKind = "sdpa"
+    """The implementation of attention."""
+    lora_rank: int = 0
+    """Rank of LoRA's adapters; 0: the model's own weights are trained."""
+    lora_targets: tuple[str, ...] = ()
+    """Linear layers with an adapter; empty: all but the head."""
+    lora_dtype: ParamType = "float32"
+    """Number format of the adapters."""
+    quantize: Quantize = "none"
+    """Number format of the frozen weights under LoRA."""
+    zero_stage: int = -1
+    """DeepSpeed's ZeRO stage; -1: no DeepSpeed."""
+    reduce_bucket_size: int = 500_000_000
+    """Elements of DeepSpeed's buffer for reducing gradients."""
+    overlap_comm: bool = False
+    """Whether DeepSpeed overlaps communication with the backward pass, which takes a second buffer."""
+    offload_optimizer_device: Device = "none"
+    """Where optimizer states are kept."""
+    offload_param_device: Device = "none"
+    """Where parameters are kept."""
+    fsdp: Fsdp = "none"
+    """FSDP's sharding."""
+    wrap: Literal["layer", "model"] = "layer"
+    """What FSDP gathers at once: one layer, or the whole model."""
+    num_processes: int = 1
+    """Devices over all machines."""
+    processes_per_machine: int = 8
+    """Devices of one machine."""
+    tp: int = 1
+    """Devices that each layer is divided over (tensor parallel)."""
+    pp: int = 1
+    """Groups of devices that the layers are divided over (pipeline parallel)."""
+    cp: int = 1
+    """Devices that each sequence is divided over (context parallel)."""
+    ep: int = 1
+    """Devices that the experts are divided over (expert parallel)."""
+    micro_batches: int = 0
+    """Micro-batches that a pipeline works on; 0: as many as it has stages."""
+    sequence_parallel: bool = True
+    """Whether tensor parallelism also divides activations along the sequence."""
+    compile: bool = False
+    """Whether ``torch.compile`` compiles the whole model."""
+    loss: Loss | Literal["auto"] = "auto"
+    """How the loss is computed; ``auto``: as in transformers."""
+    lora_dropout: float = 0.0
+    """Dropout before LoRA's adapters; above 0 it keeps a mask and a copy of their input."""
+
+    @property
+    def loss_kind(self) -> Loss:
+        """How the loss is computed: as in transformers, unless the whole model is compiled."""
+        if self.loss == "auto":
+            return "compiled" if self.compile else "plain"
+        return self.loss
+
+    @property
+    def data_parallel(self) -> int:
+        """The number of replicas: all devices, divided by those of one replica (tensor, pipeline, context)."""
+        return self.num_processes // (self.tp * self.pp * self.cp)
+
+    @property
+    def shards(self) -> int:
+        """The number of devices over which ZeRO or FSDP divides: data and context parallel; hybrid: in a machine."""
+        if self.zero_stage < 1 and self.fsdp == "none":
+            return 1
+        both = self.data_parallel * self.cp
+        return min(both, max(1, self.processes_per_machine // self.tp)) if self.fsdp == "hybrid" else both
+
+    @property
+    def expert_parts(self) -> int:
+        """The number of parts into which expert and tensor parallelism divide a layer's experts.
+
+        Tensor parallelism splits an expert over the devices that expert parallelism leaves.
+        """
+        if self.ep == 1:
+            return self.tp
+        return self.ep * max(1, min(self.tp, self.data_parallel * self.cp * self.tp // self.ep))
+
+    @property
+    def expert_shards(self) -> int:
+        """The number of devices over which ZeRO or FSDP divides experts: those that hold the same experts."""
+        return max(1, self.shards * self.tp // self.expert_parts)
+
+    @property
+    def width(self) -> int:
+        """Bytes of a number in the type that the model computes in."""
+        return WIDTH[self.param_dtype] if self.mixed_precision == "no" else 2
+
+    @property
+    def autocasts(self) -> bool:
+        """Whether torch's autocast casts for each narrow product (DeepSpeed and FSDP cast the weights instead)."""
+        return (
+            self.mixed_precision != "no"
+            and self.param_dtype == "float32"
+            and self.zero_stage < 0
+            and self.fsdp == "none"
+        )
+
+    @property
+    def offloads_states(self) -> bool:
+        """Whether gradients and the optimizer are on the CPU (FSDP offloads them with the weights)."""
+        return self.offload_optimizer_device != "none" or (
+            self.fsdp != "none" and self.offload_param_device != "none"
+        )
+
+    @property
+    def trains_all(self) -> bool:
+        """Whether the model's own weights are trained."""
+        return self.lora_rank == 0
+
+
+def check(recipe: Recipe) -> None:
+    """Check that a recipe is possible.
+
+    Raises:
+        UsageError: a value is out of its range, or settings can't be combined.
+
+    """
+    for name in (
+        "batch_size",
+        "seq_len",
+        "gradient_accumulation",
+        "num_processes",
+        "processes_per_machine",
+        "tp",
+        "pp",
+        "cp",
+        "ep",
+    ):
+        check_number(name, getattr(recipe, name), 1)
+    for name in ("lora_rank", "micro_batches", "reduce_bucket_size"):
+        check_number(name, getattr(recipe, name), 0)
+    for wrong, message in _REFUSALS:
+        if wrong(recipe):
+            raise UsageError(message)
+    replica = recipe.tp * recipe.pp * recipe.cp
+    if recipe.num_processes % replica:
+        raise UsageError(f"--num_processes {recipe.num_processes} isn't a multiple of tp x pp x cp = {replica}")
+    if (recipe.data_parallel * recipe.cp * recipe.tp) % recipe.ep:
+        raise UsageError(
+            f"--ep {recipe.ep} doesn't divide the {recipe.data_parallel * recipe.cp * recipe.tp} "
+            "processes of a pipeline stage"
+        )
+
+
+_REFUSALS: "tuple[tuple[Callable[[Recipe], bool], str], ...]" = (
+    (lambda r: not -1 <= r.zero_stage <= ZERO_3, "--zero_stage: must be 0, 1, 2 or 3, or -1 for no DeepSpeed"),
+    (lambda r: not 0 <= r.lora_dropout < 1, "--lora_dropout: must be at least 0 and less than 1"),
+    (lambda r: r.zero_stage >= 0 and r.fsdp != "none", "--zero_stage and --fsdp: choose one"),
+    (lambda r: r.quantize != "none" and r.trains_all,
+     "--quantize: packed weights can't be trained themselves; add --lora_rank"),
+    (lambda r: bool(r.lora_targets) and r.trains_all, "--lora_targets: has no effect without --lora_rank"),
+    (lambda r: r.offload_optimizer_device != "none" and r.zero_stage < 1,
+     "--offload_optimizer_device: needs --zero_stage 1, 2 or 3"),
+    (lambda r: r.offload_param_device != "none" and r.zero_stage < ZERO_3 and r.fsdp == "none",
+     "--offload_param_device: needs --zero_stage 3 or --fsdp"),
+)  # fmt: skip

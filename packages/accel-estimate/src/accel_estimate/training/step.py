@@ -1,0 +1,123 @@
+"""What a training step takes on one device: the peak of its moments, with low and high.
+
+Every constant says where it comes from. The parts are counted in `device` and `activations`.
+"""
+
+from __future__ import annotations
+
+from accel_config.record import Record
+from accel_estimate.devices.runtime import CONTEXT, NCCL, published
+from accel_estimate.training.assumptions import Assumptions
+from accel_estimate.training.device.moments import Moment, moments
+from accel_estimate.training.device.rank import Rank
+from accel_estimate.training.device.stage import Stage, stages
+from accel_estimate.training.device.trained import Trained, trained
+from accel_estimate.training.recipe import check
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from accel_estimate.devices.runtime import Range
+    from accel_estimate.model.blueprint import Blueprint
+    from accel_estimate.model.weights import Weight
+    from accel_estimate.training.recipe import Recipe
+
+SLACK = published(0.0, 0.25)
+"""What the caching allocator holds above what is allocated, as a part of it. Reserved was 20 to 37 % above active in
+eight FSDP runs that pull requests of torchtitan and llama-cookbook report; steady shapes on one device need none."""
+
+UNCOUNTED = 0.25
+"""What a careless implementation may keep or copy beyond the operations that `activations` counts, as a part of
+them; in `high` only. LitGPT's runs in tests/estimate/measured keep up to a quarter more a token."""
+
+
+class TrainingEstimate(Record):
+    """The memory of one device, in bytes.
+
+    `low`, `expected`, `high`: what the device must have, with the allocator's slack, the CUDA context and NCCL.
+    `allocated`: the peak of torch.cuda.max_memory_allocated; `reserved`: of max_memory_reserved; both as low,
+    expected and high. `overhead`: the part of `expected` that isn't in the peak's parts. `trainable`: the number of
+    trained parameters. `traced`: torch itself ran the step; then `expandable` is what is reserved with expandable
+    segments.
+    """
+
+    low: float
+    expected: float
+    high: float
+    peak: Moment
+    moments: tuple[Moment, ...]
+    overhead: float
+    allocated: Range
+    reserved: Range
+    trainable: float
+    traced: bool = False
+    expandable: float | None = None
+
+
+def estimate_training(
+    weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe, known: Assumptions | None = None
+) -> TrainingEstimate:
+    """Return the memory of one training step; `known` is what is known of the implementation.
+
+    low: the same recipe with every fusion that torch.compile makes. high: with every temporary tensor of the least
+    careful implementation.
+
+    Raises:
+        UsageError: the recipe isn't possible, or names adapters that fit no layer.
+
+    """
+    check(recipe)
+    total = trained(weights, blueprint, recipe)
+    held = [(stage, total.times(_part(stage, recipe, weights))) for stage in stages(weights, blueprint, recipe)]
+    usual = (known or Assumptions()).replace(compiled=recipe.compile)
+    fused = recipe if recipe.loss_kind != "plain" else recipe.replace(loss="compiled")
+    careless = Assumptions(
+        recipe.compile, recipe.quantize != "none", foreach=True, keeps_fp32_logits=True, repeats_keys=True
+    )
+    expected = _worst_stage(held, blueprint, recipe, usual)
+    peak = _peak(expected)
+    low = _peak(_worst_stage(held, blueprint, fused, Assumptions(compiled=True))).parts.total
+    high = max(_uncounted(moment) for moment in _worst_stage(held, blueprint, recipe, careless))
+    allocated = (min(low, peak.parts.total), peak.parts.total, max(high, peak.parts.total))
+    reserved = _each(allocated, (1 + SLACK[0], 1 + SLACK[1], 1 + SLACK[2]))
+    runtime = [CONTEXT[i] + (NCCL[i] if recipe.num_processes > 1 else 0) for i in range(3)]
+    device = [amount + runtime[i] for i, amount in enumerate(reserved)]
+    return TrainingEstimate(
+        device[0],
+        device[1],
+        device[2],
+        peak,
+        tuple(expected),
+        device[1] - allocated[1],
+        allocated,
+        reserved,
+        total.parameters,
+    )
+
+
+def _part(stage: Stage, recipe: Recipe, weights: Sequence[Weight]) -> float:
+    """Return the part of what is trained that one stage holds; adapters go with their layers."""
+    if recipe.trains_all:
+        return stage.parameters / (sum(weight.parameters for weight in weights) or 1)
+    return stage.share / recipe.tp
+
+
+def _worst_stage(
+    held: Sequence[tuple[Stage, Trained]], blueprint: Blueprint, recipe: Recipe, how: Assumptions
+) -> list[Moment]:
+    """Return the moments of the stage of the pipeline with the highest peak."""
+    found = [moments(Rank(stage, part, blueprint, recipe, how)) for stage, part in held]
+    return max(found, key=lambda those: _peak(those).parts.total)
+
+
+def _peak(found: Sequence[Moment]) -> Moment:
+    return max(found, key=lambda moment: moment.parts.total)
+
+
+def _uncounted(moment: Moment) -> float:
+    return moment.parts.total + UNCOUNTED * moment.parts.activations
+
+
+def _each(amounts: Range, factors: Range) -> Range:
+    return amounts[0] * factors[0], amounts[1] * factors[1], amounts[2] * factors[2]

@@ -1,0 +1,1 @@
+"""The launch from Python: settings by name, functions and what they return."""

@@ -1,0 +1,1 @@
+"""Parts that several engines share: the meeting point, hostfiles, the command of a rank, the network interface."""

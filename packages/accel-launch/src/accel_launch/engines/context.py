@@ -1,0 +1,32 @@
+"""The facts from which an engine makes its plan."""
+
+from __future__ import annotations
+
+from accel_config.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from accel_config.settings.resolved import Settings
+    from accel_launch.machine.host import Host
+    from accel_launch.planning.findings import Findings
+    from accel_launch.planning.layout import Layout
+
+
+class LaunchContext(Record):
+    """Everything an engine makes its plan from."""
+
+    settings: Settings
+    host: Host
+    """The facts of this machine; ``host.probe`` answers further questions, such as where a program is."""
+    layout: Layout
+    """The ranks: how many there are in total and on this machine, and their devices."""
+    script: tuple[str, ...]
+    """The script, module or program, and its arguments."""
+    variables: dict[str, str]
+    """The variables that every rank gets."""
+    findings: Findings
+    """Notes for the user, and refusals."""
+
+    def ignore(self, reason: str, *names: str) -> None:
+        """Declare that settings have no effect in this run, though the engine honors them in others."""
+        self.findings.ignored.update(dict.fromkeys(names, reason))

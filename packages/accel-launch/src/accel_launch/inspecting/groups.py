@@ -1,0 +1,115 @@
+"""Ranks that do the same, told together."""
+
+from __future__ import annotations
+
+from accel_config.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+    from accel_launch.inspecting.snapshot import RankStack
+
+MOST_SPANS = 20  # of a group's ranks in a line: thousands of ranks can alternate
+
+
+class Group(Record):
+    """Ranks that do the same."""
+
+    ranks: tuple[int, ...]
+    """Their numbers."""
+    doing: str
+    """Where they are and what they do there, in words."""
+    collective: bool = False
+    """Whether they wait for other ranks."""
+    ended: bool = False
+    """Whether they have ended."""
+    file: str = ""
+    """The file of the innermost call of the user's own code; empty if no stack could be read."""
+    line: int = 0
+    """Its line; of a loop that asks whether a collective is done, the loop's."""
+    function: str = ""
+    """Its function."""
+    operations: tuple[str, ...] = ()
+    """What was called from there, such as ``torch all_reduce``; at most two."""
+    host: str = ""
+    """The machine, in a run over several; empty for this one."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {
+            "ranks": list(self.ranks),
+            "doing": self.doing,
+            "waits_for_others": self.collective,
+            "ended": self.ended,
+            "file": self.file or None,
+            "line": self.line or None,
+            "function": self.function or None,
+            "operations": list(self.operations),
+            "host": self.host or None,
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Group:
+        """Return what `as_json` described."""
+        return cls(
+            ranks=tuple(found["ranks"]),
+            doing=found["doing"],
+            collective=found["waits_for_others"],
+            ended=found["ended"],
+            file=found["file"] or "",
+            line=found["line"] or 0,
+            function=found["function"] or "",
+            operations=tuple(found["operations"]),
+            host=found["host"] or "",
+        )
+
+
+def grouped(stacks: Iterable[RankStack]) -> tuple[Group, ...]:
+    """Return the groups, the smallest first; of two of one size, the one that doesn't wait for other ranks."""
+    found: dict[str, list[RankStack]] = {}
+    for each in stacks:
+        found.setdefault(each.doing, []).append(each)
+    groups = [_group(doing, members) for doing, members in found.items()]
+    return tuple(sorted(groups, key=lambda group: (group.collective, len(group.ranks), group.ranks)))
+
+
+def _group(doing: str, members: Sequence[RankStack]) -> Group:
+    place = members[0].place
+    return Group(
+        ranks=tuple(sorted(member.rank for member in members)),
+        doing=doing,
+        collective=place.collective,
+        ended=members[0].process is None,
+        file=place.file,
+        line=place.line,
+        function=place.function,
+        operations=place.operations,
+    )
+
+
+def line(group: Group, ranks: int) -> str:
+    """Return a group in one line, such as ``7 of 8 ranks (0-2, 4-7): train.py:88 train_step``."""
+    count, where = len(group.ranks), f" on {group.host}" if group.host else ""
+    shown = spans(group.ranks, MOST_SPANS)
+    return f"{count} of {ranks} {'rank' if ranks == 1 else 'ranks'} ({shown}){where}: {group.doing}"
+
+
+def spanned(ranks: Iterable[int]) -> list[list[int]]:
+    """Return numbers as spans, each with its first and its last number."""
+    found: list[list[int]] = []
+    for rank in sorted(ranks):
+        if found and rank == found[-1][1] + 1:
+            found[-1][1] = rank
+        else:
+            found.append([rank, rank])
+    return found
+
+
+def spans(ranks: Iterable[int], most: int | None = None) -> str:
+    """Return numbers in short form, such as ``0-2, 4``; with ``most``, no more than so many spans of them."""
+    found = spanned(ranks)
+    more = ", ..." if most is not None and len(found) > most else ""
+    found = found[:most]
+    return ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in found) + more

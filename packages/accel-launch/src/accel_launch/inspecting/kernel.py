@@ -1,0 +1,148 @@
+"""What the kernel tells of a process, from ``/proc``: state, CPU time, system call, tracer, terminal, children."""
+
+from __future__ import annotations
+
+import os
+
+from accel_config.record import Record
+from accel_launch.inspecting import syscalls
+
+TICK = os.sysconf("SC_CLK_TCK")
+READING = frozenset({"read", "readv", "pread64"})
+POLLING = frozenset({"poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait"})
+STANDARD_INPUT = 0
+
+
+class Facts(Record):
+    """A process, or one of its threads, as the kernel sees it."""
+
+    pid: int
+    name: str
+    """Its name, of at most 15 bytes."""
+    state: str
+    """``R`` running, ``S`` asleep, ``D`` blocked in the kernel, ``T`` stopped, ``t`` stopped by a debugger, ``Z``."""
+    cpu: float
+    """Seconds of CPU time of all its threads."""
+    started: int
+    """Clock ticks between the start of the system and its own: with the pid, what names it for ever."""
+    call: str = ""
+    """The system call in which its main thread waits; empty if it runs, or if that may not be read."""
+    channel: str = ""
+    """The kernel's function in which it waits."""
+    tracer: int = 0
+    """The pid of a debugger that is attached; 0 if none is."""
+    at_terminal: bool = False
+    """Whether its main thread reads from a terminal."""
+    denied: bool = False
+    """Whether the kernel doesn't let us see its system call."""
+
+
+def facts(pid: int) -> Facts | None:
+    """Return what the kernel tells of a process; None if it is gone."""
+    fields = stat(f"/proc/{pid}/stat")
+    if fields is None:
+        return None
+    name, state, cpu, started = fields
+    words, denied = call(f"/proc/{pid}/syscall")
+    named = syscalls.name(int(words[0])) if words and words[0].isdecimal() else ""
+    return Facts(
+        pid=pid,
+        name=name,
+        state=state,
+        cpu=cpu,
+        started=started,
+        call=named,
+        channel=_text(f"/proc/{pid}/wchan").strip("0"),
+        tracer=_tracer(pid),
+        at_terminal=_at_terminal(pid, named, words),
+        denied=denied,
+    )
+
+
+def stat(path: str) -> tuple[str, str, float, int] | None:
+    """Return name, state, seconds of CPU and start of a process or a thread; None if it is gone."""
+    text = _text(path)
+    head, _, rest = text.rpartition(")")  # a name can hold anything, parentheses too
+    words = rest.split()
+    try:
+        cpu = (int(words[11]) + int(words[12])) / TICK
+        return head.partition("(")[2], words[0], cpu, int(words[19])
+    except (IndexError, ValueError):
+        return None
+
+
+def call(path: str) -> tuple[list[str], bool]:
+    """Return the words of a system call's line, none if the thread runs; and whether it may not be read."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().split(), False
+    except PermissionError:
+        return [], True
+    except OSError:
+        return [], False
+
+
+def demand(pid: int) -> dict[int, float]:
+    """Return the seconds of CPU that each thread of a process has used, or waited for where there are too few."""
+    found: dict[int, float] = {}
+    for name in _names(f"/proc/{pid}/task"):
+        words = _text(f"/proc/{pid}/task/{name}/schedstat").split()
+        if len(words) > 1:
+            found[int(name)] = (int(words[0]) + int(words[1])) / 1e9
+        elif (fields := stat(f"/proc/{pid}/task/{name}/stat")) is not None:
+            found[int(name)] = fields[2]
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes below a process, nearest first, as its threads have started them."""
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        above = waiting.pop(0)
+        own = [int(text) for name in _names(f"/proc/{above}/task") for text in _text(_below(above, name)).split()]
+        found += own
+        waiting += own
+    return found
+
+
+def _below(pid: int, thread: str) -> str:
+    return f"/proc/{pid}/task/{thread}/children"
+
+
+def _tracer(pid: int) -> int:
+    for line in _text(f"/proc/{pid}/status").splitlines():
+        if line.startswith("TracerPid:"):
+            return int(line.split()[1])
+    return 0
+
+
+def _at_terminal(pid: int, named: str, words: list[str]) -> bool:
+    """Return whether the thread waits for what somebody types: in a read, or in a poll before it (readline)."""
+    if named in READING:
+        number = int(words[1], 16)
+    elif named in POLLING:
+        number = STANDARD_INPUT
+    else:
+        return False
+    try:
+        target = os.readlink(f"/proc/{pid}/fd/{number}")
+    except OSError:
+        return False
+    terminal = target.startswith(("/dev/pts/", "/dev/tty", "/dev/console"))
+    return terminal and (named in READING or named in ("select", "pselect6"))
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []

@@ -1,0 +1,187 @@
+"""Where a thread is, in the terms of whoever wrote the script: their own line, and what they called from it."""
+
+from __future__ import annotations
+
+import os
+
+from accel_config.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from accel_launch.inspecting.sampling import Frame
+
+PACKAGES = ("/site-packages/", "/dist-packages/")
+COLLECTIVES = "torch/distributed/"
+# Folders of torch.distributed that run a user's code, and write files: what counts is what they call.
+WRAPPERS = ("fsdp/", "checkpoint/", "elastic/", "launcher/", "algorithms/", "pipelining/", "_composable/", "tensor/")
+# Functions of torch that wait for the device, and through it for a collective: (end of the file's path, function).
+SYNCHRONIZING = ("synchronize", "wait_stream", "wait_event", "wait")
+# What waits without a frame of its own, because it is written in C++: recognised by the line that calls it.
+WAITING_CALLS = (".wait(", ".item(", ".synchronize(", ".cpu(", ".tolist(")
+SPINNING_CALL = ".is_completed("  # in the condition of a loop
+BACKWARD = ".backward("  # computes, and then waits for the gradients of the other ranks
+# Frames that only pass a call on.
+PASSING = (
+    "wrapper",
+    "inner",
+    "decorate_context",
+    "_call_impl",
+    "_wrapped_call_impl",
+    "__call__",
+    "decorate_autocast",
+)
+PROMPTS = (("pdb.py", "interaction"), ("pdb.py", "_cmdloop"), ("bdb.py", "trace_dispatch"), ("cmd.py", "cmdloop"))
+DEBUGGERS = ("/debugpy/", "/pydevd", "_pydevd_bundle", "/IPython/terminal/", "/prompt_toolkit/")
+
+
+class Place(Record):
+    """Where a thread is."""
+
+    file: str = ""
+    """The file of the user's own innermost frame; empty if no stack could be read."""
+    line: int = 0
+    function: str = ""
+    operations: tuple[str, ...] = ()
+    """What was called from there, outermost first, such as ``torch all_reduce``; at most two."""
+    collective: bool = False
+    """Whether it waits for other ranks: in `torch.distributed`, or for the device or the gradients of all."""
+    certain: bool = True
+    """Whether that was seen in its frames; else the line alone tells it, and any use of CPU speaks against it."""
+    prompt: bool = False
+    """Whether a debugger has stopped there, or waits for commands."""
+
+    @property
+    def text(self) -> str:
+        """The place in one line, such as ``train.py:88 train_step > torch all_reduce``."""
+        own = f"{os.path.basename(self.file)}:{self.line} {self.function}" if self.file else ""
+        return " > ".join(filter(None, (own, *self.operations)))
+
+
+def locate(frames: Sequence[Frame]) -> Place:
+    """Return the place of a thread's frames, innermost first."""
+    if not frames:
+        return Place()
+    own = _own(frames)
+    called = frames[:own] if own is not None else frames
+    collective = _collective(called)
+    user = frames[own] if own is not None else None
+    spins = _spins(user) if user is not None and own == 0 else 0
+    by_line = bool(spins) or (user is not None and own == 0 and _line_has(user, WAITING_CALLS))
+    in_backward = any(frame.function == "_engine_run_backward" for frame in called)
+    in_backward = in_backward or (user is not None and own == 0 and _line_has(user, (BACKWARD,)))
+    return Place(
+        file=user.file if user else "",
+        line=spins or (user.line if user else 0),
+        function=user.function if user else "",
+        operations=_operations(called, collective),
+        collective=collective is not None or by_line or in_backward,
+        certain=collective is not None or by_line,
+        prompt=any(_prompt(frame) for frame in frames),
+    )
+
+
+def library(frame: Frame) -> bool:
+    """Return whether a frame is a library's, not the user's."""
+    return frame.file.startswith("<frozen") or any(part in frame.file for part in PACKAGES) or _standard(frame.file)
+
+
+def _standard(path: str) -> bool:
+    _, found, rest = path.rpartition("/lib/python3")
+    return bool(found) and rest.partition("/")[0].lstrip(".").isdecimal()
+
+
+def package(frame: Frame) -> str:
+    """Return the top-level package of a library's frame, such as ``torch``; for the standard library its module."""
+    for part in PACKAGES:
+        if part in frame.file:
+            return _stem(frame.file.rpartition(part)[2].partition("/")[0])
+    _, _, rest = frame.file.rpartition("/lib/python3")
+    return _stem(rest.partition("/")[2].partition("/")[0])
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(".py")
+
+
+def _own(frames: Sequence[Frame]) -> int | None:
+    """Return the index of the user's innermost frame.
+
+    A script that is itself installed, as for ``-m``, is found by its package: that of the outermost frame which isn't
+    the standard library's.
+    """
+    for index, frame in enumerate(frames):
+        if not library(frame):
+            return index
+    installed = [package(frame) for frame in frames if any(part in frame.file for part in PACKAGES)]
+    for index, frame in enumerate(frames):
+        if installed and package(frame) == installed[-1]:
+            return index
+    return None
+
+
+def _collective(called: Sequence[Frame]) -> Frame | None:
+    """Return the frame of the collective that the user's call has led to: the outermost one, by its public name."""
+    found = None
+    for frame in called:
+        inside = frame.file.rpartition(COLLECTIVES)
+        waits = inside[1] and not inside[2].startswith(WRAPPERS)
+        device = "torch/cuda/" in frame.file and frame.function in SYNCHRONIZING
+        if (waits or device) and not _passing(frame) and not (found and frame.function.startswith("_")):
+            found = frame
+    return found
+
+
+def _operations(called: Sequence[Frame], collective: Frame | None) -> tuple[str, ...]:
+    shown = [frame for frame in reversed(called) if not _passing(frame)]
+    if not shown:
+        return ()
+    first = shown[0]
+    last = collective if collective is not None else shown[-1]
+    if collective is not None and package(first) == "torch":
+        first = collective
+    return tuple(dict.fromkeys(_named(frame) for frame in (first, last)))
+
+
+def _named(frame: Frame) -> str:
+    if frame.file.startswith("<frozen importlib"):
+        return "import"
+    function = frame.function.rpartition(".<locals>.")[2]
+    return f"{package(frame)} {function}".strip()
+
+
+def _passing(frame: Frame) -> bool:
+    name = frame.function.rpartition(".")[2]
+    return name in PASSING or name.startswith("<")
+
+
+def _prompt(frame: Frame) -> bool:
+    at = any(frame.file.endswith(f"/{file}") and frame.function.endswith(name) for file, name in PROMPTS)
+    return at or any(part in frame.file for part in DEBUGGERS)
+
+
+def _spins(frame: Frame) -> int:
+    """Return the line of the loop around a frame's line that asks whether a collective is done; 0 if none does."""
+    import linecache
+
+    number, text = frame.line, linecache.getline(frame.file, frame.line)
+    outside = len(text)
+    while number:
+        indented = len(text) - len(text.lstrip())
+        if text.strip() and indented < outside:
+            if text.lstrip().startswith("while "):
+                return number if SPINNING_CALL in text else 0
+            outside = indented
+        if not outside:
+            break
+        number -= 1
+        text = linecache.getline(frame.file, number)
+    return 0
+
+
+def _line_has(frame: Frame, calls: tuple[str, ...]) -> bool:
+    import linecache
+
+    line = linecache.getline(frame.file, frame.line)
+    return any(call in line for call in calls)

@@ -1,0 +1,126 @@
+"""Stacks of a run as data, and as text."""
+
+from __future__ import annotations
+
+from accel_launch.inspecting.groups import Group, grouped, line, spans
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from accel_launch.inspecting.sampling import Frame, Thread
+    from accel_launch.inspecting.snapshot import Process, RankStack, Snapshot
+
+
+def as_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Return a snapshot as data, in the form that ``docs/stacks.schema.json`` describes."""
+    return {
+        "at": snapshot.at,
+        "groups": [group.as_json() for group in grouped(snapshot.ranks)],
+        "ranks": [_rank(stack) for stack in snapshot.ranks],
+    }
+
+
+def _rank(stack: RankStack) -> dict[str, Any]:
+    return {
+        "rank": stack.rank,
+        "local_rank": stack.local_rank,
+        "pid": stack.pid,
+        "ended": stack.ended or None,
+        "process": None if stack.process is None else _process(stack.process),
+        "children": [_process(child) for child in stack.children],
+    }
+
+
+def _process(process: Process) -> dict[str, Any]:
+    facts = process.facts
+    return {
+        "pid": facts.pid,
+        "name": facts.name,
+        "state": facts.state,
+        "cpu_seconds": facts.cpu,
+        "system_call": facts.call or None,
+        "wait_channel": facts.channel or None,
+        "tracer": facts.tracer or None,
+        "unread": process.unread or None,
+        "threads": [_thread(thread) for thread in process.threads],
+    }
+
+
+def _thread(thread: Thread) -> dict[str, Any]:
+    return {
+        "id": thread.id,
+        "name": thread.name,
+        "active": thread.active,
+        "holds_gil": thread.gil,
+        "frames": [_frame(frame) for frame in thread.frames],
+    }
+
+
+def _frame(frame: Frame) -> dict[str, Any]:
+    found: dict[str, Any] = {"function": frame.function, "file": frame.file, "line": frame.line}
+    return {**found, "locals": dict(frame.variables)} if frame.variables else found
+
+
+def text(found: Mapping[str, Any], *, threads: bool = False, variables: bool = False) -> str:
+    """Return the groups, then the reasons why processes couldn't be read; with ``threads`` every stack, whole."""
+    ranks = found["ranks"]
+    lines = [line(Group.from_json(group), found.get("all_ranks", len(ranks))) for group in found["groups"]]
+    lines += [f"not asked: {each}" for each in found.get("unasked", ())]
+    lines += [f"the other machines: run accelerate stacks on {where}" for where in (found.get("elsewhere"),) if where]
+    processes = [
+        (each["rank"], process) for each in ranks for process in (each["process"], *each["children"]) if process
+    ]
+    reasons: dict[str, list[int]] = {}
+    for _, process in processes:
+        if process["unread"] and process["unread"] != "not a Python process":
+            reasons.setdefault(process["unread"], []).append(process["pid"])
+    lines += [f"not read: {why} (pid {', '.join(map(str, pids))})" for why, pids in reasons.items()]
+    if threads or variables:
+        for rank, process in processes:
+            lines += ["", *_whole(rank, process, every=threads)]
+    return "".join(f"{each}\n" for each in lines)
+
+
+def brief(found: Mapping[str, Any], ranks: int, lines: int) -> list[str]:
+    """Return the groups, each with the innermost calls of one of its ranks, in at most ``lines`` lines."""
+    groups = [Group.from_json(group) for group in found["groups"]]
+    stacks = {each["rank"]: _calls(each["process"]) for each in found["ranks"]}
+    if len(groups) > lines:
+        rest = spans(rank for group in groups[lines - 1 :] for rank in group.ranks)
+        return [*(f"  {line(group, ranks)}" for group in groups[: lines - 1]), f"  and ranks {rest} elsewhere"]
+    told: list[str] = []
+    for place, group in enumerate(groups):
+        room = (lines - len(told) - (len(groups) - place)) // (len(groups) - place)
+        calls = stacks[group.ranks[0]]
+        if len(calls) > room:
+            calls = [*calls[: max(room - 1, 0)], "..."][:room]
+        told += [f"  {line(group, ranks)}", *(f"      {call}" for call in calls)]
+    return told
+
+
+def _calls(process: Mapping[str, Any] | None) -> list[str]:
+    """Return the calls of a process's main thread, innermost first."""
+    threads = process["threads"] if process else ()
+    main = next((thread for thread in threads if process and thread["id"] == process["pid"]), None)
+    frames = main["frames"] if main else ()
+    return [f"{frame['function']} ({frame['file']}:{frame['line']})" for frame in frames]
+
+
+def _whole(rank: int, process: Mapping[str, Any], *, every: bool) -> list[str]:
+    waits = f", in {process['system_call']}" if process["system_call"] else ""
+    lines = [
+        (
+            f"rank {rank}, pid {process['pid']} ({process['name']}): state {process['state']}{waits}, "
+            f"{process['cpu_seconds']:.1f} s of CPU"
+        )
+    ]
+    for thread in process["threads"]:
+        if every or thread["id"] == process["pid"]:
+            name = f" {thread['name']}" if thread["name"] else ""
+            lines.append(f"  thread {thread['id']}{name}{', holds the GIL' if thread['holds_gil'] else ''}")
+            for frame in thread["frames"]:
+                lines.append(f"    {frame['function']} ({frame['file']}:{frame['line']})")
+                lines += [f"      {name} = {value}" for name, value in frame.get("locals", {}).items()]
+    return lines

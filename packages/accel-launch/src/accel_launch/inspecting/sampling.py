@@ -1,0 +1,148 @@
+"""The Python stacks of processes, read from outside by py-spy: nothing runs in them, and nothing of them changes.
+
+py-spy is a program. It reads the memory of a process of the same user without stopping it; with ``native`` it has to
+stop it for some milliseconds. It is started for all processes at once.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess  # noqa: TID251  the sampler is a program
+import sys
+import time
+
+from accel_config.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+TIMEOUT = 10.0  # seconds for the sampler; it takes 10 ms for a process, but reads the files of libraries first
+SOON = 0.01  # seconds for an answer that may be there already
+RETRIES = 3  # a process that runs may change what is being read
+
+
+class Frame(Record):
+    """A call on a stack."""
+
+    function: str
+    file: str
+    line: int
+    variables: tuple[tuple[str, str], ...] = ()
+    """Names and values of its local variables, where they were asked for."""
+
+
+class Thread(Record):
+    """A thread's stack."""
+
+    id: int
+    """The kernel's number; that of the main thread is the pid."""
+    name: str
+    active: bool
+    """Whether it ran when it was read."""
+    gil: bool
+    """Whether it held the interpreter's lock."""
+    frames: tuple[Frame, ...]
+    """Innermost call first."""
+
+
+class Unread(Exception):
+    """A process whose stacks can't be read; the message says why."""
+
+
+def program() -> str | None:
+    """Return the path of py-spy: beside this interpreter, else on PATH; None where it isn't installed."""
+    beside = os.path.join(os.path.dirname(sys.executable), "py-spy")
+    if os.access(beside, os.X_OK):
+        return beside
+    from shutil import which
+
+    return which("py-spy")
+
+
+def sample(
+    pids: Iterable[int], *, variables: bool = False, native: bool = False, limit: float = TIMEOUT
+) -> dict[int, tuple[Thread, ...] | Unread]:
+    """Return the threads of each process, or why they can't be read.
+
+    Args:
+        pids: Processes of this machine.
+        variables: Also read local variables.
+        native: Also read the frames of C, C++ and Rust; the processes stand still meanwhile.
+        limit: Seconds for all of it.
+    """
+    until = time.monotonic() + limit
+    sampler = program()
+    waiting = list(pids)
+    if sampler is None:
+        from accel_config.showing.installing import command
+
+        return dict.fromkeys(waiting, Unread(f"py-spy isn't installed; run: {command('py-spy')}"))
+    found: dict[int, tuple[Thread, ...] | Unread] = {}
+    for _attempt in range(RETRIES):
+        flags = [*["--locals"] * variables, *(["--native"] if native else ["--nonblocking"])]
+        found.update(_each(sampler, waiting, flags, until))
+        waiting = [pid for pid in waiting if isinstance(found[pid], Unread) and _worth_repeating(found[pid])]
+        if not waiting or time.monotonic() > until:
+            break
+    return found
+
+
+def _worth_repeating(error: object) -> bool:
+    text = str(error)
+    return not any(words in text for words in ("ermission", "permitted", "No such", "not a Python"))
+
+
+def _each(sampler: str, pids: list[int], flags: list[str], until: float) -> dict[int, tuple[Thread, ...] | Unread]:
+    started: dict[int, subprocess.Popen[bytes]] = {}
+    for pid in pids:
+        command = [sampler, "dump", "--json", "--full-filenames", *flags, "--pid", str(pid)]
+        started[pid] = subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    return {pid: _finish(pid, popen, until, native="--native" in flags) for pid, popen in started.items()}
+
+
+def _finish(pid: int, popen: subprocess.Popen[bytes], until: float, *, native: bool) -> tuple[Thread, ...] | Unread:
+    import json
+
+    try:
+        out, err = popen.communicate(timeout=max(until - time.monotonic(), SOON))
+    except subprocess.TimeoutExpired:
+        popen.kill()
+        popen.communicate()
+        return Unread("py-spy gave no answer in time")
+    if popen.returncode:
+        return Unread(_why(pid, err.decode(errors="replace"), native=native))
+    try:
+        return tuple(_thread(found) for found in json.loads(out.decode(errors="replace"), strict=False))
+    except (ValueError, KeyError, TypeError):
+        return Unread("py-spy's answer can't be read")
+
+
+def _why(pid: int, text: str, *, native: bool) -> str:
+    """Return the reason in py-spy's message, which a backtrace of its own may follow."""
+    if "ermission" in text or "EPERM" in text or "not permitted" in text:
+        from accel_launch.inspecting import rights
+
+        return f"reading another process isn't permitted here: {rights.missing(pid, native=native)}"
+    if any(words in text for words in ("ind python version", "ind a python interpreter", "ind python interpreter")):
+        return "not a Python process"
+    reasons = [line.partition(": ")[2] for line in text.splitlines() if line.startswith(("Error: ", "Reason: "))]
+    return "; ".join(reasons) or "py-spy failed"
+
+
+def _thread(found: Mapping[str, Any]) -> Thread:
+    return Thread(
+        id=found["os_thread_id"] or 0,
+        name=found["thread_name"] or "",
+        active=bool(found["active"]),
+        gil=bool(found["owns_gil"]),
+        frames=tuple(_frame(frame) for frame in found["frames"]),
+    )
+
+
+def _frame(found: Mapping[str, Any]) -> Frame:
+    variables = tuple((str(each["name"]), str(each["repr"])) for each in found["locals"] or ())
+    return Frame(str(found["name"]), str(found["filename"] or ""), int(found["line"] or 0), variables)

@@ -1,0 +1,1 @@
+"""Facts about this machine, read without torch: devices, cores, limits, processes, connections."""

@@ -1,0 +1,10 @@
+"""Times as this machine's clock shows them."""
+
+from __future__ import annotations
+
+import time
+
+
+def local_time(at: float) -> str:
+    """Return a time in seconds since the epoch, such as ``2026-11-28 12:03:11``."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

@@ -1,0 +1,88 @@
+"""Which processes hold memory of accelerators, by the drivers: also processes that have ended, for a moment."""
+
+from __future__ import annotations
+
+import os
+
+from accel_launch.machine.files import read
+from accel_launch.machine.probe import Programs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+NVIDIA = "nvidia-smi"
+QUERY = ("--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
+AMD = "sys/class/kfd/kfd/proc"
+"""AMD's driver: a folder for each process, with a file for the memory on each device."""
+FIRST_NAMESPACE = "pid:[4026531836]"
+"""The namespace of pids that the kernel begins with."""
+
+
+def known(root: str = "/") -> bool:
+    """Return whether a driver can be asked."""
+    return os.path.isdir(os.path.join(root, AMD)) or Programs().find(NVIDIA) is not None
+
+
+def held(pids: Collection[int], root: str = "/") -> set[int]:
+    """Return those of ``pids``, all of which have ended, that hold memory; and others that have ended.
+
+    A container may see other pids than the driver. There only ``pids`` are sure to be what they seem.
+    """
+    return {pid for pid in _holders(root) if pid in pids or (_sees_all() and _ended(pid))}
+
+
+def _holders(root: str) -> set[int]:
+    amd = os.path.join(root, AMD)
+    try:
+        found = {int(name) for name in os.listdir(amd) if name.isdecimal() and _has_memory(os.path.join(amd, name))}
+    except OSError:
+        found = set[int]()
+    path = Programs().find(NVIDIA)
+    lines = _answer(path, *QUERY).splitlines() if path is not None else []
+    return found | {int(first) for line in lines if (first := line.partition(",")[0].strip()).isdecimal()}
+
+
+def _answer(*words: str) -> str:
+    """Return what a program prints; empty if it fails."""
+    import subprocess  # noqa: TID251 - a question, in a fork that waits for the answer
+
+    from accel_launch.ranks.prctl import die_with
+
+    parent = os.getpid()
+    try:
+        done = subprocess.run(  # noqa: S603
+            words,
+            capture_output=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=lambda: die_with(parent),
+        )
+    except OSError:
+        return ""
+    return "" if done.returncode else done.stdout.decode(errors="replace")
+
+
+def _has_memory(folder: str) -> bool:
+    try:
+        names = [name for name in os.listdir(folder) if name.startswith("vram_")]
+    except OSError:
+        return False
+    return any(read(folder, name) not in ("", "0") for name in names)
+
+
+def _sees_all() -> bool:
+    try:
+        return os.readlink("/proc/self/ns/pid") == FIRST_NAMESPACE
+    except OSError:
+        return False
+
+
+def _ended(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is another user's
+        return False
+    return False

@@ -1,0 +1,201 @@
+"""Accelerators of this machine, found without torch in the files of their drivers."""
+
+from __future__ import annotations
+
+import os
+
+from accel_config.record import Record
+from accel_config.settings.readers import natural
+from accel_launch.machine.files import read
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+class Device(Record):
+    """One accelerator."""
+
+    kind: str
+    """``GPU``, ``NPU``, ...: its ``distributed_type`` is ``MULTI_<kind>``."""
+    id: str
+    """Its name in the vendor's visibility variable: an index, or a UUID if the user set one."""
+    uuid: str = ""
+    model: str = ""
+
+    def __str__(self) -> str:
+        """Return kind and id."""
+        return f"{self.kind} {self.id}"
+
+    @property
+    def bf16(self) -> bool:
+        """Whether it is known to compute in bfloat16: an NVIDIA GPU from Ampere on, by its model, or a TPU."""
+        if self.kind != "GPU":
+            return self.kind in BF16_KINDS
+        import re
+
+        return "Quadro" not in self.model and re.search(BF16_MODELS, self.model) is not None
+
+
+BF16_KINDS = frozenset(("TPU", "HPU", "XPU", "NEURON"))
+BF16_MODELS = r"\b(A|H|B|L|GH|GB)\d+|\bRTX (A\d{4}|[3-9]\d{3})\b|\bAda\b|\bBlackwell\b"
+"""Ampere, Hopper, Blackwell and Ada among the models that NVIDIA's driver names; a Quadro is at most a Turing."""
+
+
+class Vendor(Record):
+    """How one kind of accelerator is found and narrowed."""
+
+    kind: str
+    variables: tuple[str, ...]
+    """Visibility variables. The launcher sets the first one."""
+    nodes: tuple[str, ...]
+    """Prefixes of its device files below the root; a number follows each."""
+
+
+# In the order in which the library looks for them. The first kind that is found decides.
+VENDORS = (
+    Vendor("XPU", ("ZE_AFFINITY_MASK",), ()),
+    Vendor("MLU", ("MLU_VISIBLE_DEVICES",), ("dev/cambricon_dev",)),
+    Vendor("SDAA", ("SDAA_VISIBLE_DEVICES",), ("dev/tcaicard",)),
+    Vendor("MUSA", ("MUSA_VISIBLE_DEVICES",), ("dev/mtgpu.",)),
+    Vendor("NPU", ("ASCEND_RT_VISIBLE_DEVICES",), ("dev/davinci",)),
+    Vendor("HPU", ("HABANA_VISIBLE_MODULES",), ("dev/accel/accel",)),
+    Vendor("NEURON", ("NEURON_RT_VISIBLE_CORES",), ("dev/neuron",)),
+    Vendor("GPU", ("CUDA_VISIBLE_DEVICES",), ("dev/nvidia",)),
+    Vendor("GPU", ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"), ("kfd",)),
+)
+BY_KIND = {vendor.kind: vendor for vendor in reversed(VENDORS)}
+
+
+def find(environ: Mapping[str, str], root: str = "/") -> tuple[Device, ...]:
+    """Return the visible accelerators of the first kind that is found.
+
+    ``root`` is the folder with ``dev``, ``proc`` and ``sys``.
+    """
+    for vendor in VENDORS:
+        devices = _present(vendor, root)
+        if devices:
+            for variable in vendor.variables:
+                devices = visible(devices, environ.get(variable))
+            return devices
+    return ()
+
+
+def _present(vendor: Vendor, root: str) -> tuple[Device, ...]:
+    if vendor.kind == "XPU":
+        return tuple(Device("XPU", str(place)) for place in range(_intel(root)))
+    if vendor.nodes == ("kfd",):
+        return tuple(Device("GPU", str(place), model="AMD") for place in range(_amd(root)))
+    numbers = sorted(number for prefix in vendor.nodes for number in _numbered(root, prefix))
+    if vendor.kind == "GPU" and numbers:
+        return _nvidia(numbers, root)
+    return tuple(Device(vendor.kind, str(place)) for place in range(len(numbers)))
+
+
+def _numbered(root: str, prefix: str) -> list[int]:
+    folder, _, start = prefix.rpartition("/")
+    ends = [name.removeprefix(start) for name in _names(os.path.join(root, folder)) if name.startswith(start)]
+    return [int(end) for end in ends if end.isdecimal()]
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _nvidia(numbers: list[int], root: str) -> tuple[Device, ...]:
+    """Return NVIDIA's devices in CUDA's order: by PCI address, if the driver's folder lists them."""
+    folder = os.path.join(root, "proc/driver/nvidia/gpus")
+    facts: dict[int, dict[str, str]] = {}
+    for name in _names(folder):
+        lines = read(folder, name, "information").splitlines()
+        fact = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+        if fact.get("Device Minor", "").isdecimal():
+            facts[int(fact["Device Minor"])] = fact
+    listed = [n for n in numbers if n in facts] or numbers
+    known = [facts.get(number, {}) for number in listed]
+    return tuple(
+        Device("GPU", str(place), uuid=fact.get("GPU UUID", ""), model=fact.get("Model", ""))
+        for place, fact in enumerate(known)
+    )
+
+
+def _amd(root: str) -> int:
+    nodes = os.path.join(root, "sys/class/kfd/kfd/topology/nodes")
+    lines = [line.split() for name in _names(nodes) for line in read(nodes, name, "properties").splitlines()]
+    return sum(1 for words in lines if words[:1] == ["simd_count"] and words[1:] != ["0"])
+
+
+def _intel(root: str) -> int:
+    """Count Intel's discrete GPUs: their drivers report local memory."""
+    cards = os.path.join(root, "sys/class/drm")
+    return sum(
+        1
+        for name in _names(cards)
+        if name.startswith("card")
+        and name[4:].isdecimal()
+        and read(cards, name, "device/vendor") == "0x8086"
+        and (os.path.exists(os.path.join(cards, name, "lmem_total_bytes")) or _is_xe(cards, name))
+    )
+
+
+def _is_xe(cards: str, name: str) -> bool:
+    return os.path.exists(os.path.join(cards, name, "device/tile0/physical_vram_size_bytes"))
+
+
+def visible(devices: tuple[Device, ...], listed: str | None) -> tuple[Device, ...]:
+    """Return the ``devices`` that are in a visibility variable's list, in its order.
+
+    The rules are CUDA's: the list ends at the first entry that isn't a device, an empty list means no device, and a
+    UUID can be shortened.
+    """
+    if listed is None:
+        return devices
+    found: list[Device] = []
+    for entry in listed.split(","):
+        device = match(devices, entry.strip())
+        if device is None or device in found:
+            break
+        found.append(device)
+    return tuple(found)
+
+
+def match(devices: Iterable[Device], entry: str) -> Device | None:
+    """Return the device that ``entry`` (an index, a UUID or the beginning of one) names."""
+    if not entry:
+        return None
+    for device in devices:
+        if entry == device.id or (entry.startswith("GPU-") and device.uuid.startswith(entry)):
+            return device
+    if entry.startswith("MIG-"):
+        # A slice of a GPU. The driver's files don't list it, and CUDA gives a process only one.
+        return Device("GPU", entry, uuid=entry)
+    return None
+
+
+def select(devices: tuple[Device, ...], ids: str) -> tuple[list[Device], list[str]]:
+    """Return the devices of ``gpu_ids`` (``0,2``, ``0-3``, UUIDs), and the entries that match no device."""
+    chosen: list[Device] = []
+    strange: list[str] = []
+    for entry in expand(ids):
+        device = match(devices, entry)
+        if device is None:
+            strange.append(entry)
+        elif device not in chosen:
+            chosen.append(device)
+    return chosen, strange
+
+
+def expand(ids: str) -> list[str]:
+    """Return the entries of a list of ids, with each range (``0-3``) written out."""
+    entries: list[str] = []
+    for entry in (part.strip() for part in ids.split(",")):
+        first, dash, last = entry.partition("-")
+        low, high = natural(first), natural(last)
+        if dash and low is not None and high is not None:
+            entries += map(str, range(low, min(high, low + 1023) + 1))
+        elif entry:
+            entries.append(entry)
+    return entries

@@ -1,0 +1,180 @@
+"""Trees of processes: adopt orphans, find every descendant, end a whole tree.
+
+This needs Linux. On other systems no orphan is adopted and no descendant is found.
+
+A process id that was collected can be another process's at once. So whoever isn't our own child, which stays a
+zombie until we collect it, is signalled by a pidfd, and only if it still is the process that was looked at.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import time
+
+from accel_launch.ranks.prctl import PR_SET_CHILD_SUBREAPER, prctl
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Facts = tuple[int, int, int]
+    """A process's parent, its session, and when it started, in the kernel's ticks."""
+
+LINUX = sys.platform == "linux"
+DAEMON = "ACCEL_DAEMON"
+"""The variable that a process in a session of its own carries, with the value 1, to be left running."""
+KEPT = f"{DAEMON}=1".encode()
+NO_PIDFD = (errno.ENOSYS, errno.EPERM, errno.EMFILE, errno.ENFILE)
+TITLE = 60  # characters of a title
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of every descendant whose own parent dies, also of one that left the session."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def processes() -> dict[int, Facts]:
+    """Return the facts of every process, by pid."""
+    found: dict[int, Facts] = {}
+    for name in os.listdir("/proc") if LINUX else ():
+        if name.isdecimal() and (facts := look(int(name))) is not None:
+            found[int(name)] = facts
+    return found
+
+
+def look(pid: int) -> Facts | None:
+    """Return the facts of a process; None if it has ended by now."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return facts_in(file.read())
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def facts_in(stat: bytes) -> Facts:
+    """Return the facts in a text such as that of ``/proc/PID/stat``.
+
+    Raises:
+        IndexError, ValueError: it holds something else.
+    """
+    # The name stands in parentheses and can hold anything, so the fields are counted from its end.
+    fields = stat.rpartition(b")")[2].split()
+    return int(fields[1]), int(fields[3]), int(fields[19])
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process."""
+    return [child for child, facts in processes().items() if facts[0] == pid]
+
+
+def descendants(root: int, session: int = 0) -> dict[int, Facts]:
+    """Return every process below ``root`` with its facts, but daemons that a script leaves behind on purpose.
+
+    With ``session``, where the ranks are, these are processes in another one that carry the variable `DAEMON`, and
+    all that is below them.
+    """
+    every = processes()
+    below: dict[int, list[int]] = {}
+    for pid, facts in every.items():
+        below.setdefault(facts[0], []).append(pid)
+    found: dict[int, Facts] = {}
+    waiting = [root]
+    while waiting:
+        for pid in below.get(waiting.pop(), ()):
+            if not (session and every[pid][1] != session and _asks_to_stay(pid)):
+                found[pid] = every[pid]
+                waiting.append(pid)
+    return found
+
+
+def _asks_to_stay(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return KEPT in file.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def title(pid: int) -> str:
+    """Return what the process executes, shortened, for a message: a process can call itself anything."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return printable(file.read(400))
+    except OSError:
+        return "?"
+
+
+def printable(command: bytes) -> str:
+    """Return the beginning of a command line without what a terminal, or a reader of lines, would act on."""
+    text = command.decode(errors="replace")
+    words = "".join(letter if letter.isprintable() else " " for letter in text).strip()
+    return words if len(words) <= TITLE else words[: TITLE - 3] + "..."
+
+
+def send(child: int, number: int) -> None:
+    """Send a signal to a child that we haven't collected; it may have ended."""
+    try:
+        os.kill(child, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def send_to(pid: int, facts: Facts, number: int) -> None:
+    """Send a signal to the process that had these facts, and to no later one of its pid."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno in NO_PIDFD and _same(pid, facts):
+            send(pid, number)
+        return
+    try:
+        if _same(pid, facts):
+            signal.pidfd_send_signal(fd, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+    finally:
+        os.close(fd)
+
+
+def _same(pid: int, facts: Facts) -> bool:
+    """Return whether it is the process that was looked at; its parent and its session can change."""
+    now = look(pid)
+    return now is not None and now[2] == facts[2]
+
+
+def reap() -> bool:
+    """Collect every child of this process that has ended; return whether any is left."""
+    while True:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                return True
+        except ChildProcessError:
+            return False
+
+
+def kill(found: Mapping[int, Facts]) -> None:
+    """Kill these processes."""
+    for pid, facts in found.items():
+        send_to(pid, facts, signal.SIGKILL)
+
+
+def kill_tree(root: int, reap: Callable[[], bool], session: int = 0, limit: float = 10.0) -> None:
+    """Kill everything below ``root``, again and again until nothing is left but daemons; see `descendants`.
+
+    ``reap`` collects the dead and returns whether ``root`` has any child left to wait for. A process that forks
+    faster than one look takes is found at the next look, because ``root`` adopts its orphans.
+    """
+    if not reap():  # who has no child has nothing below, and needs no look at all processes
+        return
+    until = time.monotonic() + limit
+    pause = 0.0005
+    while time.monotonic() < until:
+        living = descendants(root, session)
+        kill(living)
+        if not reap() or not living:
+            return
+        time.sleep(pause)
+        pause = min(pause * 2, 0.02)

@@ -1,0 +1,26 @@
+"""Findings of planning: refusals, notes that the launcher prints, and settings that have no effect."""
+
+from __future__ import annotations
+
+from accel_config.errors import AccelError
+
+
+class Findings:
+    """Notes and ignored settings. A refusal raises; in a dry run one that depends on this machine becomes a note."""
+
+    def __init__(self, *, lenient: bool) -> None:
+        """Start empty. ``lenient`` is True in a dry run."""
+        self.lenient = lenient
+        self.notes: list[str] = []
+        self.ignored: dict[str, str] = {}
+        """Settings that have no effect in this run, each with the reason."""
+
+    def refuse_locally(self, message: str) -> None:
+        """Refuse because of this machine.
+
+        Raises:
+            AccelError: always, except in a dry run.
+        """
+        if not self.lenient:
+            raise AccelError(message)
+        self.notes.append(message)

@@ -1,0 +1,217 @@
+"""The layout of a run: how many ranks, on which machines and devices."""
+
+from __future__ import annotations
+
+from accel_config.catalogue import Rendezvous, Resources
+from accel_config.catalogue.hardware import MULTI_DEVICE
+from accel_config.record import Record
+from accel_config.settings.paradigm import alone, paradigm
+from accel_config.settings.readers import TRUE
+from accel_config.showing.wording import describe
+from accel_launch import schedulers
+from accel_launch.machine import devices
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from accel_config.settings.resolved import Settings
+    from accel_launch.machine.devices import Device
+    from accel_launch.machine.host import Host
+    from accel_launch.planning.findings import Findings
+    from accel_launch.schedulers.placement import Task
+
+FOR_SCRIPTS = "ACCELERATE_USE_CPU"
+"""The launcher sets it for scripts. It reads it only to learn that MULTI_GPU may mean CPUs, as in test suites."""
+
+
+class Layout(Record):
+    """The ranks of the run, as seen from this machine."""
+
+    kind: str
+    """The ``distributed_type`` in force."""
+    total: int
+    """Ranks over all machines."""
+    local: int
+    """Ranks on this machine."""
+    machines: int
+    rank: int
+    """Rank of this machine."""
+    cpu: bool
+    """Whether the ranks compute on the CPU: because a setting says so, or without a device."""
+    devices: tuple[Device, ...]
+    """The devices of this machine's ranks, by local rank; empty on the CPU."""
+    narrowed: tuple[str, ...] | None
+    """The ids for the visibility variable; None if it stays as it is."""
+    task: Task | None = None
+    """The rank that this process becomes, where a scheduler started one process for each rank."""
+
+    @property
+    def where(self) -> str:
+        """Return the devices in words."""
+        return "CPU" if self.cpu or not self.devices else f"{len(self.devices)} {self.devices[0].kind}"
+
+    def device(self, local_rank: int) -> str | None:
+        """Return the device of a local rank in words."""
+        return str(self.devices[local_rank]) if local_rank < len(self.devices) else None
+
+
+def lay_out(settings: Settings, host: Host, findings: Findings) -> Layout:
+    """Return how many ranks there are, and give each a device.
+
+    Raises:
+        AccelError: the settings ask for more devices than there are.
+    """
+    tpu = paradigm(settings).kind == "XLA"  # torch_xla finds the chips itself, and counts the processes
+    found, narrowed = ((), None) if paradigm(settings).cpu or tpu else _devices(settings, host, findings)
+    task = schedulers.task(settings, host.environ, host.probe)
+    if task is not None:
+        return _of_task(settings, host, task, (found, narrowed), findings)
+    machines = settings[Resources].num_machines
+    rank = settings[Rendezvous].machine_rank or 0
+    total, local = counts(settings, len(found), machines, findings)
+    cpu = paradigm(settings).cpu or (not found and total > 1 and not tpu)
+    _enough(settings, host, (total, local), found, findings)
+    return Layout(
+        kind=_kind(settings, total, cpu, found),
+        total=total,
+        local=local,
+        machines=machines,
+        rank=rank,
+        cpu=cpu,
+        devices=() if cpu else found[:local],
+        narrowed=narrowed,
+    )
+
+
+def _of_task(
+    settings: Settings,
+    host: Host,
+    task: Task,
+    chosen: tuple[tuple[Device, ...], tuple[str, ...] | None],
+    findings: Findings,
+) -> Layout:
+    """Lay out the one rank that this process is. The scheduler may have given it a device of its own."""
+    found, narrowed = chosen
+    cpu = paradigm(settings).cpu or (not found and task.total > 1 and paradigm(settings).kind != "XLA")
+    if not found:
+        _enough(settings, host, (task.total, task.local), found, findings)
+    if len(found) > 1 and task.local_rank >= len(found):
+        findings.refuse_locally(
+            f"the scheduler started {task.local} tasks on this machine, and each becomes one rank, but only "
+            f"{len(found)} devices are visible{_by_ids(settings)}: start fewer, or give --cpu to train on the CPU"
+        )
+    return Layout(
+        kind=_kind(settings, task.total, cpu, found),
+        total=task.total,
+        local=task.local,
+        machines=task.machines or settings[Resources].num_machines,
+        rank=task.machine or 0,
+        cpu=cpu,
+        devices=() if cpu else found,
+        narrowed=narrowed,
+        task=task,
+    )
+
+
+def lay_out_job(settings: Settings) -> Layout:
+    """Return the layout of a job whose machines aren't known here.
+
+    Raises:
+        SettingError: two settings ask for different training modes.
+    """
+    machines = settings[Resources].num_machines
+    total = settings[Resources].num_processes or machines
+    return Layout(
+        kind=paradigm(settings).kind or "NO",
+        total=total,
+        local=total // machines,
+        machines=machines,
+        rank=0,
+        cpu=paradigm(settings).cpu,
+        devices=(),
+        narrowed=None,
+    )
+
+
+def _devices(settings: Settings, host: Host, findings: Findings) -> tuple[tuple[Device, ...], tuple[str, ...] | None]:
+    """Return the devices to use, and the ids for the visibility variable."""
+    ids = settings[Resources].gpu_ids
+    if not ids:
+        return host.devices, None
+    described = describe(settings, "gpu_ids")
+    if not host.devices:
+        findings.notes.append(f"{described}: no device is visible on this machine")
+        return (), tuple(devices.expand(ids))
+    chosen, unknown = devices.select(host.devices, ids)
+    if unknown:
+        visible = ", ".join(device.id for device in host.devices)
+        which = "id" if len(unknown) == 1 else "ids"
+        findings.refuse_locally(
+            f"{described}: no visible device has the {which} {', '.join(unknown)}; visible: {visible}"
+        )
+    return tuple(chosen), tuple(device.id for device in chosen)
+
+
+def counts(settings: Settings, found: int, machines: int, findings: Findings) -> tuple[int, int]:
+    """Return the number of ranks in all, and on this machine: equal shares, unless nproc_per_node is set."""
+    asked, local, kind = settings.value("num_processes"), settings[Resources].nproc_per_node, paradigm(settings)
+    if asked.value is None and local is not None:
+        asked = settings.value("nproc_per_node").replace(value=local * machines)
+    if alone(settings):
+        if (asked.value or 1) != 1:
+            findings.notes.append(
+                f"distributed_type is NO ({kind.origin}): one process, not {asked.value} ({asked.origin})"
+            )
+        return machines, 1
+    if isinstance(asked.value, int):
+        return asked.value, local or asked.value // machines
+    if found > 1 and not settings.given("gpu_ids"):
+        findings.notes.append(f"num_processes isn't set: one for each of the {found} devices")
+    return max(found, 1) * machines, max(found, 1)
+
+
+def _enough(
+    settings: Settings, host: Host, counted: tuple[int, int], found: tuple[Device, ...], findings: Findings
+) -> None:
+    """Check that there are devices for the ranks of this machine; ``counted`` are all ranks, and those."""
+    total, local = counted
+    name, count = ("nproc_per_node", local) if settings.given("nproc_per_node") else ("num_processes", total)
+    asked = f"{name} {count} ({settings.origin(name)})"
+    mode = paradigm(settings)
+    said = host.environ.get(FOR_SCRIPTS, "")
+    if not found and not mode.cpu and mode.kind in MULTI_DEVICE and local == 1 and said.lower() not in TRUE:
+        findings.notes.append(
+            f"{mode.kind} ({mode.origin}): no device is found on this machine, so its one process trains on the CPU"
+        )
+    if mode.cpu or local == 1:
+        return
+    if found and local > len(found):
+        findings.refuse_locally(
+            f"{asked}: there are only {len(found)} devices for {local} ranks on this machine"
+            f"{_by_ids(settings)}; lower it, or give --cpu to train on the CPU"
+        )
+    elif not found and mode.kind in MULTI_DEVICE and said.lower() in TRUE:
+        findings.notes.append(
+            f"{mode.kind} ({mode.origin}): no device is found, and {FOR_SCRIPTS}={said} in the "
+            "environment, so the ranks train on the CPU with gloo"
+        )
+    elif not found and mode.kind in MULTI_DEVICE:
+        findings.refuse_locally(
+            f"{mode.kind} ({mode.origin}): no device is found on this machine; give --cpu to train on the CPU"
+        )
+    elif not found and mode.kind not in ("MULTI_CPU", "XLA"):
+        findings.notes.append(f"{asked}: no device is found, so the ranks train on the CPU with gloo")
+
+
+def _by_ids(settings: Settings) -> str:
+    return f", by gpu_ids ({settings.origin('gpu_ids')})" if settings.given("gpu_ids") else ""
+
+
+def _kind(settings: Settings, total: int, cpu: bool, found: tuple[Device, ...]) -> str:
+    kind = paradigm(settings).kind
+    if kind and not (kind == "NO" and total > 1):
+        if kind == "MULTI_GPU" and found:
+            return f"MULTI_{found[0].kind}"  # --multi_gpu means whatever devices there are
+        return "MULTI_CPU" if kind in MULTI_DEVICE and cpu else kind
+    if total == 1:
+        return "NO"
+    return "MULTI_CPU" if cpu or not found else f"MULTI_{found[0].kind}"

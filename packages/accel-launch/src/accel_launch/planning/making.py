@@ -1,0 +1,141 @@
+"""From settings and the facts of a host to a plan. Nothing is started here."""
+
+from __future__ import annotations
+
+from accel_config.catalogue import DeepSpeed, Launcher, Output
+from accel_config.errors import FAILED, AccelError
+from accel_config.settings.paradigm import paradigm
+from accel_config.showing.wording import describe
+from accel_launch.engines import registry
+from accel_launch.engines.context import LaunchContext
+from accel_launch.planning import checks, environment
+from accel_launch.planning.checks import script as scripts
+from accel_launch.planning.display import display
+from accel_launch.planning.findings import Findings
+from accel_launch.planning.layout import lay_out, lay_out_job
+from accel_launch.planning.summary import summary
+from accel_launch.planning.types import Watching
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from accel_config.settings.resolved import Settings
+    from accel_launch.engines.declaration import Engine
+    from accel_launch.machine.host import Host
+    from accel_launch.planning.types import Plan
+
+
+def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
+    """Return the plan for running ``script`` (the script or module, then its arguments) on ``host``.
+
+    In a dry run everything that depends on the machine is a note, never a refusal.
+
+    Raises:
+        AccelError: the settings contradict each other or can't work on this host.
+    """
+    findings = Findings(lenient=settings[Launcher].dry_run)
+    checks.combinations(settings, findings)
+    name = registry.choose(settings)
+    engine = registry.load(name, settings.origin("engine")) if name else None
+    job = engine is not None and engine.remote_devices
+    layout = lay_out_job(settings) if job else lay_out(settings, host, findings)
+    if name is None or engine is None:
+        name = registry.choose_by_ranks(settings, layout)
+        engine = registry.load(name)
+    scripts.check(settings, host, script, findings, local=not engine.remote_script)
+    _deepspeed_json(settings, host, findings)
+    checks.arrangement(settings, host, layout, findings)
+    if settings[Output].report:
+        from accel_launch.planning.checks import report
+
+        report.check(settings, findings)
+    if job:
+        variables = environment.portable(settings, layout)
+    else:
+        variables, replaced = environment.variables(settings, host, layout)
+        findings.notes += replaced
+    context = LaunchContext(settings, host, layout, tuple(script), variables, findings)
+    planned = _preloaded(_made(name, engine, context), context)
+    shown = display(settings, max(layout.local, len(planned.commands)), layout, script)
+    findings.notes += engine.dropped(name, settings, findings.ignored)
+    watched = settings.given("stall_after") and settings[Launcher].stall_after > 0
+    elsewhere = layout.total > (planned.hosted or len(planned.commands))
+    return planned.replace(
+        notes=tuple(dict.fromkeys((*settings.notes, *findings.notes))),
+        summary=planned.summary or summary(settings, layout, planned),
+        grace=settings[Launcher].grace,
+        watching=Watching(settings[Launcher].stall_after, settings[Launcher].stall_action, elsewhere=elsewhere),
+        display=shown,
+        supervised=planned.supervised or shown.asked or watched,
+        first_rank=layout.rank * layout.local,
+        devices=tuple(layout.device(rank) for rank in range(layout.local)),
+    )
+
+
+def _made(name: str, engine: Engine, context: LaunchContext) -> Plan:
+    """Return the engine's plan.
+
+    Raises:
+        AccelError: the engine can't start this run; or one of another package is broken.
+    """
+    if name in registry.BUILT_IN:
+        return engine.make(context)
+    from typing import cast
+
+    from accel_launch.planning.types import Plan
+
+    try:
+        planned = cast("object", engine.make(context))  # of another package: it may be anything
+    except AccelError:
+        raise
+    except Exception as error:
+        raise _broken(name, error) from None
+    if not isinstance(planned, Plan):
+        raise AccelError(f"the engine {name!r} returned {type(planned).__name__} instead of a Plan", status=FAILED)
+    return planned
+
+
+def _broken(name: str, error: Exception) -> AccelError:
+    """Return what to print about an exception of the engine ``name`` of another package."""
+    import traceback
+
+    from accel_config.showing.installing import remedy
+
+    way = remedy(error) if isinstance(error, ModuleNotFoundError) else ""
+    if way:
+        return AccelError(f"the engine {name!r} needs a library: {way}")
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return AccelError(
+        f"the engine {name!r} failed: {type(error).__name__}: {error} ({place.filename}:{place.lineno})",
+        status=FAILED,
+    )
+
+
+def _deepspeed_json(settings: Settings, host: Host, findings: Findings) -> None:
+    path = settings[DeepSpeed].deepspeed_config_file
+    if path and paradigm(settings).kind == "DEEPSPEED":
+        from accel_launch.planning.checks import deepspeed_json
+
+        deepspeed_json.check(settings, host, path, findings)
+
+
+def _preloaded(planned: Plan, context: LaunchContext) -> Plan:
+    """Return the plan with the modules to import once, where that is wanted and the engine allows it."""
+    launcher = context.settings[Launcher]
+    if not launcher.preload:
+        if launcher.keep_warm:
+            context.findings.notes.append(
+                f"{describe(context.settings, 'keep_warm')} has no effect without --preload, which names what to keep"
+            )
+        return planned
+    if planned.preload is None:
+        described = describe(context.settings, "preload")
+        context.findings.notes.append(
+            f"{described} has no effect: the engine {planned.engine} starts its ranks in another way"
+        )
+        return planned
+    from accel_launch.planning import preload
+
+    modules = preload.chosen(context)
+    return planned.replace(preload=modules, keep_warm=float(launcher.keep_warm or 0) if modules else 0.0)

@@ -1,0 +1,62 @@
+"""The dialogue with Hydra, the process manager of MPICH and Intel MPI, as a program that calls MPI would hold it.
+
+It is PMI, version 1: lines of ``cmd=NAME KEY=VALUE ...`` over the socket whose descriptor ``PMI_FD`` names.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LONGEST = 9  # digits of a descriptor
+ANSWER = 10.0  # seconds for a process manager on this machine
+INIT = "init pmi_version=1 pmi_subversion=1"
+
+
+class Closed(Exception):
+    """Hydra doesn't answer, or refuses."""
+
+
+def descriptor(environ: Mapping[str, str]) -> int | None:
+    """Return the descriptor of the socket to Hydra; None if there is none.
+
+    A process between this one and Hydra may have closed the socket and opened a file of that number.
+    """
+    import stat
+
+    number = environ.get("PMI_FD", "")
+    if not number.isdecimal() or len(number) > LONGEST:
+        return None
+    try:
+        return int(number) if stat.S_ISSOCK(os.fstat(int(number)).st_mode) else None
+    except OSError:
+        return None
+
+
+def ask(fd: int, command: str, within: float = ANSWER) -> dict[str, str]:
+    """Send a command and return the answer, which must come within so many seconds.
+
+    Raises:
+        Closed: there is no answer, or it reports a failure.
+    """
+    import select
+
+    text = b""
+    try:
+        os.write(fd, f"cmd={command}\n".encode())
+        while not text.endswith(b"\n"):
+            if not select.select([fd], [], [], within)[0]:
+                raise Closed
+            received = os.read(fd, 1024)
+            if not received:
+                raise Closed
+            text += received
+    except OSError:
+        raise Closed from None
+    answer = dict(word.split("=", 1) for word in text.decode(errors="replace").split() if "=" in word)
+    if answer.get("rc", "0") != "0":
+        raise Closed
+    return answer

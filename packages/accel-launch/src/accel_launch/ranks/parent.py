@@ -1,0 +1,244 @@
+"""The parent of one rank, for engines that hide how a rank ends and what it prints.
+
+``python parent.py PROGRAM ARGUMENTS`` starts the program, gives it the streams and the error file that the supervisor
+holds for this local rank, passes signals on, and records the rank's process and its end for the supervisor. It runs
+by its path on the ranks' interpreter, with the standard library and the other files of this folder.
+
+``ACCEL_SUPERVISOR`` is the folder of the supervisor's open files (``/proc/PID/fd``), then the number of the record
+that events are appended to, then for each local rank the numbers of its standard output and error and its error file.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+ANSWER = 2.0  # seconds for a process manager on this machine to answer
+RECORD = "/memfd:accel-record"
+# RES_OPTIONS of torch's agent where it dials a number: its resolver then asks no name server. Only for its log, torch
+# looks up each address that it dials and its machine's name; where no server answers, each takes ten seconds.
+UNASKED = "attempts:0"
+
+
+def main() -> int:
+    """Run the program of the command line as this rank; end as it ended."""
+    from module import SCRATCH
+    from signals import PASSED_ON
+    from steps import sent_to_all
+
+    environ = dict(os.environ)
+    supervisor, met = environ.pop("ACCEL_SUPERVISOR", "").split(), environ.pop("ACCEL_MET", "")
+    if "RANK" not in environ:
+        supervisor = []  # only the program will find out which rank this is
+    if environ.get("RES_OPTIONS") == UNASKED:
+        del environ["RES_OPTIONS"]  # that was for the agent alone
+    local = int(environ.get("LOCAL_RANK", "0"))
+    environ.update(interface(environ))
+    record, streams, error_file = supervised(supervisor, local)
+    if error_file:
+        os.close(os.open(error_file, os.O_WRONLY | os.O_TRUNC))  # an earlier attempt may have left its error
+    named, scratch = environ.get("TORCHELASTIC_ERROR_FILE", ""), environ.pop(SCRATCH, "")
+    if error_file and (not named or (scratch and named.startswith(scratch))):  # an old agent's goes with its folder
+        environ["TORCHELASTIC_ERROR_FILE"] = error_file
+    gate, opens = os.pipe()
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        os.close(opens)
+        os.read(gate, 1)  # the supervisor must know this rank before it prints anything
+        become(sys.argv[1:], environ, streams, parent, launcher_of(record))
+    name_process(environ.get("RANK", "0"))
+    rank = f"{environ.get('RANK', '0')} {local} {child}"
+    doubled = sent_to_all(environ)
+    program = Program(child)
+    for number in PASSED_ON:
+        signal.signal(number, signal.SIG_IGN if number in doubled else program.pass_on)
+    # From here on a reader of the record may send this process a signal.
+    append(record, f"started {rank} {os.getpid()} {environ.get('TORCHELASTIC_RESTART_COUNT', '-')}")
+    os.close(gate)
+    os.close(opens)
+    status = program.wait(record)
+    append(record, f"ended {rank} {status} {time.time()}")
+    if status or met:
+        leave_hydra(environ, os.waitstatus_to_exitcode(status))
+    if not os.WIFSIGNALED(status):
+        return os.WEXITSTATUS(status)
+    number = os.WTERMSIG(status)
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    return 128 + number
+
+
+def name_process(rank: str) -> None:
+    """Name this process after its rank and script, for ``ps -o comm`` and ``top``; the rank's own name stays."""
+    words = [word for word in sys.argv[2:] if not word.startswith("-")]
+    script = os.path.basename(words[0]) if words else ""
+    try:
+        with open("/proc/self/comm", "w") as comm:
+            # Slurm's reader of /proc/PID/stat splits a name at its blanks, and then can't end the job step.
+            comm.write("".join(f"rank{rank}:{script}".split())[:15])
+    except OSError:
+        pass  # not Linux
+
+
+class Program:
+    """The program while it runs. It stays a zombie until no signal can go to its pid any more."""
+
+    def __init__(self, pid: int) -> None:
+        """Take its pid, which is its process group too."""
+        self.pid, self.ended = pid, False
+
+    def pass_on(self, number: int, _frame: object) -> None:
+        """Send a signal to the program; stop with it."""
+        if self.ended:
+            return
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            return
+        if number == signal.SIGTSTP:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def wait(self, record: str) -> int:
+        """Return its wait status; kill it if the launcher that holds the ``record`` is killed.
+
+        The launcher's guardian kills it as well, but may have been killed with the launcher.
+        """
+        try:
+            watched = [os.pidfd_open(self.pid)]
+        except (AttributeError, OSError):  # not Linux, or an old kernel
+            return self._collect()
+        try:
+            watched += [os.pidfd_open(launcher_of(record))] if record else []
+        except ProcessLookupError:  # the launcher is gone
+            self._kill()
+        import select
+
+        poller = select.poll()
+        for fd in watched:
+            poller.register(fd, select.POLLIN)
+        if os.getpid() == 1:
+            signal.signal(signal.SIGCHLD, self._collect_strangers)
+            self._collect_strangers()
+        if watched[0] not in [fd for fd, _event in poller.poll()]:
+            self._kill()
+        return self._collect()
+
+    def _collect(self) -> int:
+        """Wait for its end, and collect it once no handler sends it signals."""
+        if hasattr(os, "waitid"):
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+            self.ended = True
+        return os.waitpid(self.pid, 0)[1]
+
+    def _kill(self) -> None:
+        """Kill the program and everything in its process group."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:  # it is not a group yet
+            os.kill(self.pid, signal.SIGKILL)
+
+    def _collect_strangers(self, *_event: object) -> None:
+        """As pid 1 of a container, collect orphans as they die: nobody else does."""
+        try:
+            with open("/proc/self/task/1/children", encoding="ascii") as file:
+                pids = [int(word) for word in file.read().split()]
+            for pid in pids:
+                if pid != self.pid:
+                    os.waitpid(pid, os.WNOHANG)
+        except OSError:
+            pass  # a kernel without that file
+
+
+def interface(environ: dict[str, str]) -> dict[str, str]:
+    """Return the variables that name gloo's and NCCL's interface, unless something on this machine has set them.
+
+    They aren't set yet under engines that start all machines from one, and if the main machine had no address yet.
+    """
+    local = environ.get("LOCAL_WORLD_SIZE") or environ.get("LOCAL_SIZE")
+    alone = local in (None, environ.get("WORLD_SIZE"))
+    if alone or sys.platform != "linux" or environ.get("GLOO_SOCKET_IFNAME") or not environ.get("MASTER_ADDR"):
+        return {}
+    import route
+
+    return route.named(route.towards(environ["MASTER_ADDR"]), environ, cpu=False)
+
+
+def supervised(supervisor: list[str], local: int) -> tuple[str, list[str], str]:
+    """Return the paths of the record, this rank's streams and its error file; empty ones without a supervisor."""
+    if not supervisor or not is_record(os.path.join(supervisor[0], supervisor[1])):
+        return "", [], ""
+    folder, record, *numbers = supervisor
+    paths = [os.path.join(folder, number) for number in numbers[3 * local : 3 * local + 3]]
+    return os.path.join(folder, record), paths[:2], "".join(paths[2:])
+
+
+def is_record(path: str) -> bool:
+    """Return whether it is a supervisor's record: an engine may carry the path to another machine."""
+    try:
+        return os.readlink(path).startswith(RECORD)
+    except OSError:
+        return False
+
+
+def launcher_of(record: str) -> int:
+    """Return the pid of the launcher that holds the record, ``/proc/PID/fd/NUMBER``; 0 without a record."""
+    return int(record.split("/")[2]) if record else 0
+
+
+def become(words: list[str], environ: dict[str, str], streams: list[str], parent: int, launcher: int) -> None:
+    """Turn this fork into the program, in a process group of its own, so that each signal reaches it once."""
+    from prctl import die_with, let_read
+    from steps import sent_to_all
+
+    status = 126
+    try:
+        os.setpgid(0, 0)
+        die_with(parent)  # the engine may kill the parent alone, and may have done so already
+        let_read(launcher)
+        for target, path in enumerate(streams, start=1):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_NOCTTY), target)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, *sent_to_all(environ)):
+            signal.signal(number, signal.SIG_DFL)
+        os.execvpe(words[0], words, environ)
+    except OSError as error:
+        status = 127 if isinstance(error, FileNotFoundError) else 126
+        os.write(2, f"accel: {words[0]} can't be started: {error.strerror}\n".encode())
+    finally:
+        os._exit(status)
+
+
+def leave_hydra(environ: dict[str, str], status: int) -> None:
+    """Take leave of Hydra (MPICH, Intel MPI), so that it ends the other ranks if this one failed.
+
+    By itself it ends them only if the program has called MPI; otherwise they wait for this rank for ever. If the
+    launcher has talked to it (`accel_launch.machine.pmi`), it needs to know about a good end as well.
+    """
+    from hydra import INIT, Closed, ask, descriptor
+
+    fd = descriptor(environ)
+    if fd is None or "MPI_LOCALRANKID" not in environ:
+        return
+    for command in (INIT, f"abort exitcode={status if status > 0 else 128 - status}" if status else "finalize"):
+        try:
+            ask(fd, command, ANSWER)
+        except Closed:
+            continue  # it is gone, or kills this process in a moment, or the program has taken leave already
+
+
+def append(record: str, line: str) -> None:
+    """Append a line to the supervisor's record, if there is one."""
+    try:
+        fd = os.open(record, os.O_WRONLY | os.O_APPEND)
+    except OSError:
+        return
+    os.write(fd, f"{line}\n".encode())
+    os.close(fd)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # -I and -P leave it out
+    sys.exit(main())

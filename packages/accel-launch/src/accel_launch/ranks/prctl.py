@@ -1,0 +1,43 @@
+"""What a process asks of Linux about itself (prctl): its death, its orphans, its name, and who may read it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER, PR_SET_PTRACER = 1, 15, 36, 0x59616D61
+SIGKILL = 9  # the module `signal` imports enum, which a preloaded rank would then find imported
+
+
+def prctl(option: int, value: int | bytes) -> None:
+    """Set an option of this process; do nothing on other systems.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    argument = value if isinstance(value, bytes) else ctypes.c_ulong(value)
+    none = ctypes.c_ulong(0)
+    if ctypes.CDLL(None, use_errno=True).prctl(option, argument, none, none, none):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def die_with(parent: int) -> None:
+    """Let the kernel kill this process when the thread that forked it ends; exit if that has ended already."""
+    prctl(PR_SET_PDEATHSIG, SIGKILL)
+    if os.getppid() != parent:
+        os._exit(128 + SIGKILL)
+
+
+def let_read(launcher: int) -> None:
+    """Let the launcher, and what it starts, read this process's memory where Yama permits that to ancestors alone.
+
+    An exec keeps it, a fork doesn't. Other kernels refuse the option, and need none.
+    """
+    try:
+        prctl(PR_SET_PTRACER, launcher)
+    except OSError:
+        pass

@@ -1,0 +1,91 @@
+"""The supervisor's loop: output and events up while an attempt runs, and what else comes, between attempts too."""
+
+from __future__ import annotations
+
+import select
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from accel_launch.planning.types import Plan
+    from accel_launch.running.attempts.attempt import Attempt
+    from accel_launch.running.guardian.handle import GuardianHandle
+    from accel_launch.running.lifeline.watch import Watch
+    from accel_launch.running.onlookers.onlookers import Onlookers
+    from accel_launch.running.output.router import OutputRouter
+    from accel_launch.running.supervising.calling_process import CallingProcess
+    from accel_launch.running.supervising.signal_handling import SignalHandling
+
+DRAIN = 1.0  # seconds without progress after which streams are given up that only strangers can still write to
+
+
+class Carrier:
+    """Waits for what is the run's, and for what is an attempt's while it runs."""
+
+    def __init__(
+        self, plan: Plan, output: OutputRouter, signals: SignalHandling, calling: CallingProcess, onlookers: Onlookers
+    ) -> None:
+        """Take the parts of the run."""
+        self.plan, self.output, self.signals = plan, output, signals
+        self.calling, self.onlookers = calling, onlookers
+        self.watch: Watch | None = None
+        """The connection with the run's other machines."""
+        self.poller = select.poll()
+        self.moved = 0.0
+        """When something last came or went, in monotonic seconds."""
+        calling.register(self.poller)
+
+    def carry(self, attempt: Attempt, guardian: GuardianHandle) -> None:
+        """Carry output and events until the guardian is gone and all that the ranks wrote is read."""
+        self.poller.register(attempt.reader.fd, select.POLLIN)
+        self.moved = time.monotonic()
+        while attempt.listening or self._draining():
+            ready = self.wait(-1 if attempt.listening else DRAIN)
+            if attempt.reader.fd in dict(ready):
+                attempt.hear(self.poller, guardian, self.onlookers)
+            attempt.announcement.look(attempt.pids, self.output.print)
+            self.turn(ready)
+            ended_at = time.time() if self.output.gone else self.onlookers.standstills.ended_at
+            attempt.asked = attempt.asked or ended_at
+            ends = ended_at is not None or (self.watch is not None and self.watch.ending)
+            if ends and (self.signals.ended_by or self.onlookers.before_end(self.poller, self.watch)):
+                grace = None if self.watch is None else min(self.plan.grace, self.watch.side.grace)
+                attempt.stopping.stop(attempt.started, signalled=bool(self.signals.ended_by), grace=grace)
+
+    def write_out(self) -> None:
+        """Write all that waits: a slow reader is waited for, unless an end is asked for."""
+        self.moved = time.monotonic()
+        while self.output.waiting and (not self._hurried or time.monotonic() < self.moved + DRAIN):
+            self.turn(self.wait(DRAIN))
+
+    @property
+    def _hurried(self) -> bool:
+        return bool(self.signals.hurried or self.calling.gone)
+
+    def _draining(self) -> bool:
+        """Return whether output of ranks is on its way."""
+        channels = self.output.channels.open.values()
+        if any(channel.blocked for channel in channels) and not self._hurried:
+            return True
+        return bool(channels) and time.monotonic() < self.moved + DRAIN
+
+    def turn(self, ready: list[tuple[int, int]]) -> None:
+        """Do what is ready, or due."""
+        self.calling.step(self.poller, ready)
+        if self.output.handle(self.poller, ready):
+            self.onlookers.printed()
+        self.onlookers.step(self.poller, ready)
+        if self.watch is not None:  # also while a slow reader holds us up: the other machines must see us alive
+            self.watch.step(self.poller, ready)
+
+    def wait(self, due: float) -> list[tuple[int, int]]:
+        """Wait for ``due`` seconds at most, or without an end if that is negative."""
+        dues = [self.output.overdue(), self.onlookers.due, due if due >= 0 else None]
+        if self.watch is not None:
+            dues.append(self.watch.due)
+        first = min((each for each in dues if each is not None), default=-1.0)
+        self.output.register(self.poller)  # only now: what was overdue has to be written
+        ready = self.poller.poll(max(first * 1000, -1))
+        if ready:
+            self.moved = time.monotonic()
+        return ready

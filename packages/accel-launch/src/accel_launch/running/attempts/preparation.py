@@ -1,0 +1,125 @@
+"""What the supervisor makes before an attempt: pipes to the guardian; the ranks' streams, files and environments."""
+
+from __future__ import annotations
+
+import os
+
+from accel_launch.machine.process_tree import DAEMON
+from accel_launch.ranks.module import SCRATCH, scratch_path
+from accel_launch.running.engine_record import EngineRecord, memory_file, read
+from accel_launch.running.guardian.workload import Spawn, Workload
+from accel_launch.running.supervising.recordings import Recordings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from accel_launch.planning.types import Command, Plan
+    from accel_launch.running.guardian.orders import Orders
+    from accel_launch.running.output.channels import Channels
+    from accel_launch.running.restarting.progress_files import ProgressFiles
+
+
+class Preparation:
+    """Everything that the guardian and the ranks get from the supervisor."""
+
+    def __init__(self, plan: Plan, channels: Channels, orders: Orders) -> None:
+        """Make it; ``orders`` lead to this attempt's guardian from now on.
+
+        Raises:
+            OSError: the system has no more descriptors, or a log file can't be created.
+        """
+        self.plan, self.channels, self.orders = plan, channels, orders
+        self.guardians_orders, orders.fd = os.pipe()
+        self.events, self.guardians_events = os.pipe()
+        self.stdin, self.nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+        self.record = EngineRecord() if plan.hosted else None
+        channels.record = self.record
+        self.error_files = [memory_file("accel-error") for _rank in range(plan.hosted or len(plan.commands))]
+        self.progress = _progress_files(len(plan.commands)) if plan.restarting.most else None
+        """Where ranks may write how far they are; only of a run that may be started again."""
+        self.scratch = scratch_path()
+        self.recordings = Recordings(plan, channels.logs.path)
+        make = self._engine if plan.hosted else self._rank
+        self.spawns = tuple(make(place, command) for place, command in enumerate(plan.commands))
+
+    def workload(self, ignored: frozenset[int]) -> Workload:
+        """Return what the guardian has to do; ranks go on ignoring the signals that the launcher ignored."""
+        return Workload(
+            spawns=self.spawns,
+            grace=self.plan.grace,
+            ignored=ignored,
+            record=self.record.fd if self.record is not None else None,
+            together=self.plan.together,
+            preload=self.plan.preload or (),
+            scratch=self.scratch,
+            recordings=self.recordings.private,
+        )
+
+    def rank_of(self, place: int) -> int:
+        """Return the rank of a command, which is its place if it isn't numbered."""
+        rank = self.plan.commands[place].rank
+        return place if rank is None else rank
+
+    def _rank(self, place: int, command: Command) -> Spawn:
+        environ = self._environ(command)
+        error_file = self.error_files[place]
+        if ("RANK" in command.env or command.label) and error_file is not None:
+            environ["TORCHELASTIC_ERROR_FILE"] = f"/proc/{os.getpid()}/fd/{error_file}"
+        if self.progress is not None:
+            environ.update(self.progress.variables(place))
+        streams = self.channels.attach(self.rank_of(place), place, command.label)
+        return Spawn(place, command.argv, environ, command.cwd, (self.nothing if place else self.stdin, *streams))
+
+    def _engine(self, _place: int, command: Command) -> Spawn:
+        """Prepare an engine: its ranks open their streams, error files and the record below our own descriptors."""
+        numbers: list[object] = [self.record and self.record.fd]
+        for local in range(self.plan.hosted):
+            numbers += [*self.channels.attach(self.plan.first_rank + local, local), self.error_files[local]]
+        environ = self._environ(command)
+        environ[SCRATCH] = self.scratch
+        environ["ACCEL_SUPERVISOR"] = f"/proc/{os.getpid()}/fd {' '.join(map(str, numbers))}"
+        return Spawn(0, command.argv, environ, command.cwd, (self.stdin, *self.channels.attach_engine()))
+
+    def error(self, local: int) -> str:
+        """Return what a local rank left by torch's error-file protocol."""
+        return read(self.error_files[local]) if local < len(self.error_files) else ""
+
+    def recorded(self) -> dict[int, Any]:
+        """Return what torch's flight recorder has left, by rank."""
+        return self.recordings.read()
+
+    def _environ(self, command: Command) -> dict[str, str]:
+        """Return the command's whole environment: a launcher that is a daemon itself makes none of its ranks."""
+        environ = {**os.environ, **command.env}
+        environ.pop(DAEMON, None)
+        return {**environ, **self.recordings.variables}
+
+    def close_our_ends(self, others: Iterable[int]) -> None:
+        """Close the descriptors that the guardian, just forked, must not have; ``others`` are the launcher's."""
+        for fd in (self.orders.fd, self.events, *self.channels.open, *others):
+            os.close(fd)
+
+    def close_guardians_ends(self) -> None:
+        """Close the descriptors that are the guardian's and the ranks' alone from now on."""
+        for fd in (self.guardians_orders, self.guardians_events, self.stdin, self.nothing):
+            os.close(fd)
+        if not self.plan.hosted:
+            self.channels.let_go()
+
+    def close(self) -> None:
+        """Close the rest, once the guardian is gone and what the ranks left was judged."""
+        self.orders.hang_up()
+        for fd in (self.events, self.record and self.record.fd, *self.error_files):
+            if fd is not None:
+                os.close(fd)
+        if self.progress is not None:
+            self.progress.close()
+        self.recordings.close()
+
+
+def _progress_files(ranks: int) -> ProgressFiles:
+    from accel_launch.running.restarting.progress_files import ProgressFiles
+
+    return ProgressFiles(ranks, os.environ)

@@ -1,0 +1,76 @@
+"""The guardian's children, and the order in which they die."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Children:
+    """Waits for children: ranks, the fork server, and orphans that the guardian has adopted."""
+
+    def __init__(self, ended: Callable[[int, int], None]) -> None:
+        """Prepare to wait; ``ended`` is called with the pid and the wait status of each child that has died."""
+        self.ended = ended
+        self.ranks: dict[int, int] = {}
+        """The ranks that run, by pid."""
+        self.fork_server: int | None = None
+        """The pid of the process that imports modules for all ranks, as long as it runs."""
+        self.watched: dict[int, int] = {}
+        """The pid behind each pidfd."""
+        self.wake, wakes = os.pipe()
+        os.set_blocking(self.wake, False)
+        os.set_blocking(wakes, False)
+        signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        self.poller = select.epoll()
+        self.poller.register(self.wake, select.EPOLLIN)
+
+    def watch(self, pid: int) -> None:
+        """Notice the death of a child, in a process group of its own.
+
+        Raises:
+            OSError: the kernel can't watch it.
+        """
+        try:
+            os.setpgid(pid, pid)  # the process does so too; whichever comes first
+        except OSError:
+            pass
+        fd = os.pidfd_open(pid)
+        self.watched[fd] = pid
+        self.poller.register(fd, select.EPOLLIN)
+
+    def wait(self, timeout: float) -> list[int]:
+        """Wait for something to happen, collect watched children that have died, and return the ready descriptors."""
+        # The kernel queues descriptors in the order in which they became ready: the order of the ranks' deaths.
+        ready = [fd for fd, _events in self.poller.poll(timeout)]
+        for fd in ready:
+            if fd in self.watched:
+                self._collect(fd)
+        if self.wake in ready:
+            os.read(self.wake, 4096)
+        return ready
+
+    def _collect(self, fd: int) -> None:
+        pid = self.watched.pop(fd)
+        self.poller.unregister(fd)
+        os.close(fd)
+        if pid in self.ranks or pid == self.fork_server:
+            _pid, status = os.waitpid(pid, 0)
+            self.ended(pid, status)
+
+    def reap(self) -> bool:
+        """Collect every child that has died; return whether any child is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            self.ended(pid, status)

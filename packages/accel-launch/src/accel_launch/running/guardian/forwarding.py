@@ -1,0 +1,58 @@
+"""Signals that end nothing, on their way from the launcher to the ranks."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from accel_launch.machine import process_tree
+from accel_launch.ranks.steps import sent_to_all
+from accel_launch.running.engine_record import LIMIT, read, running_in
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from accel_launch.running.guardian.children import Children
+
+PAUSES = (signal.SIGTSTP, signal.SIGCONT)
+
+
+class Forwarder:
+    """Passes signals on; those for ranks that still have to be forked wait."""
+
+    def __init__(self, children: Children, record: int | None) -> None:
+        """Take the children, and the file in which an engine's ranks are recorded."""
+        self.children, self.record = children, record
+        self.early: list[int] = []
+        """Signals for ranks that still have to be forked."""
+
+    def pass_on(self, number: int) -> None:
+        """Send a signal to every rank."""
+        if number in sent_to_all(os.environ):
+            return
+        if self.children.fork_server is not None and number not in PAUSES:
+            self.early.append(number)
+            return
+        if self.record is not None and self.children.fork_server is None:
+            self._pass_to_parents(number, self.record)
+            return
+        server = self.children.fork_server
+        for pid in self.children.ranks if server is None else [server]:  # ours: no other process can have their pids
+            if number in PAUSES:
+                try:
+                    os.killpg(pid, number)
+                except (ProcessLookupError, PermissionError):
+                    continue
+            else:
+                process_tree.send(pid, number)
+
+    def pass_on_early(self) -> None:
+        """Pass on the signals that waited for the ranks."""
+        for number in self.early:
+            self.pass_on(number)
+
+    def _pass_to_parents(self, number: int, record: int) -> None:
+        """Send a signal to the ranks' parents under an engine, which itself would die of the signal."""
+        below = process_tree.descendants(os.getpid())
+        for _rank, parent in running_in(read(record, LIMIT)).values():
+            if parent in below:
+                process_tree.send_to(parent, below[parent], number)

@@ -1,0 +1,137 @@
+"""The guardian's loop: wait for deaths and orders, and act on them."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+from accel_launch.machine import process_tree
+from accel_launch.ranks.prctl import PR_SET_NAME, prctl
+from accel_launch.ranks.signals import ENDING, PASSED_ON
+from accel_launch.running.guardian.children import Children
+from accel_launch.running.guardian.events import Events
+from accel_launch.running.guardian.forwarding import Forwarder
+from accel_launch.running.guardian.orders import HOLD, KILL, OVER, RELEASE, STOP
+from accel_launch.running.guardian.preloading.preloader import Preloader
+from accel_launch.running.guardian.starting import Starter
+from accel_launch.running.guardian.teardown import Teardown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from accel_launch.running.guardian.workload import Workload
+
+LOOKING = 5.0  # seconds that the launcher may hold up the end of the ranks after a failure
+
+
+class Guardian:
+    """Starts the ranks and brings every one of them, and all processes below them, to an end."""
+
+    def __init__(self, work: Workload, orders: int, events: int) -> None:
+        """Take what to run, and the guardian's ends of the two pipes."""
+        self.work, self.orders, self.events = work, orders, Events(events)
+        self.ending = 0
+        """How many signals that end the run have come."""
+        self.held = 0.0
+        """Until when the others live on if a rank fails, in monotonic seconds: the launcher looks at them."""
+        self.failed = False
+        """Whether one has failed meanwhile."""
+
+    def run(self) -> NoReturn:
+        """Do all of it, then leave without running any code of the launcher that forked us."""
+        status = 1
+        try:
+            self._prepare()
+            (self.preloader if self.work.preload or self.work.forked else self.starter).start()
+            while self._step():
+                pass
+            self.work.tidy()
+            self.events.send("done")
+            status = 0
+        finally:
+            os._exit(status)
+
+    def _prepare(self) -> None:
+        if self.work.forked is None:
+            os.setsid()
+        prctl(PR_SET_NAME, b"accel-guardian")
+        process_tree.adopt_orphans()
+        for number in PASSED_ON:
+            if number != signal.SIGCONT:
+                signal.signal(number, signal.SIG_IGN)
+        self.children = Children(self._ended)
+        self.children.poller.register(self.orders, select.EPOLLIN)
+        self.teardown = Teardown(self.children, self.events, self.work.grace)
+        self.starter = Starter(self.work, self.children, self.events, self.teardown)
+        self.preloader = Preloader(self.starter)
+        self.forwarder = Forwarder(self.children, self.work.record)
+
+    def _step(self) -> bool:
+        """Wait for something to happen and act on it; return False when no process is left."""
+        timeout = self.teardown.timeout
+        if self.failed:
+            held = max(0.0, self.held - time.monotonic())
+            timeout = held if timeout < 0 else min(held, timeout)
+        ready = self.children.wait(timeout)
+        if self.orders in ready and not self._obey():
+            return False
+        if self.failed and time.monotonic() >= self.held:
+            self._stop_after_failure()
+        some_left = self.children.reap()
+        if some_left and not self.children.ranks and self.children.fork_server is None:
+            some_left = bool(self.teardown.leftovers())
+        if self.children.ranks or some_left:
+            self.teardown.advance(some_left=some_left)
+        return bool(self.children.ranks) or some_left
+
+    def _ended(self, pid: int, status: int) -> None:
+        """Act on the death of a child; an orphan's means nothing."""
+        rank = self.children.ranks.pop(pid, None)
+        if rank is not None:
+            self._rank_ended(rank, status)
+        elif pid == self.children.fork_server:
+            self.preloader.take_over(status)
+            self.forwarder.pass_on_early()
+
+    def _rank_ended(self, rank: int, status: int) -> None:
+        for line in self.starter.start_failures():
+            self.events.send("unstarted", line)
+        self.events.send("ended", rank, status, time.time())
+        if status != 0 and self.work.together and not self.teardown.stopping:
+            self._stop_after_failure()
+
+    def _stop_after_failure(self) -> None:
+        """Terminate the ranks, unless the launcher needs them for another moment."""
+        self.failed = time.monotonic() < self.held
+        if not self.failed and not self.teardown.stopping:
+            self.teardown.stop(signal.SIGTERM)
+
+    def _obey(self) -> bool:
+        """Carry out the launcher's orders; return False if it is dead, and everything has been killed."""
+        for order in os.read(self.orders, 64) or [None]:
+            if order is None or order == KILL:
+                self.teardown.kill()
+                self.work.tidy(alone=order is None)
+                return order is not None
+            if order in (HOLD, RELEASE):
+                self.held = time.monotonic() + LOOKING if order == HOLD else 0.0
+            elif order == OVER:
+                self.teardown.end_grace()
+            elif order == STOP:
+                self.teardown.stop(signal.SIGTERM)
+            elif order in ENDING:
+                self._end_by(order)
+            else:
+                self.forwarder.pass_on(order)
+        return True
+
+    def _end_by(self, number: int) -> None:
+        """Pass on a signal that ends the run; a second one ends it at once (a terminal that closes sends two)."""
+        self.ending += 1
+        if self.ending > 1 and number != signal.SIGHUP:
+            self.teardown.kill()
+        elif self.ending == 1:
+            self.teardown.stop(number)

@@ -1,0 +1,127 @@
+"""The guardian's side of the fork server, the process that imports modules once for all ranks.
+
+The other side is in ``ranks/fork_server``, which runs in the ranks' own interpreter. It forks the ranks, reports
+their pids and ends. The ranks, now orphans, become children of the guardian, which opens the gate at which they wait.
+From there on nothing distinguishes them from ranks that the guardian has forked itself.
+"""
+
+from __future__ import annotations
+
+import os
+
+from accel_launch.ranks import FORK_SERVER
+from accel_launch.running.guardian.workload import CHANGING
+from accel_launch.running.report.records import Ending
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from accel_launch.running.guardian.workload import Spawn
+
+# Variables that native libraries, or the interpreter, read when they are loaded; nothing in Python sees such a read.
+READ_EARLY = ("CUDA_", "GOMP_", "KMP_", "LD_", "MALLOC_", "MKL_", "OMP_", "OPENBLAS_", "PYTHON")
+WHOLE = 1 << 16  # bytes that a pipe holds
+
+
+class ForkServer:
+    """The order to the process, the pipe of its events, and the gate that holds the ranks."""
+
+    def __init__(self, spawns: Sequence[Spawn], modules: Sequence[str], launcher: int, parked: int = -1) -> None:
+        """Write the order to import ``modules``, to fork a rank for each of ``spawns``, and to park a process.
+
+        The ranks let ``launcher`` read what they do.
+
+        Raises:
+            OSError: the system has no more descriptors.
+        """
+        self.spawns, self.modules, self.launcher = spawns, modules, launcher
+        self.control = parked
+        self.shared, self.own = shared_and_own(spawns, changing=parked >= 0)
+        self.early = [name for name in self.own if name.startswith(READ_EARLY)]
+        self.order = os.memfd_create("accel-fork-server")
+        self.events, self.reporting = os.pipe()
+        self.gate, self.opening = os.pipe()
+        os.set_blocking(self.events, False)
+        self._write()
+
+    def _write(self) -> None:
+        import marshal
+
+        order = {
+            "modules": list(self.modules),
+            "own": self.own,
+            "shared": self.shared,
+            "guardian": os.getpid(),
+            "launcher": self.launcher,
+            "ranks": [{"environ": spawn.environ, "streams": list(spawn.streams)} for spawn in self.spawns],
+        }
+        os.write(self.order, marshal.dumps(order, 2))  # the form that every version of Python reads
+        os.lseek(self.order, 0, os.SEEK_SET)
+
+    def spawn(self) -> Spawn:
+        """Return what to start: the command of a rank, with the variables that all ranks share.
+
+        Output of imports goes where rank 0 prints, so that modules see streams of the kind that ranks have.
+        """
+        first = self.spawns[0]
+        path = self.shared.get("PYTHONPATH")
+        environ = {
+            **self.shared,
+            "PYTHONPATH": f"{FORK_SERVER}{os.pathsep}{path}" if path else FORK_SERVER,
+            "ACCEL_FORK_SERVER": f"{self.order} {self.reporting} {self.gate} {self.control}",
+        }
+        return first.replace(environ=environ, streams=(self.spawns[-1].streams[0], *first.streams[1:]))
+
+    def hand_over(self) -> None:
+        """Let the descriptors through the exec that follows; in the fork that it turns into the process."""
+        streams = {fd for spawn in self.spawns for fd in spawn.streams}
+        for fd in {self.order, self.reporting, self.gate, self.control, *streams} - {-1}:
+            os.set_inheritable(fd, True)
+
+    def ended(self, status: int) -> tuple[list[int], list[str]]:
+        """Return the pids of the ranks, all or none, and the notes to print, now that the process has ended."""
+        events = self._read()
+        notes = [f"preload: {read} while it is imported, before any rank has its own" for read in events["late"]]
+        notes += [
+            f"preload: {name} isn't every rank's, and comes too late for libraries that are loaded"
+            for name in self.early
+        ]
+        pids = [int(text) for text in events["forked"]]
+        if len(pids) == len(self.spawns) and status == 0:
+            return pids, notes
+        return [], [f"not preloaded: {self._why(events, status)}; each rank imports for itself"]
+
+    def _read(self) -> dict[str, list[str]]:
+        try:
+            lines = os.read(self.events, WHOLE).decode(errors="replace").split("\n")
+        except BlockingIOError:
+            lines = []
+        events: dict[str, list[str]] = {kind: [] for kind in ("importing", "late", "refused", "forked")}
+        for line in lines:
+            kind, _, text = line.partition(" ")
+            events.get(kind, []).append(text)
+        return events
+
+    def _why(self, events: dict[str, list[str]], status: int) -> str:
+        if events["refused"]:
+            return events["refused"][-1]
+        ending = Ending.from_wait_status(-1, -1, 0, status, 0.0)
+        how = f"was {ending.how}" if ending.signal else f"ended with {ending.how}"
+        where = f" importing {events['importing'][-1]}" if events["importing"] else ""
+        return f"the fork server {how}{where}"
+
+    def close(self) -> None:
+        """Close all descriptors; ranks that still wait at the gate end by that."""
+        for fd in (self.order, self.events, self.reporting, self.gate, self.opening):
+            os.close(fd)
+
+
+def shared_and_own(spawns: Sequence[Spawn], *, changing: bool) -> tuple[dict[str, str], list[str]]:
+    """Return the variables that all ranks share, and the names of the others; some are another attempt's own."""
+    first = spawns[0].environ
+    left_out = CHANGING if changing else ()
+    shared = {
+        k: v for k, v in first.items() if k not in left_out and all(other.environ.get(k) == v for other in spawns)
+    }
+    return shared, [name for name in dict.fromkeys(k for s in spawns for k in s.environ) if name not in shared]

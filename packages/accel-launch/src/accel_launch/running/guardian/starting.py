@@ -1,0 +1,96 @@
+"""How the guardian starts ranks, one by one."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from accel_launch.ranks.prctl import die_with, let_read
+from accel_launch.ranks.signals import PASSED_ON
+from accel_launch.ranks.steps import sent_to_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from accel_launch.running.guardian.children import Children
+    from accel_launch.running.guardian.events import Events
+    from accel_launch.running.guardian.teardown import Teardown
+    from accel_launch.running.guardian.workload import Spawn, Workload
+
+
+class Starter:
+    """Forks ranks, and reports those that can't be started."""
+
+    def __init__(self, work: Workload, children: Children, events: Events, teardown: Teardown) -> None:
+        """Take what to start."""
+        self.work, self.children, self.events, self.teardown = work, children, events, teardown
+        self.pid = os.getpid()
+        self.failures, self.failing = os.pipe()
+        os.set_blocking(self.failures, False)
+
+    def start(self) -> None:
+        """Start each rank; if the system refuses one, kill those that were started."""
+        for spawn in self.work.spawns:
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    self.become(spawn)
+                self.enlist(spawn.rank, pid)
+            except OSError as error:
+                self.unstarted(spawn.rank, error)
+                break
+        self.let_go()
+
+    def enlist(self, rank: int, pid: int) -> None:
+        """Watch a rank that runs, and report it.
+
+        Raises:
+            OSError: the kernel can't watch it.
+        """
+        self.children.ranks[pid] = rank
+        self.children.watch(pid)
+        self.events.send("started", rank, pid)
+
+    def unstarted(self, rank: int, error: OSError) -> None:
+        """Report a rank that the system refuses to start, and kill all others."""
+        self.events.send("unstarted", rank, f"the system starts no more processes: {error.strerror}")
+        self.teardown.kill()
+
+    def let_go(self) -> None:
+        """Close the descriptors that only the ranks need."""
+        for fd in {fd for spawn in self.work.spawns for fd in spawn.streams}:
+            os.close(fd)
+        os.close(self.failing)
+
+    def start_failures(self) -> list[str]:
+        """Return the messages of forks that couldn't become their rank."""
+        try:
+            return os.read(self.failures, 65536).decode(errors="replace").split("\n")[:-1]
+        except OSError:
+            return []
+
+    def become(self, spawn: Spawn) -> NoReturn:
+        """Turn this fork into the rank."""
+        status = 126
+        try:
+            die_with(self.pid)
+            let_read(self.work.launcher)
+            os.setpgid(0, 0)
+            signal.set_wakeup_fd(-1)
+            # An engine would die of a signal that a scheduler sends to all; a rank's parent undoes this for its rank.
+            doubled = () if self.work.record is None else sent_to_all(os.environ)
+            ignored = self.work.ignored.union(doubled)
+            for number in (*PASSED_ON, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+            for target, fd in enumerate(spawn.streams):
+                os.dup2(fd, target, inheritable=True)
+            if spawn.cwd is not None:
+                os.chdir(spawn.cwd)
+            os.execvpe(spawn.argv[0], spawn.argv, spawn.environ)
+        except OSError as error:
+            status = 127 if isinstance(error, FileNotFoundError) else 126
+            name = spawn.argv[0].replace("\n", " ")
+            os.write(self.failing, f"{spawn.rank} {name}: {error.strerror}\n".encode(errors="replace"))
+        finally:
+            os._exit(status)

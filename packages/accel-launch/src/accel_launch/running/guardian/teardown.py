@@ -1,0 +1,107 @@
+"""How the guardian brings its ranks, and all processes below them, to an end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from accel_launch.machine import process_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from accel_launch.running.guardian.children import Children
+    from accel_launch.running.guardian.events import Events
+
+LONGEST = 86400.0  # seconds of one wait: the kernel counts milliseconds in 31 bits
+SOON = 0.05  # seconds for ranks to end before what ended ranks left is looked for, among all processes
+LOOK = 0.5  # seconds for the launcher to look at ranks that outstay the grace, before they are killed
+LAST_MOMENTS = 5.0  # seconds that leftovers of a successful script get between SIGTERM and SIGKILL
+
+
+class Teardown:
+    """Asks processes to end, and kills those that outstay the grace."""
+
+    def __init__(self, children: Children, events: Events, grace: float) -> None:
+        """Take the seconds of grace."""
+        self.children, self.events, self.grace = children, events, grace
+        self.pid = os.getpid()
+        self.stopping = False
+        """Whether everything was asked to end."""
+        self.lingering = False
+        """Whether all ranks have ended, and processes that they left behind get the grace to finish."""
+        self.asked: set[int] = set()
+        """Leftovers that were asked to end."""
+        self.overdue = False
+        """Whether the launcher was asked to look at ranks that outstay the grace."""
+        self.deadline: float | None = None
+        self.look_at: float | None = None
+        """When to look for leftovers of ended ranks while others still end."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds to wait for the deadline or the next look, a day at most; -1 without either."""
+        due = min((at for at in (self.deadline, self.look_at) if at is not None), default=None)
+        return -1.0 if due is None else min(LONGEST, max(0.0, due - time.monotonic()))
+
+    def stop(self, number: int) -> None:
+        """Ask every rank to end by a signal, and give it the grace to."""
+        self.stopping = True
+        if self.children.fork_server is not None:
+            process_tree.send(self.children.fork_server, signal.SIGKILL)
+        for pid in self.children.ranks:
+            process_tree.send(pid, number)
+            process_tree.send(pid, signal.SIGCONT)
+        if self.deadline is None or self.lingering:
+            self.deadline = time.monotonic() + self.grace
+        self.lingering = False
+        self.look_at = time.monotonic() + SOON
+
+    def advance(self, *, some_left: bool) -> None:
+        """Look after processes that ranks left behind, and kill what outstays its time."""
+        leftovers = some_left and not self.children.ranks and self.children.fork_server is None
+        if leftovers and not self.stopping and self.deadline is None:
+            self.lingering = True
+            self.deadline = time.monotonic() + self.grace
+        if self.stopping and not (self.children.ranks and self.look_at and time.monotonic() < self.look_at):
+            self.look_at = None
+            self._ask_leftovers()
+        if self.deadline is None or time.monotonic() < self.deadline:
+            return
+        if self.lingering:
+            for pid in self.leftovers():
+                self.events.send("left", pid, process_tree.title(pid))
+            self.lingering, self.stopping = False, True
+            self.deadline = time.monotonic() + min(self.grace, LAST_MOMENTS)
+            self._ask_leftovers()
+        elif self.grace and self.children.ranks and not self.overdue:
+            self.overdue = True
+            self.deadline = time.monotonic() + LOOK  # the launcher has us killed earlier, once it has looked
+            self.events.send("overdue")
+        else:
+            self.kill()
+
+    def end_grace(self) -> None:
+        """Let the grace be over now, if it still runs."""
+        if self.stopping and not self.overdue:
+            self.deadline = time.monotonic()
+
+    def _ask_leftovers(self) -> None:
+        """Ask processes that ended ranks left behind to end as well: they are our children now."""
+        for pid, (parent, *_facts) in self.leftovers().items():
+            if parent == self.pid and pid not in self.children.ranks and pid not in self.asked:
+                self.asked.add(pid)
+                process_tree.send(pid, signal.SIGTERM)
+                process_tree.send(pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Kill everything at once."""
+        self.stopping = True
+        self.deadline = time.monotonic()
+        process_tree.kill_tree(self.pid, self.children.reap, session=self.pid)
+
+    def leftovers(self) -> Mapping[int, process_tree.Facts]:
+        """Return all processes below the guardian but daemons that are left running on purpose."""
+        return process_tree.descendants(self.pid, session=self.pid)

@@ -1,0 +1,1 @@
+"""The main machine's side of the lifeline."""

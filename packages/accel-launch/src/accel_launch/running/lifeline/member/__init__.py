@@ -1,0 +1,1 @@
+"""Every other machine's side of the lifeline."""

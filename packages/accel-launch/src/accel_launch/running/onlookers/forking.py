@@ -1,0 +1,35 @@
+"""What a fork of the launcher does first if it is to look at something, rather than to look after the run."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from accel_launch.ranks.prctl import PR_SET_NAME, die_with, prctl
+from accel_launch.ranks.signals import PASSED_ON
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def become_onlooker(launcher: int, name: bytes, kept: Iterable[int | None] | None = None) -> None:
+    """Leave signals to the launcher, end with it, and have a name of at most 15 bytes.
+
+    A fork that stays keeps only the descriptors ``kept`` and the standard streams: the guardian has to see the
+    launcher's end, whatever becomes of the fork.
+    """
+    for number in (*PASSED_ON, signal.SIGWINCH):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    die_with(launcher)
+    prctl(PR_SET_NAME, name)
+    if kept is None:
+        return
+    needed = {0, 1, 2, *kept}
+    for found in os.listdir("/proc/self/fd"):
+        if int(found) not in needed:
+            try:
+                os.close(int(found))
+            except OSError:
+                pass

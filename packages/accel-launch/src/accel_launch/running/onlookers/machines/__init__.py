@@ -1,0 +1,1 @@
+"""Onlookers of a run over several machines: what each launcher sees goes along the lifeline to the main machine."""

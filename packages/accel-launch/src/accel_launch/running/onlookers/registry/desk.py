@@ -1,0 +1,125 @@
+"""Where a launcher answers questions about its run: a socket in the run's folder, a line of JSON each way.
+
+Each question is answered by a fork of the launcher, so nothing that a question takes holds up the ranks' output.
+"""
+
+from __future__ import annotations
+
+import os
+
+from accel_launch.machine import forks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import select
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from accel_launch.running.onlookers.registry.folder import Folder
+
+MOST = 4  # questions that are answered at a time
+LONGEST = 1 << 16  # bytes of a question
+PATIENCE = 5  # seconds for a client to ask
+
+
+class Desk:
+    """The launcher's side of the socket."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        answer: Callable[[Mapping[str, Any], Any], Mapping[str, Any]],
+        prepare: Callable[[], Any] = lambda: None,
+    ) -> None:
+        """Listen; ``answer`` is called in a fork, with what ``prepare`` returned in the launcher before.
+
+        Raises:
+            OSError: the socket can't be made.
+        """
+        from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket  # the module around it is slow to import
+
+        self.folder, self.answer, self.prepare = folder, answer, prepare
+        self.workers: list[int] = []
+        self.socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+        fd = os.open(folder.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.socket.bind(folder.address(fd))
+        finally:
+            os.close(fd)
+        self.socket.listen(MOST)
+        self.socket.setblocking(False)
+
+    @property
+    def due(self) -> float | None:
+        """Seconds until a fork may have to be collected."""
+        return 0.2 if self.workers else None
+
+    def step(self, poller: select.poll, ready: Sequence[tuple[int, int]]) -> None:
+        """Answer who asks."""
+        # Registered anew each time: with as many questions open as are answered at a time, others wait.
+        poller.register(self.socket.fileno(), 1 if len(self.workers) < MOST else 0)
+        if self.workers:
+            self.workers = [pid for pid in self.workers if not forks.ended(pid)]
+        if self.socket.fileno() not in dict(ready):
+            return
+        try:
+            fd = _accepted(self.socket)
+        except OSError:
+            return
+        prepared = self.prepare()
+        try:
+            pid = forks.fork()
+        except OSError:
+            os.close(fd)
+            return
+        if pid == 0:
+            try:
+                _serve(fd, lambda question: self.answer(question, prepared), os.getppid())
+            finally:
+                os._exit(0)
+        os.close(fd)
+        self.workers.append(pid)
+
+    def close(self, poller: select.poll) -> None:
+        """Stop listening, and remove the folder."""
+        poller.register(self.socket.fileno(), 0)
+        poller.unregister(self.socket.fileno())
+        self.socket.close()
+        self.folder.remove()
+        self.dismiss()
+
+    def dismiss(self) -> None:
+        """End the forks that answer now; who asked hears nothing."""
+        for pid in self.workers:
+            forks.end(pid)
+        self.workers.clear()
+
+
+def _accepted(listening: Any) -> int:
+    """Return the descriptor of a client; the module `socket` wraps it in an object, `_socket` doesn't."""
+    fd: int = listening._accept()[0]
+    return fd
+
+
+def _serve(fd: int, answer: Callable[[Mapping[str, Any]], Mapping[str, Any]], launcher: int) -> None:
+    """Read a question, and write the answer; in a fork of the launcher."""
+    import json
+    import socket
+
+    from accel_launch.running.onlookers.forking import become_onlooker
+
+    become_onlooker(launcher, b"accel-desk")
+    with socket.socket(fileno=fd) as client:
+        client.settimeout(PATIENCE)
+        question = b""
+        while not question.endswith(b"\n") and len(question) < LONGEST:
+            data = client.recv(LONGEST)
+            if not data:
+                return
+            question += data
+        try:
+            answered = answer(json.loads(question))
+        except ValueError as error:
+            answered = {"error": str(error)}
+        client.settimeout(None)
+        client.sendall(json.dumps(answered).encode() + b"\n")

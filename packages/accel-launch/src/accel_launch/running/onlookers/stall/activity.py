@@ -1,0 +1,103 @@
+"""Whether the processes of a rank do anything: CPU time by thread, bytes read and written, bytes received."""
+
+from __future__ import annotations
+
+import time
+
+from accel_config.record import Record
+from accel_launch.inspecting import kernel
+from accel_launch.running.onlookers.stall import sockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BUSY = 0.2  # share of a core from which a thread computes; threads that look after something stay below
+BYTES = 8192  # a second: less is what monitors and heartbeats exchange
+IO = ("rchar", "wchar", "read_bytes", "write_bytes")
+
+
+class Counters(Record):
+    """What one rank's processes have used so far."""
+
+    at: float
+    """Monotonic seconds."""
+    threads: dict[int, float]
+    """Seconds of CPU that each thread of the rank itself has used or waited for."""
+    children: dict[int, float]
+    """The same of each process below it."""
+    transferred: int
+    """Bytes read and written."""
+
+
+class Activity(Record):
+    """What one rank has done between two looks."""
+
+    own: bool
+    """Whether a thread of the rank itself computes."""
+    children: bool
+    """Whether a process below it computes."""
+    transfers: bool
+    """Whether it reads or writes."""
+    cpu: float
+    """Share of a core that it uses with all its processes."""
+
+
+class Meter:
+    """Reads counters of ranks, and compares them with those of the look before."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self.before: dict[int, Counters] = {}
+        self.received: dict[int, int] = {}
+        self.received_at = time.monotonic()
+
+    def read(self, pids: Sequence[int]) -> dict[int, Activity]:
+        """Return what each rank has done since the last look; nothing for ranks that are looked at first."""
+        found: dict[int, Activity] = {}
+        for pid in pids:
+            now, before = _counters(pid), self.before.get(pid)
+            if before is not None and now.at > before.at:
+                found[pid] = _between(before, now)
+            self.before[pid] = now
+        return found
+
+    def receives(self, pids: Sequence[int]) -> bool:
+        """Return whether the ranks' connections have received data since this was last asked."""
+        now, all_sockets = time.monotonic(), sockets.received()
+        own = {inode for pid in pids for each in (pid, *kernel.children(pid)) for inode in sockets.inodes(each)}
+        latest = {inode: count for inode, count in all_sockets.items() if inode in own}
+        grown = sum(count - self.received.get(inode, count) for inode, count in latest.items())
+        seconds, self.received, self.received_at = now - self.received_at, latest, now
+        return grown > BYTES * seconds
+
+
+def _counters(pid: int) -> Counters:
+    below = kernel.children(pid)
+    cpu = {child: sum(kernel.demand(child).values()) for child in below}
+    return Counters(time.monotonic(), kernel.demand(pid), cpu, sum(_transferred(each) for each in (pid, *below)))
+
+
+def _transferred(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/io", encoding="ascii") as file:
+            lines = dict(line.split(": ") for line in file.read().splitlines())
+        return sum(int(lines.get(name, 0)) for name in IO)
+    except (OSError, ValueError):
+        return 0
+
+
+def _between(before: Counters, now: Counters) -> Activity:
+    seconds = now.at - before.at
+    own = [_grown(now.threads[name], before.threads.get(name)) for name in now.threads]
+    below = [_grown(now.children[name], before.children.get(name)) for name in now.children]
+    return Activity(
+        own=max(own, default=0.0) > BUSY * seconds,
+        children=max(below, default=0.0) > BUSY * seconds,
+        transfers=now.transferred - before.transferred > BYTES * seconds,
+        cpu=(sum(own) + sum(below)) / seconds,
+    )
+
+
+def _grown(now: float, before: float | None) -> float:
+    return now - before if before is not None else 0.0

@@ -1,0 +1,219 @@
+"""The watcher as the launcher sees it: forked once the run has been quiet for a while, ended with the run."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from accel_launch.machine import forks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import select
+    from collections.abc import Callable, Mapping, Sequence
+    from mmap import mmap
+    from typing import Any, Protocol
+
+    from accel_launch.inspecting.snapshot import Subject
+    from accel_launch.running.engine_record import EngineRecord
+    from accel_launch.running.onlookers.stall.telling import Stall
+
+    class Audience(Protocol):
+        """Who is told of standstills."""
+
+        @property
+        def name(self) -> str:
+            """The run's name."""
+            ...
+
+        @property
+        def writes(self) -> str | None:
+            """The folder for whole stacks; None if they aren't to be written."""
+            ...
+
+        def stalled(self, stall: Stall, ends: bool | None = None) -> None:
+            """Take a standstill, and whether it ends the run, if the main machine has decided that."""
+
+        def moves(self, line: str) -> None:
+            """Take a line to print: the run moves again."""
+
+        def tell(self, line: str) -> None:
+            """Take another line to print."""
+
+
+QUIET = 0.1  # of the time after which standing still is told: then the watcher is forked
+LONGEST = 30.0  # seconds of quiet after which it is forked at the latest
+DOUBLE = 8  # bytes
+
+
+class StallWatch:
+    """Looks after the watcher, and acts on what it tells."""
+
+    def __init__(
+        self,
+        after: float,
+        subjects: Callable[[], Sequence[Subject]],
+        record: EngineRecord | None,
+        audience: Audience,
+        found_here: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        """Prepare; nothing is started yet.
+
+        Args:
+            after: Seconds without progress after which standing still is told.
+            subjects: Returns the ranks as they are now.
+            record: The record of an engine's ranks, which the watcher reads itself; None if `changed` tells of ranks.
+            audience: Who is told.
+            found_here: Takes what the watcher finds in a run with ranks elsewhere, where it doesn't decide by itself.
+        """
+        self.after, self.subjects, self.record, self.audience = after, subjects, record, audience
+        self.found_here = found_here
+        self.output = time.monotonic()
+        """When a rank last printed something, in monotonic seconds."""
+        self.pid = 0
+        self.reader = self.updates = -1
+        self.shared: mmap | None = None
+        self.unread = b""
+
+    @property
+    def due(self) -> float | None:
+        """Seconds until the watcher may have to be forked; None if it runs."""
+        if self.pid:
+            return None
+        return max(self.output + min(QUIET * self.after, LONGEST) - time.monotonic(), 0.0)
+
+    def printed(self) -> None:
+        """Take notice that a rank has printed something."""
+        self.output = time.monotonic()
+        if self.shared is not None:
+            self.shared[:DOUBLE] = self._packed()
+
+    def changed(self) -> None:
+        """Tell the watcher, if it was forked, that a rank has started or ended; that counts as progress."""
+        self.printed()
+        if self.pid > 0:
+            _write(self.updates, _encode(self.subjects()))
+
+    def ask(self, number: int) -> None:
+        """Ask the watcher what the ranks do: it answers by this number, or that something moves."""
+        if self.pid > 0:
+            _write(self.updates, b"%d\n" % number)
+
+    def _packed(self) -> bytes:
+        import struct
+
+        return struct.pack("d", self.output)
+
+    def step(self, poller: select.poll, ready: Sequence[tuple[int, int]]) -> None:
+        """Fork the watcher if it is time, and read what it tells."""
+        if not self.pid and self.due == 0:
+            self._fork(poller)
+        if self.reader in dict(ready):
+            self._read(poller)
+
+    def _fork(self, poller: select.poll) -> None:
+        from mmap import mmap
+
+        shared = mmap(-1, DOUBLE)
+        shared[:] = self._packed()
+        self.shared = shared
+        reader, writer = os.pipe()
+        updates, self.updates = os.pipe()
+        parent = os.getpid()
+        try:
+            self.pid = forks.fork()
+        except OSError:
+            self.pid = -1  # the system has no process left; the run goes on unwatched
+            return
+        if self.pid == 0:
+            try:
+                self._become(parent, writer, updates, shared)
+            finally:
+                os._exit(1)
+        os.close(writer)
+        os.close(updates)
+        self.reader = reader
+        os.set_blocking(reader, False)
+        poller.register(reader, 1)  # select.POLLIN
+
+    def _become(self, parent: int, writer: int, updates: int, shared: mmap) -> None:
+        """Turn this fork into the watcher."""
+        import struct
+
+        from accel_launch.running.onlookers.forking import become_onlooker
+        from accel_launch.running.onlookers.stall.keeping import Keeper
+        from accel_launch.running.onlookers.stall.watcher import Watcher
+
+        record = self.record.fd if self.record is not None else None
+        become_onlooker(parent, b"accel-watcher", (writer, updates, record))
+        watcher = Watcher(
+            self.after,
+            self.subjects(),
+            self.record,
+            lambda: struct.unpack("d", shared[:DOUBLE])[0],
+            lambda line: _write(writer, line),
+            shared=self.found_here is not None,
+        )
+        if self.audience.writes is not None:
+            watcher.keep = Keeper(self.audience.writes, self.audience.name).keep
+        watcher.run(updates)
+
+    def _read(self, poller: select.poll) -> None:
+        try:
+            data = os.read(self.reader, 1 << 16)
+        except BlockingIOError:
+            return
+        if not data:  # it has failed; the run goes on unwatched
+            self.end(poller)
+            self.pid = -1
+            return
+        *lines, self.unread = (self.unread + data).split(b"\n")
+        for line in lines:
+            self._take(line)
+
+    def _take(self, line: bytes) -> None:
+        import json
+
+        from accel_launch.inspecting.groups import spans
+        from accel_launch.running.onlookers.stall.telling import Stall, duration
+
+        found = json.loads(line)
+        if found["kind"] == "written":
+            self.audience.tell(f"accel: {found['text']}\n")
+        elif self.found_here is not None and found["kind"] != "paused":
+            self.found_here(found)
+        elif found["kind"] == "stall":
+            self.audience.stalled(Stall.from_json(found["stall"]).replace(stacks=tuple(found["stacks"])))
+        elif found["kind"] == "moves":
+            self.audience.moves(f"accel: the run moves again, after {duration(found['seconds'])}\n")
+        else:
+            ranks = found["ranks"]
+            self.audience.tell(
+                f"accel: {'rank' if len(ranks) == 1 else 'ranks'} {spans(ranks)} at a prompt or under a debugger: "
+                "not counted as standing still\n"
+            )
+
+    def end(self, poller: select.poll) -> None:
+        """End the watcher, if it was ever forked."""
+        if self.pid <= 0:
+            return
+        poller.unregister(self.reader)
+        os.close(self.updates)
+        os.close(self.reader)
+        self.reader = self.updates = -1
+        forks.end(self.pid)
+        self.pid = 0
+
+
+def _encode(subjects: Sequence[Subject]) -> bytes:
+    import json
+
+    return json.dumps([[value for _name, value in subject] for subject in subjects]).encode() + b"\n"
+
+
+def _write(fd: int, data: bytes) -> None:
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+    except OSError:
+        pass  # the other side is gone, which the end of its pipe will show

@@ -1,0 +1,31 @@
+"""The ranks of a run on this machine, as the supervisor knows them."""
+
+from __future__ import annotations
+
+from accel_launch.inspecting.snapshot import Subject
+from accel_launch.running.engine_record import LIMIT, lines_in, read
+from accel_launch.running.report.records import Ending
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from accel_launch.running.engine_record import EngineRecord
+    from accel_launch.running.supervising.event_reader import EventReader
+
+
+def own(reader: EventReader) -> tuple[Subject, ...]:
+    """Return the ranks that the guardian has started."""
+    endings = {ending.pid: ending.how for ending in reader.endings}
+    return tuple(
+        Subject(reader.rank_of(place), place, pid, endings.get(pid, "")) for place, pid in sorted(reader.pids.items())
+    )
+
+
+def recorded(record: EngineRecord) -> tuple[Subject, ...]:
+    """Return the ranks that an engine has started, those of its last attempt."""
+    found: dict[int, Subject] = {}
+    for kind, *numbers, last in lines_in(read(record.fd, LIMIT)):
+        rank, local, pid, fourth = map(int, numbers)
+        ended = kind == "ended"
+        how = Ending.from_wait_status(rank, local, pid, fourth, float(last)).how if ended else ""
+        found[local] = Subject(rank, local, pid, how)
+    return tuple(found[local] for local in sorted(found))

@@ -1,0 +1,126 @@
+"""A standstill as data and as text."""
+
+from __future__ import annotations
+
+from accel_config.record import Record
+from accel_launch.inspecting.groups import MOST_SPANS, Group, line, spans
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from accel_launch.running.onlookers.stall.culprit import Culprit
+
+LINES = 20  # that a message may have
+MINUTES = 120  # seconds from which on a time is told in minutes
+ENDED = "its ranks have ended"
+LOOPING = "always at the same lines"
+
+
+class Stall(Record):
+    """A run that stands still."""
+
+    at: float
+    """When that was found, in seconds since the epoch."""
+    since: float
+    """When something last moved."""
+    ranks: tuple[int, ...]
+    """All ranks that were looked at."""
+    groups: tuple[Group, ...]
+    """Ranks that do the same; first those that aren't where the others wait."""
+    kinds: dict[int, str]
+    """What each rank does: waiting, still, looping, stopped or ended."""
+    odd: tuple[int, ...] = ()
+    """The ranks that aren't where the others wait; none if all wait."""
+    unasked: tuple[str, ...] = ()
+    """Machines whose launcher couldn't be asked."""
+    at_fault: Culprit | None = None
+    """The process to blame, in a run with ranks elsewhere."""
+    stacks: tuple[Mapping[str, Any], ...] = ()
+    """Every rank of this machine with its whole stacks, in the form of `accel_launch.stacks`."""
+
+    @property
+    def seconds(self) -> float:
+        """How long nothing has moved."""
+        return self.at - self.since
+
+    @property
+    def mismatch(self) -> bool:
+        """Whether all wait for each other, but not in the same collective."""
+        return set(self.kinds.values()) == {"waiting"} and len(self.groups) > 1
+
+    @property
+    def culprit(self) -> int:
+        """The rank to blame: the first that isn't where the others wait, else the first of the smallest group."""
+        return self.odd[0] if self.odd else self.groups[0].ranks[0]
+
+    @property
+    def sure(self) -> bool:
+        """Whether the one to blame is among the ranks that were seen: else the run isn't ended."""
+        known = all(each.endswith(ENDED) for each in self.unasked)
+        return known or set(self.kinds.values()) != {"waiting"} or self.mismatch
+
+    @property
+    def cause(self) -> str:
+        """Why the run was ended, in words."""
+        doing = next(group.doing for group in self.groups if self.culprit in group.ranks)
+        return f"standing still for {duration(self.seconds)}: {doing}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for JSON, without the stacks, which are long."""
+        return {
+            "at": self.at,
+            "since": self.since,
+            "ranks": list(self.ranks),
+            "odd": list(self.odd),
+            "mismatch": self.mismatch,
+            "kinds": {str(rank): found for rank, found in self.kinds.items()},
+            "groups": [group.as_json() for group in self.groups],
+            "unasked": list(self.unasked),
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Stall:
+        """Return what `as_json` described."""
+        return cls(
+            at=found["at"],
+            since=found["since"],
+            ranks=tuple(found["ranks"]),
+            groups=tuple(map(Group.from_json, found["groups"])),
+            kinds={int(rank): kind for rank, kind in found["kinds"].items()},
+            odd=tuple(found["odd"]),
+            unasked=tuple(found["unasked"]),
+        )
+
+    def text(self, hint: str = "") -> str:
+        """Return the message: at most 20 lines, the odd ones first."""
+        from accel_launch.machine.clock import local_time
+
+        head = f"accel: standing still for {duration(self.seconds)}, since {local_time(self.since)[11:]}"
+        lines = [head + (": the ranks wait in different collectives" if self.mismatch else "")]
+        room = LINES - 3
+        for group in self.groups[:room]:
+            looping = any(self.kinds.get(rank) == "looping" for rank in group.ranks)
+            lines.append(f"  {line(group, len(self.ranks))}" + f", {LOOPING}" * looping)
+        rest = [rank for group in self.groups[room:] for rank in group.ranks]
+        lines += [f"  and ranks {spans(rest, MOST_SPANS)} elsewhere"] if rest else []
+        lines += [f"  not asked: {', '.join(self.unasked)}"] if self.unasked else []
+        lines += [f"  {hint}"] if hint else []
+        return "".join(f"{each}\n" for each in lines)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, such as ``5 min`` or ``1 h 20 min``."""
+    whole = round(seconds)
+    if whole < MINUTES:
+        return f"{whole} s"
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def encode(kind: str, **values: Any) -> bytes:
+    """Return a message of the watcher to the launcher: a line of JSON."""
+    import json
+
+    return json.dumps({"kind": kind, **values}).encode() + b"\n"

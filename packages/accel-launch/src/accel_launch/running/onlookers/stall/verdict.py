@@ -1,0 +1,139 @@
+"""Whether a run stands still, from what its ranks were seen doing while nothing else moved, and who is to blame.
+
+A rank that waits for others isn't the culprit; being elsewhere is. A rank that computes may need its time: only one
+whose stacks are few and return, under the interpreter's lock, while others wait, goes round in a loop.
+"""
+
+from __future__ import annotations
+
+from accel_config.record import Record
+from accel_launch.inspecting.places import locate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from accel_launch.inspecting.places import Place
+    from accel_launch.inspecting.sampling import Frame
+    from accel_launch.inspecting.snapshot import RankStack
+
+FEW_STACKS, FEW_FUNCTIONS = 8, 3  # different ones that a loop without progress has, and calls, at most
+DOMINANT = 0.75  # share of the looks in which a rank that waits is in one place; it may poll from there
+RECENT = 0.25  # share of the looks that are the latest ones
+
+
+class Look(Record):
+    """One rank, seen once."""
+
+    stack: RankStack
+    busy: bool
+    """Whether a thread of it, or a process below it, computed since the look before."""
+    key: object
+    """Equal for equal stacks."""
+    gil: bool
+
+
+def key(stack: RankStack) -> object:
+    """Return what is equal for equal stacks of the main thread; for other programs, what the kernel waits in."""
+    process = stack.process
+    if process is None:
+        return "ended"
+    main = process.main
+    if main is None:
+        return process.facts.state == "R" or (process.facts.call, process.facts.channel)
+    return tuple((frame.file, frame.line, frame.function) for frame in main.frames)
+
+
+def kind(looks: Sequence[Look]) -> str:
+    """Return what a rank does: ended, paused, stopped, moving, waiting, computing, looping or still."""
+    last = looks[-1].stack
+    if last.process is None:
+        return "ended"
+    facts = last.process.facts
+    if last.place.prompt or facts.at_terminal or facts.tracer or facts.state == "t":
+        return "paused"
+    if facts.state == "T":
+        return "stopped"
+    busy = sum(look.busy for look in looks) * 2 > len(looks)
+    collective = [look.stack.place for look in looks if look.stack.place.collective]
+    waits = len(collective) * 2 > len(looks) and len({(place.file, place.line) for place in collective}) == 1
+    if waits and not (busy and not collective[-1].certain):
+        return "waiting"
+    if moving(looks, busy=busy):
+        return "moving"
+    if not busy:
+        return "still"
+    return "looping" if sum(look.gil for look in looks) * 2 >= len(looks) else "computing"
+
+
+def _outermost_first(looks: Sequence[Look]) -> list[tuple[Frame, ...]]:
+    return [look.stack.process.main.frames[::-1] for look in looks if look.stack.process and look.stack.process.main]
+
+
+def _common(stacks: Sequence[tuple[Frame, ...]]) -> int:
+    """Return how many of the outermost calls are in the same function at every look."""
+    depth = 0
+    for level in zip(*stacks, strict=False):
+        if len({(frame.file, frame.function) for frame in level}) > 1:
+            break
+        depth += 1
+    return depth
+
+
+def loop(looks: Sequence[Look]) -> Place:
+    """Return where a rank goes round: the innermost call that it was in at every look, at its most frequent line."""
+    stacks = _outermost_first(looks)
+    depth = _common(stacks)
+    inner = [frames[:depth][::-1] for frames in stacks]
+    return locate(max(inner, key=inner.count)) if depth else looks[-1].stack.place
+
+
+def moving(looks: Sequence[Look], *, busy: bool) -> bool:
+    """Return whether a rank's stacks show that it gets on."""
+    keys = [look.key for look in looks]
+    different = set(keys)
+    if busy:
+        stacks = _outermost_first(looks)
+        depth = _common(stacks)
+        called = {(frame.file, frame.function) for frames in stacks for frame in frames[depth:]}
+        return len(different) > FEW_STACKS or len(called) > FEW_FUNCTIONS
+    late = keys[-max(int(len(keys) * RECENT), 1) :]
+    if len(keys) > len(late) and keys[-1] not in keys[: -len(late)]:
+        return True
+    return keys.count(max(different, key=keys.count)) < DOMINANT * len(keys)
+
+
+class Verdict(Record):
+    """What the ranks do, and whether the run stands still."""
+
+    kinds: dict[int, str]
+    """What each rank does."""
+    loops: dict[int, Place]
+    """Where ranks go round in a loop."""
+
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing can be expected to move."""
+        return self.idle and bool({"waiting", "still", "stopped"}.intersection(self.kinds.values()))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing moves here; in a run over several machines others then know whether it stands still."""
+        return not {"moving", "paused", "computing"}.intersection(self.kinds.values())
+
+    @property
+    def paused(self) -> tuple[int, ...]:
+        """Ranks at a prompt or under a debugger."""
+        return tuple(rank for rank, found in self.kinds.items() if found == "paused")
+
+    @property
+    def odd(self) -> tuple[int, ...]:
+        """The ranks that aren't where the others wait; none if all wait, or none does."""
+        elsewhere = tuple(rank for rank, found in self.kinds.items() if found != "waiting")
+        return elsewhere if len(elsewhere) < len(self.kinds) else ()
+
+
+def judge(window: Mapping[int, Sequence[Look]]) -> Verdict:
+    """Return the verdict on ranks that were each seen several times."""
+    kinds = {rank: kind(looks) for rank, looks in window.items()}
+    return Verdict(kinds, {rank: loop(window[rank]) for rank, found in kinds.items() if found == "looping"})

@@ -1,0 +1,206 @@
+"""The process that watches a run for standing still. The launcher forks it once the run has been quiet for a while.
+
+It is a process of its own because a look into ``/proc`` can block for as long as the process looked at is blocked.
+Nothing waits for it. It ends with the launcher.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from accel_launch.inspecting import groups, kernel, snapshot
+from accel_launch.inspecting.report import as_json
+from accel_launch.inspecting.snapshot import Subject
+from accel_launch.running.onlookers.stall.activity import Meter
+from accel_launch.running.onlookers.stall.subjects import recorded
+from accel_launch.running.onlookers.stall.telling import Stall, encode
+from accel_launch.running.onlookers.stall.verdict import judge
+from accel_launch.running.onlookers.stall.window import Window
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from accel_launch.inspecting.snapshot import Snapshot
+    from accel_launch.running.engine_record import EngineRecord
+    from accel_launch.running.onlookers.stall.activity import Activity
+    from accel_launch.running.onlookers.stall.verdict import Verdict
+
+QUIET = 0.3  # of the time after which standing still is told: from then on stacks are looked at
+LOOKS = 20  # in that time
+SLOWEST, FASTEST = 10.0, 0.1  # seconds between two looks at the counters
+LATE = 3.0  # times the usual gap between two looks: the machine slept, or the run was stopped
+
+
+class Watcher:
+    """Looks at ranks until the launcher ends it."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        after: float,
+        subjects: Sequence[Subject],
+        record: EngineRecord | None,
+        last_output: Callable[[], float],
+        report: Callable[[bytes], None],
+        *,
+        shared: bool = False,
+    ) -> None:
+        """Watch for standing still of ``after`` seconds.
+
+        Args:
+            after: Seconds.
+            subjects: The ranks as they are now; `run` is told how they change.
+            record: The record from which an engine's ranks are read instead.
+            last_output: Returns when a rank printed something, in monotonic seconds.
+            report: Takes what there is to tell, a line of JSON.
+            shared: Whether the run has ranks elsewhere, so that it is decided elsewhere whether it stands still.
+        """
+        self.after, self.subjects, self.record = after, subjects, record
+        self.last_output, self.report, self.shared = last_output, report, shared
+        self.keep: Callable[[Stall, Mapping[str, Any]], str] | None = None
+        """Writes the stacks of a standstill, if that is asked for, and returns what to tell about that."""
+        self.unread = b""
+        self.known: list[tuple[int, bool]] | None = None
+        """The ranks at the last look, and whether each had ended."""
+        self.activity: dict[int, Activity] = {}
+        self.meter = Meter()
+        self.tick = min(max(after / 30, FASTEST), SLOWEST)
+        self.moved = time.monotonic()
+        """When something last moved, as far as we have seen."""
+        self.window = Window(LOOKS)
+        self.looked = 0.0
+        self.told = 0
+        """How often the present standstill was told."""
+        self.paused: tuple[int, ...] = ()
+
+    def run(self, updates: int) -> None:
+        """Watch until the end of ``updates``, from which it learns of ranks that start and end."""
+        poller = select.poll()
+        poller.register(updates, select.POLLIN)
+        while True:
+            before = time.monotonic()
+            if poller.poll(self.tick * 1000) and not self._update(updates):
+                return
+            now = time.monotonic()
+            if now - before > LATE * self.tick + 1 or _launcher_stopped():
+                self._move(now)
+            self.step()
+
+    def _update(self, updates: int) -> bool:
+        """Read which ranks there are, or the number of a question; return False at the end of file."""
+        data = os.read(updates, 1 << 20)
+        *lines, self.unread = (self.unread + data).split(b"\n")
+        for found in map(_decoded, lines):
+            if isinstance(found, int):
+                self._answer(found)
+            else:
+                self.subjects = found
+        return bool(data)
+
+    def _answer(self, number: int) -> None:
+        """Report what the ranks do, unless something moves."""
+        ranks = self._ranks()
+        if not self.told:
+            return
+        self.window.look(ranks, self.activity)
+        verdict = judge(self.window.looks)
+        if not verdict.idle:
+            self._move(time.monotonic())
+            return
+        latest = snapshot.take(ranks, children=self.keep is not None)
+        stall = self._stall(latest, verdict)
+        processes = [[subject.rank, subject.local_rank, subject.pid] for subject in ranks]
+        self.report(encode("answer", number=number, stall=stall.as_json(), processes=processes))
+        self._keep(stall, latest)
+
+    def _ranks(self) -> list[Subject]:
+        found = self.subjects if self.record is None else recorded(self.record)
+        return [subject for subject in found if subject.pid]
+
+    def step(self) -> None:
+        """Look once."""
+        ranks = self._ranks()
+        living = [subject.pid for subject in ranks if not subject.ended]
+        now, output = time.monotonic(), self.last_output()
+        self.activity = activity = self.meter.read(living)
+        known = [(subject.pid, bool(subject.ended)) for subject in ranks]
+        if output > self.moved:
+            self._move(output)
+        if self.known not in (None, known):
+            self._move(now)
+        self.known = known
+        if not (living or (self.shared and ranks)) or any(each.transfers for each in activity.values()):
+            self._move(now)
+        quiet = now - self.moved
+        if quiet < QUIET * self.after or now - self.looked < self.after / LOOKS:
+            return
+        self.looked = now
+        if self.meter.receives(living) or self.window.computes(living, activity, self.tick, shared=self.shared):
+            self._move(now)
+            return
+        if self.window.look(ranks, activity):
+            self._move(time.monotonic())
+            return
+        if quiet >= self.after * 2**self.told:
+            self._decide(ranks)
+
+    def _move(self, at: float) -> None:
+        """Something has moved."""
+        if self.told:
+            self.report(encode("moves", seconds=at - self.moved))
+        self.moved, self.told, self.paused = max(self.moved, at), 0, ()
+        self.window.clear()
+
+    def _decide(self, ranks: Sequence[Subject]) -> None:
+        verdict = judge(self.window.looks)
+        if verdict.paused:
+            if verdict.paused != self.paused:
+                self.report(encode("paused", ranks=verdict.paused))
+            self.paused = verdict.paused
+        elif self.shared and verdict.idle:
+            self.told += 1
+            self.report(encode("still", seconds=time.monotonic() - self.moved))
+        elif verdict.stalled and not self.shared:
+            self.told += 1
+            self._tell(ranks, verdict)
+        else:
+            self._move(time.monotonic())
+
+    def _tell(self, ranks: Sequence[Subject], verdict: Verdict) -> None:
+        latest = snapshot.take(ranks, children=True)
+        stall = self._stall(latest, verdict)
+        self.report(encode("stall", stall=stall.as_json(), stacks=as_json(latest)["ranks"]))
+        self._keep(stall, latest)
+
+    def _keep(self, stall: Stall, latest: Snapshot) -> None:
+        """Write whole stacks once the standstill is told: the disk may be what all wait for."""
+        if self.keep is not None:
+            self.report(encode("written", text=self.keep(stall, as_json(latest))))
+
+    def _stall(self, latest: Snapshot, verdict: Verdict) -> Stall:
+        """Return what there is to tell."""
+        stacks = [stack.replace(place=verdict.loops.get(stack.rank, stack.place)) for stack in latest.ranks]
+        seconds = time.monotonic() - self.moved
+        return Stall(
+            at=latest.at,
+            since=latest.at - seconds,
+            ranks=tuple(stack.rank for stack in latest.ranks),
+            groups=groups.grouped(stacks),
+            kinds=verdict.kinds,
+            odd=verdict.odd,
+        )
+
+
+def _launcher_stopped() -> bool:
+    fields = kernel.stat(f"/proc/{os.getppid()}/stat")
+    return fields is not None and fields[1] in "Tt"
+
+
+def _decoded(line: bytes) -> list[Subject] | int:
+    import json
+
+    found = json.loads(line)
+    return found if isinstance(found, int) else [Subject(*values) for values in found]

@@ -1,0 +1,97 @@
+"""What is made of standstills: they are printed, told to the caller, kept for the report, and may end the run."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from accel_launch.running.onlookers.showing import STALL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from accel_launch.planning.types import Plan
+    from accel_launch.running.onlookers.showing import Showing
+    from accel_launch.running.onlookers.stall.glance import Glance
+    from accel_launch.running.onlookers.stall.telling import Stall
+    from accel_launch.running.report.records import Event
+    from accel_launch.running.supervising.event_reader import EventReader
+
+
+class Standstills:
+    """Those of an attempt, as the watcher here or the main machine tells of them."""
+
+    def __init__(  # noqa: PLR0913, PLR0917
+        self,
+        plan: Plan,
+        name: str,
+        logs: str | None,
+        reader: EventReader,
+        showing: Showing,
+        glance: Glance | None,
+    ) -> None:
+        """Take the run and its name, the folder of log files, who is told of events, and who looks at ranks."""
+        self.plan, self.name, self.logs, self.reader = plan, name, logs, reader
+        self.showing, self.glance = showing, glance
+        self.broadcast: Callable[..., None] | None = None
+        """Tells other machines of a standstill, and whether it ends the run."""
+        self.found: list[Stall] = []
+        self.ended_at: float | None = None
+        """When one has ended the run, in seconds since the epoch."""
+
+    @property
+    def last(self) -> Stall | None:
+        """The last one; None if there was none."""
+        return self.found[-1] if self.found else None
+
+    @property
+    def unshown(self) -> bool:
+        """Whether one has ended the run that came without stacks: the main machine has found it."""
+        return self.ended_at is not None and not self.found[-1].stacks
+
+    @property
+    def writes(self) -> str | None:
+        """The folder for the whole stacks of each standstill; None if they aren't to be written."""
+        if self.plan.watching.action != "stacks":
+            return None
+        from accel_launch.running.onlookers.stall.keeping import home
+
+        return self.logs or home(os.environ)
+
+    def tell(self, line: str) -> None:
+        """Print a line, unless standing still has ended the run."""
+        if self.ended_at is None:
+            self.reader.print_line(line)
+
+    def moves(self, line: str) -> None:
+        """Print that the run moves again; not if what moves is a rank that complains of it."""
+        complained = self.glance is not None and self.glance.recent
+        if self.ended_at is None and not complained:
+            self.reader.print_line(line)
+            self._notify("moves", -1, None)
+
+    def stalled(self, stall: Stall, ends: bool | None = None) -> None:
+        """Tell of a standstill; ``ends`` is what the main machine has decided, if it has told of this one already."""
+        if self.ended_at is not None:
+            return
+        self.found.append(stall)
+        if ends is None:
+            ends = self.plan.watching.action == "end" and stall.sure
+            hint = f"accelerate stacks {self.name} --all_threads shows more" if self.name else ""
+            self.reader.print_line(stall.text(hint))
+            if self.broadcast is not None:
+                self.broadcast(stall, ends=ends)
+        self._notify("stalled", stall.culprit, stall)
+        if ends:
+            self.ended_at = time.time()
+            groups = [group.as_json() for group in stall.groups]
+            self.showing.show(STALL, {"at": stall.at, "groups": groups, "ranks": list(stall.stacks)})
+
+    def _notify(self, kind: str, rank: int, stall: Stall | None) -> None:
+        from accel_launch.running.report.records import Event
+
+        found = next((each for each in self.showing.subjects() if each.rank == rank), None)
+        local, pid = (found.local_rank, found.pid) if found is not None else (-1, 0)
+        event: Event = Event(kind, rank, local, pid, stall=stall)
+        self.reader.tell(event)

@@ -1,0 +1,153 @@
+"""What one rank writes to its standard output or error."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from accel_launch.running.output import terminals
+from accel_launch.running.output.marks import filled
+from accel_launch.running.output.stream import CHUNK, Source, Stream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from accel_launch.running.output.log_file import LogFile
+    from accel_launch.running.output.tail import Tail
+
+LONGEST = 1 << 16  # bytes of one line kept back for its end
+PATIENCE = 0.05  # seconds after which the beginning of a line is passed on without its end
+RECENT = 1 << 12  # bytes of its standard output kept to see how far it came
+TIMEOUTS = (b"imed out waiting ", b"collective operation timeout", b"monitoredBarrier", b"wait timeout after ")
+"""Of what torch prints when a rank has waited too long for another; see `report.evidence.timeouts`."""
+LONGEST_WORDS = max(map(len, TIMEOUTS))
+
+
+class Channel(Source):
+    """The read end of a rank's standard output or error."""
+
+    def __init__(self, fd: int, stream: Stream) -> None:
+        """Read from ``fd`` for ``stream``."""
+        self.fd, self.stream = fd, stream
+        self.shown, self.sized = True, False
+        self.local, self.mark = 0, ""
+        """The local rank, and what the prefix is made of."""
+        self.number, self.starts = 0, 0
+        """Which stream of the rank it is, if that is kept, and how often the rank is known to have been started."""
+        self.file: LogFile | None = None
+        self.tail: Tail | None = None
+        self.recent = bytearray()
+        """The end of what was written, where no tail is kept."""
+        self.take: Callable[[bytes], None] | None = None
+        """What takes whole lines, instead of the stream."""
+        self.line = bytearray()
+        self.folding: Callable[[Channel, bytes], bytes] | None = None
+        """Returns what to show of whole lines, on a terminal that doesn't show every traceback."""
+        self.folded, self.folded_at = bytearray(), 0.0
+        """A traceback that is held back, and since when."""
+        self.since = 0.0
+        self.traceback_at = 0.0
+        """When a traceback last began, in seconds since the epoch."""
+        self.complained: Callable[[], None] | None = None
+        """Called when the rank complains that it has waited too long for another one."""
+        self.written_at = 0.0
+        """When something last came, in seconds since the epoch."""
+        os.set_blocking(fd, False)
+
+    def set_rank(self, rank: int) -> None:
+        """Set the prefix for a rank, and leave room for it in the rank's terminal."""
+        prefix = filled(self.mark, rank)
+        if not self.sized or len(prefix) != len(self.prefix):
+            self.prefix, self.sized = prefix, True
+            self.resize()
+        self.prefix = prefix
+
+    def resize(self) -> None:
+        """Give the rank's terminal the size of ours, less the prefix: a full-width progress bar stays one line."""
+        if self.stream.terminal:
+            try:
+                terminals.resize(self.fd, self.stream.fd, len(self.prefix.decode()))
+            except OSError:
+                pass  # one of the two has just been closed
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the rank has to wait until our own reader has caught up."""
+        return self.shown and self.stream.full(self)
+
+    def read(self) -> bool:
+        """Take what can be read; return False at the end of file."""
+        try:
+            data = os.read(self.fd, CHUNK)
+        except BlockingIOError:
+            return True
+        except OSError:  # a terminal whose last writer is gone
+            data = b""
+        if not data:
+            self.close()
+            return False
+        self._keep(data)
+        if self.shown:
+            self._show(data)
+        return True
+
+    def _keep(self, data: bytes) -> None:
+        if self.file is not None:
+            self.file.write(data)
+        if self.tail is None:
+            self.recent += data[-RECENT:]
+            if len(self.recent) > 2 * RECENT:
+                del self.recent[:-RECENT]
+        else:
+            self.written_at = time.time()
+            if self.tail.add(data):
+                self.traceback_at = self.written_at
+            if self.complained is not None:
+                latest = self.tail.end[-len(data) - LONGEST_WORDS + 1 :]
+                if any(words in latest for words in TIMEOUTS):
+                    self.complained()
+
+    def _show(self, data: bytes) -> None:
+        end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        if not self.line or end:
+            self.since = time.monotonic()
+        if end:
+            self._put(bytes(self.line) + data[:end])
+            self.line = bytearray(data[end:])
+        else:
+            self.line += data
+        if len(self.line) > LONGEST:
+            self.flush()
+
+    def flush(self) -> None:
+        """Pass on an unfinished line."""
+        if self.line and self.folded:
+            self.folded += self.line
+        elif self.line:
+            self._pass(bytes(self.line))
+        self.line.clear()
+
+    def _put(self, lines: bytes) -> None:
+        self._pass(lines if self.folding is None else self.folding(self, lines))
+
+    def unfolded(self) -> bytes:
+        """Return what was held back; it isn't any more."""
+        held = bytes(self.folded)
+        self.folded.clear()
+        return held
+
+    def _pass(self, data: bytes) -> None:
+        if self.take is None:
+            self.stream.put(self, data)
+        else:
+            self.take(data)
+
+    def close(self) -> None:
+        """Pass on what is left, and close the channel and its log file."""
+        self.flush()
+        if self.prefix and self.stream.open is self:
+            self.stream.put(self, b"\n")  # a line with a prefix is a whole line, also at the end
+        os.close(self.fd)
+        if self.file is not None:
+            self.file.close()

@@ -1,0 +1,32 @@
+"""Terminals for ranks, where the launcher has one."""
+
+from __future__ import annotations
+
+import os
+
+
+def open_pair() -> tuple[int, int]:
+    """Open a terminal; return our end and the rank's.
+
+    Raises:
+        OSError: the system has no more terminals.
+    """
+    import termios
+
+    ours, ranks_end = os.openpty()
+    mode = termios.tcgetattr(ranks_end)
+    mode[1] &= ~termios.OPOST  # the user's own terminal does what output needs
+    termios.tcsetattr(ranks_end, termios.TCSANOW, mode)
+    return ours, ranks_end
+
+
+def resize(fd: int, like: int, less: int) -> None:
+    """Give a terminal the size of another one, with some columns ``less``."""
+    import fcntl
+    import struct
+    import termios
+
+    size = fcntl.ioctl(like, termios.TIOCGWINSZ, b"\0" * 8)
+    lines, columns, *pixels = struct.unpack("HHHH", size)
+    narrowed = max(1, columns - less) if columns else 0
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, narrowed, *pixels))

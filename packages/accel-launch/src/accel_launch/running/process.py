@@ -1,0 +1,59 @@
+"""This process at the start and at the end of a run: it becomes the one command, or exits with the run's status."""
+
+from __future__ import annotations
+
+import os
+
+from accel_config.errors import AccelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from accel_launch.planning.types import Plan
+    from accel_launch.running.report.records import Result
+
+
+CARRIED = "ACCELERATE_LIFELINE_SECRET"
+"""By which a scheduler's job carries the secret of the launchers. No rank gets it."""
+
+
+def take_secret() -> str | None:
+    """Return the secret of the launchers, and remove it from what every process from here on gets."""
+    return os.environ.pop(CARRIED, None)
+
+
+def become(plan: Plan) -> NoReturn:
+    """Replace this process by the plan's one command, which then has its own status, signals and output.
+
+    Raises:
+        AccelError: the command can't be executed.
+    """
+    (command,) = plan.commands
+    take_secret()
+    # Python ignores these two, and ignored signals stay so over an exec: a program that isn't Python would notice.
+    signals: Any = __import__("_signal")  # `signal` wraps it in enums, whose import costs a tenth of the launch
+    signals.signal(signals.SIGPIPE, signals.SIG_DFL)
+    signals.signal(signals.SIGXFSZ, signals.SIG_DFL)
+    try:
+        if command.cwd is not None:
+            os.chdir(command.cwd)
+        os.execvpe(command.argv[0], command.argv, {**os.environ, **command.env})
+    except OSError as error:
+        status = 127 if isinstance(error, FileNotFoundError) else 126
+        raise AccelError(f"{command.argv[0]} can't be started: {error.strerror}", status=status) from None
+
+
+def leave(result: Result) -> int:
+    """Return the status to exit with; if a signal to this process ended the run, die by the same signal."""
+    if result.signal:
+        import signal
+
+        if result.signal == signal.SIGQUIT:
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.signal(result.signal, signal.SIG_DFL)
+        os.kill(os.getpid(), result.signal)
+        os._exit(128 + result.signal)  # the signal has no effect on pid 1
+    return result.status

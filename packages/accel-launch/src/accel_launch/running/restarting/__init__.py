@@ -1,0 +1,1 @@
+"""Whether a run that failed is started again: causes, progress, the judge, back-off."""

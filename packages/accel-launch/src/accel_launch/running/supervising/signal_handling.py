@@ -1,0 +1,60 @@
+"""Signals to the launcher, passed on to the guardian from within the handler."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from accel_launch.ranks.signals import ENDING, PASSED_ON
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from accel_launch.running.guardian.orders import Orders
+
+
+class SignalHandling:
+    """Handles the signals that the launcher wasn't started with as ignored."""
+
+    def __init__(self, orders: Orders, failed: Callable[[], bool], resize: Callable[[], None]) -> None:
+        """Take where to pass signals on, whether a rank has failed, and how to resize the ranks' terminals."""
+        self.orders, self.failed, self.resize = orders, failed, resize
+        self.ignored = frozenset(number for number in PASSED_ON if signal.getsignal(number) == signal.SIG_IGN)
+        self.ended_by = 0
+        """The signal that ended the run, before any rank had failed."""
+        self.at: float | None = None
+        """When it came, in seconds since the epoch."""
+        self.first, self.first_at = 0, 0.0
+        """The first signal that asks for the end, also after a rank had failed, and when it came."""
+
+    @property
+    def hurried(self) -> bool:
+        """Whether a signal asks for the end, so that slow readers aren't waited for, and nothing starts again."""
+        return bool(self.first)
+
+    def start(self) -> None:
+        """Handle signals from now on."""
+        for number in PASSED_ON:
+            if number not in self.ignored:
+                signal.signal(number, self._handle)
+
+    def interrupt(self) -> None:
+        """Act as if an interrupt had come, if no signal has: the caller's terminal may have sent one here too."""
+        if not self.ended_by:
+            self._handle(signal.SIGINT, None)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        """Act at once: the main loop may be waiting for a write to a slow reader."""
+        if number == signal.SIGWINCH:
+            self.resize()  # first: a rank that gets the signal looks at its terminal's size
+        if number in ENDING:
+            if not self.first:
+                self.first, self.first_at = number, time.time()
+            if not self.ended_by and not self.failed():
+                self.ended_by, self.at = number, time.time()
+        self.orders.send(number)
+        if number == signal.SIGTSTP:
+            os.kill(os.getpid(), signal.SIGSTOP)

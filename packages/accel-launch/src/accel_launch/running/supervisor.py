@@ -1,0 +1,192 @@
+"""The launcher while it looks after ranks: signals down to the guardian, output and events up, one result."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+from accel_config.errors import AccelError
+from accel_launch.running.attempts.attempt import Attempt
+from accel_launch.running.attempts.carrier import Carrier
+from accel_launch.running.attempts.interval import Interval
+from accel_launch.running.attempts.series import Series
+from accel_launch.running.guardian.handle import GuardianHandle
+from accel_launch.running.guardian.orders import Orders
+from accel_launch.running.onlookers.onlookers import Onlookers
+from accel_launch.running.output.ending import instead
+from accel_launch.running.output.router import OutputRouter
+from accel_launch.running.process import take_secret
+from accel_launch.running.supervising.calling_process import CallingProcess
+from accel_launch.running.supervising.signal_handling import SignalHandling
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from accel_launch.planning.types import Plan
+    from accel_launch.running.caller import Caller
+    from accel_launch.running.guardian.preloading.parked import Parked
+    from accel_launch.running.report.observation import Observation
+    from accel_launch.running.report.records import Result
+    from accel_launch.running.restarting.judge import Verdict
+
+LOOK = 0.2  # seconds between two looks at whether a file has appeared
+
+
+def supervise(plan: Plan, *, parent_fd: int | None = None, caller: Caller | None = None) -> Result:
+    """Run the plan's commands to their end and return the result; only in the main thread of a launcher process.
+
+    At the end of file of ``parent_fd`` everything is killed, and a byte from it interrupts the run. The ``caller`` is
+    sent an event when a rank starts or ends.
+
+    Raises:
+        AccelError: a folder for log files, or the ranks' streams, can't be made.
+    """
+    return Supervisor(plan, parent_fd, caller).run()
+
+
+class Supervisor:
+    """Runs attempts, one after the other, and judges each once nothing is left of it."""
+
+    def __init__(self, plan: Plan, parent_fd: int | None, caller: Caller | None) -> None:
+        """Take what to run."""
+        self.plan, self.parent_fd, self.caller = plan, parent_fd, caller
+        self.notify = None if caller is None else caller.event
+        self.parked: Parked | None = None
+        self.orders = Orders()
+        self.closed: Result | None = None
+        """The result of the last attempt, if that was let go of and no other one could be started."""
+
+    def run(self) -> Result:
+        """Run to the end."""
+        self.secret = take_secret()
+        self.guardian = GuardianHandle()
+        if self.plan.preload and (self.plan.restarting.most or self.plan.keep_warm):
+            from accel_launch.running.guardian.preloading.parked import Parked
+
+            self.parked = Parked(self.plan)
+        try:
+            self.output = OutputRouter(self.plan.display, self.caller)
+            self.attempt = self._prepared(self.plan, 0)
+        except OSError as error:
+            raise AccelError(f"{self._missing(error)}; nothing was started") from None
+        self.signals = SignalHandling(self.orders, self._failed, self._resize)
+        self.signals.start()
+        self.calling = CallingProcess(self.parent_fd, self.orders, self.signals)
+        self.onlookers = Onlookers(self.plan, self.output.print, self.orders)
+        self.series = Series(self.plan, self.notify, self.output.print)
+        self.carrier = Carrier(self.plan, self.output, self.signals, self.calling, self.onlookers)
+        self._start()
+        self.carrier.carry(self.attempt, self.guardian)
+        while self._goes_on():
+            self.carrier.carry(self.attempt, self.guardian)
+        return self._end()
+
+    def _prepared(self, plan: Plan, number: int) -> Attempt:
+        return Attempt(plan, number, self.output, self.orders, self.notify)
+
+    def _missing(self, error: OSError) -> str:
+        """Return what couldn't be made, and why."""
+        what = "the ranks' streams" if error.errno == errno.EMFILE else f"log_dir {self.plan.display.log_dir}"
+        return f"{what}: {error.strerror}"
+
+    def _start(self) -> None:
+        """Start the attempt.
+
+        Raises:
+            OSError: the system refuses a process.
+        """
+        if self.plan.display.folded and self.output.channels.caller is None:  # who takes the lines gets every one
+            self.output.fold(self._failed, lambda: self.signals.ended_by == signal.SIGINT)
+        self.attempt.fork(self.guardian, self.signals, self.parked, self.onlookers.descriptors)
+        if self.carrier.watch is None:
+            self._watch_others()
+        self.onlookers.start(self.attempt.reader, self.attempt.record, self.output.channels, self.carrier.watch)
+
+    def _watch_others(self) -> None:
+        if self.plan.lifeline is None:
+            return
+        from accel_launch.running.lifeline.secret import Secret
+        from accel_launch.running.lifeline.watch import Watch
+
+        known = Secret(self.plan.lifeline, self.secret)
+        self.carrier.watch = Watch(self.plan, known, os.uname().nodename, self._observe, self.attempt.started)
+
+    def _failed(self) -> bool:
+        return self.attempt.failed()
+
+    def _resize(self) -> None:
+        self.output.channels.resize()
+
+    def _observe(self) -> Observation:
+        return self.attempt.observed(self.signals, self.onlookers)
+
+    # Between attempts, and at the end.
+
+    def _goes_on(self) -> bool:
+        """Start another attempt if one follows; return False if the run ends here."""
+        if not self.plan.restarting.most or self.attempt.dead_guardian is not None:
+            return False
+        result = self.attempt.judged(self.signals, self.onlookers)
+        if not result.status or result.signal or self._called_off():
+            return False
+        verdict = self.series.verdict(self.attempt, result)
+        if not verdict.again:
+            return False
+        self.output.end(self.carrier.poller)
+        self.output.streams[1].put(None, instead(self.output, result))
+        self.series.add(self.attempt, result)
+        self.series.announce(self.attempt, verdict, self.signals.first)
+        return self._waited(verdict) and self._restarted(result)
+
+    def _called_off(self) -> bool:
+        """Return whether nobody is there for another attempt."""
+        return bool(self.output.gone or self.calling.gone)
+
+    def _waited(self, verdict: Verdict) -> bool:
+        """Wait until another attempt may start; return False if the run ends before."""
+        if verdict.delay or any(self.plan.devices):
+            interval = Interval(verdict.delay, self.orders, self.carrier.poller)
+            if any(self.plan.devices):
+                interval.free(tuple(self.attempt.pids().values()), self.output.print)
+            while interval.due and not (self._called_off() or self.signals.hurried):
+                ready = self.carrier.wait(min(interval.due, LOOK) if verdict.awaited else interval.due)
+                self.carrier.turn(ready)
+                interval.step(ready)
+                if verdict.ready:
+                    interval.until = 0.0
+            interval.end()
+        return not (self._called_off() or self.signals.hurried)
+
+    def _restarted(self, result: Result) -> bool:
+        """Start the next attempt; return False if that isn't possible, or if a signal has come."""
+        number = self.attempt.number + 1
+        self.attempt.close()
+        self.closed = result
+        try:
+            self.attempt = self._prepared(self.series.next_plan(number), number)
+            if self.signals.hurried:  # a later signal reaches the guardian
+                return False
+            self._start()
+        except OSError as error:
+            self.closed = result.replace(problems=(*result.problems, f"not started again: {self._missing(error)}"))
+            return False
+        self.closed = None
+        self.series.went_on(result)
+        return True
+
+    def _end(self) -> Result:
+        """Write all that waits, and return the result."""
+        self.onlookers.close(self.carrier.poller)
+        if self.parked is not None:
+            self.parked.leave(self.output.print)
+        self.carrier.write_out()
+        result = self.closed or self.attempt.judged(self.signals, self.onlookers)
+        self.attempt.preparation.recordings.close()
+        result = self.series.whole(self.attempt, result, (self.signals.first, self.signals.first_at))
+        watch = self.carrier.watch
+        result = result if watch is None else watch.conclude(result)
+        if self.output.needs_end:
+            from accel_launch.running.output.ending import finish
+
+            finish(self.output, self.plan.display, result)
+        return result

@@ -1,0 +1,1 @@
+"""The training job as a request: image, instances, arguments, source archive."""

@@ -1,0 +1,78 @@
+"""A run that is preempted again and again ends with the weights of one that never was."""
+
+from __future__ import annotations
+
+import random
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import BIN, ROOT, needs_torch
+
+EXAMPLE = ROOT / "examples" / "train_preemptible.py"
+STEPS = 1500
+SEED = 22
+
+
+def words(folder: Path) -> list[str]:
+    flags = ("launch", "--quiet", "--cpu", "--num_processes", "2")
+    return list(map(str, (BIN / "accelerate", *flags, EXAMPLE, "--checkpoint", folder / "c.pt", "--steps", STEPS)))
+
+
+def preempted(folder: Path, environ: dict[str, str], step: int, wait: float, number: int) -> tuple[int, int]:
+    """Send a signal some time after a step, and a second one soon; return the status and the step it ended with."""
+    with subprocess.Popen(words(folder), env=environ, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        last = ""
+        for last in running.stdout:
+            if last.startswith("step ") and int(last.split()[1]) >= step:
+                break
+        time.sleep(wait)
+        running.send_signal(number)
+        last = running.stdout.read().splitlines()[-1]
+        running.wait(60)
+    found = re.match(rf"(\d+) of {STEPS} steps, ", last)
+    assert found, last
+    return running.returncode, int(found[1])
+
+
+def content(folder: Path) -> dict[str, Any]:
+    import torch
+
+    return torch.load(folder / "c.pt", weights_only=True)
+
+
+@needs_torch
+@pytest.mark.exhaustive
+@pytest.mark.timeout(600)
+def test_ten_preemptions_change_no_bit(tmp_path: Path, environ: dict[str, str]) -> None:
+    import torch
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir()
+    parts.mkdir()
+    undisturbed = subprocess.run(words(whole), env=environ, capture_output=True, text=True, timeout=170)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    chance = random.Random(SEED)
+    reached = 0
+    for round_ in range(10):
+        number = chance.choice((signal.SIGTERM, signal.SIGUSR1))
+        target = chance.randrange(reached, (round_ + 1) * (STEPS - 200) // 10)
+        status, step = preempted(parts, environ, target, chance.random() * 0.02, number)
+        assert status == (75 if number == signal.SIGUSR1 else -signal.SIGTERM)
+        assert reached < step < STEPS
+        assert content(parts)["done"] == step
+        reached = step
+    assert [path.name for path in parts.iterdir()] == ["c.pt"]
+    done = subprocess.run(words(parts), env=environ, capture_output=True, text=True, timeout=170)
+    assert done.returncode == 0, done.stderr
+    last = undisturbed.stdout.splitlines()[-1]
+    assert re.fullmatch(rf"{STEPS} of {STEPS} steps, weights [0-9a-f]{{64}}", last)
+    assert done.stdout.splitlines()[-1] == last
+    for name, expected in content(whole)["model"].items():
+        assert torch.equal(content(parts)["model"][name], expected), name

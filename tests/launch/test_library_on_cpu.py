@@ -1,0 +1,93 @@
+"""What Hugging Face's library makes of each mode and precision on the CPU, beside what the launcher has announced."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from accel_launch import plan
+from tests.conftest import BIN, Resolve
+from tests.environments import environment
+from tests.launch.hosts import host
+
+SCRIPT = """
+import json, os
+from accelerate import Accelerator
+made = Accelerator()
+print(json.dumps([made.distributed_type.name, made.device.type, made.mixed_precision, made.native_amp]), flush=True)
+"""
+UNSYNCED = ["--fsdp_sync_module_states", "false", "--fsdp_cpu_ram_efficient_loading", "false"]
+DDP, ALONE, FULL = "trains with DDP", "trains with one process without sharding", "trains in full precision"
+
+
+Case = tuple[list[str], tuple[str, str, bool], str]
+CASES: list[Case] = [
+    (["--cpu", "--use_fsdp", "--num_processes", "2", *UNSYNCED], ("MULTI_CPU", "no", False), DDP),
+    (["--use_fsdp", "--num_processes", "2", *UNSYNCED], ("MULTI_CPU", "no", False), DDP),
+    (["--use_fsdp", "--fsdp_version", "2", "--num_processes", "2"], ("MULTI_CPU", "no", False), DDP),
+    (["--use_fsdp", "--num_processes", "1", *UNSYNCED], ("NO", "no", False), ALONE),
+    (["--cpu", "--use_deepspeed", "--num_processes", "2"], ("MULTI_CPU", "no", False), DDP),
+    (["--use_deepspeed", "--num_processes", "1"], ("DEEPSPEED", "no", False), ""),
+    (["--cpu", "--mixed_precision", "fp16"], ("NO", "fp16", False), FULL),
+    (["--num_processes", "2", "--mixed_precision", "fp16"], ("MULTI_CPU", "fp16", False), FULL),
+    (["--mixed_precision", "fp16"], ("NO", "fp16", False), FULL),
+    (["--cpu", "--mixed_precision", "bf16"], ("NO", "bf16", True), ""),
+    (["--num_processes", "2", "--mixed_precision", "bf16"], ("MULTI_CPU", "bf16", True), ""),
+    (["--cpu", "--mixed_precision", "fp8", "--fp8_backend", "AO"], ("NO", "fp8", True), ""),
+    (["--cpu", "--dynamo_backend", "inductor"], ("NO", "no", False), ""),
+]
+
+
+# The environment with DeepSpeed and torchao takes minutes to make.
+@pytest.mark.stress
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("flags", "made", "announced"), CASES)
+def test_what_the_library_does_on_the_cpu_is_announced(
+    flags: list[str], made: tuple[str, str, bool], announced: str, tmp_path: Path, environ: dict[str, str]
+) -> None:
+    python = environment("hf", "deepspeed", extra="fp8-ao") / "python"
+    (tmp_path / "train.py").write_text(SCRIPT)
+    words = [BIN / "accelerate", "launch", "--python", python, *flags, "train.py"]
+    done = subprocess.run([*map(str, words)], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('["')]
+    assert said
+    assert {tuple(line) for line in said} == {(made[0], "cpu", *made[1:])}
+    notes = [
+        line for line in done.stderr.splitlines() if line.startswith("accel: note: ") and "on the CPU Hug" in line
+    ]
+    assert len(notes) == bool(announced)
+    assert not announced or announced in notes[0]
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(900)
+def test_fsdp_1_that_syncs_fails_in_the_library_as_announced(tmp_path: Path, environ: dict[str, str]) -> None:
+    python = environment("hf", "deepspeed", extra="fp8-ao") / "python"
+    (tmp_path / "train.py").write_text(SCRIPT)
+    words = [BIN / "accelerate", "launch", "--python", python, "--use_fsdp", "--num_processes", "1", "train.py"]
+    done = subprocess.run([*map(str, words)], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 1
+    assert "RuntimeError: There are currently no available devices found" in done.stderr
+    assert "with fsdp_sync_module_states true (built in): on the CPU Hugging Face's accelerate fails" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "devices", "text"),
+    [
+        *((flags, 0, announced) for flags, _made, announced in CASES),
+        (["--use_megatron_lm", "--num_processes", "2"], 0, DDP),
+        (["--use_fsdp", "--num_processes", "2"], 2, ""),
+        (["--mixed_precision", "fp16"], 1, ""),
+        (["--cpu", "--mixed_precision", "fp8", "--fp8_backend", "TE"], 0, "this backend needs a GPU"),
+    ],
+)
+def test_what_is_announced(settings: Resolve, flags: list[str], devices: int, text: str, tmp_path: Path) -> None:
+    (tmp_path / "train.py").touch()
+    made = plan(settings(*flags, "--dry_run"), host(devices, cwd=str(tmp_path)), ["train.py"])
+    notes = [note for note in made.notes if "on the CPU" in note and "no device is found" not in note]
+    assert len(notes) == bool(text)
+    assert not text or text in notes[0]

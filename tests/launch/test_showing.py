@@ -1,0 +1,186 @@
+"""Ranks are shown with their stacks before they are killed, without delaying that by more than half a second."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from accel_launch.inspecting import report
+from accel_launch.running.guardian import teardown
+from accel_launch.running.onlookers import last_look
+from accel_launch.running.onlookers.showing import HEADS
+from tests.conftest import ROOT, Run, needs_torch
+from tests.launch.processes import Script, Start, alive, read_pids, until
+
+N2 = ("-q", "--cpu", "--num_processes", "2")
+SCHEMA = json.loads((ROOT / "docs/report.schema.json").read_text())
+STACKS = json.loads((ROOT / "docs/stacks.schema.json").read_text())
+DEAF = """\
+import os, signal, sys, time
+rank = int(os.environ["RANK"])
+def hold():
+    time.sleep(1000)
+if rank == 1:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(os.getpid(), flush=True)
+if rank == 0 and len(sys.argv) > 1:
+    while not os.path.exists(sys.argv[1]):
+        time.sleep(0.02)
+    sys.exit(3)
+hold()
+"""
+"""Rank 1 outstays the grace; rank 0 fails as soon as the file of the first argument exists."""
+SHOWN = "accel: ranks that didn't end within the grace; they are killed now:\n  1 of 2 ranks (1): script1.py:4 hold > sleep\n      hold ("
+
+
+def saved(path: Path) -> dict[str, Any]:
+    """Return a report that its schema allows."""
+    found = json.loads(path.read_text())
+    jsonschema.validate(found, SCHEMA)
+    return found
+
+
+def test_a_rank_that_outstays_the_grace_is_shown_before_it_is_killed(
+    launched: Start, script: Script, tmp_path: Path
+) -> None:
+    running = launched(*N2, "--grace", "1", "--report", tmp_path / "report.json", script(DEAF))
+    pids = read_pids(running, 2)
+    running.terminate()
+    asked = time.monotonic()
+    _out, err = running.communicate(timeout=20)
+    assert time.monotonic() - asked < 1 + teardown.LOOK + 1.5
+    assert SHOWN in err
+    assert err.count("of 2 ranks") == 1  # rank 0 has ended in time
+    (shown,) = saved(tmp_path / "report.json")["stacks"]
+    assert (shown["why"], [rank["rank"] for rank in shown["ranks"]]) == ("grace", [1])
+    assert shown["ranks"][0]["pid"] in pids
+    assert shown["ranks"][0]["process"]["threads"][0]["frames"][0]["function"] == "hold"
+
+
+def test_a_run_whose_ranks_end_in_time_shows_nothing(launched: Start, script: Script, tmp_path: Path) -> None:
+    running = launched(*N2, "--report", tmp_path / "report.json", script(DEAF.replace("rank == 1", "rank > 1")))
+    read_pids(running, 2)
+    running.terminate()
+    assert "didn't end within" not in running.communicate(timeout=20)[1]
+    assert saved(tmp_path / "report.json")["stacks"] == []
+
+
+def test_nobody_is_shown_without_a_grace_or_after_a_second_signal(launched: Start, script: Script) -> None:
+    for flags, signals in ((("--grace", "0"), 1), (("--grace", "30"), 2)):
+        running = launched(*N2, *flags, script(DEAF))
+        read_pids(running, 2)
+        for _ in range(signals):
+            running.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+        assert "didn't end within" not in running.communicate(timeout=20)[1]
+
+
+def test_a_launcher_that_cant_look_delays_the_end_by_half_a_second_at_most(
+    launched: Start, script: Script, tmp_path: Path
+) -> None:
+    """It is stopped, as by Ctrl-Z; a launcher that is dead delays nothing, as other tests show."""
+    running = launched(*N2, "--grace", "0.5", script(DEAF), tmp_path / "go")
+    pids = read_pids(running, 2)
+    os.kill(running.pid, signal.SIGSTOP)
+    (tmp_path / "go").touch()
+    began = time.monotonic()
+    assert until(lambda: not alive(pids), 10)
+    took = time.monotonic() - began
+    os.kill(running.pid, signal.SIGCONT)
+    assert running.wait(20) == 3
+    assert 0.5 <= took < 0.5 + teardown.LOOK + 1.0
+
+
+def test_a_look_ends_before_the_guardian_s_patience_does() -> None:
+    assert last_look.HURRIED + last_look.MORE < teardown.LOOK <= 0.5
+
+
+@pytest.mark.exhaustive
+@needs_torch
+def test_also_under_torch_s_agent(launched: Start, script: Script, tmp_path: Path) -> None:
+    running = launched(
+        *N2, "--engine", "torchrun", "--grace", "1", "--report", tmp_path / "report.json", script(DEAF)
+    )
+    read_pids(running, 2)
+    running.terminate()
+    assert SHOWN in running.communicate(timeout=30)[1]
+    assert [shown["why"] for shown in saved(tmp_path / "report.json")["stacks"]] == ["grace"]
+
+
+@pytest.mark.exhaustive
+@needs_torch
+def test_a_rank_that_torch_s_agent_kills_is_shown_too(launched: Start, script: Script, tmp_path: Path) -> None:
+    """After a failure the agent asks the others to end, and kills them half a minute later."""
+    running = launched(*N2, "--engine", "torchrun", "--grace", "1", script(DEAF), tmp_path / "go")
+    read_pids(running, 2)
+    (tmp_path / "go").touch()
+    assert SHOWN in running.communicate(timeout=100)[1]
+
+
+# The message.
+
+
+def seen(*depths: int) -> dict[str, Any]:
+    """Return ranks, each in a group of its own, whose stacks are that deep."""
+    groups = [
+        {
+            "ranks": [rank],
+            "doing": f"train.py:{rank} f",
+            **dict.fromkeys(("file", "line", "function", "host")),
+            "waits_for_others": False,
+            "ended": False,
+            "operations": [],
+        }
+        for rank in range(len(depths))
+    ]
+    frames = [
+        {"function": f"f{level}", "file": "/train.py", "line": level} for level in range(max(depths, default=0))
+    ]
+    ranks = [
+        {"rank": rank, "process": {"pid": 7, "threads": [{"id": 7, "frames": frames[:depth]}]} if depth else None}
+        for rank, depth in enumerate(depths)
+    ]
+    return {"groups": groups, "ranks": ranks}
+
+
+@pytest.mark.parametrize("depths", [(), (1,), (50,), (3, 50), (50, 0, 50), (9,) * 19, (9,) * 20, (2,) * 64])
+def test_a_message_has_few_lines_and_every_rank(depths: tuple[int, ...]) -> None:
+    lines = report.brief(seen(*depths), len(depths), 19)
+    assert len(lines) <= 19
+    told = [line for line in lines if line.startswith("  ") and not line.startswith("   ")]
+    assert len(told) == min(len(depths), 19)
+    if len(depths) > 19:
+        assert told[-1] == f"  and ranks 18-{len(depths) - 1} elsewhere"
+    if depths == (50,):
+        assert (lines[1], lines[-1], len(lines)) == ("      f0 (/train.py:0)", "      ...", 19)
+
+
+# The schemas.
+
+
+def test_the_schemas_agree_with_each_other_and_with_the_code(accelerate: Run) -> None:
+    shared = STACKS["$defs"]
+    assert {name: SCHEMA["$defs"][name] for name in shared} == shared
+    assert SCHEMA["properties"]["stacks"]["items"]["properties"]["why"]["enum"] == list(HEADS)
+
+
+def test_real_stacks_are_as_their_schema_says(launched: Start, script: Script, accelerate: Run) -> None:
+    text = (
+        "import os, subprocess, sys, time\nprint(1, flush=True)\n"
+        "if os.environ['RANK'] == '1': sys.exit()\n"
+        "def work(secret):\n    subprocess.run([sys.executable, '-c', 'import time; time.sleep(100)'])\nwork(3)\n"
+    )
+    running = launched(*N2, script(text))
+    read_pids(running, 2)
+    assert until(lambda: '"ended": "exit status 0"' in accelerate("stacks", "--json").stdout)
+    found = json.loads(accelerate("stacks", "--json", "--locals").stdout)
+    jsonschema.validate(found, STACKS)
+    assert found["ranks"][0]["children"]
+    assert '"locals"' in json.dumps(found)

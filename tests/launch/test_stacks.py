@@ -1,0 +1,356 @@
+"""What `accelerate stacks` tells of real runs, and how a stack is read as a place."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from accel_config.showing.installing import command
+from accel_launch.inspecting import kernel, sampling
+from accel_launch.inspecting.groups import Group, line, spans
+from accel_launch.inspecting.places import locate
+from accel_launch.inspecting.sampling import Frame
+from accel_launch.inspecting.snapshot import Subject, take
+from accel_launch.running.onlookers.registry.folder import Folder
+from tests.conftest import Run
+from tests.launch.processes import Script, Start, gone, until
+
+N3 = ("--cpu", "--num_processes", "3")
+TORCH = "/venv/lib/python3.12/site-packages/torch/"
+C10D = TORCH + "distributed/distributed_c10d.py"
+STUCK = """\
+import os, threading, time
+rank = int(os.environ["RANK"])
+def wait():
+    threading.Lock().acquire()
+    lock = threading.Lock(); lock.acquire(); lock.acquire()
+def spin():
+    secret_count = 7
+    while True:
+        secret_count += 1
+print(rank, flush=True)
+spin() if rank == 1 else wait()
+"""
+
+
+def up(launched: Start, script: Script, text: str = STUCK, *flags: str) -> subprocess.Popen[str]:
+    """Start three ranks, and wait until they are where they get stuck."""
+    running = launched("-q", *N3, *flags, script(text))
+    assert running.stdout is not None
+    for _rank in range(3):
+        running.stdout.readline()
+    return running
+
+
+# On demand.
+
+
+def test_ranks_are_grouped_by_where_they_are(launched: Start, script: Script, accelerate: Run) -> None:
+    running = up(launched, script)
+    assert until(lambda: "lock.acquire" not in accelerate("stacks").stdout)
+    done = accelerate("stacks", str(running.pid))
+    one, two = done.stdout.splitlines()
+    assert one.startswith("1 of 3 ranks (1): script1.py:")
+    assert " spin" in one
+    assert two == "2 of 3 ranks (0, 2): script1.py:5 wait > a lock"
+
+
+def test_whole_stacks_with_variables(launched: Start, script: Script, accelerate: Run) -> None:
+    up(launched, script)
+    done = accelerate("stacks", "--locals")
+    assert "spin (" in done.stdout
+    assert "secret_count = " in done.stdout
+    assert "secret_count" not in accelerate("stacks", "--all_threads").stdout
+
+
+def test_json_has_ranks_groups_and_the_kernel_s_facts(launched: Start, script: Script, accelerate: Run) -> None:
+    running = up(launched, script)
+    found = json.loads(accelerate("stacks", "--json").stdout)
+    assert found["launcher"] == running.pid
+    assert [rank["rank"] for rank in found["ranks"]] == [0, 1, 2]
+    waiting = found["ranks"][0]["process"]
+    assert (waiting["state"], waiting["system_call"]) == ("S", "futex")
+    assert waiting["threads"][0]["frames"][0]["function"] == "wait"
+
+
+def test_children_are_shown_with_their_own_stacks(launched: Start, script: Script, accelerate: Run) -> None:
+    text = (
+        "import os, subprocess, sys, time\n"
+        "work = 'import time\\ndef load():\\n    time.sleep(100)\\nprint(1, flush=True)\\nload()'\n"
+        "subprocess.run([sys.executable, '-c', work])\n"
+    )
+    up(launched, script, text)
+    assert until(lambda: accelerate("stacks", "--all_threads").stdout.count("load (<string>:3)") == 3)
+
+
+def test_a_run_is_chosen_by_name_beginning_or_pid(launched: Start, script: Script, accelerate: Run) -> None:
+    first, second = up(launched, script), up(launched, script)
+    names = {
+        pid: json.loads(accelerate("stacks", "--json", str(pid)).stdout)["run"] for pid in (first.pid, second.pid)
+    }
+    newest = json.loads(accelerate("stacks", "--json").stdout)
+    assert newest["launcher"] == second.pid
+    assert json.loads(accelerate("stacks", "--json", names[first.pid][:-1]).stdout)["launcher"] == first.pid
+    done = accelerate("stacks", "nobody-here")
+    assert done.returncode == 2
+    assert f"no run 'nobody-here' is running on this machine; running: {names[second.pid]}" in done.stderr
+
+
+def test_without_a_run_that_is_said(accelerate: Run) -> None:
+    done = accelerate("stacks")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no run of this user is running on this machine" in done.stderr
+
+
+def test_a_launcher_that_is_stopped_is_named(
+    launched: Start, script: Script, accelerate: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accel_launch.running.onlookers.registry import asking
+
+    running = up(launched, script)
+    os.kill(running.pid, signal.SIGSTOP)
+    monkeypatch.setattr(asking, "PATIENCE", 0.5)
+    folder = asking.find(str(running.pid), {**os.environ, **environ_of(running.pid)})
+    with pytest.raises(Exception, match="doesn't answer: it has ended, or is stopped"):
+        asking.ask(folder, {"ask": "stacks"})
+    os.kill(running.pid, signal.SIGCONT)
+
+
+def environ_of(pid: int) -> dict[str, str]:
+    """Return a process's environment."""
+    words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def test_nothing_in_a_rank_changes(launched: Start, script: Script, accelerate: Run) -> None:
+    """No signal, no interrupted call, no tracer, and no pause that its own clock would show."""
+    text = (
+        "import os, signal, time\n"
+        "print(os.getpid(), flush=True)\n"
+        "last, longest = time.monotonic(), 0\n"
+        "end = last + 6\n"
+        "while last < end:\n"
+        "    now = time.monotonic()\n"
+        "    longest, last = max(longest, now - last), now\n"
+        "print('longest', longest, open('/proc/self/status').read().count('TracerPid:\\t0'), flush=True)\n"
+    )
+    running = launched("-q", "--cpu", "--num_processes", "2", script(text))
+    for _ in range(5):
+        accelerate("stacks", "--all_threads")
+    out, _err = running.communicate(timeout=60)
+    assert running.returncode == 0
+    assert out.count(" 1\n") == 2
+
+
+# The folder.
+
+
+def test_the_folder_of_a_run_is_private_and_goes_with_it(
+    launched: Start, script: Script, environ: dict[str, str]
+) -> None:
+    running = up(launched, script)
+    runs = Path(environ["XDG_STATE_HOME"]) / "accel" / "runs"
+    (folder,) = runs.iterdir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert Folder(str(folder)).pid == running.pid
+    running.terminate()
+    running.wait(10)
+    assert list(runs.iterdir()) == []
+
+
+def test_a_killed_launcher_leaves_a_folder_that_names_nobody(
+    launched: Start, script: Script, accelerate: Run, environ: dict[str, str]
+) -> None:
+    running = up(launched, script)
+    running.kill()
+    running.wait(10)
+    (folder,) = (Path(environ["XDG_STATE_HOME"]) / "accel" / "runs").iterdir()
+    assert Folder(str(folder)).pid == 0
+    assert "no run of this user" in accelerate("stacks").stderr
+
+
+def test_what_is_no_folder_of_a_run_hides_no_other(
+    launched: Start, script: Script, accelerate: Run, environ: dict[str, str]
+) -> None:
+    runs = Path(environ["XDG_STATE_HOME"]) / "accel" / "runs"
+    runs.mkdir(parents=True)
+    (runs / "gone").symlink_to("nowhere")  # as one that has ended between two looks
+    (runs / "file").touch()
+    running = up(launched, script)
+    (runs / "itself").symlink_to(next(path for path in runs.iterdir() if path.is_dir()))
+    assert json.loads(accelerate("stacks", "--json", str(running.pid)).stdout)["launcher"] == running.pid
+
+
+def test_a_run_goes_on_where_no_folder_can_be_made(accelerate: Run, script: Script, environ: dict[str, str]) -> None:
+    environ["XDG_STATE_HOME"] = "/proc/nowhere"
+    done = accelerate("launch", *N3, script("print('trained')"))
+    assert (done.returncode, done.stdout) == (0, "trained\n" * 3)
+    assert "accel: note: no folder for this run: No such file or directory" in done.stderr
+
+
+def test_questions_of_strangers_are_survived(
+    launched: Start, script: Script, accelerate: Run, environ: dict[str, str]
+) -> None:
+    """Half a question, none, too long a one, no JSON; in a folder whose path is longer than a socket's address."""
+    import socket
+
+    environ["XDG_STATE_HOME"] += f"/{'long' * 50}"
+    running = up(launched, script)
+    (path,) = (Path(environ["XDG_STATE_HOME"]) / "accel" / "runs").iterdir()
+    folder = os.open(path, os.O_PATH)
+    address = Folder(str(path)).address(folder)
+    for words in (b"", b'{"ask"', b"x" * 100_000, b"[1]\n", b"no json\n", b'{"ask": "stacks"}\n'):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(address)
+            try:
+                client.sendall(words)
+                client.shutdown(socket.SHUT_WR)
+                while client.recv(65536):
+                    pass
+            except OSError:
+                continue
+    os.close(folder)
+    assert "of 3 ranks" in accelerate("stacks").stdout
+    running.terminate()
+    assert running.wait(10) == -signal.SIGTERM
+
+
+# What can't be read.
+
+
+def calls(pid: int) -> str:
+    """Return the system call in which a process waits."""
+    found = kernel.facts(pid)
+    return "" if found is None else found.call
+
+
+def test_without_the_sampler_the_kernel_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(["sleep", "100"]) as popen:
+        assert until(lambda: calls(popen.pid) == "clock_nanosleep")
+        monkeypatch.setattr(sampling, "program", lambda: None)
+        (stack,) = take([Subject(0, 0, popen.pid)]).ranks
+        popen.kill()
+    assert stack.doing == "sleep"
+    assert stack.process is not None
+    assert stack.process.unread == f"py-spy isn't installed; run: {command('py-spy')}"
+
+
+def test_a_program_that_is_no_python(tmp_path: Path) -> None:
+    with subprocess.Popen(["sh", "-c", "read line"], stdin=subprocess.PIPE) as popen:
+        assert until(lambda: calls(popen.pid) == "read")
+        (stack,) = take([Subject(0, 0, popen.pid)]).ranks
+        popen.kill()
+    assert stack.doing == "sh > read"
+    assert stack.process is not None
+    assert stack.process.unread == "not a Python process"
+
+
+def test_a_rank_that_is_gone_and_one_that_is_stopped() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"]) as popen:
+        time.sleep(0.3)
+        os.kill(popen.pid, signal.SIGSTOP)
+        assert until(
+            lambda: take([Subject(0, 0, popen.pid)]).ranks[0].doing.endswith(f"stopped (T): kill -CONT {popen.pid}")
+        )
+        popen.kill()
+        popen.wait()
+    assert gone([popen.pid])
+    assert take([Subject(0, 0, popen.pid)]).ranks[0].doing == "ended"
+
+
+# Places.
+
+
+def frame(function: str, file: str, number: int = 1) -> Frame:
+    """Return a frame."""
+    return Frame(function, file, number)
+
+
+TRAIN = frame("train_step", "/home/me/train.py", 88)
+
+
+@pytest.mark.parametrize(
+    ("frames", "text", "collective"),
+    [
+        ([TRAIN], "train.py:88 train_step", False),
+        ([frame("all_reduce", C10D), frame("wrapper", TORCH + "distributed/c10d_logger.py"), TRAIN], "train.py:88 train_step > torch all_reduce", True),
+        ([frame("_recv", C10D), frame("barrier", C10D), TRAIN], "train.py:88 train_step > torch barrier", True),
+        (
+            [
+                frame("all_gather_into_tensor", C10D),
+                frame("gather", "/venv/lib/python3.12/site-packages/accelerate/utils/operations.py"),
+                TRAIN,
+            ],
+            "train.py:88 train_step > accelerate gather > torch all_gather_into_tensor",
+            True,
+        ),
+        ([frame("synchronize", TORCH + "cuda/__init__.py"), TRAIN], "train.py:88 train_step > torch synchronize", True),
+        (
+            [frame("linear", TORCH + "nn/functional.py"), frame("forward", TORCH + "distributed/fsdp/fully_sharded.py"), TRAIN],
+            "train.py:88 train_step > torch forward > torch linear",
+            False,
+        ),
+        ([frame("wait", "/usr/lib/python3.12/threading.py"), frame("get", "/usr/lib/python3.12/queue.py"), TRAIN], "train.py:88 train_step > queue get > threading wait", False),
+        ([frame("_find_and_load", "<frozen importlib._bootstrap>"), TRAIN], "train.py:88 train_step > import", False),
+        (
+            [frame("main", "/venv/lib/python3.12/site-packages/trl/sft.py", 7), frame("_run_code", "<frozen runpy>")],
+            "sft.py:7 main",
+            False,
+        ),
+        ([], "", False),
+    ],
+)  # fmt: skip
+def test_places(frames: list[Frame], text: str, collective: bool) -> None:
+    place = locate(frames)
+    assert (place.text, place.collective) == (text, collective)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "work.wait()",
+        "while not work.is_completed(): pass",
+        "loss.item()",
+        "loss.backward()",
+        "torch.cuda.synchronize()",
+    ],
+)
+def test_a_wait_in_c_is_known_by_its_line(tmp_path: Path, call: str) -> None:
+    path = tmp_path / "train.py"
+    path.write_text(f"{call}\n")
+    place = locate([frame("<module>", str(path))])
+    assert place.collective
+    assert place.certain == (call != "loss.backward()")
+
+
+def test_a_loop_that_asks_whether_a_collective_is_done_is_one_place(tmp_path: Path) -> None:
+    path = tmp_path / "train.py"
+    path.write_text(
+        "if work:\n    while not work.is_completed():\n        if slow:\n            sleep(1)\n\n        pass\n    pass\npass\n"
+    )
+    found = [locate([frame("<module>", str(path), number)]) for number in (1, 2, 3, 4, 6, 7, 8)]
+    assert [(place.line, place.collective) for place in found] == [
+        *((1, False), (2, True), (2, True), (2, True), (2, True), (7, False), (8, False))
+    ]
+    path = tmp_path / "another.py"  # lines of files are cached
+    path.write_text("while more():\n    while step():\n        pass\n    work.is_completed()\n")
+    assert not any(locate([frame("<module>", str(path), number)]).collective for number in range(1, 5))
+
+
+def test_a_prompt_is_one() -> None:
+    pdb = frame("Pdb.interaction", "/usr/lib/python3.12/pdb.py")
+    assert locate([frame("cmdloop", "/usr/lib/python3.12/cmd.py"), pdb, TRAIN]).prompt
+
+
+def test_lines_of_groups() -> None:
+    assert line(Group((0, 1, 2, 4), "train.py:3 f"), 8) == "4 of 8 ranks (0-2, 4): train.py:3 f"
+    assert line(Group((0,), "x", host="node-2"), 1) == "1 of 1 rank (0) on node-2: x"
+    assert spans([5, 1, 0, 7, 6]) == "0-1, 5-7"

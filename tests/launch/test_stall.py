@@ -1,0 +1,390 @@
+"""Runs that stand still are told, with the rank to blame; runs that only are quiet aren't."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from accel_launch.inspecting.groups import Group
+from accel_launch.inspecting.kernel import Facts
+from accel_launch.inspecting.places import Place
+from accel_launch.inspecting.sampling import Frame, Thread
+from accel_launch.inspecting.snapshot import Process, RankStack, Subject
+from accel_launch.running.onlookers.stall.keeping import Keeper
+from accel_launch.running.onlookers.stall.telling import Stall, duration
+from accel_launch.running.onlookers.stall.verdict import Look, judge
+from accel_launch.running.onlookers.stall.window import PROBES, Window
+from tests.conftest import ROOT, Run, needs_torch
+from tests.launch.processes import Script, Start, until
+from tests.schedule import sampled
+
+N2 = ("-q", "--cpu", "--num_processes", "2", "--grace", "1")
+ME = "import os, sys, threading, time\nrank = int(os.environ['RANK'])\n"
+STUCK = (
+    ME + "def wait():\n    threading.Event().wait()\ndef rest():\n    time.sleep(1000)\nwait() if rank else rest()\n"
+)
+
+
+# Real runs.
+
+
+def test_standing_still_is_told_once_and_again_at_twice_the_time(launched: Start, script: Script) -> None:
+    running = launched(*N2, "--stall_after", "1.5", script(STUCK))
+    time.sleep(5.5)
+    running.terminate()
+    _out, err = running.communicate(timeout=20)
+    assert err.count("standing still for") == 2
+    assert "  1 of 2 ranks (0): script1.py:6 rest > sleep\n" in err
+    assert "  1 of 2 ranks (1): script1.py:4 wait > threading Event.wait > threading" in err
+
+
+def test_end_ends_the_run_with_124_and_the_report_has_it(accelerate: Run, script: Script, tmp_path: Path) -> None:
+    flags = ("--stall_after", "1.5", "--stall_action", "end", "--report", tmp_path / "report.json")
+    done = accelerate("launch", *N2, *flags, script(STUCK))
+    assert done.returncode == 124
+    assert "accel: rank 0 (local rank 0, pid" in done.stderr
+    assert "  cause: standing still for 2 s: script1.py:6 rest > sleep\n" in done.stderr
+    assert "the run moves again" not in done.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    jsonschema.validate(report, json.loads((ROOT / "docs/report.schema.json").read_text()))
+    (stall,) = report["stalls"]
+    (shown,) = report["stacks"]
+    assert shown["why"] == "stall"
+    assert shown["ranks"] == stall["stacks"]
+    assert [rank["process"]["threads"][0]["frames"][-2]["function"] for rank in stall["stacks"]] == ["rest", "wait"]
+    assert (
+        "accel: what the ranks did when standing still ended the run:\n  1 of 2 ranks (0): script1.py:6 rest"
+        in done.stderr
+    )
+    assert "      rest (" in done.stderr
+    assert stall["kinds"] == {"0": "still", "1": "still"}
+    assert [group["function"] for group in stall["groups"]] == ["rest", "wait"]
+
+
+def test_stacks_writes_each_standstill_to_a_file_of_the_log_folder(
+    launched: Start, script: Script, tmp_path: Path
+) -> None:
+    text = STUCK.replace("wait() if", "threading.Thread(target=rest, name='Pump').start()\nwait() if")
+    flags = ("--stall_after", "1.2", "--stall_action", "stacks", "--log_dir", tmp_path / "logs")
+    running = launched(*N2, *flags, script(text))
+    assert running.stderr is not None
+    lines = iter(running.stderr.readline, "")
+    told = [next(line for line in lines if "stacks of every thread" in line) for _ in range(2)]
+    running.terminate()
+    running.communicate(timeout=20)
+    paths = [Path(line.partition(": the stacks of every thread: ")[2].strip()) for line in told]
+    assert len(set(paths)) == 2
+    for path in paths:
+        assert path.parent.parent == tmp_path / "logs"
+        written = path.read_text()
+        assert written.startswith("accel: standing still for ")
+        assert written.count(" Pump\n") == 2
+        assert "wait (" in written
+
+
+def test_without_a_log_folder_the_user_s_own_is_named(
+    launched: Start, script: Script, environ: dict[str, str]
+) -> None:
+    running = launched(*N2, "--stall_after", "1", "--stall_action", "stacks", script(STUCK))
+    assert running.stderr is not None
+    line = next(line for line in iter(running.stderr.readline, "") if "stacks of every thread" in line)
+    path = Path(line.partition(": the stacks of every thread: ")[2].strip())
+    assert path.parent == Path(environ["XDG_STATE_HOME"]) / "accel" / "stacks"
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    running.terminate()
+    running.communicate(timeout=20)
+    assert path.exists()
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_stacks_that_cant_be_written_are_a_note(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told = Keeper(str(tmp_path / "file" / "stacks"), "brave-otter").keep(
+        stall(Group((0,), "x")), {"ranks": [], "groups": []}
+    )
+    assert told == f"note: the stacks of every thread can't be written to {tmp_path}/file/stacks: Not a directory"
+
+
+def test_a_loop_is_told_where_others_wait(accelerate: Run, script: Script) -> None:
+    text = (
+        ME
+        + "def done():\n    return False\ndef spin():\n    while not done():\n        pass\nspin() if rank else time.sleep(1000)\n"
+    )
+    done = accelerate("launch", *N2, "--stall_after", "2", "--stall_action", "end", script(text))
+    assert "  1 of 2 ranks (1): script1.py:" in done.stderr
+    assert " spin, running, always at the same lines\n" in done.stderr
+
+
+def test_the_rank_that_ended_is_told(accelerate: Run, script: Script) -> None:
+    text = ME + "sys.exit() if rank else time.sleep(1000)\n"
+    done = accelerate("launch", *N2, "--stall_after", "1.5", "--stall_action", "end", script(text))
+    assert "  1 of 2 ranks (1): ended: exit status 0\n" in done.stderr
+    assert done.returncode == 124
+
+
+@needs_torch
+def test_a_rank_that_is_elsewhere_comes_before_those_that_wait_for_it(accelerate: Run, script: Script) -> None:
+    text = (
+        ME + "import torch, torch.distributed as dist\ndist.init_process_group('gloo')\n"
+        "def step():\n    if rank == 1: time.sleep(1000)\n    dist.all_reduce(torch.ones(1))\nstep()\n"
+    )
+    done = accelerate(
+        "launch", *N2[:-3], "3", "--grace", "1", "--stall_after", "4", "--stall_action", "end", script(text)
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("  ")]
+    assert lines[0] == "  1 of 3 ranks (1): script1.py:6 step > sleep"
+    assert lines[1] == "  2 of 3 ranks (0, 2): script1.py:7 step > torch all_reduce, waiting"
+    assert "accel: rank 1 (local rank 1" in done.stderr
+
+
+@pytest.mark.exhaustive
+@needs_torch
+@pytest.mark.parametrize("engine", ["torchrun"])
+def test_also_under_torch_s_agent(accelerate: Run, script: Script, engine: str) -> None:
+    flags = ("--engine", engine, "--stall_after", "3", "--stall_action", "end")
+    done = accelerate("launch", *N2, *flags, script(STUCK))
+    assert done.returncode == 124, done.stderr
+    assert "  1 of 2 ranks (0): script1.py:6 rest > sleep\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "quiet",
+    sampled(
+        [
+            "x = 0\nwhile time.monotonic() < end: x += 1",
+            "while time.monotonic() < end: print('.', end='', flush=True); time.sleep(0.3)",
+            "while time.monotonic() < end: open(f'out{rank}', 'wb').write(bytes(99999)); time.sleep(0.3)",
+            "import subprocess\nsubprocess.run([sys.executable, '-c', 'import time\\nend = time.monotonic() + 5\\nwhile time.monotonic() < end: pass'])",
+            "def a(): time.sleep(0.4)\ndef b(): time.sleep(0.4)\ndef c(): time.sleep(0.4)\nwhile time.monotonic() < end: a(); b(); c()",
+        ],
+        every=5,
+    ),
+    ids=["computes", "prints", "writes", "child", "sleeps"],
+)
+def test_quiet_is_not_still(accelerate: Run, script: Script, quiet: str) -> None:
+    text = ME + f"end = time.monotonic() + 5\n{quiet}\n"
+    done = accelerate("launch", *N2, "--stall_after", "1.5", script(text))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.exhaustive
+def test_moving_again_is_told(launched: Start, script: Script, tmp_path: Path) -> None:
+    text = (
+        ME
+        + f"print('up', flush=True)\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.05)\nprint('on', flush=True)\ntime.sleep(2)\n"
+    )
+    running = launched(*N2, "--stall_after", "1", script(text))
+    time.sleep(3)
+    (tmp_path / "go").touch()
+    _out, err = running.communicate(timeout=20)
+    assert "accel: the run moves again, after " in err
+    assert running.returncode == 0
+
+
+@pytest.mark.exhaustive
+def test_never_where_it_is_switched_off(accelerate: Run, script: Script) -> None:
+    done = accelerate("launch", *N2, "--stall_after", "0", script("import time; time.sleep(3)"))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_prompt_is_said_as_such_and_never_ended(script: Script, launched: Start, environ: dict[str, str]) -> None:
+    controller, terminal = pty.openpty()
+    path = script(ME + "breakpoint() if rank == 0 else time.sleep(1000)\n")
+    running = launched(*N2, "--stall_after", "1", "--stall_action", "end", path, stdin=terminal)
+    time.sleep(5)
+    assert running.poll() is None
+    running.terminate()
+    _out, err = running.communicate(timeout=20)
+    assert "accel: rank 0 at a prompt or under a debugger: not counted as standing still\n" in err
+    assert "standing still for" not in err
+    os.close(controller)
+    os.close(terminal)
+
+
+@pytest.mark.exhaustive
+def test_a_stopped_job_is_not_still(launched: Start, script: Script) -> None:
+    running = launched(
+        *N2, "--stall_after", "1.5", script(ME + "print('up', flush=True)\ntime.sleep(7)\n"), new_session=True
+    )
+    assert running.stdout is not None
+    running.stdout.readline()
+    assert until(lambda: "accel-watcher" in names_below(running.pid))
+    running.send_signal(signal.SIGTSTP)
+    time.sleep(4)
+    running.send_signal(signal.SIGCONT)
+    time.sleep(0.5)
+    running.terminate()
+    assert "standing still" not in running.communicate(timeout=20)[1]
+
+
+def test_a_killed_launcher_takes_the_watcher_with_it(launched: Start, script: Script) -> None:
+    running = launched(*N2, "--stall_after", "1", script(STUCK))
+    assert until(lambda: "accel-watcher" in names_below(running.pid))
+    running.kill()
+    running.wait(10)  # the fixture looks for what is left
+
+
+def names_below(pid: int) -> list[str]:
+    """Return the names of a process's children."""
+    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [Path(f"/proc/{child}/comm").read_text().strip() for child in pids]
+
+
+@pytest.mark.exhaustive
+def test_a_killed_watcher_is_no_loss(launched: Start, script: Script) -> None:
+    running = launched(*N2, "--stall_after", "1", script(ME + "time.sleep(4)\nprint('done')\n"))
+    assert until(lambda: "accel-watcher" in names_below(running.pid))
+    pids = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    (watcher,) = [int(pid) for pid in pids if Path(f"/proc/{pid}/comm").read_text() == "accel-watcher\n"]
+    os.kill(watcher, signal.SIGKILL)
+    out, _err = running.communicate(timeout=20)
+    assert (running.returncode, out) == (0, "done\ndone\n")
+
+
+@pytest.mark.exhaustive
+def test_a_single_process_is_watched_where_that_is_asked_for(accelerate: Run, script: Script) -> None:
+    path = script("import time\ntime.sleep(1000)\n")
+    done = accelerate("launch", "-q", "--cpu", "--stall_after", "1.5", "--stall_action", "end", "--grace", "1", path)
+    assert done.returncode == 124
+    assert "  1 of 1 rank (0): script1.py:2 <module> > sleep\n" in done.stderr
+
+
+def test_one_rank_is_looked_at_as_long_as_its_stacks_change(script: Script) -> None:
+    """That costs an eighth of looking at eight; once a stack comes back, all ranks are looked at."""
+    text = "import sys, time\nprint(1, flush=True)\ndef f(n):\n    f(n - 1) if n else time.sleep(0.3)\n"
+    path = script(text + "for n in range(1000): f(n if sys.argv[1] == '0' else 0)\n")
+    command = (sys.executable, str(path))
+    with (
+        subprocess.Popen((*command, "0"), stdout=subprocess.PIPE) as moving,
+        subprocess.Popen((*command, "1"), stdout=subprocess.PIPE) as still,
+    ):
+        for popen in (moving, still):
+            assert popen.stdout is not None
+            popen.stdout.readline()
+        ranks = [Subject(0, 0, moving.pid), Subject(1, 1, still.pid)]
+        window, moves = Window(20), list[bool]()
+        for _ in range(PROBES):
+            moves.append(window.look(ranks, {}))
+            assert set(window.looks) == {0}
+            time.sleep(0.4)
+        assert moves == [False] * (PROBES - 1) + [True]
+        window.clear()
+        for _ in range(3):  # now it begins with rank 1
+            assert not window.look(ranks, {})
+        assert set(window.looks) == {0, 1}
+        moving.kill()
+        still.kill()
+
+
+# The verdict.
+
+
+def look(
+    rank: int,
+    *lines: int,
+    state: str = "S",
+    busy: bool = False,
+    gil: bool = False,
+    place: Place | None = None,
+    tracer: int = 0,
+) -> Look:
+    """Return a look at a rank whose stack has these lines, outermost first."""
+    frames = tuple(Frame("f", "/train.py", number) for number in reversed(lines))
+    facts = Facts(10 + rank, "python", state, 1.0, 1, tracer=tracer)
+    process = Process(facts, (Thread(10 + rank, "MainThread", busy, gil, frames),))
+    stack = RankStack(rank, rank, 10 + rank, process, place or Place("/train.py", lines[-1], "f"))
+    return Look(stack, busy, tuple(lines), gil)
+
+
+WAITING = Place("/train.py", 9, "f", ("torch all_reduce",), collective=True)
+BACKWARD = Place("/train.py", 9, "f", ("torch backward",), collective=True, certain=False)
+
+
+@pytest.mark.parametrize(
+    ("looks", "kind"),
+    [
+        ([look(0, 1, 2)] * 10, "still"),
+        ([look(0, 1, 2), look(0, 1, 3)] * 5, "moving"),
+        ([look(0, 1, 2)] * 9 + [look(0, 1, 3)], "moving"),
+        ([look(0, 1, 2), look(0, 1, 3)] + [look(0, 1, 2)] * 8, "still"),
+        ([look(0, 9, place=WAITING)] * 10, "waiting"),
+        ([look(0, 9, n, busy=True, place=WAITING) for n in range(20)], "waiting"),
+        ([look(0, 9, busy=True, place=BACKWARD)] * 10, "computing"),
+        ([look(0, 9, place=BACKWARD)] * 10, "waiting"),
+        ([look(0, n % 3, busy=True, gil=True) for n in range(12)], "looping"),
+        ([look(0, n % 3, busy=True) for n in range(12)], "computing"),
+        ([look(0, n, busy=True, gil=True) for n in range(12)], "moving"),
+        ([look(0, 1, state="T")] * 10, "stopped"),
+        ([look(0, 1, tracer=99)] * 10, "paused"),
+        ([look(0, 1, place=Place(prompt=True))] * 10, "paused"),
+    ],
+)
+def test_kinds(looks: list[Look], kind: str) -> None:
+    assert judge({0: looks}).kinds == {0: kind}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "stalled", "odd"),
+    [
+        ("waiting still waiting", True, (1,)),
+        ("waiting waiting", True, ()),
+        ("still still", True, ()),
+        ("waiting looping", True, (1,)),
+        ("looping looping", False, ()),
+        ("waiting moving", False, (1,)),
+        ("waiting computing", False, (1,)),
+        ("paused waiting", False, (0,)),
+        ("waiting stopped", True, (1,)),
+        ("waiting ended", True, (1,)),
+        ("ended ended", False, ()),
+    ],
+)
+def test_when_a_run_stands_still(kinds: str, stalled: bool, odd: tuple[int, ...]) -> None:
+    from accel_launch.running.onlookers.stall.verdict import Verdict
+
+    verdict = Verdict(dict(enumerate(kinds.split())), {})
+    assert verdict.stalled == stalled
+    if stalled:
+        assert verdict.odd == odd
+
+
+def stall(*groups: Group, kinds: dict[int, str] | None = None) -> Stall:
+    """Return a standstill of five minutes."""
+    ranks = tuple(sorted(rank for group in groups for rank in group.ranks))
+    return Stall(1000.0, 700.0, ranks, groups, kinds or dict.fromkeys(ranks, "waiting"))
+
+
+def test_different_collectives_are_a_mismatch() -> None:
+    found = stall(
+        Group((2,), "train.py:9 f > torch barrier, waiting"),
+        Group((0, 1), "train.py:8 f > torch all_reduce, waiting"),
+    )
+    assert found.mismatch
+    assert ": the ranks wait in different collectives\n" in found.text()
+    assert not stall(Group((0, 1), "x")).mismatch
+
+
+def test_a_message_has_at_most_twenty_lines() -> None:
+    found = stall(*[Group((rank,), f"train.py:{rank} f") for rank in range(64)])
+    lines = found.text("more").splitlines()
+    assert len(lines) == 20
+    assert lines[-2] == "  and ranks 17-63 elsewhere"
+
+
+def test_a_standstill_survives_the_way_to_the_launcher() -> None:
+    found = stall(Group((0,), "x", collective=True, file="/a", line=3, function="f", operations=("torch barrier",)))
+    assert Stall.from_json(json.loads(json.dumps(found.as_json()))) == found
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(4.2, "4 s"), (119, "119 s"), (300, "5 min"), (4800, "1 h 20 min")])
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,116 @@
+"""Rules of what counts as standing still that need more than a script that is quiet: see `docs/hangs.md`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run, needs_torch
+from tests.launch.processes import Script, Start, read_pids, until
+from tests.schedule import sampled
+
+N2 = ("-q", "--cpu", "--num_processes", "2", "--grace", "1")
+ME = "import os, sys, threading, time\nrank = int(os.environ['RANK'])\n"
+HOLD = ME + "def hold():\n    time.sleep(1000)\nprint(os.getpid(), flush=True)\nhold()\n"
+SENDER = """\
+import socket, sys, time
+with socket.create_server(("127.0.0.1", 0)) as server:
+    print(server.getsockname()[1], flush=True)
+    connection, _ = server.accept()
+    while True:
+        connection.sendall(bytes(int(sys.argv[1])))
+        time.sleep(0.1)
+"""
+SEIZE = """\
+import ctypes, sys, time
+assert ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), None, None) == 0
+print(1, flush=True)
+time.sleep(100)
+"""
+
+
+def watcher(launcher: int) -> int:
+    """Return the pid of a launcher's watcher; 0 if it isn't forked yet."""
+    pids = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    found = [int(pid) for pid in pids if Path(f"/proc/{pid}/comm").read_text() == "accel-watcher\n"]
+    return found[0] if found else 0
+
+
+@pytest.mark.parametrize(("size", "alive"), sampled([(10_000, True), (100, False)], every=2))
+def test_what_sockets_receive_is_progress_but_not_a_heartbeat(
+    launched: Start, script: Script, size: int, alive: bool
+) -> None:
+    """100 kB and 1 kB a second, received by a rank whose stack stays the same."""
+    with subprocess.Popen([sys.executable, "-c", SENDER, str(size)], stdout=subprocess.PIPE, text=True) as sender:
+        assert sender.stdout is not None
+        port = sender.stdout.readline().strip()
+        text = (
+            "import socket\nif rank:\n    time.sleep(1000)\n"
+            f"client = socket.create_connection(('127.0.0.1', {port}))\nwhile client.recv(1 << 20): pass\n"
+        )
+        running = launched(*N2, "--stall_after", "1.5", script(ME + text))
+        time.sleep(6)
+        running.terminate()
+        assert ("standing still" not in running.communicate(timeout=20)[1]) == alive
+        sender.kill()
+
+
+def test_a_debugger_is_said_as_such_and_never_ended(launched: Start, script: Script) -> None:
+    running = launched(*N2, "--stall_after", "1", "--stall_action", "end", script(HOLD))
+    first, _second = read_pids(running, 2)
+    with subprocess.Popen([sys.executable, "-c", SEIZE, str(first)], stdout=subprocess.PIPE) as debugger:
+        assert debugger.stdout is not None
+        if not debugger.stdout.readline():
+            pytest.skip("this system lets nobody debug")
+        time.sleep(4)
+        assert running.poll() is None
+        debugger.kill()
+    running.terminate()
+    err = running.communicate(timeout=20)[1]
+    assert " at a prompt or under a debugger: not counted as standing still\n" in err
+    assert "standing still for" not in err
+
+
+def test_time_in_which_the_machine_slept_isn_t_counted(launched: Start, script: Script) -> None:
+    """Nobody could see what moved then, as while the watcher is stopped."""
+    running = launched(*N2, "--stall_after", "3", script(HOLD))
+    read_pids(running, 2)
+    assert until(lambda: bool(watcher(running.pid)))
+    os.kill(watcher(running.pid), signal.SIGSTOP)
+    time.sleep(4)
+    os.kill(watcher(running.pid), signal.SIGCONT)
+    time.sleep(1.5)
+    running.terminate()
+    assert "standing still" not in running.communicate(timeout=20)[1]
+
+
+@pytest.mark.exhaustive
+def test_it_is_told_after_one_two_four_and_eight_times(launched: Start, script: Script) -> None:
+    running = launched(*N2, "--stall_after", "1", script(HOLD))
+    read_pids(running, 2)
+    time.sleep(10)
+    running.terminate()
+    err = running.communicate(timeout=20)[1]
+    told = [int(line.split(" for ")[1].split()[0]) for line in err.splitlines() if "standing still for" in line]
+    assert len(told) == 4
+    assert all(factor <= seconds <= factor + 1 for factor, seconds in zip((1, 2, 4, 8), told, strict=True))
+
+
+@pytest.mark.exhaustive
+@needs_torch
+def test_different_collectives_are_told(accelerate: Run, script: Script) -> None:
+    text = (
+        f"{ME}import torch, torch.distributed as dist\ndist.init_process_group('gloo')\n"
+        "dist.barrier() if rank == 0 else dist.all_reduce(torch.ones(1))\n"
+    )
+    flags = ("-q", "--cpu", "--num_processes", "3", "--grace", "1", "--stall_after", "4", "--stall_action", "end")
+    done = accelerate("launch", *flags, script(text))
+    assert done.returncode == 124
+    assert ": the ranks wait in different collectives\n" in done.stderr
+    assert "  1 of 3 ranks (0): script1.py:5 <module> > torch barrier, waiting\n" in done.stderr
