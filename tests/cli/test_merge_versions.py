@@ -38,9 +38,9 @@ def test_a_checkpoint_of_an_older_torch(tmp_path: Path) -> None:
     assert main([str(tmp_path / "ck"), str(tmp_path / "out")]) == 0
     found = load(tmp_path / "out")
     assert {name: value.float().tolist() for name, value in found.items()} == {
-        "model.w": [[6.0 * row + column for column in range(6)] for row in range(4)],
-        "model.t": [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]],
-        "model.s": 3.0,
-        "model.h": [1.0] * 3,
-        "model.f": [1.0] * 2,
+        "w": [[6.0 * row + column for column in range(6)] for row in range(4)],
+        "t": [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]],
+        "s": 3.0,
+        "h": [1.0] * 3,
+        "f": [1.0] * 2,
     }

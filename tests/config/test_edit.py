@@ -38,6 +38,7 @@ def edited(text: str, name: str, value: object, path: str = "c.yaml") -> str:
         ("---\nuse_cpu: no\n...\n", "debug", True, "---\nuse_cpu: no\ndebug: true\n...\n"),
         ("{use_cpu: no}\n", "debug", True, "{use_cpu: no, debug: true}\n"),
         ("{}\n", "debug", True, "{debug: true}\n"),
+        ("additional_args:\n  a: 1\n", "additional_args", {"a": 1}, "additional_args:\n  a: 1\n"),
         ("gpu_ids: 0\n", "gpu_ids", "1,2", "gpu_ids: '1,2'\n"),
         ("mixed_precision: bf16\n", "mixed_precision", "no", "mixed_precision: 'no'\n"),
         ("commands: # c\n- a\n- b\n\n# t\n", "commands", ["x, y"], "commands: ['x, y'] # c\n\n# t\n"),

@@ -117,6 +117,12 @@ def trains(block: Block) -> bool:
     )
 
 
+def scripts(block: Block, folder: Path) -> list[str]:
+    """Return the contents of the Python files of the folder that the block's commands name."""
+    named = {folder / word for word in block.text.split() if word.endswith(".py")}
+    return [path.read_text() for path in named if path.is_file()]
+
+
 # The README's are run by default, the other pages' by .ci/run.
 TIMED = [
     pytest.param(block, marks=pytest.mark.exhaustive) if trains(block) and block.page.name != "README.md" else block
@@ -128,9 +134,9 @@ TIMED = [
 def test_what_a_page_shows_is_what_happens(block: Block, tmp_path: Path, environ: dict[str, str]) -> None:
     if block.reason:
         pytest.skip(block.reason)
-    if any(words in block.text for words in ("examples/train_", "--preload", "> torch ")):
-        pytest.importorskip("torch")
     folder, environ = stage(block.page, tmp_path / "project"), around(block, environ)
+    if "--preload" in block.text or any("import torch" in text for text in scripts(block, folder)):
+        pytest.importorskip("torch")
     if block.kind == "sh":
         done = shell(f"set -e\n{block.text}", folder, environ)
         assert done.returncode == 0, done.stdout

@@ -93,7 +93,8 @@ def changed(message: dict[str, Any], chance: random.Random) -> dict[str, Any]:
         if isinstance(made.get("failure"), dict) and chance.random() < 0.7:
             part = made["failure"]
         if made.get("groups") and chance.random() < 0.7:
-            part = chance.choice(made["groups"])
+            part = chance.choice(list(made["groups"]))
+            part = part if isinstance(part, dict) else made
         name = chance.choice([*part, "more"])
         if chance.random() < 0.2:
             part.pop(name, None)

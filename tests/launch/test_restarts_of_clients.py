@@ -115,6 +115,7 @@ while epoch.done < 6:
         optimizer.step()
     epoch.done += 1
     accelerator.save_state()
+    accelerator.print("epoch", epoch.done, flush=True)
     accelerator.wait_for_everyone()
     killed_after(epoch.done - 1) if len(sys.argv) > 2 else None
 accelerator.print("weights", [round(w, 7) for w in accelerator.unwrap_model(model).weight[0].tolist()], flush=True)
@@ -167,7 +168,7 @@ if os.path.exists(last):
     print("resumes", os.environ["TORCHELASTIC_RESTART_COUNT"], flush=True)
 loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.rand(64, 4)), batch_size=8)
 trainer = lightning.Trainer(
-    accelerator="cpu", devices=2, strategy="ddp", max_epochs=6, logger=False, enable_progress_bar=False,
+    accelerator="cpu", devices=2, strategy="ddp", max_epochs=6, logger=False,
     callbacks=[ModelCheckpoint(dirpath=sys.argv[1], save_last=True, save_top_k=1)],
 )
 model = Fit()

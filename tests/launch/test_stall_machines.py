@@ -96,7 +96,7 @@ def test_the_end_is_the_same_everywhere(started: Start, script: Script, tmp_path
 
 def test_a_stopped_launcher_is_said_to_be_so(started: Start, script: Script) -> None:
     path = script(HEAD + "step() if rank < 4 else time.sleep(1000)\n")
-    launches = started_on_three(started, path, "--lifeline_timeout", 900, "--stall_action", "end")
+    launches = started_on_three(started, path, "--lifeline_timeout", 120, "--stall_action", "end")
     assert all(launch.says("here: ") for launch in launches), [launch.text for launch in launches]
     os.kill(launches[2].process.pid, signal.SIGSTOP)
     _head, waiting, unasked = block(launches[0])

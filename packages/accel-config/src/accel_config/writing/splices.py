@@ -114,8 +114,8 @@ class Splices:
         found = self._find(mapping, [_parts(key)[1] for key in one.keys])
         if found is None:
             self._add(mapping, own, spelled)
-        else:
-            self._put_value(*found, spelled)
+        elif not isinstance(value, (dict, list)) or found[1].typed() != value:
+            self._put_value(*found, spelled)  # a list or mapping that is the same keeps the lines it is written on
 
     def _put_mapping(self, name: str, own: str, spelled: str, empty: tuple[Node, Node] | None) -> None:
         """Add a mapping of one key, or write it where an empty one stands."""
