@@ -498,6 +498,14 @@ def test_in_a_shared_home_the_main_machine_leaves_a_secret_for_the_others(
     assert list((tmp_path / "main/accel/lifeline").iterdir()) == []
 
 
+def test_a_relative_state_folder_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the standard says; else every folder that a launcher starts in would hold another secret."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Secret(Machines(2).line(0), None, {"XDG_STATE_HOME": "here"}).folder == str(
+        tmp_path / ".local/state/accel/lifeline"
+    )
+
+
 @pytest.mark.parametrize("wrong", ["readable", "link", "another's"])
 def test_a_secret_that_others_could_have_left_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str

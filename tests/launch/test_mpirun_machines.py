@@ -131,7 +131,9 @@ def test_one_launcher_on_each_machine_starts_its_ranks(mpirun: Mpirun, script: S
     assert all(line.endswith(": 10") for line in done.stdout.splitlines())
     assert "2 processes on CPU, machine 1 of 2" in done.stderr
     failed = mpirun.run(kind, *counts, script(FAILS), over=(1, 0), each=1)
-    assert failed.returncode == 7, failed.stderr
+    assert failed.stderr.count("cause: exit status 7\n") == 2, failed.stderr
+    # Now and then Intel's mpirun ends its agents before it has read the launchers' statuses.
+    assert failed.returncode in ((7, 255) if kind == "impi" else (7,)), failed.stderr
 
 
 @pytest.mark.parametrize("kind", [*OPENS, *HYDRAS])

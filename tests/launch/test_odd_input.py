@@ -163,7 +163,7 @@ def test_nothing_that_processes_write_breaks_a_reader() -> None:
         name = _noise(dice, 12)[:15]
         stat = b"4 (%s) S 3 2 1 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 777 0 0" % name
         assert process_tree.facts_in(stat) == (3, 1, 777)
-        title = process_tree.printable(_noise(dice))
+        title = process_tree.shortened(_noise(dice))
         assert title.isprintable()
         assert len(title) <= process_tree.TITLE
 

@@ -1,8 +1,12 @@
-"""Small files of the system, such as those below ``/proc`` and ``/sys``."""
+"""Small files of the system, such as those below ``/proc`` and ``/sys``; and where our own are."""
 
 from __future__ import annotations
 
 import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def read(*path: str) -> str:
@@ -12,3 +16,11 @@ def read(*path: str) -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def state(environ: Mapping[str, str], *parts: str) -> str:
+    """Return a path below the folder for what we keep between runs, ``$XDG_STATE_HOME/accel``; it needn't exist."""
+    home = environ.get("XDG_STATE_HOME", "")
+    if not home.startswith("/"):  # the standard says to ignore others
+        home = os.path.join(os.path.expanduser("~"), ".local", "state")
+    return os.path.join(home, "accel", *parts)

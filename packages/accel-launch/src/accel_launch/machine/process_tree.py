@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 
+from accel_config.printable import one_line
 from accel_launch.ranks.prctl import PR_SET_CHILD_SUBREAPER, prctl
 
 TYPE_CHECKING = False
@@ -102,16 +103,15 @@ def title(pid: int) -> str:
     """Return what the process executes, shortened, for a message: a process can call itself anything."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return printable(file.read(400))
+            return shortened(file.read(400))
     except OSError:
         return "?"
 
 
-def printable(command: bytes) -> str:
-    """Return the beginning of a command line without what a terminal, or a reader of lines, would act on."""
-    text = command.decode(errors="replace")
-    words = "".join(letter if letter.isprintable() else " " for letter in text).strip()
-    return words if len(words) <= TITLE else words[: TITLE - 3] + "..."
+def shortened(command: bytes) -> str:
+    """Return the beginning of a command line, safe to print."""
+    text = one_line(command.replace(b"\0", b" ").decode(errors="replace").strip())
+    return text if len(text) <= TITLE else text[: TITLE - 3] + "..."
 
 
 def send(child: int, number: int) -> None:

@@ -10,6 +10,7 @@ import os
 import time
 from contextlib import suppress
 
+from accel_launch.machine import files
 from accel_launch.ranks.beacon import KEY as OF_MPIRUN
 
 TYPE_CHECKING = False
@@ -38,8 +39,7 @@ class Secret:
     def __init__(self, line: Lifeline, carried: str | None, environ: Mapping[str, str] = os.environ) -> None:
         """Look where it may be; ``carried`` is what a scheduler's job has set."""
         self.line = line
-        base = environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local/state")
-        self.folder = os.path.join(base, "accel/lifeline")
+        self.folder = files.state(environ, "lifeline")
         self.file = ""
         """The name of the file in which this launcher has left it for the others."""
         self.value: bytes | None = None

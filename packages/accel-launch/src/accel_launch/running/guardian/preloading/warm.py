@@ -11,6 +11,7 @@ import stat
 import time
 
 from accel_config.record import Record
+from accel_launch.machine import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,10 +38,7 @@ class Warm(Record):
 
 def home(environ: Mapping[str, str]) -> str:
     """Return the folder of this machine's sockets; it needn't exist."""
-    state = environ.get("XDG_STATE_HOME", "")
-    if not state.startswith("/"):  # the standard says to ignore others
-        state = os.path.join(os.path.expanduser("~"), ".local", "state")
-    return os.path.join(state, "accel", "warm", os.uname().nodename)
+    return files.state(environ, "warm", os.uname().nodename)
 
 
 def make(environ: Mapping[str, str]) -> tuple[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from accel_launch.machine import files
 from accel_launch.running.onlookers.registry import names
 
 TYPE_CHECKING = False
@@ -17,10 +18,7 @@ FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux
 
 def home(environ: Mapping[str, str]) -> str:
     """Return the folder of all runs of this user, ``$XDG_STATE_HOME/accel/runs``; it needn't exist."""
-    state = environ.get("XDG_STATE_HOME", "")
-    if not state.startswith("/"):  # the standard says to ignore others
-        state = os.path.join(os.path.expanduser("~"), ".local", "state")
-    return os.path.join(state, "accel", "runs")
+    return files.state(environ, "runs")
 
 
 class Folder:

@@ -6,6 +6,7 @@ import os
 import time
 
 from accel_config.printable import one_line
+from accel_launch.machine import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
 
 def home(environ: Mapping[str, str]) -> str:
     """Return the folder for runs that keep no log files, ``$XDG_STATE_HOME/accel/stacks``; it needn't exist."""
-    from accel_launch.running.onlookers.registry import folder
-
-    return os.path.join(os.path.dirname(folder.home(environ)), "stacks")
+    return files.state(environ, "stacks")
 
 
 class Keeper:

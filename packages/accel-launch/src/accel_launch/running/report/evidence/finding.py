@@ -8,7 +8,7 @@ from accel_config.record import Record
 from accel_launch.running.report.evidence import catching, error_file
 from accel_launch.running.report.evidence.blocks import CHAINS, FRAME, HEAD, PLACE, blocks, own_place
 from accel_launch.running.report.evidence.crashes import crash_in
-from accel_launch.running.report.evidence.lines import LOGGED, is_noise, last_of, plain, printable
+from accel_launch.running.report.evidence.lines import LOGGED, blanked, is_noise, last_of, plain
 from accel_launch.running.report.evidence.saying import is_whole
 
 TYPE_CHECKING = False
@@ -187,7 +187,7 @@ def _where(block: Block, message: tuple[str, ...]) -> str:
 
 def _cut(text: str) -> str:
     """Return a message that can be shown: printable, and not endless."""
-    lines = [printable(line).rstrip()[:LONGEST] for line in text.rstrip().split("\n")]
+    lines = [blanked(line).rstrip()[:LONGEST] for line in text.rstrip().split("\n")]
     if len(lines) > LINES:
         lines[LINES - 2 : -1] = ["..."]
     return "\n".join(lines)

@@ -51,13 +51,11 @@ def plain(text: str) -> list[Line]:
 
 def _line(raw: str) -> Line:
     mark = MARK.match(raw)
-    return Line(
-        printable(raw[mark.end() :] if mark else raw), mark is not None and TORCHS.search(mark[0]) is not None
-    )
+    return Line(blanked(raw[mark.end() :] if mark else raw), mark is not None and TORCHS.search(mark[0]) is not None)
 
 
-def printable(text: str) -> str:
-    """Return a line without characters that could change what a terminal shows."""
+def blanked(text: str) -> str:
+    """Return a line with spaces for control characters, so that it is compared and matched by what it shows."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else " " for letter in text.expandtabs(4))
