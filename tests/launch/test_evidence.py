@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from accel_launch.running.report.evidence.blocks import blocks
 from accel_launch.running.report.evidence.finding import Found, found
+from accel_launch.running.report.evidence.lines import plain
 from accel_launch.running.report.observation import Output
 from tests.conftest import needs_torch
 from tests.fuzzing import fuzz
@@ -206,6 +208,31 @@ def test_the_exception_that_ended_it(path: Path, case: str) -> None:
     assert known.exception == exception or (exception is None and known.exception), known
     assert known.where == f"{path}:{line}", known
     assert not known.last_line
+
+
+BOXES = """
+import sys
+from rich.console import Console
+from rich.traceback import Traceback
+for path in sys.argv[1:]:
+    try:
+        exec(compile(open(path).read(), path, "exec"), {})
+    except ValueError as error:
+        Console(width=80, file=sys.stdout).print(Traceback.from_exception(type(error), error, error.__traceback__))
+    print("-- next")
+"""
+
+
+def test_a_path_of_any_length_in_a_box_of_rich(tmp_path: Path) -> None:
+    """It breaks long lines, and a frame's line at the space before its function."""
+    paths = [tmp_path / ("a" * length) for length in range(1, 100)]
+    for path in paths:
+        path.write_text(f"{FAIL}fail()\n")
+    words = [sys.executable, "-c", BOXES, *map(str, paths)]
+    texts = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout.split("-- next\n")
+    for path, text in zip(paths, texts, strict=False):
+        (block,) = blocks(plain(text))
+        assert (*block.frames[-1], block.message) == (f"{path}:2", "fail", ("ValueError: it",))
 
 
 IN_COLOR = product(["notes", "chained", "group", "syntax", "a child that failed", "one of a pool"], VERSIONS)

@@ -30,7 +30,7 @@ CHAINS = (
 MARGIN = re.compile(r" +[|+]")
 BOX = re.compile(r"[╭┌+][─━-]+ .*Traceback \(most recent call last\) .*[─━-]+[╮┐+]$")
 BOX_END = re.compile(r"[╰└+][─━-]+[╯┘+]$")
-BOX_FRAME = re.compile(r"(\S.*):(\d+)\s*in (.+)$")
+BOX_FRAME = re.compile(r"(\S.*):(\d+)\s*in\s*(.+)$")
 INSTALLED = ("/site-packages/", "/dist-packages/", "/lib/python3.", "/lib64/python3.")
 
 
