@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from accel_config.showing.installing import command
-from accel_launch.inspecting import kernel, sampling
+from accel_launch.inspecting import kernel, rights, sampling
 from accel_launch.inspecting.groups import Group, line, spans
 from accel_launch.inspecting.places import locate
 from accel_launch.inspecting.sampling import Frame
@@ -89,6 +90,37 @@ def test_children_are_shown_with_their_own_stacks(launched: Start, script: Scrip
     )
     up(launched, script, text)
     assert until(lambda: accelerate("stacks", "--all_threads").stdout.count("load (<string>:3)") == 3)
+
+
+def test_a_worker_that_a_rank_waits_for_is_in_its_line(launched: Start, script: Script, accelerate: Run) -> None:
+    """As one of a data loader: forked, so the lines that led to the fork are on its stack too; others wait for work."""
+    text = (
+        "import multiprocessing, time\n"
+        "def read_shard(number):\n    print(number, flush=True)\n    time.sleep(1000)\n"
+        "def train():\n    with multiprocessing.get_context('fork').Pool(3) as pool:\n"
+        "        pool.map(read_shard, [1])\n"
+        "train()\n"
+    )
+    up(launched, script, text)
+    told = "3 of 3 ranks (0-2): script1.py:7 train > multiprocessing Pool.map > threading"
+    assert until(lambda: accelerate("stacks").stdout.count("worker: script1.py:4 read_shard > sleep\n") == 1)
+    assert accelerate("stacks").stdout.startswith(told)
+
+
+def test_calls_of_c_change_no_line_of_a_group(launched: Start, script: Script, accelerate: Run) -> None:
+    up(launched, script, STUCK.replace("    while True:\n        secret_count += 1", "    time.sleep(1000)"))
+    plain = "1 of 3 ranks (1): script1.py:8 spin > sleep\n2 of 3 ranks (0, 2): script1.py:5 wait > a lock\n"
+    assert until(lambda: accelerate("stacks").stdout == plain)
+    for _ in range(2):  # a rank that was stopped for it waits on as before
+        done = accelerate("stacks", "--native", "--locals")
+        assert done.stdout.startswith(plain + "\n")
+    assert re.search(r"\n    \w+ \(\S*/libc\.\S+\)\n", done.stdout)
+    assert re.search(r"\n    spin \(\S+:8\)\n      secret_count = 7\n", done.stdout)
+    found = json.loads(accelerate("stacks", "--native", "--json").stdout)
+    lines = [frame["line"] for frame in found["ranks"][1]["process"]["threads"][0]["frames"]]
+    assert 8 in lines
+    assert None in lines
+    assert 0 not in lines
 
 
 def test_a_run_is_chosen_by_name_beginning_or_pid(launched: Start, script: Script, accelerate: Run) -> None:
@@ -264,6 +296,42 @@ def test_a_rank_that_is_gone_and_one_that_is_stopped() -> None:
         popen.wait()
     assert gone([popen.pid])
     assert take([Subject(0, 0, popen.pid)]).ranks[0].doing == "ended"
+
+
+TRACER = """\
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+libc.prctl(15, sys.argv[2].encode(), 0, 0, 0)  # PR_SET_NAME
+pid = int(sys.argv[1])
+if libc.ptrace(16, pid, None, None) == 0:  # PTRACE_ATTACH
+    os.waitpid(pid, 0x40000000)  # __WALL
+    print(1, flush=True)
+    sys.stdin.readline()
+    libc.ptrace(17, pid, None, None)  # PTRACE_DETACH
+"""
+
+
+@pytest.mark.parametrize(("name", "told"), [("py-spy", "python > poll"), ("gdb", "python > poll, under a debugger")])
+def test_a_sampler_is_no_debugger(name: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stops a rank for a moment, whoever has started it. Afterwards the rank waits on by another system call."""
+    monkeypatch.setattr(sampling, "program", lambda: None)
+    text = "import select; select.poll().poll(1000000)"
+    with subprocess.Popen([sys.executable, "-c", text]) as waiting:
+        subject = Subject(0, 0, waiting.pid)
+        assert until(lambda: take([subject]).ranks[0].doing == "python > poll")
+        words = [sys.executable, "-c", TRACER, str(waiting.pid), name]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as tracer:
+            assert tracer.stdout is not None
+            try:
+                if not tracer.stdout.readline():
+                    pytest.skip("this system lets nobody trace a process")
+                debugger = f"{told} (pid {tracer.pid})" if name == "gdb" else told
+                assert take([subject]).ranks[0].doing == debugger
+                assert rights.missing(waiting.pid, native=True).startswith(f"another program (pid {tracer.pid}) ")
+                tracer.communicate(b"\n")
+                assert until(lambda: take([subject]).ranks[0].doing == "python > poll")
+            finally:
+                waiting.kill()
 
 
 # Places.

@@ -168,7 +168,7 @@ class Onlookers:
         from accel_launch.inspecting import report, snapshot
 
         flags = {flag: bool(question.get(flag)) for flag in ("children", "variables", "native")}
-        found = report.as_json(snapshot.take(self.subjects(), **flags))
+        found = report.as_json(snapshot.take(self.subjects(), workers=True, **flags))
         if self.station is not None:
             from accel_launch.running.onlookers.machines import answering
 

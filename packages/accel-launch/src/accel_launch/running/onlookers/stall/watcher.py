@@ -110,7 +110,7 @@ class Watcher:
         if not verdict.idle:
             self._move(time.monotonic())
             return
-        latest = snapshot.take(ranks, children=self.keep is not None)
+        latest = snapshot.take(ranks, children=self.keep is not None, workers=True)
         stall = self._stall(latest, verdict)
         processes = [[subject.rank, subject.local_rank, subject.pid] for subject in ranks]
         self.report(encode("answer", number=number, stall=stall.as_json(), processes=processes))
