@@ -134,12 +134,15 @@ def test_a_run_is_chosen_by_name_beginning_or_pid(launched: Start, script: Scrip
     done = accelerate("stacks", "nobody-here")
     assert done.returncode == 2
     assert f"no run 'nobody-here' is running on this machine; running: {names[second.pid]}" in done.stderr
+    assert "single process" not in done.stderr
+    assert "a single process has no launcher to ask" in accelerate("stacks", str(os.getpid())).stderr
 
 
 def test_without_a_run_that_is_said(accelerate: Run) -> None:
     done = accelerate("stacks")
     assert (done.returncode, done.stdout) == (2, "")
     assert "no run of this user is running on this machine" in done.stderr
+    assert "a single process has no launcher to ask, unless it is started with --stall_after" in done.stderr
 
 
 def test_a_launcher_that_is_stopped_is_named(
