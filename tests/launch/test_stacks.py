@@ -20,6 +20,7 @@ from accel_launch.inspecting.groups import Group, line, spans
 from accel_launch.inspecting.places import locate
 from accel_launch.inspecting.sampling import Frame
 from accel_launch.inspecting.snapshot import Subject, take
+from accel_launch.running.onlookers.registry import folder as registry
 from accel_launch.running.onlookers.registry.folder import Folder
 from tests.conftest import Run
 from tests.launch.processes import Script, Start, gone, until
@@ -111,9 +112,8 @@ def test_calls_of_c_change_no_line_of_a_group(launched: Start, script: Script, a
     up(launched, script, STUCK.replace("    while True:\n        secret_count += 1", "    time.sleep(1000)"))
     plain = "1 of 3 ranks (1): script1.py:8 spin > sleep\n2 of 3 ranks (0, 2): script1.py:5 wait > a lock\n"
     assert until(lambda: accelerate("stacks").stdout == plain)
-    for _ in range(2):  # a rank that was stopped for it waits on as before
-        done = accelerate("stacks", "--native", "--locals")
-        assert done.stdout.startswith(plain + "\n")
+    done = accelerate("stacks", "--native", "--locals")
+    assert done.stdout.startswith(plain + "\n")
     assert re.search(r"\n    \w+ \(\S*/libc\.\S+\)\n", done.stdout)
     assert re.search(r"\n    spin \(\S+:8\)\n      secret_count = 7\n", done.stdout)
     found = json.loads(accelerate("stacks", "--native", "--json").stdout)
@@ -205,11 +205,70 @@ def test_a_killed_launcher_leaves_a_folder_that_names_nobody(
     launched: Start, script: Script, accelerate: Run, environ: dict[str, str]
 ) -> None:
     running = up(launched, script)
+    runs = Path(environ["XDG_STATE_HOME"]) / "accel" / "runs"
+    (folder,) = runs.iterdir()
     running.kill()
     running.wait(10)
-    (folder,) = (Path(environ["XDG_STATE_HOME"]) / "accel" / "runs").iterdir()
     assert Folder(str(folder)).pid == 0
     assert "no run of this user" in accelerate("stacks").stderr
+    assert list(runs.iterdir()) == []
+
+
+def test_who_starts_a_run_removes_the_folders_of_launchers_that_were_killed(
+    launched: Start, script: Script, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those of others: of a launcher that lives, of another machine, or of one that is just being made."""
+    runs = Path(environ["XDG_STATE_HOME"]) / "accel" / "runs"
+    here = " ".join(map(bytes.decode, registry._machine()))
+    files = {
+        "killed": here,
+        "killed-before-a-restart": here.split()[0] + " 7",
+        "killed-in-another-container": "x " + here.split()[1],
+        "elsewhere": "node-7 7",
+        "mine": None,
+        "of-an-unknown-form": "",
+    }
+    for name, content in files.items():
+        (runs / name).mkdir(parents=True)
+        if content is not None:
+            (runs / name / "socket").touch()
+            (runs / name / "lock").write_text(content)
+    for name, age in (("made-now", 0), ("never-locked", 3600)):
+        (runs / name).mkdir()
+        os.utime(runs / name, (time.time() - age, time.time() - age))
+    (runs / "mine" / "file").touch()
+    os.utime(runs / "mine", (0, 0))
+    first = up(launched, script)
+    up(launched, script)
+    left = {path.name for path in runs.iterdir()}
+    assert len(left) == 4 + 2
+    assert left > {"elsewhere", "mine", "made-now", "of-an-unknown-form"}
+    assert first.pid in [Folder(str(path)).pid for path in runs.iterdir()]
+
+
+def test_launchers_that_start_at_the_same_time_leave_each_other_s_folders(environ: dict[str, str]) -> None:
+    """Each process makes a folder and is killed, over and over; all use the same few names."""
+    text = (
+        "import os, random, sys, time\n"
+        "from accel_launch.running.onlookers.registry import folder, names\n"
+        "names.chosen = lambda: random.choice('abcd')\n"
+        "for _ in range(60):\n"
+        "    pid = os.fork()\n"
+        "    if not pid:\n"
+        "        try:\n"
+        "            made = folder.Folder.make(os.environ)\n"
+        "            time.sleep(0.005)\n"
+        "            os._exit(not os.path.exists(made.path + '/lock'))\n"
+        "        except BaseException as error:\n"
+        "            print(repr(error), file=sys.stderr)\n"
+        "            os._exit(2)\n"
+        "    assert os.waitpid(pid, 0)[1] == 0\n"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", text], env=environ, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    assert [(popen.communicate(timeout=60)[1], popen.returncode) for popen in running] == [("", 0)] * 4
 
 
 def test_what_is_no_folder_of_a_run_hides_no_other(

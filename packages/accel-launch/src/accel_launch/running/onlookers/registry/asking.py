@@ -6,7 +6,7 @@ import os
 import stat
 
 from accel_config.errors import AccelError
-from accel_launch.running.onlookers.registry.folder import Folder, home
+from accel_launch.running.onlookers.registry.folder import Folder, clean, home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ ALONE = (
 def running(environ: Mapping[str, str]) -> list[Folder]:
     """Return the runs whose launcher answers, the newest first."""
     found: list[tuple[float, Folder]] = []
+    clean(home(environ))
     try:
         entries = list(os.scandir(home(environ)))
     except OSError:
