@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from accel_launch.running.guardian.orders import KILL
-from accel_launch.running.onlookers.showing import STALL, Showing
+from accel_launch.running.onlookers.showing import STALL, TIMEOUT, Showing
 from accel_launch.running.onlookers.standstills import Standstills
 
 TYPE_CHECKING = False
@@ -182,6 +182,10 @@ class Onlookers:
 
             found = answering.with_others(found, self.station, others)
         return {"run": self.standstills.name, "launcher": os.getppid(), **found}
+
+    def shown_at_timeout(self, poller: select.poll) -> bool:
+        """Show the ranks, once, before the run is ended because it takes too long; return whether that is done."""
+        return self.showing.before(poller, TIMEOUT)
 
     def before_end(self, poller: select.poll, watch: Watch | None) -> bool:
         """Show the ranks, once, before the run is ended, where that is worth it; return whether that is done."""
