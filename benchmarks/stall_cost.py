@@ -41,14 +41,13 @@ THREADS = "for _ in range(30): threading.Thread(target=time.sleep, args=(10000,)
 """As many as torch has in a rank."""
 GAPS = """
 last = time.monotonic()
-gaps = []
 for _ in range(2):
     longest, end = 0.0, last + 20
     while last < end:
+        work()
         now = time.monotonic()
         longest, last = max(longest, now - last), now
-    gaps.append(longest)
-print(*gaps, flush=True)
+    print(longest, flush=True)
 """
 
 
@@ -110,12 +109,18 @@ def stat(pid: int) -> tuple[str, list[str]]:
 def gaps(folder: Path) -> dict[str, float]:
     """Return the largest gap in one busy rank beside an idle one, in seconds: alone, then with its stacks read."""
     found: dict[str, float] = {}
-    for way, flags in (("stacks read over and over", []), ("with --native", ["--native"])):
-        script = folder / f"gaps{len(flags)}.py"
-        script.write_text(f"{IMPORTS}if rank == '1': time.sleep(1000)\n{GAPS}")
+    torch = "import torch\nones = torch.ones(64, 64)\ndef work(): torch.mm(ones, ones)\n"
+    for way, flags, work in (
+        ("stacks read over and over", [], "def work(): pass\n"),
+        ("with --native", ["--native"], "def work(): pass\n"),
+        ("with --native, in torch's C++", ["--native"], torch),
+    ):
+        script = folder / f"gaps{len(found)}.py"
+        script.write_text(f"{IMPORTS}if rank == '1': time.sleep(1000)\n{work}{GAPS}")
         words = [BIN / "accelerate", "launch", "-q", "--cpu", "--num_processes", "2", "--grace", "1", script]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as run:
-            time.sleep(21)
+            assert run.stdout is not None
+            alone = float(run.stdout.readline())
             began, count = time.monotonic(), 0
             while time.monotonic() < began + 18:
                 done = subprocess.run(
@@ -123,8 +128,7 @@ def gaps(folder: Path) -> dict[str, float]:
                 )
                 assert json.loads(done.stdout)["ranks"][0]["process"]["threads"]
                 count += 1
-            assert run.stdout is not None
-            alone, read = map(float, run.stdout.readline().split())
+            read = float(run.stdout.readline())
             run.terminate()
         found[f"{way}, {count} times in 18 s"] = read
         found[f"alone, before that ({way})"] = alone

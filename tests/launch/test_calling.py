@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import linecache
 import os
 import pickle
@@ -19,7 +20,7 @@ import pytest
 
 from accel_config import AccelError, SettingError
 from accel_config.showing.installing import command
-from accel_launch import Event, LaunchError, LaunchTimeout, Line, Plan, launch, run
+from accel_launch import Event, LaunchError, LaunchTimeout, Line, Plan, launch, report, run
 from tests.launch.processes import Script, gone, marked, until
 
 pytestmark = pytest.mark.usefixtures("bare")
@@ -142,11 +143,16 @@ def test_a_line_is_what_a_line_feed_or_a_return_ends(script: Script) -> None:
     assert [line.text for line in lines] == ["a\u2028b\x0cc\x85d", "50%", "100%", "", "end"]
 
 
-def test_a_timeout_ends_a_script_with_124(script: Script) -> None:
+def test_a_timeout_ends_a_script_with_124(script: Script, capfd: pytest.CaptureFixture[str]) -> None:
     pids: list[int] = []
     started = time.monotonic()
-    result = launch(script("import time; time.sleep(60)"), timeout=2, on_event=lambda e: pids.append(e.pid), **CPU)
-    assert (result.status, result.failure) == (124, None)
+    path = script("import time\ndef rest():\n    time.sleep(60)\nrest()\n")
+    result = launch(path, timeout=2, on_event=lambda e: pids.append(e.pid), **CPU)
+    assert (result.status, result.failure, report(result)) == (124, None, "")
+    (seen,) = result.stacks
+    assert (seen["why"], seen["groups"][0]["doing"]) == ("timeout", "script1.py:3 rest > sleep")
+    shown = "accel: what the ranks did when the run had taken too long:\n  2 of 2 ranks (0-1): script1.py:3 rest > sleep\n"
+    assert capfd.readouterr().err.startswith(shown)
     assert result.notes == ("the run was ended after 2 s, its timeout",)
     assert time.monotonic() - started < 20
     assert gone(pids, 0)
@@ -181,7 +187,9 @@ def test_cancelled_before_the_launcher_process_is_ready(script: Script) -> None:
 
 
 def test_a_failure_before_the_timeout_is_that_failure(script: Script) -> None:
-    assert launch(script("import sys; sys.exit(3)"), timeout=60, **CPU).status == 3
+    result = launch(script("import sys; sys.exit(3)"), timeout=60, **CPU)
+    assert (result.status, result.stacks) == (3, ())
+    assert re.match(r"accel: rank [01] \(local rank .*\) failed first\n  cause: exit status 3\n", report(result))
 
 
 @pytest.mark.parametrize(
@@ -281,8 +289,12 @@ def test_what_cant_be_returned_or_sent_is_named() -> None:
 
 
 def test_a_functions_timeout_is_an_exception() -> None:
-    with pytest.raises(LaunchTimeout, match=r"ended after 1 s, its timeout") as raised:
-        launch(sleeps, timeout=1, **CPU)
+    with pytest.raises(
+        LaunchTimeout, match=r"ended after 2 s, its timeout\n  2 of 2 ranks \(0-1\): test_calling"
+    ) as raised:
+        launch(sleeps, timeout=2, **CPU)
+    assert "sleeps" in (seen := json.dumps(raised.value.result.stacks))
+    assert "accel_launch" not in seen  # the program that calls the function
     assert isinstance(raised.value, TimeoutError)
     assert raised.value.status == 124
 

@@ -78,7 +78,7 @@ def test_a_batch_script(job: Callable[..., str]) -> None:
 
 
 def test_what_clusters_differ_in_is_left_open(job: Callable[..., str]) -> None:
-    text = job("--slurm", "--job_requeue", "--job_notice", "300", "--job_options", "time=1:00")
+    text = job("--slurm", "--job_requeue", "--job_notice", "5m", "--job_options", "time=1:00")
     assert directives(text) == [
         *("job-name=train", "nodes=1", "ntasks-per-node=1", "signal=B:USR1@300", "requeue", "open-mode=append"),
         "time=1:00",

@@ -37,6 +37,38 @@ def test_one_process_is_exec_with_no_process_group(settings: Resolve, here: Path
     assert command.env["ACCELERATE_USE_CPU"] == "False"
 
 
+@pytest.mark.parametrize("file", [None, "stall_after: 1m"])
+def test_a_process_is_watched_if_that_or_what_follows_is_asked_for(
+    settings: Resolve, here: Path, file: str | None
+) -> None:
+    assert planned(settings, here, file=file).supervised == bool(file)
+    assert planned(settings, here, "--stall_action", "end", file=file).supervised
+    assert not planned(settings, here, "--stall_after", "0", file=file).supervised
+
+
+def test_what_follows_a_standstill_needs_a_watch(settings: Resolve, here: Path) -> None:
+    flags = ("--stall_action", "end")
+    with pytest.raises(
+        AccelError, match=r"stall_after 0 \(--stall_after\) and stall_action end \(--stall_action\): "
+    ):
+        planned(settings, here, *flags, "--stall_after", "0")
+    (note,) = planned(settings, here, *flags, file="stall_after: 0").notes
+    assert note.startswith("stall_action end (--stall_action): no effect, since stall_after 0 (")
+    assert planned(settings, here, "--stall_after", "0", file="stall_action: end").notes == ()
+
+
+def test_times_can_have_units(settings: Resolve, here: Path) -> None:
+    times = ("--grace", "1m", "--stall_after", "2m", "--join_timeout", "3m", "--lifeline_timeout", "1.5m")
+    machines = ("--num_machines", "2", "--num_processes", "2", "--main_process_ip", "10.0.0.1", "--machine_rank", "1")
+    meet = ("--main_process_port", "29500", "--monitor_interval", "2s")
+    todo = planned(settings, here, "--cpu", *machines, *meet, *times)
+    assert todo.lifeline is not None
+    assert (todo.grace, todo.watching.after, todo.lifeline.patience, todo.lifeline.timeout) == (60, 120, 180, 90)
+    (agent,) = todo.commands
+    assert "--monitor-interval=2.0" in agent.argv
+    assert "--rdzv-conf=timeout=240" in agent.argv  # a minute later than ours
+
+
 def test_one_process_under_fsdp_has_a_process_group(settings: Resolve, here: Path) -> None:
     (command,) = planned(settings, here, "--use_fsdp", on=host(1)).commands
     assert command.env["RANK"] == "0"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -14,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from accel_config.showing.installing import command
-from accel_launch.inspecting import kernel, sampling
+from accel_launch.inspecting import kernel, rights, sampling
 from accel_launch.inspecting.groups import Group, line, spans
 from accel_launch.inspecting.places import locate
 from accel_launch.inspecting.sampling import Frame
 from accel_launch.inspecting.snapshot import Subject, take
+from accel_launch.running.onlookers.registry import folder as registry
 from accel_launch.running.onlookers.registry.folder import Folder
 from tests.conftest import Run
 from tests.launch.processes import Script, Start, gone, until
@@ -91,6 +93,36 @@ def test_children_are_shown_with_their_own_stacks(launched: Start, script: Scrip
     assert until(lambda: accelerate("stacks", "--all_threads").stdout.count("load (<string>:3)") == 3)
 
 
+def test_a_worker_that_a_rank_waits_for_is_in_its_line(launched: Start, script: Script, accelerate: Run) -> None:
+    """As one of a data loader: forked, so the lines that led to the fork are on its stack too; others wait for work."""
+    text = (
+        "import multiprocessing, time\n"
+        "def read_shard(number):\n    print(number, flush=True)\n    time.sleep(1000)\n"
+        "def train():\n    with multiprocessing.get_context('fork').Pool(3) as pool:\n"
+        "        pool.map(read_shard, [1])\n"
+        "train()\n"
+    )
+    up(launched, script, text)
+    told = "3 of 3 ranks (0-2): script1.py:7 train > multiprocessing Pool.map > threading"
+    assert until(lambda: accelerate("stacks").stdout.count("worker: script1.py:4 read_shard > sleep\n") == 1)
+    assert accelerate("stacks").stdout.startswith(told)
+
+
+def test_calls_of_c_change_no_line_of_a_group(launched: Start, script: Script, accelerate: Run) -> None:
+    up(launched, script, STUCK.replace("    while True:\n        secret_count += 1", "    time.sleep(1000)"))
+    plain = "1 of 3 ranks (1): script1.py:8 spin > sleep\n2 of 3 ranks (0, 2): script1.py:5 wait > a lock\n"
+    assert until(lambda: accelerate("stacks").stdout == plain)
+    done = accelerate("stacks", "--native", "--locals")
+    assert done.stdout.startswith(plain + "\n")
+    assert re.search(r"\n    \w+ \(\S*/libc\.\S+\)\n", done.stdout)
+    assert re.search(r"\n    spin \(\S+:8\)\n      secret_count = 7\n", done.stdout)
+    found = json.loads(accelerate("stacks", "--native", "--json").stdout)
+    lines = [frame["line"] for frame in found["ranks"][1]["process"]["threads"][0]["frames"]]
+    assert 8 in lines
+    assert None in lines
+    assert 0 not in lines
+
+
 def test_a_run_is_chosen_by_name_beginning_or_pid(launched: Start, script: Script, accelerate: Run) -> None:
     first, second = up(launched, script), up(launched, script)
     names = {
@@ -102,12 +134,15 @@ def test_a_run_is_chosen_by_name_beginning_or_pid(launched: Start, script: Scrip
     done = accelerate("stacks", "nobody-here")
     assert done.returncode == 2
     assert f"no run 'nobody-here' is running on this machine; running: {names[second.pid]}" in done.stderr
+    assert "single process" not in done.stderr
+    assert "a single process has no launcher to ask" in accelerate("stacks", str(os.getpid())).stderr
 
 
 def test_without_a_run_that_is_said(accelerate: Run) -> None:
     done = accelerate("stacks")
     assert (done.returncode, done.stdout) == (2, "")
     assert "no run of this user is running on this machine" in done.stderr
+    assert "a single process has no launcher to ask, unless it is started with --stall_after" in done.stderr
 
 
 def test_a_launcher_that_is_stopped_is_named(
@@ -170,11 +205,70 @@ def test_a_killed_launcher_leaves_a_folder_that_names_nobody(
     launched: Start, script: Script, accelerate: Run, environ: dict[str, str]
 ) -> None:
     running = up(launched, script)
+    runs = Path(environ["XDG_STATE_HOME"]) / "accel" / "runs"
+    (folder,) = runs.iterdir()
     running.kill()
     running.wait(10)
-    (folder,) = (Path(environ["XDG_STATE_HOME"]) / "accel" / "runs").iterdir()
     assert Folder(str(folder)).pid == 0
     assert "no run of this user" in accelerate("stacks").stderr
+    assert list(runs.iterdir()) == []
+
+
+def test_who_starts_a_run_removes_the_folders_of_launchers_that_were_killed(
+    launched: Start, script: Script, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those of others: of a launcher that lives, of another machine, or of one that is just being made."""
+    runs = Path(environ["XDG_STATE_HOME"]) / "accel" / "runs"
+    here = " ".join(map(bytes.decode, registry._machine()))
+    files = {
+        "killed": here,
+        "killed-before-a-restart": here.split()[0] + " 7",
+        "killed-in-another-container": "x " + here.split()[1],
+        "elsewhere": "node-7 7",
+        "mine": None,
+        "of-an-unknown-form": "",
+    }
+    for name, content in files.items():
+        (runs / name).mkdir(parents=True)
+        if content is not None:
+            (runs / name / "socket").touch()
+            (runs / name / "lock").write_text(content)
+    for name, age in (("made-now", 0), ("never-locked", 3600)):
+        (runs / name).mkdir()
+        os.utime(runs / name, (time.time() - age, time.time() - age))
+    (runs / "mine" / "file").touch()
+    os.utime(runs / "mine", (0, 0))
+    first = up(launched, script)
+    up(launched, script)
+    left = {path.name for path in runs.iterdir()}
+    assert len(left) == 4 + 2
+    assert left > {"elsewhere", "mine", "made-now", "of-an-unknown-form"}
+    assert first.pid in [Folder(str(path)).pid for path in runs.iterdir()]
+
+
+def test_launchers_that_start_at_the_same_time_leave_each_other_s_folders(environ: dict[str, str]) -> None:
+    """Each process makes a folder and is killed, over and over; all use the same few names."""
+    text = (
+        "import os, random, sys, time\n"
+        "from accel_launch.running.onlookers.registry import folder, names\n"
+        "names.chosen = lambda: random.choice('abcd')\n"
+        "for _ in range(60):\n"
+        "    pid = os.fork()\n"
+        "    if not pid:\n"
+        "        try:\n"
+        "            made = folder.Folder.make(os.environ)\n"
+        "            time.sleep(0.005)\n"
+        "            os._exit(not os.path.exists(made.path + '/lock'))\n"
+        "        except BaseException as error:\n"
+        "            print(repr(error), file=sys.stderr)\n"
+        "            os._exit(2)\n"
+        "    assert os.waitpid(pid, 0)[1] == 0\n"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", text], env=environ, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    assert [(popen.communicate(timeout=60)[1], popen.returncode) for popen in running] == [("", 0)] * 4
 
 
 def test_what_is_no_folder_of_a_run_hides_no_other(
@@ -264,6 +358,42 @@ def test_a_rank_that_is_gone_and_one_that_is_stopped() -> None:
         popen.wait()
     assert gone([popen.pid])
     assert take([Subject(0, 0, popen.pid)]).ranks[0].doing == "ended"
+
+
+TRACER = """\
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+libc.prctl(15, sys.argv[2].encode(), 0, 0, 0)  # PR_SET_NAME
+pid = int(sys.argv[1])
+if libc.ptrace(16, pid, None, None) == 0:  # PTRACE_ATTACH
+    os.waitpid(pid, 0x40000000)  # __WALL
+    print(1, flush=True)
+    sys.stdin.readline()
+    libc.ptrace(17, pid, None, None)  # PTRACE_DETACH
+"""
+
+
+@pytest.mark.parametrize(("name", "told"), [("py-spy", "python > poll"), ("gdb", "python > poll, under a debugger")])
+def test_a_sampler_is_no_debugger(name: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stops a rank for a moment, whoever has started it. Afterwards the rank waits on by another system call."""
+    monkeypatch.setattr(sampling, "program", lambda: None)
+    text = "import select; select.poll().poll(1000000)"
+    with subprocess.Popen([sys.executable, "-c", text]) as waiting:
+        subject = Subject(0, 0, waiting.pid)
+        assert until(lambda: take([subject]).ranks[0].doing == "python > poll")
+        words = [sys.executable, "-c", TRACER, str(waiting.pid), name]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as tracer:
+            assert tracer.stdout is not None
+            try:
+                if not tracer.stdout.readline():
+                    pytest.skip("this system lets nobody trace a process")
+                debugger = f"{told} (pid {tracer.pid})" if name == "gdb" else told
+                assert take([subject]).ranks[0].doing == debugger
+                assert rights.missing(waiting.pid, native=True).startswith(f"another program (pid {tracer.pid}) ")
+                tracer.communicate(b"\n")
+                assert until(lambda: take([subject]).ranks[0].doing == "python > poll")
+            finally:
+                waiting.kill()
 
 
 # Places.

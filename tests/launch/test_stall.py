@@ -190,6 +190,32 @@ def test_moving_again_is_told(launched: Start, script: Script, tmp_path: Path) -
     assert running.returncode == 0
 
 
+@pytest.mark.parametrize("how", sampled(["a signal", "a failure", "a stop"], every=3))
+def test_what_ends_or_stops_a_run_does_not_move_it(launched: Start, script: Script, tmp_path: Path, how: str) -> None:
+    """Ranks that are asked to end print something, and need their time; a rank that fails prints its traceback."""
+    leave = "print('leaving', flush=True); time.sleep(0.8); sys.exit(3)"
+    text = (
+        f"{ME}import signal\ndef leave(*_):\n    {leave}\nsignal.signal(signal.SIGTERM, leave)\n"
+        f"while not (rank and os.path.exists({str(tmp_path / 'go')!r})): time.sleep(0.05)\nleave()\n"
+    )
+    running = launched(*N2[:-1], "10", "--stall_after", "1", script(text), new_session=True)
+    assert running.stderr is not None
+    told = iter(running.stderr.readline, "")
+    next(line for line in told if "standing still" in line)
+    if how == "a failure":
+        (tmp_path / "go").touch()
+    elif how == "a stop":
+        running.send_signal(signal.SIGTSTP)
+        time.sleep(2)
+        running.send_signal(signal.SIGCONT)
+        next(line for line in told if "standing still" in line)
+    if how != "a failure":
+        running.terminate()
+    assert running.stdout is not None
+    assert "leaving" in running.stdout.read()
+    assert "moves again" not in "".join(told)
+
+
 @pytest.mark.exhaustive
 def test_never_where_it_is_switched_off(accelerate: Run, script: Script) -> None:
     done = accelerate("launch", *N2, "--stall_after", "0", script("import time; time.sleep(3)"))

@@ -111,7 +111,7 @@ def test_the_rank_that_does_not_come_is_blamed_although_another_complains_and_di
     cause = "missing: rank 0 timed out after 4 s waiting for it (recv); it was at script1.py:4 rest > sleep"
     assert f"  cause: {cause}\n" in done.stderr
     report = _report(tmp_path / "report.json")
-    timeout, failure = report["timeout"], report["failure"]
+    timeout, failure = report["collective_timeout"], report["failure"]
     assert isinstance(timeout, dict)
     assert isinstance(failure, dict)
     assert (timeout["rank"], timeout["missing"], timeout["source"]) == (0, [1], "stacks")
@@ -127,7 +127,7 @@ def test_a_rank_that_fails_of_its_own_is_not_excused_by_another_that_timed_out(
     text = ME + f"time.sleep(1 + rank)\nraise RuntimeError({GLOO!r}) if rank else ValueError('mine')\n"
     done = accelerate("launch", *TWO, "--report", tmp_path / "report.json", script(text))
     assert "  exception: ValueError: mine\n" in done.stderr
-    assert _report(tmp_path / "report.json")["timeout"] is None
+    assert _report(tmp_path / "report.json")["collective_timeout"] is None
 
 
 def test_a_wait_that_the_script_has_handled_is_no_cause(accelerate: Run, script: Script, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_wait_that_the_script_has_handled_is_no_cause(accelerate: Run, script:
     done = accelerate("launch", *TWO, "--report", tmp_path / "report.json", script(text))
     assert done.returncode == 3
     assert "accel: rank 0 (local rank 0, pid" in done.stderr
-    assert _report(tmp_path / "report.json")["timeout"] is None
+    assert _report(tmp_path / "report.json")["collective_timeout"] is None
 
 
 def test_a_wait_that_the_script_has_handled_does_not_explain_a_later_abort(
@@ -145,7 +145,7 @@ def test_a_wait_that_the_script_has_handled_does_not_explain_a_later_abort(
     done = accelerate("launch", *TWO, "--report", tmp_path / "report.json", script(text))
     assert done.returncode == 134
     assert "accel: rank 0 (local rank 0, pid" in done.stderr
-    assert _report(tmp_path / "report.json")["timeout"] is None
+    assert _report(tmp_path / "report.json")["collective_timeout"] is None
 
 
 @pytest.mark.serial  # the look at ranks has two seconds
@@ -166,7 +166,7 @@ def test_what_ranks_printed_earlier_does_not_say_who_is_missing(
         f"time.sleep(2)\nraise RuntimeError({GLOO!r})\n"
     )
     accelerate("launch", *flags, "--report", tmp_path / "report.json", script(text))
-    timeout = _report(tmp_path / "report.json")["timeout"]
+    timeout = _report(tmp_path / "report.json")["collective_timeout"]
     assert isinstance(timeout, dict)
     assert (timeout["missing"], timeout["source"]) == ([1], "stacks")
 
@@ -189,7 +189,7 @@ def test_the_watchdog_s_numbers_say_who_is_behind(accelerate: Run, script: Scrip
     done = accelerate("launch", *THREE, "--report", tmp_path / "report.json", script(text))
     assert done.returncode == 134
     report = _report(tmp_path / "report.json")
-    timeout = report["timeout"]
+    timeout = report["collective_timeout"]
     assert isinstance(timeout, dict)
     assert (timeout["missing"], timeout["source"]) == ([1], "watchdog")
     assert "missing: rank " in done.stderr
@@ -207,7 +207,7 @@ def test_a_rank_that_left_early_is_blamed_for_the_connection_that_others_lose(
     assert done.returncode == 1
     assert "accel: rank 1 (local rank 1, pid" in done.stderr
     assert "  cause: missing: rank 0 lost its connection to it; it had ended: exit status 0\n" in done.stderr
-    timeout = _report(tmp_path / "report.json")["timeout"]
+    timeout = _report(tmp_path / "report.json")["collective_timeout"]
     assert isinstance(timeout, dict)
     assert (timeout["missing"], timeout["source"]) == ([1], "ending")
     done = accelerate("launch", *THREE, script(text.replace("rank == 1", "rank")))  # most have left
@@ -284,7 +284,7 @@ def test_the_flight_recorder_tells_the_last_collective_of_each_rank(
 ) -> None:
     given = {"TORCH_FR_BUFFER_SIZE": "100", "TORCH_FR_DUMP_TEMP_FILE": f"{tmp_path}/mine_"}
     done = accelerate("launch", *THREE, "--report", tmp_path / "report.json", script(RECORDED), env=given)
-    timeout = _report(tmp_path / "report.json")["timeout"]
+    timeout = _report(tmp_path / "report.json")["collective_timeout"]
     assert isinstance(timeout, dict)
     assert (timeout["missing"], timeout["source"]) == ([1], "flight recorder")
     last = {one["rank"]: (one["number"], one["done"]) for one in timeout["collectives"]}

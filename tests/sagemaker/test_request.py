@@ -138,9 +138,9 @@ def test_tags_of_both_are_merged(make: Make) -> None:
 
 
 def test_spot(make: Make) -> None:
-    body = make("--sagemaker_spot", "--sagemaker_max_run", "100", "--sagemaker_max_wait", "200").body
+    body = make("--sagemaker_spot", "--sagemaker_max_run", "100", "--sagemaker_max_wait", "1h").body
     assert body["EnableManagedSpotTraining"] is True
-    assert body["StoppingCondition"] == {"MaxRuntimeInSeconds": 100, "MaxWaitTimeInSeconds": 200}
+    assert body["StoppingCondition"] == {"MaxRuntimeInSeconds": 100, "MaxWaitTimeInSeconds": 3600}
     assert make("--sagemaker_spot").body["StoppingCondition"]["MaxWaitTimeInSeconds"] == 86400
 
 

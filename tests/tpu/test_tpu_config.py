@@ -505,7 +505,7 @@ def test_a_program_in_python_is_interrupted(cloud: Cloud) -> None:
 
 def test_what_does_not_end_is_killed_there(cloud: Cloud) -> None:
     code, _out, err = interrupted(
-        cloud, "trap '' INT TERM; echo up; while :; do sleep 0.1; done", [signal.SIGINT], "--grace", "3"
+        cloud, "trap '' INT TERM; echo up; while :; do sleep 0.1; done", [signal.SIGINT], "--grace", "3s"
     )
     assert code == -signal.SIGINT
     assert table(err) == dict.fromkeys(

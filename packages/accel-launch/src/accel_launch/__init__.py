@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from accel_launch.calling.errors import LaunchError, LaunchTimeout
     from accel_launch.calling.launching import launch
+    from accel_launch.calling.reporting import report
     from accel_launch.calling.stacks import stacks
     from accel_launch.inspecting.groups import Group
     from accel_launch.machine.host import Host
@@ -41,6 +42,7 @@ __all__ = [
     "Stall",
     "launch",
     "plan",
+    "report",
     "run",
     "stacks",
 ]
@@ -48,6 +50,7 @@ __all__ = [
 # Each public name with its module, which is imported when the name is used: a launch needs few of them.
 _MODULES = {
     "launch": "accel_launch.calling.launching",
+    "report": "accel_launch.calling.reporting",
     "stacks": "accel_launch.calling.stacks",
     **dict.fromkeys(("LaunchError", "LaunchTimeout"), "accel_launch.calling.errors"),
     "Group": "accel_launch.inspecting.groups",

@@ -80,7 +80,9 @@ def _run(words: list[str], program: str) -> int:
     if parsed.dry_run:
         return preview(pod.preview(target, parsed.worker, task))
     workers = pod.workers(target, parsed.worker)
-    return carry_out(pod.plan(target, workers, task, python=sys.executable, grace=settings[Launcher].grace), settings)
+    return carry_out(
+        pod.plan(target, workers, task, python=sys.executable, grace=float(settings[Launcher].grace)), settings
+    )
 
 
 def _cut(words: list[str]) -> tuple[list[str], bool, list[str]]:

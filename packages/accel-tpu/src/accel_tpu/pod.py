@@ -160,7 +160,7 @@ def make(context: LaunchContext) -> Plan:
     selected = workers(pod, "all")
     check(pod, selected[0], python, task)
     precision = settings[Precision].mixed_precision
-    planned = plan(pod, selected, task, python=context.host.python, grace=settings[Launcher].grace)
+    planned = plan(pod, selected, task, python=context.host.python, grace=float(settings[Launcher].grace))
     return planned.replace(summary=f"{planned.summary}, XLA, precision {precision}, engine tpu-pod")
 
 

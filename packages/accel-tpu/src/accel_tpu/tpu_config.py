@@ -61,7 +61,7 @@ def _run(words: list[str], program: str) -> int:
     if parsed.dry_run:
         return show(pod.preview(target, parsed.worker, commands))
     workers = pod.workers(target, parsed.worker)
-    plan = pod.plan(target, workers, commands, python=sys.executable, grace=settings[Launcher].grace)
+    plan = pod.plan(target, workers, commands, python=sys.executable, grace=float(settings[Launcher].grace))
     return carry_out(plan, settings)
 
 

@@ -24,14 +24,17 @@ def parser(program: str) -> ArgumentParser:
 
     found = Parser(program, "Print what each rank of a run on this machine does, grouped.")
     found.add_argument(
-        "run", nargs="?", help="Name of a run, the beginning of one, or its launcher's pid; the newest by default."
+        "run",
+        nargs="?",
+        help="Name of a run, the beginning of one, or the pid of its launcher or of a rank; the newest by default.",
     )
     found.flag("--all_threads", action="store_true", help="Print whole stacks of all threads, and of children.")
     found.flag("--locals", action="store_true", help="Print whole stacks with the local variables of each call.")
     found.flag(
         "--native",
         action="store_true",
-        help="Read calls of C, C++ and Rust as well, and print whole stacks; a rank stands still meanwhile.",
+        help="Read calls of C, C++ and Rust as well, and print whole stacks. Each rank stands still for it: a tenth "
+        "of a second, and with torch on its stack a second or more.",
     )
     found.flag("--json", action="store_true", help="Print everything as JSON.")
     return found

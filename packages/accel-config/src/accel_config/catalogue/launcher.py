@@ -101,21 +101,21 @@ class Launcher(Section, title="Launcher"):
         help="Print the settings that aren't built in, with their values and origins, and run nothing. `all` prints "
         "every setting.",
     )
-    grace: float = setting(
-        30.0,
+    grace: Duration = setting(
+        Duration.read("30s"),
         minimum=0,
         ours=True,
-        metavar="SECONDS",
+        metavar="TIME",
         help="Time that ranks have to end after a failure or a signal, before they are killed.",
     )
-    stall_after: float = setting(
-        300.0,
+    stall_after: Duration = setting(
+        Duration.read("5m"),
         minimum=0,
         ours=True,
-        metavar="SECONDS",
+        metavar="TIME",
         common=True,
-        help="Time without any progress after which the launcher prints what each rank does; 0 for never. A single "
-        "process is only watched if this is given.",
+        help="Time such as `10m` without any progress after which the launcher prints what each rank does; 0 for "
+        "never. A single process is only watched if this is given, or `--stall_action stacks` or `end`.",
     )
     stall_action: str = setting(
         "note",

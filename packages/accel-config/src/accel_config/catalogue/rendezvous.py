@@ -4,6 +4,7 @@ from accel_config.catalogue.hardware import Resources
 from accel_config.settings.declaration import Section, setting
 from accel_config.settings.paradigm import paradigm
 from accel_config.settings.question import Question
+from accel_config.settings.readers import Duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,8 +87,12 @@ class Rendezvous(
         metavar="NAME",
         help="Name of this run, the same on each of its machines. It keeps runs apart.",
     )
-    join_timeout: int = setting(
-        900, minimum=1, ours=True, metavar="SECONDS", help="Time to wait for enough machines. Then the run ends."
+    join_timeout: Duration = setting(
+        Duration.read("15m"),
+        minimum=1,
+        ours=True,
+        metavar="TIME",
+        help="Time to wait for enough machines. Then the run ends.",
     )
     lifeline_port: int | None = setting(
         minimum=0,
@@ -97,11 +102,11 @@ class Rendezvous(
         default_text="main_process_port + 1",
         help="Port for heartbeats on machine 0; `0` disables them.",
     )
-    lifeline_timeout: float = setting(
-        30.0,
+    lifeline_timeout: Duration = setting(
+        Duration.read("30s"),
         minimum=1,
         ours=True,
-        metavar="SECONDS",
+        metavar="TIME",
         help="Time in which a failure on one machine ends the run on all machines. A machine that is "
         "silent for half of it counts as dead.",
     )
@@ -110,11 +115,11 @@ class Rendezvous(
         metavar="FILE",
         help="File with a secret that signs the messages between launchers. It must be the same on each machine.",
     )
-    monitor_interval: float = setting(
-        0.1,
+    monitor_interval: Duration = setting(
+        Duration.read("0.1s"),
         minimum=0,
         ours=True,
-        metavar="SECONDS",
+        metavar="TIME",
         help="Time between two checks of the ranks by torch's elastic agent.",
     )
     role: str = setting(

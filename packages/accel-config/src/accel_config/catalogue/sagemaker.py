@@ -3,6 +3,7 @@
 from accel_config.settings.declaration import Section, setting
 from accel_config.settings.origin import TO_BE_MADE
 from accel_config.settings.question import Question
+from accel_config.settings.readers import Duration
 
 # The instance types that support data parallelism.
 DATA_PARALLEL_INSTANCES = ("ml.p4d.24xlarge", "ml.p3dn.24xlarge", "ml.p3.16xlarge")
@@ -185,16 +186,16 @@ class SageMaker(
         default_text="base_job_name and the time",
         help="Whole name of the job, which must be new in the account.",
     )
-    sagemaker_max_run: int = setting(
-        86400, minimum=1, ours=True, metavar="SECONDS", help="Time that the job may train."
+    sagemaker_max_run: Duration = setting(
+        Duration.read("1d"), minimum=1, ours=True, metavar="TIME", help="Time that the job may train."
     )
     sagemaker_spot: bool = setting(
         False, switch=True, ours=True, help="Train on spot instances, which are cheaper and can be interrupted."
     )
-    sagemaker_max_wait: int | None = setting(
+    sagemaker_max_wait: Duration | None = setting(
         minimum=1,
         ours=True,
-        metavar="SECONDS",
+        metavar="TIME",
         default_text="sagemaker_max_run",
         help="Time that a job on spot instances may take, waiting included.",
     )
@@ -205,8 +206,12 @@ class SageMaker(
     sagemaker_source_limit: int = setting(
         200, minimum=1, ours=True, metavar="MB", help="Largest size of the script's folder before it is packed."
     )
-    sagemaker_poll_interval: float = setting(
-        5.0, minimum=0, ours=True, metavar="SECONDS", help="Time between two checks of the job and its logs."
+    sagemaker_poll_interval: Duration = setting(
+        Duration.read("5s"),
+        minimum=0,
+        ours=True,
+        metavar="TIME",
+        help="Time between two checks of the job and its logs.",
     )
     wait: bool = setting(
         True,

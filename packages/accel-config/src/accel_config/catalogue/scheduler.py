@@ -1,6 +1,7 @@
 """Schedulers: whether their placement is used, and jobs that run the same launch."""
 
 from accel_config.settings.declaration import Section, setting
+from accel_config.settings.readers import Duration
 
 
 class Scheduler(Section, title="Schedulers and jobs", short="jobs"):
@@ -36,11 +37,11 @@ class Scheduler(Section, title="Schedulers and jobs", short="jobs"):
         default_text="the cluster's",
         help="Time limit of the job, as `sbatch` reads it (`2:30:00`, `1-12:00:00`).",
     )
-    job_notice: int = setting(
-        90,
+    job_notice: Duration = setting(
+        Duration.read("90s"),
         minimum=1,
         ours=True,
-        metavar="SECONDS",
+        metavar="TIME",
         help="Time before a Slurm job's limit at which the script gets SIGUSR1, so that it can save its work.",
     )
     job_requeue: bool = setting(

@@ -33,6 +33,28 @@ def _module_without_python(settings: Settings) -> str:
     return ""
 
 
+def _contradicts_unwatched(settings: Settings) -> int:
+    """Return how much stronger the wish is that something follows a standstill than that nobody watches for one."""
+    launcher = settings[Launcher]
+    if launcher.stall_after or launcher.stall_action == "note":
+        return -1
+    return settings.value("stall_after").origin.layer - settings.value("stall_action").origin.layer
+
+
+def _contradicting_stalls(settings: Settings) -> str:
+    if _contradicts_unwatched(settings) == 0:
+        both = describe(settings, "stall_after", "stall_action")
+        return f"{both}: nobody watches a run at 0, so nothing can follow; leave one of them out, or give a time"
+    return ""
+
+
+def _idle_stall_action(settings: Settings) -> str:
+    if _contradicts_unwatched(settings) > 0:
+        why = f"since {describe(settings, 'stall_after')} switches the watch off; give --stall_after 5m"
+        return f"{describe(settings, 'stall_action')}: no effect, {why}"
+    return ""  # a file may hold the action for other runs
+
+
 def _restart_policy(settings: Settings) -> str:
     if settings[Rendezvous].restart_policy == "judge":
         return ""
@@ -89,6 +111,7 @@ RULES: tuple[Callable[[Settings], str], ...] = (
     counts.elastic,
     _restart_policy,
     _module_without_python,
+    _contradicting_stalls,
     counts.one_process_on_many,
     counts.one_id_on_many,
     sharding.unsynced_loading,
@@ -101,5 +124,6 @@ RULES: tuple[Callable[[Settings], str], ...] = (
 HINTS: tuple[Callable[[Settings], str], ...] = (
     sharding.zero3_only,
     _idle_policy,
+    _idle_stall_action,
     lambda settings: paradigm(settings).note,
 )

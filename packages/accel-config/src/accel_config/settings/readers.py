@@ -105,7 +105,7 @@ class Duration(float):
     @property
     def plain(self) -> int | float | str:
         """The value as a file holds it."""
-        if not self.text.isdecimal():
+        if self.text[-1:] in UNITS:
             return self.text
         return int(self) if self.is_integer() else float(self)
 

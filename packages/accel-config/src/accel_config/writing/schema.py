@@ -116,7 +116,7 @@ def _pattern(one: Setting) -> str:
     if one.kind is Span:
         return SPAN
     if one.kind is Duration:
-        return DURATION
+        return f"({NUMBER})|({DURATION})"
     return INTEGER if issubclass(one.kind, int) else NUMBER
 
 

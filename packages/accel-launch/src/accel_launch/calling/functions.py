@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from accel_config.errors import TIMED_OUT, AccelError
 from accel_launch.calling.errors import LaunchError, LaunchTimeout
+from accel_launch.inspecting.groups import Group, line
 from accel_launch.ranks import function as program
 
 TYPE_CHECKING = False
@@ -86,7 +87,8 @@ class Call:
 
     def _error(self, result: Result) -> LaunchError:
         if result.status == TIMED_OUT and result.failure is None:
-            return LaunchTimeout(result.notes[-1] if result.notes else "the run took too long", result)
+            why = result.notes[-1] if result.notes else "the run took too long"
+            return LaunchTimeout("\n".join((why, *map("  {}".format, _doing(result)))), result)
         if (failure := result.failure) is None:
             why = "; ".join(result.problems) or f"status {result.status}"
             return LaunchError(f"the run was ended: {why}", result)
@@ -103,6 +105,12 @@ class Call:
         except Exception:  # whatever the exception's own code raises
             return None
         return found if isinstance(found, BaseException) else None
+
+
+def _doing(result: Result) -> list[str]:
+    """Return what the ranks did when the time was up, a line for those that did the same."""
+    seen = next((seen for seen in result.stacks if seen["why"] == "timeout"), None)
+    return [] if seen is None else [line(Group.from_json(group), len(seen["ranks"])) for group in seen["groups"]]
 
 
 def _pickled(function: Callable[..., object], call: object) -> bytes:

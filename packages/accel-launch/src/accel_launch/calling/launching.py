@@ -78,16 +78,18 @@ def launch(  # noqa: PLR0913
             calls.
         args: The script's arguments, or the function's positional ones.
         kwargs: The function's arguments by name.
-        timeout: Seconds after which the run is ended: ranks get SIGTERM, and are killed after ``grace``.
+        timeout: Seconds after which the run is ended: what each rank does is printed and kept in the result's
+            ``stacks``, then ranks get SIGTERM, and are killed after ``grace``.
         on_line: Called in the calling thread for each line that a rank prints, instead of showing it here.
         on_event: Called in the calling thread for each rank that starts or ends, and when the run stands still or
-            moves again.
+            moves again. ``event.stall.groups`` is what the ranks do in a standstill.
         cancel: Set it from another thread to end the run, as after a timeout.
         settings: Settings by the names of their flags, such as ``num_processes=2``. They win over environment
             variables and the config file, as flags do. None means that a setting isn't set here.
 
     Returns:
         For a script: the result, also if the script fails. Its status is 124 after a timeout, 143 after ``cancel``.
+        Nothing is printed about a failure: `report` returns what the command would print.
         For a function: a list of what it returned on each rank of this machine, in the order of the ranks; None for a
         rank that ended by ``sys.exit()``.
 

@@ -12,13 +12,15 @@ if TYPE_CHECKING:
 def stacks(run: str | int | None = None, *, variables: bool = False, native: bool = False) -> dict[str, Any]:
     """Return what each rank of a run on this machine does right now, as ``accelerate stacks --json`` prints it.
 
-    It works while the run goes on: in another thread than `launch`, in ``on_event``, or in another program.
+    It works while the run goes on: in another thread than `launch`, in ``on_event``, or in another program. What
+    ranks did in a standstill is in ``event.stall`` already, also if that ends the run.
 
     Args:
         run: The run's name, the beginning of one, or the pid of its launcher or of any of its ranks, such as
             ``event.pid``. None: the newest one that this process has launched, else the newest of this user.
         variables: Also read local variables.
-        native: Also read the calls of C, C++ and Rust; the ranks stand still for some milliseconds.
+        native: Also read the calls of C, C++ and Rust. Each rank stands still for it: a tenth of a second, and with
+            torch on its stack a second or more.
 
     Returns:
         ``run``, ``launcher``, ``at``, ``groups`` and ``ranks``, in the form of ``docs/stacks.schema.json``.

@@ -72,7 +72,7 @@ def _options(context: LaunchContext, more: dict[str, object]) -> tuple[str, ...]
     flags: dict[str, object] = {
         "--nproc-per-node": context.layout.local,
         "--max-restarts": settings.max_restarts,
-        "--monitor-interval": settings.monitor_interval,
+        "--monitor-interval": float(settings.monitor_interval),
         "--role": settings.role,
         # Ranks write to the supervisor themselves, and without this the agent leaves a folder behind.
         "--log-dir": os.devnull,
@@ -117,7 +117,7 @@ def _several(context: LaunchContext) -> tuple[dict[str, object], dict[str, str],
         "--rdzv-id": run,
     }
     # The main machine may come late; and our own limit is reached first, so that the report is ours.
-    conf = dict.fromkeys(rendezvous.LIMITS.get(backend, ()), str(settings.join_timeout + LATER))
+    conf = dict.fromkeys(rendezvous.LIMITS.get(backend, ()), str(int(settings.join_timeout) + LATER))
     if backend == "static":
         # The address itself, never a lookup of names in between, as same_network asks for.
         flags["--master-addr"], flags["--master-port"] = address, port
@@ -175,8 +175,8 @@ def _lifeline(context: LaunchContext, at: tuple[str, int], rank: int, run: str, 
         local=context.layout.local,
         total=context.settings[Resources].num_processes,
         backend=backend,
-        timeout=settings.lifeline_timeout,
-        patience=settings.join_timeout,
+        timeout=float(settings.lifeline_timeout),
+        patience=float(settings.join_timeout),
         secret_file=settings.lifeline_secret_file,
         restarts=settings.max_restarts,
         quiet=context.settings[Launcher].quiet,

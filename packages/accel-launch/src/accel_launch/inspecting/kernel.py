@@ -11,6 +11,8 @@ TICK = os.sysconf("SC_CLK_TCK")
 READING = frozenset({"read", "readv", "pread64"})
 POLLING = frozenset({"poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait"})
 STANDARD_INPUT = 0
+LOOKERS = frozenset({"py-spy", "pystack", "austin", "eu-stack", "strace", "ltrace"})
+"""Tracers that only look, and let go of a process at once or go on with it; no debugger at which it stands."""
 
 
 class Facts(Record):
@@ -30,7 +32,7 @@ class Facts(Record):
     channel: str = ""
     """The kernel's function in which it waits."""
     tracer: int = 0
-    """The pid of a debugger that is attached; 0 if none is."""
+    """The pid of a debugger that is attached; 0 if none is. One that only looks, such as py-spy, isn't a debugger."""
     at_terminal: bool = False
     """Whether its main thread reads from a terminal."""
     denied: bool = False
@@ -44,7 +46,12 @@ def facts(pid: int) -> Facts | None:
         return None
     name, state, cpu, started = fields
     words, denied = call(f"/proc/{pid}/syscall")
-    named = syscalls.name(int(words[0])) if words and words[0].isdecimal() else ""
+    channel = _text(f"/proc/{pid}/wchan").strip("0")
+    named = syscalls.name(int(words[0]), channel) if words and words[0].isdecimal() else ""
+    traced = tracer(pid)
+    if traced and _text(f"/proc/{traced}/comm").strip() in LOOKERS:
+        traced = 0
+        state = state.replace("t", "S" if named else "R")
     return Facts(
         pid=pid,
         name=name,
@@ -52,8 +59,8 @@ def facts(pid: int) -> Facts | None:
         cpu=cpu,
         started=started,
         call=named,
-        channel=_text(f"/proc/{pid}/wchan").strip("0"),
-        tracer=_tracer(pid),
+        channel=channel,
+        tracer=traced,
         at_terminal=_at_terminal(pid, named, words),
         denied=denied,
     )
@@ -110,7 +117,8 @@ def _below(pid: int, thread: str) -> str:
     return f"/proc/{pid}/task/{thread}/children"
 
 
-def _tracer(pid: int) -> int:
+def tracer(pid: int) -> int:
+    """Return the pid of whatever traces a process; 0 if nothing does."""
     for line in _text(f"/proc/{pid}/status").splitlines():
         if line.startswith("TracerPid:"):
             return int(line.split()[1])

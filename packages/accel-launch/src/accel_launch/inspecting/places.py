@@ -32,6 +32,9 @@ PASSING = (
     "__call__",
     "decorate_autocast",
 )
+# Files of the standard library and of packages whose calls wait for processes that they have started.
+FOR_PROCESSES = ("torch/utils/data/", "/multiprocess", "/concurrent/futures/", "/subprocess.py", "/joblib/")
+BOOTSTRAP = ("process.py", "_bootstrap")  # what multiprocessing calls in a process that it has started
 PROMPTS = (("pdb.py", "interaction"), ("pdb.py", "_cmdloop"), ("bdb.py", "trace_dispatch"), ("cmd.py", "cmdloop"))
 DEBUGGERS = ("/debugpy/", "/pydevd", "_pydevd_bundle", "/IPython/terminal/", "/prompt_toolkit/")
 
@@ -49,6 +52,8 @@ class Place(Record):
     """Whether it waits for other ranks: in `torch.distributed`, or for the device or the gradients of all."""
     certain: bool = True
     """Whether that was seen in its frames; else the line alone tells it, and any use of CPU speaks against it."""
+    for_processes: bool = False
+    """Whether it waits for what it has started other processes for, such as the workers of a data loader."""
     prompt: bool = False
     """Whether a debugger has stopped there, or waits for commands."""
 
@@ -78,8 +83,29 @@ def locate(frames: Sequence[Frame]) -> Place:
         operations=_operations(called, collective),
         collective=collective is not None or by_line or in_backward,
         certain=collective is not None or by_line,
+        for_processes=collective is None and any(part in frame.file for frame in called for part in FOR_PROCESSES),
         prompt=any(_prompt(frame) for frame in frames),
     )
+
+
+def inside_of_worker(frames: Sequence[Frame]) -> Sequence[Frame]:
+    """Return the frames of what a process was started for; none if it waits for work.
+
+    A fork has those on its stack that led to the fork as well, and each worker those of the loop that calls its work.
+    """
+    file, function = BOOTSTRAP
+    for index, frame in enumerate(frames):
+        if frame.file.endswith(f"/{file}") and frame.function.endswith(function):
+            frames = frames[:index]
+            break
+    while frames and _machinery(frames[-1]):
+        frames = frames[:-1]
+    return frames
+
+
+def _machinery(frame: Frame) -> bool:
+    started = any(part in frame.file for part in FOR_PROCESSES)
+    return started or frame.file.startswith(("<frozen", "<string>")) or _standard(frame.file)
 
 
 def library(frame: Frame) -> bool:

@@ -44,7 +44,7 @@ def _process(process: Process) -> dict[str, Any]:
         "wait_channel": facts.channel or None,
         "tracer": facts.tracer or None,
         "unread": process.unread or None,
-        "threads": [_thread(thread) for thread in process.threads],
+        "threads": [_thread(thread) for thread in process.native or process.threads],
     }
 
 
@@ -59,7 +59,7 @@ def _thread(thread: Thread) -> dict[str, Any]:
 
 
 def _frame(frame: Frame) -> dict[str, Any]:
-    found: dict[str, Any] = {"function": frame.function, "file": frame.file, "line": frame.line}
+    found: dict[str, Any] = {"function": frame.function, "file": frame.file, "line": frame.line or None}
     return {**found, "locals": dict(frame.variables)} if frame.variables else found
 
 
@@ -105,7 +105,12 @@ def _calls(process: Mapping[str, Any] | None) -> list[str]:
     threads = process["threads"] if process else ()
     main = next((thread for thread in threads if process and thread["id"] == process["pid"]), None)
     frames = main["frames"] if main else ()
-    return [f"{frame['function']} ({frame['file']}:{frame['line']})" for frame in frames]
+    return [_called(frame) for frame in frames]
+
+
+def _called(frame: Mapping[str, Any]) -> str:
+    """Return a call in a line; one of C often has no known line."""
+    return f"{frame['function']} ({frame['file']}{':{line}'.format(**frame) if frame['line'] else ''})"
 
 
 def _whole(rank: int, process: Mapping[str, Any], *, every: bool) -> list[str]:
@@ -121,6 +126,6 @@ def _whole(rank: int, process: Mapping[str, Any], *, every: bool) -> list[str]:
             name = f" {thread['name']}" if thread["name"] else ""
             lines.append(f"  thread {thread['id']}{name}{', holds the GIL' if thread['holds_gil'] else ''}")
             for frame in thread["frames"]:
-                lines.append(f"    {frame['function']} ({frame['file']}:{frame['line']})")
+                lines.append(f"    {_called(frame)}")
                 lines += [f"      {name} = {value}" for name, value in frame.get("locals", {}).items()]
     return lines

@@ -11,6 +11,8 @@ import errno
 import os
 import sys
 
+from accel_launch.inspecting import kernel
+
 YAMA = "/proc/sys/kernel/yama/ptrace_scope"
 RELATED, PRIVILEGED = "1", "2"  # values of Yama's setting; 3 permits nothing to nobody
 CAPABILITY = "give this container or process the capability SYS_PTRACE"
@@ -21,6 +23,8 @@ def missing(pid: int, *, native: bool = False) -> str:
     """Return why a process of this machine can't be read, with ``native`` stopped as well, and what permits it."""
     if native and _filtered():
         return f"a seccomp filter refuses ptrace, which --native needs; {CAPABILITY}, or another seccomp profile"
+    if native and (tracer := kernel.tracer(pid)):
+        return f"another program (pid {tracer}) traces it, and --native needs to be the only one"
     try:
         owner = os.stat(f"/proc/{pid}").st_uid
     except OSError:

@@ -1,7 +1,8 @@
 """The Python stacks of processes, read from outside by py-spy: nothing runs in them, and nothing of them changes.
 
-py-spy is a program. It reads the memory of a process of the same user without stopping it; with ``native`` it has to
-stop it for some milliseconds. It is started for all processes at once.
+py-spy is a program. It reads the memory of a process of the same user without stopping it, and is started for all
+processes at once. For calls of C it stops a process until it has read the symbols of the libraries that it finds on
+the stack. Several at a time would slow down each other, so these are few.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from accel_config.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
 TIMEOUT = 10.0  # seconds for the sampler; it takes 10 ms for a process, but reads the files of libraries first
+NATIVE_TIMEOUT = 15.0  # seconds for calls of C of all processes
 SOON = 0.01  # seconds for an answer that may be there already
+OWN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "ranks", "")
+"""Where our programs are that run in ranks, and call what the user has written."""
 RETRIES = 3  # a process that runs may change what is being read
 
 
@@ -29,6 +33,7 @@ class Frame(Record):
     function: str
     file: str
     line: int
+    """0 of a call of C whose line isn't known."""
     variables: tuple[tuple[str, str], ...] = ()
     """Names and values of its local variables, where they were asked for."""
 
@@ -62,14 +67,13 @@ def program() -> str | None:
 
 
 def sample(
-    pids: Iterable[int], *, variables: bool = False, native: bool = False, limit: float = TIMEOUT
+    pids: Iterable[int], *, variables: bool = False, limit: float = TIMEOUT
 ) -> dict[int, tuple[Thread, ...] | Unread]:
-    """Return the threads of each process, or why they can't be read.
+    """Return the threads of each process with their calls of Python, or why they can't be read.
 
     Args:
         pids: Processes of this machine.
         variables: Also read local variables.
-        native: Also read the frames of C, C++ and Rust; the processes stand still meanwhile.
         limit: Seconds for all of it.
     """
     until = time.monotonic() + limit
@@ -80,13 +84,28 @@ def sample(
 
         return dict.fromkeys(waiting, Unread(f"py-spy isn't installed; run: {command('py-spy')}"))
     found: dict[int, tuple[Thread, ...] | Unread] = {}
+    flags = ["--nonblocking", *["--locals"] * variables]
     for _attempt in range(RETRIES):
-        flags = [*["--locals"] * variables, *(["--native"] if native else ["--nonblocking"])]
-        found.update(_each(sampler, waiting, flags, until))
+        started = {pid: _start(sampler, pid, flags) for pid in waiting}
+        found.update({pid: _finish(pid, popen, until) for pid, popen in started.items()})
         waiting = [pid for pid in waiting if isinstance(found[pid], Unread) and _worth_repeating(found[pid])]
         if not waiting or time.monotonic() > until:
             break
     return found
+
+
+def sample_native(pids: Iterable[int]) -> dict[int, tuple[Thread, ...] | Unread]:
+    """Return the threads of each process with their calls of C, C++ and Rust too; each stands still once for it."""
+    until = time.monotonic() + NATIVE_TIMEOUT
+    sampler = program() or "py-spy"
+    at_once = max(len(os.sched_getaffinity(0)) // 2, 1)
+    found: dict[int, tuple[Thread, ...] | Unread] = {}
+    waiting = list(pids)
+    while waiting and time.monotonic() < until:
+        started = {pid: _start(sampler, pid, ["--native"]) for pid in waiting[:at_once]}
+        found.update({pid: _finish(pid, popen, until, native=True) for pid, popen in started.items()})
+        del waiting[:at_once]
+    return {**found, **dict.fromkeys(waiting, Unread("there was no time left"))}
 
 
 def _worth_repeating(error: object) -> bool:
@@ -94,17 +113,16 @@ def _worth_repeating(error: object) -> bool:
     return not any(words in text for words in ("ermission", "permitted", "No such", "not a Python"))
 
 
-def _each(sampler: str, pids: list[int], flags: list[str], until: float) -> dict[int, tuple[Thread, ...] | Unread]:
-    started: dict[int, subprocess.Popen[bytes]] = {}
-    for pid in pids:
-        command = [sampler, "dump", "--json", "--full-filenames", *flags, "--pid", str(pid)]
-        started[pid] = subprocess.Popen(  # noqa: S603
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-    return {pid: _finish(pid, popen, until, native="--native" in flags) for pid, popen in started.items()}
+def _start(sampler: str, pid: int, flags: Sequence[str]) -> subprocess.Popen[bytes]:
+    command = [sampler, "dump", "--json", "--full-filenames", *flags, "--pid", str(pid)]
+    return subprocess.Popen(  # noqa: S603
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
-def _finish(pid: int, popen: subprocess.Popen[bytes], until: float, *, native: bool) -> tuple[Thread, ...] | Unread:
+def _finish(
+    pid: int, popen: subprocess.Popen[bytes], until: float, *, native: bool = False
+) -> tuple[Thread, ...] | Unread:
     import json
 
     try:
@@ -139,7 +157,7 @@ def _thread(found: Mapping[str, Any]) -> Thread:
         name=found["thread_name"] or "",
         active=bool(found["active"]),
         gil=bool(found["owns_gil"]),
-        frames=tuple(_frame(frame) for frame in found["frames"]),
+        frames=tuple(frame for frame in map(_frame, found["frames"]) if not frame.file.startswith(OWN)),
     )
 
 

@@ -6,7 +6,7 @@ import time
 
 from accel_config.record import Record
 from accel_launch.inspecting import kernel, sampling, syscalls
-from accel_launch.inspecting.places import Place, locate
+from accel_launch.inspecting.places import Place, inside_of_worker, locate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,15 +15,23 @@ if TYPE_CHECKING:
     from accel_launch.inspecting.kernel import Facts
     from accel_launch.inspecting.sampling import Thread, Unread
 
+    Read = Mapping[int, tuple[Thread, ...] | Unread]
+
 CHILDREN = 16  # of a rank that are looked into
+MOST_WORKERS = 2  # different places of them in a line
+NOTHING: Read = {}
 
 
 class Process(Record):
-    """A process with what is known about it; ``threads`` is empty, and ``unread`` says why, if it can't be read."""
+    """A process with what is known about it."""
 
     facts: Facts
     threads: tuple[Thread, ...] = ()
+    """Those that run Python."""
     unread: str = ""
+    """Why there are none, or why they lack the calls of C that were asked for."""
+    native: tuple[Thread, ...] = ()
+    """The same threads with the calls of C, C++ and Rust, where they were asked for."""
 
     @property
     def main(self) -> Thread | None:
@@ -49,32 +57,51 @@ class RankStack(Record):
         """Where it is and what it does there, in words: what ranks are grouped by."""
         if self.process is None:
             return f"ended: {self.ended}" if self.ended else "ended"
-        facts = self.process.facts
-        return ", ".join(filter(None, (self._where(facts), self._condition(facts))))
+        return ", ".join(filter(None, (_doing(self.place, self.process.facts), self._workers())))
 
-    def _where(self, facts: Facts) -> str:
-        text = self.place.text or facts.name
-        waits = syscalls.words(facts.call)
-        if waits and not self.place.collective and not text.endswith(waits):
-            text += f" > {waits}"
-        return text
+    def _workers(self) -> str:
+        """Return where the processes are that it waits for, if they run code of the user's own."""
+        if not self.place.for_processes:
+            return ""
+        below = [(_worker(child), child.facts) for child in self.children]
+        found = list(dict.fromkeys(_doing(place, facts) for place, facts in below if place.file))
+        more = "; ..." if len(found) > MOST_WORKERS else ""
+        return f"worker: {'; '.join(found[:MOST_WORKERS])}{more}" if found else ""
 
-    def _condition(self, facts: Facts) -> str:
-        if self.place.prompt or facts.at_terminal:
-            return "at a prompt"
-        if facts.tracer or facts.state == "t":
-            return f"under a debugger (pid {facts.tracer})"
-        states = {
-            "D": f"blocked in the kernel (D), {facts.cpu:.0f} s of CPU",
-            "T": f"stopped (T): kill -CONT {facts.pid}",
-            "Z": "ended",
-            "X": "ended",
-        }
-        if facts.state in states:
-            return states[facts.state]
-        if self.place.collective:
-            return "waiting"
-        return "running" if facts.state == "R" else ""
+
+def _worker(process: Process) -> Place:
+    """Return the place of a process below a rank."""
+    return locate(inside_of_worker(process.main.frames)) if process.main is not None else Place()
+
+
+def _doing(place: Place, facts: Facts) -> str:
+    return ", ".join(filter(None, (_where(place, facts), _condition(place, facts))))
+
+
+def _where(place: Place, facts: Facts) -> str:
+    text = place.text or facts.name
+    waits = syscalls.words(facts.call)
+    if waits and not place.collective and not text.endswith(waits):
+        text += f" > {waits}"
+    return text
+
+
+def _condition(place: Place, facts: Facts) -> str:
+    if place.prompt or facts.at_terminal:
+        return "at a prompt"
+    if facts.tracer or facts.state == "t":
+        return f"under a debugger (pid {facts.tracer})"
+    states = {
+        "D": f"blocked in the kernel (D), {facts.cpu:.0f} s of CPU",
+        "T": f"stopped (T): kill -CONT {facts.pid}",
+        "Z": "ended",
+        "X": "ended",
+    }
+    if facts.state in states:
+        return states[facts.state]
+    if place.collective:
+        return "waiting"
+    return "running" if facts.state == "R" else ""
 
 
 class Snapshot(Record):
@@ -95,10 +122,11 @@ class Subject(Record):
     """How it ended, in words; empty if that isn't known, or if it runs."""
 
 
-def take(
+def take(  # noqa: PLR0913
     subjects: Sequence[Subject],
     *,
     children: bool = False,
+    workers: bool = False,
     variables: bool = False,
     native: bool = False,
     limit: float = sampling.TIMEOUT,
@@ -108,17 +136,24 @@ def take(
     Args:
         subjects: The ranks.
         children: Also look at the processes below each rank, such as the workers of a data loader.
+        workers: Look at those of ranks that wait for them.
         variables: Also read local variables.
-        native: Also read the frames of C, C++ and Rust.
-        limit: Seconds for reading stacks; processes that can't be read by then have none.
+        native: Also read the calls of C, C++ and Rust: each process stands still meanwhile.
+        limit: Seconds for reading calls of Python; processes that can't be read by then have no stacks.
     """
-    at = time.time()
+    at, until = time.time(), time.monotonic() + limit
     facts = {subject.pid: kernel.facts(subject.pid) for subject in subjects if not subject.ended}
     living = {pid: found for pid, found in facts.items() if found is not None and found.state not in "ZX"}
     below = {pid: _below(pid) if children else () for pid in living}
     pids = [*living, *(child.pid for each in below.values() for child in each)]
-    read = sampling.sample(pids, variables=variables, native=native, limit=limit)
-    return Snapshot(at, tuple(_rank(subject, living, below, read) for subject in subjects))
+    read = sampling.sample(pids, variables=variables, limit=limit)
+    if workers and not children:
+        below = {pid: _below(pid) if _place(_process(living[pid], read)).for_processes else () for pid in living}
+        pids = [child.pid for each in below.values() for child in each]
+        read.update(sampling.sample(pids, variables=variables, limit=max(until - time.monotonic(), 0.0)))
+    by_native = [pid for pid, found in read.items() if not isinstance(found, Exception)] if native else []
+    whole = sampling.sample_native(by_native) if by_native else {}
+    return Snapshot(at, tuple(_rank(subject, living, below, read, whole) for subject in subjects))
 
 
 def _below(pid: int) -> tuple[Facts, ...]:
@@ -130,22 +165,46 @@ def _rank(
     subject: Subject,
     living: Mapping[int, Facts],
     below: Mapping[int, tuple[Facts, ...]],
-    read: Mapping[int, tuple[Thread, ...] | Unread],
+    read: Read,
+    whole: Read,
 ) -> RankStack:
     if subject.pid not in living or subject.ended:
         return RankStack(subject.rank, subject.local_rank, subject.pid, None, ended=subject.ended)
-    process = _process(living[subject.pid], read)
-    main = process.main
+    process = _process(living[subject.pid], read, whole)
     return RankStack(
         subject.rank,
         subject.local_rank,
         subject.pid,
         process,
-        locate(main.frames) if main is not None else Place(),
-        tuple(_process(child, read) for child in below[subject.pid]),
+        _place(process),
+        tuple(_process(child, read, whole) for child in below[subject.pid]),
     )
 
 
-def _process(facts: Facts, read: Mapping[int, tuple[Thread, ...] | Unread]) -> Process:
-    found = read[facts.pid]
-    return Process(facts, unread=str(found)) if isinstance(found, Exception) else Process(facts, found)
+def _place(process: Process) -> Place:
+    return locate(process.main.frames) if process.main is not None else Place()
+
+
+def _process(facts: Facts, read: Read, whole: Read = NOTHING) -> Process:
+    threads, native = read[facts.pid], whole.get(facts.pid, ())
+    if isinstance(threads, Exception):
+        return Process(facts, unread=str(threads))
+    if isinstance(native, Exception):
+        return Process(facts, threads, unread=str(native))
+    return Process(facts, threads, native=_with_variables(native, threads))
+
+
+def _with_variables(native: Sequence[Thread], threads: Sequence[Thread]) -> tuple[Thread, ...]:
+    """Return threads with the variables of their calls of Python, which were read without stopping the process."""
+    known = {
+        (thread.id, frame.function, frame.line): frame.variables for thread in threads for frame in thread.frames
+    }
+    return tuple(
+        thread.replace(
+            frames=tuple(
+                frame.replace(variables=known.get((thread.id, frame.function, frame.line), ()))
+                for frame in thread.frames
+            )
+        )
+        for thread in native
+    )

@@ -10,19 +10,19 @@ TABLES = {
         "23 select, 26 msync, 34 pause, 35 nanosleep, 40 sendfile, 42 connect, 43 accept, 44 sendto, 45 recvfrom, "
         "46 sendmsg, 47 recvmsg, 61 wait4, 65 semop, 70 msgrcv, 72 fcntl, 73 flock, 74 fsync, 75 fdatasync, "
         "76 truncate, 77 ftruncate, 82 rename, 83 mkdir, 87 unlink, 128 rt_sigtimedwait, 130 rt_sigsuspend, "
-        "202 futex, 208 io_getevents, 217 getdents64, 220 semtimedop, 230 clock_nanosleep, 232 epoll_wait, "
-        "243 mq_timedreceive, 247 waitid, 257 openat, 262 newfstatat, 270 pselect6, 271 ppoll, 281 epoll_pwait, "
-        "288 accept4, 299 recvmmsg, 326 copy_file_range, 332 statx, 426 io_uring_enter, 441 epoll_pwait2, "
-        "449 futex_waitv"
+        "202 futex, 208 io_getevents, 217 getdents64, 219 restart_syscall, 220 semtimedop, 230 clock_nanosleep, "
+        "232 epoll_wait, 243 mq_timedreceive, 247 waitid, 257 openat, 262 newfstatat, 270 pselect6, 271 ppoll, "
+        "281 epoll_pwait, 288 accept4, 299 recvmmsg, 326 copy_file_range, 332 statx, 426 io_uring_enter, "
+        "441 epoll_pwait2, 449 futex_waitv"
     ),
     "aarch64": (
         "22 epoll_pwait, 25 fcntl, 29 ioctl, 32 flock, 35 unlinkat, 46 ftruncate, 56 openat, 57 close, "
         "61 getdents64, 63 read, 64 write, 65 readv, 66 writev, 67 pread64, 68 pwrite64, 71 sendfile, 72 pselect6, "
         "73 ppoll, 79 newfstatat, 82 fsync, 83 fdatasync, 95 waitid, 98 futex, 101 nanosleep, 115 clock_nanosleep, "
-        "133 rt_sigsuspend, 137 rt_sigtimedwait, 183 mq_timedreceive, 188 msgrcv, 192 semtimedop, 193 semop, "
-        "202 accept, 203 connect, 206 sendto, 207 recvfrom, 211 sendmsg, 212 recvmsg, 227 msync, 242 accept4, "
-        "243 recvmmsg, 260 wait4, 285 copy_file_range, 291 statx, 426 io_uring_enter, 441 epoll_pwait2, "
-        "449 futex_waitv"
+        "128 restart_syscall, 133 rt_sigsuspend, 137 rt_sigtimedwait, 183 mq_timedreceive, 188 msgrcv, "
+        "192 semtimedop, 193 semop, 202 accept, 203 connect, 206 sendto, 207 recvfrom, 211 sendmsg, 212 recvmsg, "
+        "227 msync, 242 accept4, 243 recvmmsg, 260 wait4, 285 copy_file_range, 291 statx, 426 io_uring_enter, "
+        "441 epoll_pwait2, 449 futex_waitv"
     ),
 }
 WORDS = {
@@ -38,17 +38,25 @@ WORDS = {
     **dict.fromkeys(("open", "openat"), "open"),
     **dict.fromkeys(("stat", "newfstatat", "statx"), "stat"),
 }
+RESTARTED = (("nanosleep", "clock_nanosleep"), ("futex", "futex"), ("poll", "poll"))
+"""Parts of the kernel's functions in which a process waits that was stopped meanwhile, and the call that goes on."""
 
 
 _names: dict[int, str] = {}
 
 
-def name(number: int) -> str:
-    """Return the name of a system call; empty if it isn't one in which a process waits."""
+def name(number: int, channel: str = "") -> str:
+    """Return the name of a system call; empty if a process doesn't wait in it.
+
+    ``channel`` is the kernel's function in which the process waits.
+    """
     if not _names:
         words = [word.split() for word in TABLES.get(os.uname().machine, "-1 unknown").split(", ")]
         _names.update({int(text): call for text, call in words})
-    return _names.get(number, "")
+    found = _names.get(number, "")
+    if found == "restart_syscall":
+        return next((call for part, call in RESTARTED if part in channel), "")
+    return found
 
 
 def words(call: str) -> str:

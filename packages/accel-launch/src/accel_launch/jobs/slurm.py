@@ -63,7 +63,7 @@ def text(job: Job, host: Host) -> tuple[str, tuple[str, ...]]:
         *([f"cpus-per-task={asked.job_cpus}"] if asked.job_cpus else []),
         *([f"mem={memory}"] if memory else []),
         *([f"time={time}"] if time else []),
-        f"signal=B:USR1@{asked.job_notice}",
+        f"signal=B:USR1@{int(asked.job_notice)}",
         *(["requeue", "open-mode=append"] if asked.job_requeue else ["no-requeue"]),
         *asked.job_options,
     ]

@@ -59,13 +59,14 @@ def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
     planned = _preloaded(_made(name, engine, context), context)
     shown = display(settings, max(layout.local, len(planned.commands)), layout, script)
     findings.notes += engine.dropped(name, settings, findings.ignored)
-    watched = settings.given("stall_after") and settings[Launcher].stall_after > 0
+    launcher = settings[Launcher]
+    watched = launcher.stall_after > 0 and (settings.given("stall_after") or launcher.stall_action != "note")
     elsewhere = layout.total > (planned.hosted or len(planned.commands))
     return planned.replace(
         notes=tuple(dict.fromkeys((*settings.notes, *findings.notes))),
         summary=planned.summary or summary(settings, layout, planned),
-        grace=settings[Launcher].grace,
-        watching=Watching(settings[Launcher].stall_after, settings[Launcher].stall_action, elsewhere=elsewhere),
+        grace=float(launcher.grace),
+        watching=Watching(float(launcher.stall_after), launcher.stall_action, elsewhere=elsewhere),
         display=shown,
         supervised=planned.supervised or shown.asked or watched,
         first_rank=layout.rank * layout.local,

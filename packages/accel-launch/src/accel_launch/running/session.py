@@ -18,6 +18,7 @@ import time
 from contextlib import suppress
 
 from accel_config.errors import TIMED_OUT, AccelError
+from accel_launch.running.supervising.calling_process import INTERRUPT, TIMEOUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from accel_launch.running.report.records import Event, Line, Result
 
 LOOK = 0.1  # seconds between two looks at whether the caller wants to cancel
+HEEDED = (
+    2.0  # seconds for the launcher to take notice of a timeout; a slow reader of the ranks' output may hold it up
+)
 
 
 def run(
@@ -49,7 +53,8 @@ def run(
         cancel: Set it from another thread to end the run: ranks get SIGTERM, and are killed after the plan's grace.
             The result then has the status 143.
         on_line: Called in the calling thread for each line that a rank prints, instead of showing it here.
-        timeout: Seconds after which the run is ended in the same way. The result then has the status 124.
+        timeout: Seconds after which the run is ended in the same way, once its ranks are shown: ``stacks`` of the
+            result has what each did then. The result has the status 124.
 
     Returns:
         The result, also if the script fails.
@@ -82,11 +87,11 @@ def run(
         try:
             pickle.dump(plan, to_child)
             to_child.flush()
-            end = _End(child, cancel, timeout)
-            result = _listen(from_child, handlers)
+            end = _End(child, order, cancel, timeout)
+            result = _listen(from_child, handlers, end)
         except KeyboardInterrupt:
             _interrupt(to_child)
-            _listen(from_child, {"event": _ignore, "line": _ignore})
+            _listen(from_child, {"event": _ignore, "line": _ignore}, None)
             raise
         finally:
             to_child.close()
@@ -135,7 +140,7 @@ def _ignore(_value: object) -> None:
 def _interrupt(to_child: IO[bytes]) -> None:
     """Ask for the end as a terminal's Ctrl-C does; the process takes it once, even if a terminal sent it there."""
     try:
-        to_child.write(b"i")
+        to_child.write(INTERRUPT)
         to_child.flush()
     except OSError:
         pass  # it has ended already
@@ -146,7 +151,7 @@ def _unbuffered(command: Command) -> Command:
     return command.replace(env={"PYTHONUNBUFFERED": os.environ.get("PYTHONUNBUFFERED") or "1", **command.env})
 
 
-def _listen(from_child: IO[bytes], handlers: dict[str, Callable[[Any], object]]) -> Result | None:
+def _listen(from_child: IO[bytes], handlers: dict[str, Callable[[Any], object]], end: _End | None) -> Result | None:
     """Pass events and lines on until the result comes; return None if it never does."""
     while True:
         try:
@@ -157,32 +162,55 @@ def _listen(from_child: IO[bytes], handlers: dict[str, Callable[[Any], object]])
             return value
         if kind == "error":
             raise AccelError(value[0], status=value[1])
+        if end is not None:
+            end.begun = True
         handlers[kind](value)
 
 
 class _End:
     """Asks the launcher process to end the run, once ``cancel`` is set or the time is up."""
 
-    def __init__(self, child: subprocess.Popen[bytes], cancel: threading.Event | None, timeout: float | None) -> None:
+    def __init__(
+        self, child: subprocess.Popen[bytes], order: int, cancel: threading.Event | None, timeout: float | None
+    ) -> None:
         self.child, self.cancel = child, cancel or threading.Event()
         self.deadline = None if timeout is None else time.monotonic() + timeout
+        self.begun = False
+        """Whether the launcher has started anything."""
         self.timed_out = False
         self.asked: float | None = None
         """When it asked, in seconds since the epoch."""
         if cancel is not None or timeout is not None:
-            threading.Thread(target=self._watch, args=(_handle(child.pid),), daemon=True).start()
+            # Descriptors of its own: the calling thread may close these, and another thread get their numbers.
+            threading.Thread(target=self._watch, args=(_handle(child.pid), os.dup(order)), daemon=True).start()
 
-    def _watch(self, handle: int | None) -> None:
+    def _watch(self, handle: int | None, order: int) -> None:
         while self.child.poll() is None:
             left = LOOK if self.deadline is None else min(LOOK, max(0.0, self.deadline - time.monotonic()))
             self.cancel.wait(left)
             if self.cancel.is_set() or (self.deadline is not None and time.monotonic() >= self.deadline):
                 self.timed_out = not self.cancel.is_set()
                 self.asked = time.time()
-                self._terminate(handle)
+                if not (self.timed_out and self.begun and self._heeded(order)):
+                    self._terminate(handle)
                 break
+        os.close(order)
         if handle is not None:
             os.close(handle)
+
+    def _heeded(self, order: int) -> bool:
+        """Tell the launcher that the time is up, so that it shows its ranks first; return whether it does."""
+        import fcntl
+        import termios
+
+        with suppress(OSError):
+            os.write(order, TIMEOUT)
+            until = time.monotonic() + HEEDED
+            while self.child.poll() is None and time.monotonic() < until and not self.cancel.is_set():
+                if not any(fcntl.ioctl(order, termios.FIONREAD, bytes(4))):
+                    return True
+                time.sleep(LOOK / 4)
+        return False
 
     def _terminate(self, handle: int | None) -> None:
         """Terminate the process; by a pidfd, since another thread collects it and frees its pid."""

@@ -100,7 +100,8 @@ class Supervisor:
         self.attempt.fork(self.guardian, self.signals, self.parked, self.onlookers.descriptors)
         if self.carrier.watch is None:
             self._watch_others()
-        self.onlookers.start(self.attempt.reader, self.attempt.record, self.output.channels, self.carrier.watch)
+        attempt, watch = self.attempt, self.carrier.watch
+        self.onlookers.start(attempt.reader, attempt.record, self.output.channels, self._ending, watch)
 
     def _watch_others(self) -> None:
         if self.plan.lifeline is None:
@@ -113,6 +114,11 @@ class Supervisor:
 
     def _failed(self) -> bool:
         return self.attempt.failed()
+
+    def _ending(self) -> bool:
+        """Return whether the run is about to end by a signal or a failure, here or elsewhere."""
+        elsewhere = self.carrier.watch is not None and self.carrier.watch.ending
+        return bool(self.signals.hurried or elsewhere or self._called_off() or self.attempt.failed())
 
     def _resize(self) -> None:
         self.output.channels.resize()

@@ -94,7 +94,7 @@ def build(context: LaunchContext) -> JobRequest:
         upload="",
         credentials=signed,
         wait=settings[SageMaker].wait,
-        poll=settings[SageMaker].sagemaker_poll_interval,
+        poll=float(settings[SageMaker].sagemaker_poll_interval),
     )
     bucket = f"s3://sagemaker-{region}-{request.account or ACCOUNT}"
     upload = f"{_code_location(settings, arguments, bucket)}/{name}/source/sourcedir.tar.gz"

@@ -72,6 +72,9 @@ class Carrier:
     def turn(self, ready: list[tuple[int, int]]) -> None:
         """Do what is ready, or due."""
         self.calling.step(self.poller, ready)
+        if self.calling.timed_out and (self.signals.first or self.onlookers.shown_at_timeout(self.poller)):
+            self.calling.timed_out = False
+            self.signals.terminate()
         if self.output.handle(self.poller, ready):
             self.onlookers.printed()
         self.onlookers.step(self.poller, ready)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from accel_launch.running.guardian.orders import KILL
-from accel_launch.running.onlookers.showing import STALL, Showing
+from accel_launch.running.onlookers.showing import STALL, TIMEOUT, Showing
 from accel_launch.running.onlookers.standstills import Standstills
 
 TYPE_CHECKING = False
@@ -42,7 +42,12 @@ class Onlookers:
         self.glance: Glance | None = None
 
     def start(
-        self, reader: EventReader, record: EngineRecord | None, channels: Channels, watch: Watch | None = None
+        self,
+        reader: EventReader,
+        record: EngineRecord | None,
+        channels: Channels,
+        ending: Callable[[], bool],
+        watch: Watch | None = None,
     ) -> None:
         """Look on an attempt from now on. All attempts of a run have one desk.
 
@@ -50,6 +55,7 @@ class Onlookers:
             reader: The guardian's events.
             record: An engine's record of its ranks.
             channels: The output of the ranks.
+            ending: Returns whether the run is about to end by a signal or a failure.
             watch: The lifeline of a run over several machines.
         """
         self.reader, self.record = reader, record
@@ -59,7 +65,7 @@ class Onlookers:
             self._open()
         self._look_at_timeouts(channels)
         name = self.desk.folder.name if self.desk is not None else ""
-        self.standstills = Standstills(self.plan, name, channels.logs.path, reader, self.showing, self.glance)
+        self.standstills = Standstills(self.plan, name, channels.logs.path, reader, self.showing, self.glance, ending)
         if watch is not None or self.plan.watching.elsewhere:
             from accel_launch.running.onlookers.machines.station import Station
 
@@ -123,7 +129,7 @@ class Onlookers:
     @property
     def due(self) -> float | None:
         """Seconds until there is something to do again; None if there isn't."""
-        parts = (self.stall, self.desk, self.station, self.showing)
+        parts = (self.stall, self.desk, self.station, self.showing, self.standstills)
         all_due = [part.due for part in parts if part is not None]
         return min((each for each in all_due if each is not None), default=None)
 
@@ -137,6 +143,7 @@ class Onlookers:
             self.desk.step(poller, ready)
         if self.station is not None:
             self.station.step(poller, ready)
+        self.standstills.step()
         self.showing.step(poller, ready)
 
     def rest(self, poller: select.poll) -> None:
@@ -150,6 +157,7 @@ class Onlookers:
         if self.station is not None:
             self.station.close(poller)
         self.showing.close(poller)
+        self.standstills.step(over=True)
         self.stall = self.station = None
 
     def close(self, poller: select.poll) -> None:
@@ -168,12 +176,16 @@ class Onlookers:
         from accel_launch.inspecting import report, snapshot
 
         flags = {flag: bool(question.get(flag)) for flag in ("children", "variables", "native")}
-        found = report.as_json(snapshot.take(self.subjects(), **flags))
+        found = report.as_json(snapshot.take(self.subjects(), workers=True, **flags))
         if self.station is not None:
             from accel_launch.running.onlookers.machines import answering
 
             found = answering.with_others(found, self.station, others)
         return {"run": self.standstills.name, "launcher": os.getppid(), **found}
+
+    def shown_at_timeout(self, poller: select.poll) -> bool:
+        """Show the ranks, once, before the run is ended because it takes too long; return whether that is done."""
+        return self.showing.before(poller, TIMEOUT)
 
     def before_end(self, poller: select.poll, watch: Watch | None) -> bool:
         """Show the ranks, once, before the run is ended, where that is worth it; return whether that is done."""

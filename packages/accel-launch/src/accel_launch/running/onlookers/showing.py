@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from accel_launch.running.supervising.event_reader import EventReader
 
 LINES = 19  # of a message, below its first
-GRACE, STALL, LOST, JOIN = "grace", "stall", "lost machine", "join_timeout"
+GRACE, STALL, LOST, JOIN, TIMEOUT = "grace", "stall", "lost machine", "join_timeout", "timeout"
 """Why ranks are shown."""
 HEADS = {
     GRACE: "ranks that didn't end within the grace; they are killed now",
     STALL: "what the ranks did when standing still ended the run",
     LOST: "what the ranks did when a lost machine ended the run",
     JOIN: "what the ranks did when join_timeout ended the run",
+    TIMEOUT: "what the ranks did when the run had taken too long",
 }
 ENGINE = 25.0  # seconds after a failure; torch's agent and DeepSpeed kill the other ranks after 30
 EARLY = 0.9  # of a grace that is shorter

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from accel_launch.running.report.records import Event
     from accel_launch.running.supervising.event_reader import EventReader
 
+SETTLE = 1.0  # seconds in which what moves may turn out to be the end: a rank prints its traceback before it ends
+
 
 class Standstills:
     """Those of an attempt, as the watcher here or the main machine tells of them."""
@@ -30,10 +32,16 @@ class Standstills:
         reader: EventReader,
         showing: Showing,
         glance: Glance | None,
+        ending: Callable[[], bool],
     ) -> None:
-        """Take the run and its name, the folder of log files, who is told of events, and who looks at ranks."""
+        """Take the run and its name, the folder of log files, who is told of events, and who looks at ranks.
+
+        ``ending`` returns whether the run is about to end by a signal or a failure.
+        """
         self.plan, self.name, self.logs, self.reader = plan, name, logs, reader
-        self.showing, self.glance = showing, glance
+        self.showing, self.glance, self.ending = showing, glance, ending
+        self.moving: tuple[float, str] | None = None
+        """When the run was seen to move again, by the monotonic clock, and the line to print."""
         self.broadcast: Callable[..., None] | None = None
         """Tells other machines of a standstill, and whether it ends the run."""
         self.found: list[Stall] = []
@@ -65,9 +73,21 @@ class Standstills:
             self.reader.print_line(line)
 
     def moves(self, line: str) -> None:
-        """Print that the run moves again; not if what moves is a rank that complains of it."""
+        """Take that the run moves again, and a line to print in a moment, unless it was its end that moved."""
+        self.moving = time.monotonic(), line
+
+    @property
+    def due(self) -> float | None:
+        """Seconds until there is something to do again; None if there isn't."""
+        return None if self.moving is None else max(self.moving[0] + SETTLE - time.monotonic(), 0.0)
+
+    def step(self, *, over: bool = False) -> None:
+        """Do what is due; ``over`` if the attempt is."""
+        if self.moving is None or (self.due and not over):
+            return
+        (_since, line), self.moving = self.moving, None
         complained = self.glance is not None and self.glance.recent
-        if self.ended_at is None and not complained:
+        if self.ended_at is None and not complained and not self.ending():
             self.reader.print_line(line)
             self._notify("moves", -1, None)
 
@@ -75,6 +95,7 @@ class Standstills:
         """Tell of a standstill; ``ends`` is what the main machine has decided, if it has told of this one already."""
         if self.ended_at is not None:
             return
+        self.step(over=True)
         self.found.append(stall)
         if ends is None:
             ends = self.plan.watching.action == "end" and stall.sure

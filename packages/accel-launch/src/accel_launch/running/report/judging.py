@@ -66,7 +66,7 @@ def judge(plan: Plan, observation: Observation) -> Result:
         printed=observation.printed,
         stalls=observation.stalls,
         stacks=observation.stacks,
-        timeout=timeout,
+        collective_timeout=timeout,
         outcomes=_outcomes(plan, observation),
     )
 

@@ -76,7 +76,8 @@ class Event(Record):
     ending: Ending | None = None
     """How it ended; None for any other event."""
     stall: Stall | None = None
-    """The standstill; None for any other event."""
+    """The standstill, with what each rank does: in a run that it ends, the ranks are gone soon. None for any other
+    event."""
     attempt: AttemptReport | None = None
     """The attempt that ended; None for any other event."""
 
@@ -142,7 +143,7 @@ class Result(Record):
     at: float | None = None
     """When the run was ended, in seconds since the epoch, if no rank's failure ended it; else None."""
     failure: Failure | None = None
-    """The rank that failed first; None if none did, or if a signal ended the run."""
+    """The rank that failed first; None if none did, or if a signal or a ``timeout`` of `launch` ended the run."""
     also_raised: tuple[Raised, ...] = ()
     """The exceptions of other ranks of this machine that ended by one, mostly as a result of the failure."""
     endings: tuple[Ending, ...] = ()
@@ -158,9 +159,11 @@ class Result(Record):
     stalls: tuple[Stall, ...] = ()
     """When the run stood still, and what each rank did then."""
     stacks: tuple[Mapping[str, Any], ...] = ()
-    """What ranks did when they outstayed the grace, or when the run was ended for another reason than a failure."""
-    timeout: Timeout | None = None
-    """The wait for another rank by which the run failed; None if it didn't fail by one."""
+    """What ranks did when they outstayed the grace, or when the run was ended for another reason than a failure, such
+    as the ``timeout`` of `launch`."""
+    collective_timeout: Timeout | None = None
+    """The wait of ranks for another one that torch gave up, if the run failed by that; else None. What `launch` calls
+    ``timeout`` has nothing to do with it: a run that took longer has the status 124."""
     outcomes: tuple[tuple[str, str], ...] = ()
     """The label of each labelled command, such as a pod's worker, and how it ended in words, in the plan's order."""
     attempts: tuple[AttemptReport, ...] = ()

@@ -29,7 +29,10 @@ def text(result: Result, host: str, *, whole: bool = False, color: bool = False)
         ending = failure.ending
         heads.append(f"{failure.label or _rank(failure, host)} failed first")
         lines.append(f"  cause: {failure.cause}")
-        lines += [f"  {line[:WIDEST]}" for line in (result.timeout.lines if result.timeout is not None else ())]
+        lines += [
+            f"  {line[:WIDEST]}"
+            for line in (result.collective_timeout.lines if result.collective_timeout is not None else ())
+        ]
         if failure.exception:
             lines += _message(failure.exception)
         if failure.where:
@@ -115,7 +118,7 @@ def as_json(result: Result, host: str) -> str:
         "not_again": result.not_again or None,
         "problems": list(result.problems),
         "notes": [*result.printed, *result.notes],
-        "timeout": None if result.timeout is None else result.timeout.as_json(),
+        "collective_timeout": None if result.collective_timeout is None else result.collective_timeout.as_json(),
         "stalls": [{**stall.as_json(), "stacks": list(stall.stacks)} for stall in result.stalls],
         "stacks": list(result.stacks),
         "outcomes": dict(result.outcomes),

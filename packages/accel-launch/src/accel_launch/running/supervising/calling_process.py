@@ -15,12 +15,18 @@ if TYPE_CHECKING:
     from accel_launch.running.supervising.signal_handling import SignalHandling
 
 
+INTERRUPT, TIMEOUT = b"i", b"t"
+"""Bytes from the pipe."""
+
+
 class CallingProcess:
-    """Interrupts the run at a byte from the pipe, and kills everything at its end."""
+    """Takes bytes from the pipe: the run is to be interrupted, or takes too long. Kills everything at its end."""
 
     def __init__(self, fd: int | None, orders: Orders, signals: SignalHandling) -> None:
         """Read from ``fd``; None: no such process."""
         self.fd, self.orders, self.signals = fd, orders, signals
+        self.timed_out = False
+        """Whether the run takes too long, and is to be ended once its ranks are shown."""
         self.gone = False
         """Whether it has ended."""
 
@@ -33,8 +39,11 @@ class CallingProcess:
         """Act on what it sends, or on its end."""
         if self.fd is None or self.fd not in dict(ready):
             return
-        if os.read(self.fd, 1):
-            self.signals.interrupt()
+        if byte := os.read(self.fd, 1):
+            if byte == TIMEOUT:
+                self.timed_out = True
+            else:
+                self.signals.interrupt()
             return
         poller.unregister(self.fd)
         self.fd = None

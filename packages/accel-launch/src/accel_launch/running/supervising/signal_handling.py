@@ -46,6 +46,11 @@ class SignalHandling:
         if not self.ended_by:
             self._handle(signal.SIGINT, None)
 
+    def terminate(self) -> None:
+        """Act as if SIGTERM had come, if no signal asks for the end yet."""
+        if not self.first:
+            self._handle(signal.SIGTERM, None)
+
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         """Act at once: the main loop may be waiting for a write to a slow reader."""
         if number == signal.SIGWINCH:

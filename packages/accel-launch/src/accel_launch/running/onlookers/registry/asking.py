@@ -6,7 +6,7 @@ import os
 import stat
 
 from accel_config.errors import AccelError
-from accel_launch.running.onlookers.registry.folder import Folder, home
+from accel_launch.running.onlookers.registry.folder import Folder, clean, home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0  # seconds for a launcher to answer
 FOUND = 10  # names to list in a message
+ALONE = (
+    "a single process has no launcher to ask, unless it is started with --stall_after; `py-spy dump --pid PID` shows "
+    "its stacks"
+)
 
 
 def running(environ: Mapping[str, str]) -> list[Folder]:
     """Return the runs whose launcher answers, the newest first."""
     found: list[tuple[float, Folder]] = []
+    clean(home(environ))
     try:
         entries = list(os.scandir(home(environ)))
     except OSError:
@@ -45,7 +50,7 @@ def find(which: str | None, environ: Mapping[str, str]) -> Folder:
     """
     runs = running(environ)
     if not runs:
-        raise AccelError(f"no run of this user is running on this machine (none in {home(environ)})")
+        raise AccelError(f"no run of this user is running on this machine (none in {home(environ)})", ALONE)
     if which is None:
         return runs[0]
     exact = [run for run in runs if which in (run.name, str(run.pid))]
@@ -57,7 +62,8 @@ def find(which: str | None, environ: Mapping[str, str]) -> Folder:
     names = ", ".join(f"{run.name} (pid {run.pid})" for run in (fitting or runs)[:FOUND])
     if fitting:
         raise AccelError(f"{which!r} is the beginning of several runs: {names}")
-    raise AccelError(f"no run {which!r} is running on this machine; running: {names}")
+    alone = (ALONE,) if which.isdecimal() and os.path.exists(f"/proc/{which}") else ()
+    raise AccelError(f"no run {which!r} is running on this machine; running: {names}", *alone)
 
 
 def _above(pid: int) -> list[int]:

@@ -115,7 +115,7 @@ def _look(parent: int, writer: int, subjects: Sequence[Subject]) -> None:
     from accel_launch.running.onlookers.stall.verdict import Look, judge, key
 
     become_onlooker(parent, b"accel-glance", (writer,))
-    taken = snapshot.take(subjects)
+    taken = snapshot.take(subjects, workers=True)
     verdict = judge({stack.rank: [Look(stack, False, key(stack), False)] for stack in taken.ranks})
     seen = Stall(
         at=taken.at,

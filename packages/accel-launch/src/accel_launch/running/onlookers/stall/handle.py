@@ -185,7 +185,8 @@ class StallWatch:
         elif found["kind"] == "stall":
             self.audience.stalled(Stall.from_json(found["stall"]).replace(stacks=tuple(found["stacks"])))
         elif found["kind"] == "moves":
-            self.audience.moves(f"accel: the run moves again, after {duration(found['seconds'])}\n")
+            if found["seen"]:
+                self.audience.moves(f"accel: the run moves again, after {duration(found['seconds'])}\n")
         else:
             ranks = found["ranks"]
             self.audience.tell(

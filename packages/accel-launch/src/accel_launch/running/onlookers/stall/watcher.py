@@ -86,7 +86,7 @@ class Watcher:
                 return
             now = time.monotonic()
             if now - before > LATE * self.tick + 1 or _launcher_stopped():
-                self._move(now)
+                self._move(now, seen=False)
             self.step()
 
     def _update(self, updates: int) -> bool:
@@ -110,7 +110,7 @@ class Watcher:
         if not verdict.idle:
             self._move(time.monotonic())
             return
-        latest = snapshot.take(ranks, children=self.keep is not None)
+        latest = snapshot.take(ranks, children=self.keep is not None, workers=True)
         stall = self._stall(latest, verdict)
         processes = [[subject.rank, subject.local_rank, subject.pid] for subject in ranks]
         self.report(encode("answer", number=number, stall=stall.as_json(), processes=processes))
@@ -147,10 +147,10 @@ class Watcher:
         if quiet >= self.after * 2**self.told:
             self._decide(ranks)
 
-    def _move(self, at: float) -> None:
-        """Something has moved."""
+    def _move(self, at: float, *, seen: bool = True) -> None:
+        """Something has moved; it wasn't ``seen`` if all that is known is that the time before doesn't count."""
         if self.told:
-            self.report(encode("moves", seconds=at - self.moved))
+            self.report(encode("moves", seconds=at - self.moved, seen=seen))
         self.moved, self.told, self.paused = max(self.moved, at), 0, ()
         self.window.clear()
 
