@@ -134,6 +134,8 @@ class ForkServer:
             with self.safety.Reads(self.own) as reads:
                 try:
                     __import__(module, {}, {}, (name,) if name else ())
+                    if name:
+                        getattr(sys.modules[module], name)
                 except BaseException as error:
                     self.refuse(f"importing {word} failed with {type(error).__name__}: {error}")
             now = self.safety.Look(self.seeds)

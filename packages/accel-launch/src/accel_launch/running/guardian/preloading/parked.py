@@ -196,6 +196,7 @@ def order(work: Workload, fds: list[int]) -> dict[str, Any]:
             "ignored": sorted(map(int, work.ignored)),
             "together": work.together,
             "scratch": work.scratch,
+            "folders": list(work.folders),
         },
     }
 
