@@ -95,7 +95,7 @@ def interpreter():
         "cache": [path for path in sys.path_importer_cache if "accel" in path],
         "filters": [str(one) for one in warnings.filters],
         "exits": atexit._ncallbacks(),
-        "gc": [gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()],
+        "gc": [gc.isenabled(), gc.get_threshold()],
         "faulthandler": faulthandler.is_enabled(),
         "tracemalloc": tracemalloc.is_tracing(),
         "locale": [locale.setlocale(locale.LC_ALL), sys.getfilesystemencoding(), time.tzname],

@@ -23,7 +23,7 @@ from accel_launch.running.guardian.preloading.fork_server import ForkServer
 from accel_launch.running.guardian.workload import Spawn
 from tests.conftest import BIN, ROOT, Resolve, Run
 from tests.environments import environment
-from tests.launch.hosts import Still, host
+from tests.launch.hosts import Programs, Still, host
 from tests.launch.processes import Script, Start, alive, gone, read_pids, until
 from tests.schedule import sampled
 
@@ -614,6 +614,14 @@ def test_the_report_holds_what_was_said(accelerate: Run, script: Script, tmp_pat
     assert note.startswith("not preloaded: importing unsafe failed")
 
 
+def test_a_name_that_a_module_lacks_is_told(accelerate: Run, script: Script) -> None:
+    done = accelerate("launch", *TWO, "--preload", "json,colorsys:Nothing", script("print('ran')"))
+    assert (done.returncode, done.stdout) == (0, "ran\n" * 2)
+    assert "note: not preloaded: importing colorsys:Nothing failed with AttributeError: " in done.stderr
+    done = accelerate("launch", *TWO, "--preload", "email:message,colorsys:hls_to_rgb", script("print('ran')"))
+    assert (done.stdout, "note" in done.stderr) == ("ran\n" * 2, False)
+
+
 # What is imported.
 
 
@@ -621,7 +629,7 @@ def test_it_is_off_by_default_and_shown(accelerate: Run, script: Script) -> None
     path = script("pass")
     assert "once" not in accelerate("launch", *TWO, "--dry_run", path).stdout
     shown = accelerate("launch", *TWO, "--dry_run", "--preload", "json,colorsys", path).stdout
-    assert "engine local, json, colorsys imported once\n" in shown
+    assert "engine local, preload json, colorsys\n" in shown
     told = json.loads(accelerate("launch", *TWO, "--dry_run", "--json", "--preload", "json", path).stdout)
     assert told["preload"] == ["json"]
     assert "preload" not in json.loads(accelerate("launch", *TWO, "--dry_run", "--json", path).stdout)
@@ -670,7 +678,56 @@ def test_where_it_has_no_effect_that_is_said(
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("# note: preload")]
     assert line.startswith("# note: preload json (--preload) ")
     assert why in line
-    assert "imported once" not in done.stdout
+    assert "engine local, preload" not in done.stdout
+
+
+class Answering(Programs):
+    """An interpreter that prints this."""
+
+    def __init__(self, answer: str) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def output(self, *words: str, within: float = 20.0) -> str:  # noqa: ARG002 - it answers at once
+        assert words[1] == "-c"
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("accel 3 7 0", "is Python 3.7, and forking from it needs 3.8 or later"),
+        ("accel 2 7 0", "is Python 2.7, and forking from it needs 3.8 or later"),
+        ("accel 3 12 1", "ignores PYTHONPATH"),
+        ("-c import sys", "doesn't answer as Python does"),
+        ("accel 3 8 0", ""),
+        ("accel 4 0 0", ""),
+    ],
+)
+def test_an_interpreter_that_cannot_fork_ranks_is_recognized(
+    settings: Resolve, tmp_path: Path, answer: str, why: str
+) -> None:
+    """It would run the script itself."""
+    (tmp_path / "train.py").touch()
+    (tmp_path / "python").touch()
+    still = Still(programs=Answering(answer))
+    on = host().replace(cwd=str(tmp_path), probe=still)
+    todo = plan(settings(*TWO, "--preload", "json", "--python", f"{tmp_path}/python"), on, ["train.py"])
+    assert bool(todo.preload) == (not why)
+    assert [note for note in todo.notes if why and why in note] == list(todo.notes)
+
+
+def test_python_answers(tmp_path: Path) -> None:
+    from accel_launch.planning.preload import VERSION
+
+    words = (
+        [sys.executable, "-c", VERSION],
+        [sys.executable, "-E", "-c", VERSION],
+        [sys.executable, "-S", "-c", VERSION],
+    )
+    answers = [subprocess.run(one, capture_output=True, text=True, timeout=30).stdout for one in words]
+    version = f"accel {sys.version_info.major} {sys.version_info.minor}"
+    assert answers == [f"{version} 0", f"{version} 1", f"{version} 1"]
 
 
 AUTO = {
@@ -703,8 +760,18 @@ def test_auto_picks_what_the_script_begins_with(
     (tmp_path / "logging.py").touch()
     todo = plan(settings(*TWO, "--preload", "auto"), host().replace(cwd=str(tmp_path)), ["train.py"])
     assert list(todo.preload or ()) == picked
-    nothing = [note for note in todo.notes if "found nothing to import once" in note]
+    nothing = [
+        note for note in todo.notes if re.search("found nothing to import once|doesn't import .* once: ", note)
+    ]
     assert bool(nothing) == (not picked)
+    (tmp_path / "train.py").write_text(
+        "import torch\nimport beside\nimport numpy\nfrom transformers import Trainer\n"
+    )
+    todo = plan(settings(*TWO, "--preload", "auto"), host().replace(cwd=str(tmp_path)), ["train.py"])
+    assert ", ".join(todo.notes) == (
+        f"preload auto (--preload) imports torch once, but not numpy, transformers: line 2 of {tmp_path}/train.py imports "
+        "beside first; --preload NAMES imports modules first all the same"
+    )
 
 
 def test_auto_reads_modules_by_way_of_their_packages(settings: Resolve, tmp_path: Path) -> None:
@@ -837,7 +904,7 @@ def test_the_librarys_own_scripts_run_preloaded(environ: dict[str, str], tmp_pat
         timeout=280,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "torch, accelerate imported once" in done.stderr
+    assert "preload torch, accelerate" in done.stderr
     assert "preloaded" not in done.stderr
 
 
@@ -854,5 +921,5 @@ def test_auto_of_the_library_is_safe(environ: dict[str, str], script: Script) ->
         timeout=150,
     )
     assert done.stdout == "<class 'transformers.trainer.Trainer'>\n" * 2, done.stderr
-    assert "transformers, transformers:Trainer, accelerate, safetensors imported once" in done.stderr
+    assert "preload transformers, transformers:Trainer, accelerate, safetensors" in done.stderr
     assert "preloaded" not in done.stderr

@@ -16,7 +16,7 @@ import pytest
 from accel_config.checking.restarts import read_policy
 from accel_launch import Result, launch
 from accel_launch.running.report.judging import OUT_OF_MEMORY
-from accel_launch.running.restarting.backoff import delay, surroundings
+from accel_launch.running.restarting.backoff import certain, delay, surroundings
 from accel_launch.running.restarting.cause import cause_of, steady
 from accel_launch.running.restarting.judge import Attempt, Judge, Verdict
 from accel_launch.running.restarting.progress import Progress, reached
@@ -76,7 +76,8 @@ def fail(tmp_path_factory: pytest.TempPathFactory) -> Fail:
     @cache
     def once(way: str, rank: int = 1) -> Result:
         result = failed(path, way, rank)
-        assert result.failure is not None
+        if result.failure is None:
+            return result
         return result.replace(failure=result.failure.replace(where=result.failure.where.replace(str(path), "HERE")))
 
     return once
@@ -87,10 +88,11 @@ def after(judge: Judge, result: Result, *, age: float = 1.0, progress: Progress 
 
 
 # What is said of the first failure, how long to wait then, and what is said of the second.
-SAME = "the same failure in 2 attempts, at HERE:6: not started again"
+ANYWAY = "not started again; --restart_policy always starts it again all the same"
+SAME = f"the same failure in 2 attempts, at HERE:6: {ANYWAY}"
 FAILURES: dict[str, tuple[str, float, str]] = {
     "value": ("rank 1: ValueError: bad", 0.0, SAME),
-    "exit": ("rank 1: exit status 3", 0.0, "the same failure in 2 attempts, exit status 3: not started again"),
+    "exit": ("rank 1: exit status 3", 0.0, f"the same failure in 2 attempts, exit status 3: {ANYWAY}"),
     "usage": ("a usage error (exit status 2): not started again", 0.0, ""),
     "later": ("the script asks to be queued again (exit status 75): not started again", 0.0, ""),
     "import": ("an import that fails (ModuleNotFoundError), at HERE:19: not started again", 0.0, ""),
@@ -103,12 +105,12 @@ FAILURES: dict[str, tuple[str, float, str]] = {
     "missing": (
         "rank 1: FileNotFoundError: [Errno 2] No such file or directory: 'data/not there.bin' at HERE:23 (the file may",
         10.0,
-        "the same failure in 2 attempts, at HERE:23: not started again",
+        f"the same failure in 2 attempts, at HERE:23: {ANYWAY}",
     ),
     "killed": (
         "rank 1: terminated by SIGKILL: sent by",
         0.0,
-        "the same failure in 2 attempts, SIGKILL: not started again",
+        f"the same failure in 2 attempts, SIGKILL: {ANYWAY}",
     ),
 }
 
@@ -171,7 +173,7 @@ def test_policies(fail: Fail) -> None:
     assert [after(judge, result).again for result in (usage, value, value, value)] == [True, True, True, False]
     assert not after(Judge("judge", 0), value).again
     why = after(Judge("never-on:KeyError,ValueError", 3), value).why
-    assert why == "ValueError is in restart_policy never-on, at HERE:6: not started again"
+    assert why == f"ValueError is in restart_policy never-on, at HERE:6: {ANYWAY}"
     assert not after(Judge("never-on OSError", 3), missing).again  # a kind of it
     assert after(Judge("never-on OSError", 3), value).again
     assert not after(Judge("always", 3), value.replace(signal=signal.SIGTERM)).again
@@ -191,6 +193,44 @@ def test_passing_failures_use_all_restarts(fail: Fail) -> None:
     judge = Judge("judge", 9)
     assert [after(judge, one).delay for one in (refused, refused, value, refused)] == [1, 2, 0, 1]
     assert delay(10**9) == 60
+
+
+def test_text_alone_is_believed_for_a_while(fail: Fail) -> None:
+    """A message can quote anything, and a number in the output can count something else than steps."""
+    value = fail("value")
+    assert value.failure is not None
+    quoted = value.replace(failure=value.failure.replace(exception="RuntimeError: HTTP Error 500"))
+    judge = Judge("judge", 99)
+    told = [after(judge, quoted) for _attempt in range(7)]
+    assert [one.delay for one in told] == [1, 2, 4, 8, 16, 32, 0]
+    assert told[-1].why == f"the same failure in 7 attempts, at HERE:6: {ANYWAY}"
+    judge = Judge("judge", 99)  # a line that numbers itself
+    told = [after(judge, value, progress=Progress(step=at)) for at in range(20)]
+    assert [one.again for one in told] == [True] * 7 + [False] * 13
+    judge = Judge("judge", 99)
+    for attempt in range(20):
+        assert after(judge, value, progress=Progress(step=attempt, told=True)).again  # its own word
+    for attempt in range(20, 40):
+        assert after(judge, value, age=61, progress=Progress(step=attempt)).again  # no attempt is wasted at once
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("OSError: [Errno 98] Address already in use", True),
+        ("ConnectionRefusedError: no", True),
+        ("urllib.error.HTTPError: HTTP Error 503: Service Unavailable", True),
+        ("torch.distributed.DistStoreError: Timed out after 301 seconds waiting for clients. 1/2", True),
+        ("RuntimeError: HTTP Error 500", False),
+        ("RuntimeError: [Errno 98] Address already in use", False),
+        ("OSError: HTTP Error 500", False),
+        ("ApiError: HTTP Error 500", False),
+        ("bind: Address already in use", False),
+    ],
+)
+def test_what_is_certain(said: str, expected: bool) -> None:
+    assert surroundings(said)
+    assert certain(said) == expected
 
 
 def test_a_file_that_appears_ends_the_wait(tmp_path: Path, script: Script) -> None:
@@ -213,7 +253,7 @@ def test_a_file_that_appears_ends_the_wait(tmp_path: Path, script: Script) -> No
 def test_a_missing_module_is_not_tried_again(script: Script) -> None:
     path = script("import os, sys\nos.execv(sys.executable, [sys.executable, '-m', 'no_such_module'])\n")
     why = after(Judge("judge", 3), failed(path, "")).why
-    assert why == "a missing script or module: not started again"
+    assert why == f"a missing script or module: {ANYWAY}"
 
 
 @pytest.mark.parametrize(
@@ -274,6 +314,24 @@ def test_progress_in_output(text: str, found: Progress | None) -> None:
     assert reached([text]) == found
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("7", Progress(step=7)),
+        ("7/1000\n", Progress(step=7)),
+        (" 7 / 1000 ", Progress(step=7)),
+        ("7.0", Progress(step=7)),
+        ("1\n2\n3\n", Progress(step=3)),
+        ("epoch 3", Progress(epoch=3)),
+        ("epoch 3, step 7", Progress(epoch=3, step=7)),
+        ('{"epoch": 3, "global_step": 7}', Progress(epoch=3, step=7)),
+        ("half", None),
+    ],
+)
+def test_progress_in_a_file(text: str, found: Progress | None) -> None:
+    assert reached([], [text]) == found
+
+
 def test_progress_is_compared() -> None:
     assert Progress(epoch=2, step=1).beyond(Progress(epoch=1, step=900))
     assert not Progress(epoch=1, step=1).beyond(Progress(epoch=1, step=1))
@@ -286,11 +344,14 @@ def test_progress_is_compared() -> None:
     assert Progress(epoch=3, step=120).words == "epoch 3, step 120"
 
 
-TELLING = "import os\nopen(os.environ['ACCELERATE_PROGRESS_FILE'], 'w').write('12' + os.environ['RANK'])\n"
+TELLING = (
+    "import os\npath = os.environ['ACCELERATE_PROGRESS_FILE']\n"
+    "with open(path + '.tmp', 'w') as file: file.write('12' + os.environ['RANK'])\nos.replace(path + '.tmp', path)\n"
+)
 
 
 def test_progress_files(tmp_path: Path, script: Script) -> None:
-    """One in memory for each rank, or the user's own; what isn't a file isn't read."""
+    """One for each rank, which may replace it by another, or the user's own; what isn't a file isn't read."""
     import subprocess
     import sys
 
@@ -299,17 +360,22 @@ def test_progress_files(tmp_path: Path, script: Script) -> None:
     for rank in (0, 1):
         environ = {**os.environ, **files.variables(rank), "RANK": str(rank)}
         subprocess.run([sys.executable, path], env=environ, check=True, timeout=30)
-    assert files.texts() == ["120", "121"]
-    assert reached([], files.texts()) == Progress(step=121)
+    assert [text for text, _at in files.contents()] == ["120", "121"]
+    folder = Path(files.folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
     files.close()
+    assert not folder.exists()
     own = tmp_path / "progress"
     for make in (lambda: None, own.mkdir, own.rmdir, lambda: os.mkfifo(own), own.unlink, lambda: own.write_text("7")):
         make()
         files = ProgressFiles(2, {"ACCELERATE_PROGRESS_FILE": str(own)})
         assert files.variables(0) == {}
-        assert files.texts() == (["7"] if own.is_file() else [""])
-    own.write_text("step 8\n" * LIMIT)
-    assert len(files.texts()[0]) == LIMIT
+        assert [text for text, _at in files.contents()] == (["7"] if own.is_file() else [])
+    own.write_text("step 7\n" * LIMIT + "step 8\n")
+    ((text, at),) = ProgressFiles(2, {"ACCELERATE_PROGRESS_FILE": str(own)}).contents()
+    assert len(text) == LIMIT
+    assert reached([], [text]) == Progress(step=8)
+    assert at == own.stat().st_mtime
 
 
 def test_the_policy_is_typed_in_one_word_or_two(settings: Resolve, accelerate: Run, tmp_path: Path) -> None:
@@ -327,6 +393,16 @@ def test_the_policy_is_typed_in_one_word_or_two(settings: Resolve, accelerate: R
         (tmp_path / "run.yaml").write_text(f"restart_policy: {text}\n")
         done = accelerate("launch", "--cpu", "--config_file", "run.yaml", "--dry_run", "x.py")
         assert (done.returncode, done.stderr) == (2, f"accelerate launch: {said}\n")
+    words = ("launch", "--cpu", "--num_processes", "2", "--max_restarts", "1", "--dry_run", "--restart_policy")
+    for names, said in {
+        "ValuError": "restart_policy never-on:ValuError (--restart_policy): ValuError isn't a built-in exception. Did you "
+        "mean 'ValueError'?",
+        "ValueError,OutOfMemoryError,HTTPError,torch.ValuError,SIGSEGV": "",
+    }.items():
+        notes = [
+            line for line in accelerate(*words, f"never-on:{names}", "x.py").stdout.splitlines() if "note" in line
+        ]
+        assert notes == ([f"# note: {said}"] if said else [])
     done = accelerate("launch", "--cpu", "--num_processes", "2", "--restart_policy", "always", "--dry_run", "x.py")
     assert "restart_policy always (--restart_policy): no effect without --max_restarts" in done.stdout
 

@@ -212,7 +212,8 @@ def test_the_notice_reaches_every_rank_and_the_job_is_queued_again(
     out = tmp_path / "out"
     # Each rank gets it once, although Slurm signals every process of a step; torch's agent would die of it.
     assert sorted(re.findall("saved.*", out.read_text())) == ["saved 0 signals 1", "saved 1 signals 1"]
-    assert "cause: exit status 75" in out.read_text()
+    assert "accel: the run asks to be queued again (exit status 75" in out.read_text()
+    assert "failed first" not in out.read_text()
     # Slurm delays a requeued job for two minutes, and its nodes refuse one that starts at once.
     slurm.run("scontrol", "update", f"jobid={job}", "starttime=now+5", environ=environ, cwd=tmp_path)
     until(lambda: "JobState=COMPLETED" in slurm.state(job, environ))

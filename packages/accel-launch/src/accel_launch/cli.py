@@ -129,6 +129,7 @@ def _run(planned: Plan, host: Host, *, whole: bool, quiet: bool) -> int:
     text = rendering.text(result, host.name, whole=whole, color=has_color(os.environ))
     if not quiet:
         text += rendering.closing(result) + rendering.retrospect(result)
+    text += rendering.queued(result)
     say(text, styled=True)
     if planned.display.report is not None:
         try:

@@ -41,7 +41,12 @@ def _list(words: list[str], program: str) -> int:
         lines += [f"run {run.name}: launcher {run.pid}" for run in asking.running(os.environ)]
     for one in warm.waiting(os.environ):
         modules = one_line(", ".join(one.modules))
-        memory = f"{one.memory / MEGABYTE:.0f} MB"
-        lines.append(f"warm process (pid {one.pid}): {memory}, ends in {duration(one.seconds)}, {modules} imported")
+        facts = (
+            f"{one_line(one.script)}, {one.ranks} ranks",
+            f"{modules} imported {duration(one.age)} ago",
+            f"{one.memory / MEGABYTE:.0f} MB",
+            f"ends in {duration(one.seconds)}",
+        )
+        lines.append(f"warm process (pid {one.pid}): {', '.join(facts)}")
     console.show("".join(f"{line}\n" for line in lines))
     return 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
+import difflib
+
 from accel_config.catalogue import Rendezvous
 from accel_config.errors import nearest
 from accel_config.settings.origin import FILE
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
     from accel_config.settings.resolved import Settings
 
 JUDGE, ALWAYS, NEVER_ON = "judge", "always", "never-on"
+ALIKE = 0.85  # how much a name resembles one that it may have been meant for; libraries' names resemble others less
 POLICIES = (JUDGE, ALWAYS, NEVER_ON)
 
 
@@ -38,6 +42,18 @@ def policy(settings: Settings) -> str:
     wrong = next((one for one in exceptions if not all(part.isidentifier() for part in one.split("."))), None)
     if wrong is not None:
         return f"{where}: {wrong!r} isn't the name of an exception; write never-on:ValueError,KeyError"
+    return ""
+
+
+def unknown(settings: Settings) -> str:
+    """Return a note on a name that is nearly that of a built-in exception; any other may be a library's."""
+    _name, exceptions = read_policy(settings[Rendezvous].restart_policy)
+    known = [name for name, one in vars(builtins).items() if isinstance(one, type) and issubclass(one, BaseException)]
+    for one in exceptions:
+        close = () if "." in one or one in known else difflib.get_close_matches(one, known, n=1, cutoff=ALIKE)
+        if close:
+            where = describe(settings, "restart_policy")
+            return f"{where}: {one} isn't a built-in exception. Did you mean {close[0]!r}?"
     return ""
 
 

@@ -68,7 +68,7 @@ def _idle_policy(settings: Settings) -> str:
         return ""
     from accel_config.checking import restarts
 
-    return restarts.idle(settings)
+    return "\n".join(filter(None, (restarts.idle(settings), restarts.unknown(settings))))
 
 
 def _parallelism(settings: Settings) -> str:

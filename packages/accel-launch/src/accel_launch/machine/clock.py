@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import time
 
+OFFSET = time.time() - time.monotonic()
+"""What the clock showed when this process came to it, less what never jumps."""
+
+
+def steady() -> float:
+    """Return the time in seconds since the epoch, without the jumps of a clock that is set meanwhile."""
+    return OFFSET + time.monotonic()
+
 
 def local_time(at: float) -> str:
     """Return a time in seconds since the epoch, such as ``2026-11-28 12:03:11``."""

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from accel_launch.engines.context import LaunchContext
 
 AUTO = "auto"
+OLDEST = (3, 8)  # the first version of Python that can be the fork server
+VERSION = (
+    "import sys; f = sys.flags; found = sys.version_info[0], sys.version_info[1], f.ignore_environment or f.no_site; "
+    "sys.stdout.write('accel %d %d %d' % found)"
+)
+"""Prints the version of Python, in every version, and whether it ignores what makes it the fork server."""
 # What `auto` picks: slow to import, and tested with every promise of docs/preload.md (tests/launch/test_preload.py).
 HEAVY = frozenset(("accelerate", "numpy", "safetensors", "scipy", "sklearn", "torch", "transformers"))
 # Those of them that import a part when one of its names is used, so names are imported too.
@@ -55,10 +61,24 @@ def _useless(context: LaunchContext) -> str:
         return "forking ranks safely needs Linux"
     if os.pathsep in FORK_SERVER:
         return f"the launcher's folder {FORK_SERVER} can't be on PYTHONPATH, because of the colon"
-    path = context.host.probe.programs.find(launcher.python) if launcher.python else None
-    if path is not None and _is_script(path):
+    return _unable(context, os.path.expanduser(launcher.python)) if launcher.python else ""
+
+
+def _unable(context: LaunchContext, python: str) -> str:
+    """Return why another interpreter can't be the fork server: it would run the script once more, as no rank."""
+    programs = context.host.probe.programs
+    path = python if os.sep in python else programs.find(python)
+    if path is None:
+        return ""  # its start will fail
+    if _is_script(path):
         return f"{path} is a script, which may start Python with flags that prevent it"
-    return ""
+    words = programs.output(path, "-c", VERSION).split()
+    if words[:1] != ["accel"]:
+        return f"{path} doesn't answer as Python does"
+    major, minor, ignoring = map(int, words[1:])
+    if (major, minor) < OLDEST:
+        return f"{path} is Python {major}.{minor}, and forking from it needs {OLDEST[0]}.{OLDEST[1]} or later"
+    return f"{path} ignores PYTHONPATH, by which it would become the process to fork from" if ignoring else ""
 
 
 def _is_script(path: str) -> bool:
@@ -100,21 +120,29 @@ def _beside(context: LaunchContext, top: str) -> bool:
 
 
 def _begun_with(context: LaunchContext) -> tuple[str, ...]:
-    """Return the heavy modules among the imports at the top of the script, with a note if there are none."""
+    """Return the heavy modules among the imports at the top of the script; note those that come too late."""
     found: list[str] = []
-    stop = "the script imports nothing that is known to be heavy and safe"
+    late: list[str] = []
+    end = ""
     for path in _sources(context):
         try:
-            picked, end = _imports(context, path)
+            picked, stop, rest = _imports(context, path)
         except (OSError, SyntaxError, ValueError) as error:
-            stop = f"{path} can't be read: {error}"
+            end = end or f"{path} can't be read: {error}"
             break
-        found += picked
-        if end:
-            stop = end
-            break
-    if not found:
-        context.findings.notes.append(f"{describe(context.settings, 'preload')} found nothing to import once: {stop}")
+        late += rest if not end else [*picked, *rest]
+        found += picked if not end else []
+        end = end or stop
+    late = [word for word in dict.fromkeys(late) if word not in found]
+    given = describe(context.settings, "preload")
+    if late:
+        names = ", ".join(late)
+        some = ", ".join(dict.fromkeys(found))
+        once = f"imports {some} once, but not {names}" if found else f"doesn't import {names} once"
+        context.findings.notes.append(f"{given} {once}: {end}; --preload NAMES imports modules first all the same")
+    elif not found:
+        why = end or "the script begins with importing none of " + ", ".join(sorted(HEAVY))
+        context.findings.notes.append(f"{given} found nothing to import once: {why}")
     return tuple(dict.fromkeys(found))
 
 
@@ -137,8 +165,8 @@ def _sources(context: LaunchContext) -> Iterator[str]:
         yield f"{whole}.py"
 
 
-def _imports(context: LaunchContext, path: str) -> tuple[list[str], str]:
-    """Return the heavy modules that a file begins with, and what ended the search, if anything did.
+def _imports(context: LaunchContext, path: str) -> tuple[list[str], str, list[str]]:
+    """Return the heavy modules that a file begins with, what ended the search, if anything did, and those after that.
 
     The search ends at the first line that may change what an import does, such as one that sets a variable: imports
     that follow it must not be done before it.
@@ -148,16 +176,20 @@ def _imports(context: LaunchContext, path: str) -> tuple[list[str], str]:
     with open(path, "rb") as file:
         tree = ast.parse(file.read(), path)
     found: list[str] = []
+    late: list[str] = []
+    stop = ""
     for node in tree.body:
         modules = _modules(node)
         if modules is None:
-            return found, f"line {node.lineno} of {path} comes first and may change what imports do"
-        for top, words in modules:
-            known = top in HEAVY or top in INDIFFERENT or top in sys.stdlib_module_names
-            if not known or _beside(context, top):
-                return found, f"line {node.lineno} of {path} imports {top or 'its own package'} first"
-            found += words if top in HEAVY else []
-    return found, ""
+            stop = stop or f"line {node.lineno} of {path} comes first and may change what imports do"
+        for top, words in modules or ():
+            heavy = top in HEAVY and not _beside(context, top)
+            known = heavy or ((top in INDIFFERENT or top in sys.stdlib_module_names) and not _beside(context, top))
+            if not known:
+                stop = stop or f"line {node.lineno} of {path} imports {top or 'its own package'} first"
+            if heavy:
+                (late if stop else found).extend([words[0]] if stop else words)
+    return found, stop, late
 
 
 def _modules(node: ast.stmt) -> Sequence[tuple[str, list[str]]] | None:

@@ -28,7 +28,7 @@ def summary(settings: Settings, layout: Layout, plan: Plan) -> str:
     config = f", config {file}" if file else ""
     engine = f"engine {plan.engine}"
     if plan.preload:
-        engine += f", {', '.join(plan.preload)} imported once"
+        engine += f", preload {', '.join(plan.preload)}"
     precision = settings[Precision].mixed_precision
     return f"{ranks} {where}{kind}, precision {precision}, {engine}{config}{_scheduled(settings)}"
 

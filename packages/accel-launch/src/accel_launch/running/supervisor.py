@@ -170,6 +170,7 @@ class Supervisor:
         self.closed = result
         try:
             self.attempt = self._prepared(self.series.next_plan(number), number)
+            self.series.follow(self.attempt)
             if self.signals.hurried:  # a later signal reaches the guardian
                 return False
             self._start()
@@ -187,8 +188,8 @@ class Supervisor:
             self.parked.leave(self.output.print)
         self.carrier.write_out()
         result = self.closed or self.attempt.judged(self.signals, self.onlookers)
-        self.attempt.preparation.recordings.close()
         result = self.series.whole(self.attempt, result, (self.signals.first, self.signals.first_at))
+        self.attempt.preparation.remove()
         watch = self.carrier.watch
         result = result if watch is None else watch.conclude(result)
         if self.output.needs_end:

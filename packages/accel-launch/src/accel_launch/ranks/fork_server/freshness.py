@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     Stamp = tuple[int, int, int, int] | None
 
+TICK = 10_000_000  # nanoseconds by which the time of a file may be behind
+JUMP = 1_000_000_000  # nanoseconds by which a clock differs that was set meanwhile
+AHEAD = 3600 * JUMP  # by which a file server's clock may be ahead
 INSTALLED = (".pth", ".dist-info", ".egg-info", ".egg-link")
 """Names that also say what an interpreter can import."""
 
@@ -21,7 +24,7 @@ class Files:
 
     def __init__(self) -> None:
         """Watch from now on, as a finder of modules that finds none."""
-        self.began = time.time_ns()
+        self.began, self.counted = time.time_ns(), time.monotonic_ns()
         self.sought: dict[str, set[str]] = {}
         self.found: dict[str, Stamp] = {}
         self.names: dict[str, set[str]] = {}
@@ -46,9 +49,12 @@ class Files:
         pointing = {path for path in listed if path.endswith(".pth")}
         settings = {os.path.join(sys.prefix, "pyvenv.cfg")}
         self.found = {path: stamp(path) for path in loaded() | pointing | settings}
-        # What was written during the import may be newer than what was imported.
-        late = [path for path, seen in self.found.items() if seen is not None and seen[0] >= self.began]
-        self.late = late[0] if late else ""
+        # What was written during the import may be newer than what was imported. A file of tomorrow wasn't.
+        took, now = time.monotonic_ns() - self.counted, time.time_ns()
+        written = ((path, seen[0]) for path, seen in self.found.items() if seen is not None)
+        late = [path for path, at in written if self.began - TICK <= at <= now + AHEAD]
+        set_anew = abs(now - self.began - took) > JUMP
+        self.late = late[0] if late else "the clock" if set_anew else ""
 
     def changed(self) -> str:
         """Return what has changed since then, in words; an empty text if nothing has."""

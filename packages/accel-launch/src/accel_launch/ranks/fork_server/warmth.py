@@ -15,6 +15,8 @@ FILES = 15  # ticks between two looks at the files
 PATIENCE = 2.0  # seconds for a client to ask
 WAITING = 8  # clients that may wait
 LONGEST = 4096  # bytes of a question
+BEGAN = time.monotonic()
+"""When the fork server began, whose copies wait here."""
 LEAST = 0.1  # of the memory that must be available
 FIRST = b"1000"
 """The score of the process that the kernel kills first when memory runs out, also that of a cgroup."""
@@ -77,7 +79,10 @@ class Waiting:
             return self._taken(connection, rest)
         if kind == b"show":
             left = max(0.0, self.until - time.monotonic())
-            connection.send(f"{left:.0f} {','.join(self.terms['modules'])}".encode()[:LONGEST])
+            terms = self.terms
+            numbers = f"{left:.0f} {time.monotonic() - BEGAN:.0f} {terms['ranks']}"
+            words = f"{numbers} {','.join(terms['modules'])} {terms['script']}"
+            connection.send(words.encode(errors="replace")[:LONGEST])
         elif kind == b"stop":
             self._leave()
             connection.send(b"stopped")

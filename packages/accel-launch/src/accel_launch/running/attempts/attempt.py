@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from accel_launch.machine.cgroup import memory_kills
+from accel_launch.machine.clock import steady
 from accel_launch.running.attempts.preparation import Preparation
 from accel_launch.running.report.judging import judge
 from accel_launch.running.report.observation import Observation
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from accel_launch.running.output.router import OutputRouter
     from accel_launch.running.report.records import Ending, Event, Result
     from accel_launch.running.restarting.progress import Progress
+    from accel_launch.running.restarting.repetition import Repetition
     from accel_launch.running.supervising.signal_handling import SignalHandling
 
 
@@ -45,7 +47,9 @@ class Attempt:
             OSError: the system has no more descriptors, or a log file can't be created.
         """
         self.plan, self.number, self.output = plan, number, output
-        self.began, self.ended, self.kills = time.time(), 0.0, memory_kills()
+        self.began, self.ended, self.kills = steady(), 0.0, memory_kills()
+        self.repetition: Repetition | None = None
+        """What it repeats of earlier attempts; None for the first one."""
         self.asked: float | None = None
         """When a lost reader, standing still or a dead guardian ended it, in seconds since the epoch."""
         self.dead_guardian: Ending | None = None
@@ -78,7 +82,7 @@ class Attempt:
 
     def failed(self) -> bool:
         """Return whether a rank has failed."""
-        return any(ending.status for ending in self._endings()[-1])
+        return any(ending.failed for ending in self._endings()[-1])
 
     def started(self) -> bool:
         """Return whether an engine has started ranks here."""
@@ -100,7 +104,7 @@ class Attempt:
         onlookers.rest(poller)
         ending = guardian.collect()
         self.dead_guardian = None if self.reader.done else ending
-        self.ended = time.time()
+        self.ended = steady()
         self.output.channels.let_go()
 
     def judged(self, signals: SignalHandling, onlookers: Onlookers) -> Result:
@@ -141,6 +145,16 @@ class Attempt:
         from accel_launch.running.restarting.progress import shown
 
         return shown(self.output.channels, self.preparation.progress)
+
+    @property
+    def due(self) -> float:
+        """Seconds until the next look at how far it is; -1 if none follows."""
+        return -1.0 if self.repetition is None else self.repetition.due
+
+    def look(self) -> None:
+        """Look how far it is if it is time to."""
+        if self.repetition is not None:
+            self.repetition.step()
 
     def close(self) -> None:
         """Let go of everything, once it is judged."""

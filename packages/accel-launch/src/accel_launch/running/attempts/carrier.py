@@ -40,11 +40,12 @@ class Carrier:
         self.poller.register(attempt.reader.fd, select.POLLIN)
         self.moved = time.monotonic()
         while attempt.listening or self._draining():
-            ready = self.wait(-1 if attempt.listening else DRAIN)
+            ready = self.wait(attempt.due if attempt.listening else DRAIN)
             if attempt.reader.fd in dict(ready):
                 attempt.hear(self.poller, guardian, self.onlookers)
             attempt.announcement.look(attempt.pids, self.output.print)
             self.turn(ready)
+            attempt.look()
             ended_at = time.time() if self.output.gone else self.onlookers.standstills.ended_at
             attempt.asked = attempt.asked or ended_at
             ends = ended_at is not None or (self.watch is not None and self.watch.ending)

@@ -42,7 +42,11 @@ class Preparation:
         self.scratch = scratch_path()
         self.recordings = Recordings(plan, channels.logs.path)
         make = self._engine if plan.hosted else self._rank
-        self.spawns = tuple(make(place, command) for place, command in enumerate(plan.commands))
+        try:
+            self.spawns = tuple(make(place, command) for place, command in enumerate(plan.commands))
+        except OSError:
+            self.remove()
+            raise
 
     def workload(self, ignored: frozenset[int]) -> Workload:
         """Return what the guardian has to do; ranks go on ignoring the signals that the launcher ignored."""
@@ -54,7 +58,7 @@ class Preparation:
             together=self.plan.together,
             preload=self.plan.preload or (),
             scratch=self.scratch,
-            recordings=self.recordings.private,
+            folders=(self.recordings.private, "" if self.progress is None else self.progress.folder),
         )
 
     def rank_of(self, place: int) -> int:
@@ -114,6 +118,10 @@ class Preparation:
         for fd in (self.events, self.record and self.record.fd, *self.error_files):
             if fd is not None:
                 os.close(fd)
+        self.remove()
+
+    def remove(self) -> None:
+        """Remove the folders, once they are read."""
         if self.progress is not None:
             self.progress.close()
         self.recordings.close()

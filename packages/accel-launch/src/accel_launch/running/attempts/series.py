@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from accel_launch.running.attempts.attempt import Attempt
     from accel_launch.running.report.records import Result
     from accel_launch.running.restarting.judge import Judge, Verdict
-    from accel_launch.running.restarting.progress import Progress
 
 
 class Series:
@@ -29,8 +28,6 @@ class Series:
         self.ports: Ports | None = None
         """What holds the port of the last attempt, until the next one has its own."""
         self.history = History()
-        self.reached: Progress | None = None
-        """How far the last attempt came that was judged."""
         self.pending = False
         """Whether an attempt has ended after which another one is to start."""
         self.why = ""
@@ -41,8 +38,8 @@ class Series:
         from accel_launch.running.restarting import judge
 
         self.judge = self.judge or judge.Judge(self.plan.restarting.policy, self.plan.restarting.most)
-        self.reached = attempt.progress()
-        verdict = self.judge.after(judge.Attempt(attempt.number, attempt.began, attempt.ended, result, self.reached))
+        ended = judge.Attempt(attempt.number, attempt.began, attempt.ended, result, attempt.progress())
+        verdict = self.judge.after(ended)
         if not verdict.again:
             self.why = verdict.why
         return verdict
@@ -52,6 +49,8 @@ class Series:
         ended = self.history.last
         lost = _lasting(ended.ended - ended.began - ended.progress if ended is not None else 0.0)
         delay = f" in {verdict.delay:g} s" if verdict.delay else ""
+        if verdict.awaited:
+            delay = f" as soon as the file is there, or{delay}"
         next_one = f"restart {attempt.number + 1} of {self.plan.restarting.most}{delay}"
         then = f"not started again: {signal_name(signal)}" if signal else next_one
         self.say(f"accel: attempt {attempt.number}: {verdict.why}; {lost} lost since the last progress; {then}\n")
@@ -66,24 +65,42 @@ class Series:
         self.history.keep(result)
         self.pending = False
 
+    def follow(self, attempt: Attempt) -> None:
+        """See from now on how long an attempt, which is to start, only repeats what earlier ones have done."""
+        from accel_launch.running.restarting.repetition import Repetition
+
+        attempt.repetition = Repetition(None if self.judge is None else self.judge.furthest, attempt.progress)
+
     def _report(self, attempt: Attempt, result: Result) -> None:
-        well = not result.status or bool(result.signal)
         report = AttemptReport(
             number=attempt.number,
             began=attempt.began,
             ended=attempt.ended,
             status=result.status,
             cause=cause(result),
-            progress=attempt.ended - attempt.began if well else self._progress(attempt),
+            progress=self._progress(attempt, result),
         )
         self.history.report(report)
         if self.notify is not None and self.plan.restarting.most:
             self.notify(Event("attempt", -1, -1, 0, attempt=report))
 
-    def _progress(self, attempt: Attempt) -> float:
-        """Return the seconds until a failed attempt's last progress; none if nothing showed any."""
-        at = self.reached.at if self.reached is not None else 0.0
-        return min(max(0.0, at - attempt.began), attempt.ended - attempt.began)
+    def _progress(self, attempt: Attempt, result: Result) -> float:
+        """Return the seconds in which an attempt did what none before it had done.
+
+        That ends with its last progress if it didn't end well: with none if nothing showed any.
+        """
+        lasted = attempt.ended - attempt.began
+        well = not result.status or result.later or _saved(result)
+        reached = attempt.progress() if self.plan.restarting.most else None
+        shown = 0.0 if reached is None else min(max(0.0, reached.at - attempt.began), lasted)
+        if result.failure is not None:
+            shown = min(shown, max(0.0, result.failure.at - attempt.began))
+        until, repeated = lasted if well else shown, 0.0
+        if attempt.repetition is not None:
+            attempt.repetition.end()
+            # What comes after the last step of one that ends well is new.
+            repeated = attempt.repetition.seconds if attempt.repetition.over else shown
+        return max(0.0, until - repeated)
 
     def next_plan(self, number: int) -> Plan:
         """Return the plan of a later attempt: it has another port to meet at, so that nobody meets the dead.
@@ -124,6 +141,11 @@ class Series:
             stacks=(*self.history.stacks, *result.stacks),
             not_again=self.why,
         )
+
+
+def _saved(result: Result) -> bool:
+    """Return whether all ranks ended by themselves, as after saving, when a signal asked them to."""
+    return bool(result.signal and result.endings) and not any(ending.failed for ending in result.endings)
 
 
 def _changes(environ: dict[str, str], number: int, port: int) -> dict[str, str]:

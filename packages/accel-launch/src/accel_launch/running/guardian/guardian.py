@@ -7,6 +7,7 @@ import select
 import signal
 import time
 
+from accel_config.errors import LATER
 from accel_launch.machine import process_tree
 from accel_launch.ranks.prctl import PR_SET_NAME, prctl
 from accel_launch.ranks.signals import ENDING, PASSED_ON
@@ -16,7 +17,7 @@ from accel_launch.running.guardian.forwarding import Forwarder
 from accel_launch.running.guardian.orders import HOLD, KILL, OVER, RELEASE, STOP
 from accel_launch.running.guardian.preloading.preloader import Preloader
 from accel_launch.running.guardian.starting import Starter
-from accel_launch.running.guardian.teardown import Teardown
+from accel_launch.running.guardian.teardown import LONGEST, Teardown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ class Guardian:
         """Until when the others live on if a rank fails, in monotonic seconds: the launcher looks at them."""
         self.failed = False
         """Whether one has failed meanwhile."""
+        self.noticed = False
+        """Whether a signal has announced the end, so that ranks save and ask to be queued again."""
+        self.patience: float | None = None
+        """Until when the others may end by themselves after a rank that asks so without a notice, in monotonic
+        seconds."""
 
     def run(self) -> NoReturn:
         """Do all of it, then leave without running any code of the launcher that forked us."""
@@ -71,14 +77,13 @@ class Guardian:
 
     def _step(self) -> bool:
         """Wait for something to happen and act on it; return False when no process is left."""
-        timeout = self.teardown.timeout
-        if self.failed:
-            held = max(0.0, self.held - time.monotonic())
-            timeout = held if timeout < 0 else min(held, timeout)
-        ready = self.children.wait(timeout)
+        ready = self.children.wait(self._timeout())
         if self.orders in ready and not self._obey():
             return False
         if self.failed and time.monotonic() >= self.held:
+            self._stop_after_failure()
+        if self.patience is not None and time.monotonic() >= self.patience:
+            self.patience = None
             self._stop_after_failure()
         some_left = self.children.reap()
         if some_left and not self.children.ranks and self.children.fork_server is None:
@@ -86,6 +91,12 @@ class Guardian:
         if self.children.ranks or some_left:
             self.teardown.advance(some_left=some_left)
         return bool(self.children.ranks) or some_left
+
+    def _timeout(self) -> float:
+        """Return the seconds until something is due, a day at most; -1 if nothing is."""
+        dues = (self.held if self.failed else None, self.patience)
+        left = [min(LONGEST, max(0.0, at - time.monotonic())) for at in dues if at is not None]
+        return min([self.teardown.timeout, *left], key=lambda seconds: seconds if seconds >= 0 else LONGEST)
 
     def _ended(self, pid: int, status: int) -> None:
         """Act on the death of a child; an orphan's means nothing."""
@@ -100,8 +111,12 @@ class Guardian:
         for line in self.starter.start_failures():
             self.events.send("unstarted", line)
         self.events.send("ended", rank, status, time.time())
-        if status != 0 and self.work.together and not self.teardown.stopping:
+        if status == 0 or not self.work.together or self.teardown.stopping:
+            return
+        if os.waitstatus_to_exitcode(status) != LATER:
             self._stop_after_failure()
+        elif self.children.ranks and not self.noticed and self.patience is None:
+            self.patience = time.monotonic() + self.work.grace
 
     def _stop_after_failure(self) -> None:
         """Terminate the ranks, unless the launcher needs them for another moment."""
@@ -125,6 +140,7 @@ class Guardian:
             elif order in ENDING:
                 self._end_by(order)
             else:
+                self.noticed = self.noticed or order == signal.SIGUSR1
                 self.forwarder.pass_on(order)
         return True
 

@@ -56,12 +56,12 @@ class Workload(Record):
     forked: Forked | None = None
     """The ranks, if they are there before the guardian."""
 
-    recordings: str = ""
-    """The path of a folder that the launcher removes itself, unless it has been killed."""
+    folders: tuple[str, ...] = ()
+    """The paths of folders that the launcher removes itself, unless it has been killed."""
 
     def tidy(self, *, alone: bool = False) -> None:
         """Remove the engine's folder, which an engine that was killed leaves; ``alone``, also the launcher's."""
-        for path in (self.scratch, self.recordings if alone else ""):
+        for path in (self.scratch, *(self.folders if alone else ())):
             if path and os.path.isdir(path):
                 import shutil
 

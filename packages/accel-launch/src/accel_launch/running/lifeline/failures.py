@@ -25,7 +25,7 @@ def final(plan: Plan, observation: Observation) -> RemoteFailure | None:
     if observation.stalled and not observation.signalled:
         return _stalled(line, observation) if line is not None and line.main else None
     asked = observation.signalled or observation.reader_gone
-    if line is None or not (asked or any(ending.status for ending in observation.endings)):
+    if line is None or not (asked or any(ending.failed for ending in observation.endings)):
         return None
     # An agent that may restart its ranks decides by itself, and so does one that takes in machines.
     if not asked and (line.restarts or line.least < line.machines):

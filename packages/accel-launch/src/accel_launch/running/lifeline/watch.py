@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import time
 
+from accel_config.errors import LATER
 from accel_config.front import tell
 from accel_launch.running.lifeline import failures
 from accel_launch.running.lifeline.hub.hub import Hub
@@ -128,7 +129,8 @@ class Watch:
             failure = result.failure.replace(machine=self.line.machine) if result.failure is not None else None
             return result.replace(failure=failure)
         status = result.status if result.signal else first.status
-        return result.replace(status=status, failure=failures.shown(first), problems=())
+        failure = None if first.status == LATER and first.rank is None else failures.shown(first)
+        return result.replace(status=status, failure=failure, problems=())
 
     def _first(self, failure: RemoteFailure | None) -> RemoteFailure | None:
         """Report the end of the run here, by a failure or without; return what failed first anywhere."""

@@ -95,12 +95,12 @@ class Channel(Source):
     def _keep(self, data: bytes) -> None:
         if self.file is not None:
             self.file.write(data)
+        self.written_at = time.time()
         if self.tail is None:
             self.recent += data[-RECENT:]
             if len(self.recent) > 2 * RECENT:
                 del self.recent[:-RECENT]
         else:
-            self.written_at = time.time()
             if self.tail.add(data):
                 self.traceback_at = self.written_at
             if self.complained is not None:

@@ -14,8 +14,12 @@ def cause(result: Result) -> str:
     failure = result.failure
     if failure is not None:
         what = failure.exception.partition("\n")[0][:WIDEST] or failure.cause
+        if failure.cause == failure.ending.how and not (failure.ending.signal or failure.exception):
+            what = f"{what}: {failure.last_line[:WIDEST]}" if failure.last_line else what
         where = f" at {failure.where}" if failure.where else ""
         return f"rank {failure.ending.rank}: {what}{where}"
     if result.problems:
         return result.problems[0].partition("\n")[0]
+    if result.later:
+        return "asks to be queued again"
     return f"status {result.status}" if result.status and not result.signal else ""

@@ -28,7 +28,7 @@ CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.S
 def judge(plan: Plan, observation: Observation) -> Result:
     """Return the one status of what was observed, and the first failure in words."""
     engine, guardian = observation.engine, observation.guardian
-    first = next((ending for ending in observation.endings if ending.status), None)
+    first = _first(plan, observation)
     problems = [*observation.unstarted, *observation.unwritable]
     refused = bool(observation.unstarted) and first is not None and first.signal == signal.SIGKILL  # by the guardian
     if first is not None and engine is not None and _killed(engine, first, observation):
@@ -39,7 +39,7 @@ def judge(plan: Plan, observation: Observation) -> Result:
         ranks = ", ".join(map(str, observation.unended))
         problems.append(f"{plan.engine}: the end of rank {ranks} isn't known; its parent was killed")
     blame = Blame(plan, observation)
-    if first is not None and first is not engine:
+    if first is not None and first is not engine and not first.later:
         blame.choose(first)
     timeout = _timeout(plan, observation, blame)
     if observation.stalled:
@@ -69,6 +69,23 @@ def judge(plan: Plan, observation: Observation) -> Result:
         collective_timeout=timeout,
         outcomes=_outcomes(plan, observation),
     )
+
+
+def _first(plan: Plan, observation: Observation) -> Ending | None:
+    """Return how the rank ended that failed first; else one that asks to be queued again; None if all ended well."""
+    asking: Ending | None = None
+    for ending in observation.endings:
+        if asking is None and ending.later:
+            asking = ending
+        if ending.failed and not (asking is not None and _terminated(plan, ending, asking)):
+            return ending
+    return asking
+
+
+def _terminated(plan: Plan, ending: Ending, asking: Ending) -> bool:
+    """Return whether a rank was terminated because it outlived one that asks to be queued again for too long."""
+    late = bool(plan.hosted) or ending.at >= asking.at + plan.grace
+    return ending.signal in (signal.SIGTERM, signal.SIGKILL) and late
 
 
 def _timeout(plan: Plan, observation: Observation, blame: Blame) -> Timeout | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from accel_config.errors import LATER
 from accel_config.record import Record
 
 TYPE_CHECKING = False
@@ -37,6 +38,16 @@ class Ending(Record):
         """Return the ending that `os.waitpid` describes by a wait status."""
         number = os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else 0
         return cls(rank, local_rank, pid, 128 + number if number else os.WEXITSTATUS(wait_status), number, at)
+
+    @property
+    def later(self) -> bool:
+        """Whether it asks to be queued again: it has saved its work, which is no failure."""
+        return self.status == LATER and not self.signal
+
+    @property
+    def failed(self) -> bool:
+        """Whether it failed."""
+        return bool(self.status) and not self.later
 
     @property
     def how(self) -> str:
@@ -170,6 +181,11 @@ class Result(Record):
     """Each attempt, the last one too; empty where another launcher, such as torch's agent, restarts the ranks."""
     not_again: str = ""
     """Why a run that may be started again wasn't after its last failure; empty otherwise."""
+
+    @property
+    def later(self) -> bool:
+        """Whether the script asks to be queued again: ranks exited with 75, and none failed."""
+        return self.status == LATER and self.failure is None and not self.problems
 
     @property
     def progress(self) -> float | None:

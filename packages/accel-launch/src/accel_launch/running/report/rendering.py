@@ -69,6 +69,19 @@ def closing(result: Result) -> str:
     return f"accel: {name}; {_named(ranks)} ended in {took:.1f} s{by_force}\n"
 
 
+def queued(result: Result) -> str:
+    """Return the line about a run that asks to be queued again; nothing for other runs."""
+    if not result.later:
+        return ""
+    asking, others = (
+        sorted(ending.rank for ending in result.endings if ending.rank >= 0 and getattr(ending, kind))
+        for kind in ("later", "failed")
+    )
+    where = f" on {_named(asking)}" if asking else " elsewhere"
+    victims = f"; terminated as a result: {_named(others)}" if others else ""
+    return f"accel: the run asks to be queued again (exit status {result.status}{where}{victims})\n"
+
+
 def retrospect(result: Result) -> str:
     """Return the line about a run of several attempts: how many, and how much of the time was progress."""
     if len(result.attempts) < 2 or result.progress is None:  # noqa: PLR2004

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import errno
 import re
 
@@ -92,6 +93,21 @@ def surroundings(said: str) -> str:
         if known:
             return known
     return next((words for pattern, words in SAYINGS if pattern.search(said)), "")
+
+
+def certain(said: str) -> bool:
+    """Return whether the type or the number of an exception says so, and not only what its message quotes.
+
+    Libraries have types for what their surroundings do; any program may raise a built-in type with any text.
+    """
+    name = type_of(said)
+    if any(pattern.match(name) for pattern, _words in TYPES):
+        return True
+    kind = getattr(builtins, name, None)
+    if isinstance(kind, type):
+        return issubclass(kind, OSError) and ERRNO.search(said[:LOOKED_AT]) is not None
+    parts = said.partition("\n")[0].partition(":")[0].strip().split(".")
+    return len(parts) > 1 and all(part.isidentifier() for part in parts)
 
 
 def delay(failures: int) -> float:

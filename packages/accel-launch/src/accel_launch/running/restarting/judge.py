@@ -24,8 +24,12 @@ OLDER, LONGER = (
 )  # an attempt is further if it lived so many times, and by so many seconds, as long as others
 REMEMBERED = 100  # causes, and attempts with each: a run may be started again for weeks
 LEAST, MOST = 10.0, 60.0  # seconds in which a missing file may appear
+DOUBTFUL = 6  # times that only text says that the same failure may pass, or came after progress: a minute of back-off
+SHORT = 60.0  # seconds of an attempt after which text is believed that shows progress
+WAY_OUT = "--restart_policy always starts it again all the same"
 SYNTAX = ("SyntaxError", "IndentationError", "TabError")
 IMPORTS = ("ImportError", "ModuleNotFoundError")
+QUEUED = f"the script asks to be queued again (exit status {LATER}): not started again"
 USAGES = {USAGE: "a usage error", 126: "a program that can't be executed", 127: "a program that isn't there"}
 DEVICE = re.compile(
     r"(?:\w+\.)*OutOfMemoryError\b"
@@ -87,17 +91,20 @@ class Judge:
         """The longest age of an attempt; None before the first."""
         self.passing = 0
         """How many attempts in a row have failed of their surroundings."""
+        self.doubtful: dict[Cause, int] = {}
+        """How many attempts each cause has ended that came further only as far as text says."""
 
     def after(self, attempt: Attempt) -> Verdict:
         """Judge an attempt that has ended."""
         cause = cause_of(attempt.result)
         if cause is None:
-            return Verdict(again=False)
-        if self._further(attempt):
+            return Verdict(again=False, why=QUEUED if attempt.result.later else "")
+        if self._further(attempt) and self._believed(attempt, cause):
             self.causes.clear()
             self.passing = 0
-        while len(self.causes) >= REMEMBERED:
-            del self.causes[next(iter(self.causes))]
+        for known in (self.causes, self.doubtful):
+            while len(known) >= REMEMBERED:
+                del known[next(iter(known))]
         ages = self.causes.setdefault(cause, [])
         del ages[:-REMEMBERED]
         times = 1 + sum(not cause.outside or alike(age, attempt.age) for age in ages)
@@ -105,9 +112,11 @@ class Judge:
         said = _said(attempt.result)
         around = backoff.surroundings(said)
         self.passing = self.passing + 1 if around else 0
-        refusal = self._refusal(cause, said, 1 if around else times)
+        sure = around and cause.kind != STATUS and backoff.certain(said)
+        refusal = self._refusal(cause, said, 1 if sure or (around and times <= DOUBTFUL) else times)
         if refusal:
-            return Verdict(again=False, why=f"{refusal}: not started again")
+            way_out = f"; {WAY_OUT}" if self.left else ""
+            return Verdict(again=False, why=f"{refusal}: not started again{way_out}")
         if not self.left:
             used = f"all {self.most} restarts are used" if self.most > 1 else "the only restart is used"
             return Verdict(again=False, why=f"{used}: not started again" if self.most else "")
@@ -137,10 +146,17 @@ class Judge:
             self.furthest = progress
         return older if beyond is None else beyond
 
+    def _believed(self, attempt: Attempt, cause: Cause) -> bool:
+        """Return whether progress is believed: a number in the output may count something else, such as seconds."""
+        shown = attempt.progress
+        if shown is None or shown.told or attempt.age >= SHORT:
+            self.doubtful.clear()
+            return True
+        self.doubtful[cause] = self.doubtful.get(cause, 0) + 1
+        return self.doubtful[cause] <= DOUBTFUL
+
     def _refusal(self, cause: Cause, said: str, times: int) -> str:
         """Return why the run isn't started again, whatever restarts are left; empty if it may be."""
-        if cause.kind == STATUS and cause.what == f"exit status {LATER}":
-            return f"the script asks to be queued again ({cause.what})"
         if self.policy == ALWAYS:
             return ""
         place = f", at {cause.where}" if cause.where else ""

@@ -25,7 +25,7 @@ EPOCH = re.compile(rf"(?i)\bepoch{GAP}(\d{{1,9}}(?:\.\d{{1,9}})?)")
 STEP = re.compile(rf"(?i)\b(?:(?:global[_ ])?step|iter|iteration|batch){GAP}(\d{{1,15}})")
 BAR = re.compile(r"\b(\d{1,15})/\d{1,15}\s?\[")  # tqdm's, and Keras's
 RATE = re.compile(r"\b(\d{1,9}(?:\.\d{1,9})?)\s?[A-Za-z]{1,12}/s\b")
-ALONE = re.compile(r"\s*(\d{1,15})(?:\.\d*)?\s*$")
+ALONE = re.compile(r"\s{0,99}(\d{1,15})(?:\.\d{0,99})?(?:\s{0,99}/\s{0,99}\d{1,15})?\s{0,99}$")
 HEAD = "Traceback (most recent call last)"
 
 
@@ -38,6 +38,8 @@ class Progress(Record):
     """By how much the step may be behind: a progress bar is printed now and then."""
     at: float = 0.0
     """When that was written, in seconds since the epoch, as far as known; 0 if it isn't."""
+    told: bool = False
+    """Whether the script says so by a file, so that it can't be a number that only looks like a step."""
 
     def beyond(self, other: Progress) -> bool | None:
         """Return whether this is further than another; None if the two can't be compared."""
@@ -58,12 +60,13 @@ class Progress(Record):
 
 def shown(channels: Channels, files: ProgressFiles | None = None) -> Progress | None:
     """Return how far an attempt came, by the output of its ranks and their progress files."""
-    texts = [] if files is None else files.texts()
-    found = reached(_ends(channels), texts)
+    contents = [] if files is None else files.contents()
+    found = reached((), [text for text, _at in contents])
+    if found is not None:
+        return found.replace(at=max(at for _text, at in contents), told=True)
+    found = reached(_ends(channels))
     if found is None:
         return None
-    if files is not None and any(texts):
-        return found.replace(at=files.at)
     written = (channel.traceback_at or channel.written_at for every in channels.all.values() for channel in every)
     return found.replace(at=max(written, default=0.0))
 
@@ -96,7 +99,7 @@ def _furthest(every: list[Progress]) -> Progress | None:
 
 
 def _in_file(text: str) -> Progress | None:
-    alone = ALONE.match(text[:LIMIT])
+    alone = ALONE.match(text[-LIMIT:].rstrip().rpartition("\n")[2])
     return Progress(step=float(alone[1])) if alone else _in_output(text)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from accel_launch.planning.types import Plan
+    from accel_launch.planning.types import Command, Plan
     from accel_launch.running.attempts.preparation import Preparation
     from accel_launch.running.guardian.workload import Workload
 
@@ -73,10 +73,14 @@ class Parked:
             "digest": self.digest,
             "path": path,
             "modules": list(self.plan.preload or ()),
+            "ranks": len(self.plan.commands),
+            "script": _script(self.plan.commands[0]),
         }
         answer = self._ask(b"stay", terms, [made.fileno()])
         made.close()
-        if answer != "stays":
+        if answer == "stays":
+            warm.limit(os.environ)
+        else:
             os.unlink(path)
 
     @property
@@ -164,6 +168,12 @@ class Parked:
             self.socket = None
 
 
+def _script(command: Command) -> str:
+    """Return the script or module in a rank's command; what a program does with its words isn't known."""
+    lower = 3 if command.argv[0] == "nice" else 0
+    return next((word for word in command.argv[lower + 1 :] if word not in ("-u", "-m")), "")
+
+
 def order(work: Workload, fds: list[int]) -> dict[str, Any]:
     """Return the order to start the ranks, after the order itself and ``fds``, to which their streams are added."""
     from accel_launch.running.guardian.preloading.fork_server import shared_and_own
@@ -196,6 +206,7 @@ def order(work: Workload, fds: list[int]) -> dict[str, Any]:
             "ignored": sorted(map(int, work.ignored)),
             "together": work.together,
             "scratch": work.scratch,
+            "folders": list(work.folders),
         },
     }
 

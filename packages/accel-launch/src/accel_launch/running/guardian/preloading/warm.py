@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-PATIENCE = 3.0  # seconds for a process to answer
-YOUNG = 10.0  # seconds of a socket at which its process may yet have to listen
+PATIENCE, SHORTEST = 3.0, 0.1  # seconds for all processes to answer, and for one where others have used these up
+MOST = 4  # processes that wait at the same time
 LONGEST = 4096  # bytes of an answer
 PRIVATE = 0o700
 
@@ -34,6 +34,12 @@ class Warm(Record):
     """Seconds until it ends."""
     memory: int
     """Bytes that it holds; what it shares with others counts in part."""
+    age: float
+    """Seconds since it has begun to import."""
+    ranks: int
+    """How many ranks are forked from it."""
+    script: str
+    """The script or module that they run."""
 
 
 def home(environ: Mapping[str, str]) -> str:
@@ -82,18 +88,28 @@ def waiting(environ: Mapping[str, str]) -> list[Warm]:
     """Return this user's processes that wait for a launch on this machine."""
     found: list[Warm] = []
     for connection in _each(environ):
-        seconds, _, modules = _asked(connection, b"show").decode(errors="replace").partition(" ")
-        if seconds.isdecimal():
+        words = _asked(connection, b"show").decode(errors="replace").split(" ", 4)
+        if len(words) == 5 and all(word.isdecimal() for word in words[:3]):  # noqa: PLR2004
+            seconds, age, ranks, modules, script = words
             pid = _peer(connection)[0]
-            found.append(Warm(pid, tuple(modules.split(",")), float(seconds), _memory(pid)))
+            known = tuple(modules.split(","))
+            found.append(Warm(pid, known, float(seconds), _memory(pid), float(age), int(ranks), script))
         connection.close()
     return found
 
 
-def stop(environ: Mapping[str, str]) -> list[int]:
-    """End this user's processes that wait for a launch on this machine; return their pids."""
+def limit(environ: Mapping[str, str]) -> None:
+    """End the oldest processes that wait, where there are more than enough: each launch that differs leaves one."""
+    stop(environ, MOST)
+
+
+def stop(environ: Mapping[str, str], spared: int = 0) -> list[int]:
+    """End this user's processes that wait on this machine, but the newest ``spared``; return their pids."""
     found: list[int] = []
-    for connection in _each(environ):
+    for place, connection in enumerate(_each(environ)):
+        if place < spared:
+            connection.close()
+            continue
         pid = _peer(connection)[0]
         if _asked(connection, b"stop") == b"stopped":
             found.append(pid)
@@ -116,7 +132,10 @@ def _opened(folder: str) -> int:
 
 
 def _each(environ: Mapping[str, str]) -> Iterator[Any]:
-    """Yield a connection to each process, the newest first; sockets that nobody listens at are removed."""
+    """Yield a connection to each process, the newest first; sockets that nobody listens at are removed.
+
+    One that doesn't answer, because it is stopped, holds up the caller only for a limited time in all.
+    """
     from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 
     try:
@@ -129,13 +148,16 @@ def _each(environ: Mapping[str, str]) -> Iterator[Any]:
             names = sorted(os.listdir(listed), key=lambda name: _made(name, listed), reverse=True)
         finally:
             os.close(listed)
+        until = time.monotonic() + PATIENCE
         for name in names:
             connection = socket(AF_UNIX, SOCK_SEQPACKET)
-            connection.settimeout(PATIENCE)
+            connection.settimeout(max(SHORTEST, min(PATIENCE / 2, until - time.monotonic())))
             try:
                 connection.connect(f"/proc/self/fd/{folder}/{name}")
             except ConnectionRefusedError:
-                if time.time() - _made(name, folder) > YOUNG:
+                if not os.path.exists(
+                    f"/proc/{name.partition('-')[0]}"
+                ):  # the launcher that made it has handed it over
                     _remove(name, folder)
             except OSError:
                 pass  # it has just ended
