@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from accel_launch.inspecting.places import Place
     from accel_launch.inspecting.snapshot import RankStack
 
+MISMATCH = "the ranks wait in different collectives"
+MOST_NAMED = 4  # groups in a sentence
 MOST_SPANS = 20  # of a group's ranks in a line: thousands of ranks can alternate
 
 
@@ -114,6 +116,15 @@ def line(group: Group, ranks: int) -> str:
     count, where = len(group.ranks), f" on {group.host}" if group.host else ""
     shown = spans(group.ranks, MOST_SPANS)
     return f"{count} of {ranks} {'rank' if ranks == 1 else 'ranks'} ({shown}){where}: {group.doing}"
+
+
+def sentence(groups: Sequence[Group]) -> str:
+    """Return groups in one sentence, such as ``rank 3: train.py:9 f; ranks 0-2: train.py:8 f``; the first few."""
+    parts = [
+        f"{'rank' if len(group.ranks) == 1 else 'ranks'} {spans(group.ranks, MOST_SPANS)}: {group.doing}"
+        for group in groups[:MOST_NAMED]
+    ]
+    return "; ".join(parts) + "; ..." * (len(groups) > MOST_NAMED)
 
 
 def spanned(ranks: Iterable[int]) -> list[list[int]]:
