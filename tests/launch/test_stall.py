@@ -70,6 +70,29 @@ def test_end_ends_the_run_with_124_and_the_report_has_it(accelerate: Run, script
     assert [group["function"] for group in stall["groups"]] == ["rest", "wait"]
 
 
+def test_a_mismatch_that_ends_the_run_is_said_at_the_end_and_blames_no_rank(
+    accelerate: Run, script: Script, tmp_path: Path
+) -> None:
+    library = tmp_path / "site-packages/torch/distributed/c10d.py"
+    library.parent.mkdir(parents=True)
+    library.write_text("import time\ndef barrier(): time.sleep(1000)\ndef all_reduce(): time.sleep(1000)\n")
+    text = ME + f"sys.path.insert(0, {str(library.parent)!r})\nimport c10d\nif rank == 0:\n    c10d.barrier()\n"
+    flags = ("--stall_after", "1.5", "--stall_action", "end", "--report", tmp_path / "report.json")
+    done = accelerate("launch", *N2[:-3], "3", *N2[-2:], *flags, script(text + "c10d.all_reduce()\n"))
+    assert done.returncode == 124
+    places = (
+        "rank 0: script1.py:6 <module> > torch barrier, waiting; ranks 1-2: script1.py:7 <module> > torch all_reduce"
+    )
+    _before, head, end = done.stderr.rpartition("accel: the ranks wait in different collectives\n")
+    assert head, done.stderr
+    assert end.startswith("  cause: standing still for ")
+    assert f": the ranks wait in different collectives: {places}, waiting\n" in end
+    assert "failed first" not in done.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["stalls"][0]["mismatch"]
+    assert places in report["failure"]["cause"]
+
+
 def test_stacks_writes_each_standstill_to_a_file_of_the_log_folder(
     launched: Start, script: Script, tmp_path: Path
 ) -> None:

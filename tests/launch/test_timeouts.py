@@ -28,6 +28,8 @@ ME = "import os, sys, threading, time\nrank = int(os.environ['RANK'])\n"
 TWO = ("-q", "--cpu", "--num_processes", "2", "--grace", "1")
 THREE = ("-q", "--cpu", "--num_processes", "3", "--grace", "1")
 GLOO = "[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 4000ms for recv operation to complete"
+CLIENTS = "Timed out after 6 seconds waiting for clients. 1/2 clients joined."
+CONNECT = "The client socket has timed out after 3000ms while trying to connect to (127.0.0.1, 44289)."
 NCCL = (
     "[rank{0}]:[E1128 02:07:08.408271257 ProcessGroupNCCL.cpp:607] [Rank {0}] Watchdog caught collective operation "
     "timeout: WorkNCCL(SeqNum=12, OpType=ALLREDUCE, NumelIn=1, NumelOut=1, Timeout(ms)=600000) ran for 600060 "
@@ -65,7 +67,8 @@ BEHIND = (
             ("monitoredBarrier", 4.0, None, ()),
         ),
         ("DistStoreError: wait timeout after 4000ms, keys: /a/0//b", ("keys: /a/0//b", 4.0, None, ())),
-        ("Timed out after 6 seconds waiting for clients. 1/2 clients joined.", ("clients", 6.0, None, ())),
+        (CLIENTS, ("clients", 6.0, None, ())),
+        (CONNECT, ("connect", 3.0, None, ())),
     ],
 )
 def test_what_torch_prints_after_a_wait(text: str, expected: tuple[object, ...]) -> None:
@@ -108,7 +111,8 @@ def test_the_rank_that_does_not_come_is_blamed_although_another_complains_and_di
     done = accelerate("launch", *TWO, "--report", tmp_path / "report.json", script(text))
     assert done.returncode == 1
     assert "accel: rank 1 (local rank 1, pid" in done.stderr
-    cause = "missing: rank 0 timed out after 4 s waiting for it (recv); it was at script1.py:4 rest > sleep"
+    waited = "rank 0 timed out after 4 s waiting for it (recv at script1.py:9)"
+    cause = f"missing: {waited}; it was at script1.py:4 rest > sleep"
     assert f"  cause: {cause}\n" in done.stderr
     report = _report(tmp_path / "report.json")
     timeout, failure = report["collective_timeout"], report["failure"]
@@ -119,6 +123,21 @@ def test_the_rank_that_does_not_come_is_blamed_although_another_complains_and_di
     assert (failure["rank"], failure["cause"]) == (1, cause)
     assert timeout["at"] < failure["time"]  # it was terminated afterwards
     assert report["also_raised"] == [] or report["also_raised"][0]["rank"] == 0  # pyright: ignore[reportIndexIssue]
+
+
+@pytest.mark.parametrize(
+    "message", [GLOO, *(pytest.param(each, marks=pytest.mark.exhaustive) for each in (CLIENTS, CONNECT))]
+)
+def test_the_others_live_on_until_they_are_looked_at_however_fast_one_dies(
+    accelerate: Run, script: Script, message: str
+) -> None:
+    text = ME + (
+        "def rest():\n    time.sleep(1000)\n"
+        "def die(*raised):\n    sys.__excepthook__(*raised)\n    os._exit(1)\n"
+        f"if rank == 1: rest()\nsys.excepthook = die\ntime.sleep(1)\nraise RuntimeError({message!r})\n"
+    )
+    done = accelerate("launch", *TWO, script(text))
+    assert "; it was at script1.py:4 rest > sleep\n" in done.stderr, done.stderr
 
 
 def test_a_rank_that_fails_of_its_own_is_not_excused_by_another_that_timed_out(
@@ -180,6 +199,13 @@ def test_a_rank_seen_after_its_end_is_no_witness_and_not_blamed() -> None:
     assert missing._elsewhere(seen, {1, 2}) == (0,)  # pyright: ignore[reportPrivateUsage]
 
 
+def test_a_rank_that_has_ended_well_is_not_missing_while_another_one_is_elsewhere() -> None:
+    groups = (Group((1,), "train.py:7 load > sleep"), Group((2,), "ended: exit status 0", ended=True))
+    seen = Stall(at=1.0, since=1.0, ranks=(0, 1, 2), groups=groups, kinds={0: "waiting", 1: "still", 2: "ended"})
+    assert missing._elsewhere(seen, {0}) == (1,)  # pyright: ignore[reportPrivateUsage]
+    assert missing._elsewhere(seen, {0, 1}) == (2,)  # pyright: ignore[reportPrivateUsage]
+
+
 def test_the_watchdog_s_numbers_say_who_is_behind(accelerate: Run, script: Script, tmp_path: Path) -> None:
     text = ME + (
         f"if rank == 1:\n    print({BEHIND!r}.format(1, 11), file=sys.stderr)\n    time.sleep(1000)\n"
@@ -215,16 +241,40 @@ def test_a_rank_that_left_early_is_blamed_for_the_connection_that_others_lose(
 
 
 @needs_torch
-def test_gloo_s_timeout(accelerate: Run, script: Script) -> None:
+def test_gloo_s_timeout(accelerate: Run, script: Script, tmp_path: Path) -> None:
     text = (
         ME + "import datetime, torch, torch.distributed as dist\n"
         "dist.init_process_group('gloo', timeout=datetime.timedelta(seconds=3))\n"
         "def step():\n    if rank == 1: time.sleep(1000)\n    dist.all_reduce(torch.ones(1))\nstep()\n"
     )
-    done = accelerate("launch", *TWO, script(text))
+    done = accelerate("launch", *TWO, "--report", tmp_path / "report.json", script(text))
     assert "accel: rank 1 (local rank 1, pid" in done.stderr
-    assert "  cause: missing: rank 0 timed out after 3 s waiting for it (" in done.stderr
-    assert "; it was at script1.py:6 step > sleep\n" in done.stderr
+    waited = "rank 0 timed out after 3 s waiting for it (all_reduce at script1.py:7)"
+    assert f"  cause: missing: {waited}; it was at script1.py:6 step > sleep\n" in done.stderr
+    timeout = _report(tmp_path / "report.json")["timeout"]
+    assert isinstance(timeout, dict)
+    doings = {group["ranks"][0]: group["doing"] for group in timeout["groups"]}
+    assert doings == {0: "script1.py:7 step > torch all_reduce, waiting", 1: "script1.py:6 step > sleep"}
+    (one,) = timeout["collectives"]
+    assert (one["rank"], one["operation"], one["number"], one["done"]) == (0, "all_reduce", None, False)
+
+
+@needs_torch
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("culprit", [0, 1])
+@pytest.mark.parametrize("ranks", [TWO, THREE])
+def test_a_rank_that_does_not_come_to_the_start(
+    accelerate: Run, script: Script, culprit: int, ranks: tuple[str, ...]
+) -> None:
+    text = (
+        ME + f"def load():\n    if rank == {culprit}: time.sleep(1000)\nload()\n"
+        "import datetime, torch, torch.distributed as dist\n"
+        "dist.init_process_group('gloo', timeout=datetime.timedelta(seconds=4))\n"
+    )
+    done = accelerate("launch", *ranks, script(text))
+    assert f"accel: rank {culprit} (local rank {culprit}, pid" in done.stderr
+    waited = "waiting for it (init_process_group at script1.py:7); it was at script1.py:4 load > sleep\n"
+    assert waited in done.stderr, done.stderr
 
 
 @needs_torch

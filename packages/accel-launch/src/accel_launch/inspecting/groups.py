@@ -9,8 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
+    from accel_launch.inspecting.places import Place
     from accel_launch.inspecting.snapshot import RankStack
 
+MISMATCH = "the ranks wait in different collectives"
+MOST_NAMED = 4  # groups in a sentence
 MOST_SPANS = 20  # of a group's ranks in a line: thousands of ranks can alternate
 
 
@@ -71,17 +74,36 @@ def grouped(stacks: Iterable[RankStack]) -> tuple[Group, ...]:
     found: dict[str, list[RankStack]] = {}
     for each in stacks:
         found.setdefault(each.doing, []).append(each)
-    groups = [_group(doing, members) for doing, members in found.items()]
+    return _ordered(_group(doing, members) for doing, members in found.items())
+
+
+def placed(groups: Iterable[Group], places: Mapping[int, Place]) -> tuple[Group, ...]:
+    """Return groups in which some ranks are at other ``places`` than they were seen at."""
+    known = {rank: group for group in groups for rank in group.ranks}
+    for rank, place in places.items():
+        doing = ", ".join(filter(None, (place.text, "waiting" if place.collective else "")))
+        known[rank] = _at(place, (rank,), doing)
+    found: dict[str, list[int]] = {}
+    for rank, group in known.items():
+        found.setdefault(group.doing, []).append(rank)
+    return _ordered(known[ranks[0]].replace(ranks=tuple(sorted(ranks))) for ranks in found.values())
+
+
+def _ordered(groups: Iterable[Group]) -> tuple[Group, ...]:
     return tuple(sorted(groups, key=lambda group: (group.collective, len(group.ranks), group.ranks)))
 
 
 def _group(doing: str, members: Sequence[RankStack]) -> Group:
-    place = members[0].place
+    ranks = tuple(sorted(member.rank for member in members))
+    return _at(members[0].place, ranks, doing, ended=members[0].process is None)
+
+
+def _at(place: Place, ranks: tuple[int, ...], doing: str, *, ended: bool = False) -> Group:
     return Group(
-        ranks=tuple(sorted(member.rank for member in members)),
+        ranks=ranks,
         doing=doing,
         collective=place.collective,
-        ended=members[0].process is None,
+        ended=ended,
         file=place.file,
         line=place.line,
         function=place.function,
@@ -94,6 +116,15 @@ def line(group: Group, ranks: int) -> str:
     count, where = len(group.ranks), f" on {group.host}" if group.host else ""
     shown = spans(group.ranks, MOST_SPANS)
     return f"{count} of {ranks} {'rank' if ranks == 1 else 'ranks'} ({shown}){where}: {group.doing}"
+
+
+def sentence(groups: Sequence[Group]) -> str:
+    """Return groups in one sentence, such as ``rank 3: train.py:9 f; ranks 0-2: train.py:8 f``; the first few."""
+    parts = [
+        f"{'rank' if len(group.ranks) == 1 else 'ranks'} {spans(group.ranks, MOST_SPANS)}: {group.doing}"
+        for group in groups[:MOST_NAMED]
+    ]
+    return "; ".join(parts) + "; ..." * (len(groups) > MOST_NAMED)
 
 
 def spanned(ranks: Iterable[int]) -> list[list[int]]:

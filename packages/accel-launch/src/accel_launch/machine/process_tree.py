@@ -55,6 +55,15 @@ def look(pid: int) -> Facts | None:
         return None
 
 
+def stopped(pid: int) -> bool:
+    """Return whether a process was stopped, as by Ctrl-Z, so that nothing can be awaited from it."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in b"Tt"
+    except (OSError, IndexError):
+        return False
+
+
 def facts_in(stat: bytes) -> Facts:
     """Return the facts in a text such as that of ``/proc/PID/stat``.
 

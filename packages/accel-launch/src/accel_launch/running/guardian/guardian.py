@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from accel_launch.running.guardian.workload import Workload
 
-LOOKING = 5.0  # seconds that the launcher may hold up the end of the ranks after a failure
+LOOKING = 10.0  # seconds that the launcher may hold up the end of the ranks after a failure
+HEARING = 1.0  # seconds for the launcher to see whether it has to: to read what the rank has printed
 
 
 class Guardian:
@@ -70,7 +71,7 @@ class Guardian:
                 signal.signal(number, signal.SIG_IGN)
         self.children = Children(self._ended)
         self.children.poller.register(self.orders, select.EPOLLIN)
-        self.teardown = Teardown(self.children, self.events, self.work.grace)
+        self.teardown = Teardown(self.children, self.events, self.work.grace, self.work.launcher)
         self.starter = Starter(self.work, self.children, self.events, self.teardown)
         self.preloader = Preloader(self.starter)
         self.forwarder = Forwarder(self.children, self.work.record)
@@ -114,6 +115,8 @@ class Guardian:
         if status == 0 or not self.work.together or self.teardown.stopping:
             return
         if os.waitstatus_to_exitcode(status) != LATER:
+            if not process_tree.stopped(self.work.launcher):
+                self.held = max(self.held, time.monotonic() + HEARING)
             self._stop_after_failure()
         elif self.children.ranks and not self.noticed and self.patience is None:
             self.patience = time.monotonic() + self.work.grace

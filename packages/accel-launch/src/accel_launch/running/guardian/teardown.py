@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 LONGEST = 86400.0  # seconds of one wait: the kernel counts milliseconds in 31 bits
 SOON = 0.05  # seconds for ranks to end before what ended ranks left is looked for, among all processes
-LOOK = 0.5  # seconds for the launcher to look at ranks that outstay the grace, before they are killed
+LOOK = 2.0  # seconds for the launcher to look at ranks that outstay the grace, before they are killed
+EARLY = 2.0  # seconds before the end of the grace, or half of it, for a look in case that the machine is slow
 LAST_MOMENTS = 5.0  # seconds that leftovers of a successful script get between SIGTERM and SIGKILL
 
 
 class Teardown:
     """Asks processes to end, and kills those that outstay the grace."""
 
-    def __init__(self, children: Children, events: Events, grace: float) -> None:
-        """Take the seconds of grace."""
-        self.children, self.events, self.grace = children, events, grace
+    def __init__(self, children: Children, events: Events, grace: float, launcher: int) -> None:
+        """Take the seconds of grace, and the pid of the launcher, which looks at ranks."""
+        self.children, self.events, self.grace, self.launcher = children, events, grace, launcher
         self.pid = os.getpid()
         self.stopping = False
         """Whether everything was asked to end."""
@@ -36,6 +37,8 @@ class Teardown:
         """Leftovers that were asked to end."""
         self.overdue = False
         """Whether the launcher was asked to look at ranks that outstay the grace."""
+        self.early: float | None = None
+        """When to have the launcher look at ranks that may outstay the grace."""
         self.deadline: float | None = None
         self.look_at: float | None = None
         """When to look for leftovers of ended ranks while others still end."""
@@ -43,7 +46,7 @@ class Teardown:
     @property
     def timeout(self) -> float:
         """Seconds to wait for the deadline or the next look, a day at most; -1 without either."""
-        due = min((at for at in (self.deadline, self.look_at) if at is not None), default=None)
+        due = min((at for at in (self.deadline, self.look_at, self.early) if at is not None), default=None)
         return -1.0 if due is None else min(LONGEST, max(0.0, due - time.monotonic()))
 
     def stop(self, number: int) -> None:
@@ -56,6 +59,7 @@ class Teardown:
             process_tree.send(pid, signal.SIGCONT)
         if self.deadline is None or self.lingering:
             self.deadline = time.monotonic() + self.grace
+            self.early = self.deadline - min(EARLY, self.grace / 2) if self.grace else None
         self.lingering = False
         self.look_at = time.monotonic() + SOON
 
@@ -68,6 +72,10 @@ class Teardown:
         if self.stopping and not (self.children.ranks and self.look_at and time.monotonic() < self.look_at):
             self.look_at = None
             self._ask_leftovers()
+        if self.early is not None and time.monotonic() >= self.early:
+            self.early = None
+            if self.children.ranks:
+                self.events.send("late")
         if self.deadline is None or time.monotonic() < self.deadline:
             return
         if self.lingering:
@@ -76,7 +84,7 @@ class Teardown:
             self.lingering, self.stopping = False, True
             self.deadline = time.monotonic() + min(self.grace, LAST_MOMENTS)
             self._ask_leftovers()
-        elif self.grace and self.children.ranks and not self.overdue:
+        elif self.grace and self.children.ranks and not (self.overdue or process_tree.stopped(self.launcher)):
             self.overdue = True
             self.deadline = time.monotonic() + LOOK  # the launcher has us killed earlier, once it has looked
             self.events.send("overdue")

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from accel_launch.inspecting.snapshot import Subject
 
-HURRIED = 0.35  # seconds for reading stacks while the guardian waits
-CALM = 2.0  # seconds for it where nothing else waits
-MORE = 0.1  # seconds for the rest; the guardian waits a little longer
+HURRIED = 1.3  # seconds for reading stacks while the guardian waits; on a machine with time it takes 0.05
+CALM = 4.0  # seconds for it where nothing else waits
+MORE = 0.5  # seconds for the rest; the guardian waits a little longer
 
 
 class LastLook:
@@ -39,6 +39,8 @@ class LastLook:
         self, poller: select.poll, then: Callable[[Mapping[str, Any] | None], None], limit: float = HURRIED
     ) -> bool:
         """Begin to look, and call ``then`` with what was seen, or None; return False if that can't be done now."""
+        from accel_launch.inspecting import report, snapshot  # here, so that the next look needn't
+
         if self.pid:
             return False
         reader, writer = os.pipe()
@@ -51,7 +53,11 @@ class LastLook:
             return False
         if self.pid == 0:
             try:
-                self._look(launcher, writer, limit)
+                self._look(
+                    launcher,
+                    writer,
+                    lambda: report.as_json(snapshot.take(self.subjects(), children=True, limit=limit)),
+                )
             finally:
                 os._exit(0)
         os.close(writer)
@@ -61,15 +67,17 @@ class LastLook:
         poller.register(reader, 1)  # select.POLLIN
         return True
 
-    def _look(self, launcher: int, writer: int, limit: float) -> None:
+    def go_on(self, then: Callable[[Mapping[str, Any] | None], None]) -> None:
+        """Let the look that was begun serve another purpose, with all its time."""
+        self.then, self.deadline = then, time.monotonic() + HURRIED + MORE
+
+    def _look(self, launcher: int, writer: int, take: Callable[[], Mapping[str, Any]]) -> None:
         import json
 
-        from accel_launch.inspecting import report, snapshot
         from accel_launch.running.onlookers.forking import become_onlooker
 
         become_onlooker(launcher, b"accel-look")
-        found = report.as_json(snapshot.take(self.subjects(), children=True, limit=limit))
-        data = json.dumps(found).encode()
+        data = json.dumps(take()).encode()
         while data:
             data = data[os.write(writer, data) :]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from accel_launch.running.guardian.orders import KILL
+from accel_launch.running.guardian.orders import KILL, RELEASE
 from accel_launch.running.onlookers.showing import STALL, TIMEOUT, Showing
 from accel_launch.running.onlookers.standstills import Standstills
 
@@ -40,6 +40,8 @@ class Onlookers:
         self.station: Station | None = None
         """What connects the onlookers of a run with ranks elsewhere."""
         self.glance: Glance | None = None
+        self.failed = False
+        """Whether a rank has failed, and what it had printed can be read in this turn."""
 
     def start(
         self,
@@ -129,6 +131,8 @@ class Onlookers:
     @property
     def due(self) -> float | None:
         """Seconds until there is something to do again; None if there isn't."""
+        if self.failed:
+            return 0.0
         parts = (self.stall, self.desk, self.station, self.showing, self.standstills)
         all_due = [part.due for part in parts if part is not None]
         return min((each for each in all_due if each is not None), default=None)
@@ -139,6 +143,9 @@ class Onlookers:
             self.stall.step(poller, ready)
         if self.glance is not None:
             self.glance.step(poller, ready)
+        if self.failed and not (self.glance is not None and self.glance.pid):
+            self.orders.send(RELEASE)
+        self.failed, self.reader.awaited = self.reader.awaited, False
         if self.desk is not None:
             self.desk.step(poller, ready)
         if self.station is not None:

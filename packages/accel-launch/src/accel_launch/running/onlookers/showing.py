@@ -9,7 +9,7 @@ from accel_launch.running.onlookers.last_look import CALM, LastLook
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import select
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import Any
 
     from accel_launch.inspecting.snapshot import Subject
@@ -50,6 +50,10 @@ class Showing:
         self.stacks: list[Mapping[str, Any]] = []
         """What was shown."""
         self.last = LastLook(subjects)
+        self.early = False
+        """Whether the look that was begun last is one before the end of the grace."""
+        self.foreseen: Mapping[str, Any] | None = None
+        """What that one has seen."""
         self.begun: set[str] = set()
         """For which reasons, and which attempts of an engine, a look was begun."""
         self.done = False
@@ -66,10 +70,15 @@ class Showing:
     def step(self, poller: select.poll, ready: Sequence[tuple[int, int]]) -> None:
         """Do what is due."""
         self.last.step(poller, ready)
+        if self.reader.late:
+            self.reader.late = False
+            self.early = self.last.begin(poller, self._foresee)
         if self.reader.overdue:
             self.reader.overdue = False
-            if not self.last.begin(poller, self._overdue):
-                self.kill()
+            if self.early and self.last.pid:
+                self.last.go_on(self._overdue)
+            elif not self.last.begin(poller, self._overdue):
+                self._overdue(None)
         if self.record is not None and time.monotonic() >= self.next:
             self.next = time.monotonic() + PERIOD
             self._watch_engine(poller, self.record)
@@ -96,18 +105,31 @@ class Showing:
         self.done = True
         self.show(why, found)
 
+    def _foresee(self, found: Mapping[str, Any] | None) -> None:
+        self.foreseen, self.early = found, False
+
     def _overdue(self, found: Mapping[str, Any] | None) -> None:
         self._outstaying(found)
         self.kill()
 
     def _outstaying(self, found: Mapping[str, Any] | None) -> None:
         """Show the ranks that are still there."""
+        if found is None or (self.foreseen is not None and not _is_whole(found)):
+            found = self.foreseen
+        left = {subject.rank for subject in self.subjects() if not subject.ended}
         if found is None:
+            self._unseen(left)
             return
-        ranks = [each for each in found["ranks"] if each["process"]]
+        ranks = [each for each in found["ranks"] if each["process"] and each["rank"] in left]
         there = {each["rank"] for each in ranks}
         groups = [group for group in found["groups"] if there.intersection(group["ranks"])]
         self.show(GRACE, {**found, "ranks": ranks, "groups": groups})
+
+    def _unseen(self, ranks: Collection[int]) -> None:
+        from accel_launch.inspecting.groups import spans
+
+        if ranks:
+            self.say(f"accel: {HEADS[GRACE]}: {spans(ranks)}; what they do couldn't be seen in time\n")
 
     def show(self, why: str, found: Mapping[str, Any] | None) -> None:
         """Print what ranks do, and keep it for the report."""
@@ -123,6 +145,11 @@ class Showing:
         """Give up what isn't done."""
         self.last.close(poller)
         self.done = True
+
+
+def _is_whole(found: Mapping[str, Any]) -> bool:
+    """Return whether every process that was there could be read in time."""
+    return not any(each["process"] and "in time" in (each["process"]["unread"] or "") for each in found["ranks"])
 
 
 def _nothing() -> None:

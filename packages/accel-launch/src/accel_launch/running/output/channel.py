@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 LONGEST = 1 << 16  # bytes of one line kept back for its end
 PATIENCE = 0.05  # seconds after which the beginning of a line is passed on without its end
 RECENT = 1 << 12  # bytes of its standard output kept to see how far it came
-TIMEOUTS = (b"imed out waiting ", b"collective operation timeout", b"monitoredBarrier", b"wait timeout after ")
+TIMEOUTS = (
+    b"imed out waiting ",
+    b"collective operation timeout",
+    b"monitoredBarrier",
+    b"wait timeout after ",
+    b"seconds waiting for clients",
+    b"client socket has timed out ",
+)
 """Of what torch prints when a rank has waited too long for another; see `report.evidence.timeouts`."""
 LONGEST_WORDS = max(map(len, TIMEOUTS))
 

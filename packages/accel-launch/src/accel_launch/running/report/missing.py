@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import signal
 
+from accel_config.settings.readers import natural
+from accel_launch.inspecting import groups
+from accel_launch.inspecting.places import Place, locate
+from accel_launch.inspecting.sampling import Frame
 from accel_launch.running.report.evidence import peers, recorder, timeouts
+from accel_launch.running.report.evidence.blocks import blocks
+from accel_launch.running.report.evidence.lines import plain
+from accel_launch.running.report.evidence.recorder import Collective
 from accel_launch.running.report.timeout import Timeout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from accel_launch.inspecting.groups import Group
@@ -28,23 +35,71 @@ FORCED = (signal.SIGTERM, signal.SIGKILL)
 
 def find(plan: Plan, observation: Observation, blame: Blame) -> Timeout | None:
     """Return the wait by which the rank that failed first has ended; None if it ended otherwise."""
-    root = blame.root
-    own = None if root is None else _own(root, observation, blame)
-    if root is None or own is None:
-        return None if root is None else _left(root, observation, blame)
-    stall = observation.standing
+    if blame.root is None:
+        return None
+    waiter, own = _waiter(blame.root, observation, blame)
+    if own is None:
+        return _left(blame.root, observation, blame)
     dumps = observation.recorded()
-    missing, source = _missing(plan, observation, blame, own, dumps)
+    waited = _waited(observation, blame)
+    seen = groups.placed(observation.standing.groups if observation.standing is not None else (), waited)
+    missing, source = _missing(plan, observation, blame, own, dumps, seen)
+    place = waited.get(waiter.rank, Place())
     return Timeout(
-        rank=root.rank,
-        operation=own.operation,
+        rank=waiter.rank,
+        operation=own.operation if own.operation.isupper() else _called(place.operations) or own.operation,
+        where=f"{place.file}:{place.line}" if place.file else "",
         seconds=own.seconds,
-        at=blame.raised(root) or root.at,
+        at=blame.raised(waiter) or waiter.at,
         missing=missing,
-        doing=_doing(missing[0], observation, blame) if missing else "",
+        doing=_doing(missing[0], seen) if missing else "",
         source=source,
-        groups=stall.groups if stall is not None else (),
-        collectives=recorder.last(dumps),
+        groups=seen,
+        collectives=recorder.last(dumps) or _waits(seen),
+    )
+
+
+def _waiter(root: Ending, observation: Observation, blame: Blame) -> tuple[Ending, Complaint | None]:
+    """Return who waited too long: the rank that failed first, or another one whose end that one has only felt."""
+    own = _own(root, observation, blame)
+    if own is None and _lost(root, blame) and _left(root, observation, blame) is None:
+        others = sorted(observation.endings, key=lambda ending: blame.raised(ending) or ending.at)
+        for other in others:
+            found = _own(other, observation, blame)
+            if found is not None and (blame.raised(other) or other.at) <= root.at + TOGETHER:
+                return other, found
+    return root, own
+
+
+def _waited(observation: Observation, blame: Blame) -> dict[int, Place]:
+    """Return where ranks waited that ended by it: who looks at such a rank sees it later, on its way out."""
+    waited: dict[int, Place] = {}
+    for ending in observation.endings:
+        found = blame.found(ending)
+        if found is not None and (timeouts.complaint(found.exception) or peers.lost(found.exception)):
+            frames = next((block.frames for block in blocks(plain(found.traceback)) if block.frames), ())
+            waited[ending.rank] = locate([_frame(*each) for each in reversed(frames)]).replace(collective=True)
+    return waited
+
+
+def _frame(place: str, function: str) -> Frame:
+    file, _colon, line = place.rpartition(":")
+    return Frame(function, file, natural(line) or 0)
+
+
+def _called(operations: Sequence[str]) -> str:
+    """Return the public name of a collective, such as ``all_reduce`` for ``torch all_reduce``."""
+    names = [operation.rpartition(" ")[2] for operation in operations]
+    return next((name for name in reversed(names) if not name.startswith("_")), "")
+
+
+def _waits(seen: Sequence[Group]) -> tuple[Collective, ...]:
+    """Return the collectives in which ranks were seen waiting."""
+    return tuple(
+        Collective(rank, "", 0, _called(group.operations) or "wait", done=False, where=f"{group.file}:{group.line}")
+        for group in seen
+        for rank in group.ranks
+        if group.collective
     )
 
 
@@ -70,8 +125,13 @@ def _own(root: Ending, observation: Observation, blame: Blame) -> Complaint | No
     return timeouts.complaint(found.exception) if found is not None else None
 
 
-def _missing(
-    plan: Plan, observation: Observation, blame: Blame, own: Complaint, dumps: dict[int, Any]
+def _missing(  # noqa: PLR0913, PLR0917
+    plan: Plan,
+    observation: Observation,
+    blame: Blame,
+    own: Complaint,
+    dumps: dict[int, Any],
+    seen: Sequence[Group],
 ) -> tuple[tuple[int, ...], str]:
     """Return who is missing, and what says so: the surest source that knows."""
     outputs = {ending.rank: observation.output(ending.local_rank) for ending in observation.endings}
@@ -94,7 +154,7 @@ def _missing(
     elsewhere = _elsewhere(observation.standing, complaints.keys() | lost)
     if elsewhere:
         return elsewhere, BY_STACKS
-    apart = _apart(observation, blame)
+    apart = _apart(seen, blame)
     if apart:
         return apart, BY_STACKS
     silent = [
@@ -119,7 +179,9 @@ def _elsewhere(stall: Stall | None, victims: set[int]) -> tuple[int, ...]:
     late = {rank for group in stall.groups if _late(group) for rank in group.ranks}
     if late - victims:
         return ()
-    return tuple(rank for rank, kind in stall.kinds.items() if kind != "waiting" and rank not in victims)
+    found = {rank: kind for rank, kind in stall.kinds.items() if kind != "waiting" and rank not in victims}
+    living = tuple(rank for rank, kind in found.items() if kind != "ended")
+    return living or tuple(found)  # one that has ended may only have had less to do
 
 
 def _late(group: Group) -> bool:
@@ -127,15 +189,9 @@ def _late(group: Group) -> bool:
     return group.ended and (group.doing == "ended" or "terminated by" in group.doing)
 
 
-def _apart(observation: Observation, blame: Blame) -> tuple[int, ...]:
+def _apart(seen: Sequence[Group], blame: Blame) -> tuple[int, ...]:
     """Return the ranks that wait at another line than most; of two, the one that didn't fail first."""
-    stall = observation.standing
-    groups = stall.groups if stall is not None else ()
-    places = {rank: f"{group.file}:{group.line}" for group in groups if group.collective for rank in group.ranks}
-    for ending in observation.endings:
-        found = blame.found(ending)
-        if found is not None and found.where and (timeouts.complaint(found.exception) or peers.lost(found.exception)):
-            places[ending.rank] = found.where
+    places = {rank: f"{group.file}:{group.line}" for group in seen if group.collective for rank in group.ranks}
     if len(set(places.values())) < 2:  # noqa: PLR2004
         return ()
     there = places.get(blame.root.rank) if blame.root is not None else None
@@ -144,12 +200,7 @@ def _apart(observation: Observation, blame: Blame) -> tuple[int, ...]:
     return tuple(sorted(rank for rank, place in places.items() if place == fewest))
 
 
-def _doing(rank: int, observation: Observation, blame: Blame) -> str:
-    """Return where a rank was: where it raised, else as it was seen, unless we had terminated it by then."""
-    stall = observation.standing
-    group = next((group for group in (stall.groups if stall is not None else ()) if rank in group.ranks), None)
-    found = next((each for each in observation.endings if each.rank == rank), None)
-    raised = blame.found(found) if found is not None else None
-    if raised is not None and raised.exception and raised.where:
-        return os.path.basename(raised.where)
+def _doing(rank: int, seen: Sequence[Group]) -> str:
+    """Return where a rank was, unless it was looked at when we had terminated it already."""
+    group = next((group for group in seen if rank in group.ranks), None)
     return "" if group is None or _late(group) else group.doing

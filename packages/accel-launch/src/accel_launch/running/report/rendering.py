@@ -6,7 +6,7 @@ import os
 import signal
 
 from accel_config.printable import one_line, printable
-from accel_launch.inspecting.groups import spans
+from accel_launch.inspecting.groups import MISMATCH, spans
 from accel_launch.machine.clock import local_time
 from accel_launch.running.report.records import signal_name
 
@@ -27,7 +27,8 @@ def text(result: Result, host: str, *, whole: bool = False, color: bool = False)
     failure = result.failure
     if failure is not None:
         ending = failure.ending
-        heads.append(f"{failure.label or _rank(failure, host)} failed first")
+        mismatch = MISMATCH in failure.cause
+        heads.append(MISMATCH if mismatch else f"{failure.label or _rank(failure, host)} failed first")
         lines.append(f"  cause: {failure.cause}")
         lines += [
             f"  {line[:WIDEST]}"
@@ -43,7 +44,7 @@ def text(result: Result, host: str, *, whole: bool = False, color: bool = False)
         if failure.log:
             lines.append(f"  log: {one_line(failure.log)}")
         others = () if failure.label else result.endings
-        victims = sorted(other.rank for other in others if other.status and other is not ending)
+        victims = sorted(other.rank for other in others if other.status and (mismatch or other is not ending))
         if victims:
             lines.append(f"  terminated as a result: {_named(victims)}")
         if result.not_again:

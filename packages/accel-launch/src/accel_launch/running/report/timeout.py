@@ -22,7 +22,7 @@ class Timeout(Record):
     rank: int
     """The rank that waited, and failed first."""
     operation: str
-    """What it waited in, in torch's word, such as ``ALLREDUCE`` or ``recv``."""
+    """What it waited in, such as ``all_reduce``, or in torch's own word, ``ALLREDUCE``."""
     seconds: float
     """How long it waited; 0 if that isn't known."""
     at: float = 0.0
@@ -36,15 +36,18 @@ class Timeout(Record):
     ``ending``; empty if nothing does."""
     groups: tuple[Group, ...] = ()
     """What each rank of this machine did then."""
+    where: str = ""
+    """``FILE:LINE`` in the user's code where it waited; empty if unknown."""
     collectives: tuple[Collective, ...] = ()
-    """The last collective of each rank in each group, if torch's flight recorder has left them."""
+    """The last collective of each rank in each group, if torch's flight recorder has left them; else, without their
+    numbers, those that ranks were seen waiting in."""
 
     @property
     def cause(self) -> str:
         """Why the run failed, in words; for the missing rank if it is ``here``."""
         after = f" after {self.seconds:g} s" if self.seconds else ""
         closed = self.operation == timeouts.CLOSED
-        waited = "lost its connection to it" if closed else f"timed out{after} waiting for it ({self.operation})"
+        waited = "lost its connection to it" if closed else f"timed out{after} waiting for it ({self._waited})"
         also = f", with {_ranks(self.missing[1:])}" if len(self.missing) > 1 else ""
         where = f"; it {'had' if self.doing.startswith('ended') else 'was at'} {self.doing}" if self.doing else ""
         return f"missing{also}: rank {self.rank} {waited}{where}"
@@ -53,13 +56,17 @@ class Timeout(Record):
     def elsewhere(self) -> str:
         """The same for the rank that waited, where the missing one is on another machine."""
         after = f" after {self.seconds:g} s" if self.seconds else ""
-        return f"timed out{after} waiting for {_ranks(self.missing)} ({self.operation})"
+        return f"timed out{after} waiting for {_ranks(self.missing)} ({self._waited})"
+
+    @property
+    def _waited(self) -> str:
+        return f"{self.operation} at {os.path.basename(self.where)}" if self.where else self.operation
 
     @property
     def lines(self) -> list[str]:
-        """The last collectives, one line for ranks with the same one."""
+        """The last collectives that torch has recorded, one line for ranks with the same one."""
         same: dict[str, list[int]] = {}
-        for one in self.collectives:
+        for one in filter(lambda each: each.number, self.collectives):
             place = f", {os.path.basename(one.where)}" if one.where else ""
             done = "done" if one.done else "not done"
             same.setdefault(f"{one.operation} number {one.number} of {one.group}{place}, {done}", []).append(one.rank)
@@ -70,14 +77,19 @@ class Timeout(Record):
         return {
             "rank": self.rank,
             "operation": self.operation,
+            "where": self.where or None,
             "seconds": self.seconds or None,
             "at": self.at,
             "missing": list(self.missing),
             "doing": self.doing or None,
             "source": self.source or None,
             "groups": [group.as_json() for group in self.groups],
-            "collectives": [{**dict(one), "where": one.where or None} for one in self.collectives],
+            "collectives": [_collective(one) for one in self.collectives],
         }
+
+
+def _collective(one: Collective) -> dict[str, Any]:
+    return {**dict(one), **{name: getattr(one, name) or None for name in ("group", "number", "where", "at")}}
 
 
 def _ranks(ranks: tuple[int, ...] | list[int]) -> str:

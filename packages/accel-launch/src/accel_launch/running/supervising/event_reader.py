@@ -30,6 +30,10 @@ class EventReader:
         self.notes: list[str] = []
         """Notes to print at the end."""
         self.printed: list[str] = []
+        self.awaited = False
+        """Whether a rank has failed, and the guardian waits for our word before it terminates the others."""
+        self.late = False
+        """Whether ranks may outstay the grace, and are to be looked at in case that it is too late then."""
         self.overdue = False
         """Whether ranks outstay the grace, and are to be looked at before they are killed."""
         self.done = False
@@ -74,6 +78,7 @@ class EventReader:
             pid, rank = self.pids[place], self.rank_of(place)
             ending = Ending.from_wait_status(rank, place, pid, int(status), float(at))
             self.endings.append(ending)
+            self.awaited = self.awaited or bool(ending.status)
             self.tell(Event(kind, rank, place, pid, ending))
         elif kind == "unstarted":
             self.unstarted.append(f"rank {first} couldn't be started: {rest}")
@@ -81,6 +86,8 @@ class EventReader:
             self.notes.append(f"terminated a process that the script left running: {rest} (pid {first})")
         elif kind == "note":
             self.note(line.partition(" ")[2])
+        elif kind == "late":
+            self.late = True
         elif kind == "overdue":
             self.overdue = True
         elif kind == "done":

@@ -172,13 +172,15 @@ class Station:
         fault = found.at_fault
         if self.hub is None or fault is None:
             return
-        doing = next(group.doing for group in found.groups if fault.rank in group.ranks)
+        at_fault = found.reason
+        if not found.mismatch:
+            at_fault = f"rank {fault.rank} on {merging.name(fault.machine, fault.host)}: {at_fault}"
         self.hub.reception.questions.broadcast(
             kind="stall",
             at=found.at,
             since=found.since,
             groups=as_message(parts_of(found.groups, found.kinds, {}), LONGEST),
             unasked=[clean(each, GROUP_TEXT) for each in found.unasked],
-            culprit=clean(f"rank {fault.rank} on {merging.name(fault.machine, fault.host)}: {doing}", GROUP_TEXT),
+            culprit=clean(at_fault, GROUP_TEXT),
             ends=ends,
         )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SOON, AGAIN = 3.0, 30.0
 """Seconds after which another complaint is another occasion: while all ranks are there, and once one has ended."""
+LIMIT = 8.0  # seconds for reading stacks, on a machine that is overloaded; less than the guardian waits
 LAST = 1.0  # seconds to wait for a look that isn't over when the run is
 
 
@@ -115,7 +116,7 @@ def _look(parent: int, writer: int, subjects: Sequence[Subject]) -> None:
     from accel_launch.running.onlookers.stall.verdict import Look, judge, key
 
     become_onlooker(parent, b"accel-glance", (writer,))
-    taken = snapshot.take(subjects, workers=True)
+    taken = snapshot.take(subjects, workers=True, limit=LIMIT)
     verdict = judge({stack.rank: [Look(stack, False, key(stack), False)] for stack in taken.ranks})
     seen = Stall(
         at=taken.at,

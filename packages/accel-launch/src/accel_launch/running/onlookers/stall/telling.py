@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accel_config.record import Record
-from accel_launch.inspecting.groups import MOST_SPANS, Group, line, spans
+from accel_launch.inspecting.groups import MISMATCH, MOST_SPANS, Group, line, sentence, spans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,8 +64,14 @@ class Stall(Record):
     @property
     def cause(self) -> str:
         """Why the run was ended, in words."""
-        doing = next(group.doing for group in self.groups if self.culprit in group.ranks)
-        return f"standing still for {duration(self.seconds)}: {doing}"
+        return f"standing still for {duration(self.seconds)}: {self.reason}"
+
+    @property
+    def reason(self) -> str:
+        """What the one to blame does; of a mismatch, which ranks wait where: none is more to blame than another."""
+        if self.mismatch:
+            return f"{MISMATCH}: {sentence(self.groups)}"
+        return next(group.doing for group in self.groups if self.culprit in group.ranks)
 
     def as_json(self) -> dict[str, Any]:
         """Return it for JSON, without the stacks, which are long."""
@@ -98,7 +104,7 @@ class Stall(Record):
         from accel_launch.machine.clock import local_time
 
         head = f"accel: standing still for {duration(self.seconds)}, since {local_time(self.since)[11:]}"
-        lines = [head + (": the ranks wait in different collectives" if self.mismatch else "")]
+        lines = [head + (f": {MISMATCH}" if self.mismatch else "")]
         room = LINES - 3
         for group in self.groups[:room]:
             looping = any(self.kinds.get(rank) == "looping" for rank in group.ranks)

@@ -28,15 +28,15 @@ class Collective(Record):
 
     rank: int
     group: str
-    """The group's description, else its name."""
+    """The group's description, else its name; empty if unknown."""
     number: int
-    """Its number among the group's collectives."""
+    """Its number among the group's collectives; 0 if torch hasn't recorded it."""
     operation: str
     done: bool
     where: str = ""
     """``FILE:LINE`` in the user's code; empty if unknown."""
     at: float = 0.0
-    """When it was begun, in seconds since the epoch."""
+    """When it was begun, in seconds since the epoch; 0 if unknown."""
 
 
 class _Plain(pickle.Unpickler):

@@ -18,9 +18,13 @@ BARRIER = re.compile(
 STORE = re.compile(r"wait timeout after (?P<ms>\d{1,18})ms, (?P<operation>keys: [^\n]{1,200})")
 CLIENTS = re.compile(r"Timed out after (?P<seconds>\d{1,18}) seconds waiting for (?P<operation>clients)")
 """At the start: not all ranks have come to the store."""
+CONNECT = re.compile(
+    r"client socket has timed out after (?P<ms>\d{1,18})ms while trying to (?P<operation>connect) to"
+)
+"""At the start: the rank that has the store hasn't come."""
 BARRIERS_END = re.compile(r"successfully reached (?P<operation>monitoredBarrier), but received errors while waiting")
 """What the other ranks of such a barrier print; the rank that it names is the one that knows."""
-FORMS = (NCCL, BARRIER, BARRIERS_END, STORE, CLIENTS, GLOO)
+FORMS = (NCCL, BARRIER, BARRIERS_END, STORE, CLIENTS, CONNECT, GLOO)
 CLOSED = "Connection closed by peer"
 """What gloo prints if another rank has left: it ended, and this one still waits for it."""
 UNCAUGHT = "terminate called after throwing"
