@@ -96,7 +96,7 @@ def blueprint_of(model: Model) -> Blueprint:
 
 
 def _trained(report: Report, weights: Sequence[Weight], wanted: Recipe, trace: Tracing | None) -> Report:
-    recipe, notes = _as_stored(report.model, wanted)
+    recipe, notes = as_stored(report.model, wanted)
     report = report.replace(notes=report.notes + notes)
     if trace is None:
         return _by_formula(report, weights, blueprint_of(report.model), recipe)
@@ -124,7 +124,7 @@ def _by_formula(report: Report, weights: Sequence[Weight], blueprint: Blueprint,
     return _noted(report.replace(training=training, changes=changes), blueprint)
 
 
-def _as_stored(model: Model, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
+def as_stored(model: Model, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
     """Return the recipe for weights as stored: under adapters, packed weights stay packed. A note reports it."""
     packing = stored_packing(model.config)
     if not packing or recipe.quantize != "none":
