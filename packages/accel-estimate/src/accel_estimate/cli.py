@@ -9,6 +9,7 @@ from accel_config import front
 from accel_config.errors import FAILED
 from accel_config.showing.console import data
 from accel_estimate import options
+from accel_estimate.devices.limits import spread
 from accel_estimate.errors import UsageError
 from accel_estimate.estimation.estimator import Ask, Tracing, estimate
 from accel_estimate.estimation.loading import load
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from accel_estimate.model.checkpoint import Model
 
 PROGRAM = "accel-estimate"
-_SHARED = frozenset({"batch_size", "tp"})
+_SHARED = frozenset({"batch_size", "tp", "quantize"})
 
 
 def main(
@@ -80,12 +81,15 @@ def _ask(args: argparse.Namespace, recipe: Recipe | None) -> Ask:
     training: Recipe | None = None
     if args.training or (recipe is not None and not args.serving):
         training = (recipe or Recipe()).replace(**typed)
+        if "num_processes" not in typed:
+            training = spread(training, args.fits)
     elif alone := sorted(typed.keys() - (_SHARED if args.serving else set())):
         raise UsageError(f"--{alone[0]}: add --training" + (" or --serving" if alone[0] in _SHARED else ""))
     serving = None
     if args.serving:
         weights = args.dtypes[0] if args.dtypes else Serving.dtype
-        serving = Serving(args.context_len, typed.get("batch_size", 1), args.kv_dtype, weights, typed.get("tp", 1))
+        shared = {name: typed[name] for name in _SHARED if name in typed}
+        serving = Serving(args.context_len, kv_dtype=args.kv_dtype, dtype=weights, **shared)
     if args.trace and training is None:
         raise UsageError("--trace: add --training")
     trace = Tracing(args.revision, args.trust_remote_code) if args.trace else None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from accel_config.record import Record
+from accel_estimate.answer.changes import RANK
 from accel_estimate.devices.limits import Devices, read_devices
 from accel_estimate.errors import UsageError
-from accel_estimate.estimation.estimator import as_stored, blueprint_of
+from accel_estimate.estimation.subject import as_stored, blueprint_of
 from accel_estimate.model.weights import logical
 from accel_estimate.training.recipe import Recipe
 
@@ -56,8 +57,6 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 _ON_ONE = ("single", "fsdp2-offload", "zero3-offload")
-RANK = 16
-"""Rank of adapters where a change asks for them and the user set none."""
 
 
 def strategies(model: Model, on: Devices | str, recipe: Recipe | None = None) -> tuple[Strategy, ...]:
@@ -75,7 +74,7 @@ def strategies(model: Model, on: Devices | str, recipe: Recipe | None = None) ->
 
     where = read_devices(on) if isinstance(on, str) else on
     weights, blueprint = logical(model.tensors, model.config), blueprint_of(model)
-    base, _ = as_stored(model, (recipe or Recipe()).replace(**_ALONE))
+    base, _ = as_stored(model.config, (recipe or Recipe()).replace(**_ALONE))
     spread = {"num_processes": where.count, "processes_per_machine": where.per_machine}
     found: list[Strategy] = []
     for name, fields in STRATEGIES.items():

@@ -9,6 +9,12 @@ from accel_estimate.devices import cards, units
 from accel_estimate.devices.units import GIB
 from accel_estimate.errors import LARGEST, UsageError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from accel_estimate.answer.reach import Reach
+    from accel_estimate.answer.search import Answer
+    from accel_estimate.training.recipe import Recipe
+
 
 class Devices(Record):
     """Devices of one kind, as a user named them."""
@@ -26,12 +32,17 @@ class Devices(Record):
 
 
 class Fit(Record):
-    """Whether `needed` bytes of `subject` (such as "training") fit `device` of `limit` bytes."""
+    """Whether `needed` bytes of `subject` (such as "training") fit `device` of `limit` bytes.
+
+    `reach`: how far it goes, if it fits. `answer`: what to change, if it doesn't.
+    """
 
     device: str
     limit: int
     needed: float
     subject: str
+    reach: Reach | None = None
+    answer: Answer | None = None
 
     @property
     def margin(self) -> float:
@@ -115,3 +126,11 @@ def _sold(size: int, name: str) -> tuple[int, tuple[str, ...]]:
         f"Name the card, or write an exact amount such as {exact / GIB:.2f}GiB."
     )
     return round(least.given * GIB), (note,)
+
+
+def spread(recipe: Recipe, device: str | None) -> Recipe:
+    """Return the recipe on all devices that are named, such as 8 of "8xh100", if it is for one."""
+    where = read_devices(device) if device else None
+    if where is None or where.count == 1 or recipe.num_processes > 1:
+        return recipe
+    return recipe.replace(num_processes=where.count, processes_per_machine=where.per_machine)

@@ -98,7 +98,8 @@ def run(model: Model, ask: Ask, setting: str, values: Sequence[int]) -> Sweep:
         UsageError: `ask` has neither training nor serving, or the setting isn't one of theirs.
 
     """
-    return Sweep(setting, tuple(Point(value, estimate(model, _with(ask, setting, value))) for value in values), ask)
+    bare = ask.replace(answer=False)
+    return Sweep(setting, tuple(Point(value, estimate(model, _with(bare, setting, value))) for value in values), ask)
 
 
 def _with(ask: Ask, setting: str, value: int) -> Ask:
