@@ -199,6 +199,35 @@ def test_weights_alone_get_a_narrower_type(described: Made, capsys: pytest.Captu
     assert "answer" not in asked(capsys, *words[:-1], "1GiB", "--dtypes", "int4", status=1)["fits"]
 
 
+@pytest.mark.parametrize(("factor", "traces"), [(0.9, 1), (1.3, 2), (20, 3)])
+def test_a_traced_step_gets_a_traced_answer(
+    described: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, factor: float, traces: int
+) -> None:
+    """A trace that needs more than the formulas makes them aim lower, a few times."""
+    from accel_estimate.tracing import result
+
+    folder = described("Llama-3.2-1B")
+    model = load(folder)
+    weights, blueprint = logical(model.tensors, model.config), families.read(model.config)
+    assert blueprint is not None
+    seen: list[float] = []
+
+    def traced(_: object, recipe: Recipe, **__: object) -> tuple[Any, tuple[str, ...]]:
+        done = estimate_training(weights, blueprint, recipe)
+        seen.append(factor * done.expected)
+        return done.replace(expected=seen[-1], traced=True), ()
+
+    monkeypatch.setattr(result, "traced", traced)
+    words = (folder, "--training", "--trace", "--batch_size", "8", "--fits", "24GiB")
+    fits = asked(capsys, *words, status=1)["fits"]
+    assert len(seen) == 1 + traces or factor == 20
+    if factor == 20:
+        assert "answer" not in fits
+        return
+    assert fits["answer"]["needed_bytes"] == round(seen[-1])
+    assert asked(capsys, *words, *fits["answer"]["flags"].split())["fits"]["needed_bytes"] == round(seen[-1])
+
+
 def test_every_change_is_in_the_table_of_costs_with_its_cost() -> None:
     text = (Path(__file__).parents[2] / "docs" / "estimate-formulas.md").read_text()
     usual = Recipe(batch_size=2, attention="eager", num_processes=8)

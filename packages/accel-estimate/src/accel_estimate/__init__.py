@@ -18,7 +18,8 @@ from __future__ import annotations
 from accel_estimate.answer.strategies import Strategy, strategies
 from accel_estimate.devices.limits import Devices, read_devices
 from accel_estimate.errors import EstimateError
-from accel_estimate.estimation.estimator import Ask, Tracing, estimate
+from accel_estimate.estimation.ask import Ask, Tracing
+from accel_estimate.estimation.estimator import estimate
 from accel_estimate.estimation.loading import load
 from accel_estimate.estimation.memory_report import Report
 from accel_estimate.serving.settings import Serving

@@ -11,7 +11,8 @@ from accel_config.showing.console import data
 from accel_estimate import options
 from accel_estimate.devices.limits import spread
 from accel_estimate.errors import UsageError
-from accel_estimate.estimation.estimator import Ask, Tracing, estimate
+from accel_estimate.estimation.ask import Ask, Tracing
+from accel_estimate.estimation.estimator import estimate
 from accel_estimate.estimation.loading import load
 from accel_estimate.model.sizes import DTYPES
 from accel_estimate.serving.settings import Serving
@@ -67,6 +68,10 @@ def _run(args: argparse.Namespace, recipe: Recipe | None) -> int:
     if swept is not None:
         return _sweep(args, ask, model, *swept)
     report = estimate(model, ask)
+    if args.html is not None:
+        from accel_estimate.showing import page
+
+        _write(args.html, page.of_report(report, ask).encode())
     if args.json:
         data(json.dumps(report.to_json(), indent=2) + "\n")
     else:
@@ -100,8 +105,8 @@ def _ask(args: argparse.Namespace, recipe: Recipe | None) -> Ask:
 
 def _swept(args: argparse.Namespace, ask: Ask) -> tuple[str, tuple[int, ...]] | None:
     if args.sweep is None:
-        if args.html is not None:
-            raise UsageError("--html: needs --sweep")
+        if args.html is not None and (args.fits is None or (ask.training is None and ask.serving is None)):
+            raise UsageError("--html: needs --sweep, or --fits with --training or --serving")
         return None
     from accel_estimate.estimation import sweep
 

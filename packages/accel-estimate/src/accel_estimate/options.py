@@ -160,7 +160,7 @@ def _output(group: Any) -> None:
     group.add_argument(
         "--sweep", metavar="NAME=N,N,…", default=None, help=f"estimate each value of one of {', '.join(SWEPT)}"
     )
-    group.add_argument("--html", metavar="FILE", default=None, help="with --sweep: also write a page with bars")
+    group.add_argument("--html", metavar="FILE", default=None, help="with --sweep or --fits: also write a page")
     group.add_argument("--json", action="store_true", help="print JSON, all amounts in bytes")
 
 

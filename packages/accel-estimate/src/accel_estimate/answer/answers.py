@@ -114,16 +114,22 @@ class Training:
         )
 
     def savings(self, recipe: Recipe, most: int = 5) -> tuple[Saving, ...]:
-        """Return the single changes that save more than `WORTH` of the peak, the largest saving first."""
-        now, found = self.need(recipe), list[Saving]()
-        for change in (change for axis in self.axes(recipe) for change in axis):
-            try:
-                saves = now - self.need(changed(recipe, [change]))
-            except UsageError:  # an impossible combination
-                continue
-            if saves > WORTH * now:
-                found.append(Saving(change.name, flags([change]), saves))
-        return tuple(sorted(found, key=lambda saving: -saving.saves)[:most])
+        """Return the best single change of each axis that saves more than `WORTH` of the peak, the largest first."""
+        now = self.need(recipe)
+        axes = ([self._saving(recipe, change, now) for change in axis] for axis in self.axes(recipe))
+        each = [max(axis, key=_saves) for axis in axes if axis]
+        return tuple(sorted((it for it in each if it.saves > WORTH * now), key=_saves, reverse=True)[:most])
+
+    def _saving(self, recipe: Recipe, change: changes.Change, now: float) -> Saving:
+        try:
+            saves = now - self.need(changed(recipe, [change]))
+        except UsageError:  # an impossible combination
+            saves = 0.0
+        return Saving(change.name, flags([change]), saves)
+
+
+def _saves(saving: Saving) -> float:
+    return saving.saves
 
 
 class Server:

@@ -89,7 +89,9 @@ def changed(asked: S, chosen: Sequence[Change]) -> S:
 
 def flags(chosen: Sequence[Change]) -> str:
     """Return the flags that make the changes."""
-    return " ".join(f"--{_FLAG.get(name, name)} {value}" for change in chosen for name, value in change.fields)
+    return " ".join(f"--{spelled(name)} {value}" for change in chosen for name, value in change.fields)
 
 
-_FLAG = {"dtype": "dtypes"}
+def spelled(name: str) -> str:
+    """Return the flag of a setting, without its hyphens."""
+    return "dtypes" if name == "dtype" else name

@@ -5,48 +5,24 @@ Parts that not every estimate needs are imported where they are used: together t
 
 from __future__ import annotations
 
-from accel_config.record import Record
+from functools import partial
+
+from accel_estimate.estimation.ask import Ask
 from accel_estimate.estimation.memory_report import Report
 from accel_estimate.estimation.subject import as_stored, blueprint_of
 from accel_estimate.model import sizes
-from accel_estimate.model.sizes import DTYPES
 from accel_estimate.model.weights import groups, largest, logical
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from accel_estimate.estimation.ask import Tracing
     from accel_estimate.model.blueprint import Blueprint
     from accel_estimate.model.checkpoint import Model
     from accel_estimate.model.weights import Weight
     from accel_estimate.serving.settings import Serving
     from accel_estimate.training.recipe import Recipe
-
-
-class Tracing(Record):
-    """Have torch itself run the training step, instead of formulas; the formulas answer where that fails."""
-
-    revision: str = "main"
-    """Branch, tag or commit on the Hub of the model's own code."""
-    trust_remote_code: bool = False
-    """Whether that code may run."""
-
-
-class Ask(Record):
-    """What a report must contain: rows of the table of sizes, a training run, serving, and a device to fit."""
-
-    dtypes: Sequence[str] = DTYPES
-    """The number formats of the table of sizes."""
-    training: Recipe | None = None
-    """The training run to estimate; None: none."""
-    serving: Serving | None = None
-    """The server to estimate; None: none."""
-    device: str | None = None
-    """A device to fit, by name or size, such as ``8xh100``, ``3090`` or ``24GiB``; None: none."""
-    trace: Tracing | None = None
-    """Have torch run the step of `training`; None: formulas."""
-    answer: bool = True
-    """Whether to search for changes that fit, if it doesn't fit the device."""
 
 
 def estimate(model: Model, ask: Ask | None = None) -> Report:
@@ -76,8 +52,15 @@ def estimate(model: Model, ask: Ask | None = None) -> Report:
     if ask.device is not None:
         from accel_estimate.estimation.fitting import fitted
 
-        report = fitted(report, ask, weights)
+        traced = report.training is not None and report.training.traced
+        report = fitted(report, ask, weights, partial(_again, model, ask) if traced else None)
     return report
+
+
+def _again(model: Model, ask: Ask, recipe: Recipe) -> float:
+    """Return the expected bytes of another recipe, traced as `ask` says."""
+    training = estimate(model, ask.replace(training=recipe, serving=None, device=None)).training
+    return training.expected if training is not None else float("inf")
 
 
 def _trained(report: Report, weights: Sequence[Weight], wanted: Recipe, trace: Tracing | None) -> Report:

@@ -10,21 +10,25 @@ from accel_estimate.formats.tensors import total
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from accel_estimate.answer.search import Answer
     from accel_estimate.devices.limits import Devices
-    from accel_estimate.estimation.estimator import Ask
+    from accel_estimate.estimation.ask import Ask
     from accel_estimate.estimation.memory_report import Report
     from accel_estimate.model.weights import Weight
     from accel_estimate.training.recipe import Recipe
+
+    Tracer = Callable[[Recipe], float]
 
 TRACES = 3
 """How many answers are traced, at most, where the step itself was."""
 
 
-def fitted(report: Report, ask: Ask, weights: Sequence[Weight]) -> Report:
+def fitted(report: Report, ask: Ask, weights: Sequence[Weight], trace: Tracer | None = None) -> Report:
     """Return the report with what was asked for held against the device: training, else serving, else the weights.
+
+    `trace` traces a recipe, if the step was traced: an answer is then traced too.
 
     Raises:
         UsageError: the device isn't known, or has fewer parts than the run has processes.
@@ -44,7 +48,7 @@ def fitted(report: Report, ask: Ask, weights: Sequence[Weight]) -> Report:
         _check(ask.training, where)
         run = answers.Training(report.model.config, weights, blueprint_of(report.model))
         fit = Fit(where.text, where.limit, report.training.expected, "training")
-        return report.replace(fit=_training(report, ask, ask.training, run, fit))
+        return report.replace(fit=_training(fit, ask.training, run, trace) if ask.answer else fit)
     if report.fit is not None:
         return report
     row = report.rows[0] if report.rows else None
@@ -55,11 +59,9 @@ def fitted(report: Report, ask: Ask, weights: Sequence[Weight]) -> Report:
     return report.replace(fit=fit)
 
 
-def _training(report: Report, ask: Ask, recipe: Recipe, run: answers.Training, fit: Fit) -> Fit:
-    if not ask.answer:
-        return fit
-    if ask.trace is not None:
-        return fit if fit.fits else fit.replace(answer=_traced(report, ask, recipe, run, fit.limit))
+def _training(fit: Fit, recipe: Recipe, run: answers.Training, trace: Tracer | None) -> Fit:
+    if trace is not None:
+        return fit if fit.fits else fit.replace(answer=_traced(fit.limit, recipe, run, trace))
     if fit.fits:
         return fit.replace(reach=run.reach(recipe, fit.limit))
     return fit.replace(answer=run.answer(recipe, fit.limit))
@@ -72,19 +74,15 @@ def _check(recipe: Recipe, where: Devices) -> None:
         )
 
 
-def _traced(report: Report, ask: Ask, recipe: Recipe, run: answers.Training, limit: int) -> Answer | None:
+def _traced(limit: int, recipe: Recipe, run: answers.Training, trace: Tracer) -> Answer | None:
     """Return an answer that was traced too: the formulas propose it, and aim lower if the trace needs more."""
-    from accel_estimate.estimation.estimator import estimate
-
     target = float(limit)
     for _ in range(TRACES):
         found = run.answer(recipe, limit, target)
-        if found is None or not found.fits:
+        if found is None or found.needed > target:
             return None
-        done = estimate(report.model, ask.replace(training=found.settings, serving=None, device=None)).training
-        if done is None:
-            return None
-        if done.expected <= limit:
-            return found.replace(needed=done.expected, reach=None)
-        target = min(target, found.needed) * limit / done.expected
+        needed = trace(found.settings)
+        if needed <= limit:
+            return found.replace(needed=needed, reach=None)
+        target = found.needed * limit / needed
     return None

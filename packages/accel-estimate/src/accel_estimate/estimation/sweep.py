@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accel_config.record import Record
 from accel_estimate.errors import UsageError
-from accel_estimate.estimation.estimator import Ask, estimate
+from accel_estimate.estimation.estimator import estimate
 from accel_estimate.estimation.memory_report import Report, components
 from accel_estimate.options import SWEPT
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from accel_estimate.estimation.ask import Ask
     from accel_estimate.model.checkpoint import Model
 
 MOST = 64

@@ -58,7 +58,7 @@ def show(report: Report, console: Console) -> None:
         console.print(_serving(report.serving, report.reach))
     _notes(report.notes, console)
     if report.fit is not None:
-        console.print(_fits(report.fit))
+        console.print(Text(verdict(report.fit), style="green" if report.fit.fits else "red"))
         if not report.fit.fits:
             console.print(Text(answered(report.fit.answer)))
 
@@ -150,13 +150,12 @@ def _notes(notes: Sequence[str], console: Console) -> None:
         console.print(Text(f"Note: {line(note)}", style="dim"))
 
 
-def _fits(fit: Fit) -> Text:
+def verdict(fit: Fit) -> str:
     """Return whether it fits, in one line."""
-    word, style, rest = ("fits", "green", "to spare") if fit.fits else ("does not fit", "red", "lacking")
-    return Text(
+    word, rest = ("fits", "to spare") if fit.fits else ("does not fit", "lacking")
+    return (
         f"{fit.subject}: {spell(fit.needed)} {word} {line(fit.device)} ({spell(fit.limit)}), "
-        f"{spell(abs(fit.margin))} {rest}{_far(fit.reach)}.",
-        style=style,
+        f"{spell(abs(fit.margin))} {rest}{_far(fit.reach)}."
     )
 
 
