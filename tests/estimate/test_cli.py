@@ -37,8 +37,8 @@ def test_json_holds_what_was_asked_for_and_no_more(llama: Path, capsys: pytest.C
     plain = asked(capsys, str(llama))
     assert set(plain) == {"model", "parameters", "stored_bytes", "stored", "dtypes"}
     assert list(plain["dtypes"]) == ["float32", "float16", "bfloat16", "float8", "int8", "int4"]
-    full = asked(capsys, str(llama), "--training", "--serving", "--context_len", "256", "--fits", "80GB",
-                 "--dtypes", "int8", "float16")  # fmt: skip
+    full = asked(capsys, str(llama), "--training", "--serving", "--context_len", "256", "--fits", "h100",
+                 "--seq_len", "512", "--dtypes", "int8", "float16")  # fmt: skip
     assert set(full) == set(plain) | {"training", "serving", "fits"}
     assert list(full["dtypes"]) == ["int8", "float16"]
     assert set(full["training"]["components"]) == {
@@ -113,8 +113,7 @@ def test_fits_shows_how_far_serving_goes(llama: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("--fits", "24"), "neither an amount such as 24GiB or 80GB nor a known device"),
-        (("--fits", "h1000"), "h100"),
+        (("--fits", "h1000"), "neither an amount such as 24GiB or 80GB nor a known device"),
         (("--zero_stage", "3"), "--zero_stage: add --training"),
         (("--batch_size", "3"), "add --training or --serving"),
         (("--training", "--zero_stage", "3", "--fsdp", "full"), "choose one"),
@@ -124,7 +123,8 @@ def test_fits_shows_how_far_serving_goes(llama: Path, capsys: pytest.CaptureFixt
         (("--training", "--sweep", "batch_size=1,x"), "whole numbers"),
         (("--training", "--sweep", "context_len=1"), "needs --serving"),
         (("--training", "--sweep", "seq_len=" + ",".join("1" * 65)), "more than the 64"),
-        (("--html", "x.html"), "needs --sweep"),
+        (("--html", "x.html"), "needs --sweep, or --fits"),
+        (("--html", "x.html", "--fits", "h100"), "needs --sweep, or --fits"),
         (("--serving", "--kv_dtype", "float7"), "'float7' isn't a known type"),
         (("--file", "weights.bin"), "only .safetensors and .gguf"),
     ],
@@ -231,9 +231,12 @@ def test_savings_are_ranked_and_true(llama: Path, capsys: pytest.CaptureFixture[
 
 def test_the_report_for_people(llama: Path, run: Callable[..., Any]) -> None:
     done = run(str(llama), "--training", "--serving", "--fits", "24GiB", "--batch_size", "8")
-    for text in ("Training, on each device", "activations", "Peak:", "What would lower it most:", "GiB  (--",
+    for text in ("Training, on each device", "activations", "Peak:", "largest batch",
                  "Serving, on each device", "cache of keys and values", "longest context that fits", "to spare"):  # fmt: skip
         assert text in done.stdout
+    alone = run(str(llama), "--training", "--batch_size", "800").stdout
+    assert "What would lower it most:" in alone
+    assert "GiB  (--" in alone
 
 
 def test_a_sweep_is_a_table_and_a_status(llama: Path, run: Callable[..., Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from accel_estimate import options
-from accel_estimate.devices import limits
+from accel_estimate.devices import cards
 from accel_estimate.model import families, parameters
 from tests.estimate.conftest import ROOT, sized
 from tests.estimate.hub_server import File, Hub
@@ -31,7 +31,7 @@ SESSION = re.compile(
 )
 
 
-@pytest.mark.parametrize(("page", "sessions"), [(README, 3), (COMMAND, 5)], ids=["readme", "page"])
+@pytest.mark.parametrize(("page", "sessions"), [(README, 3), (COMMAND, 6)], ids=["readme", "page"])
 def test_a_page_shows_what_the_command_prints(hub: Hub, run: Callable[..., Any], page: Path, sessions: int) -> None:
     blueprint = families.read(LLAMA_8B)
     assert blueprint is not None
@@ -57,7 +57,7 @@ def test_the_command_page_lists_flags_families_and_devices(monkeypatch: pytest.M
     text = re.sub(r"```text\n.*?\n```", lambda _: f"```text\n{flags}\n```", text, flags=re.DOTALL)
     known = ", ".join(f"`{name}`" for name in sorted(families.FAMILIES))
     text = re.sub(r"(Known families: ).*?\.\n", lambda m: f"{m[1]}{known}.\n", text, flags=re.DOTALL)
-    named = ", ".join(f"`{name}`" for name in limits.DEVICES)
+    named = ", ".join(f"`{name}`" for name in (card.name for card in cards.CARDS))
     text = re.sub(r"(Known devices: ).*?\.\n", lambda m: f"{m[1]}{named}.\n", text, flags=re.DOTALL)
     current(COMMAND, text)
 

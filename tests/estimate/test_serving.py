@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from accel_estimate import Serving
+from accel_estimate.answer.answers import Server
 from accel_estimate.errors import UsageError
 from accel_estimate.model import families, parameters
+from accel_estimate.model.sizes import loaded_bytes
 from accel_estimate.model.weights import logical
 from accel_estimate.serving.cache import cache
-from accel_estimate.serving.reach import reach
 from accel_estimate.serving.server import estimate_serving
 from tests.estimate.conftest import LLAMA
 
@@ -98,12 +99,31 @@ def test_the_longest_context_and_the_largest_batch_are_the_last_that_fit() -> No
     blueprint = blueprint_of("Llama-3.1-8B")
     weights = logical(parameters.tensors(blueprint, "BF16"), {})
     how, limit = Serving(context_len=8192, batch_size=2), 24 * 2**30
-    far = reach(weights, blueprint, how, limit)
+    server = Server({}, weights, blueprint)
+    far = server.reach(how, limit)
     for name, found in (("context_len", far.longest_context), ("batch_size", far.largest_batch)):
         assert found > 0
         assert estimate_serving(weights, blueprint, how.replace(**{name: found})).expected <= limit
         assert estimate_serving(weights, blueprint, how.replace(**{name: found + 1})).expected > limit
-    assert reach(weights, blueprint, how, 2**30).largest_batch == 0
+    assert server.reach(how, 2**30).largest_batch == 0
+
+
+def test_no_context_is_longer_than_what_the_model_can_do() -> None:
+    blueprint = blueprint_of("Llama-3.1-8B", max_position_embeddings=8192)
+    far = Server({}, logical(parameters.tensors(blueprint, "BF16"), {}), blueprint).reach(Serving(), 80 * 2**30)
+    assert (far.longest_context, far.is_models) == (8192, True)
+
+
+def test_packed_weights_are_what_their_format_makes_of_them() -> None:
+    """nf4 by bitsandbytes unpacks a matrix at a time; GPTQ's kernels don't."""
+    blueprint = blueprint_of("Llama-3.1-8B")
+    weights = logical(parameters.tensors(blueprint, "BF16"), {})
+    found = {name: estimate_serving(weights, blueprint, Serving(quantize=name)) for name in ("none", "nf4", "gptq4")}
+    assert found["nf4"].weights == loaded_bytes(weights, "int4")
+    assert found["gptq4"].weights < found["nf4"].weights < found["none"].weights / 2
+    assert found["nf4"].working - found["gptq4"].working == 2 * 14336 * 4096
+    assert found["gptq4"].working == found["none"].working
+    assert estimate_serving(weights, blueprint, Serving(dtype="int4")) == found["nf4"]
 
 
 def test_low_expected_and_high_are_in_order() -> None:
@@ -113,7 +133,9 @@ def test_low_expected_and_high_are_in_order() -> None:
         assert done.low < done.expected < done.high
 
 
-@pytest.mark.parametrize("wrong", [{"context_len": 0}, {"batch_size": -1}, {"kv_dtype": "float7"}, {"tp": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"context_len": 0}, {"batch_size": -1}, {"kv_dtype": "float7"}, {"tp": 0}, {"quantize": "nf5"}]
+)
 def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     blueprint = blueprint_of("Llama-3.1-8B")
     with pytest.raises(UsageError, match=f"--{next(iter(wrong))}"):

@@ -7,13 +7,19 @@
     report.training.expected                        # bytes on each device
     report.to_json()
 
+    for it in strategies(model, "8xh100", Recipe(mixed_precision="bf16")):
+        it.name, it.low, it.expected, it.high, it.fits, it.recipe
+
 Errors are `EstimateError`; its `status` is the exit status of the command.
 """
 
 from __future__ import annotations
 
+from accel_estimate.answer.strategies import Strategy, strategies
+from accel_estimate.devices.limits import Devices, read_devices
 from accel_estimate.errors import EstimateError
-from accel_estimate.estimation.estimator import Ask, Tracing, estimate
+from accel_estimate.estimation.ask import Ask, Tracing
+from accel_estimate.estimation.estimator import estimate
 from accel_estimate.estimation.loading import load
 from accel_estimate.estimation.memory_report import Report
 from accel_estimate.serving.settings import Serving
@@ -23,7 +29,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     __version__: str
 
-__all__ = ["Ask", "EstimateError", "Recipe", "Report", "Serving", "Tracing", "estimate", "load"]
+__all__ = [
+    "Ask",
+    "Devices",
+    "EstimateError",
+    "Recipe",
+    "Report",
+    "Serving",
+    "Strategy",
+    "Tracing",
+    "estimate",
+    "load",
+    "read_devices",
+    "strategies",
+]
 
 
 def __getattr__(name: str) -> str:

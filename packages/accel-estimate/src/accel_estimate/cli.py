@@ -9,8 +9,10 @@ from accel_config import front
 from accel_config.errors import FAILED
 from accel_config.showing.console import data
 from accel_estimate import options
+from accel_estimate.devices.limits import spread
 from accel_estimate.errors import UsageError
-from accel_estimate.estimation.estimator import Ask, Tracing, estimate
+from accel_estimate.estimation.ask import Ask, Tracing
+from accel_estimate.estimation.estimator import estimate
 from accel_estimate.estimation.loading import load
 from accel_estimate.model.sizes import DTYPES
 from accel_estimate.serving.settings import Serving
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from accel_estimate.model.checkpoint import Model
 
 PROGRAM = "accel-estimate"
-_SHARED = frozenset({"batch_size", "tp"})
+_SHARED = frozenset({"batch_size", "tp", "quantize"})
 
 
 def main(
@@ -66,6 +68,10 @@ def _run(args: argparse.Namespace, recipe: Recipe | None) -> int:
     if swept is not None:
         return _sweep(args, ask, model, *swept)
     report = estimate(model, ask)
+    if args.html is not None:
+        from accel_estimate.showing import page
+
+        _write(args.html, page.of_report(report, ask).encode())
     if args.json:
         data(json.dumps(report.to_json(), indent=2) + "\n")
     else:
@@ -80,12 +86,15 @@ def _ask(args: argparse.Namespace, recipe: Recipe | None) -> Ask:
     training: Recipe | None = None
     if args.training or (recipe is not None and not args.serving):
         training = (recipe or Recipe()).replace(**typed)
+        if "num_processes" not in typed:
+            training = spread(training, args.fits)
     elif alone := sorted(typed.keys() - (_SHARED if args.serving else set())):
         raise UsageError(f"--{alone[0]}: add --training" + (" or --serving" if alone[0] in _SHARED else ""))
     serving = None
     if args.serving:
         weights = args.dtypes[0] if args.dtypes else Serving.dtype
-        serving = Serving(args.context_len, typed.get("batch_size", 1), args.kv_dtype, weights, typed.get("tp", 1))
+        shared = {name: typed[name] for name in _SHARED if name in typed}
+        serving = Serving(args.context_len, kv_dtype=args.kv_dtype, dtype=weights, **shared)
     if args.trace and training is None:
         raise UsageError("--trace: add --training")
     trace = Tracing(args.revision, args.trust_remote_code) if args.trace else None
@@ -96,8 +105,8 @@ def _ask(args: argparse.Namespace, recipe: Recipe | None) -> Ask:
 
 def _swept(args: argparse.Namespace, ask: Ask) -> tuple[str, tuple[int, ...]] | None:
     if args.sweep is None:
-        if args.html is not None:
-            raise UsageError("--html: needs --sweep")
+        if args.html is not None and (args.fits is None or (ask.training is None and ask.serving is None)):
+            raise UsageError("--html: needs --sweep, or --fits with --training or --serving")
         return None
     from accel_estimate.estimation import sweep
 

@@ -34,7 +34,7 @@ HELP: dict[str, tuple[str, str]] = {
     "lora_targets": ("linear layers that get an adapter [default: all but the head]", "NAME,NAME"),
     "lora_dtype": ("type of the adapters", ""),
     "lora_dropout": ("dropout in front of the adapters", "RATE"),
-    "quantize": ("how the frozen weights are packed, with --lora_rank", ""),
+    "quantize": ("how the weights are packed: the frozen ones with --lora_rank, or all with --serving", ""),
     "zero_stage": ("DeepSpeed's ZeRO stage; -1 for no DeepSpeed", "STAGE"),
     "reduce_bucket_size": ("gradients that DeepSpeed reduces at once", "ELEMENTS"),
     "overlap_comm": ("DeepSpeed reduces during the backward pass, with a second bucket", ""),
@@ -154,12 +154,13 @@ def _output(group: Any) -> None:
         "--fits",
         metavar="DEVICE",
         default=None,
-        help="check whether it fits 24GiB, 80GB or a device such as h100: training, else serving, else the first row",
+        help="check whether it fits 3090, 24G, 24GiB, h100 or 8xh100, and what to change if it doesn't: training, "
+        "else serving, else the first row",
     )
     group.add_argument(
         "--sweep", metavar="NAME=N,N,…", default=None, help=f"estimate each value of one of {', '.join(SWEPT)}"
     )
-    group.add_argument("--html", metavar="FILE", default=None, help="with --sweep: also write a page with bars")
+    group.add_argument("--html", metavar="FILE", default=None, help="with --sweep or --fits: also write a page")
     group.add_argument("--json", action="store_true", help="print JSON, all amounts in bytes")
 
 

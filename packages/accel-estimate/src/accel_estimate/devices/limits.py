@@ -1,38 +1,48 @@
-"""How much memory a named device has, and whether an estimate fits it."""
+"""How much memory the devices have that a user names, and whether an estimate fits them."""
 
 from __future__ import annotations
 
-from types import MappingProxyType
+import re
 
 from accel_config.record import Record
-from accel_estimate.devices import units
+from accel_estimate.devices import cards, units
 from accel_estimate.devices.units import GIB
-from accel_estimate.errors import UsageError
+from accel_estimate.errors import LARGEST, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from accel_estimate.answer.reach import Reach
+    from accel_estimate.answer.search import Answer
+    from accel_estimate.training.recipe import Recipe
 
-# What a program finds (total_memory of torch's device properties, as out-of-memory messages print it), in GiB. It is
-# less than the name promises because the driver and error correction keep some.
-DEVICES: Mapping[str, float] = MappingProxyType(
-    {
-        "t4": 14.56, "v100-16gb": 15.77, "v100": 31.73, "p100": 15.89, "l4": 22.03, "a10": 22.05, "a10g": 21.98,
-        "l40": 44.39, "l40s": 44.39, "a40": 44.34, "a6000": 47.41, "a100-40gb": 39.39, "a100": 79.14, "h100": 79.10,
-        "h100-nvl": 93.0, "h200": 139.72, "h20": 95.0, "gh200": 94.5, "b200": 178.35, "rtx3090": 23.56,
-        "rtx4090": 23.52, "rtx5090": 31.36, "mi250x": 63.98, "mi300x": 191.45, "gaudi2": 94.6, "tpu-v4": 30.75,
-        "tpu-v5e": 15.75, "tpu-v5p": 95.74,
-    }
-)  # fmt: skip
+
+class Devices(Record):
+    """Devices of one kind, as a user named them."""
+
+    text: str
+    """What the user typed: ``8xh100``."""
+    limit: int
+    """Bytes that a program finds on one of them."""
+    count: int = 1
+    """How many there are on all machines; 1 also if the user named none."""
+    per_machine: int = 1
+    """How many there are on one machine."""
+    notes: tuple[str, ...] = ()
+    """How the name was read, where it can be read in two ways."""
 
 
 class Fit(Record):
-    """Whether `needed` bytes of `subject` (such as "training") fit `device` of `limit` bytes."""
+    """Whether `needed` bytes of `subject` (such as "training") fit `device` of `limit` bytes.
+
+    `reach`: how far it goes, if it fits. `answer`: what to change, if it doesn't.
+    """
 
     device: str
     limit: int
     needed: float
     subject: str
+    reach: Reach | None = None
+    answer: Answer | None = None
 
     @property
     def margin(self) -> float:
@@ -45,30 +55,82 @@ class Fit(Record):
         return self.margin >= 0
 
 
-# What people add to a name; "a100-40gb" and the like are devices of their own.
-_SUFFIXES = ("80gb", "sxm", "pcie")
+_TIMES = re.compile(r"\s*([0-9]{1,6})\s*[x*\u00d7]\s*(.+)", re.IGNORECASE | re.DOTALL)
+_SOLD = re.compile(r"\s*([0-9]{1,3})\s*(g|gb)?\s*", re.IGNORECASE)
+_MACHINES = 2
 
 
-def limit(device: str) -> int:
-    """Return the bytes of "24GiB", "80GB" or a device by name.
+def read_devices(text: str) -> Devices:
+    """Return the devices of "h100", "3090", "8xh100", "2x8xh100" (two machines), "24", "24G", "80GB" or "24GiB".
+
+    A number of G or GB with which cards are sold means such a card, and the least of what their drivers give counts.
+    Other amounts are exact.
 
     Raises:
-        UsageError: the text is neither an amount nor a known device.
+        UsageError: the text is neither an amount nor a known device, or the number of devices isn't possible.
 
     """
-    name = _bare(device)
-    known = {_bare(name): size for name, size in DEVICES.items()}
-    for spelling in (name, *map(name.removesuffix, _SUFFIXES)):
-        if spelling in known:
-            return round(known[spelling] * GIB)
+    numbers: list[int] = []
+    rest = text
+    while len(numbers) < _MACHINES and (match := _TIMES.fullmatch(rest)):
+        numbers.append(int(match[1]))
+        rest = match[2]
+    if 0 in numbers:
+        raise UsageError(f"--fits {text}: the number of devices must be at least 1")
+    limit, notes = _one(rest, text)
+    if not 0 < limit <= LARGEST:
+        raise UsageError(f"--fits {text}: a device must have at least one byte, and at most {LARGEST:,}")
+    each = numbers[-1] if numbers else 1
+    return Devices(text, limit, each * numbers[0] if len(numbers) == _MACHINES else each, each, notes)
+
+
+def limit(text: str) -> int:
+    """Return the bytes of one device; see `read_devices`.
+
+    Raises:
+        UsageError: see `read_devices`.
+
+    """
+    return read_devices(text).limit
+
+
+def _one(name: str, typed: str) -> tuple[int, tuple[str, ...]]:
+    """Return the bytes of one device, and how its name was read."""
+    card = cards.named(name)
+    if card is not None:
+        return round(card.given * GIB), ()
+    size = _SOLD.fullmatch(name)
+    if size is not None:
+        return _sold(int(size[1]), name.strip())
     try:
-        return units.parse(device)
+        return units.parse(name), ()
     except UsageError:
         raise UsageError(
-            f"--fits {device}: neither an amount such as 24GiB or 80GB nor a known device ({', '.join(DEVICES)})"
+            f"--fits {typed}: neither an amount such as 24GiB or 80GB nor a known device "
+            f"({', '.join(card.name for card in cards.CARDS)})"
         ) from None
 
 
-def _bare(name: str) -> str:
-    """Return a name as it is compared: "RTX 4090" becomes "rtx4090"."""
-    return "".join(letter for letter in name.lower() if letter.isalnum())
+def _sold(size: int, name: str) -> tuple[int, tuple[str, ...]]:
+    """Return the bytes of a card that is sold with `size` GB; if there is none, that amount."""
+    found = cards.sold_as(size)
+    exact = size * 10**9
+    if not found:
+        return exact, (() if name.lower().endswith("gb") else (f"{name} is read as {size}GB, {units.spell(exact)}.",))
+    least, most = found[0], found[-1]
+    given = f"{least.given:.2f} GiB ({least.name})"
+    if most.given > least.given:
+        given += f" to {most.given:.2f} GiB ({most.name}); the least counts"
+    note = (
+        f"{name} is read as a card sold with {size} GB, of which drivers give {given}. "
+        f"Name the card, or write an exact amount such as {exact / GIB:.2f}GiB."
+    )
+    return round(least.given * GIB), (note,)
+
+
+def spread(recipe: Recipe, device: str | None) -> Recipe:
+    """Return the recipe on all devices that are named, such as 8 of "8xh100", if it is for one."""
+    where = read_devices(device) if device else None
+    if where is None or where.count == 1 or recipe.num_processes > 1:
+        return recipe
+    return recipe.replace(num_processes=where.count, processes_per_machine=where.per_machine)

@@ -5,48 +5,24 @@ Parts that not every estimate needs are imported where they are used: together t
 
 from __future__ import annotations
 
-from accel_config.record import Record
-from accel_estimate.devices import limits
-from accel_estimate.errors import UsageError
+from functools import partial
+
+from accel_estimate.estimation.ask import Ask
 from accel_estimate.estimation.memory_report import Report
-from accel_estimate.formats.tensors import total
+from accel_estimate.estimation.subject import as_stored, blueprint_of
 from accel_estimate.model import sizes
-from accel_estimate.model.sizes import DTYPES
-from accel_estimate.model.weights import groups, largest, logical, stored_packing
+from accel_estimate.model.weights import groups, largest, logical
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from accel_estimate.estimation.ask import Tracing
     from accel_estimate.model.blueprint import Blueprint
     from accel_estimate.model.checkpoint import Model
     from accel_estimate.model.weights import Weight
     from accel_estimate.serving.settings import Serving
     from accel_estimate.training.recipe import Recipe
-
-
-class Tracing(Record):
-    """Have torch itself run the training step, instead of formulas; the formulas answer where that fails."""
-
-    revision: str = "main"
-    """Branch, tag or commit on the Hub of the model's own code."""
-    trust_remote_code: bool = False
-    """Whether that code may run."""
-
-
-class Ask(Record):
-    """What a report must contain: rows of the table of sizes, a training run, serving, and a device to fit."""
-
-    dtypes: Sequence[str] = DTYPES
-    """The number formats of the table of sizes."""
-    training: Recipe | None = None
-    """The training run to estimate; None: none."""
-    serving: Serving | None = None
-    """The server to estimate; None: none."""
-    device: str | None = None
-    """A device to fit, by name or size, such as ``A100-80G`` or ``24GiB``; None: none."""
-    trace: Tracing | None = None
-    """Have torch run the step of `training`; None: formulas."""
 
 
 def estimate(model: Model, ask: Ask | None = None) -> Report:
@@ -69,34 +45,26 @@ def estimate(model: Model, ask: Ask | None = None) -> Report:
     )
     if ask.training is not None:
         report = _trained(report, weights, ask.training, ask.trace)
+        if ask.device is None:
+            report = _saved(report, weights, ask.training)
     if ask.serving is not None:
-        report = _served(report, weights, blueprint_of(model), ask.serving, ask.device)
+        report = _served(report, weights, blueprint_of(model), ask.serving)
     if ask.device is not None:
-        report = report.replace(fit=_fit(report, ask))
+        from accel_estimate.estimation.fitting import fitted
+
+        traced = report.training is not None and report.training.traced
+        report = fitted(report, ask, weights, partial(_again, model, ask) if traced else None)
     return report
 
 
-def blueprint_of(model: Model) -> Blueprint:
-    """Return the blueprint of a model.
-
-    Raises:
-        UsageError: its config.json is missing, or its family isn't known.
-
-    """
-    from accel_estimate.model import families
-
-    blueprint = families.read(model.config)
-    if blueprint is None:
-        family = model.config.get("model_type")
-        why = f"its model_type {family!r} isn't known" if family else "there is no config.json that names its family"
-        raise UsageError(
-            f"{model.name}: {why}, so only the sizes of its weights can be estimated, not --training or --serving"
-        )
-    return blueprint
+def _again(model: Model, ask: Ask, recipe: Recipe) -> float:
+    """Return the expected bytes of another recipe, traced as `ask` says."""
+    training = estimate(model, ask.replace(training=recipe, serving=None, device=None)).training
+    return training.expected if training is not None else float("inf")
 
 
 def _trained(report: Report, weights: Sequence[Weight], wanted: Recipe, trace: Tracing | None) -> Report:
-    recipe, notes = _as_stored(report.model, wanted)
+    recipe, notes = as_stored(report.model.config, wanted)
     report = report.replace(notes=report.notes + notes)
     if trace is None:
         return _by_formula(report, weights, blueprint_of(report.model), recipe)
@@ -116,22 +84,18 @@ def _trained(report: Report, weights: Sequence[Weight], wanted: Recipe, trace: T
 
 
 def _by_formula(report: Report, weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> Report:
-    from accel_estimate.training import advice
     from accel_estimate.training.step import estimate_training
 
-    training = estimate_training(weights, blueprint, recipe)
-    changes = tuple(advice.changes(weights, blueprint, recipe))
-    return _noted(report.replace(training=training, changes=changes), blueprint)
+    report = _noted(report.replace(training=estimate_training(weights, blueprint, recipe)), blueprint)
+    return _lengthy(report, blueprint, recipe.seq_len)
 
 
-def _as_stored(model: Model, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
-    """Return the recipe for weights as stored: under adapters, packed weights stay packed. A note reports it."""
-    packing = stored_packing(model.config)
-    if not packing or recipe.quantize != "none":
-        return recipe, ()
-    if recipe.trains_all:
-        return recipe, ("Its weights are stored packed; to train all of them, they are unpacked first.",)
-    return recipe.replace(quantize=packing), (f"Its weights are stored packed: read as --quantize {packing}.",)
+def _saved(report: Report, weights: Sequence[Weight], recipe: Recipe) -> Report:
+    if report.training is None or report.training.traced:
+        return report
+    from accel_estimate.answer.answers import Training
+
+    return report.replace(savings=Training(report.model.config, weights, blueprint_of(report.model)).savings(recipe))
 
 
 def _noted(report: Report, blueprint: Blueprint) -> Report:
@@ -141,30 +105,15 @@ def _noted(report: Report, blueprint: Blueprint) -> Report:
     return report if note in report.notes else report.replace(notes=(*report.notes, note))
 
 
-def _served(
-    report: Report, weights: Sequence[Weight], blueprint: Blueprint, how: Serving, device: str | None
-) -> Report:
-    from accel_estimate.serving.reach import reach
+def _served(report: Report, weights: Sequence[Weight], blueprint: Blueprint, how: Serving) -> Report:
     from accel_estimate.serving.server import estimate_serving
 
     report = _noted(report.replace(serving=estimate_serving(weights, blueprint, how)), blueprint)
-    if blueprint.positions and how.context_len > blueprint.positions:
-        note = f"The model was made for {blueprint.positions:,} tokens, less than the {how.context_len:,} asked for."
-        report = report.replace(notes=(*report.notes, note))
-    if device is None:
+    return _lengthy(report, blueprint, how.context_len)
+
+
+def _lengthy(report: Report, blueprint: Blueprint, length: int) -> Report:
+    if not 0 < blueprint.positions < length:
         return report
-    return report.replace(reach=reach(weights, blueprint, how, limits.limit(device)))
-
-
-def _fit(report: Report, ask: Ask) -> limits.Fit:
-    """Return whether what was asked for fits: training, else serving, else the weights of the first row."""
-    device = str(ask.device)
-    limit = limits.limit(device)
-    if report.training is not None:
-        return limits.Fit(device, limit, report.training.expected, "training")
-    if report.serving is not None and ask.serving is not None:
-        return limits.Fit(device, limit, report.serving.expected, f"serving with weights {ask.serving.weights}")
-    row = report.rows[0] if report.rows else None
-    if row is None:
-        return limits.Fit(device, limit, total(report.model.tensors), "weights as stored")
-    return limits.Fit(device, limit, row.total_bytes, f"weights in {row.dtype}")
+    note = f"The model was made for {blueprint.positions:,} tokens, less than the {length:,} asked for."
+    return report if note in report.notes else report.replace(notes=(*report.notes, note))

@@ -9,14 +9,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from accel_estimate.answer.answers import Saving
+    from accel_estimate.answer.reach import Reach
+    from accel_estimate.answer.search import Answer
     from accel_estimate.devices.limits import Fit
     from accel_estimate.devices.runtime import Range
     from accel_estimate.formats.tensors import Group
     from accel_estimate.model.checkpoint import Model
     from accel_estimate.model.sizes import Row
-    from accel_estimate.serving.reach import Reach
     from accel_estimate.serving.server import ServingEstimate
-    from accel_estimate.training.advice import Change
     from accel_estimate.training.step import TrainingEstimate
 
 
@@ -33,12 +34,12 @@ class Report(Record):
     """Its largest layer."""
     training: TrainingEstimate | None = None
     """Memory on each device while it is trained."""
-    changes: tuple[Change, ...] = ()
-    """Changes to the run, each with the bytes that it saves."""
+    savings: tuple[Saving, ...] = ()
+    """Single changes to the run, each with the bytes that it saves."""
     serving: ServingEstimate | None = None
     """Memory on each device while it is served."""
     reach: Reach | None = None
-    """The longest context and the largest batch that fit."""
+    """The longest context and the largest batch that the device serves."""
     fit: Fit | None = None
     """Whether it fits the device."""
     notes: tuple[str, ...] = ()
@@ -54,7 +55,7 @@ class Report(Record):
             "dtypes": {row.dtype: _row(row) for row in self.rows},
         }
         if self.training is not None:
-            found["training"] = _training(self.training, self.changes)
+            found["training"] = _training(self.training, self.savings)
         if self.serving is not None:
             found["serving"] = _serving(self.serving, self.reach)
         if self.fit is not None:
@@ -83,7 +84,7 @@ def _row(row: Row) -> dict[str, int | None]:
     }
 
 
-def _training(it: TrainingEstimate, changes: tuple[Change, ...]) -> dict[str, Any]:
+def _training(it: TrainingEstimate, savings: tuple[Saving, ...]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "source": "trace" if it.traced else "formula",
         "low_bytes": round(it.low),
@@ -102,7 +103,7 @@ def _training(it: TrainingEstimate, changes: tuple[Change, ...]) -> dict[str, An
             "device": _range((it.low, it.expected, it.high)),
         },
         "trainable_parameters": round(it.trainable),
-        "savings": [{"change": c.name, "flags": c.flags, "bytes": round(c.saves)} for c in changes],
+        "savings": [{"change": c.name, "flags": c.flags, "bytes": round(c.saves)} for c in savings],
     }
     if it.expandable is not None:
         found["reserved_expandable_bytes"] = round(it.expandable)
@@ -142,4 +143,25 @@ def _fit(it: Fit) -> dict[str, Any]:
         "needed_bytes": round(it.needed),
         "margin_bytes": round(it.margin),
         "fits": it.fits,
+        **_reach(it.reach),
+        **({"answer": _answer(it.answer)} if it.answer else {}),
     }
+
+
+def _answer(it: Answer) -> dict[str, Any]:
+    return {
+        "flags": it.flags,
+        "changes": list(it.changes),
+        "cost": it.cost,
+        "needed_bytes": round(it.needed),
+        "fits": it.fits,
+        **({"host_bytes": round(it.host)} if it.host else {}),
+        **_reach(it.reach),
+    }
+
+
+def _reach(it: Reach | None) -> dict[str, int]:
+    if it is None:
+        return {}
+    far = {"longest_context": it.longest_context, "largest_batch": it.largest_batch}
+    return far | ({"model_context": it.positions} if it.positions else {})

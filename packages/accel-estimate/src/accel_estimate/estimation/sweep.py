@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accel_config.record import Record
 from accel_estimate.errors import UsageError
-from accel_estimate.estimation.estimator import Ask, estimate
+from accel_estimate.estimation.estimator import estimate
 from accel_estimate.estimation.memory_report import Report, components
 from accel_estimate.options import SWEPT
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from accel_estimate.estimation.ask import Ask
     from accel_estimate.model.checkpoint import Model
 
 MOST = 64
@@ -98,7 +99,8 @@ def run(model: Model, ask: Ask, setting: str, values: Sequence[int]) -> Sweep:
         UsageError: `ask` has neither training nor serving, or the setting isn't one of theirs.
 
     """
-    return Sweep(setting, tuple(Point(value, estimate(model, _with(ask, setting, value))) for value in values), ask)
+    bare = ask.replace(answer=False)
+    return Sweep(setting, tuple(Point(value, estimate(model, _with(bare, setting, value))) for value in values), ask)
 
 
 def _with(ask: Ask, setting: str, value: int) -> Ask:

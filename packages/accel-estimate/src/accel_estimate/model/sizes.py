@@ -47,7 +47,7 @@ QUANTIZATIONS: Mapping[str, Quantization] = MappingProxyType(
         "gptq4": Quantization(4, 2.5, 128),
     }
 )
-_ROW_QUANTIZATION = {"float8": "float8", "int8": "int8", "int4": "nf4"}
+_ROW_QUANTIZATION = {"int4": "nf4"}
 
 
 class Row(Record):
@@ -66,10 +66,10 @@ def packed_bytes(weight: Weight, how: Quantization) -> float:
 
 
 def loaded_bytes(weights: Iterable[Weight], dtype: str) -> int:
-    """Return the bytes of the weights when they are loaded in `dtype`.
+    """Return the bytes of the weights when they are loaded in `dtype`, or packed in a way of `QUANTIZATIONS`.
 
-    float32, float16 and bfloat16: parameters times 4 or 2. float8, int8 and int4: matrices packed, with their scales,
-    the rest in 16 bits. Integer buffers keep their width.
+    float32, float16 and bfloat16: parameters times 4 or 2. Others: matrices packed, with their scales, the rest in 16
+    bits. int4 is nf4. Integer buffers keep their width.
     """
     total = 0.0
     for weight in weights:
@@ -78,7 +78,7 @@ def loaded_bytes(weights: Iterable[Weight], dtype: str) -> int:
         elif dtype in _FULL:
             total += weight.parameters * _FULL[dtype]
         elif weight.linear:
-            total += packed_bytes(weight, QUANTIZATIONS[_ROW_QUANTIZATION[dtype]])
+            total += packed_bytes(weight, QUANTIZATIONS[_ROW_QUANTIZATION.get(dtype, dtype)])
         else:
             total += weight.parameters * 2
     return round(total)

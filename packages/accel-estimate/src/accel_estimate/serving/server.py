@@ -46,9 +46,8 @@ def estimate_serving(weights: Sequence[Weight], blueprint: Blueprint, how: Servi
 
     """
     check(how)
-    size = sum(w.nbytes for w in weights) if how.dtype == "stored" else loaded_bytes(weights, how.dtype)
-    held = size / how.tp
-    kept, busy = cache(blueprint, how), working(blueprint, how)
+    held = _loaded(weights, how) / how.tp
+    kept, busy = cache(blueprint, how), working(blueprint, how) + _unpacked(weights, how) / how.tp
     return ServingEstimate(
         held + kept.used + CONTEXT[0],
         held + kept.used + busy + CONTEXT[1],
@@ -57,6 +56,22 @@ def estimate_serving(weights: Sequence[Weight], blueprint: Blueprint, how: Servi
         kept,
         busy,
     )
+
+
+def _loaded(weights: Sequence[Weight], how: Serving) -> int:
+    if how.quantize != "none":
+        return loaded_bytes(weights, how.quantize)
+    return sum(w.nbytes for w in weights) if how.dtype == "stored" else loaded_bytes(weights, how.dtype)
+
+
+def _unpacked(weights: Sequence[Weight], how: Serving) -> float:
+    """Return the bytes of the largest matrix in 16 bits: bitsandbytes unpacks one at a time to multiply by it.
+
+    The kernels of other formats read packed numbers.
+    """
+    if how.quantize not in ("nf4", "nf4-dq") and (how.quantize != "none" or how.dtype != "int4"):
+        return 0.0
+    return 2.0 * max((w.parameters / w.copies for w in weights if w.linear), default=0)
 
 
 def working(blueprint: Blueprint, how: Serving) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from accel_config.record import Record
 from accel_estimate.errors import UsageError, check_number
 from accel_estimate.formats.dtypes import TORCH_BYTES
+from accel_estimate.model.sizes import QUANTIZATIONS
 
 
 class Serving(Record):
@@ -23,10 +24,14 @@ class Serving(Record):
     """Number format of the weights; ``stored``: that of their files."""
     tp: int = 1
     """Devices that each layer is divided over (tensor parallel)."""
+    quantize: str = "none"
+    """How matrices are packed, such as ``nf4``; ``none``: as `dtype` says."""
 
     @property
     def weights(self) -> str:
         """In which type the weights are, in words."""
+        if self.quantize != "none":
+            return f"packed as {self.quantize}"
         return "as stored" if self.dtype == "stored" else f"in {self.dtype}"
 
 
@@ -34,10 +39,12 @@ def check(how: Serving) -> None:
     """Check that the settings are possible.
 
     Raises:
-        UsageError: a number is below 1, or the cache's type isn't known.
+        UsageError: a number is below 1, or a type isn't known.
 
     """
     for name in ("context_len", "batch_size", "tp"):
         check_number(name, getattr(how, name), 1)
+    if how.quantize != "none" and how.quantize not in QUANTIZATIONS:
+        raise UsageError(f"--quantize: {how.quantize!r} isn't known; use one of {', '.join(QUANTIZATIONS)}")
     if how.kv_dtype not in TORCH_BYTES:
         raise UsageError(f"--kv_dtype: {how.kv_dtype!r} isn't a known type; use one of {', '.join(TORCH_BYTES)}")

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
     from rich.console import ConsoleOptions, RenderableType
 
+    from accel_estimate.answer.reach import Reach
+    from accel_estimate.answer.search import Answer
     from accel_estimate.devices.limits import Fit
     from accel_estimate.estimation.memory_report import Report
     from accel_estimate.estimation.sweep import Sweep
-    from accel_estimate.serving.reach import Reach
     from accel_estimate.serving.server import ServingEstimate
     from accel_estimate.training.step import TrainingEstimate
 
@@ -57,7 +58,9 @@ def show(report: Report, console: Console) -> None:
         console.print(_serving(report.serving, report.reach))
     _notes(report.notes, console)
     if report.fit is not None:
-        console.print(_fits(report.fit))
+        console.print(Text(verdict(report.fit), style="green" if report.fit.fits else "red"))
+        if not report.fit.fits:
+            console.print(Text(answered(report.fit.answer)))
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -118,10 +121,10 @@ def _why(report: Report, console: Console) -> None:
     if report.training is None:
         return
     console.print(Text(f"Peak: {report.training.peak.name}: {report.training.peak.why}."))
-    if report.changes:
+    if report.savings:
         console.print("What would lower it most:")
-        for change in report.changes:
-            console.print(Text(f"  {change.name}: -{change.saves / GIB:.1f} GiB  ({change.flags})"))
+        for saving in report.savings:
+            console.print(Text(f"  {saving.name}: -{saving.saves / GIB:.1f} GiB  ({saving.flags})"))
 
 
 def _serving(it: ServingEstimate, reach: Reach | None) -> Table:
@@ -147,14 +150,31 @@ def _notes(notes: Sequence[str], console: Console) -> None:
         console.print(Text(f"Note: {line(note)}", style="dim"))
 
 
-def _fits(fit: Fit) -> Text:
+def verdict(fit: Fit) -> str:
     """Return whether it fits, in one line."""
-    word, style, rest = ("fits", "green", "to spare") if fit.fits else ("does not fit", "red", "lacking")
-    return Text(
-        f"{fit.subject}: {spell(fit.needed)} {word} {fit.device} ({spell(fit.limit)}), "
-        f"{spell(abs(fit.margin))} {rest}.",
-        style=style,
+    word, rest = ("fits", "to spare") if fit.fits else ("does not fit", "lacking")
+    return (
+        f"{fit.subject}: {spell(fit.needed)} {word} {line(fit.device)} ({spell(fit.limit)}), "
+        f"{spell(abs(fit.margin))} {rest}{_far(fit.reach)}."
     )
+
+
+def answered(answer: Answer | None) -> str:
+    """Return the answer in one line, with the flags to add."""
+    if answer is None:
+        return "No change that is known makes it smaller."
+    amounts = f"{spell(answer.needed)} of {spell(answer.limit)}"
+    if not answer.fits:
+        return f"No changes make it fit; it needs least with {answer.flags}: {amounts}."
+    host = f"; about {spell(answer.host)} of the machine's own memory" if answer.host else ""
+    return f"Fits with {answer.flags}: {amounts}{_far(answer.reach)}{host}"
+
+
+def _far(reach: Reach | None) -> str:
+    if reach is None:
+        return ""
+    end = ", all that the model can" if reach.is_models else ""
+    return f"; largest batch {reach.largest_batch:,}, longest context {reach.longest_context:,} tokens{end}"
 
 
 def show_sweep(sweep: Sweep, console: Console) -> None:

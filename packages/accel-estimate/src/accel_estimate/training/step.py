@@ -68,32 +68,58 @@ def estimate_training(
 
     """
     check(recipe)
-    total = trained(weights, blueprint, recipe)
-    held = [(stage, total.times(_part(stage, recipe, weights))) for stage in stages(weights, blueprint, recipe)]
+    total, held = holdings(weights, blueprint, recipe)
     usual = (known or Assumptions()).replace(compiled=recipe.compile)
     fused = recipe if recipe.loss_kind != "plain" else recipe.replace(loss="compiled")
     careless = Assumptions(
         recipe.compile, recipe.quantize != "none", foreach=True, keeps_fp32_logits=True, repeats_keys=True
     )
-    expected = _worst_stage(held, blueprint, recipe, usual)
-    peak = _peak(expected)
+    found = _worst_stage(held, blueprint, recipe, usual)
+    peak = _peak(found)
     low = _peak(_worst_stage(held, blueprint, fused, Assumptions(compiled=True))).parts.total
     high = max(_uncounted(moment) for moment in _worst_stage(held, blueprint, recipe, careless))
     allocated = (min(low, peak.parts.total), peak.parts.total, max(high, peak.parts.total))
     reserved = _each(allocated, (1 + SLACK[0], 1 + SLACK[1], 1 + SLACK[2]))
-    runtime = [CONTEXT[i] + (NCCL[i] if recipe.num_processes > 1 else 0) for i in range(3)]
-    device = [amount + runtime[i] for i, amount in enumerate(reserved)]
+    device = [amount + _runtime(recipe, i) for i, amount in enumerate(reserved)]
     return TrainingEstimate(
         device[0],
         device[1],
         device[2],
         peak,
-        tuple(expected),
+        tuple(found),
         device[1] - allocated[1],
         allocated,
         reserved,
         total.parameters,
     )
+
+
+Holdings = tuple["Trained", "list[tuple[Stage, Trained]]"]
+"""What is trained, and what each stage of a pipeline holds."""
+
+
+def holdings(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> Holdings:
+    """Return what is trained and what each stage holds; neither depends on batch, length, loss or checkpointing.
+
+    Raises:
+        UsageError: the recipe names adapters that fit no layer, or has more stages than layers.
+
+    """
+    total = trained(weights, blueprint, recipe)
+    return total, [
+        (stage, total.times(_part(stage, recipe, weights))) for stage in stages(weights, blueprint, recipe)
+    ]
+
+
+def expected(held: Holdings, blueprint: Blueprint, recipe: Recipe) -> float:
+    """Return `TrainingEstimate.expected` alone, of a possible recipe; a search asks for it a thousand times."""
+    total = _peak(_worst_stage(held[1], blueprint, recipe, Assumptions(compiled=recipe.compile))).parts.total
+    return total * (1 + SLACK[1]) + _runtime(recipe, 1)
+
+
+def _runtime(recipe: Recipe, which: int) -> float:
+    """Return what CUDA and NCCL take: the low, the expected or the high amount."""
+    return CONTEXT[which] + (NCCL[which] if recipe.num_processes > 1 else 0)
 
 
 def _part(stage: Stage, recipe: Recipe, weights: Sequence[Weight]) -> float:

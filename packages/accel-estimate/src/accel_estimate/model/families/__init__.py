@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from accel_estimate.model.blueprint import Blueprint
+    from accel_estimate.model.blueprint import Blueprint, Layer
     from accel_estimate.model.families.family import Family
 
 FAMILIES: Mapping[str, Family] = {
@@ -44,10 +44,17 @@ def read(config: Mapping[str, Any]) -> Blueprint | None:
     settings = ConfigJson(_language_model(config))
     family = settings.text("model_type")
     if family in FAMILIES:
-        return FAMILIES[family].read(settings).replace(family=family)
+        return _shared(FAMILIES[family].read(settings).replace(family=family))
     if all(settings.values.get(key) for key in _DECODER):
-        return llama.read(settings).replace(family=family or "unknown", guessed=True)
+        return _shared(llama.read(settings).replace(family=family or "unknown", guessed=True))
     return None
+
+
+def _shared(blueprint: Blueprint) -> Blueprint:
+    """Return the blueprint with equal layers as one object, so that what is worked out of one holds for all."""
+    seen: dict[Layer, Layer] = {}
+    decoder = blueprint.decoder.replace(layers=tuple(seen.setdefault(it, it) for it in blueprint.decoder.layers))
+    return blueprint.replace(decoder=decoder)
 
 
 def _language_model(config: Mapping[str, Any]) -> Mapping[str, Any]:

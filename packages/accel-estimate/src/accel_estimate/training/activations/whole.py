@@ -79,12 +79,13 @@ def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
     for stack in blueprint.stacks:
         fixed = blueprint.encoder_tokens and (stack is blueprint.encoder or not blueprint.vocab)
         side = blueprint.encoder_tokens if fixed else run.length
-        cache: dict[Layer, tuple[float, float]] = {}  # layers repeat: each kind is worked out once
+        cache: dict[int, tuple[float, float]] = {}  # a layer repeats as one object: it is worked out once
         for it in stack.layers:
-            if it not in cache:
-                cache[it] = _one(it, blueprint.hidden, side, run, how)
-            kept += cache[it][0] * run.batch * side * run.share
-            peak = max(peak, cache[it][1] * run.batch * side)
+            if id(it) not in cache:
+                cache[id(it)] = _one(it, blueprint.hidden, side, run, how)
+            held, added = cache[id(it)]
+            kept += held * run.batch * side * run.share
+            peak = max(peak, added * run.batch * side)
         last = Saved(stream=norm(stack.layers[0].norm if stack.layers else "rms", blueprint.hidden, how))
         kept += last.split(run.tp, sequence=run.sequence) * run.batch * side
     return Total(kept, peak)

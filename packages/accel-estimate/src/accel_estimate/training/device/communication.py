@@ -30,7 +30,7 @@ def communication(rank: Rank) -> float:
 
 def unsharded(rank: Rank) -> float:
     """Return the bytes of the gradients that FSDP hasn't scattered yet: of the root and one layer, or of all."""
-    if rank.recipe.fsdp == "none" or not rank.recipe.trains_all or rank.recipe.shards == 1:
+    if rank.recipe.fsdp == "none" or not rank.recipe.trains_all or _whole(rank):
         return 0.0
     if rank.recipe.wrap == "model":
         return rank.stage.parameters * rank.width
@@ -53,8 +53,13 @@ def _live(rank: Rank) -> float:
 
 def _gathered(rank: Rank) -> float:
     """Return the number of parameters that FSDP keeps gathered."""
-    if rank.recipe.shards == 1:
+    if _whole(rank):
         return 0.0
     if rank.recipe.fsdp == "grad_op" or rank.recipe.wrap == "model":
         return rank.stage.parameters
     return min(rank.stage.root + 2 * rank.stage.largest_block, rank.stage.parameters)
+
+
+def _whole(rank: Rank) -> bool:
+    """Return whether a device holds all that it computes with: nothing is divided, and nothing is on the CPU."""
+    return rank.recipe.shards == 1 and rank.recipe.offload_param_device == "none"

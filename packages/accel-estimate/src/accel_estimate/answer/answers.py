@@ -1,0 +1,177 @@
+"""What to answer when something doesn't fit, and how far it goes when it does: training, serving, weights alone."""
+
+from __future__ import annotations
+
+from accel_config.record import Record
+from accel_estimate.answer import changes
+from accel_estimate.answer.reach import Reach, reach
+from accel_estimate.answer.search import Answer, changed, flags, search
+from accel_estimate.errors import UsageError
+from accel_estimate.estimation.subject import as_stored
+from accel_estimate.model.sizes import DTYPES, loaded_bytes
+from accel_estimate.model.weights import stored_packing
+from accel_estimate.serving.server import estimate_serving
+from accel_estimate.training.recipe import check
+from accel_estimate.training.step import estimate_training, expected, holdings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from accel_estimate.model.blueprint import Blueprint
+    from accel_estimate.model.weights import Weight
+    from accel_estimate.serving.settings import Serving
+    from accel_estimate.training.recipe import Recipe
+    from accel_estimate.training.step import Holdings
+
+
+class Saving(Record):
+    """A single change of a recipe, with the flags that make it and the bytes that it saves on each device."""
+
+    name: str
+    flags: str
+    saves: float
+
+
+WORTH = 0.01
+"""The least part of the peak that a single change must save to be named."""
+
+
+class Training:
+    """A training run of a model, as a search looks at it: a recipe in, expected bytes out."""
+
+    def __init__(self, config: Mapping[str, Any], weights: Sequence[Weight], blueprint: Blueprint) -> None:
+        self._config, self._weights, self._blueprint = config, weights, blueprint
+        self._held: dict[Recipe, Holdings] = {}
+
+    def need(self, recipe: Recipe) -> float:
+        """Return the expected bytes of one device.
+
+        Raises:
+            UsageError: the recipe isn't possible.
+
+        """
+        recipe, _ = as_stored(self._config, recipe)
+        check(recipe)
+        key = recipe.replace(
+            batch_size=1,
+            seq_len=1,
+            gradient_accumulation=1,
+            gradient_checkpointing="none",
+            attention="sdpa",
+            loss="auto",
+            mixed_precision="no",
+            offload_optimizer_device="none",
+            offload_param_device="none",
+        )
+        if key not in self._held:
+            self._held[key] = holdings(self._weights, self._blueprint, recipe)
+        return expected(self._held[key], self._blueprint, recipe)
+
+    def axes(self, recipe: Recipe) -> list[changes.Axis]:
+        """Return what can be changed."""
+        found = changes.of_training(recipe, language_head=self._blueprint.vocab > 0)
+        if as_stored(self._config, recipe)[0].quantize != "none":  # packed already, whatever the flag says
+            found[-1] = []
+        return found
+
+    def answer(self, recipe: Recipe, limit: int, target: float | None = None) -> Answer | None:
+        """Return the cheapest changes that fit in `limit` bytes, or in the `target` that formulas must meet."""
+
+        def least(other: Recipe) -> Recipe:
+            attention = "sdpa" if other.attention == "eager" else other.attention
+            return other.replace(loss="fused" if self._blueprint.vocab else other.loss, attention=attention)
+
+        found = search(recipe, self.axes(recipe), self.need, round(target or limit), least)
+        if found is None or found.needed >= self.need(recipe):
+            return None
+        reach = self.reach(found.settings, limit) if found.fits else None
+        return found.replace(reach=reach, limit=limit, host=self.host(found.settings))
+
+    def host(self, recipe: Recipe) -> float:
+        """Return about how many bytes of a machine's own memory hold what its devices don't."""
+        if recipe.offload_optimizer_device == recipe.offload_param_device == "none":
+            return 0.0
+        near = recipe.replace(offload_optimizer_device="none", offload_param_device="none")
+        of_one = self._standing(near) - self._standing(recipe)
+        return of_one * min(recipe.num_processes, recipe.processes_per_machine)
+
+    def _standing(self, recipe: Recipe) -> float:
+        """Return the bytes of weights, gradients and the optimizer on a device."""
+        done = estimate_training(self._weights, self._blueprint, as_stored(self._config, recipe)[0])
+        parts = done.moments[-1].parts
+        return parts.weights + parts.gradients + parts.optimizer
+
+    def reach(self, recipe: Recipe, limit: float) -> Reach:
+        """Return the longest sequence and the largest batch, each by itself."""
+
+        def fits(**other: int) -> bool:
+            return self.need(recipe.replace(**other)) <= limit
+
+        return reach(
+            lambda length: fits(seq_len=length), lambda batch: fits(batch_size=batch), self._blueprint.positions
+        )
+
+    def savings(self, recipe: Recipe, most: int = 5) -> tuple[Saving, ...]:
+        """Return the best single change of each axis that saves more than `WORTH` of the peak, the largest first."""
+        now = self.need(recipe)
+        axes = ([self._saving(recipe, change, now) for change in axis] for axis in self.axes(recipe))
+        each = [max(axis, key=_saves) for axis in axes if axis]
+        return tuple(sorted((it for it in each if it.saves > WORTH * now), key=_saves, reverse=True)[:most])
+
+    def _saving(self, recipe: Recipe, change: changes.Change, now: float) -> Saving:
+        try:
+            saves = now - self.need(changed(recipe, [change]))
+        except UsageError:  # an impossible combination
+            saves = 0.0
+        return Saving(change.name, flags([change]), saves)
+
+
+def _saves(saving: Saving) -> float:
+    return saving.saves
+
+
+class Server:
+    """A server of a model, as a search looks at it: settings in, expected bytes out."""
+
+    def __init__(self, config: Mapping[str, Any], weights: Sequence[Weight], blueprint: Blueprint) -> None:
+        self._weights, self._blueprint = weights, blueprint
+        self._packed = bool(stored_packing(config))
+
+    def need(self, how: Serving) -> float:
+        """Return the expected bytes of one device.
+
+        Raises:
+            UsageError: a setting isn't possible.
+
+        """
+        return estimate_serving(self._weights, self._blueprint, how).expected
+
+    def reach(self, how: Serving, limit: float) -> Reach:
+        """Return the longest context and the largest batch, each by itself."""
+
+        def fits(**other: int) -> bool:
+            return self.need(how.replace(**other)) <= limit
+
+        return reach(lambda n: fits(context_len=n), lambda n: fits(batch_size=n), self._blueprint.positions)
+
+    def answer(self, how: Serving, limit: int, devices: int) -> Answer | None:
+        """Return the cheapest changes that fit in `limit` bytes of each of `devices`."""
+        found = search(how, changes.of_serving(how, devices, packed=self._packed), self.need, limit)
+        if found is None or found.needed >= self.need(how):
+            return None
+        return found.replace(reach=self.reach(found.settings, limit) if found.fits else None)
+
+
+def loading(weights: Sequence[Weight], dtype: str, limit: int) -> Answer | None:
+    """Return the widest type of the weights that fits in `limit` bytes; `dtype` is the one asked for."""
+    held = {name: loaded_bytes(weights, name) for name in DTYPES}
+    found = search(_Weights(dtype), [changes.of_weights(dtype)], lambda it: held[it.dtype], limit)
+    return None if found is None or found.needed >= held[dtype] else found
+
+
+class _Weights(Record):
+    """The type that weights are loaded in."""
+
+    dtype: str

@@ -1,0 +1,88 @@
+"""Whether a device has enough memory, and the answer if it hasn't."""
+
+from __future__ import annotations
+
+from accel_estimate.answer import answers
+from accel_estimate.devices.limits import Fit, read_devices
+from accel_estimate.errors import UsageError
+from accel_estimate.estimation.subject import blueprint_of
+from accel_estimate.formats.tensors import total
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from accel_estimate.answer.search import Answer
+    from accel_estimate.devices.limits import Devices
+    from accel_estimate.estimation.ask import Ask
+    from accel_estimate.estimation.memory_report import Report
+    from accel_estimate.model.weights import Weight
+    from accel_estimate.training.recipe import Recipe
+
+    Tracer = Callable[[Recipe], float]
+
+TRACES = 3
+"""How many answers are traced, at most, where the step itself was."""
+
+
+def fitted(report: Report, ask: Ask, weights: Sequence[Weight], trace: Tracer | None = None) -> Report:
+    """Return the report with what was asked for held against the device: training, else serving, else the weights.
+
+    `trace` traces a recipe, if the step was traced: an answer is then traced too.
+
+    Raises:
+        UsageError: the device isn't known, or has fewer parts than the run has processes.
+
+    """
+    where = read_devices(str(ask.device))
+    report = report.replace(notes=report.notes + where.notes)
+    if ask.serving is not None and report.serving is not None:
+        server = answers.Server(report.model.config, weights, blueprint_of(report.model))
+        reach = server.reach(ask.serving, where.limit)
+        subject = f"serving with weights {ask.serving.weights}"
+        fit = Fit(where.text, where.limit, report.serving.expected, subject, reach)
+        if ask.answer and not fit.fits:
+            fit = fit.replace(reach=None, answer=server.answer(ask.serving, where.limit, where.count))
+        report = report.replace(reach=reach, fit=fit)
+    if ask.training is not None and report.training is not None:
+        _check(ask.training, where)
+        run = answers.Training(report.model.config, weights, blueprint_of(report.model))
+        fit = Fit(where.text, where.limit, report.training.expected, "training")
+        return report.replace(fit=_training(fit, ask.training, run, trace) if ask.answer else fit)
+    if report.fit is not None:
+        return report
+    row = report.rows[0] if report.rows else None
+    needed = row.total_bytes if row else total(report.model.tensors)
+    fit = Fit(where.text, where.limit, needed, f"weights in {row.dtype}" if row else "weights as stored")
+    if ask.answer and row and not fit.fits:
+        fit = fit.replace(answer=answers.loading(weights, row.dtype, where.limit))
+    return report.replace(fit=fit)
+
+
+def _training(fit: Fit, recipe: Recipe, run: answers.Training, trace: Tracer | None) -> Fit:
+    if trace is not None:
+        return fit if fit.fits else fit.replace(answer=_traced(fit.limit, recipe, run, trace))
+    if fit.fits:
+        return fit.replace(reach=run.reach(recipe, fit.limit))
+    return fit.replace(answer=run.answer(recipe, fit.limit))
+
+
+def _check(recipe: Recipe, where: Devices) -> None:
+    if recipe.num_processes > where.count > 1:
+        raise UsageError(
+            f"--num_processes {recipe.num_processes}: more than the {where.count} devices of --fits {where.text}"
+        )
+
+
+def _traced(limit: int, recipe: Recipe, run: answers.Training, trace: Tracer) -> Answer | None:
+    """Return an answer that was traced too: the formulas propose it, and aim lower if the trace needs more."""
+    target = float(limit)
+    for _ in range(TRACES):
+        found = run.answer(recipe, limit, target)
+        if found is None or found.needed > target:
+            return None
+        needed = trace(found.settings)
+        if needed <= limit:
+            return found.replace(needed=needed, reach=None)
+        target = found.needed * limit / needed
+    return None
