@@ -83,7 +83,6 @@ class Launcher(Section, title="Launcher"):
     keep_warm: Duration | None = setting(
         minimum=0,
         ours=True,
-        metavar="TIME",
         help="With `--preload`, time such as `10m` for which the imported modules stay in memory after the run: the "
         "same launch has them at once. 0 for not at all.",
     )
@@ -114,14 +113,12 @@ class Launcher(Section, title="Launcher"):
         Duration.read("30s"),
         minimum=0,
         ours=True,
-        metavar="TIME",
         help="Time that ranks have to end after a failure or a signal, before they are killed.",
     )
     stall_after: Duration = setting(
         Duration.read("5m"),
         minimum=0,
         ours=True,
-        metavar="TIME",
         common=True,
         help="Time such as `10m` without any progress after which the launcher prints what each rank does; 0 for "
         "never. A single process is only watched if this is given, or `--stall_action stacks` or `end`.",

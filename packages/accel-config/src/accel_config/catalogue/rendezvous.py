@@ -88,11 +88,7 @@ class Rendezvous(
         help="Name of this run, the same on each of its machines. It keeps runs apart.",
     )
     join_timeout: Duration = setting(
-        Duration.read("15m"),
-        minimum=1,
-        ours=True,
-        metavar="TIME",
-        help="Time to wait for enough machines. Then the run ends.",
+        Duration.read("15m"), minimum=1, ours=True, help="Time to wait for enough machines. Then the run ends."
     )
     lifeline_port: int | None = setting(
         minimum=0,
@@ -106,7 +102,6 @@ class Rendezvous(
         Duration.read("30s"),
         minimum=1,
         ours=True,
-        metavar="TIME",
         help="Time in which a failure on one machine ends the run on all machines. A machine that is "
         "silent for half of it counts as dead.",
     )
@@ -119,7 +114,6 @@ class Rendezvous(
         Duration.read("0.1s"),
         minimum=0,
         ours=True,
-        metavar="TIME",
         help="Time between two checks of the ranks by torch's elastic agent.",
     )
     role: str = setting(

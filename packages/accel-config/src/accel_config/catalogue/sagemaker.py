@@ -187,7 +187,7 @@ class SageMaker(
         help="Whole name of the job, which must be new in the account.",
     )
     sagemaker_max_run: Duration = setting(
-        Duration.read("1d"), minimum=1, ours=True, metavar="TIME", help="Time that the job may train."
+        Duration.read("1d"), minimum=1, ours=True, help="Time that the job may train."
     )
     sagemaker_spot: bool = setting(
         False, switch=True, ours=True, help="Train on spot instances, which are cheaper and can be interrupted."
@@ -195,7 +195,6 @@ class SageMaker(
     sagemaker_max_wait: Duration | None = setting(
         minimum=1,
         ours=True,
-        metavar="TIME",
         default_text="sagemaker_max_run",
         help="Time that a job on spot instances may take, waiting included.",
     )
@@ -207,11 +206,7 @@ class SageMaker(
         200, minimum=1, ours=True, metavar="MB", help="Largest size of the script's folder before it is packed."
     )
     sagemaker_poll_interval: Duration = setting(
-        Duration.read("5s"),
-        minimum=0,
-        ours=True,
-        metavar="TIME",
-        help="Time between two checks of the job and its logs.",
+        Duration.read("5s"), minimum=0, ours=True, help="Time between two checks of the job and its logs."
     )
     wait: bool = setting(
         True,

@@ -41,7 +41,6 @@ class Scheduler(Section, title="Schedulers and jobs", short="jobs"):
         Duration.read("90s"),
         minimum=1,
         ours=True,
-        metavar="TIME",
         help="Time before a Slurm job's limit at which the script gets SIGUSR1, so that it can save its work.",
     )
     job_requeue: bool = setting(
