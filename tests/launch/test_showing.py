@@ -176,7 +176,8 @@ def seen(*depths: int) -> dict[str, Any]:
         for rank in range(len(depths))
     ]
     frames = [
-        {"function": f"f{level}", "file": "/train.py", "line": level} for level in range(max(depths, default=0))
+        {"function": f"f{level}", "file": "/train.py", "line": level or None}
+        for level in range(max(depths, default=0))
     ]
     ranks = [
         {"rank": rank, "process": {"pid": 7, "threads": [{"id": 7, "frames": frames[:depth]}]} if depth else None}
@@ -194,7 +195,7 @@ def test_a_message_has_few_lines_and_every_rank(depths: tuple[int, ...]) -> None
     if len(depths) > 19:
         assert told[-1] == f"  and ranks 18-{len(depths) - 1} elsewhere"
     if depths == (50,):
-        assert (lines[1], lines[-1], len(lines)) == ("      f0 (/train.py:0)", "      ...", 19)
+        assert (lines[1], lines[-1], len(lines)) == ("      f0 (/train.py)", "      ...", 19)
 
 
 # The schemas.
