@@ -252,6 +252,26 @@ def test_what_has_no_effect_or_must_be_in_the_image_is_noted(accelerate: Run, tm
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--checkpoint", "/data/c.pt"), "what the script saves (/data/c.pt)\n"),
+        (("--lr", "1", "--output-dir=/out"), "what the script saves (/out)\n"),
+        (("--job_requeue", "train.py"), "what the script saves\n"),
+        (("--resume", "--lr", "1"), ""),
+        (("--checkpoint", "s3://bucket/c.pt"), ""),
+        ((), ""),
+    ],
+)
+def test_a_checkpoint_that_goes_with_its_pod_is_noted(
+    accelerate: Run, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "train.py").write_text("")
+    own = words if words[1:] == ("train.py",) else ("train.py", *words)
+    told = accelerate("launch", "--cpu", "--kubernetes", "--job_image", "i", *own).stderr
+    assert ("mounts no volume that outlives a pod: add one for " + said in told) if said else "volume" not in told
+
+
+@pytest.mark.parametrize(
     ("text", "seconds"),
     [("90", 5400), ("1:30", 90), ("2:00:00", 7200), ("1-0", 86400), ("1-12:30", 131400), ("0-0:0:5", 5)],
 )

@@ -622,6 +622,13 @@ def test_a_name_that_a_module_lacks_is_told(accelerate: Run, script: Script) -> 
     assert (done.stdout, "note" in done.stderr) == ("ran\n" * 2, False)
 
 
+def test_the_collector_leaves_alone_what_ranks_share(accelerate: Run, script: Script) -> None:
+    """It would copy all of that memory at the end of each rank."""
+    path = script("import gc, colorsys\nprint(any(vars(colorsys) is one for one in gc.get_objects()))")
+    for flags, seen in ((), "True\n"), (("--preload", "colorsys"), "False\n"):
+        assert accelerate("launch", *TWO, *flags, path).stdout == 2 * seen
+
+
 # What is imported.
 
 

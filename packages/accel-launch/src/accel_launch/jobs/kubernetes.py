@@ -16,6 +16,8 @@ from accel_launch.running.process import CARRIED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from accel_launch.jobs.job import Job
     from accel_launch.machine.host import Host
 
@@ -40,6 +42,8 @@ PASSING: dict[str, object] = {
         {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [LATER]}},
     ]
 }
+SAVING = ("checkpoint", "ckpt", "output_dir", "save_dir", "save_path", "resume")
+"""Parts of the names of flags by which scripts learn where to save."""
 GPU = "nvidia.com/gpu"
 SLURMS = ("job_notice", "job_options")
 """Settings of a job that only Slurm has."""
@@ -109,9 +113,24 @@ def _notes(job: Job) -> tuple[str, ...]:
     file = job.settings.value("config_file")
     if file.value is not None:
         notes.append(f"config_file {file.value} ({file.origin}): the image must hold it at that path")
+    saved = _saved(job.typed.script[1:])
+    if saved or settings[Scheduler].job_requeue:
+        what = f" ({saved})" if saved else ""
+        notes.append(f"the manifest mounts no volume that outlives a pod: add one for what the script saves{what}")
     if job.gpus is None:
         notes.append("neither num_processes nor job_gpus is set, so the pods request no GPU")
     return tuple(notes)
+
+
+def _saved(words: Sequence[str]) -> str:
+    """Return the first of a script's arguments that seems to be where it saves; nothing for an address."""
+    for place, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag.startswith("-") and any(name in flag.lower().replace("-", "_") for name in SAVING):
+            value = value if equals else next(iter(words[place + 1 : place + 2]), "")
+            if value and not value.startswith("-") and "://" not in value:
+                return value
+    return ""
 
 
 def _service(name: str) -> dict[str, object]:
