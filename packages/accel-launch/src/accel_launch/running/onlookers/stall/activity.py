@@ -10,9 +10,10 @@ from accel_launch.running.onlookers.stall import sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 BUSY = 0.2  # share of a core from which a thread computes; threads that look after something stay below
+CROWD = 20  # times as long as it runs a thread that computes may wait for a core; one that only wakes waits longer
 BYTES = 8192  # a second: less is what monitors and heartbeats exchange
 IO = ("rchar", "wchar", "read_bytes", "write_bytes")
 
@@ -22,9 +23,9 @@ class Counters(Record):
 
     at: float
     """Monotonic seconds."""
-    threads: dict[int, float]
-    """Seconds of CPU that each thread of the rank itself has used or waited for."""
-    children: dict[int, float]
+    threads: dict[int, tuple[float, float]]
+    """Seconds of CPU that each thread of the rank itself has used, and those that it has waited for a core."""
+    children: dict[int, tuple[float, float]]
     """The same of each process below it."""
     transferred: int
     """Bytes read and written."""
@@ -74,8 +75,12 @@ class Meter:
 
 def _counters(pid: int) -> Counters:
     below = kernel.children(pid)
-    cpu = {child: sum(kernel.demand(child).values()) for child in below}
+    cpu = {child: _whole(kernel.demand(child)) for child in below}
     return Counters(time.monotonic(), kernel.demand(pid), cpu, sum(_transferred(each) for each in (pid, *below)))
+
+
+def _whole(threads: Mapping[int, tuple[float, float]]) -> tuple[float, float]:
+    return sum(used for used, _waited in threads.values()), sum(waited for _used, waited in threads.values())
 
 
 def _transferred(pid: int) -> int:
@@ -99,5 +104,9 @@ def _between(before: Counters, now: Counters) -> Activity:
     )
 
 
-def _grown(now: float, before: float | None) -> float:
-    return now - before if before is not None else 0.0
+def _grown(now: tuple[float, float], before: tuple[float, float] | None) -> float:
+    """Return how long a thread was running, or would have been if there were enough cores."""
+    if before is None:
+        return 0.0
+    used, waited = now[0] - before[0], now[1] - before[1]
+    return used + min(waited, CROWD * used)
