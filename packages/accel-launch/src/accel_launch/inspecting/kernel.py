@@ -94,6 +94,11 @@ def demand(pid: int) -> dict[int, tuple[float, float]]:
     return found
 
 
+def ran(pid: int) -> str:
+    """Return what changes whenever the main thread of a process runs; empty if the kernel doesn't tell it."""
+    return _text(f"/proc/{pid}/task/{pid}/schedstat")
+
+
 def children(pid: int) -> list[int]:
     """Return the processes below a process, nearest first, as its threads have started them."""
     found: list[int] = []
