@@ -3,9 +3,9 @@
     uv run python benchmarks/stall_cost.py [--ranks 8] [--seconds 240]
 
 The first table has the CPU time of the launcher, the process that watches, and the samplers that it starts, as a
-share of one core, while all ranks make progress in one way. `--stall_after` is its default, 300 s; a run counts from
-40 s on, when the watcher runs. The second has the largest gap that a busy rank saw between two readings of its own
-clock, while its stacks were read all the time, and while they weren't.
+share of one core, while all ranks make progress in one way, or wait. `--stall_after` is its default, 300 s; a run
+counts from 40 s on, when the watcher runs. The second has the largest gap that a busy rank saw between two readings
+of its own clock, while its stacks were read all the time, and while they weren't.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ WAYS = {
         "zeros = open('/dev/zero', 'rb')\nfor step in range(100000):\n    zeros.read(1000000)\n    time.sleep(1)\n"
         "    step % 60 or print('step', flush=True)\n"
     ),
+    "prints nothing, waits": "threading.Event().wait()\n",
     "prints nothing, computes, in many places": (
         "def step(depth):\n    sum(range(10000))\n    step(depth - 1) if depth else time.sleep(0.2)\n"
         "for count in range(10000000): step(count * 7 % 31)\n"

@@ -473,6 +473,10 @@ def test_a_loop_that_asks_whether_a_collective_is_done_is_one_place(tmp_path: Pa
     path = tmp_path / "another.py"  # lines of files are cached
     path.write_text("while more():\n    while step():\n        pass\n    work.is_completed()\n")
     assert not any(locate([frame("<module>", str(path), number)]).collective for number in range(1, 5))
+    path = tmp_path / "third.py"
+    path.write_text("while True:\n    if work.is_completed():\n        break\n")
+    assert {locate([frame("<module>", str(path), number)]).line for number in (1, 2)} == {1}
+    assert locate([frame("<module>", str(path), 2)]).collective
 
 
 def test_a_prompt_is_one() -> None:

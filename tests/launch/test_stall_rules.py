@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from accel_launch.running.onlookers.stall import activity
+from accel_launch.running.onlookers.stall.activity import Counters
 from tests.conftest import Run, needs_torch
 from tests.launch.processes import Script, Start, read_pids, until
 from tests.schedule import sampled
@@ -40,6 +42,24 @@ def watcher(launcher: int) -> int:
     pids = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
     found = [int(pid) for pid in pids if Path(f"/proc/{pid}/comm").read_text() == "accel-watcher\n"]
     return found[0] if found else 0
+
+
+@pytest.mark.parametrize(
+    ("used", "waited", "computes"), [(0.5, 0.0, True), (0.05, 0.9, True), (0.002, 0.9, False), (0.002, 0.0, False)]
+)
+def test_a_thread_that_only_wakes_up_on_a_crowded_machine_does_not_compute(
+    monkeypatch: pytest.MonkeyPatch, used: float, waited: float, computes: bool
+) -> None:
+    """The shares of a second in which it runs, and in which it waits for a core."""
+    seen = iter((Counters(1.0, {7: (3.0, 8.0)}, {}), Counters(2.0, {7: (3.0 + used, 8.0 + waited)}, {})))
+
+    def counters(_pid: int) -> Counters:
+        return next(seen)
+
+    monkeypatch.setattr(activity, "_counters", counters)
+    meter = activity.Meter()
+    assert meter.read([7]) == {}
+    assert meter.read([7])[7].own == computes
 
 
 @pytest.mark.parametrize(("size", "alive"), sampled([(10_000, True), (100, False)], every=2))

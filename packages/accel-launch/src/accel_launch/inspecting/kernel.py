@@ -89,16 +89,21 @@ def call(path: str) -> tuple[list[str], bool]:
         return [], False
 
 
-def demand(pid: int) -> dict[int, float]:
-    """Return the seconds of CPU that each thread of a process has used, or waited for where there are too few."""
-    found: dict[int, float] = {}
+def demand(pid: int) -> dict[int, tuple[float, float]]:
+    """Return the seconds of CPU that each thread of a process has used, and for how long it has waited for one."""
+    found: dict[int, tuple[float, float]] = {}
     for name in _names(f"/proc/{pid}/task"):
         words = _text(f"/proc/{pid}/task/{name}/schedstat").split()
         if len(words) > 1:
-            found[int(name)] = (int(words[0]) + int(words[1])) / 1e9
+            found[int(name)] = int(words[0]) / 1e9, int(words[1]) / 1e9
         elif (fields := stat(f"/proc/{pid}/task/{name}/stat")) is not None:
-            found[int(name)] = fields[2]
+            found[int(name)] = fields[2], 0.0
     return found
+
+
+def ran(pid: int) -> str:
+    """Return what changes whenever the main thread of a process runs; empty if the kernel doesn't tell it."""
+    return _text(f"/proc/{pid}/task/{pid}/schedstat")
 
 
 def children(pid: int) -> list[int]:

@@ -20,7 +20,7 @@ WRAPPERS = ("fsdp/", "checkpoint/", "elastic/", "launcher/", "algorithms/", "pip
 SYNCHRONIZING = ("synchronize", "wait_stream", "wait_event", "wait")
 # What waits without a frame of its own, because it is written in C++: recognised by the line that calls it.
 WAITING_CALLS = (".wait(", ".item(", ".synchronize(", ".cpu(", ".tolist(")
-SPINNING_CALL = ".is_completed("  # in the condition of a loop
+SPINNING_CALL = ".is_completed("  # in the condition of a loop, or in the first line of one without
 BACKWARD = ".backward("  # computes, and then waits for the gradients of the other ranks
 # Frames that only pass a call on.
 PASSING = (
@@ -197,7 +197,8 @@ def _spins(frame: Frame) -> int:
         indented = len(text) - len(text.lstrip())
         if text.strip() and indented < outside:
             if text.lstrip().startswith("while "):
-                return number if SPINNING_CALL in text else 0
+                asks = text + linecache.getline(frame.file, number + 1) if "while True:" in text else text
+                return number if SPINNING_CALL in asks else 0
             outside = indented
         if not outside:
             break

@@ -10,10 +10,12 @@ from accel_launch.running.onlookers.stall import sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 BUSY = 0.2  # share of a core from which a thread computes; threads that look after something stay below
+CROWD = 20  # times as long as it runs a thread that computes may wait for a core; one that only wakes waits longer
 BYTES = 8192  # a second: less is what monitors and heartbeats exchange
+AGAIN = 3  # looks at what is read and written for each in which the processes below a rank are listed anew
 IO = ("rchar", "wchar", "read_bytes", "write_bytes")
 
 
@@ -22,12 +24,10 @@ class Counters(Record):
 
     at: float
     """Monotonic seconds."""
-    threads: dict[int, float]
-    """Seconds of CPU that each thread of the rank itself has used or waited for."""
-    children: dict[int, float]
+    threads: dict[int, tuple[float, float]]
+    """Seconds of CPU that each thread of the rank itself has used, and those that it has waited for a core."""
+    children: dict[int, tuple[float, float]]
     """The same of each process below it."""
-    transferred: int
-    """Bytes read and written."""
 
 
 class Activity(Record):
@@ -37,10 +37,6 @@ class Activity(Record):
     """Whether a thread of the rank itself computes."""
     children: bool
     """Whether a process below it computes."""
-    transfers: bool
-    """Whether it reads or writes."""
-    cpu: float
-    """Share of a core that it uses with all its processes."""
 
 
 class Meter:
@@ -49,6 +45,10 @@ class Meter:
     def __init__(self) -> None:
         """Start without any."""
         self.before: dict[int, Counters] = {}
+        self.below: dict[int, list[int]] = {}
+        self.turn = 0
+        self.transferred: dict[int, tuple[float, int]] = {}
+        """When each rank was looked at last, and the bytes that it had read and written by then."""
         self.received: dict[int, int] = {}
         self.received_at = time.monotonic()
 
@@ -62,6 +62,19 @@ class Meter:
             self.before[pid] = now
         return found
 
+    def transfers(self, pids: Sequence[int]) -> bool:
+        """Return whether a rank has read or written since this was last asked: far cheaper than to `read` it all."""
+        self.turn += 1
+        moved = False
+        for pid in pids:
+            if pid not in self.below or not self.turn % AGAIN:
+                self.below[pid] = kernel.children(pid)
+            now, count = time.monotonic(), sum(_transferred(each) for each in (pid, *self.below[pid]))
+            at, before = self.transferred.get(pid, (now, count))
+            moved = moved or count - before > BYTES * (now - at)
+            self.transferred[pid] = now, count
+        return moved
+
     def receives(self, pids: Sequence[int]) -> bool:
         """Return whether the ranks' connections have received data since this was last asked."""
         now, all_sockets = time.monotonic(), sockets.received()
@@ -73,9 +86,12 @@ class Meter:
 
 
 def _counters(pid: int) -> Counters:
-    below = kernel.children(pid)
-    cpu = {child: sum(kernel.demand(child).values()) for child in below}
-    return Counters(time.monotonic(), kernel.demand(pid), cpu, sum(_transferred(each) for each in (pid, *below)))
+    cpu = {child: _whole(kernel.demand(child)) for child in kernel.children(pid)}
+    return Counters(time.monotonic(), kernel.demand(pid), cpu)
+
+
+def _whole(threads: Mapping[int, tuple[float, float]]) -> tuple[float, float]:
+    return sum(used for used, _waited in threads.values()), sum(waited for _used, waited in threads.values())
 
 
 def _transferred(pid: int) -> int:
@@ -94,10 +110,12 @@ def _between(before: Counters, now: Counters) -> Activity:
     return Activity(
         own=max(own, default=0.0) > BUSY * seconds,
         children=max(below, default=0.0) > BUSY * seconds,
-        transfers=now.transferred - before.transferred > BYTES * seconds,
-        cpu=(sum(own) + sum(below)) / seconds,
     )
 
 
-def _grown(now: float, before: float | None) -> float:
-    return now - before if before is not None else 0.0
+def _grown(now: tuple[float, float], before: tuple[float, float] | None) -> float:
+    """Return how long a thread was running, or would have been if there were enough cores."""
+    if before is None:
+        return 0.0
+    used, waited = now[0] - before[0], now[1] - before[1]
+    return used + min(waited, CROWD * used)

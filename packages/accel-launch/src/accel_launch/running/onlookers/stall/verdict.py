@@ -88,6 +88,12 @@ def loop(looks: Sequence[Look]) -> Place:
     return locate(max(inner, key=inner.count)) if depth else looks[-1].stack.place
 
 
+def changes(looks: Sequence[Look]) -> bool:
+    """Return whether no stack of a rank is the one that it nearly always has; after one look that isn't known."""
+    keys = [look.key for look in looks]
+    return len(keys) == 1 or keys.count(max(set(keys), key=keys.count)) < DOMINANT * len(keys)
+
+
 def moving(looks: Sequence[Look], *, busy: bool) -> bool:
     """Return whether a rank's stacks show that it gets on."""
     keys = [look.key for look in looks]
@@ -100,7 +106,7 @@ def moving(looks: Sequence[Look], *, busy: bool) -> bool:
     late = keys[-max(int(len(keys) * RECENT), 1) :]
     if len(keys) > len(late) and keys[-1] not in keys[: -len(late)]:
         return True
-    return keys.count(max(different, key=keys.count)) < DOMINANT * len(keys)
+    return len(keys) > 1 and changes(looks)
 
 
 class Verdict(Record):

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from accel_launch.running.onlookers.stall.verdict import Verdict
 
 QUIET = 0.3  # of the time after which standing still is told: from then on stacks are looked at
-LOOKS = 20  # in that time
+LOOKS = 20  # in the whole time
+RARELY = 0.2  # of it between two looks, once the standstill was told several times
 SLOWEST, FASTEST = 10.0, 0.1  # seconds between two looks at the counters
 LATE = 3.0  # times the usual gap between two looks: the machine slept, or the run was stopped
 
@@ -68,6 +69,8 @@ class Watcher:
         self.activity: dict[int, Activity] = {}
         self.meter = Meter()
         self.tick = min(max(after / 30, FASTEST), SLOWEST)
+        self.pause = self.tick
+        """Seconds until the next look at the counters."""
         self.moved = time.monotonic()
         """When something last moved, as far as we have seen."""
         self.window = Window(LOOKS)
@@ -82,10 +85,10 @@ class Watcher:
         poller.register(updates, select.POLLIN)
         while True:
             before = time.monotonic()
-            if poller.poll(self.tick * 1000) and not self._update(updates):
+            if poller.poll(self.pause * 1000) and not self._update(updates):
                 return
             now = time.monotonic()
-            if now - before > LATE * self.tick + 1 or _launcher_stopped():
+            if now - before > LATE * self.pause + 1 or _launcher_stopped():
                 self._move(now, seen=False)
             self.step()
 
@@ -125,27 +128,38 @@ class Watcher:
         ranks = self._ranks()
         living = [subject.pid for subject in ranks if not subject.ended]
         now, output = time.monotonic(), self.last_output()
-        self.activity = activity = self.meter.read(living)
+        transfers = self.meter.transfers(living)
         known = [(subject.pid, bool(subject.ended)) for subject in ranks]
         if output > self.moved:
             self._move(output)
         if self.known not in (None, known):
             self._move(now)
         self.known = known
-        if not (living or (self.shared and ranks)) or any(each.transfers for each in activity.values()):
+        if not (living or (self.shared and ranks)) or transfers:
             self._move(now)
-        quiet = now - self.moved
-        if quiet < QUIET * self.after or now - self.looked < self.after / LOOKS:
+        quiet, every = now - self.moved, self._every()
+        self.pause = self.tick
+        if quiet < QUIET * self.after - every:
+            return
+        if now < self.looked + every:
+            self.pause = min(self.tick, max(self.looked + every - now, FASTEST))
             return
         self.looked = now
+        self.activity = activity = self.meter.read(living)
+        if quiet < QUIET * self.after:
+            return
         if self.meter.receives(living) or self.window.computes(living, activity, self.tick, shared=self.shared):
             self._move(now)
             return
         if self.window.look(ranks, activity):
             self._move(time.monotonic())
             return
-        if quiet >= self.after * 2**self.told:
+        if quiet >= self.after * 2**self.told and self.window.is_enough(ranks):
             self._decide(ranks)
+
+    def _every(self) -> float:
+        """Return the seconds between two looks at stacks; the longer, the longer the run has stood still."""
+        return max(self.tick, min(self.after / LOOKS * 2**self.told, self.after * RARELY))
 
     def _move(self, at: float, *, seen: bool = True) -> None:
         """Something has moved; it wasn't ``seen`` if all that is known is that the time before doesn't count."""

@@ -1,20 +1,25 @@
-"""The latest looks at the stacks of ranks that are quiet."""
+"""The latest looks at the stacks of ranks that are quiet: as few as show whether they move.
+
+A main thread that hasn't run since it was looked at has the same stack, which isn't read again then.
+"""
 
 from __future__ import annotations
 
 import time
 
-from accel_launch.inspecting import snapshot
+from accel_launch.inspecting import kernel, snapshot
 from accel_launch.inspecting.snapshot import Subject
-from accel_launch.running.onlookers.stall.verdict import Look, key, moving
+from accel_launch.running.onlookers.stall.verdict import Look, changes, key, moving
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from accel_launch.inspecting.snapshot import RankStack
     from accel_launch.running.onlookers.stall.activity import Activity
 
 BURST, PAUSE = 6, 0.03  # looks at a time at ranks that compute, and seconds between them
+SEEN = 3  # looks at a rank by which it is judged, at least
 PROBES = 4  # looks at one rank, each with another stack, that show that the run gets on
 
 
@@ -25,12 +30,15 @@ class Window:
         """Keep so many looks at each rank, or bursts of looks at those that compute."""
         self.most = looks * BURST
         self.looks: dict[int, list[Look]] = {}
+        self.read: dict[int, tuple[str, RankStack]] = {}
+        """What each rank's main thread had run when its stack was read last, and that stack; by pid."""
         self.turn = 0
         """How often something has moved: another rank is looked at first each time."""
 
     def clear(self) -> None:
         """Begin anew: something has moved."""
         self.looks.clear()
+        self.read.clear()
         self.turn += 1
 
     def computes(self, living: Sequence[int], activity: Mapping[int, Activity], tick: float, *, shared: bool) -> bool:
@@ -39,10 +47,13 @@ class Window:
         if not living or len(activity) < len(living) or len(busy) < len(activity):
             return False
         subject = Subject(0, 0, living[int(time.monotonic() / tick) % len(living)])
-        looks = [_one(subject) for _ in range(BURST)]
-        if shared:  # ranks elsewhere may wait for one that goes round in a loop
-            return moving(looks, busy=True)
-        return moving(looks, busy=False) or (len({look.key for look in looks}) > 1 and len(living) == 1)
+        looks: list[Look] = []
+        while len(looks) < BURST:
+            looks.append(_one(subject))
+            # Ranks elsewhere may wait for one that goes round in a loop.
+            if moving(looks, busy=shared) or (not shared and len(living) == 1 and looks[0].key != looks[-1].key):
+                return True
+        return False
 
     def look(self, ranks: Sequence[Subject], activity: Mapping[int, Activity]) -> bool:
         """Look at the ranks, several times at those that compute; return whether that alone shows that they move."""
@@ -54,20 +65,45 @@ class Window:
             ranks = [probe]
         for turn in range(BURST if busy else 1):
             looked_at = [subject for subject in ranks if turn == 0 or subject.pid in busy]
-            for stack in snapshot.take(looked_at).ranks:
+            for stack in self._stacks(looked_at):
                 main = stack.process.main if stack.process is not None else None
                 look = Look(stack, stack.pid in busy, key(stack), main is not None and main.gil)
                 looks = self.looks.setdefault(stack.rank, [])
                 looks.append(look)
                 del looks[: -self.most]
             time.sleep(PAUSE if busy else 0)
-        return probe is not None and len(self.looks[probe.rank]) == PROBES and self._probe(ranks) is not None
+        return probe is not None and self._differs(probe.rank)
+
+    def is_enough(self, ranks: Sequence[Subject]) -> bool:
+        """Return whether the run can be judged: each rank was seen often enough, or the only one seen gets on."""
+        return self._probe(ranks) is not None or all(len(self.looks.get(one.rank, ())) >= SEEN for one in ranks)
+
+    def _stacks(self, ranks: Sequence[Subject]) -> list[RankStack]:
+        """Return what ranks do; the stack is read only of those whose main thread has run since."""
+        ran = {subject.pid: kernel.ran(subject.pid) for subject in ranks}
+        found = {pid: self._kept(pid, text) for pid, text in ran.items()}
+        for stack in snapshot.take([subject for subject in ranks if found[subject.pid] is None]).ranks:
+            found[stack.pid] = stack
+            if stack.process is not None and stack.process.threads:
+                self.read[stack.pid] = ran[stack.pid], stack
+        return [stack for stack in found.values() if stack is not None]
+
+    def _kept(self, pid: int, ran: str) -> RankStack | None:
+        before, stack = self.read.get(pid, ("", None))
+        facts = kernel.facts(pid) if ran and ran == before else None
+        if stack is None or stack.process is None or facts is None or facts.state in "ZX":
+            return None
+        return stack.replace(process=stack.process.replace(facts=facts))
 
     def _probe(self, ranks: Sequence[Subject]) -> Subject | None:
-        """Return the one rank to look at, as long as its stack is another each time: the run gets on then."""
+        """Return the one rank to look at, as long as its stack changes: the run gets on then."""
         probe = ranks[self.turn % len(ranks)]
-        keys = [look.key for look in self.looks.get(probe.rank, ())]
-        return probe if not set(self.looks) - {probe.rank} and len(set(keys)) == len(keys) else None
+        looks = self.looks.get(probe.rank, ())
+        return probe if not set(self.looks) - {probe.rank} and (not looks or changes(looks)) else None
+
+    def _differs(self, rank: int) -> bool:
+        """Return whether one rank had another stack at each of enough looks."""
+        return len({look.key for look in self.looks[rank]}) == len(self.looks[rank]) == PROBES
 
 
 def _one(subject: Subject) -> Look:
