@@ -161,6 +161,14 @@ def test_what_fits_says_how_far_it_goes(described: Made, capsys: pytest.CaptureF
     assert fits["largest_batch"] > 8
 
 
+def test_cards_without_bfloat16_get_no_such_type(described: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (described("Llama-3.2-1B"), "--training", "--batch_size", "2", "--fits")
+    flags = [asked(capsys, *words, card, status=1)["fits"]["answer"]["flags"] for card in ("2xt4", "2x14.56GiB")]
+    assert "--mixed_precision fp16" in flags[0]
+    assert "bf" not in flags[0]
+    assert "bf" in flags[1]
+
+
 def test_nothing_fits(described: Made, capsys: pytest.CaptureFixture[str]) -> None:
     words = (described("Llama-3.1-8B"), "--training", "--fits", "1GiB")
     answer = asked(capsys, *words, status=1)["fits"]["answer"]
@@ -231,8 +239,11 @@ def test_a_traced_step_gets_a_traced_answer(
 def test_every_change_is_in_the_table_of_costs_with_its_cost() -> None:
     text = (Path(__file__).parents[2] / "docs" / "estimate-formulas.md").read_text()
     usual = Recipe(batch_size=2, attention="eager", num_processes=8)
-    known = changes.of_training(usual, language_head=True) + changes.of_serving(
-        Serving(dtype="float32"), 2, packed=False
+    old = changes.of_training(usual.replace(lora_rank=8), language_head=True, bf16=False)
+    known = (
+        old[3:4]
+        + changes.of_training(usual, language_head=True)
+        + changes.of_serving(Serving(dtype="float32"), 2, packed=False)
     )
     for change in (change for axis in known for change in axis):
         assert f"| {change.name} | {change.cost} |" in text

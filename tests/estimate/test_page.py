@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from accel_estimate import Ask, Recipe, Serving, estimate, load
+from accel_estimate.answer.frontier import Line
 from accel_estimate.cli import main
 from accel_estimate.estimation import sweep
-from accel_estimate.showing import page
+from accel_estimate.showing import frontier, page
 
 
 def rendered(llama: Path, device: str | None = "3GiB", name: str | None = None) -> tuple[str, sweep.Sweep]:
@@ -135,6 +136,16 @@ def test_the_frontier_is_the_last_batch_that_fits(llama: Path, ask: Ask) -> None
             found = estimate(model, ask.replace(serving=Serving(length, sequences), answer=False)).fit
         assert found is not None
         assert found.fits is fits
+
+
+def test_one_sequence_is_on_the_frontier_and_none_is_not() -> None:
+    text = frontier.render(
+        [Line("ddp", ((512, 2), (1024, 1), (2048, 0))), Line("fsdp2", ((512, 0), (1024, 0), (2048, 0)))]
+    )
+    found = re.findall(r"<title>([^<]*)</title>", text)
+    assert found == ["ddp: 2 sequences of 512 tokens", "ddp: 1 sequences of 1,024 tokens"] * 2
+    assert text.count("<polyline") == 2
+    assert text.count('<td class="no">no</td>') == 4
 
 
 def test_a_phone_gets_drawings_of_its_width_and_tables_that_scroll(llama: Path) -> None:

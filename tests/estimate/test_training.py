@@ -86,6 +86,16 @@ def test_fsdp_divides_states_and_gathers_two_layers() -> None:
     assert at["end of the backward pass"].parts.communication == 2 * (2 * root + 3 * layer)
 
 
+def test_fsdp_from_the_cpu_brings_layers_to_a_single_device_too() -> None:
+    """What a device computes with must be on it, also if it shares with nobody."""
+    alone = moments(fsdp="full", offload_param_device="cpu", mixed_precision="bf16")
+    shared = moments(fsdp="full", offload_param_device="cpu", mixed_precision="bf16", num_processes=8)
+    assert {name: it.parts.communication for name, it in alone.items()} == {
+        name: it.parts.communication for name, it in shared.items()
+    }
+    assert moments(fsdp="full")["end of the backward pass"].parts.communication == 0
+
+
 def test_fsdp_grad_op_keeps_the_weights_and_hybrid_divides_within_a_machine() -> None:
     whole = moments(mixed_precision="bf16", fsdp="grad_op", num_processes=8)["end of the forward pass"].parts
     assert whole.communication == 2 * N

@@ -32,7 +32,16 @@ def recipe(path: str) -> Recipe:
         AccelError: the file, or the DeepSpeed json that it names, doesn't exist or has an invalid value.
     """
     found = layers(CATALOGUE, split(CATALOGUE, ["--config_file", path]), {})
-    return Recipe(**_fields(resolve(CATALOGUE, found.values, found.notes)))
+    return of_settings(resolve(CATALOGUE, found.values, found.notes))
+
+
+def of_settings(settings: Settings) -> Recipe:
+    """Return the recipe of settings of a launch.
+
+    Raises:
+        AccelError: the DeepSpeed json that they name doesn't exist or has an invalid value.
+    """
+    return Recipe(**_fields(settings))
 
 
 def _fields(settings: Settings) -> dict[str, Any]:

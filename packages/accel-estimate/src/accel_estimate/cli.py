@@ -54,7 +54,7 @@ def main(
 
 
 def _run(args: argparse.Namespace, recipe: Recipe | None) -> int:
-    ask = _ask(args, recipe)
+    ask = asked(args, recipe)
     swept = _swept(args, ask)
     with Progress() as progress:
         model = load(
@@ -81,7 +81,13 @@ def _run(args: argparse.Namespace, recipe: Recipe | None) -> int:
     return 0 if report.fit is None or report.fit.fits else FAILED
 
 
-def _ask(args: argparse.Namespace, recipe: Recipe | None) -> Ask:
+def asked(args: argparse.Namespace, recipe: Recipe | None) -> Ask:
+    """Return what the arguments ask for; `recipe` gives the defaults of a training run.
+
+    Raises:
+        UsageError: a flag has no effect without another one.
+
+    """
     typed = {name: getattr(args, name) for name in Recipe._fields if hasattr(args, name)}
     training: Recipe | None = None
     if args.training or (recipe is not None and not args.serving):

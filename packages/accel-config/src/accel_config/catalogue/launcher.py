@@ -86,6 +86,13 @@ class Launcher(Section, title="Launcher"):
         help="With `--preload`, time such as `10m` for which the imported modules stay in memory after the run: the "
         "same launch has them at once. 0 for not at all.",
     )
+    check_memory: str | None = setting(
+        key="model",
+        ours=True,
+        metavar="MODEL",
+        help="Model whose training memory is estimated before the start, with flags of `estimate-memory` after it, "
+        "such as `'OWNER/NAME --lora_rank 16'`. A run that can't fit the devices is rejected, with what would fit.",
+    )
     nice: int = setting(
         0,
         minimum=0,

@@ -41,8 +41,10 @@ WORTH = 0.01
 class Training:
     """A training run of a model, as a search looks at it: a recipe in, expected bytes out."""
 
-    def __init__(self, config: Mapping[str, Any], weights: Sequence[Weight], blueprint: Blueprint) -> None:
-        self._config, self._weights, self._blueprint = config, weights, blueprint
+    def __init__(
+        self, config: Mapping[str, Any], weights: Sequence[Weight], blueprint: Blueprint, *, bf16: bool = True
+    ) -> None:
+        self._config, self._weights, self._blueprint, self._bf16 = config, weights, blueprint, bf16
         self._held: dict[Recipe, Holdings] = {}
 
     def need(self, recipe: Recipe) -> float:
@@ -71,7 +73,7 @@ class Training:
 
     def axes(self, recipe: Recipe) -> list[changes.Axis]:
         """Return what can be changed."""
-        found = changes.of_training(recipe, language_head=self._blueprint.vocab > 0)
+        found = changes.of_training(recipe, language_head=self._blueprint.vocab > 0, bf16=self._bf16)
         if as_stored(self._config, recipe)[0].quantize != "none":  # packed already, whatever the flag says
             found[-1] = []
         return found

@@ -37,7 +37,7 @@ def _change(name: str, cost: int, **fields: Any) -> Change:
     return Change(name, cost, tuple(fields.items()))
 
 
-def of_training(recipe: Recipe, *, language_head: bool) -> list[Axis]:
+def of_training(recipe: Recipe, *, language_head: bool, bf16: bool = True) -> list[Axis]:
     """Return the changes of a training run that can lower its memory, axis by axis, without those already made.
 
     The length of sequences, and how many tokens a step of the optimizer sees, are the user's: no change touches them.
@@ -46,7 +46,7 @@ def of_training(recipe: Recipe, *, language_head: bool) -> list[Axis]:
         _loss(recipe) if language_head else [],
         [_change("attention without scores", 3, attention="sdpa")] if recipe.attention == "eager" else [],
         _checkpointing(recipe),
-        list(_precision(recipe)),
+        list(_precision(recipe, bf16=bf16)),
         [_change("8-bit AdamW", 35, optimizer="adamw_8bit")] if recipe.optimizer == "adamw" else [],
         list(_accumulation(recipe)),
         list(_spread(recipe)),
@@ -67,12 +67,17 @@ def _checkpointing(recipe: Recipe) -> Axis:
     return found[("none", "selective", "full").index(recipe.gradient_checkpointing) :]
 
 
-def _precision(recipe: Recipe) -> Iterator[Change]:
+def _precision(recipe: Recipe, *, bf16: bool) -> Iterator[Change]:
+    """Yield narrower types: without bfloat16 those of fp16, which is too narrow for weights that are trained."""
     if recipe.param_dtype != "float32":
         return
     if recipe.mixed_precision == "no":
-        yield _change("bf16 mixed precision", 4, mixed_precision="bf16")
-    yield _change("bf16 weights", 30, param_dtype="bfloat16")
+        kind = "bf16" if bf16 else "fp16"
+        yield _change(f"{kind} mixed precision", 4, mixed_precision=kind)
+    if bf16:
+        yield _change("bf16 weights", 30, param_dtype="bfloat16")
+    elif not recipe.trains_all:
+        yield _change("fp16 weights", 30, param_dtype="float16")
 
 
 def _accumulation(recipe: Recipe) -> Iterator[Change]:

@@ -15,22 +15,24 @@ class Card(Record):
     """A device: `sold` is the size on its box in GB, `given` what a program finds of it in GiB.
 
     `given` is total_memory of torch's device properties, as out-of-memory messages print it. It is less than the box
-    promises because the driver and error correction keep some.
+    promises because the driver and error correction keep some. `bf16`: whether it computes in bfloat16.
     """
 
     name: str
     sold: int
     given: float
+    bf16: bool = True
 
 
 CARDS: tuple[Card, ...] = tuple(
     Card(*row)
     for row in (
-        ("t4", 16, 14.56), ("v100-16gb", 16, 15.77), ("v100", 32, 31.73), ("p100", 16, 15.89), ("l4", 24, 22.03),
+        ("t4", 16, 14.56, False), ("v100-16gb", 16, 15.77, False), ("v100", 32, 31.73, False),
+        ("p100", 16, 15.89, False), ("l4", 24, 22.03),
         ("a10", 24, 22.05), ("a10g", 24, 21.98), ("l40", 48, 44.39), ("l40s", 48, 44.39), ("a40", 48, 44.34),
         ("a6000", 48, 47.41), ("a100-40gb", 40, 39.39), ("a100", 80, 79.14), ("h100", 80, 79.10),
         ("h100-nvl", 94, 93.0), ("h200", 141, 139.72), ("h20", 96, 95.0), ("gh200", 96, 94.5), ("b200", 180, 178.35),
-        ("rtx2080ti", 11, 10.76), ("rtx3060", 12, 11.63), ("rtx3070", 8, 7.78), ("rtx3080", 10, 9.78),
+        ("rtx2080ti", 11, 10.76, False), ("rtx3060", 12, 11.63), ("rtx3070", 8, 7.78),
         ("rtx3090", 24, 23.56), ("rtx4070", 12, 11.56), ("rtx4080", 16, 15.57), ("rtx4090", 24, 23.52),
         ("rtx5090", 32, 31.36), ("mi250x", 64, 63.98), ("mi300x", 192, 191.45), ("gaudi2", 96, 94.6),
         ("tpu-v4", 32, 30.75), ("tpu-v5e", 16, 15.75), ("tpu-v5p", 95, 95.74),

@@ -29,6 +29,8 @@ class Devices(Record):
     """How many there are on one machine."""
     notes: tuple[str, ...] = ()
     """How the name was read, where it can be read in two ways."""
+    bf16: bool = True
+    """Whether they compute in bfloat16; True where only an amount is known."""
 
 
 class Fit(Record):
@@ -77,11 +79,14 @@ def read_devices(text: str) -> Devices:
         rest = match[2]
     if 0 in numbers:
         raise UsageError(f"--fits {text}: the number of devices must be at least 1")
-    limit, notes = _one(rest, text)
+    card = cards.named(rest)
+    limit, notes = (round(card.given * GIB), ()) if card else _amount(rest, text)
     if not 0 < limit <= LARGEST:
         raise UsageError(f"--fits {text}: a device must have at least one byte, and at most {LARGEST:,}")
     each = numbers[-1] if numbers else 1
-    return Devices(text, limit, each * numbers[0] if len(numbers) == _MACHINES else each, each, notes)
+    return Devices(
+        text, limit, each * numbers[0] if len(numbers) == _MACHINES else each, each, notes, card is None or card.bf16
+    )
 
 
 def limit(text: str) -> int:
@@ -94,11 +99,8 @@ def limit(text: str) -> int:
     return read_devices(text).limit
 
 
-def _one(name: str, typed: str) -> tuple[int, tuple[str, ...]]:
+def _amount(name: str, typed: str) -> tuple[int, tuple[str, ...]]:
     """Return the bytes of one device, and how its name was read."""
-    card = cards.named(name)
-    if card is not None:
-        return round(card.given * GIB), ()
     size = _SOLD.fullmatch(name)
     if size is not None:
         return _sold(int(size[1]), name.strip())

@@ -46,7 +46,7 @@ def fitted(report: Report, ask: Ask, weights: Sequence[Weight], trace: Tracer | 
         report = report.replace(reach=reach, fit=fit)
     if ask.training is not None and report.training is not None:
         _check(ask.training, where)
-        run = answers.Training(report.model.config, weights, blueprint_of(report.model))
+        run = answers.Training(report.model.config, weights, blueprint_of(report.model), bf16=where.bf16)
         fit = Fit(where.text, where.limit, report.training.expected, "training")
         return report.replace(fit=_training(fit, ask.training, run, trace) if ask.answer else fit)
     if report.fit is not None:

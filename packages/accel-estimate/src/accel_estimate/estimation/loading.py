@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from accel_estimate.errors import NoWeightsError
+import os
+
+from accel_estimate.errors import HubError, NoWeightsError
 from accel_estimate.formats.dtypes import TORCH_TO_STORED
 from accel_estimate.formats.tensors import Listing, gather, total
 from accel_estimate.model import checkpoint
@@ -23,19 +25,24 @@ def load(  # noqa: PLR0913 - all but the name are optional, and given by name
     library: str | None = None,
     trust_remote_code: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    near: bool = False,
 ) -> Model:
     """Return what a model's files hold, without reading its weights.
 
     `name` is a folder, a .safetensors or .gguf file, or a repository (OWNER/NAME) on the Hub. The tensors come from
     the first of these that describes them: the headers of the weight files; config.json, for the families in
     `families.FAMILIES`; the model's own code in transformers or timm (`library`), on the meta device. `progress` is
-    called with (headers read, headers).
+    called with (headers read, headers). `near`: nothing is fetched; a repository must be in the Hub's cache.
 
     Raises:
         EstimateError: with one message; `status` is 2 if the user can fix it, 1 otherwise.
 
     """
     place = local.find(name)
+    if place is None and near:
+        place = local.cached(local.hub_cache(os.environ), name, revision)
+        if place is None:
+            raise HubError(f"{name} ({revision}) isn't a folder, nor in the Hub's cache")
     if place is None:
         from accel_estimate.sources.hub import repository
 

@@ -12,7 +12,7 @@ from accel_estimate.answer.search import spelled
 from accel_estimate.devices.units import spell
 from accel_estimate.estimation.sweep import Point, Sweep
 from accel_estimate.showing import bars, frontier
-from accel_estimate.showing.table import answered, verdict
+from accel_estimate.showing.wording import answered, verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from accel_config.showing.wording import line
 from accel_estimate.devices.units import GIB, spell
 from accel_estimate.estimation.memory_report import components
 from accel_estimate.formats import tensors
+from accel_estimate.showing.wording import answered, verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType
 
     from accel_estimate.answer.reach import Reach
-    from accel_estimate.answer.search import Answer
-    from accel_estimate.devices.limits import Fit
     from accel_estimate.estimation.memory_report import Report
     from accel_estimate.estimation.sweep import Sweep
     from accel_estimate.serving.server import ServingEstimate
@@ -148,33 +147,6 @@ def _serving(it: ServingEstimate, reach: Reach | None) -> Table:
 def _notes(notes: Sequence[str], console: Console) -> None:
     for note in notes:
         console.print(Text(f"Note: {line(note)}", style="dim"))
-
-
-def verdict(fit: Fit) -> str:
-    """Return whether it fits, in one line."""
-    word, rest = ("fits", "to spare") if fit.fits else ("does not fit", "lacking")
-    return (
-        f"{fit.subject}: {spell(fit.needed)} {word} {line(fit.device)} ({spell(fit.limit)}), "
-        f"{spell(abs(fit.margin))} {rest}{_far(fit.reach)}."
-    )
-
-
-def answered(answer: Answer | None) -> str:
-    """Return the answer in one line, with the flags to add."""
-    if answer is None:
-        return "No change that is known makes it smaller."
-    amounts = f"{spell(answer.needed)} of {spell(answer.limit)}"
-    if not answer.fits:
-        return f"No changes make it fit; it needs least with {answer.flags}: {amounts}."
-    host = f"; about {spell(answer.host)} of the machine's own memory" if answer.host else ""
-    return f"Fits with {answer.flags}: {amounts}{_far(answer.reach)}{host}"
-
-
-def _far(reach: Reach | None) -> str:
-    if reach is None:
-        return ""
-    end = ", all that the model can" if reach.is_models else ""
-    return f"; largest batch {reach.largest_batch:,}, longest context {reach.longest_context:,} tokens{end}"
 
 
 def show_sweep(sweep: Sweep, console: Console) -> None:

@@ -92,6 +92,14 @@ def find(name: str) -> LocalFolder | None:
     return None
 
 
+def hub_cache(environ: Mapping[str, str]) -> str:
+    """Return the folder of the Hub's cache, as huggingface_hub finds it."""
+    above = environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    home = environ.get("HF_HOME") or os.path.join(above, "huggingface")
+    named = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE")
+    return os.path.expanduser(named or os.path.join(home, "hub"))
+
+
 def cached(cache: str, name: str, revision: str) -> LocalFolder | None:
     """Return the snapshot of a repository in the Hub's cache, or None.
 

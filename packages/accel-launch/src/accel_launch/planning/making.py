@@ -46,6 +46,10 @@ def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
     scripts.check(settings, host, script, findings, local=not engine.remote_script)
     _deepspeed_json(settings, host, findings)
     checks.arrangement(settings, host, layout, findings)
+    if settings[Launcher].check_memory:
+        from accel_launch.planning.checks import memory
+
+        memory.check(settings, layout, findings, job=job)
     if settings[Output].report:
         from accel_launch.planning.checks import report
 
