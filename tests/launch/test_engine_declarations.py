@@ -104,7 +104,7 @@ def notes(settings: Resolve, folder: Path, *flags: str, file: str | None = None,
         (["--env", "TOKEN=hunter2"], {}, ["env TOKEN=*** (--env)"]),
         (["--same_network", "--nice", "3", "--grace", "1"], {}, ["same_network true (--same_network)"]),
         (["--use_deepspeed", "--deepspeed_hostfile", "hosts"], {}, ["deepspeed_hostfile hosts (--deepspeed_hostfile)"]),
-        (["--lifeline_timeout", "9"], {}, ["lifeline_timeout 9.0 (--lifeline_timeout)"]),
+        (["--lifeline_timeout", "9"], {}, ["lifeline_timeout 9 (--lifeline_timeout)"]),
     ],
 )  # fmt: skip
 def test_what_an_engine_does_not_honor_has_one_note(
