@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import BIN, Run
-from tests.launch.processes import Script, Start, read_pids
+from tests.launch.processes import Script, Start, gone, read_pids
 
 # Rank 0 saves at once, and rank 1 once that is gone, and a while longer than the grace.
 SAVING = """\
@@ -94,6 +95,8 @@ def test_a_signal_that_ends_the_run_counts_after_that(
         running.send_signal(signal.SIGUSR1)
         assert running.stdout is not None
         assert running.stdout.readline() == "saved 0\n"
+        assert gone([int((tmp_path / "pid-0").read_text())])
+        time.sleep(0.5)  # until the launcher knows
         running.terminate()
         _out, err = running.communicate(timeout=60)
     assert running.returncode == -signal.SIGTERM

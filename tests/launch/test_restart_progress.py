@@ -114,3 +114,22 @@ def test_no_folder_is_left_whoever_is_killed(environ: dict[str, str], script: Sc
         while folder.exists() and time.monotonic() < end:
             time.sleep(0.01)
         assert not folder.exists()
+
+
+def test_the_line_about_a_restart_has_what_the_script_said_and_what_is_waited_for(
+    accelerate: Run, script: Script, tmp_path: Path
+) -> None:
+    path = script(
+        "import os, subprocess, sys\ncount = int(os.environ['TORCHELASTIC_RESTART_COUNT'])\n"
+        "if count == 0: sys.exit('the disk is gone')\n"
+        "if count == 1:\n"
+        "    subprocess.Popen(['sh', '-c', 'sleep 0.5; touch later'], start_new_session=True, stdout=subprocess.DEVNULL,\n"
+        "        stderr=subprocess.DEVNULL, env={**os.environ, 'ACCEL_DAEMON': '1'})\n"
+        "open('later')\n"
+    )
+    done = accelerate("launch", "--cpu", "--max_restarts", "3", str(path))
+    assert done.returncode == 0, done.stderr
+    first, second = (line for line in done.stderr.splitlines() if line.startswith("accel: attempt"))
+    assert first.startswith("accel: attempt 0: rank 0: exit status 1: the disk is gone; ")
+    assert second.endswith("; restart 2 of 3 as soon as the file is there, or in 10 s")
+    assert (tmp_path / "later").exists()
