@@ -14,11 +14,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from accel_launch.inspecting import snapshot
 from accel_launch.inspecting.groups import Group
 from accel_launch.inspecting.kernel import Facts
 from accel_launch.inspecting.places import Place
 from accel_launch.inspecting.sampling import Frame, Thread
-from accel_launch.inspecting.snapshot import Process, RankStack, Subject
+from accel_launch.inspecting.snapshot import Process, RankStack, Snapshot, Subject
 from accel_launch.running.onlookers.stall.keeping import Keeper
 from accel_launch.running.onlookers.stall.telling import Stall, duration
 from accel_launch.running.onlookers.stall.verdict import Look, judge
@@ -308,7 +309,7 @@ def test_a_single_process_is_watched_where_that_is_asked_for(accelerate: Run, sc
 
 
 def test_one_rank_is_looked_at_as_long_as_its_stacks_change(script: Script) -> None:
-    """That costs an eighth of looking at eight; once a stack comes back, all ranks are looked at."""
+    """That costs an eighth of looking at eight; once its stack is always the same, all ranks are looked at."""
     text = "import sys, time\nprint(1, flush=True)\ndef f(n):\n    f(n - 1) if n else time.sleep(0.3)\n"
     path = script(text + "for n in range(1000): f(n if sys.argv[1] == '0' else 0)\n")
     command = (sys.executable, str(path))
@@ -327,7 +328,7 @@ def test_one_rank_is_looked_at_as_long_as_its_stacks_change(script: Script) -> N
             time.sleep(0.4)
         assert moves == [False] * (PROBES - 1) + [True]
         window.clear()
-        for _ in range(3):  # now it begins with rank 1
+        for _ in range(PROBES + 1):  # now it begins with rank 1
             assert not window.look(ranks, {})
         assert set(window.looks) == {0, 1}
         moving.kill()
@@ -404,6 +405,58 @@ def test_when_a_run_stands_still(kinds: str, stalled: bool, odd: tuple[int, ...]
     assert verdict.stalled == stalled
     if stalled:
         assert verdict.odd == odd
+
+
+@pytest.mark.parametrize(
+    ("lines", "looked_at", "enough"),
+    [
+        ((1, 2, 1), {0}, True),
+        ((1, 1, 1), {0}, False),
+        ((1, 1, 1, 1), {0, 1}, False),
+        ((1, 2, 1, 1, 2, 2), {0}, True),
+        ((1, 2, *(1,) * 8), {0, 1}, False),
+    ],
+)
+def test_how_many_ranks_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, lines: tuple[int, ...], looked_at: set[int], enough: bool
+) -> None:
+    window, ranks = Window(20), [Subject(0, 0, os.getpid()), Subject(1, 1, os.getpid())]
+    window.looks[0] = [look(0, line) for line in lines]
+    assert window.is_enough(ranks) == enough
+    seen: list[int] = []
+
+    def take(subjects: list[Subject]) -> Snapshot:
+        seen.extend(subject.rank for subject in subjects)
+        return Snapshot(0.0, ())
+
+    monkeypatch.setattr(snapshot, "take", take)
+    window.look(ranks, {})
+    assert set(seen) == looked_at
+
+
+def test_a_main_thread_that_has_not_run_is_not_read_again(monkeypatch: pytest.MonkeyPatch, script: Script) -> None:
+    read = "print(0, flush=True)\nsys.stdin.readline()\n"
+    path = script(f"import sys\n{read}{read}")
+    with subprocess.Popen((sys.executable, path), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as popen:
+        assert popen.stdin is not None
+        assert popen.stdout is not None
+        window, ranks, counted = Window(20), [Subject(0, 0, popen.pid)], list[int]()
+        take = snapshot.take
+
+        def counting(subjects: list[Subject]) -> Snapshot:
+            counted.append(len(subjects))
+            return take(subjects)
+
+        monkeypatch.setattr(snapshot, "take", counting)
+        for line in (3, 5):
+            popen.stdout.readline()
+            assert until(lambda: window.look(ranks, {}) or window.looks[0][-1].stack.place.line == line)  # noqa: B023
+            counted.clear()
+            time.sleep(0.05)
+            assert until(lambda: window.look(ranks, {}) or counted[-1:] == [0])
+            assert window.looks[0][-1].stack.place.line == line
+            popen.stdin.write("\n")
+            popen.stdin.flush()
 
 
 def stall(*groups: Group, kinds: dict[int, str] | None = None) -> Stall:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 BURST, PAUSE = 6, 0.03  # looks at a time at ranks that compute, and seconds between them
 SEEN = 3  # looks at a rank by which it is judged, at least
-PROBES = 4  # looks at one rank, each with another stack, that show that the run gets on
+PROBES = 4  # looks at one rank, each with another stack, that show that the run gets on; equal ones show nothing
+MIXED, SHARE = 6, 0.6  # looks at it, with its most frequent stack in that share of them at most, that show the same
+DOUBTFUL = 10  # looks after which all ranks are looked at, if its stack is nearly always the same
 
 
 class Window:
@@ -72,11 +74,15 @@ class Window:
                 looks.append(look)
                 del looks[: -self.most]
             time.sleep(PAUSE if busy else 0)
-        return probe is not None and self._differs(probe.rank)
+        return probe is not None and self._gets_on(probe.rank)
 
     def is_enough(self, ranks: Sequence[Subject]) -> bool:
         """Return whether the run can be judged: each rank was seen often enough, or the only one seen gets on."""
-        return self._probe(ranks) is not None or all(len(self.looks.get(one.rank, ())) >= SEEN for one in ranks)
+        probe = self._probe(ranks)
+        if probe is not None:
+            looks = self.looks.get(probe.rank, ())
+            return len(looks) > 1 and changes(looks)
+        return all(len(self.looks.get(one.rank, ())) >= SEEN for one in ranks)
 
     def _stacks(self, ranks: Sequence[Subject]) -> list[RankStack]:
         """Return what ranks do; the stack is read only of those whose main thread has run since."""
@@ -96,14 +102,18 @@ class Window:
         return stack.replace(process=stack.process.replace(facts=facts))
 
     def _probe(self, ranks: Sequence[Subject]) -> Subject | None:
-        """Return the one rank to look at, as long as its stack changes: the run gets on then."""
+        """Return the one rank to look at, as long as its stack may change: the run gets on if it does."""
         probe = ranks[self.turn % len(ranks)]
         looks = self.looks.get(probe.rank, ())
-        return probe if not set(self.looks) - {probe.rank} and (not looks or changes(looks)) else None
+        same = len(looks) >= PROBES and len({look.key for look in looks}) == 1
+        doubtful = len(looks) >= DOUBTFUL and not changes(looks)
+        return None if same or doubtful or set(self.looks) - {probe.rank} else probe
 
-    def _differs(self, rank: int) -> bool:
-        """Return whether one rank had another stack at each of enough looks."""
-        return len({look.key for look in self.looks[rank]}) == len(self.looks[rank]) == PROBES
+    def _gets_on(self, rank: int) -> bool:
+        """Return whether the stack of the one rank that was looked at has changed often enough."""
+        keys = [look.key for look in self.looks[rank]]
+        most = keys.count(max(set(keys), key=keys.count))
+        return (most == 1 and len(keys) == PROBES) or (len(keys) >= MIXED and most <= SHARE * len(keys))
 
 
 def _one(subject: Subject) -> Look:
