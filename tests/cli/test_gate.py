@@ -122,3 +122,20 @@ def test_devices_are_known_by_the_drivers_names() -> None:
     assert _device(layout("NVIDIA GeForce RTX 4090", "something else")) is None
     assert _device(layout("NVIDIA GeForce RTX 4090 Laptop GPU")) is None
     assert _device(layout()) is None
+
+
+def test_without_accel_cli_the_way_to_get_it_is_named(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+    from accel_config import CATALOGUE, AccelError, layers, resolve, split
+    from accel_launch.planning.checks import memory
+    from accel_launch.planning.findings import Findings
+    from accel_launch.planning.layout import Layout
+
+    found = layers(CATALOGUE, split(CATALOGUE, ["--check_memory", model, "train.py"]), {})
+    settings = resolve(CATALOGUE, found.values, found.notes)
+    layout = Layout("NO", 1, 1, 1, 0, cpu=True, devices=(), narrowed=None)
+    findings = Findings(lenient=False)
+    memory.check(settings, layout, findings, job=True)
+    assert "has no effect" in findings.notes[0]
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    with pytest.raises(AccelError, match=r"needs accel-cli: .*install"):
+        memory.check(settings, layout, findings, job=False)

@@ -123,7 +123,7 @@ def test_the_frontier_is_the_last_batch_that_fits(llama: Path, ask: Ask) -> None
     tags = Tags(text)
     assert tags.open == []
     (wide,), (narrow,) = tags.charts("for-wide", "circle"), tags.charts("for-phones", "circle")
-    points = re.findall(r"<title>([^<:]+): ([0-9,]+) sequences of ([0-9,]+) tokens</title>", text)
+    points = re.findall(r"<title>([^<:]+): batch ([0-9,]+) of ([0-9,]+) tokens</title>", text)
     assert len(points) == 2 * len(wide) == 2 * len(narrow)
     assert max(int(length) for _, _, length in points) == 512  # the model's own limit
     name = "the answer" if ask.training else "weights as stored"
@@ -143,7 +143,7 @@ def test_one_sequence_is_on_the_frontier_and_none_is_not() -> None:
         [Line("ddp", ((512, 2), (1024, 1), (2048, 0))), Line("fsdp2", ((512, 0), (1024, 0), (2048, 0)))]
     )
     found = re.findall(r"<title>([^<]*)</title>", text)
-    assert found == ["ddp: 2 sequences of 512 tokens", "ddp: 1 sequences of 1,024 tokens"] * 2
+    assert found == ["ddp: batch 2 of 512 tokens", "ddp: batch 1 of 1,024 tokens"] * 2
     assert text.count("<polyline") == 2
     assert text.count('<td class="no">no</td>') == 4
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from accel_config.record import Record
 from accel_estimate.answer import changes
 from accel_estimate.answer.reach import Reach, reach
-from accel_estimate.answer.search import Answer, changed, flags, search
+from accel_estimate.answer.search import Answer, Space, changed, flags, search
 from accel_estimate.errors import UsageError
 from accel_estimate.estimation.subject import as_stored
 from accel_estimate.model.sizes import DTYPES, loaded_bytes
@@ -71,21 +71,27 @@ class Training:
             self._held[key] = holdings(self._weights, self._blueprint, recipe)
         return expected(self._held[key], self._blueprint, recipe)
 
-    def axes(self, recipe: Recipe) -> list[changes.Axis]:
+    def space(self, recipe: Recipe) -> Space:
         """Return what can be changed."""
-        found = changes.of_training(recipe, language_head=self._blueprint.vocab > 0, bf16=self._bf16)
+        states = changes.of_states(recipe, bf16=self._bf16)
         if as_stored(self._config, recipe)[0].quantize != "none":  # packed already, whatever the flag says
-            found[-1] = []
-        return found
+            states[-1] = []
+        return Space(states, changes.of_passes(recipe, language_head=self._blueprint.vocab > 0))
 
     def answer(self, recipe: Recipe, limit: int, target: float | None = None) -> Answer | None:
         """Return the cheapest changes that fit in `limit` bytes, or in the `target` that formulas must meet."""
+        smallest: dict[str, Any] = {
+            "loss": "fused" if self._blueprint.vocab else recipe.loss,
+            "attention": "sdpa" if recipe.attention == "eager" else recipe.attention,
+            "batch_size": 1,
+        }
+        kinds = [recipe.gradient_checkpointing, *(it.fields[0][1] for it in changes.of_checkpointing(recipe))]
 
-        def least(other: Recipe) -> Recipe:
-            attention = "sdpa" if other.attention == "eager" else other.attention
-            return other.replace(loss="fused" if self._blueprint.vocab else other.loss, attention=attention)
+        def floor(other: Recipe) -> float:
+            """Return a bound: one sequence, without the gradients that are kept between passes."""
+            return min(self.need(other.replace(**smallest, gradient_checkpointing=kind)) for kind in kinds)
 
-        found = search(recipe, self.axes(recipe), self.need, round(target or limit), least)
+        found = search(recipe, self.space(recipe), self.need, round(target or limit), floor)
         if found is None or found.needed >= self.need(recipe):
             return None
         reach = self.reach(found.settings, limit) if found.fits else None
@@ -118,7 +124,8 @@ class Training:
     def savings(self, recipe: Recipe, most: int = 5) -> tuple[Saving, ...]:
         """Return the best single change of each axis that saves more than `WORTH` of the peak, the largest first."""
         now = self.need(recipe)
-        axes = ([self._saving(recipe, change, now) for change in axis] for axis in self.axes(recipe))
+        space = self.space(recipe)
+        axes = ([self._saving(recipe, change, now) for change in axis] for axis in (*space.inner, *space.states))
         each = [max(axis, key=_saves) for axis in axes if axis]
         return tuple(sorted((it for it in each if it.saves > WORTH * now), key=_saves, reverse=True)[:most])
 
@@ -160,7 +167,7 @@ class Server:
 
     def answer(self, how: Serving, limit: int, devices: int) -> Answer | None:
         """Return the cheapest changes that fit in `limit` bytes of each of `devices`."""
-        found = search(how, changes.of_serving(how, devices, packed=self._packed), self.need, limit)
+        found = search(how, Space(changes.of_serving(how, devices, packed=self._packed)), self.need, limit)
         if found is None or found.needed >= self.need(how):
             return None
         return found.replace(reach=self.reach(found.settings, limit) if found.fits else None)
@@ -169,7 +176,7 @@ class Server:
 def loading(weights: Sequence[Weight], dtype: str, limit: int) -> Answer | None:
     """Return the widest type of the weights that fits in `limit` bytes; `dtype` is the one asked for."""
     held = {name: loaded_bytes(weights, name) for name in DTYPES}
-    found = search(_Weights(dtype), [changes.of_weights(dtype)], lambda it: held[it.dtype], limit)
+    found = search(_Weights(dtype), Space([changes.of_weights(dtype)]), lambda it: held[it.dtype], limit)
     return None if found is None or found.needed >= held[dtype] else found
 
 

@@ -12,7 +12,7 @@ from accel_estimate.training.recipe import ZERO_3, Recipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
     from accel_estimate.serving.settings import Serving
@@ -31,6 +31,8 @@ class Change(Record):
 
 Axis = list[Change]
 """Changes of which at most one can be made."""
+Choice = tuple[Change, ...]
+"""Changes that are made together."""
 
 
 def _change(name: str, cost: int, **fields: Any) -> Change:
@@ -42,13 +44,24 @@ def of_training(recipe: Recipe, *, language_head: bool, bf16: bool = True) -> li
 
     The length of sequences, and how many tokens a step of the optimizer sees, are the user's: no change touches them.
     """
+    return [*of_passes(recipe, language_head=language_head), *of_states(recipe, bf16=bf16)]
+
+
+def of_passes(recipe: Recipe, *, language_head: bool) -> list[Axis]:
+    """Return the changes of activations and of the loss."""
     return [
         _loss(recipe) if language_head else [],
         [_change("attention without scores", 3, attention="sdpa")] if recipe.attention == "eager" else [],
-        _checkpointing(recipe),
+        of_checkpointing(recipe),
+        list(_accumulation(recipe)),
+    ]
+
+
+def of_states(recipe: Recipe, *, bf16: bool = True) -> list[Axis]:
+    """Return the changes of weights, gradients and the optimizer; the adapters are the last."""
+    return [
         list(_precision(recipe, bf16=bf16)),
         [_change("8-bit AdamW", 35, optimizer="adamw_8bit")] if recipe.optimizer == "adamw" else [],
-        list(_accumulation(recipe)),
         list(_spread(recipe)),
         list(_adapters(recipe)),
     ]
@@ -59,7 +72,8 @@ def _loss(recipe: Recipe) -> Axis:
     return {"chunked": [fused], "fused": []}.get(recipe.loss_kind, [chunked, fused])
 
 
-def _checkpointing(recipe: Recipe) -> Axis:
+def of_checkpointing(recipe: Recipe) -> Axis:
+    """Return the kinds of checkpointing beyond the one there is."""
     found = [
         _change("selective checkpointing", 8, gradient_checkpointing="selective"),
         _change("full checkpointing", 25, gradient_checkpointing="full"),
@@ -147,9 +161,14 @@ def of_weights(dtype: str) -> Axis:
     return [_change(f"weights in {name}", cost, dtype=name) for name, cost in costs.items() if name not in wider]
 
 
-def combinations(axes: Sequence[Axis]) -> list[tuple[Change, ...]]:
-    """Return every choice of at most one change of each axis, the cheapest first, and of these the fewest."""
-    choices: list[tuple[Change, ...]] = [()]
+def combinations(axes: Sequence[Axis]) -> list[Choice]:
+    """Return every choice of at most one change of each axis, the cheapest first."""
+    choices: list[Choice] = [()]
     for axis in axes:
         choices += [(*chosen, change) for chosen in tuple(choices) for change in axis]
+    return ordered(choices)
+
+
+def ordered(choices: Iterable[Choice]) -> list[Choice]:
+    """Return choices with the cheapest first, and of equally cheap ones the fewest changes."""
     return sorted(choices, key=lambda chosen: (sum(change.cost for change in chosen), len(chosen)))

@@ -21,17 +21,20 @@ if TYPE_CHECKING:
 
 
 class Strategy(Record):
-    """A way to spread a run, and the memory of one device in bytes.
-
-    `name` is that of a preset: ``ddp``, ``fsdp2`` and so on; ``single`` is one process. `limit` is what a device has.
-    """
+    """A way to spread a run, and the memory of one device in bytes."""
 
     name: str
+    """That of a preset, such as ``ddp`` or ``fsdp2``; ``single`` is one process."""
     recipe: Recipe
+    """The run, spread so."""
     low: float
+    """What it needs at least."""
     expected: float
+    """What the device must have."""
     high: float
+    """What the least careful implementation needs."""
     limit: int
+    """What the device has."""
 
     @property
     def fits(self) -> bool:

@@ -55,7 +55,7 @@ def _chart(lines: Sequence[Line], size: Size) -> tuple[int, str]:
         )
         body += [
             f'<circle cx="{across:.1f}" cy="{down:.1f}" r="4" fill="{drawing.color(index)}">'
-            f"<title>{escape(line.name)}: {batch:,} sequences of {length:,} tokens</title></circle>"
+            f"<title>{escape(line.name)}: batch {batch:,} of {length:,} tokens</title></circle>"
             for across, down, length, batch in points
         ]
     return _TOP + _HEIGHT + _BELOW, "".join(body)
