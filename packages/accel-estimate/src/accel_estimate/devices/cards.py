@@ -32,7 +32,7 @@ CARDS: tuple[Card, ...] = (
     Card("h100", 80, 79.10), Card("h100-nvl", 94, 93.0), Card("h200", 141, 139.72), Card("h20", 96, 95.0),
     Card("gh200", 96, 94.5), Card("b200", 180, 178.35), Card("rtx2080ti", 11, 10.76, bf16=False),
     Card("rtx3060", 12, 11.63), Card("rtx3070", 8, 7.78), Card("rtx3090", 24, 23.56), Card("rtx4070", 12, 11.56),
-    Card("rtx4080", 16, 15.57), Card("rtx4090", 24, 23.52), Card("rtx5090", 32, 31.36), Card("mi250x", 64, 63.98),
+    Card("rtx4090", 24, 23.52), Card("rtx5090", 32, 31.36), Card("mi250x", 64, 63.98),
     Card("mi300x", 192, 191.45), Card("gaudi2", 96, 94.6), Card("tpu-v4", 32, 30.75), Card("tpu-v5e", 16, 15.75),
     Card("tpu-v5p", 95, 95.74),
 )  # fmt: skip
