@@ -155,7 +155,7 @@ def values(one: Setting) -> st.SearchStrategy[Any]:
     kinds: dict[type, st.SearchStrategy[Any]] = {
         bool: st.booleans(),
         int: st.integers(-most if low is None else low, most if high is None else high),
-        Duration: st.sampled_from([5, 0.5, "10m", "1h30m"]),
+        Duration: st.sampled_from([5, (low or 0) + 0.5, "10m", "1h30m"]),
         Span: st.tuples(st.integers(1, 9), st.integers(9, 99)).map(lambda pair: Span.of(*pair).plain),
         float: st.floats(low, high, allow_nan=False, allow_infinity=False),
         str: TEXTS.filter(lambda text: text.lower() not in one.unset),
