@@ -251,7 +251,7 @@ def test_gloo_s_timeout(accelerate: Run, script: Script, tmp_path: Path) -> None
     assert "accel: rank 1 (local rank 1, pid" in done.stderr
     waited = "rank 0 timed out after 3 s waiting for it (all_reduce at script1.py:7)"
     assert f"  cause: missing: {waited}; it was at script1.py:6 step > sleep\n" in done.stderr
-    timeout = _report(tmp_path / "report.json")["timeout"]
+    timeout = _report(tmp_path / "report.json")["collective_timeout"]
     assert isinstance(timeout, dict)
     doings = {group["ranks"][0]: group["doing"] for group in timeout["groups"]}
     assert doings == {0: "script1.py:7 step > torch all_reduce, waiting", 1: "script1.py:6 step > sleep"}
