@@ -158,4 +158,5 @@ class Attempt:
 
     def close(self) -> None:
         """Let go of everything, once it is judged."""
+        self.repetition = None  # which holds this attempt
         self.preparation.close()
