@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from accel_cli.table import COMMANDS
+from tests.conftest import ROOT
 from tests.environments import install, uv
 from tests.interpreters import VERSIONS, find
 from tests.schedule import sampled
@@ -101,6 +102,11 @@ def test_a_wheel_holds_its_own_and_no_more(built: Path, name: str) -> None:
     assert {path.partition("/")[0] for path in files} == tops
     assert not [path for path in files if re.search(r"(^|/)(tests?_|conftest|__pycache__)", path)]
     assert {f"{module}/py.typed", f"{module}/__main__.py", f"{info}/licenses/LICENSE"} <= set(files)
+    sources = ROOT / "packages" / name / "src"
+    own = {path.relative_to(sources).as_posix() for path in (sources / module).rglob("*") if path.is_file()}
+    assert not {path for path in own if "__pycache__" not in path} - set(files), (
+        "files of the package that are left out"
+    )
 
 
 # By default each package is installed for one Python, and each Python of this machine has its turn.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from accel_config.settings.origin import Origin
 
+PRESETS = CATALOGUE.by_name["preset"].choices
 PRECISIONS = CATALOGUE.by_name["mixed_precision"].choices
 SCHEMA_LINE = "# yaml-language-server: $schema="
 
@@ -50,10 +51,11 @@ def parser(program: str) -> ArgumentParser:
         help="The config file. [default: the file that launch reads]",
     )
     found = Parser(program, description="Ask about this machine and write a config file.", parents=[file])
-    found.set_defaults(command=None, yes=False, overwrite=False)
+    found.set_defaults(command=None, yes=False, overwrite=False, preset=None)
     found.add_argument("--version", action="store_true", help="Print the version and exit.")
     _writing(found)
     found.add_argument("--yes", action="store_true", help="Take the proposed answer to each question.")
+    found.add_argument("--preset", choices=PRESETS, help="Propose the values of a preset.")
     commands = found.add_subparsers(metavar="COMMAND", title="commands")
     for name, (_run, help_line, declare) in COMMANDS.items():
         if declare is not None:
@@ -73,8 +75,11 @@ def _default_arguments(parser: ArgumentParser) -> None:
         "--mixed_precision",
         "--mixed-precision",
         choices=PRECISIONS,
-        default="no",
+        default=None,
         help="The number format to train in. [default: no]",
+    )
+    parser.add_argument(
+        "--preset", choices=PRESETS, help="Write this preset, with a comment for each choice. [default: no preset]"
     )
 
 
@@ -142,13 +147,29 @@ def _wizard(arguments: Namespace, program: str) -> int:
         return 0
     from accel_config.asking.wizard import wizard
 
-    return wizard(_location(arguments)[0], program, yes=arguments.yes, overwrite=arguments.overwrite)
+    return wizard(
+        _location(arguments)[0],
+        program,
+        yes=arguments.yes,
+        overwrite=arguments.overwrite,
+        preset=arguments.preset,
+    )
 
 
 def _default(arguments: Namespace, program: str) -> int:
-    from accel_config.asking.wizard import default
+    from accel_config.asking import wizard
 
-    return default(_location(arguments)[0], arguments.mixed_precision, program, overwrite=arguments.overwrite)
+    path = _location(arguments)[0]
+    if arguments.preset and arguments.mixed_precision:
+        raise AccelError(
+            f"--preset {arguments.preset} sets the precision; change it afterwards: "
+            f"`{program} set mixed_precision {arguments.mixed_precision}`"
+        )
+    if arguments.preset:
+        text = wizard.of_preset(path, arguments.preset)
+    else:
+        text = wizard.suited(path, arguments.mixed_precision or "no")
+    return wizard.default(path, text, program, overwrite=arguments.overwrite)
 
 
 def _update(arguments: Namespace, program: str) -> int:

@@ -14,6 +14,7 @@ from accel_config.asking.machine import this_machine
 from accel_config.catalogue import CATALOGUE
 from accel_config.errors import FAILED, AccelError
 from accel_config.printable import one_line
+from accel_config.reading import presets
 from accel_config.reading.files import parse
 from accel_config.showing.console import show, width
 from accel_config.writing import own, spelling, storage
@@ -31,22 +32,25 @@ SAVE, CHANGE, LEAVE = "Save them", "Change an answer", "Leave without writing a 
 PLAIN_TERMINALS = ("dumb", "unknown")
 
 
-def wizard(path: str, program: str, *, yes: bool, overwrite: bool) -> int:
+def wizard(path: str, program: str, *, yes: bool, overwrite: bool, preset: str | None = None) -> int:
     """Ask, write the file at ``path``, print it and the command that launches with it; return the exit status.
+
+    With ``preset`` its values are proposed, instead of those of a file that exists.
 
     Raises:
         AccelError: there is no terminal to ask on, or the file can't be written.
     """
+    proposed = presets.values(CATALOGUE, preset) if preset else None
     if yes:
-        return _write(path, _text(path), program, overwrite=overwrite)
+        return _write(path, _text(path, earlier=proposed), program, overwrite=overwrite)
     asker = _asker(program)
     exists = os.path.exists(path)
     if exists and not overwrite and not _replaces(asker, path):
         show(f"{one_line(path)} isn't changed; `{program} set KEY VALUE` changes single settings\n")
         return FAILED
-    interview = Interview(
-        asker, this_machine(), earlier=_earlier(asker, path) if exists else None, makers=makers.names()
-    )
+    if proposed is None and exists:
+        proposed = _earlier(asker, path)
+    interview = Interview(asker, this_machine(), earlier=proposed, makers=makers.names())
     asker.greet()
     content = _reviewed(interview, asker, path)
     if content is None:
@@ -65,19 +69,33 @@ def wizard(path: str, program: str, *, yes: bool, overwrite: bool) -> int:
     return FAILED if failures else 0
 
 
-def default(path: str, precision: str, program: str, *, overwrite: bool) -> int:
-    """Write a file that suits this machine, with ``precision`` as ``mixed_precision``; return the exit status.
+def default(path: str, text: str, program: str, *, overwrite: bool) -> int:
+    """Write a file with ``text``; return the exit status.
 
     A file that exists isn't changed, which is a success: scripts call this before each launch.
 
     Raises:
         AccelError: the file can't be written.
     """
-    text = _text(path, {"mixed_precision": precision})
     if os.path.exists(path) and not overwrite:
         show(_compared(path, text)[1])
         return 0
     return _write(path, text, program, overwrite=overwrite, shown=False)
+
+
+def suited(path: str, precision: str) -> str:
+    """Return the text of a file that suits this machine, with ``precision`` as ``mixed_precision``."""
+    return _text(path, {"mixed_precision": precision})
+
+
+def of_preset(path: str, name: str) -> str:
+    """Return the text of the preset called ``name``, with the number of this machine's devices."""
+    text = presets.text(name, this_machine().count)
+    if not path.endswith(".json"):
+        return text
+    import yaml
+
+    return spelling.document(yaml.safe_load(text), path)
 
 
 def _asker(program: str) -> Person:
@@ -120,9 +138,9 @@ def _replaces(asker: Asker, path: str) -> bool:
         return False
 
 
-def _text(path: str, fixed: dict[str, object] | None = None) -> str:
+def _text(path: str, fixed: dict[str, object] | None = None, *, earlier: Mapping[str, Value] | None = None) -> str:
     """Return the text of a file that suits this machine."""
-    return spelling.document(Interview(Proposals(), this_machine(), fixed).run(), path)
+    return spelling.document(Interview(Proposals(), this_machine(), fixed, earlier=earlier).run(), path)
 
 
 def _earlier(asker: Asker, path: str) -> Mapping[str, Value]:

@@ -5,6 +5,9 @@ from accel_config.settings.paradigm import paradigm
 from accel_config.settings.question import Question
 from accel_config.settings.readers import FALSE, TRUE, Duration
 
+PRESETS = ("ddp", "fsdp2", "fsdp2-offload", "hsdp", "zero2", "zero3", "zero3-offload", "qlora-fsdp", "cpu")
+"""The config files in `accel_config/presets`, by name."""
+
 
 class Launcher(Section, title="Launcher"):
     """What the launcher runs, and what it prints about it."""
@@ -16,6 +19,12 @@ class Launcher(Section, title="Launcher"):
         default_text="the default config file if it exists; none with --cpu",
         common=True,
         help="Config file to read.",
+    )
+    preset: str | None = setting(
+        key=None,
+        choices=PRESETS,
+        common=True,
+        help="Settings to start from. Flags, variables and the config file win over them.",
     )
     module: bool = setting(
         False,

@@ -1,4 +1,4 @@
-"""The layers that settings are resolved from, gathered at the edge: flags, environment, file."""
+"""The layers that settings are resolved from, gathered at the edge: flags, environment, file, preset."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Layers(Record):
 
 
 def layers(catalogue: Catalogue, typed: Typed, environ: Mapping[str, str]) -> Layers:
-    """Gather the layers of a launch: the flags, ``environ``, and the config file that they lead to.
+    """Gather the layers of a launch: the flags, ``environ``, and the config file and preset that they lead to.
 
     Raises:
         SettingError: a value in a variable or in the file isn't valid; the message has every problem of the file.
@@ -36,13 +36,22 @@ def layers(catalogue: Catalogue, typed: Typed, environ: Mapping[str, str]) -> La
     found = [typed.values, from_environ]
     notes = [*typed.notes, *notes]
     path, own = config_paths(found, environ)
+    file: dict[str, Value] = {}
     if path is not None or own is not None:
         from accel_config.reading.own import load_all
 
         read = load_all(catalogue, path or default_path(environ), own)
         read.refuse()
-        found.append(read.values)
+        file = read.values
+        found.append(file)
         notes += map(str, read.notes)
+    name = next((layer["preset"].value for layer in found if "preset" in layer), None)
+    if name is not None:
+        from accel_config.reading import presets
+
+        preset = presets.values(catalogue, str(name))
+        notes += presets.overridden(str(name), preset, file)
+        found.append(preset)
     return Layers(tuple(found), tuple(notes), path)
 
 

@@ -164,7 +164,7 @@ def counts(settings: Settings, found: int, machines: int, findings: Findings) ->
         return machines, 1
     if isinstance(asked.value, int):
         return asked.value, local or asked.value // machines
-    if found > 1 and not settings.given("gpu_ids"):
+    if found > 1 and not settings.given("gpu_ids") and not settings.given("preset"):
         findings.notes.append(f"num_processes isn't set: one for each of the {found} devices")
     return max(found, 1) * machines, max(found, 1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accel_config.catalogue import Precision
+from accel_config.catalogue import Launcher, Precision
 from accel_config.settings.origin import SCHEDULER
 from accel_config.showing.wording import describe
 
@@ -26,6 +26,8 @@ def summary(settings: Settings, layout: Layout, plan: Plan) -> str:
     kind = f", {layout.kind}" if layout.kind != "NO" else ""
     file = settings.value("config_file").value
     config = f", config {file}" if file else ""
+    preset = settings[Launcher].preset
+    config += f", preset {preset}" if preset else ""
     engine = f"engine {plan.engine}"
     if plan.preload:
         engine += f", {', '.join(plan.preload)} imported once"
