@@ -6,7 +6,7 @@ if TYPE_CHECKING:
 
 COMMANDS: "Final[dict[str, tuple[str, str]]]" = {
     # name: (module, help)
-    "config": ("accel_config.cli", "Answer questions to write a config file; check, show and change one."),
+    "config": ("accel_cli.commands.config", "Answer questions to write a config file; check, show and change one."),
     "completion": ("accel_cli.commands.completion", "Print the completion script for a shell."),
     "env": ("accel_cli.commands.env", "Print the environment for a bug report."),
     "estimate-memory": ("accel_cli.commands.estimate", "Estimate the memory that a model needs."),

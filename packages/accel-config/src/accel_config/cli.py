@@ -15,30 +15,38 @@ from accel_config.showing.console import answer, data, is_terminal, show, width
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from accel_config.settings.origin import Origin
+
+    Command = tuple[Callable[[Namespace, str], int], str, Callable[[ArgumentParser], None] | None]
+    """What runs it, its line in the help, and what declares its arguments."""
 
 PRESETS = CATALOGUE.by_name["preset"].choices
 PRECISIONS = CATALOGUE.by_name["mixed_precision"].choices
 SCHEMA_LINE = "# yaml-language-server: $schema="
 
 
-def main(argv: Sequence[str] | None = None, program: str = "accel-config") -> int:
-    """Run the command with the words of ``argv`` (default: the process's own); return the exit status."""
+def main(
+    argv: Sequence[str] | None = None, program: str = "accel-config", more: Mapping[str, Command] | None = None
+) -> int:
+    """Run the command with the words of ``argv`` (default: the process's own); return the exit status.
+
+    ``more`` are commands of other packages, by name.
+    """
 
     def command(words: list[str]) -> int:
-        arguments = parser(program).parse_args(words)
+        arguments = parser(program, more).parse_args(words)
         try:
-            return COMMANDS[arguments.command or "wizard"][0](arguments, program)
+            return {**COMMANDS, **(more or {})}[arguments.command or "wizard"][0](arguments, program)
         except KeyboardInterrupt:
             raise left() from None
 
     return front.run(command, argv, program)
 
 
-def parser(program: str) -> ArgumentParser:
-    """Return the parser of the command's arguments, with a parser for each of its own commands."""
+def parser(program: str, more: Mapping[str, Command] | None = None) -> ArgumentParser:
+    """Return the parser of the command's arguments, with a parser for each of its own commands, and for ``more``."""
     from argparse import SUPPRESS
 
     from accel_config.showing.arguments import Parser
@@ -57,7 +65,7 @@ def parser(program: str) -> ArgumentParser:
     found.add_argument("--yes", action="store_true", help="Take the proposed answer to each question.")
     found.add_argument("--preset", choices=PRESETS, help="Propose the values of a preset.")
     commands = found.add_subparsers(metavar="COMMAND", title="commands")
-    for name, (_run, help_line, declare) in COMMANDS.items():
+    for name, (_run, help_line, declare) in {**COMMANDS, **(more or {})}.items():
         if declare is not None:
             command = commands.add_parser(name, parents=[file], help=help_line, description=help_line)
             command.set_defaults(command=name)
@@ -119,11 +127,11 @@ def _show_line(line: str) -> None:
     show(f"{one_line(sentence(line))}\n")
 
 
-def _location(arguments: Namespace) -> tuple[str, Origin | None]:
+def location(arguments: Namespace) -> tuple[str, Origin | None]:
     """Return the config file's path and the origin of that path; None for the default path."""
-    from accel_config.reading.layers import location
+    from accel_config.reading import layers
 
-    return location(CATALOGUE, getattr(arguments, "config_file", None), os.environ)
+    return layers.location(CATALOGUE, getattr(arguments, "config_file", None), os.environ)
 
 
 def _existing(arguments: Namespace, program: str) -> str:
@@ -132,7 +140,7 @@ def _existing(arguments: Namespace, program: str) -> str:
     Raises:
         AccelError: it doesn't exist, or isn't a file.
     """
-    path, origin = _location(arguments)
+    path, origin = location(arguments)
     if os.path.isfile(path):
         return path
     what = "isn't a file" if os.path.exists(path) else "doesn't exist"
@@ -148,7 +156,7 @@ def _wizard(arguments: Namespace, program: str) -> int:
     from accel_config.asking.wizard import wizard
 
     return wizard(
-        _location(arguments)[0],
+        location(arguments)[0],
         program,
         yes=arguments.yes,
         overwrite=arguments.overwrite,
@@ -159,7 +167,7 @@ def _wizard(arguments: Namespace, program: str) -> int:
 def _default(arguments: Namespace, program: str) -> int:
     from accel_config.asking import wizard
 
-    path = _location(arguments)[0]
+    path = location(arguments)[0]
     if arguments.preset and arguments.mixed_precision:
         raise AccelError(
             f"--preset {arguments.preset} sets the precision; change it afterwards: "
@@ -205,7 +213,7 @@ def _show(arguments: Namespace, _program: str) -> int:
     from accel_config.settings.resolved import resolve
     from accel_config.showing import listing
 
-    path, origin = _location(arguments)
+    path, origin = location(arguments)
     given = {"config_file": Value(path, origin)} if origin is not None else {}
     found = layers(CATALOGUE, Typed(given, (), help=False, notes=()), os.environ)
     settings = resolve(CATALOGUE, found.values, found.notes)
@@ -227,7 +235,7 @@ def _get(arguments: Namespace, _program: str) -> int:
     from accel_config.showing.wording import word
 
     wanted = [CATALOGUE.named(key) for key in arguments.keys]
-    path, origin = _location(arguments)
+    path, origin = location(arguments)
     values: dict[str, Value] = {}
     own = own_path(path, os.environ)
     if origin is not None or os.path.isfile(path) or (own is not None and os.path.isfile(own)):
@@ -246,14 +254,14 @@ def _set(arguments: Namespace, _program: str) -> int:
     words: list[str] = arguments.pairs
     if len(words) % 2:
         raise AccelError(f"{words[-1]} has no value; type each key with its value after it")
-    path, _origin = _location(arguments)
+    path, _origin = location(arguments)
     for line in change(CATALOGUE, path, list(zip(words[::2], words[1::2], strict=True))):
         _show_line(line)
     return 0
 
 
 def _path(arguments: Namespace, _program: str) -> int:
-    answer(_location(arguments)[0])
+    answer(location(arguments)[0])
     return 0
 
 
@@ -270,7 +278,7 @@ def _schema(arguments: Namespace, _program: str) -> int:
     return 0
 
 
-COMMANDS: dict[str, tuple[Callable[[Namespace, str], int], str, Callable[[ArgumentParser], None] | None]] = {
+COMMANDS: dict[str, Command] = {
     "wizard": (_wizard, "", None),  # without a command
     "default": (_default, "Write a config file that suits this machine, without questions.", _default_arguments),
     "update": (_update, "Update the keys and values of an old config file; comments and order stay.", _no_arguments),

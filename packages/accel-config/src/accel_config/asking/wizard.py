@@ -42,7 +42,7 @@ def wizard(path: str, program: str, *, yes: bool, overwrite: bool, preset: str |
     """
     proposed = presets.values(CATALOGUE, preset) if preset else None
     if yes:
-        return _write(path, _text(path, earlier=proposed), program, overwrite=overwrite)
+        return write(path, _text(path, earlier=proposed), program, overwrite=overwrite)
     asker = _asker(program)
     exists = os.path.exists(path)
     if exists and not overwrite and not _replaces(asker, path):
@@ -59,7 +59,7 @@ def wizard(path: str, program: str, *, yes: bool, overwrite: bool, preset: str |
     theirs, ours = own.divided(content, path)
     text = spelling.document(theirs, path)
     failures = _make(interview)
-    _write(path, text, program, overwrite=True)
+    write(path, text, program, overwrite=True)
     if (beside := own.put(path, ours)) is not None:
         show(f"{one_line(beside)} has what only this launcher knows: {', '.join(ours)}\n")
     for line in interview.closing:
@@ -80,7 +80,7 @@ def default(path: str, text: str, program: str, *, overwrite: bool) -> int:
     if os.path.exists(path) and not overwrite:
         show(_compared(path, text)[1])
         return 0
-    return _write(path, text, program, overwrite=overwrite, shown=False)
+    return write(path, text, program, overwrite=overwrite, shown=False)
 
 
 def suited(path: str, precision: str) -> str:
@@ -166,7 +166,11 @@ def _make(interview: Interview) -> list[str]:
     return failures
 
 
-def _write(path: str, text: str, program: str, *, overwrite: bool, shown: bool = True) -> int:
+def write(path: str, text: str, program: str, *, overwrite: bool, shown: bool = True) -> int:
+    """Write a file with ``text``, and print it if ``shown``; return the exit status.
+
+    A file that exists stays as it is, unless ``overwrite`` is set; then the status is 1 if it has other values.
+    """
     with storage.locked(path):
         if os.path.exists(path) and not overwrite:
             same, line = _compared(path, text)

@@ -1,0 +1,168 @@
+"""The strategies for a model on some devices: which fit, and how long a step takes in each."""
+
+from __future__ import annotations
+
+import re
+
+from accel_cli.recommending.cost import cost, work
+from accel_cli.recommending.speeds import SPEEDS
+from accel_config.errors import AccelError
+from accel_config.record import Record
+from accel_estimate import Ask, EstimateError, Recipe, estimate, read_devices, strategies
+from accel_estimate.devices import cards
+from accel_estimate.devices.units import GIB
+from accel_estimate.errors import LARGEST
+from accel_estimate.estimation.estimator import blueprint_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from accel_cli.recommending.cost import Cost
+    from accel_cli.recommending.speeds import Speed
+    from accel_estimate import Devices, Strategy
+    from accel_estimate.model.checkpoint import Model
+
+RANK = 16
+METHODS: dict[str, dict[str, object]] = {
+    "full": {},
+    "lora": {"lora_rank": RANK},
+    "qlora": {"lora_rank": RANK, "quantize": "nf4"},
+}
+"""What is trained: the recipe's fields that each method sets."""
+WITH_PACKED = ("single", "ddp", "zero2", "zero3", "qlora-fsdp")
+"""The strategies for 4-bit weights."""
+CHECKPOINTING = ("none", "full")
+EQUAL = 1.05
+"""Times up to this ratio aren't told apart: the model is coarser."""
+
+
+class Question(Record):
+    """What is asked: a model on devices, and how it is to be trained."""
+
+    devices: str
+    method: str = "full"
+    batch_size: int = 1
+    seq_len: int = 2048
+    gradient_accumulation: int = 1
+    checkpointing: str = "auto"
+    network: float = 100.0
+
+
+class Choice(Record):
+    """One strategy, with the checkpointing that makes it fastest where it fits."""
+
+    strategy: Strategy
+    cost: Cost
+
+    @property
+    def name(self) -> str:
+        """Its name: that of its preset, or ``single``."""
+        return self.strategy.name
+
+    @property
+    def tokens(self) -> float:
+        """Tokens in a second on all devices together."""
+        recipe = self.strategy.recipe
+        each = recipe.batch_size * recipe.seq_len * recipe.gradient_accumulation
+        return each * recipe.num_processes / self.cost.seconds
+
+    @property
+    def certain(self) -> bool:
+        """Whether it fits even if an implementation takes the most."""
+        return self.strategy.high <= self.strategy.limit
+
+
+class Answer(Record):
+    """Every strategy: first those that fit, the fastest first; then the others, the smallest first."""
+
+    model: str
+    question: Question
+    devices: Devices
+    fitting: tuple[Choice, ...]
+    others: tuple[Choice, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def best(self) -> Choice | None:
+        """The first that fits even if an implementation takes the most, else the first that fits."""
+        return next((one for one in self.fitting if one.certain), next(iter(self.fitting), None))
+
+
+def choose(model: Model, question: Question) -> Answer:
+    """Return the strategies.
+
+    Raises:
+        AccelError: the devices aren't known, or the model's family isn't.
+    """
+    if not 0 < question.network < LARGEST:
+        raise AccelError(f"--network: must be above 0 and finite, not {question.network:g}")
+    try:
+        devices = read_devices(question.devices)
+    except EstimateError as error:
+        raise AccelError(str(error).replace("--fits", "--devices", 1)) from None
+    speed, note = _speed(devices)
+    recipe = Recipe(
+        mixed_precision="bf16" if speed.bf16 else "fp16",
+        batch_size=question.batch_size,
+        seq_len=question.seq_len,
+        gradient_accumulation=question.gradient_accumulation,
+    ).replace(**METHODS[question.method])
+    if not recipe.trains_all:  # frozen weights can be in the format that is computed in
+        recipe = recipe.replace(param_dtype="bfloat16" if speed.bf16 else "float16")
+    report = estimate(model, Ask(dtypes=("float32",), training=recipe))
+    trained = report.training.trainable if report.training is not None else report.parameters
+    todo = work(blueprint_of(model), float(report.parameters), trained, question.seq_len)
+    found: dict[str, list[Choice]] = {}
+    wanted = CHECKPOINTING if question.checkpointing == "auto" else (question.checkpointing,)
+    for checkpointing in wanted:
+        for one in strategies(model, devices, recipe.replace(gradient_checkpointing=checkpointing)):
+            if _suits(one.name, question.method):
+                made = Choice(one, cost(todo, one.recipe, speed, question.network))
+                found.setdefault(one.name, []).append(made)
+    best = [_best(choices) for choices in found.values()]
+    return Answer(
+        model.name,
+        question,
+        devices,
+        tuple(_ordered([one for one in best if one.strategy.fits])),
+        tuple(sorted((one for one in best if not one.strategy.fits), key=lambda one: one.strategy.expected)),
+        (*devices.notes, *note),
+    )
+
+
+def _ordered(choices: list[Choice]) -> Iterator[Choice]:
+    """Yield choices, the fastest first; those that are about as fast in their own order, the simplest first."""
+    left: list[Choice] = choices
+    while left:
+        fastest = min(one.cost.seconds for one in left)
+        yield from (one for one in left if one.cost.seconds <= EQUAL * fastest)
+        left = [one for one in left if one.cost.seconds > EQUAL * fastest]
+
+
+def _best(choices: list[Choice]) -> Choice:
+    fitting = [one for one in choices if one.certain] or [one for one in choices if one.strategy.fits]
+    if fitting:
+        return min(fitting, key=lambda one: one.cost.seconds)
+    return min(choices, key=lambda one: one.strategy.expected)
+
+
+def _suits(name: str, method: str) -> bool:
+    return name in WITH_PACKED if method == "qlora" else name != "qlora-fsdp"
+
+
+def _speed(devices: Devices) -> tuple[Speed, tuple[str, ...]]:
+    """Return the speed of the devices, and a note where it isn't known.
+
+    Raises:
+        AccelError: they are TPUs.
+    """
+    name = re.sub(r"^\s*([0-9]+\s*[x*\u00d7]\s*){0,2}", "", devices.text, flags=re.IGNORECASE)
+    card = cards.named(name)
+    if card is None:
+        known = [one for one in cards.CARDS if one.name in SPEEDS]
+        card = min(known, key=lambda one: abs(one.given * GIB - devices.limit))
+        return SPEEDS[card.name], (f"How fast {name} is isn't known: {card.name} is assumed.",)
+    if card.name not in SPEEDS:
+        raise AccelError(f"--devices {devices.text}: torch_xla spreads a model over TPUs in its own way")
+    return SPEEDS[card.name], ()

@@ -1,0 +1,104 @@
+"""The strategies as a table, and as JSON."""
+
+from __future__ import annotations
+
+from accel_config.printable import one_line
+from accel_estimate.devices.units import GIB
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from accel_cli.recommending.choosing import Answer, Choice
+    from accel_estimate import Strategy
+
+HEADS = ("strategy", "step", "tokens/s", "compute", "recompute", "waiting", "optimizer", "memory (low to high), GiB")
+
+
+def seconds(time: float) -> str:
+    """Return a time with three digits."""
+    return f"{time:.3g} s" if time >= 1 else f"{time * 1000:.3g} ms"
+
+
+def memory(strategy: Strategy) -> str:
+    """Return the memory of a device: expected, low and high, and what there is."""
+    low, expected, high, limit = (
+        f"{size / GIB:.1f}" for size in (strategy.low, strategy.expected, strategy.high, strategy.limit)
+    )
+    return f"{expected} GiB ({low} to {high}) of {limit}"
+
+
+def table(answer: Answer) -> str:
+    """Return the answer for people."""
+    asked, devices = answer.question, answer.devices
+    batch = f"batch {asked.batch_size} x {asked.seq_len} tokens on each device"
+    lines = [
+        f"{one_line(answer.model)} on {one_line(devices.text)}: {asked.method} fine-tuning, {batch}",
+        *(one_line(note) for note in answer.notes),
+        "",
+    ]
+    if answer.fitting:
+        rows = [HEADS, *(_cells(one) for one in answer.fitting)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
+        for row in rows:
+            cells = [f"{row[0]:<{widths[0]}}"]
+            cells += [f"{cell:>{width}}" for cell, width in zip(row[1:-1], widths[1:-1], strict=True)]
+            lines.append("  ".join([*cells, row[-1]]))
+        lines.append("")
+    lines += _remarks(answer)
+    return "\n".join(lines) + "\n"
+
+
+def _cells(choice: Choice) -> tuple[str, ...]:
+    cost, it = choice.cost, choice.strategy
+    parts = (seconds(part) if part else "-" for part in (cost.compute, cost.recompute, cost.waiting, cost.optimizer))
+    amounts = f"{it.expected / GIB:.1f} ({it.low / GIB:.1f} to {it.high / GIB:.1f})"
+    tight = "" if choice.certain else ", may not fit"
+    return choice.name, seconds(cost.seconds), f"{choice.tokens:,.0f}", *parts, amounts + tight
+
+
+def _remarks(answer: Answer) -> Iterator[str]:
+    limit = answer.devices.limit / GIB
+    if answer.others:
+        named = ", ".join(f"{one.name} ({one.strategy.expected / GIB:.1f})" for one in answer.others)
+        yield f"Above the {limit:.1f} GiB of a device: {named}"
+    if not answer.fitting:
+        yield ("None of them fits: use more or larger devices, a smaller batch or length, or --method lora or qlora")
+    elif any(one.cost.recompute for one in answer.fitting):
+        yield "A time under recompute means full activation checkpointing"
+
+
+def as_json(answer: Answer) -> dict[str, Any]:
+    """Return plain data: seconds, and bytes."""
+    asked, devices = answer.question, answer.devices
+    return {
+        "model": answer.model,
+        "devices": {
+            "text": devices.text,
+            "count": devices.count,
+            "per_machine": devices.per_machine,
+            "limit": devices.limit,
+        },
+        "method": asked.method,
+        "batch_size": asked.batch_size,
+        "seq_len": asked.seq_len,
+        "gradient_accumulation": asked.gradient_accumulation,
+        "notes": list(answer.notes),
+        "strategies": [_as_json(one) for one in (*answer.fitting, *answer.others)],
+    }
+
+
+def _as_json(choice: Choice) -> dict[str, Any]:
+    it, cost = choice.strategy, choice.cost
+    return {
+        "name": choice.name,
+        "fits": it.fits,
+        "fits_at_high": choice.certain,
+        "gradient_checkpointing": it.recipe.gradient_checkpointing,
+        "mixed_precision": it.recipe.mixed_precision,
+        "seconds": cost.seconds,
+        "tokens_per_second": choice.tokens,
+        "parts": {name: getattr(cost, name) for name in cost._fields},
+        "memory": {"low": round(it.low), "expected": round(it.expected), "high": round(it.high)},
+    }

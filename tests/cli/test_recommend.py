@@ -1,0 +1,274 @@
+"""`config recommend`: which strategies fit a model, in which order, and the files that it writes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accel_cli.commands import config
+from accel_cli.recipe import recipe
+from accel_cli.recommending import writing
+from accel_cli.recommending.choosing import Answer, Question, choose
+from accel_cli.recommending.cost import ADAM, HOST_MEMORY, MOVES, Work, cost, work
+from accel_cli.recommending.speeds import SPEEDS, Speed
+from accel_config import CATALOGUE, AccelError
+from accel_config.checking.file import FileReport, check
+from accel_estimate import Recipe, load
+from accel_estimate.devices import cards
+from accel_estimate.model import families
+from accel_launch import plan
+from accel_launch.machine.devices import Device
+from accel_launch.machine.host import Host
+from tests.calling import call
+from tests.conftest import Resolve
+from tests.launch.hosts import host
+
+LLAMA: dict[str, Any] = {
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336,
+    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256,
+    "max_position_embeddings": 8192, "torch_dtype": "bfloat16", "tie_word_embeddings": False,
+}  # fmt: skip
+LARGE = {**LLAMA, "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64}
+PLAIN = Speed(products=1000, memory=100, links=10, host=1, reached=0.5)
+
+
+@pytest.fixture
+def llama(tmp_path: Path) -> Path:
+    folder = tmp_path / "llama"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(LLAMA))
+    return folder
+
+
+def answer(model: Path, devices: str, **asked: Any) -> Answer:
+    return choose(load(str(model)), Question(devices, **asked))
+
+
+def test_products_are_those_of_the_passes() -> None:
+    todo, one = Work(parameters=10, active=8, trained=10, attention=5), Recipe(batch_size=2, seq_len=25)
+    found = cost(todo, one, PLAIN)
+    assert found.compute == pytest.approx(50 * 3 * (2 * 8 + 5) / 500)
+    assert (found.recompute, found.waiting) == (0, 0)
+    assert found.optimizer == pytest.approx(ADAM * 10 / (100 * MOVES))
+    repeated = cost(todo, one.replace(gradient_checkpointing="full"), PLAIN)
+    assert repeated.recompute == pytest.approx(found.compute / 3)
+    adapters = cost(todo.replace(trained=0), one.replace(lora_rank=1), PLAIN)
+    assert adapters.compute == pytest.approx(50 * (2 * 2 * 8 + 3 * 5) / 500), "no gradients of frozen weights"
+    assert cost(todo, one.replace(gradient_accumulation=3), PLAIN).compute == pytest.approx(3 * found.compute)
+
+
+def test_waiting_is_what_links_take_beyond_the_products() -> None:
+    todo = Work(parameters=700, active=0.001, trained=700, attention=0)
+    pair = Recipe(batch_size=1, seq_len=1, num_processes=2, processes_per_machine=2, mixed_precision="bf16")
+    ring = 700 / 2 / (10 * MOVES)  # each device sends half of the bytes
+    ddp, zero2, zero3, fsdp = (
+        cost(todo, pair.replace(**fields), PLAIN).waiting
+        for fields in ({}, {"zero_stage": 2}, {"zero_stage": 3}, {"fsdp": "full"})
+    )
+    assert ddp == pytest.approx(2 * 4 * ring, rel=1e-3)
+    assert zero2 == pytest.approx(2 * 2 * ring, rel=1e-3)
+    assert zero3 == fsdp == pytest.approx(3 * 2 * ring, rel=1e-3)
+    three = cost(todo, pair.replace(gradient_accumulation=3, fsdp="full"), PLAIN).waiting
+    assert three == pytest.approx((3 * 2 * 2 + 2) * ring, rel=1e-3), "gradients are reduced once in a step"
+    busy = todo.replace(active=10**6)
+    assert cost(busy, pair, PLAIN).waiting == 0
+    assert cost(busy, pair.replace(zero_stage=2), PLAIN).waiting == zero2, "it doesn't run beside the products"
+
+
+def test_machines_share_a_network_and_offloading_waits_for_the_cpu() -> None:
+    todo = Work(parameters=700, active=0.001, trained=700, attention=0)
+    four = Recipe(batch_size=1, seq_len=1, num_processes=4, processes_per_machine=2, mixed_precision="bf16")
+    slow = 4e-8  # Gbit: 5 bytes in a second, half of the links within a machine
+    full = cost(todo, four.replace(fsdp="full"), PLAIN, slow).waiting
+    assert full == pytest.approx(3 * 2 * 700 * 3 / 4 / (5 * MOVES), rel=1e-3)
+    hybrid = cost(todo, four.replace(fsdp="hybrid"), PLAIN, slow).waiting
+    within, between = 3 * 2 * 700 / 2 / (10 * MOVES), 2 * 2 * 700 / 2 / (5 * MOVES)
+    assert hybrid == pytest.approx(within + between, rel=1e-3)
+    offloaded = cost(
+        todo, four.replace(zero_stage=3, offload_param_device="cpu", offload_optimizer_device="cpu"), PLAIN
+    )
+    assert offloaded.optimizer == pytest.approx(ADAM * 700 / 2 / HOST_MEMORY)
+    both = cost(todo, four.replace(fsdp="full", offload_param_device="cpu"), PLAIN)
+    assert both.optimizer == pytest.approx(6 * offloaded.optimizer)
+    assert both.waiting > offloaded.waiting > cost(todo, four.replace(zero_stage=3), PLAIN).waiting
+
+
+@pytest.mark.parametrize(
+    ("shape", "parameters", "device", "fields", "published"),
+    [
+        (LLAMA, 8.03e9, "h100", {"num_processes": 8, "batch_size": 2}, 5762),
+        (LLAMA, 8.03e9, "a100", {"num_processes": 64}, 2973),
+        (LARGE, 70.55e9, "a100", {"num_processes": 64, "gradient_checkpointing": "full"}, 331),
+    ],
+)
+def test_published_runs_are_near(
+    shape: dict[str, Any], parameters: float, device: str, fields: dict[str, Any], published: float
+) -> None:
+    """The tokens a second that torchtitan publishes; docs/recommend.md has their sources."""
+    blueprint = families.read(shape)
+    assert blueprint is not None
+    run = Recipe(mixed_precision="bf16", fsdp="full", seq_len=8192).replace(**fields)
+    found = cost(work(blueprint, parameters, parameters, 8192), run, SPEEDS[device], 8 * 400)
+    assert run.batch_size * 8192 / found.seconds == pytest.approx(published, rel=0.25)
+
+
+def test_every_card_has_a_speed_but_tpus() -> None:
+    assert {card.name for card in cards.CARDS if not card.name.startswith("tpu")} == set(SPEEDS)
+    assert all(one.host <= one.memory and one.links <= one.memory for one in SPEEDS.values())
+
+
+def test_the_experts_that_a_token_misses_cost_nothing() -> None:
+    mixtral = {"model_type": "mixtral", **{name: LLAMA[name] for name in list(LLAMA)[2:]}, "num_local_experts": 8}
+    blueprint = families.read({**mixtral, "num_experts_per_tok": 2})
+    assert blueprint is not None
+    all_of_them = 46.7e9
+    assert work(blueprint, all_of_them, all_of_them, 10).active == pytest.approx(12.4e9, rel=0.03)
+
+
+def test_fitting_ones_come_first_and_the_fastest_of_them(llama: Path) -> None:
+    found = answer(llama, "8xh100")
+    assert [one.name for one in found.fitting] == ["fsdp2", "zero3", "zero2", "zero3-offload", "fsdp2-offload"]
+    assert [one.name for one in found.others] == ["ddp"]
+    assert all(one.strategy.fits for one in found.fitting)
+    assert found.best is found.fitting[0]
+    two = answer(llama, "2x8xa100", seq_len=4096)
+    assert two.fitting[0].name == "hsdp", "a slow network is used least"
+    fast = answer(llama, "2x8xa100", seq_len=4096, network=8 * 400.0)
+    assert fast.fitting[0].cost.seconds < two.fitting[0].cost.seconds
+
+
+def test_the_best_one_surely_fits_where_one_does(llama: Path) -> None:
+    found = answer(llama, "4x24GiB", method="lora")
+    assert not found.fitting[0].certain
+    assert found.best is not None
+    assert found.best.certain
+    assert found.best.strategy.recipe.gradient_checkpointing == "full", "recomputed where it is needed"
+    assert found.notes == ("How fast 24GiB is isn't known: rtx3090 is assumed.",)
+    assert answer(llama, "4x24GiB", method="lora", checkpointing="none").fitting != found.fitting
+
+
+def test_methods_have_their_strategies_and_formats(llama: Path) -> None:
+    packed = answer(llama, "2xv100", method="qlora")
+    assert {one.name for one in (*packed.fitting, *packed.others)} == {"ddp", "zero2", "zero3", "qlora-fsdp"}
+    assert {one.strategy.recipe.mixed_precision for one in packed.fitting} == {"fp16"}, "a V100 has no bf16"
+    assert {one.strategy.recipe.quantize for one in packed.fitting} == {"nf4"}
+    whole = answer(llama, "2xh100")
+    assert "qlora-fsdp" not in {one.name for one in (*whole.fitting, *whole.others)}
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
+@pytest.mark.parametrize("devices", ["8xh200", "2x8xh200", "h200"])
+def test_each_file_is_valid_and_plans_without_notes(
+    settings: Resolve, llama: Path, tmp_path: Path, devices: str, method: str
+) -> None:
+    found = answer(llama, devices, method=method, gradient_accumulation=2)
+    (tmp_path / "train.py").touch()
+    assert found.fitting
+    for one in found.fitting:
+        path = tmp_path / f"{one.name}.yaml"
+        path.write_text(writing.text(found, one, str(path)))
+        assert check(CATALOGUE, str(path)) == FileReport(())
+        fields = ["mixed_precision", "zero_stage", "fsdp", "num_processes", "processes_per_machine"]
+        fields += ["offload_param_device", "offload_optimizer_device"]
+        if one.strategy.recipe.fsdp != "none":
+            fields.append("gradient_checkpointing")
+        read, wanted = recipe(str(path)), one.strategy.recipe
+        assert {name: getattr(read, name) for name in fields} == {name: getattr(wanted, name) for name in fields}
+        meeting = ("--main_process_ip", "10.0.0.7", "--machine_rank", "0") if devices.startswith("2x") else ()
+        made = plan(
+            settings(*meeting, file=path.read_text()),
+            host(8 if "x" in devices else 1).replace(cwd=str(tmp_path)),
+            ["train.py"],
+        )
+        assert made.notes == ()
+        (tmp_path / "script.py").write_text("\n".join(writing.script(found, one)))
+        compile((tmp_path / "script.py").read_text(), "script.py", "exec")
+
+
+def test_write_never_overwrites_without_being_told(llama: Path, tmp_path: Path) -> None:
+    words = ["config", "recommend", str(llama), "--devices", "8xh100", "--config_file", "c.yaml", "--write"]
+    done = call(words, tmp_path)
+    assert (done.status, done.err) == (0, b"")
+    before = (tmp_path / "c.yaml").read_text()
+    assert before.startswith(f"# {llama} on 8xh100, full, batch 1 x 2048 tokens on each device:\n")
+    assert "#     model = AutoModelForCausalLM.from_pretrained(" in before
+    again = call([*words, "--strategy", "zero3"], tmp_path)
+    assert (again.status, b"--overwrite replaces it" in again.err) == (1, True)
+    assert (tmp_path / "c.yaml").read_text() == before
+    assert call([*words, "--strategy", "zero3", "--overwrite"], tmp_path).status == 0
+    assert "zero_stage: 3" in (tmp_path / "c.yaml").read_text()
+    absent = call([*words, "--strategy", "ddp"], tmp_path)
+    assert (absent.status, b"no strategy of that name fits; those that fit: fsdp2, zero3" in absent.err) == (2, True)
+    plain = call([*words[:-2], "c.json", "--write"], tmp_path)
+    assert (plain.status, b"add to the training script: accelerator = Accelerator()" in plain.err) == (0, True)
+    assert json.loads((tmp_path / "c.json").read_text())["num_processes"] == 8
+
+
+def test_the_table_and_json_have_the_same(llama: Path, tmp_path: Path) -> None:
+    words = ["config", "recommend", str(llama), "--devices", "8xh100"]
+    table = call(words, tmp_path).out.decode()
+    told = json.loads(call([*words, "--json"], tmp_path).out)
+    fitting = [one["name"] for one in told["strategies"] if one["fits"]]
+    rows = [line.split()[0] for line in table.splitlines() if line.startswith(tuple(f"{name} " for name in fitting))]
+    assert rows == fitting
+    for one in told["strategies"]:
+        assert one["seconds"] == pytest.approx(sum(one["parts"].values()))
+        assert one["memory"]["low"] <= one["memory"]["expected"] <= one["memory"]["high"]
+    assert "Above the 79.1 GiB of a device: ddp" in table
+    nothing = call([*words[:-1], "1GiB"], tmp_path)
+    assert (nothing.status, b"None of them fits" in nothing.out) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("--devices 8xnothing", "--devices 8xnothing: neither an amount"),
+        ("--devices 8xtpu-v4", "torch_xla spreads a model over TPUs in its own way"),
+        ("", "this machine has no accelerator; give --devices, such as 8xh100"),
+        ("--devices h100 --batch_size 0", "--batch_size: must be at least 1"),
+        ("--devices h100 --network 0", "--network: must be above 0"),
+        ("--devices h100 --overwrite", "--overwrite: has no effect without --write"),
+    ],
+)
+def test_what_cannot_be_asked_is_told(llama: Path, tmp_path: Path, words: str, why: str) -> None:
+    if not words and Host.here().devices:
+        pytest.skip("this machine has accelerators")
+    done = call(["config", "recommend", str(llama), *words.split()], tmp_path)
+    assert (done.status, why in done.err.decode()) == (2, True), done.text
+
+
+def test_this_machines_devices_are_the_default(
+    llama: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    devices = tuple(Device("GPU", str(place), model="NVIDIA H100 80GB HBM3") for place in range(4))
+    monkeypatch.setattr(Host, "here", classmethod(lambda _cls: host(devices)))
+    assert config.main(["recommend", str(llama), "--json"], "accelerate config") == 0
+    told = json.loads(capsys.readouterr().out)["devices"]
+    assert (told["count"], told["text"]) == (4, "4xNVIDIA H100 80GB HBM3")
+    monkeypatch.setattr(Host, "here", classmethod(lambda _cls: host(4)))
+    assert config.main(["recommend", str(llama)], "accelerate config") == 2
+    assert "4 accelerators of an unknown model" in capsys.readouterr().err
+
+
+def test_only_recommend_imports_the_estimator_and_nothing_imports_torch(llama: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom accel_cli.main import main\nstatus = main(sys.argv[1:])\n"
+        "heavy = ('accel_estimate', 'torch', 'transformers', 'huggingface_hub')\n"
+        "print('imported', *(name for name in heavy if name in sys.modules))"
+    )
+    for words, imported in (
+        (["config", "path"], "imported"),
+        (["config", "recommend", str(llama), "--devices", "h100"], "imported accel_estimate"),
+    ):
+        done = subprocess.run([sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.stdout.splitlines()[-1] == imported, done.stderr
+
+
+def test_devices_that_are_not_known_are_refused_from_python(llama: Path) -> None:
+    with pytest.raises(AccelError, match="--devices"):
+        answer(llama, "8xnothing")
