@@ -30,8 +30,8 @@ def check(done: subprocess.CompletedProcess[str], name: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_of_accelerate(accelerate: Run, command: str) -> None:
     module, _help = COMMANDS[command]
-    # `estimate-memory` is a command of its package, with a flag that reads a launch config.
-    name = "accel-estimate" if command == "estimate-memory" else distribution(module)
+    # These are commands of their packages, to which accel-cli adds a flag or a command.
+    name = {"estimate-memory": "accel-estimate", "config": "accel-config"}.get(command) or distribution(module)
     check(accelerate(command, "--version"), name)
 
 
