@@ -34,11 +34,8 @@ def text(answer: Answer, choice: Choice, path: str) -> str:
     content = made.encode()
     for name, value in _values(choice).items():
         content = assign(content, "preset.yaml", CATALOGUE.by_name[name], value)
-    if path.endswith(".json"):
-        import yaml
-
-        return spelling.document(yaml.safe_load(content), path)
-    return "".join(f"# {line}".rstrip() + "\n" for line in _head(answer, choice)) + "\n" + content.decode()
+    head = "".join(f"# {line}".rstrip() + "\n" for line in _head(answer, choice))
+    return spelling.translated(f"{head}\n{content.decode()}", path)
 
 
 def _values(choice: Choice) -> dict[str, object]:

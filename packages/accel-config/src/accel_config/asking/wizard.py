@@ -90,12 +90,7 @@ def suited(path: str, precision: str) -> str:
 
 def of_preset(path: str, name: str) -> str:
     """Return the text of the preset called ``name``, with the number of this machine's devices."""
-    text = presets.text(name, this_machine().count)
-    if not path.endswith(".json"):
-        return text
-    import yaml
-
-    return spelling.document(yaml.safe_load(text), path)
+    return spelling.translated(presets.text(name, this_machine().count), path)
 
 
 def _asker(program: str) -> Person:

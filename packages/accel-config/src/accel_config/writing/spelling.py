@@ -35,6 +35,15 @@ def document(content: Mapping[str, object], path: str) -> str:
     return yaml.safe_dump(dict(content), sort_keys=True, allow_unicode=True, width=float("inf"))
 
 
+def translated(text: str, path: str) -> str:
+    """Return YAML in the format of the file at ``path``; JSON has no comments."""
+    if not path.endswith(".json"):
+        return text
+    import yaml
+
+    return document(yaml.safe_load(text), path)
+
+
 def scalar(value: object, path: str) -> str:
     """Return a value on one line, fit to stand in a mapping in block or in flow style."""
     if path.endswith(".json"):
