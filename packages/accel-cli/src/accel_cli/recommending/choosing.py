@@ -140,6 +140,21 @@ def _ordered(choices: list[Choice]) -> Iterator[Choice]:
         left = [one for one in left if one.cost.seconds > EQUAL * fastest]
 
 
+def here() -> str:
+    """Return this machine's devices as `--devices` names them.
+
+    Raises:
+        AccelError: there are none, or they can't be named.
+    """
+    from accel_launch.machine.host import Host
+
+    devices = Host.here().devices
+    if not devices or not devices[0].model:
+        found = "has no accelerator" if not devices else f"has {len(devices)} accelerators of an unknown model"
+        raise AccelError(f"this machine {found}; give --devices, such as 8xh100 or 4x24GiB")
+    return f"{len(devices)}x{devices[0].model}"
+
+
 def _best(choices: list[Choice]) -> Choice:
     fitting = [one for one in choices if one.certain] or [one for one in choices if one.strategy.fits]
     if fitting:
