@@ -179,7 +179,8 @@ def test_each_file_is_valid_and_plans_without_notes(
         path = tmp_path / f"{one.name}.yaml"
         path.write_text(writing.text(found, one, str(path)))
         assert check(CATALOGUE, str(path)) == FileReport(())
-        fields = ["mixed_precision", "zero_stage", "fsdp", "num_processes", "processes_per_machine"]
+        fields = ["mixed_precision", "zero_stage", "fsdp", "num_processes"]
+        fields += ["processes_per_machine"] if found.devices.count > 1 else []
         fields += ["offload_param_device", "offload_optimizer_device"]
         if one.strategy.recipe.fsdp != "none":
             fields.append("gradient_checkpointing")
