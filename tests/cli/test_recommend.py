@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +19,11 @@ from accel_cli.recommending.choosing import Answer, Question, choose
 from accel_cli.recommending.cost import ADAM, HOST_MEMORY, MOVES, Work, cost, work
 from accel_cli.recommending.speeds import SPEEDS, Speed
 from accel_config import CATALOGUE, AccelError
+from accel_config.asking import wizard
+from accel_config.asking.asker import Proposals
+from accel_config.catalogue import Fsdp
 from accel_config.checking.file import FileReport, check
+from accel_config.settings.machine import MachineFacts
 from accel_estimate import Recipe, load
 from accel_estimate.devices import cards
 from accel_estimate.model import families
@@ -173,7 +179,8 @@ def test_each_file_is_valid_and_plans_without_notes(
         path = tmp_path / f"{one.name}.yaml"
         path.write_text(writing.text(found, one, str(path)))
         assert check(CATALOGUE, str(path)) == FileReport(())
-        fields = ["mixed_precision", "zero_stage", "fsdp", "num_processes", "processes_per_machine"]
+        fields = ["mixed_precision", "zero_stage", "fsdp", "num_processes"]
+        fields += ["processes_per_machine"] if found.devices.count > 1 else []
         fields += ["offload_param_device", "offload_optimizer_device"]
         if one.strategy.recipe.fsdp != "none":
             fields.append("gradient_checkpointing")
@@ -253,6 +260,84 @@ def test_this_machines_devices_are_the_default(
     monkeypatch.setattr(Host, "here", classmethod(lambda _cls: host(4)))
     assert config.main(["recommend", str(llama)], "accelerate config") == 2
     assert "4 accelerators of an unknown model" in capsys.readouterr().err
+
+
+class Person(Proposals):
+    """Takes every proposal, but wants settings for a model."""
+
+    def __init__(self, model: str, method: int = 0) -> None:
+        self.model, self.method = model, method
+        self.told: list[str] = []
+
+    def greet(self) -> None:
+        pass
+
+    def confirm(self, question: str, default: bool) -> bool:
+        return "fit a model" in question or default
+
+    def choose(self, question: str, options: Sequence[str], default: int) -> int:
+        return (
+            self.method
+            if question.startswith("What do you want to train")
+            else super().choose(question, options, default)
+        )
+
+    def text(self, question: str, default: str, check: Callable[[str], str], *, hidden: bool) -> str:
+        assert not (question.startswith("Which model") and check(self.model))
+        return (
+            self.model
+            if question.startswith("Which model")
+            else super().text(question, default, check, hidden=hidden)
+        )
+
+    def report(self, text: str) -> None:
+        self.told.append(text)
+
+    def advise(self, text: str) -> None:
+        self.told.append(text)
+
+
+@pytest.fixture
+def eight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of eight GPUs, and a terminal."""
+    devices = tuple(Device("GPU", str(place), model="NVIDIA H100 80GB HBM3") for place in range(8))
+    monkeypatch.setattr(Host, "here", classmethod(lambda _cls: host(devices)))
+    monkeypatch.setattr(wizard, "this_machine", lambda: MachineFacts("GPU", 8, 64, bf16=True))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
+
+
+def asked(person: Person, path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    def asker(_program: str) -> Person:
+        return person
+
+    monkeypatch.setattr(wizard, "_asker", asker)
+    assert wizard.wizard(str(path), "accelerate config", yes=False, overwrite=False) == 0
+    return path.read_text()
+
+
+@pytest.mark.usefixtures("eight")
+def test_the_wizard_asks_for_a_model(
+    settings: Resolve, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = Person(str(llama))
+    made = settings(file=asked(person, tmp_path / "new.yaml", monkeypatch))
+    assert made.value("distributed_type").value == "FSDP"
+    assert (made[Fsdp].fsdp_version, made.value("num_processes").value) == (2, 8)
+    assert made.value("mixed_precision").value == "bf16"
+    assert any("The wizard proposes fsdp2." in text and "from_pretrained" in text for text in person.told)
+    packed = settings(file=asked(Person(str(llama), 2), tmp_path / "packed.yaml", monkeypatch))
+    assert packed.value("distributed_type").value == "MULTI_GPU"
+
+
+@pytest.mark.usefixtures("eight")
+def test_the_wizard_goes_on_without_a_model_that_it_cannot_read(
+    settings: Resolve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    person = Person(str(tmp_path / "empty"))
+    made = settings(file=asked(person, tmp_path / "new.yaml", monkeypatch))
+    assert made.value("distributed_type").value == "MULTI_GPU"
+    assert any(text.endswith("The wizard goes on without the model.") for text in person.told)
 
 
 def test_only_recommend_imports_the_estimator_and_nothing_imports_torch(llama: Path, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from types import ModuleType
 import pytest
 
 from accel_cli.diagnosis import ADVICE, diagnose
-from accel_cli.results import Results, Row
 from accel_cli.trial import library
 from accel_cli.trial.record import Recorder, Skipped, Wrong
+from accel_cli.trial.results import Results, Row
 from accel_config import CATALOGUE
 from tests.conftest import Resolve
 

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from accel_cli.results import Row
+    from accel_cli.trial.results import Row
     from accel_config.settings.resolved import Settings
 
 

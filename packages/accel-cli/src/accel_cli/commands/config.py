@@ -86,12 +86,12 @@ def _recommend(arguments: Namespace, program: str) -> int:
 
 
 def _answer(arguments: Namespace) -> Answer:
-    from accel_cli.recommending.choosing import Question, choose
+    from accel_cli.recommending.choosing import Question, choose, here
     from accel_estimate import load
     from accel_estimate.showing.progress import Progress
 
     question: Question = Question(
-        arguments.devices or _here(),
+        arguments.devices or here(),
         arguments.method,
         arguments.batch_size,
         arguments.seq_len,
@@ -102,21 +102,6 @@ def _answer(arguments: Namespace) -> Answer:
     with Progress() as progress:
         model = load(arguments.model, progress=progress)
     return choose(model, question)
-
-
-def _here() -> str:
-    """Return this machine's devices as `--devices` names them.
-
-    Raises:
-        AccelError: there are none, or they can't be named.
-    """
-    from accel_launch.machine.host import Host
-
-    devices = Host.here().devices
-    if not devices or not devices[0].model:
-        found = "has no accelerator" if not devices else f"has {len(devices)} accelerators of an unknown model"
-        raise AccelError(f"this machine {found}; give --devices, such as 8xh100 or 4x24GiB")
-    return f"{len(devices)}x{devices[0].model}"
 
 
 def _chosen(answer: Answer, name: str | None) -> Choice | None:

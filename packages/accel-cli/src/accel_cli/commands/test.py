@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from accel_cli.results import Row
+    from accel_cli.trial.results import Row
     from accel_config.settings.resolved import Settings
 
 TRIAL = ("trial", "__main__.py")
@@ -80,7 +80,7 @@ def _launch(settings: Settings, suite: str) -> tuple[int, str]:
     from tempfile import TemporaryDirectory
 
     from accel_cli.diagnosis import diagnose
-    from accel_cli.results import Following, Results
+    from accel_cli.trial.results import Following, Results
     from accel_launch import Host, plan, run
     from accel_launch.running.report import rendering
 

@@ -12,14 +12,13 @@ from accel_estimate import Ask, EstimateError, Recipe, estimate, read_devices, s
 from accel_estimate.devices import cards
 from accel_estimate.devices.units import GIB
 from accel_estimate.errors import LARGEST
-from accel_estimate.estimation.estimator import blueprint_of
+from accel_estimate.estimation.subject import blueprint_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from accel_cli.recommending.cost import Cost
-    from accel_cli.recommending.speeds import Speed
     from accel_estimate import Devices, Strategy
     from accel_estimate.model.checkpoint import Model
 
@@ -101,15 +100,16 @@ def choose(model: Model, question: Question) -> Answer:
         devices = read_devices(question.devices)
     except EstimateError as error:
         raise AccelError(str(error).replace("--fits", "--devices", 1)) from None
-    speed, note = _speed(devices)
+    card, note = _card(devices)
+    speed = SPEEDS[card.name]
     recipe = Recipe(
-        mixed_precision="bf16" if speed.bf16 else "fp16",
+        mixed_precision="bf16" if card.bf16 else "fp16",
         batch_size=question.batch_size,
         seq_len=question.seq_len,
         gradient_accumulation=question.gradient_accumulation,
     ).replace(**METHODS[question.method])
     if not recipe.trains_all:  # frozen weights can be in the format that is computed in
-        recipe = recipe.replace(param_dtype="bfloat16" if speed.bf16 else "float16")
+        recipe = recipe.replace(param_dtype="bfloat16" if card.bf16 else "float16")
     report = estimate(model, Ask(dtypes=("float32",), training=recipe))
     trained = report.training.trainable if report.training is not None else report.parameters
     todo = work(blueprint_of(model), float(report.parameters), trained, question.seq_len)
@@ -140,6 +140,21 @@ def _ordered(choices: list[Choice]) -> Iterator[Choice]:
         left = [one for one in left if one.cost.seconds > EQUAL * fastest]
 
 
+def here() -> str:
+    """Return this machine's devices as `--devices` names them.
+
+    Raises:
+        AccelError: there are none, or they can't be named.
+    """
+    from accel_launch.machine.host import Host
+
+    devices = Host.here().devices
+    if not devices or not devices[0].model:
+        found = "has no accelerator" if not devices else f"has {len(devices)} accelerators of an unknown model"
+        raise AccelError(f"this machine {found}; give --devices, such as 8xh100 or 4x24GiB")
+    return f"{len(devices)}x{devices[0].model}"
+
+
 def _best(choices: list[Choice]) -> Choice:
     fitting = [one for one in choices if one.certain] or [one for one in choices if one.strategy.fits]
     if fitting:
@@ -151,8 +166,8 @@ def _suits(name: str, method: str) -> bool:
     return name in WITH_PACKED if method == "qlora" else name != "qlora-fsdp"
 
 
-def _speed(devices: Devices) -> tuple[Speed, tuple[str, ...]]:
-    """Return the speed of the devices, and a note where it isn't known.
+def _card(devices: Devices) -> tuple[cards.Card, tuple[str, ...]]:
+    """Return the devices' card, or the nearest one with a note where it isn't known.
 
     Raises:
         AccelError: they are TPUs.
@@ -162,7 +177,7 @@ def _speed(devices: Devices) -> tuple[Speed, tuple[str, ...]]:
     if card is None:
         known = [one for one in cards.CARDS if one.name in SPEEDS]
         card = min(known, key=lambda one: abs(one.given * GIB - devices.limit))
-        return SPEEDS[card.name], (f"How fast {name} is isn't known: {card.name} is assumed.",)
+        return card, (f"How fast {name} is isn't known: {card.name} is assumed.",)
     if card.name not in SPEEDS:
         raise AccelError(f"--devices {devices.text}: torch_xla spreads a model over TPUs in its own way")
-    return SPEEDS[card.name], ()
+    return card, ()

@@ -18,21 +18,19 @@ class Speed(Record):
     """Bytes in a second to the other devices of its machine: NVLink and the like, else PCI Express."""
     host: float
     """Bytes in a second to the memory of the CPU."""
-    bf16: bool = True
-    """Whether it computes in bfloat16."""
     reached: float = 0.4
     """The part of the products that training reaches."""
 
 
-def _row(teraflops: float, memory: float, links: float, host: float, *, bf16: bool = True) -> Speed:
-    return Speed(teraflops * TERA, memory * GIGA, links * GIGA, host * GIGA, bf16)
+def _row(teraflops: float, memory: float, links: float, host: float) -> Speed:
+    return Speed(teraflops * TERA, memory * GIGA, links * GIGA, host * GIGA)
 
 
 SPEEDS: dict[str, Speed] = {
-    "t4": _row(65, 320, 16, 16, bf16=False),
-    "v100-16gb": _row(125, 900, 150, 16, bf16=False),
-    "v100": _row(125, 900, 150, 16, bf16=False),
-    "p100": _row(21, 732, 80, 16, bf16=False),
+    "t4": _row(65, 320, 16, 16),
+    "v100-16gb": _row(125, 900, 150, 16),
+    "v100": _row(125, 900, 150, 16),
+    "p100": _row(21, 732, 80, 16),
     "l4": _row(121, 300, 32, 32),
     "a10": _row(125, 600, 32, 32),
     "a10g": _row(70, 600, 32, 32),
@@ -48,10 +46,9 @@ SPEEDS: dict[str, Speed] = {
     "h20": _row(148, 4000, 450, 64),
     "gh200": _row(989, 4000, 450, 450),
     "b200": _row(2250, 8000, 900, 64),
-    "rtx2080ti": _row(54, 616, 16, 16, bf16=False),
+    "rtx2080ti": _row(54, 616, 16, 16),
     "rtx3060": _row(25, 360, 32, 32),
     "rtx3070": _row(41, 448, 32, 32),
-    "rtx3080": _row(60, 760, 32, 32),
     "rtx3090": _row(71, 936, 32, 32),
     "rtx4070": _row(58, 504, 32, 32),
     "rtx4080": _row(97, 717, 32, 32),

@@ -7,6 +7,7 @@ import sys
 
 from accel_config import front
 from accel_config.asking import makers
+from accel_config.asking.answers import NEEDED
 from accel_config.asking.asker import Back, Proposals
 from accel_config.asking.conversation import review
 from accel_config.asking.interview import Interview
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from accel_config.settings.origin import Value
 
 SAVE, CHANGE, LEAVE = "Save them", "Change an answer", "Leave without writing a file"
+METHODS = (
+    ("full", "All weights"),
+    ("lora", "Adapters (LoRA)"),
+    ("qlora", "Adapters on 4-bit weights (QLoRA)"),
+)
 PLAIN_TERMINALS = ("dumb", "unknown")
 
 
@@ -50,8 +56,11 @@ def wizard(path: str, program: str, *, yes: bool, overwrite: bool, preset: str |
         return FAILED
     if proposed is None and exists:
         proposed = _earlier(asker, path)
-    interview = Interview(asker, this_machine(), earlier=proposed, makers=makers.names())
+    machine = this_machine()
     asker.greet()
+    if machine.count and not preset and sys.stdin.isatty():  # answers from a pipe keep their order
+        proposed = _for_model(asker) or proposed
+    interview = Interview(asker, machine, earlier=proposed, makers=makers.names())
     content = _reviewed(interview, asker, path)
     if content is None:
         show("nothing was written\n")
@@ -136,6 +145,31 @@ def _replaces(asker: Asker, path: str) -> bool:
 def _text(path: str, fixed: dict[str, object] | None = None, *, earlier: Mapping[str, Value] | None = None) -> str:
     """Return the text of a file that suits this machine."""
     return spelling.document(Interview(Proposals(), this_machine(), fixed, earlier=earlier).run(), path)
+
+
+def _for_model(asker: Asker) -> Mapping[str, Value] | None:
+    """Ask for a model, and return the values that fit it; None where there is none to fit."""
+    recommender = makers.recommender()
+    if recommender is None:
+        return None
+    try:
+        if not asker.confirm("Should the settings fit a model?", False):
+            return None
+        name = asker.text(
+            "Which model (a repository on the Hub, a folder or a weight file)?",
+            "",
+            lambda text: "" if text.strip() else NEEDED,
+            hidden=False,
+        )
+        method = METHODS[asker.choose("What do you want to train?", tuple(label for _name, label in METHODS), 0)][0]
+        told, text = recommender.load()(name.strip(), method)
+    except Back:
+        return None
+    except AccelError as error:
+        asker.report(f"{error}\nThe wizard goes on without the model.")
+        return None
+    asker.advise(told)
+    return parse(CATALOGUE, text.encode(), "").values
 
 
 def _earlier(asker: Asker, path: str) -> Mapping[str, Value]:
