@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from accel_config import CATALOGUE
+from accel_config import CATALOGUE, layers, resolve, split
 from accel_config.asking import wizard
 from accel_config.catalogue import Fsdp, Precision, Resources
 from accel_config.catalogue.launcher import PRESETS
@@ -72,6 +72,15 @@ def test_flags_and_the_file_win_over_a_preset(settings: Resolve) -> None:
     )
     by_variable = settings(environ={"ACCELERATE_LAUNCH_PRESET": "zero3"})
     assert (by_variable.value("zero_stage").value, by_variable.origin("zero_stage")) == (3, "preset zero3")
+
+
+def test_a_preset_takes_the_place_of_the_default_file(tmp_path: Path) -> None:
+    home = tmp_path / "hf" / "accelerate"
+    home.mkdir(parents=True)
+    (home / "default_config.yaml").write_text("distributed_type: NO\nmixed_precision: fp16\n")
+    found = layers(CATALOGUE, split(CATALOGUE, ["--preset", "ddp", "t.py"]), {"HF_HOME": str(tmp_path / "hf")})
+    assert (found.config_file, found.notes) == (None, ())
+    assert resolve(CATALOGUE, found.values)[Precision].mixed_precision == "bf16"
 
 
 def test_explain_and_help_and_completion_know_presets(tmp_path: Path) -> None:

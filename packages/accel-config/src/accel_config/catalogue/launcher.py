@@ -24,7 +24,7 @@ class Launcher(Section, title="Launcher"):
         key=None,
         choices=PRESETS,
         common=True,
-        help="Settings to start from. Flags, variables and the config file win over them.",
+        help="Settings to start from, instead of the default config file. Flags and variables win over them.",
     )
     module: bool = setting(
         False,

@@ -58,7 +58,7 @@ def layers(catalogue: Catalogue, typed: Typed, environ: Mapping[str, str]) -> La
 def config_paths(found: list[dict[str, Value]], environ: Mapping[str, str]) -> tuple[str | None, str | None]:
     """Return the config file to read, and our own one beside it if the former is the default file.
 
-    It is the named one, else the default one if it exists and --cpu isn't set.
+    It is the named one, else the default one if it exists and neither --cpu nor a preset takes its place.
 
     Raises:
         SettingError: the named file doesn't exist.
@@ -72,7 +72,7 @@ def config_paths(found: list[dict[str, Value]], environ: Mapping[str, str]) -> t
             what = "is a folder" if os.path.isdir(path) else what
             raise SettingError(f"{named.origin}: the config file {path} {what}")
         return path, own_path(path, environ)
-    if any(layer.get("cpu", absent).value for layer in found):
+    if any(layer.get(name, absent).value for layer in found for name in ("cpu", "preset")):
         return None, None
     path = default_path(environ)
     own = os.path.join(os.path.dirname(path), NAME)
