@@ -9,6 +9,7 @@ from accel_cli.recommending.speeds import SPEEDS
 from accel_config.errors import AccelError
 from accel_config.record import Record
 from accel_estimate import Ask, EstimateError, Recipe, estimate, read_devices, strategies
+from accel_estimate.answer.changes import RANK
 from accel_estimate.devices import cards
 from accel_estimate.devices.units import GIB
 from accel_estimate.errors import LARGEST
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from accel_estimate import Devices, Strategy
     from accel_estimate.model.checkpoint import Model
 
-RANK = 16
 METHODS: dict[str, dict[str, object]] = {
     "full": {},
     "lora": {"lora_rank": RANK},
