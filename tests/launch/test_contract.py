@@ -32,6 +32,7 @@ ONLY_HERE = (
     "dry_run",
     "json",
     "explain",
+    "preset",
     "fp8_use_mxfp8_block_scaling",
     "fsdp_ignored_modules",
     "slurm",

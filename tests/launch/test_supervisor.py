@@ -67,7 +67,7 @@ def test_what_a_successful_script_left_gets_grace_and_is_then_ended(launched: St
     out, err = running.communicate(timeout=20)
     assert running.returncode == 0
     assert out.split()[1:] == ["uploaded", "tidied"]
-    assert f"terminated a process that the script left running: sh -c sleep 1000 : (pid {out.split()[0]})" in err
+    assert f"terminated a process that the script left running: sh -c sleep 1000\\n: (pid {out.split()[0]})" in err
     assert 2 <= time.monotonic() - started < 8
 
 
