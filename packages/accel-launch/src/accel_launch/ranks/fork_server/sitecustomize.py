@@ -181,6 +181,7 @@ class ForkServer:
         for fd, name in enumerate(("stdin", "stdout", "stderr")):
             reopen(getattr(sys, name), fd)
         set_variables(rank["environ"], self.own)
+        renew_main()
         self.seeds.renew()
         self._wait()
 
@@ -204,6 +205,13 @@ def freeze() -> None:
     __import__("gc").freeze()
     if new:
         del sys.modules["gc"]
+
+
+def renew_main() -> None:
+    """Have the script run in a module that isn't frozen, so that at the end its garbage is collected as always."""
+    old = sys.modules["__main__"]
+    new = sys.modules["__main__"] = type(sys)("__main__")
+    vars(new).update(vars(old))
 
 
 def customized(name: str) -> None:
