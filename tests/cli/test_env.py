@@ -73,6 +73,7 @@ def test_a_missing_file_is_named(accelerate: Run) -> None:
     assert done.stderr == "accelerate env: --config_file: the config file nowhere.yaml doesn't exist\n"
 
 
+@pytest.mark.exhaustive
 @needs_torch
 def test_torch_is_imported_only_to_be_asked(environ: dict[str, str]) -> None:
     command = [sys.executable, "-X", "importtime", str(BIN / "accelerate"), "env"]

@@ -150,6 +150,7 @@ def check_records(place: Place) -> None:
             assert not digest or (found, str(len(content))) == (digest, size), name
 
 
+@pytest.mark.exhaustive
 @both_tools
 def test_an_upgrade_takes_the_name_and_it_can_be_taken_again(place: Place) -> None:
     place.install("accel-cli", "accelerate")
@@ -167,6 +168,7 @@ def test_an_upgrade_takes_the_name_and_it_can_be_taken_again(place: Place) -> No
     assert place.whose() == "ours"
 
 
+@pytest.mark.exhaustive
 @both_tools
 def test_the_name_comes_back_after_it_was_deleted(place: Place) -> None:
     place.install("accelerate", "accel-cli")
@@ -181,6 +183,7 @@ def test_the_name_comes_back_after_it_was_deleted(place: Place) -> None:
     assert place.scripts() == set()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("place", ["uv"], indirect=True)
 def test_what_cannot_be_given_is_said(place: Place) -> None:
     place.install("accel-cli")
@@ -196,6 +199,7 @@ def test_what_cannot_be_given_is_said(place: Place) -> None:
     assert left.stderr.endswith("neither accel-cli nor accelerate is installed; delete this file\n")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may switch to another user")
 @pytest.mark.parametrize("place", ["uv"], indirect=True)
 def test_a_folder_that_may_not_be_written_is_named(place: Place) -> None:
@@ -211,6 +215,7 @@ def test_a_folder_that_may_not_be_written_is_named(place: Place) -> None:
     assert script.read_text() == before
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("place", ["uv"], indirect=True)
 def test_the_installers_cache_is_not_changed(place: Place) -> None:
     """uv's files are links to those of its cache, which other environments share."""

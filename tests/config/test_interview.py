@@ -52,7 +52,7 @@ def dry_run(path: Path) -> str:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize(
     ("machine", "every"),
-    [("4 GPUs", 48), *(pytest.param(machine, 3, marks=pytest.mark.exhaustive) for machine in ("4 GPUs", "cpu"))],
+    [("4 GPUs", 144), *(pytest.param(machine, 3, marks=pytest.mark.exhaustive) for machine in ("4 GPUs", "cpu"))],
 )
 def test_every_answer_leads_to_a_file_that_works(machine: str, every: int, tmp_path: Path) -> None:
     schema_of_files = jsonschema.Draft7Validator(schema(CATALOGUE))

@@ -88,6 +88,7 @@ def test_the_library_refuses_what_is_marked_as_ours_and_nothing_else() -> None:
     assert {key for key, error in said.items() if "unknown key" in error} == {one.key for one in OURS}
 
 
+@pytest.mark.exhaustive
 def test_the_library_reads_its_default_file_whatever_is_set(folder: Path) -> None:
     """Each of our keys through `config set`: the default file stays as it was, byte for byte."""
     before = default(folder).read_text()

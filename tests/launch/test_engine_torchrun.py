@@ -31,6 +31,7 @@ def test_words_reach_the_script_as_they_are_and_attempts_are_told(accelerate: Ru
     assert "(rank 0: exit status 3); the ranks were restarted" in done.stderr
 
 
+@pytest.mark.exhaustive
 @needs_torch
 def test_of_a_run_that_fails_in_the_end_the_last_attempt_counts(accelerate: Run, script: Script) -> None:
     code = ATTEMPTS.replace("3 if count < 1 else 0", "3 + count")
@@ -39,6 +40,7 @@ def test_of_a_run_that_fails_in_the_end_the_last_attempt_counts(accelerate: Run,
     assert "cause: exit status 4" in done.stderr
 
 
+@pytest.mark.exhaustive
 @needs_torch
 def test_an_interrupt_while_the_agent_ends_the_others_leaves_the_failure_its_name(
     launched: Start, script: Script, tmp_path: Path

@@ -107,13 +107,13 @@ ENGINES = {
 
 
 @needs_torch
-@pytest.mark.parametrize("way", ENGINES)
+@pytest.mark.parametrize("way", sampled(ENGINES, every=3))
 def test_engines(hostile: Path, environ: dict[str, str], way: str) -> None:
     only_by_the_script((*LAUNCH, *ENGINES[way], "train.py"), hostile, environ, PLAIN, COUNT.get(way, 2))
 
 
 @needs_torch
-@pytest.mark.parametrize("engine", ["exec", "local", pytest.param("torchrun", marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("engine", sampled(["local", "exec", "torchrun"], every=3))
 def test_modules_of_the_user_are_found_in_the_current_folder(
     hostile: Path, environ: dict[str, str], engine: str
 ) -> None:
@@ -233,8 +233,9 @@ def test_with_deepspeed(hostile: Path, environ: dict[str, str]) -> None:
     only_by_the_script((*launch, "--engine", "torchrun", "train.py"), hostile, environ, plain, 2)
 
 
+@pytest.mark.exhaustive
 @needs_torch
-@pytest.mark.parametrize("start", sampled(["script", "agent"], every=2))
+@pytest.mark.parametrize("start", ["script", "agent"])
 def test_in_a_container_of_sagemaker(hostile: Path, environ: dict[str, str], tmp_path: Path, start: str) -> None:
     text = Path(entry.__file__).read_text().replace(f'"{entry.MASTER_PORT}"', f'"{_free_port()}"')
     (hostile / "accel_entry.py").write_text(text)  # jobs of other tests meet at the port that it names

@@ -105,7 +105,7 @@ def test_with_pipx(built: Path, tmp_path: Path) -> None:
     assert "accel-sagemaker 0.1.0\n" in here.type(f"{accelerate} --version")
 
 
-@pytest.mark.parametrize("source", ["names", "files"])
+@pytest.mark.parametrize("source", sampled(["names", "files"], every=2))
 def test_as_a_tool_of_uv(built: Path, tmp_path: Path, source: str) -> None:
     here = Environment(tmp_path / "env", pip=False)
     here.environ |= {"UV_TOOL_DIR": str(tmp_path / "tools"), "UV_TOOL_BIN_DIR": str(tmp_path / "commands")}
