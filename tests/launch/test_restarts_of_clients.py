@@ -157,6 +157,7 @@ class Fit(lightning.LightningModule):
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
     def on_train_epoch_start(self):
+        print("epoch", self.current_epoch, flush=True)
         if os.path.exists(last):
             self.trainer.strategy.barrier()
             killed_after(self.current_epoch - 1) if len(sys.argv) > 2 else None
@@ -168,7 +169,7 @@ if os.path.exists(last):
     print("resumes", os.environ["TORCHELASTIC_RESTART_COUNT"], flush=True)
 loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.rand(64, 4)), batch_size=8)
 trainer = lightning.Trainer(
-    accelerator="cpu", devices=2, strategy="ddp", max_epochs=6, logger=False,
+    accelerator="cpu", devices=2, strategy="ddp", max_epochs=6, logger=False, enable_progress_bar=False,
     callbacks=[ModelCheckpoint(dirpath=sys.argv[1], save_last=True, save_top_k=1)],
 )
 model = Fit()
