@@ -149,6 +149,7 @@ def mutated(chance: random.Random) -> bytes:
     return bytes(content)
 
 
+@pytest.mark.exhaustive
 def test_no_mutation_of_a_file_gives_anything_but_values_or_a_message() -> None:
     outcomes = {"read": 0, "problems": 0, "refused": 0}
     for seed in range(6_000):

@@ -110,7 +110,7 @@ def shell(line: str, folder: Path, environ: dict[str, str]) -> subprocess.Comple
 def trains(block: Block) -> bool:
     """Return whether the block's commands train a model, or wait for a hang, which takes a dozen seconds."""
     return any(
-        any(word in line for word in ("examples/train_", "--stall_after", "--preload"))
+        any(word in line for word in ("examples/train_", "--stall_after", "--preload", "late.py"))
         and "--dry_run" not in line
         and "--explain" not in line
         for line in block.text.splitlines()
@@ -123,11 +123,8 @@ def scripts(block: Block, folder: Path) -> list[str]:
     return [path.read_text() for path in named if path.is_file()]
 
 
-# The README's are run by default, the other pages' by .ci/run.
-TIMED = [
-    pytest.param(block, marks=pytest.mark.exhaustive) if trains(block) and block.page.name != "README.md" else block
-    for block in SESSIONS
-]
+# Those that train are run by .ci/run alone.
+TIMED = [pytest.param(block, marks=pytest.mark.exhaustive) if trains(block) else block for block in SESSIONS]
 
 
 @pytest.mark.parametrize("block", TIMED, ids=lambda block: block.place)

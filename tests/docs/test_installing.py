@@ -12,7 +12,6 @@ from tests.conftest import ROOT
 from tests.docs.pages import FRESH, PAGES, Block, blocks
 from tests.environments import UV
 from tests.installing import Environment, clone
-from tests.schedule import sampled
 
 __all__ = ["clone"]
 
@@ -38,9 +37,8 @@ def test_the_lines_work_in_a_fresh_environment(block: Block, clone: Path, tmp_pa
     check(Environment(tmp_path / "env", pip=True), f"set -e\n{block.text}", clone, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "line", sampled(sorted({line for block in LINES for line in WITH_UV.findall(block.text)}), every=2)
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("line", sorted({line for block in LINES for line in WITH_UV.findall(block.text)}))
 def test_the_lines_for_uv_work_in_a_fresh_environment(line: str, clone: Path, tmp_path: Path) -> None:
     check(Environment(tmp_path / "env", pip=False), line, clone, tmp_path)
 

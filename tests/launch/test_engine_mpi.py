@@ -15,7 +15,6 @@ from accel_launch.machine.host import Host
 from tests.conftest import Resolve, Run
 from tests.environments import environment
 from tests.launch.hosts import Programs, Still, host
-from tests.schedule import sampled
 
 VERSIONS = {
     "openmpi": "mpirun (Open MPI) 5.0.11\n\nReport bugs to https://www.open-mpi.org/community/help/\n",
@@ -162,7 +161,8 @@ def on_path(kind: str, environ: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": f"{environment(kind)}:{environ['PATH']}"}
 
 
-@pytest.mark.parametrize("kind", sampled(KINDS, every=3))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", KINDS)
 def test_ranks_meet_under_a_real_mpirun(
     accelerate: Run, script: Callable[[str], Path], environ: dict[str, str], tmp_path: Path, kind: str
 ) -> None:

@@ -256,6 +256,7 @@ TORCH = (
 )
 
 
+@pytest.mark.exhaustive
 @needs_torch
 def test_marked_by_torch(path: Path) -> None:
     later = "import atexit, sys\natexit.register(lambda: print('a last word', file=sys.stderr))\n"

@@ -236,6 +236,7 @@ def test_the_librarys_classes_read_what_was_set(library: Said, case: str) -> Non
     assert {field: made[field] for field in FIELDS[case]} == FIELDS[case]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 def test_the_accelerators_state_of_two_ranks(where: Path, around: dict[str, str]) -> None:
     flags = (

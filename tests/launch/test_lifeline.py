@@ -671,6 +671,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.exhaustive
 @needs_torch
 def test_a_failure_on_one_machine_ends_the_run_on_both(launched: Start, script: Script) -> None:
     path, port = script(FAILS), free_port()

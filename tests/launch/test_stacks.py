@@ -165,6 +165,7 @@ def environ_of(pid: int) -> dict[str, str]:
     return dict(word.split("=", 1) for word in words if "=" in word)
 
 
+@pytest.mark.exhaustive
 def test_nothing_in_a_rank_changes(launched: Start, script: Script, accelerate: Run) -> None:
     """No signal, no interrupted call, no tracer, and no pause that its own clock would show."""
     text = (

@@ -97,6 +97,7 @@ def test_a_debugger_is_said_as_such_and_never_ended(launched: Start, script: Scr
     assert "standing still for" not in err
 
 
+@pytest.mark.exhaustive
 def test_time_in_which_the_machine_slept_isn_t_counted(launched: Start, script: Script) -> None:
     """Nobody could see what moved then, as while the watcher is stopped."""
     running = launched(*N2, "--stall_after", "3", script(HOLD))

@@ -204,6 +204,7 @@ def test_torchs_agent_joins_the_ranks_of_two_hosts(hosts: Callable[..., list[Con
     assert all((one.base / "output" / "success").exists() for one in made)
 
 
+@pytest.mark.exhaustive
 def test_the_first_rank_that_fails_gives_status_and_reason(hosts: Callable[..., list[Container]]) -> None:
     script = "import os, sys, time\nif os.environ['RANK'] == '1':\n    sys.exit(7)\ntime.sleep(60)\n"
     (made,) = hosts(script, config=CONFIG + "nproc_per_node: 2\n")
