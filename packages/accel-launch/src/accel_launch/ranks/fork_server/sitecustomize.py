@@ -210,8 +210,9 @@ def freeze() -> None:
 def renew_main() -> None:
     """Have the script run in a module that isn't frozen, so that at the end its garbage is collected as always."""
     old = sys.modules["__main__"]
-    new = sys.modules["__main__"] = type(sys)("__main__")
+    new: Any = type(sys)("__main__")
     vars(new).update(vars(old))
+    sys.modules["__main__"] = new
 
 
 def customized(name: str) -> None:
