@@ -211,7 +211,7 @@ def renew_main() -> None:
     """Have the script run in a module that isn't frozen, so that at the end its garbage is collected as always."""
     old = sys.modules["__main__"]
     new: Any = type(sys)("__main__")
-    vars(new).update(vars(old))
+    new.__dict__.update(old.__dict__)
     sys.modules["__main__"] = new
 
 
