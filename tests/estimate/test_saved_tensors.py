@@ -90,6 +90,7 @@ def test_dropout_gives_every_adapter_a_copy_and_a_mask(blocks: Any) -> None:
     assert layer(described(), HIDDEN, LENGTH, how).whole == pytest.approx(counted - 4 * 2 * 2, rel=0.005)
 
 
+@pytest.mark.exhaustive
 def test_a_checkpointed_layer_keeps_its_input(blocks: Any) -> None:
     from accel_estimate.training.activations.whole import checkpointed
 

@@ -123,6 +123,7 @@ def test_lines_come_as_they_are_printed(script: Script, ranks: int, monkeypatch:
     assert time.monotonic() - came[0] > 1
 
 
+@pytest.mark.exhaustive
 def test_a_slow_taker_of_many_lines_gets_all(script: Script) -> None:
     taken: dict[int, list[str]] = {0: [], 1: []}
 

@@ -178,6 +178,7 @@ def test_what_does_not_ask_goes(
     assert gone([left], 1)
 
 
+@pytest.mark.exhaustive
 def test_what_is_below_a_daemon_stays_and_what_is_beside_it_goes(script: Script, environ: dict[str, str]) -> None:
     """Also under an engine; a daemon's own child carries no variable any more."""
     pytest.importorskip("torch")

@@ -442,6 +442,7 @@ def test_a_restart_that_can_not_be_ends_the_run(
     assert {side.first.machine for side in run.sides.values() if side.first} == {failed}
 
 
+@pytest.mark.exhaustive
 def test_restarts_and_ends_are_awaited(machines: Callable[..., Machines], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restarts, "RESTART", 0.6)
     run = machines(2)
@@ -696,6 +697,7 @@ def test_an_interrupt_while_waiting_ends_it(launched: Start, script: Script) -> 
     assert popen.wait(30) == -signal.SIGINT
 
 
+@pytest.mark.exhaustive
 @needs_torch
 def test_a_terminal_has_one_live_line(script: Script, environ: dict[str, str]) -> None:
     flags = (

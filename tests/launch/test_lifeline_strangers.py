@@ -402,6 +402,7 @@ def test_a_lifeline_timeout_of_years_can_be_waited_for() -> None:
     watch.side.close()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("after", [0.0, 0.02])
 def test_who_accepts_and_hangs_up_ends_no_launcher(after: float) -> None:
     """Others of this process get the closed connection's number, and wait for it at the same poller."""

@@ -163,6 +163,7 @@ def others() -> list[str]:
     return [path for path in found.values() if path]
 
 
+@pytest.mark.exhaustive
 def test_other_versions_of_python(tmp_path: Path, environ: dict[str, str]) -> None:
     interpreters = others()
     if not interpreters:

@@ -152,6 +152,7 @@ def test_an_attempt_is_gone_before_the_next_begins(accelerate: Run, script: Scri
     assert not [line for line in done.stderr.splitlines() if not line.startswith("accel: ")], done.stderr
 
 
+@pytest.mark.exhaustive
 def test_no_output_of_an_attempt_is_lost_or_late(environ: dict[str, str], script: Script, tmp_path: Path) -> None:
     """Though the reader is slow, and a daemon holds the pipe."""
     path = script(

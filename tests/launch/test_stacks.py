@@ -108,6 +108,7 @@ def test_a_worker_that_a_rank_waits_for_is_in_its_line(launched: Start, script: 
     assert accelerate("stacks").stdout.startswith(told)
 
 
+@pytest.mark.exhaustive
 def test_calls_of_c_change_no_line_of_a_group(launched: Start, script: Script, accelerate: Run) -> None:
     up(launched, script, STUCK.replace("    while True:\n        secret_count += 1", "    time.sleep(1000)"))
     plain = "1 of 3 ranks (1): script1.py:8 spin > sleep\n2 of 3 ranks (0, 2): script1.py:5 wait > a lock\n"

@@ -251,6 +251,7 @@ def test_never_where_it_is_switched_off(accelerate: Run, script: Script) -> None
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.exhaustive
 def test_a_prompt_is_said_as_such_and_never_ended(script: Script, launched: Start, environ: dict[str, str]) -> None:
     controller, terminal = pty.openpty()
     path = script(ME + "breakpoint() if rank == 0 else time.sleep(1000)\n")

@@ -81,6 +81,7 @@ def test_what_sockets_receive_is_progress_but_not_a_heartbeat(
         sender.kill()
 
 
+@pytest.mark.exhaustive
 def test_a_debugger_is_said_as_such_and_never_ended(launched: Start, script: Script) -> None:
     running = launched(*N2, "--stall_after", "1", "--stall_action", "end", script(HOLD))
     first, _second = read_pids(running, 2)

@@ -81,6 +81,7 @@ def test_what_a_successful_script_left_holds_up_the_end_no_longer_than_it_takes(
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.exhaustive
 def test_a_signal_to_what_a_script_left_begins_the_grace_anew(launched: Start, script: Script) -> None:
     tidy = "trap 'sleep 1.5; echo tidied; exit' TERM; echo left; while :; do sleep 0.01; done"
     running = launched(
@@ -105,6 +106,7 @@ def test_the_launcher_and_its_guardian_killed_at_once_take_the_ranks_along(launc
     launcher.kill()
 
 
+@pytest.mark.exhaustive
 def test_nor_do_the_ranks_of_an_engine_outlive_both(launched: Start, script: Script) -> None:
     pytest.importorskip("torch")
     running = launched(*N2, "--engine", "torchrun", script(SLEEP))
@@ -938,6 +940,7 @@ def test_torchs_error_file_is_preferred(accelerate: Run, script: Script) -> None
     assert "at: /u/own.py:8" in done.stderr
 
 
+@pytest.mark.exhaustive
 def test_torchs_record_decorator_writes_it(accelerate: Run, script: Script) -> None:
     pytest.importorskip("torch")
     path = script(

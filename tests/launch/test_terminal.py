@@ -109,6 +109,7 @@ def test_no_name_of_a_log_folder_moves_the_cursor(environ: dict[str, str], scrip
     assert shown.count("a\\x1b[2Jb\\nc/") == 3
 
 
+@pytest.mark.exhaustive
 def test_log_files_and_pipes_have_every_byte(
     environ: dict[str, str], script: Script, tmp_path: Path, accelerate: Run
 ) -> None:

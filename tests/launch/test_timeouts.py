@@ -240,6 +240,7 @@ def test_a_rank_that_left_early_is_blamed_for_the_connection_that_others_lose(
     assert "accel: rank 0 (local rank 0, pid" in done.stderr
 
 
+@pytest.mark.exhaustive
 @needs_torch
 def test_gloo_s_timeout(accelerate: Run, script: Script, tmp_path: Path) -> None:
     text = (

@@ -165,6 +165,7 @@ def pin() -> None:
     os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 
 
+@pytest.mark.exhaustive
 def test_a_launch_that_differs_in_anything_starts_afresh(
     launch: Launch, log: Path, environ: dict[str, str], tmp_path: Path
 ) -> None:

@@ -201,6 +201,7 @@ def test_the_wizard_makes_it_with_keys_that_it_forgets(iam: Any, nobody: dict[st
     assert "hidden" not in (person.seen.getvalue() + path.read_text()).lower()
 
 
+@pytest.mark.exhaustive
 def test_a_role_that_cant_be_made_costs_no_answer(nobody: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     person = wizard(path, {**nobody, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"})

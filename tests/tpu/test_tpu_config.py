@@ -205,6 +205,7 @@ def test_nothing_of_the_output_is_lost_or_taken_for_ours(tpu_config: Command) ->
     assert "".join(by_worker(done.stdout)["worker 0"]).count("x") == 300000
 
 
+@pytest.mark.exhaustive
 def test_a_slow_reader_gets_it_all(cloud: Cloud) -> None:
     command = "head -c 6000000 /dev/zero | tr '\\0' x; echo; echo end"
     with cloud.start("tpu-config", "--worker", "0", "--command", command) as running:
@@ -503,6 +504,7 @@ def test_a_program_in_python_is_interrupted(cloud: Cloud) -> None:
     assert by_worker(out) == {"worker 0": ["interrupted"], "worker 1": ["interrupted"]}
 
 
+@pytest.mark.exhaustive
 def test_what_does_not_end_is_killed_there(cloud: Cloud) -> None:
     code, _out, err = interrupted(
         cloud, "trap '' INT TERM; echo up; while :; do sleep 0.1; done", [signal.SIGINT], "--grace", "3s"
