@@ -62,6 +62,7 @@ def test_a_thread_that_only_wakes_up_on_a_crowded_machine_does_not_compute(
     assert meter.read([7])[7].own == computes
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("size", "alive"), sampled([(10_000, True), (100, False)], every=2))
 def test_what_sockets_receive_is_progress_but_not_a_heartbeat(
     launched: Start, script: Script, size: int, alive: bool

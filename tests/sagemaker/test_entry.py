@@ -145,6 +145,7 @@ def test_without_the_program_the_toolkit_would_lose_the_words(container: Start, 
     assert json.loads((tmp_path / "seen").read_text())["argv"] == ["--fp16", "True"]
 
 
+@pytest.mark.exhaustive
 def test_what_was_uploaded_is_what_runs(
     container: Start, amazon: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -516,6 +516,7 @@ def test_what_does_not_end_is_killed_there(cloud: Cloud) -> None:
     assert not [process for process in cloud.started() if "sleep" in process.name()]
 
 
+@pytest.mark.exhaustive
 def test_a_second_interrupt_ends_it_at_once_and_says_what_may_still_run(cloud: Cloud) -> None:
     began = time.monotonic()
     code, _out, err = interrupted(
