@@ -50,8 +50,6 @@ def test_each_attempt_has_what_torch_promises(accelerate: Run, script: Script, t
         *N2,
         "--restart_policy",
         "always",
-        "--restart_policy",
-        "always",
         "--max_restarts",
         "3",
         "--report",
@@ -136,8 +134,6 @@ def test_an_attempt_is_gone_before_the_next_begins(accelerate: Run, script: Scri
         *N2,
         "--restart_policy",
         "always",
-        "--restart_policy",
-        "always",
         "--max_restarts",
         "2",
         "--grace",
@@ -182,8 +178,6 @@ def test_the_last_attempts_status_counts(accelerate: Run, script: Script, tmp_pa
     done = accelerate(
         "launch",
         *N2,
-        "--restart_policy",
-        "always",
         "--restart_policy",
         "always",
         "--max_restarts",
@@ -294,8 +288,6 @@ def test_nothing_starts_again_once_the_reader_is_gone(
 def test_a_killed_guardian_ends_the_run(launched: Start, script: Script) -> None:
     running = launched(
         *N2,
-        "--restart_policy",
-        "always",
         "--restart_policy",
         "always",
         "--max_restarts",
@@ -556,8 +548,6 @@ def test_new_ranks_are_there_at_once(environ: dict[str, str], script: Script, tm
         "2",
         "--restart_policy",
         "always",
-        "--restart_policy",
-        "always",
         "--max_restarts",
         "20",
         path,
@@ -594,8 +584,6 @@ def test_a_run_on_gloo_resumes_from_its_checkpoint(accelerate: Run, script: Scri
     done = accelerate(
         "launch",
         *N2,
-        "--restart_policy",
-        "always",
         "--restart_policy",
         "always",
         "--max_restarts",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -124,17 +125,21 @@ accelerator.end_training()
 )
 
 
+def launcher(where: Path, environ: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return what launches in an environment that has the library."""
+
+    def launched(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [where / "accel", "launch", *N2, *words]
+        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=280)
+
+    return launched
+
+
 @pytest.mark.stress
 @pytest.mark.timeout(600)
 def test_hugging_faces_library(environ: dict[str, str], script: Script, tmp_path: Path) -> None:
-    where = environment("hf")
+    launched = launcher(environment("hf"), environ)
     path = script(HUGGING_FACES)
-
-    def launched(*words: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [where / "accel", "launch", *N2, *words], env=environ, capture_output=True, text=True, timeout=280
-        )
-
     whole = launched(path, tmp_path / "undisturbed")
     done = launched("--max_restarts", "3", path, tmp_path / "project", "killed")
     assert (whole.returncode, done.returncode) == (0, 0), done.stderr
@@ -183,14 +188,8 @@ if trainer.global_rank == 0:
 @pytest.mark.stress
 @pytest.mark.timeout(900)
 def test_lightning(environ: dict[str, str], script: Script, tmp_path: Path) -> None:
-    where = environment("lightning")
+    launched = launcher(environment("lightning"), environ)
     path = script(LIGHTNINGS)
-
-    def launched(*words: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [where / "accel", "launch", *N2, *words], env=environ, capture_output=True, text=True, timeout=280
-        )
-
     whole = launched(path, tmp_path / "undisturbed")
     done = launched("--max_restarts", "3", path, tmp_path / "folder", "killed")
     assert (whole.returncode, done.returncode) == (0, 0), done.stderr
