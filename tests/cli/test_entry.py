@@ -131,6 +131,7 @@ def owner(where: Path) -> str:
     return line.split()[1].partition(".")[0]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("first", ["theirs", "ours"])
 def test_beside_the_library(built: Path, tmp_path: Path, start: Start, first: str) -> None:
     """The later one's script wins; whichever it is, `accel` is ours, and the library is itself."""

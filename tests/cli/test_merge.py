@@ -98,6 +98,7 @@ def same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "flags", [[], ["--unsafe_serialization"], ["--unsafe-serialization"]], ids=["safe", "bin", "hyphen"]
 )
@@ -109,6 +110,7 @@ def test_tensor_by_tensor(fsdp: tuple[Path, dict[str, Any]], tmp_path: Path, fla
     assert same(load(out), whole)
 
 
+@pytest.mark.exhaustive
 def test_the_file_says_where_it_is_from(fsdp: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     from safetensors import safe_open
 
@@ -144,6 +146,7 @@ def test_what_is_no_tensor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert (found["epoch"], found["lr"], found["model.w"].tolist()) == (3, 0.5, [1.0, 1.0])
 
 
+@pytest.mark.exhaustive
 def test_removal_takes_the_checkpoint_alone(
     fsdp: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,6 +158,7 @@ def test_removal_takes_the_checkpoint_alone(
     assert f"still has files of others: deeper, {SAFE}, notes.txt" in capsys.readouterr().out
 
 
+@pytest.mark.exhaustive
 def test_removal_of_a_folder_that_is_empty_then(fsdp: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     checkpoint = copy(fsdp[0], tmp_path / "ck")
     assert main([str(checkpoint), str(tmp_path / "out"), "--remove-checkpoint-dir"]) == 0
@@ -162,6 +166,7 @@ def test_removal_of_a_folder_that_is_empty_then(fsdp: tuple[Path, dict[str, Any]
     assert same(load(tmp_path / "out"), fsdp[1])
 
 
+@pytest.mark.exhaustive
 def test_a_broken_shard_leaves_everything_as_it_was(
     fsdp: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -342,6 +347,7 @@ def test_a_disk_that_takes_no_more(
     assert (tmp_path / SAFE).read_text() == "kept"
 
 
+@pytest.mark.exhaustive
 def test_a_bar_on_a_terminal(fsdp: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     command = f"'{BIN / 'accelerate'}' merge-weights '{fsdp[0]}' '{tmp_path}'"
     child = pexpect.spawn("/bin/sh", ["-c", command], cwd=str(ROOT), timeout=200, encoding="utf-8")

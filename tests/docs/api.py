@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator
 
@@ -23,6 +24,7 @@ source. [launch.md](launch.md#from-python) has an example that runs.
 """
 
 
+@functools.cache
 def load() -> dict[str, griffe.Module]:
     """Read the packages without importing them."""
     loader = griffe.GriffeLoader(

@@ -54,6 +54,7 @@ def test_a_llama_layer_under_autocast(blocks: Any) -> None:
     assert layer(described(), HIDDEN, LENGTH, Compute(2, 4, "flash")).whole == pytest.approx(counted, rel=0.02)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("dtype", "width"), WIDTHS, ids=["float32", "bfloat16"])
 def test_fused_queries_keys_and_values_stay_alive(blocks: Any, dtype: str, width: int) -> None:
     attention = described().attention
@@ -64,6 +65,7 @@ def test_fused_queries_keys_and_values_stay_alive(blocks: Any, dtype: str, width
     assert estimated.whole == pytest.approx(blocks.one_more(blocks.make(dtype, fused=True), dtype), rel=0.005)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("dtype", "width"), WIDTHS, ids=["float32", "bfloat16"])
 def test_a_layer_with_layer_norm_and_a_plain_mlp(blocks: Any, dtype: str, width: int) -> None:
     mlp = Mlp(INNER, gated=False, bias=True, activation="gelu")
@@ -71,6 +73,7 @@ def test_a_layer_with_layer_norm_and_a_plain_mlp(blocks: Any, dtype: str, width:
     assert estimated.whole == pytest.approx(blocks.one_more(blocks.make(dtype, plain=True), dtype), rel=0.006)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("dtype", "width"), WIDTHS, ids=["float32", "bfloat16"])
 @pytest.mark.parametrize(
     "keys", [(), ("q", "v"), ("q", "k", "v", "o", "gate", "up", "down")], ids=["none", "qv", "all"]

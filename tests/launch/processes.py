@@ -16,6 +16,28 @@ from tests.conftest import BIN
 Start = Callable[..., subprocess.Popen[str]]
 Script = Callable[..., Path]
 
+# What ranks do in turn, however slow the machine is: a script begins with it, announces itself with `here("name")`
+# before it ends, and another rank waits for that, or for the death of the process (which as a zombie is dead).
+TURNS = """\
+import os, time
+
+def here(name):
+    os.symlink(str(os.getpid()), name)
+
+def announced(name):
+    while not os.path.lexists(name):
+        time.sleep(0.01)
+    return os.readlink(name)
+
+def dead(name):
+    pid = announced(name)
+    try:
+        while ") Z " not in open(f"/proc/{pid}/stat").read():
+            time.sleep(0.01)
+    except OSError:
+        pass
+"""
+
 
 def alive(pids: list[int]) -> list[int]:
     """Those of the processes that still run."""

@@ -357,6 +357,7 @@ def test_a_silent_machine_is_dead_after_half_the_time(machines: Callable[..., Ma
     assert all(side.first and "silent for " in side.first.cause for side in others)
 
 
+@pytest.mark.exhaustive
 def test_a_silence_below_that_is_none(machines: Callable[..., Machines]) -> None:
     run = machines(3)
     assert run.all_here()
@@ -408,6 +409,7 @@ def test_a_machine_that_ended_well_is_not_missed(machines: Callable[..., Machine
     assert run.sides[0].settled
 
 
+@pytest.mark.exhaustive
 def test_nor_is_it_when_it_then_says_nothing_more(machines: Callable[..., Machines]) -> None:
     run = machines(2)
     assert run.all_here()

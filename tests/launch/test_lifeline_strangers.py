@@ -370,6 +370,7 @@ def test_what_a_machine_of_the_run_may_not_say_is_ignored_and_told_once(run: Mac
     assert not member.ending
 
 
+@pytest.mark.exhaustive
 def test_a_machine_that_comes_again_by_another_connection_is_there_once(run: Machines) -> None:
     """Half-open: the main machine hasn't noticed that the first one broke, and it must not be missed later."""
     first = run.start(1)

@@ -135,6 +135,7 @@ def test_whatever_python_is_told(tmp_path: Path, environ: dict[str, str], told: 
     assert_same(plain, portraits(tmp_path, environ, words, "--preload", "numpy"))
 
 
+@pytest.mark.exhaustive
 def test_whatever_is_built_at_the_terminal(tmp_path: Path, environ: dict[str, str]) -> None:
     """On a terminal the ranks' streams are one, and so they are of another kind."""
     words = as_script(tmp_path)
@@ -488,6 +489,7 @@ print(before, len(os.listdir("/proc/self/task")), found.sum(), flush=True)
 """
 
 
+@pytest.mark.exhaustive
 def test_numpys_pool_ends_before_the_fork_and_starts_again(accelerate: Run, script: Script) -> None:
     several = {"OMP_NUM_THREADS": "4"}
     threads = "import os, numpy; print(len(os.listdir('/proc/self/task')))"
@@ -867,6 +869,7 @@ def test_torch_is_as_in_a_fresh_interpreter(accelerate: Run, script: Script) -> 
     assert len(set(numbers)) == len(numbers), "ranks share torch's random numbers"
 
 
+@pytest.mark.exhaustive
 def test_an_import_that_seeds_torch_is_refused(accelerate: Run, script: Script) -> None:
     pytest.importorskip("torch")
     script("import torch\ntorch.manual_seed(0)", "seeded.py")

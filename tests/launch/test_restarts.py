@@ -17,7 +17,7 @@ import pytest
 
 from accel_launch import Event, launch
 from tests.conftest import BIN, ROOT, Run, needs_torch
-from tests.launch.processes import Script, Start, gone, read_pids, until
+from tests.launch.processes import TURNS, Script, Start, gone, read_pids, until
 from tests.launch.test_terminal import Shown
 
 N2 = ("--cpu", "--num_processes", "2")
@@ -323,11 +323,10 @@ def test_standing_still_leads_to_another_attempt(accelerate: Run, script: Script
 
 def test_consequences_are_folded_in_each_attempt(environ: dict[str, str], script: Script, tmp_path: Path) -> None:
     path = script(
-        COUNT + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "open(f'{count}-{rank}', 'w').close()\n"
-        "while not os.path.exists(f'{count}-0') or not os.path.exists(f'{count}-1'): time.sleep(0.01)\n"
+        TURNS + COUNT + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "here(f'attempt {count} of rank {rank}')\n"
         "if count == 2: sys.exit()\n"
-        "if rank == '1': time.sleep(0.5)\n"
+        "announced(f'attempt {count} of rank 1') if rank == '0' else dead(f'attempt {count} of rank 0')\n"
         "raise [ValueError('cause'), ConnectionError('lost')][int(rank)]\n"
     )
     shown = Shown(environ, *N2, "--restart_policy", "always", "--max_restarts", "2", path, cwd=tmp_path).end()

@@ -65,6 +65,7 @@ def test_ranks_are_grouped_by_where_they_are(launched: Start, script: Script, ac
     assert two == "2 of 3 ranks (0, 2): script1.py:5 wait > a lock"
 
 
+@pytest.mark.exhaustive
 def test_whole_stacks_with_variables(launched: Start, script: Script, accelerate: Run) -> None:
     up(launched, script)
     done = accelerate("stacks", "--locals")
@@ -124,6 +125,7 @@ def test_calls_of_c_change_no_line_of_a_group(launched: Start, script: Script, a
     assert 0 not in lines
 
 
+@pytest.mark.exhaustive
 def test_a_run_is_chosen_by_name_beginning_or_pid(launched: Start, script: Script, accelerate: Run) -> None:
     first, second = up(launched, script), up(launched, script)
     names = {
@@ -248,6 +250,7 @@ def test_who_starts_a_run_removes_the_folders_of_launchers_that_were_killed(
     assert first.pid in [Folder(str(path)).pid for path in runs.iterdir()]
 
 
+@pytest.mark.exhaustive
 def test_launchers_that_start_at_the_same_time_leave_each_other_s_folders(environ: dict[str, str]) -> None:
     """Each process makes a folder and is killed, over and over; all use the same few names."""
     text = (
@@ -273,6 +276,7 @@ def test_launchers_that_start_at_the_same_time_leave_each_other_s_folders(enviro
     assert [(popen.communicate(timeout=60)[1], popen.returncode) for popen in running] == [("", 0)] * 4
 
 
+@pytest.mark.exhaustive
 def test_what_is_no_folder_of_a_run_hides_no_other(
     launched: Start, script: Script, accelerate: Run, environ: dict[str, str]
 ) -> None:
@@ -292,6 +296,7 @@ def test_a_run_goes_on_where_no_folder_can_be_made(accelerate: Run, script: Scri
     assert "accel: note: no folder for this run: No such file or directory" in done.stderr
 
 
+@pytest.mark.exhaustive
 def test_questions_of_strangers_are_survived(
     launched: Start, script: Script, accelerate: Run, environ: dict[str, str]
 ) -> None:

@@ -76,6 +76,7 @@ def test_end_ends_the_run_with_124_and_the_report_has_it(accelerate: Run, script
     assert [group["function"] for group in stall["groups"]] == ["rest", "wait"]
 
 
+@pytest.mark.exhaustive
 def test_a_mismatch_that_ends_the_run_is_said_at_the_end_and_blames_no_rank(
     accelerate: Run, script: Script, tmp_path: Path
 ) -> None:
@@ -99,6 +100,7 @@ def test_a_mismatch_that_ends_the_run_is_said_at_the_end_and_blames_no_rank(
     assert places in report["failure"]["cause"]
 
 
+@pytest.mark.exhaustive
 def test_stacks_writes_each_standstill_to_a_file_of_the_log_folder(
     launched: Start, script: Script, tmp_path: Path
 ) -> None:
@@ -143,6 +145,7 @@ def test_stacks_that_cant_be_written_are_a_note(tmp_path: Path) -> None:
     assert told == f"note: the stacks of every thread can't be written to {tmp_path}/file/stacks: Not a directory"
 
 
+@pytest.mark.exhaustive
 def test_a_loop_is_told_where_others_wait(accelerate: Run, script: Script) -> None:
     text = (
         ME
@@ -160,6 +163,7 @@ def test_the_rank_that_ended_is_told(accelerate: Run, script: Script) -> None:
     assert done.returncode == 124
 
 
+@pytest.mark.exhaustive
 @needs_torch
 def test_a_rank_that_is_elsewhere_comes_before_those_that_wait_for_it(accelerate: Run, script: Script) -> None:
     text = (
@@ -219,6 +223,7 @@ def test_moving_again_is_told(launched: Start, script: Script, tmp_path: Path) -
     assert running.returncode == 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("how", sampled(["a signal", "a failure", "a stop"], every=3))
 def test_what_ends_or_stops_a_run_does_not_move_it(launched: Start, script: Script, tmp_path: Path, how: str) -> None:
     """Ranks that are asked to end print something, and need their time; a rank that fails prints its traceback."""

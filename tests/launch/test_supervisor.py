@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 from tests.conftest import BIN, Run
-from tests.launch.processes import Script, Start, alive, gone, marked, read_pids, until
+from tests.launch.processes import TURNS, Script, Start, alive, gone, marked, read_pids, until
 
 N2 = ("--cpu", "--num_processes", "2")
 ME = "import os, signal, subprocess, sys, time\nrank = os.environ.get('RANK', '-')\n"
@@ -421,15 +421,19 @@ def test_as_pid_1_a_signal_is_an_exit_status(environ: dict[str, str], script: Sc
 
 
 def test_the_first_death_counts_not_the_lowest_rank(accelerate: Run, script: Script) -> None:
-    path = script(ME + "time.sleep(0.1 * (3 - int(rank)))\nsys.exit(10 + int(rank))\n")
+    path = script(
+        TURNS + ME + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "if rank != '2': dead(f'rank {int(rank) + 1}')\n"
+        "here(f'rank {rank}')\nsys.exit(10 + int(rank))\n"
+    )
     assert accelerate("launch", "--cpu", "--num_processes", "3", path).returncode == 12
 
 
 def test_the_first_to_raise_is_named_not_its_victim(accelerate: Run, script: Script) -> None:
     path = script(
-        ME + "import atexit\n"
-        "if rank == '0':\n    atexit.register(time.sleep, 1)\n    raise ValueError('cause')\n"
-        "time.sleep(0.4)\nraise ConnectionError('victim')\n"
+        TURNS + ME + "import atexit\n"
+        "if rank == '0':\n    atexit.register(lambda: (here('raised'), time.sleep(30)))\n    raise ValueError('cause')\n"
+        "announced('raised')\nraise ConnectionError('victim')\n"
     )
     done = accelerate("launch", *N2, path)
     assert done.returncode == 1
@@ -439,10 +443,10 @@ def test_the_first_to_raise_is_named_not_its_victim(accelerate: Run, script: Scr
 
 def test_a_traceback_that_was_caught_names_nobody(accelerate: Run, script: Script) -> None:
     path = script(
-        ME + "import traceback\n"
+        TURNS + ME + "import traceback\n"
         "if rank == '0':\n    try:\n        raise ValueError('caught')\n    except ValueError:\n"
-        "        traceback.print_exc()\n    print('retrying', file=sys.stderr, flush=True)\n    time.sleep(60)\n"
-        "time.sleep(0.4)\nraise KeyError('real')\n"
+        "        traceback.print_exc()\n    print('retrying', file=sys.stderr, flush=True)\n    here('retrying')\n    time.sleep(60)\n"
+        "announced('retrying')\nraise KeyError('real')\n"
     )
     done = accelerate("launch", *N2, path)
     assert "accel: rank 1 (local rank 1" in done.stderr, done.stderr
@@ -635,6 +639,7 @@ def test_a_grandchild_that_holds_the_pipe_does_not_hold_up_the_end(accelerate: R
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.exhaustive
 def test_a_stranger_that_holds_a_stream_does_not_hold_up_the_end(launched: Start, script: Script) -> None:
     running = launched(*N2, script(ME + "os.write(1, b'%d\\n' % os.getpid())\ntime.sleep(0.5)\n"))
     ranks = read_pids(running, 2)
@@ -648,6 +653,7 @@ def test_a_stranger_that_holds_a_stream_does_not_hold_up_the_end(launched: Start
 LOUD = ME + "for _ in range(570): os.write(1, b'x' * 999 + b'\\n')\nos.write(2, b'%d\\n' % os.getpid())\n"
 
 
+@pytest.mark.exhaustive
 def test_a_slow_reader_gets_every_line(launched: Start, script: Script) -> None:
     running = launched("-q", *N2, script(LOUD))
     assert running.stdout is not None
@@ -661,6 +667,7 @@ def test_a_slow_reader_gets_every_line(launched: Start, script: Script) -> None:
     assert running.wait(10) == 0
 
 
+@pytest.mark.exhaustive
 def test_a_reader_that_reads_no_more_holds_up_no_interrupt(launched: Start, script: Script) -> None:
     running = launched("-q", *N2, script(LOUD))
     assert running.stderr is not None

@@ -206,6 +206,7 @@ def test_a_rank_that_has_ended_well_is_not_missing_while_another_one_is_elsewher
     assert missing._elsewhere(seen, {0, 1}) == (2,)  # pyright: ignore[reportPrivateUsage]
 
 
+@pytest.mark.exhaustive
 def test_the_watchdog_s_numbers_say_who_is_behind(accelerate: Run, script: Script, tmp_path: Path) -> None:
     text = ME + (
         f"if rank == 1:\n    print({BEHIND!r}.format(1, 11), file=sys.stderr)\n    time.sleep(1000)\n"
@@ -224,6 +225,7 @@ def test_the_watchdog_s_numbers_say_who_is_behind(accelerate: Run, script: Scrip
     )
 
 
+@pytest.mark.exhaustive
 def test_a_rank_that_left_early_is_blamed_for_the_connection_that_others_lose(
     accelerate: Run, script: Script, tmp_path: Path
 ) -> None:
@@ -360,6 +362,7 @@ WRITES = ME + (
 )
 
 
+@pytest.mark.exhaustive
 def test_its_files_are_in_a_folder_of_the_run_and_gone_with_it(
     accelerate: Run, script: Script, tmp_path: Path
 ) -> None:

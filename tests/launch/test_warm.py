@@ -226,6 +226,7 @@ def test_a_file_that_changes_drops_it(
     assert gone([before.pid])
 
 
+@pytest.mark.exhaustive
 def test_it_ends_after_its_time_and_when_it_is_stopped(
     launch: Launch, accelerate: Run, log: Path, environ: dict[str, str]
 ) -> None:
@@ -247,6 +248,7 @@ def test_it_ends_after_its_time_and_when_it_is_stopped(
     assert not list(Path(warm.home(environ)).iterdir())
 
 
+@pytest.mark.exhaustive
 def test_the_oldest_ends_where_there_are_many(launch: Launch, log: Path, environ: dict[str, str]) -> None:
     """A sweep leaves one for each of its commands, and ranks of a run that goes on are no concern of it."""
     found: list[int] = []
@@ -259,6 +261,7 @@ def test_the_oldest_ends_where_there_are_many(launch: Launch, log: Path, environ
     assert imports(log) == warm.MOST + 2
 
 
+@pytest.mark.exhaustive
 def test_silent_ones_hold_nobody_up_for_long(
     launch: Launch, log: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,6 +463,7 @@ def test_a_launch_within_a_run_does_not_hold_it_up(
     assert len(waiting(environ)) == 1
 
 
+@pytest.mark.exhaustive
 def test_a_rank_of_the_same_launch_again_cannot_tell(tmp_path: Path, environ: dict[str, str], log: Path) -> None:
     shutil.copy(PORTRAIT, tmp_path / "portrait.py")
     words = ["portrait.py", "a b", "-x"]

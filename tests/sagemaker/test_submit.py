@@ -17,6 +17,7 @@ import boto3
 import pytest
 
 from tests.conftest import BIN, Run
+from tests.schedule import sampled
 
 from .conftest import CONFIG, until
 from .service import ACCOUNT, Service, ServiceError
@@ -60,6 +61,7 @@ def test_a_job_is_created_with_its_bundle(accelerate: Run, amazon: Amazon, sourc
     assert program["arguments"] == ["--lr", "1e-4", "--fp16"]
 
 
+@pytest.mark.exhaustive
 def test_the_request_that_is_sent_is_the_one_that_a_dry_run_shows(
     accelerate: Run, amazon: Amazon, service: Service, source: Source, tmp_path: Path
 ) -> None:
@@ -73,6 +75,7 @@ def test_the_request_that_is_sent_is_the_one_that_a_dry_run_shows(
     assert service.asked("CreateTrainingJob") == [shown["request"]["body"]]
 
 
+@pytest.mark.exhaustive
 def test_another_region_gets_a_bucket_there(accelerate: Run, amazon: Amazon, source: Source, tmp_path: Path) -> None:
     script = source()
     words = ("--config_file", str(tmp_path / "config.yaml"), "--region", "eu-west-1", "--no-wait")
@@ -82,6 +85,7 @@ def test_another_region_gets_a_bucket_there(accelerate: Run, amazon: Amazon, sou
     assert place["LocationConstraint"] == "eu-west-1"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -116,6 +120,7 @@ class Owned(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@pytest.mark.exhaustive
 def test_a_bucket_of_someone_else_is_not_used(
     accelerate: Run, amazon: Amazon, source: Source, tmp_path: Path
 ) -> None:
@@ -133,16 +138,19 @@ def test_a_bucket_of_someone_else_is_not_used(
 
 @pytest.mark.parametrize(
     ("error", "message"),
-    [
-        (ServiceError("ResourceLimitExceeded", "The limit is 0 Instances"), "the account's quota is too low"),
-        (ServiceError("ExpiredTokenException", "The security token is expired"), "the session has expired"),
-        (ServiceError("AccessDeniedException", "User: x is not authorized"), "access is denied; ask"),
-        (
-            ServiceError("ValidationException", "Could not assume role arn:aws:iam::1:role/x."),
-            "the role's trust policy must let sagemaker.amazonaws.com assume it",
-        ),
-        (ServiceError("ResourceInUse", "names must be unique"), "a job of that name already exists"),
-    ],
+    sampled(
+        [
+            (ServiceError("ResourceLimitExceeded", "The limit is 0 Instances"), "the account's quota is too low"),
+            (ServiceError("ExpiredTokenException", "The security token is expired"), "the session has expired"),
+            (ServiceError("AccessDeniedException", "User: x is not authorized"), "access is denied; ask"),
+            (
+                ServiceError("ValidationException", "Could not assume role arn:aws:iam::1:role/x."),
+                "the role's trust policy must let sagemaker.amazonaws.com assume it",
+            ),
+            (ServiceError("ResourceInUse", "names must be unique"), "a job of that name already exists"),
+        ],
+        every=5,
+    ),
 )
 def test_a_refused_job_is_one_message_and_names_the_bundle(
     error: ServiceError,
@@ -162,6 +170,7 @@ def test_a_refused_job_is_one_message_and_names_the_bundle(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.exhaustive
 def test_the_bundle_of_a_job_that_is_there_is_not_touched(
     accelerate: Run, amazon: Amazon, service: Service, source: Source, tmp_path: Path
 ) -> None:
@@ -179,6 +188,7 @@ def test_the_bundle_of_a_job_that_is_there_is_not_touched(
     assert len(service.asked("CreateTrainingJob")) == 1
 
 
+@pytest.mark.exhaustive
 def test_who_may_not_look_at_jobs_may_submit_one(
     accelerate: Run, amazon: Amazon, service: Service, source: Source, tmp_path: Path
 ) -> None:
@@ -188,6 +198,7 @@ def test_who_may_not_look_at_jobs_may_submit_one(
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.exhaustive
 def test_an_interrupt_while_submitting_says_what_may_be_there(
     environ: dict[str, str], amazon: Amazon, service: Service, source: Source, tmp_path: Path
 ) -> None:
@@ -207,6 +218,7 @@ def test_an_interrupt_while_submitting_says_what_may_be_there(
     assert f"The bundle may be at s3://sagemaker-us-east-1-{ACCOUNT}/one/source/sourcedir.tar.gz" in err
 
 
+@pytest.mark.exhaustive
 def test_throttling_is_retried(
     accelerate: Run, amazon: Amazon, service: Service, source: Source, tmp_path: Path
 ) -> None:
@@ -240,6 +252,7 @@ def test_keys_are_shown_nowhere(accelerate: Run, amazon: Amazon, source: Source,
         assert "AKIAOFTHEUSER" not in text
 
 
+@pytest.mark.exhaustive
 def test_the_python_api(amazon: Amazon, source: Source, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from accel_sagemaker import job, submit
 

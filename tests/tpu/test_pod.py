@@ -111,6 +111,7 @@ def test_the_flags_of_a_worker_give_the_script_its_variables(settings: Resolve, 
     assert "ACCELERATE_USE_CPU" not in made.commands[0].env
 
 
+@pytest.mark.exhaustive
 def test_the_dry_run_asks_nothing_and_pastes(cloud: Cloud) -> None:
     cloud.on_workers("python3", PYTHON)
     done = launch(cloud, "--dry_run", "--env", "A=x y", "train.py", "a b")
@@ -131,6 +132,7 @@ def test_the_dry_run_asks_nothing_and_pastes(cloud: Cloud) -> None:
     assert "# note: not shown: API_KEY; put the value where *** stands\n" in secret
 
 
+@pytest.mark.exhaustive
 def test_when_one_fails_the_others_are_ended(cloud: Cloud) -> None:
     cloud.on_workers("python3", PYTHON)
     began = time.monotonic()
@@ -147,6 +149,7 @@ def test_when_one_fails_the_others_are_ended(cloud: Cloud) -> None:
     assert not cloud.started()
 
 
+@pytest.mark.exhaustive
 def test_an_interrupt_reaches_every_worker(cloud: Cloud) -> None:
     cloud.on_workers("python3", PYTHON)
     with cloud.start("launch", "--tpu_cluster", "train.py", "wait") as running:
@@ -178,6 +181,7 @@ def test_a_pod_without_that_python_is_one_message(cloud: Cloud) -> None:
     assert done.stderr == "accelerate launch: worker 0 has no python9; name its Python interpreter with --python\n"
 
 
+@pytest.mark.exhaustive
 def test_sudo_and_another_python(cloud: Cloud) -> None:
     cloud.on_workers("sudo", '#!/bin/sh\nexec /usr/bin/env -i ROOT=1 PATH="$PATH" HOME="$HOME" SHELL="$SHELL" "$@"\n')
     cloud.on_workers("py3.11", PYTHON)
@@ -188,6 +192,7 @@ def test_sudo_and_another_python(cloud: Cloud) -> None:
     assert "--python" not in " ".join(words)
 
 
+@pytest.mark.exhaustive
 def test_vms_by_name(cloud: Cloud) -> None:
     cloud.save(vms=["0", "1", "2", "3"])
     cloud.on_workers("python3", PYTHON)
@@ -204,6 +209,7 @@ def test_the_script_need_not_be_here_and_no_python_is_refused(cloud: Cloud) -> N
     assert "no_python (--no_python): a TPU runs a function of a Python script" in done.stderr
 
 
+@pytest.mark.exhaustive
 def test_log_files_of_every_worker(cloud: Cloud) -> None:
     cloud.on_workers("python3", PYTHON)
     done = launch(cloud, "--log_dir", "logs", "--report", "report.json", "train.py")

@@ -50,6 +50,7 @@ def test_every_worker_runs_it_and_its_output_has_its_number(cloud: Cloud, tpu_co
     assert not cloud.started()
 
 
+@pytest.mark.exhaustive
 def test_output_is_live_and_workers_run_at_once(cloud: Cloud, tmp_path: Path) -> None:
     # Each waits for a file that the other makes, so in turns neither would end.
     command = f"me=${{HOME##*-}}; echo up; touch {tmp_path}/$me; until [ -e {tmp_path}/$((1 - me)) ]; do sleep 0.05; done; until [ -e {tmp_path}/door ]; do sleep 0.05; done"
@@ -64,7 +65,9 @@ def test_output_is_live_and_workers_run_at_once(cloud: Cloud, tmp_path: Path) ->
         assert running.wait(30) == 0
 
 
-@pytest.mark.parametrize(("worker", "there"), [("2", [2]), ("0,3", [0, 3]), ("1-2", [1, 2]), ("3,1-2,3", [1, 2, 3])])
+@pytest.mark.parametrize(
+    ("worker", "there"), sampled([("3,1-2,3", [1, 2, 3]), ("2", [2]), ("0,3", [0, 3]), ("1-2", [1, 2])], every=4)
+)
 def test_some_workers(tpu_config: Command, worker: str, there: list[int]) -> None:
     done = tpu_config("--worker", worker, "--command", "echo $HOME")
     assert done.returncode == 0
@@ -86,6 +89,7 @@ def test_a_worker_that_is_not_there(cloud: Cloud, tpu_config: Command) -> None:
     assert not any("ssh" in call for call in cloud.calls)
 
 
+@pytest.mark.exhaustive
 def test_statuses_come_back_and_the_others_go_on(tpu_config: Command, cloud: Cloud) -> None:
     done = tpu_config(
         "--command",
@@ -108,6 +112,7 @@ def test_every_status_is_kept(tpu_config: Command, status: int) -> None:
     assert tpu_config("--worker", "2", "--command", f"exit {status}").returncode == status
 
 
+@pytest.mark.exhaustive
 def test_a_connection_that_fails_is_tried_again(tpu_config: Command, cloud: Cloud) -> None:
     cloud.save(trouble={"1": {"refused": 3}, "2": {"refused": 99}})
     done = tpu_config("--command", "echo ran", "--worker", "0-2")
@@ -122,6 +127,7 @@ def test_a_connection_that_fails_is_tried_again(tpu_config: Command, cloud: Clou
     assert "worker 1" not in by_worker(done.stderr)
 
 
+@pytest.mark.exhaustive
 def test_a_command_whose_connection_is_lost_is_not_run_again(tpu_config: Command, cloud: Cloud) -> None:
     cloud.save(trouble={"1": {"dropped": 0.7}})
     done = tpu_config(
@@ -142,6 +148,7 @@ def test_a_command_whose_connection_is_lost_is_not_run_again(tpu_config: Command
     )
 
 
+@pytest.mark.exhaustive
 def test_what_a_lost_connection_leaves_is_asked_to_end(tpu_config: Command, cloud: Cloud) -> None:
     cloud.save(trouble={"1": {"dropped": 0.5}})
     tpu_config("--worker", "1", "--command", f"trap 'touch {cloud.folder}/saved; exit' TERM; sleep 60 & wait")
@@ -166,6 +173,7 @@ def test_a_launcher_that_is_killed_leaves_nothing_on_the_workers(cloud: Cloud) -
     assert until(lambda: not cloud.runs("sleep 61"))
 
 
+@pytest.mark.exhaustive
 def test_what_stays_in_the_background_does_not_hold_us(tpu_config: Command, cloud: Cloud) -> None:
     began = time.monotonic()
     done = tpu_config("--worker", "1", "--command", "sleep 31 & echo done")
@@ -175,6 +183,7 @@ def test_what_stays_in_the_background_does_not_hold_us(tpu_config: Command, clou
     assert cloud.runs("sleep 31"), "a service that a command starts goes on"
 
 
+@pytest.mark.exhaustive
 def test_a_connection_that_does_not_close_does_not_hold_us(tpu_config: Command, cloud: Cloud) -> None:
     cloud.save(lingers=31)
     began = time.monotonic()
@@ -321,11 +330,13 @@ def test_a_secret_is_not_printed(tpu_config: Command) -> None:
     assert tpu_config("--env", "HF_TOKEN=a b", "--command", '[ "$HF_TOKEN" = "a b" ]').returncode == 0
 
 
+@pytest.mark.exhaustive
 def test_use_alpha(tpu_config: Command) -> None:
     assert asked(tpu_config("--command", "ls", "--use_alpha", "--debug"))[:3] == ["gcloud", "alpha", "compute"]
     assert tpu_config("--command", "true", "--use_alpha").returncode == 0
 
 
+@pytest.mark.exhaustive
 def test_the_printed_line_does_the_same_when_it_is_pasted(tpu_config: Command, cloud: Cloud, tmp_path: Path) -> None:
     (tmp_path / "setup.sh").write_text("# it's a 'comment'\ncat <<END\n$HOME \"quoted\"\nEND\n")
     words = ["--command_file", "setup.sh", "--env", "A=a 'b' $c", "--worker", "1,2"]
@@ -340,6 +351,7 @@ def test_the_printed_line_does_the_same_when_it_is_pasted(tpu_config: Command, c
     )
 
 
+@pytest.mark.exhaustive
 def test_what_is_no_text_arrives_and_is_printed_as_it_is(tpu_config: Command, cloud: Cloud, tmp_path: Path) -> None:
     (tmp_path / "latin.sh").write_bytes(b"printf 'caf\xe9' | od -An -tx1\n")
     cloud.environ["PYTHONIOENCODING"] = "utf-8:strict"  # as in a locale that has a language
@@ -447,6 +459,7 @@ def test_what_wins(tpu_config: Command, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.exhaustive
 def test_vms_by_name(tpu_config: Command, cloud: Cloud) -> None:
     cloud.save(vms=["vm-a", "vm-b", "vm-c"])
     words = ["--vm", "vm-a", "--vm", "vm-c", "--command", "echo ${HOME##*/}"]
@@ -485,7 +498,7 @@ def interrupted(cloud: Cloud, command: str, numbers: list[int], *words: str) -> 
     return running.returncode, out, err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", sampled([signal.SIGINT, signal.SIGTERM], every=2))
 def test_a_signal_reaches_the_remote_commands(cloud: Cloud, number: int) -> None:
     name = signal.Signals(number).name.removeprefix("SIG")
     command = f"trap 'echo saved; exit 3' {name}; echo up; while :; do sleep 0.1; done"
@@ -496,6 +509,7 @@ def test_a_signal_reaches_the_remote_commands(cloud: Cloud, number: int) -> None
     assert not [process for process in cloud.started() if "sleep" in process.name()]
 
 
+@pytest.mark.exhaustive
 def test_a_program_in_python_is_interrupted(cloud: Cloud) -> None:
     """A shell starts what it puts in the background with SIGINT ignored; Python would then know no interrupt."""
     command = 'exec python3 -uc \'import time\ntry: print("up"); time.sleep(60)\nexcept KeyboardInterrupt: print("interrupted")\''

@@ -109,12 +109,12 @@ def test_a_wheel_holds_its_own_and_no_more(built: Path, name: str) -> None:
     )
 
 
-# By default every other package is installed, each for another Python.
+# By default every third package is installed, each for another Python.
 COUNT = len(VERSIONS)
 PAIRS = [(VERSIONS[(place + more) % COUNT], name) for place, name in enumerate(ALONE) for more in range(COUNT)]
 
 
-@pytest.mark.parametrize(("version", "name"), sampled(PAIRS, every=2 * COUNT))
+@pytest.mark.parametrize(("version", "name"), sampled(PAIRS, every=3 * COUNT))
 def test_alone(built: Path, tmp_path: Path, start: Start, version: str, name: str) -> None:
     python = find(version)
     if python is None:
