@@ -595,13 +595,11 @@ def test_tstp_and_cont_during_the_import(launched: Start, slow: Any) -> None:
     assert gone(ranks)
 
 
-def test_ranks_that_the_fork_server_has_forked_go_on_too(launched: Start) -> None:
+def test_ranks_that_the_fork_server_has_forked_go_on_too() -> None:
     """Between their first lines and its end, the guardian doesn't know them yet."""
     words = [sys.executable, "-c", "import time; time.sleep(60)"]
-    with (
-        subprocess.Popen(words, process_group=0) as server,
-        subprocess.Popen(words, process_group=0) as rank,
-    ):
+    server, rank = (subprocess.Popen(words, process_group=0) for _one in range(2))
+    try:
         children: Any = SimpleNamespace(fork_server=server.pid, ranks={})
         forwarder = Forwarder(children, None)
         rank.send_signal(signal.SIGSTOP)
@@ -611,8 +609,10 @@ def test_ranks_that_the_fork_server_has_forked_go_on_too(launched: Start) -> Non
         children.fork_server, children.ranks = None, {rank.pid: 0}
         forwarder.pass_on_early()
         assert until(lambda: psutil.Process(rank.pid).status() != psutil.STATUS_STOPPED)
-        server.kill()
-        rank.kill()
+    finally:
+        for one in (server, rank):
+            one.kill()
+            one.wait()
 
 
 def test_a_system_that_forks_no_more_starts_them_plainly(accelerate: Run, script: Script) -> None:
