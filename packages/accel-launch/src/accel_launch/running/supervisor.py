@@ -14,6 +14,7 @@ from accel_launch.running.attempts.series import Series
 from accel_launch.running.guardian.handle import GuardianHandle
 from accel_launch.running.guardian.orders import Orders
 from accel_launch.running.onlookers.onlookers import Onlookers
+from accel_launch.running.onlookers.registry.record.recorder import Recorder
 from accel_launch.running.output.ending import instead
 from accel_launch.running.output.router import OutputRouter
 from accel_launch.running.process import take_secret
@@ -22,9 +23,12 @@ from accel_launch.running.supervising.signal_handling import SignalHandling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from accel_launch.planning.types import Plan
     from accel_launch.running.caller import Caller
     from accel_launch.running.guardian.preloading.parked import Parked
+    from accel_launch.running.onlookers.registry.folder import Folder
     from accel_launch.running.report.observation import Observation
     from accel_launch.running.report.records import Result
     from accel_launch.running.restarting.judge import Verdict
@@ -32,31 +36,40 @@ if TYPE_CHECKING:
 LOOK = 0.2  # seconds between two looks at whether a file has appeared
 
 
-def supervise(plan: Plan, *, parent_fd: int | None = None, caller: Caller | None = None) -> Result:
+def supervise(
+    plan: Plan,
+    *,
+    parent_fd: int | None = None,
+    caller: Caller | None = None,
+    folder: Folder | None = None,
+    started: Callable[[], None] | None = None,
+) -> Result:
     """Run the plan's commands to their end and return the result; only in the main thread of a launcher process.
 
     At the end of file of ``parent_fd`` everything is killed, and a byte from it interrupts the run. The ``caller`` is
-    sent an event when a rank starts or ends.
+    sent an event when a rank starts or ends. The run's ``folder`` may have been made; ``started`` is called when its
+    ranks start.
 
     Raises:
         AccelError: a folder for log files, or the ranks' streams, can't be made.
     """
-    return Supervisor(plan, parent_fd, caller).run()
+    return Supervisor(plan, parent_fd, caller, folder).run(started)
 
 
 class Supervisor:
     """Runs attempts, one after the other, and judges each once nothing is left of it."""
 
-    def __init__(self, plan: Plan, parent_fd: int | None, caller: Caller | None) -> None:
+    def __init__(self, plan: Plan, parent_fd: int | None, caller: Caller | None, folder: Folder | None) -> None:
         """Take what to run."""
         self.plan, self.parent_fd, self.caller = plan, parent_fd, caller
-        self.notify = None if caller is None else caller.event
+        self.record = Recorder(plan, None if caller is None else caller.event, folder)
+        self.notify = self.record.event
         self.parked: Parked | None = None
         self.orders = Orders()
         self.closed: Result | None = None
         """The result of the last attempt, if that was let go of and no other one could be started."""
 
-    def run(self) -> Result:
+    def run(self, started: Callable[[], None] | None) -> Result:
         """Run to the end."""
         self.secret = take_secret()
         self.guardian = GuardianHandle()
@@ -64,18 +77,21 @@ class Supervisor:
             from accel_launch.running.guardian.preloading.parked import Parked
 
             self.parked = Parked(self.plan)
+        self.record.claim()
         try:
             self.output = OutputRouter(self.plan.display, self.caller)
             self.attempt = self._prepared(self.plan, 0)
         except OSError as error:
             raise AccelError(f"{self._missing(error)}; nothing was started") from None
-        self.signals = SignalHandling(self.orders, self._failed, self._resize)
+        self.signals = SignalHandling(self.orders, self._failed, self._resize, self.record.signal)
         self.signals.start()
         self.calling = CallingProcess(self.parent_fd, self.orders, self.signals)
-        self.onlookers = Onlookers(self.plan, self.output.print, self.orders)
+        self.onlookers = Onlookers(self.plan, self.output.print, self.orders, self.record)
         self.series = Series(self.plan, self.notify, self.output.print)
         self.carrier = Carrier(self.plan, self.output, self.signals, self.calling, self.onlookers)
         self._start()
+        if started is not None:
+            started()
         self.carrier.carry(self.attempt, self.guardian)
         while self._goes_on():
             self.carrier.carry(self.attempt, self.guardian)
@@ -192,6 +208,7 @@ class Supervisor:
         self.attempt.preparation.remove()
         watch = self.carrier.watch
         result = result if watch is None else watch.conclude(result)
+        result = self.record.end(result, "" if self.caller is None else self.caller.failure)
         if self.output.needs_end:
             from accel_launch.running.output.ending import finish
 
