@@ -134,7 +134,6 @@ def _run(planned: Plan, host: Host, *, whole: bool, quiet: bool) -> int:
 def _supervise(planned: Plan, host: Host, *, whole: bool, quiet: bool, **ways: Any) -> int:
     """Run the plan to its end and print what there is to report; return the exit status."""
     from accel_launch.running.process import leave
-    from accel_launch.running.report import rendering
     from accel_launch.running.supervisor import supervise
 
     if planned.request is not None:
@@ -142,6 +141,8 @@ def _supervise(planned: Plan, host: Host, *, whole: bool, quiet: bool, **ways: A
         if signals.getsignal(signals.SIGINT) == signals.SIG_DFL:
             signals.signal(signals.SIGINT, signals.default_int_handler)  # it asks what to do with the job
     result = supervise(planned, **ways) if planned.request is None else planned.request.run()
+    from accel_launch.running.report import rendering  # not before the ranks are started: it takes a while
+
     tell("accel: note", result.notes)
     text = rendering.text(result, host.name, whole=whole, color=has_color(os.environ))
     if not quiet:

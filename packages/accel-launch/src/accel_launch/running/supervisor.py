@@ -9,13 +9,8 @@ import signal
 from accel_config.errors import AccelError
 from accel_launch.running.attempts.attempt import Attempt
 from accel_launch.running.attempts.carrier import Carrier
-from accel_launch.running.attempts.interval import Interval
-from accel_launch.running.attempts.series import Series
 from accel_launch.running.guardian.handle import GuardianHandle
 from accel_launch.running.guardian.orders import Orders
-from accel_launch.running.onlookers.onlookers import Onlookers
-from accel_launch.running.onlookers.registry.record.recorder import Recorder
-from accel_launch.running.output.ending import instead
 from accel_launch.running.output.router import OutputRouter
 from accel_launch.running.process import take_secret
 from accel_launch.running.supervising.calling_process import CallingProcess
@@ -30,7 +25,7 @@ if TYPE_CHECKING:
     from accel_launch.running.guardian.preloading.parked import Parked
     from accel_launch.running.onlookers.registry.folder import Folder
     from accel_launch.running.report.observation import Observation
-    from accel_launch.running.report.records import Result
+    from accel_launch.running.report.records import Event, Result
     from accel_launch.running.restarting.judge import Verdict
 
 LOOK = 0.2  # seconds between two looks at whether a file has appeared
@@ -51,8 +46,12 @@ def supervise(
     ranks start.
 
     Raises:
-        AccelError: a folder for log files, or the ranks' streams, can't be made.
+        AccelError: a folder for log files, or the ranks' streams, can't be made; or a run of this name is running.
     """
+    if plan.recording.name and folder is None:
+        from accel_launch.running.onlookers.registry.folder import claim
+
+        folder = claim(os.environ, plan.recording.name)
     return Supervisor(plan, parent_fd, caller, folder).run(started)
 
 
@@ -61,9 +60,8 @@ class Supervisor:
 
     def __init__(self, plan: Plan, parent_fd: int | None, caller: Caller | None, folder: Folder | None) -> None:
         """Take what to run."""
-        self.plan, self.parent_fd, self.caller = plan, parent_fd, caller
-        self.record = Recorder(plan, None if caller is None else caller.event, folder)
-        self.notify = self.record.event
+        self.plan, self.parent_fd, self.caller, self.folder = plan, parent_fd, caller, folder
+        self.notify: Callable[[Event], object] = lambda event: self.record.event(event)  # which is made later
         self.parked: Parked | None = None
         self.orders = Orders()
         self.closed: Result | None = None
@@ -77,21 +75,19 @@ class Supervisor:
             from accel_launch.running.guardian.preloading.parked import Parked
 
             self.parked = Parked(self.plan)
-        self.record.claim()
         try:
             self.output = OutputRouter(self.plan.display, self.caller)
             self.attempt = self._prepared(self.plan, 0)
         except OSError as error:
             raise AccelError(f"{self._missing(error)}; nothing was started") from None
-        self.signals = SignalHandling(self.orders, self._failed, self._resize, self.record.signal)
+        self.signals = SignalHandling(self.orders, self._failed, self._resize)
         self.signals.start()
         self.calling = CallingProcess(self.parent_fd, self.orders, self.signals)
-        self.onlookers = Onlookers(self.plan, self.output.print, self.orders, self.record)
-        self.series = Series(self.plan, self.notify, self.output.print)
-        self.carrier = Carrier(self.plan, self.output, self.signals, self.calling, self.onlookers)
-        self._start()
+        self._fork(() if self.folder is None else (self.folder.held,))
         if started is not None:
             started()
+        self._look_after()
+        self._look_on()
         self.carrier.carry(self.attempt, self.guardian)
         while self._goes_on():
             self.carrier.carry(self.attempt, self.guardian)
@@ -105,15 +101,30 @@ class Supervisor:
         what = "the ranks' streams" if error.errno == errno.EMFILE else f"log_dir {self.plan.display.log_dir}"
         return f"{what}: {error.strerror}"
 
-    def _start(self) -> None:
-        """Start the attempt.
+    def _look_after(self) -> None:
+        """Load and make what is needed once ranks run: they start meanwhile."""
+        from accel_launch.running.attempts.series import Series
+        from accel_launch.running.onlookers.onlookers import Onlookers
+        from accel_launch.running.onlookers.registry.record.recorder import Recorder
+
+        self.record = Recorder(self.plan, None if self.caller is None else self.caller.event, self.folder)
+        self.signals.noted_by(self.record.signal)
+        self.onlookers = Onlookers(self.plan, self.output.print, self.orders, self.record)
+        self.series = Series(self.plan, self.notify, self.output.print)
+        self.carrier = Carrier(self.plan, self.output, self.signals, self.calling, self.onlookers)
+
+    def _fork(self, others: tuple[int, ...]) -> None:
+        """Start the attempt, without ``others`` of our descriptors.
 
         Raises:
             OSError: the system refuses a process.
         """
         if self.plan.display.folded and self.output.channels.caller is None:  # who takes the lines gets every one
             self.output.fold(self._failed, lambda: self.signals.ended_by == signal.SIGINT)
-        self.attempt.fork(self.guardian, self.signals, self.parked, self.onlookers.descriptors)
+        self.attempt.fork(self.guardian, self.signals, self.parked, others)
+
+    def _look_on(self) -> None:
+        """Begin to look on at the attempt."""
         if self.carrier.watch is None:
             self._watch_others()
         attempt, watch = self.attempt, self.carrier.watch
@@ -154,6 +165,8 @@ class Supervisor:
         verdict = self.series.verdict(self.attempt, result)
         if not verdict.again:
             return False
+        from accel_launch.running.output.ending import instead
+
         self.output.end(self.carrier.poller)
         self.output.streams[1].put(None, instead(self.output, result))
         self.series.add(self.attempt, result)
@@ -167,6 +180,8 @@ class Supervisor:
     def _waited(self, verdict: Verdict) -> bool:
         """Wait until another attempt may start; return False if the run ends before."""
         if verdict.delay or any(self.plan.devices):
+            from accel_launch.running.attempts.interval import Interval
+
             interval = Interval(verdict.delay, self.orders, self.carrier.poller)
             if any(self.plan.devices):
                 interval.free(tuple(self.attempt.pids().values()), self.output.print)
@@ -189,7 +204,8 @@ class Supervisor:
             self.series.follow(self.attempt)
             if self.signals.hurried:  # a later signal reaches the guardian
                 return False
-            self._start()
+            self._fork(self.onlookers.descriptors)
+            self._look_on()
         except OSError as error:
             self.closed = result.replace(problems=(*result.problems, f"not started again: {self._missing(error)}"))
             return False

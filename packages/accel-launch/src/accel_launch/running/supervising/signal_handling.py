@@ -19,18 +19,9 @@ if TYPE_CHECKING:
 class SignalHandling:
     """Handles the signals that the launcher wasn't started with as ignored."""
 
-    def __init__(
-        self,
-        orders: Orders,
-        failed: Callable[[], bool],
-        resize: Callable[[], None],
-        note: Callable[[int, float], None],
-    ) -> None:
-        """Take where to pass signals on, whether a rank has failed, and how to resize the ranks' terminals.
-
-        ``note`` is called with the number and the time of the first signal that asks for the end.
-        """
-        self.orders, self.failed, self.resize, self.note = orders, failed, resize, note
+    def __init__(self, orders: Orders, failed: Callable[[], bool], resize: Callable[[], None]) -> None:
+        """Take where to pass signals on, whether a rank has failed, and how to resize the ranks' terminals."""
+        self.orders, self.failed, self.resize = orders, failed, resize
         self.ignored = frozenset(number for number in PASSED_ON if signal.getsignal(number) == signal.SIG_IGN)
         self.ended_by = 0
         """The signal that ended the run, before any rank had failed."""
@@ -38,7 +29,8 @@ class SignalHandling:
         """When it came, in seconds since the epoch."""
         self.first, self.first_at = 0, 0.0
         """The first signal that asks for the end, also after a rank had failed, and when it came."""
-        self.noted = False
+        self.note: Callable[[int, float], None] | None = None
+        """Who is told of that, once."""
 
     @property
     def hurried(self) -> bool:
@@ -71,8 +63,17 @@ class SignalHandling:
             if not self.ended_by and not self.failed():
                 self.ended_by, self.at = number, time.time()
         self.orders.send(number)
-        if number == self.first and not self.noted:
-            self.noted = True
-            self.note(number, self.first_at)
+        self._tell()
         if number == signal.SIGTSTP:
             os.kill(os.getpid(), signal.SIGSTOP)
+
+    def noted_by(self, note: Callable[[int, float], None]) -> None:
+        """Have ``note`` called with the first signal that asks for the end, and when it came."""
+        self.note = note
+        self._tell()
+
+    def _tell(self) -> None:
+        note = self.note
+        if self.first and note is not None:
+            self.note = None
+            note(self.first, self.first_at)

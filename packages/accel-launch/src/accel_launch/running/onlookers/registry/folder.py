@@ -140,6 +140,18 @@ class Folder:
             pass
 
 
+def claim(environ: Mapping[str, str], name: str) -> Folder | None:
+    """Return the folder of a run whose name the user has given; None if it can't be made, which is noted later.
+
+    Raises:
+        AccelError: a run of this name is running.
+    """
+    try:
+        return Folder.make(environ, name)
+    except OSError:
+        return None
+
+
 def clean(runs: str, age: float, count: int, own: str = "") -> None:
     """Remove old records, and what killed launchers have left without any record.
 

@@ -49,18 +49,6 @@ class Recorder:
         self.saved = time.monotonic() + QUIET - PACE
         self._add("launched")
 
-    def claim(self) -> None:
-        """Take the name that the user has given, before anything is started.
-
-        Raises:
-            AccelError: a run of this name is running.
-        """
-        if self.plan.recording.name:
-            try:
-                self.open()
-            except OSError:
-                pass  # who opens it later notes it
-
     def open(self) -> Folder:
         """Return the run's folder.
 
