@@ -61,7 +61,7 @@ class Supervisor:
     def __init__(self, plan: Plan, parent_fd: int | None, caller: Caller | None, folder: Folder | None) -> None:
         """Take what to run."""
         self.plan, self.parent_fd, self.caller, self.folder = plan, parent_fd, caller, folder
-        self.notify: Callable[[Event], object] = lambda event: self.record.event(event)  # which is made later
+        self.notify: Callable[[Event], object] = lambda event: self.record.event(event)  # noqa: PLW0108  it is made later
         self.parked: Parked | None = None
         self.orders = Orders()
         self.closed: Result | None = None
@@ -79,7 +79,7 @@ class Supervisor:
             self.output = OutputRouter(self.plan.display, self.caller)
             self.attempt = self._prepared(self.plan, 0)
         except OSError as error:
-            raise AccelError(f"{self._missing(error)}; nothing was started") from None
+            raise AccelError(f"{_missing(self.plan, error)}; nothing was started") from None
         self.signals = SignalHandling(self.orders, self._failed, self._resize)
         self.signals.start()
         self.calling = CallingProcess(self.parent_fd, self.orders, self.signals)
@@ -95,11 +95,6 @@ class Supervisor:
 
     def _prepared(self, plan: Plan, number: int) -> Attempt:
         return Attempt(plan, number, self.output, self.orders, self.notify)
-
-    def _missing(self, error: OSError) -> str:
-        """Return what couldn't be made, and why."""
-        what = "the ranks' streams" if error.errno == errno.EMFILE else f"log_dir {self.plan.display.log_dir}"
-        return f"{what}: {error.strerror}"
 
     def _look_after(self) -> None:
         """Load and make what is needed once ranks run: they start meanwhile."""
@@ -207,7 +202,9 @@ class Supervisor:
             self._fork(self.onlookers.descriptors)
             self._look_on()
         except OSError as error:
-            self.closed = result.replace(problems=(*result.problems, f"not started again: {self._missing(error)}"))
+            self.closed = result.replace(
+                problems=(*result.problems, f"not started again: {_missing(self.plan, error)}")
+            )
             return False
         self.closed = None
         self.series.went_on(result)
@@ -230,3 +227,9 @@ class Supervisor:
 
             finish(self.output, self.plan.display, result)
         return result
+
+
+def _missing(plan: Plan, error: OSError) -> str:
+    """Return what couldn't be made, and why."""
+    what = "the ranks' streams" if error.errno == errno.EMFILE else f"log_dir {plan.display.log_dir}"
+    return f"{what}: {error.strerror}"

@@ -6,7 +6,26 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_quoted: Any = __import__("_json").encode_basestring_ascii  # of the interpreter itself
+ESCAPED = {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\"}
+
+
+def _quoted(value: str) -> str:
+    """Return a text in quotes, with escapes for all that isn't ASCII; a character beyond 16 bits is two escapes."""
+    if value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:
+        return f'"{value}"'
+    return '"' + "".join(map(_escaped, value)) + '"'
+
+
+def _escaped(letter: str) -> str:
+    number = ord(letter)
+    if number in ESCAPED:
+        return ESCAPED[number]
+    if 32 <= number < 127:  # noqa: PLR2004  ASCII
+        return letter
+    if number > 0xFFFF:  # noqa: PLR2004
+        number -= 0x10000
+        return f"\\u{0xD800 | number >> 10:04x}\\u{0xDC00 | number & 0x3FF:04x}"
+    return f"\\u{number:04x}"
 
 
 def text(value: object) -> str:

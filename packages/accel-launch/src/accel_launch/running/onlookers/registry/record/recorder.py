@@ -129,8 +129,8 @@ class Recorder:
                 if lines:
                     files.append(folders.EVENTS, lines)
                 files.put(folders.STATE, plain.text(self.facts()))
-        except OSError as error:
-            self.failure = f"the record of the run is incomplete: {error.strerror}"
+        except (OSError, ImportError) as error:  # without descriptors nothing can be loaded either
+            self.failure = f"the record of the run is incomplete: {getattr(error, 'strerror', '') or error}"
         finally:
             self.busy = False
             self.saved = time.monotonic()
