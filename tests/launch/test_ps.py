@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from accel_launch import runs as api
 from accel_launch.machine import process_tree
 from accel_launch.running.onlookers.registry import acting, folder, goodput, reading
-from tests.conftest import BIN, Run
+from tests.conftest import BIN, ROOT, Run
 from tests.launch.processes import Script, Start, gone, until
 from tests.launch.test_runs import N2, runs, up
 
@@ -196,6 +198,32 @@ def test_from_python(
     assert (run.report() or {})["signal"] == "SIGTERM"
     assert api.list() == []
     assert [each.name for each in api.list(ended=True)] == ["mine"]
+
+
+def test_the_socket_answers_as_its_schema_says(launched: Start, script: Script, runs: Path) -> None:
+    schema = json.loads((ROOT / "docs/runs.schema.json").read_text())
+    running = up(launched, script, "--name", "asked")
+
+    def ask(**question: object) -> dict[str, Any]:
+        fd = os.open(runs / "asked", os.O_PATH)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(f"/proc/self/fd/{fd}/socket")
+            client.sendall(json.dumps(question).encode() + b"\n")
+            answer = json.loads(client.makefile().readline())
+        os.close(fd)
+        jsonschema.validate(answer, schema)
+        return answer
+
+    assert until(lambda: ask(ask="state")["line"].startswith("rank"))
+    assert ask(ask="state")["launcher"] == running.pid
+    events = ask(ask="events")["events"]
+    assert [event["number"] for event in events] == list(range(1, len(events) + 1))
+    assert ask(ask="events", after=len(events) - 1)["events"] == events[-1:]
+    assert "groups" in ask(ask="stacks")
+    assert "ask must be stacks, state, events or stop, not 'x'" in ask(ask="x")["error"]
+    assert "whole number" in ask(ask="stop", signal="TERM")["error"]
+    assert ask(ask="stop", signal=2)["signal"] == 2
+    assert running.wait(20) == -signal.SIGINT
 
 
 def test_all_time_is_spent_on_something() -> None:

@@ -146,6 +146,7 @@ NEEDS = {
     "report": ("--help", "config"),
     "wait": ("--help", "config"),
     "logs": ("--help", "config"),
+    "attach": ("--help", "config"),
     "stop": ("--warm", "config launch"),
     "name": ("--help", "config"),
     "test": ("--cpu", "config launch"),

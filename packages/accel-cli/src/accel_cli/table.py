@@ -6,6 +6,7 @@ if TYPE_CHECKING:
 
 COMMANDS: "Final[dict[str, tuple[str, str]]]" = {
     # name: (module, help)
+    "attach": ("accel_cli.commands.runs.attach", "Print what a detached run prints, until Ctrl-C leaves it."),
     "config": ("accel_cli.commands.config", "Answer questions to write a config file; check, show and change one."),
     "completion": ("accel_cli.commands.completion", "Print the completion script for a shell."),
     "env": ("accel_cli.commands.env", "Print the environment for a bug report."),

@@ -13,7 +13,7 @@ from accel_config.showing import console
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from accel_launch.running.onlookers.registry.reading import Run
     from accel_launch.running.onlookers.registry.record.store import Piece, Reader
@@ -49,7 +49,7 @@ def _logs(words: list[str], program: str) -> int:
     from accel_launch.running.onlookers.registry import reading
     from accel_launch.running.output.log_file import STDERR
 
-    since = _since(arguments.since)
+    since = time_of(arguments.since)
     run = reading.find(arguments.run, os.environ, ended=True)
     reader = opened(run)
 
@@ -64,12 +64,12 @@ def _logs(words: list[str], program: str) -> int:
         _show(data)
     if arguments.follow and not over:
         for piece in followed(run, reader):
-            if wanted(piece):
+            if piece is not None and wanted(piece):
                 _show(piece.data)
     return 0
 
 
-def _since(text: str | None) -> float:
+def time_of(text: str | None) -> float:
     """Return the time since when to print.
 
     Raises:
@@ -94,15 +94,16 @@ def opened(run: Run, *, from_now: bool = False) -> Reader:
     return store.Reader(run.folder.path, from_now=from_now)
 
 
-def followed(run: Run, reader: Reader, pause: Callable[[float], None] = time.sleep) -> Iterator[Piece]:
-    """Yield what a run prints, until it has ended."""
+def followed(run: Run, reader: Reader) -> Iterator[Piece | None]:
+    """Yield what a run prints until it has ended, and None after each look."""
     while True:
         run.look()
         over = not run.held
         yield from reader.read()
+        yield None
         if over:
             return
-        pause(LOOK)
+        time.sleep(LOOK)
 
 
 def _last(pieces: Iterable[Piece], count: int) -> list[bytes]:

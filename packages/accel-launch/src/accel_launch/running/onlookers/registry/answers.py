@@ -32,7 +32,7 @@ def answer(
     if kind == "stacks":
         return _stacks(question, subjects, station, others)
     if kind == "state":
-        return recorder.facts()
+        return {**recorder.facts(), "launcher": os.getppid()}
     if kind == "events":
         return {"events": recorder.events(_number(question, "after", 0))}
     if kind == "stop":
