@@ -37,14 +37,18 @@ def parser(program: str) -> ArgumentParser:
 
 
 def _list(words: list[str], program: str) -> int:
-    arguments = parser(program).parse_args(words)
-    if not arguments.warm:
+    if {*words} <= {"-a", "--all", "--json", "--warm"}:  # argparse takes longer to import than the rest
+        every, as_json, warm = "-a" in words or "--all" in words, "--json" in words, "--warm" in words
+    else:
+        found = parser(program).parse_args(words)
+        every, as_json, warm = found.all, found.json, found.warm
+    if not warm:
         from accel_launch.running.onlookers.registry import figures, reading
 
-        runs = [run for run in reading.every(os.environ) if arguments.all or run.running or run.state == reading.LOST]
-        runs = [run for run in runs if arguments.all or run.state != reading.LOST or run.recent]
+        runs = [run for run in reading.every(os.environ) if every or run.running or run.state == reading.LOST]
+        runs = [run for run in runs if every or run.state != reading.LOST or run.recent]
         memory = figures.device_memory(runs)
-        if arguments.json:
+        if as_json:
             import json
 
             console.data(json.dumps([figures.facts(run, memory) for run in runs], indent=2) + "\n")
@@ -52,13 +56,13 @@ def _list(words: list[str], program: str) -> int:
         if runs:
             columns = console.width(os.environ) if console.is_terminal() else None
             console.show(_table([_row(run, figures.facts(run, memory, brief=True)) for run in runs], columns))
-    if not arguments.json:
+    if not as_json:
         console.show("".join(f"{line}\n" for line in _warm()))
     return 0
 
 
 def _row(run: Run, facts: dict[str, Any]) -> tuple[str, ...]:
-    from accel_launch.running.onlookers.stall.telling import duration
+    from accel_launch.machine.clock import duration
 
     living, count = facts["running_ranks"], facts["ranks"]
     cpu, memory = facts["cpu"], facts["device_memory"]
@@ -85,8 +89,12 @@ def _table(rows: Iterable[tuple[str, ...]], columns: int | None) -> str:
 
 
 def _warm() -> list[str]:
+    from accel_launch.machine import files
+
+    if not files.kept(os.environ, "warm"):
+        return []
+    from accel_launch.machine.clock import duration
     from accel_launch.running.guardian.preloading import warm
-    from accel_launch.running.onlookers.stall.telling import duration
 
     lines: list[str] = []
     for one in warm.waiting(os.environ):

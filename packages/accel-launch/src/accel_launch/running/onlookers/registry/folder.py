@@ -260,8 +260,14 @@ def _unlink(name: str, folder: int) -> None:
 
 def machine_names() -> tuple[bytes, ...]:
     """Return the names of this machine, and of its kernel's run."""
-    try:
-        with open(BOOT, "rb") as file:
-            return os.fsencode(os.uname().nodename), file.read().strip()
-    except OSError:
-        return (os.fsencode(os.uname().nodename),)
+    if not _names:
+        _names.append(os.fsencode(os.uname().nodename))
+        try:
+            with open(BOOT, "rb") as file:
+                _names.append(file.read().strip())
+        except OSError:
+            pass
+    return tuple(_names)
+
+
+_names: list[bytes] = []

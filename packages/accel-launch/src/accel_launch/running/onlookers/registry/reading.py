@@ -7,6 +7,7 @@ import stat
 import time
 
 from accel_config.errors import AccelError
+from accel_launch.inspecting import kernel
 from accel_launch.machine import process_tree
 from accel_launch.running.onlookers.registry import folder as folders
 from accel_launch.running.onlookers.registry.folder import Folder, home
@@ -65,11 +66,15 @@ class Run:
             fd = os.open(os.path.join(self.folder.path, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return ""
-        with open(fd, encoding="utf-8", errors="replace") as file:
-            try:
-                return file.read(LARGEST)
-            except OSError:
-                return ""
+        text = b""
+        try:
+            while len(text) < LARGEST and (data := os.read(fd, 1 << 20)):
+                text += data
+        except OSError:
+            pass
+        finally:
+            os.close(fd)
+        return text.decode(errors="replace")
 
     def events(self, after: int = 0) -> list[dict[str, Any]]:
         """Return its events from the one after a number on; a line that isn't whole is left out."""
@@ -141,15 +146,15 @@ class Run:
         return abs(time.time() - self.seen) < RECENT
 
     @property
-    def ranks(self) -> list[tuple[int, int, int]]:
-        """The ranks that run, each with its pid and its start; a pid that is another process's now is left out."""
+    def ranks(self) -> list[tuple[int, int, float]]:
+        """The ranks that run, each with its pid and its seconds of CPU; a pid that is another's now is left out."""
         found: Any = self.facts.get("ranks") if self.running else None
         try:
             listed = [(int(rank), int(pid), int(ticks)) for rank, pid, ticks in found or ()]
         except (TypeError, ValueError):  # of another version
             return []
-        facts = ((one, process_tree.look(one[1])) for one in listed)
-        return [one for one, seen in facts if seen is not None and seen[2] == one[2]]
+        facts = ((one, kernel.stat(f"/proc/{one[1]}/stat")) for one in listed)
+        return [(*one[:2], seen[2]) for one, seen in facts if seen and seen[3] == one[2] and seen[1] not in "ZX"]
 
 
 def _is_object(found: object) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
+from accel_launch.inspecting import kernel
 from accel_launch.machine import process_tree
+from accel_launch.machine.clock import steady
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,8 +14,10 @@ if TYPE_CHECKING:
 
     from accel_launch.inspecting.snapshot import Subject
     from accel_launch.planning.types import Plan
-    from accel_launch.running.onlookers.registry.figures import Samples
     from accel_launch.running.output.channel import Channel
+
+    Sample = tuple[float, float]
+    """A time in seconds since the epoch, and the seconds of CPU until then."""
 
 VERSION = 1  # of the form of the files
 PACE = 1.0  # seconds between two samples of what the ranks use
@@ -87,17 +91,19 @@ class Ranks:
         """Know none yet."""
         self.subjects: Callable[[], Sequence[Subject]] = tuple
         self.channels: Callable[[], Sequence[Channel]] = tuple
-        self.samples: Samples = (None, None)
+        self.samples: tuple[Sample | None, Sample | None] = (None, None)
         """What CPU time they had used, and when, the last two times."""
         self.ticks: dict[int, int] = {}
         """When each one's process started, by pid."""
 
     def facts(self) -> dict[str, object]:
         """Return who runs, a sample of the CPU time until a second ago or longer, and the last line."""
-        from accel_launch.running.onlookers.registry import figures
-
-        ranks = [[one.rank, one.pid, self._started(one.pid)] for one in self.subjects() if not one.ended]
-        self.samples = figures.sampled(self.samples, [one.pid for one in self.subjects() if not one.ended], PACE)
+        running = [one for one in self.subjects() if not one.ended]
+        ranks = [[one.rank, one.pid, self._started(one.pid)] for one in running]
+        last, now = self.samples[1], steady()
+        if running and (last is None or now - last[0] >= PACE):
+            seen = [kernel.stat(f"/proc/{one.pid}/stat") for one in running]
+            self.samples = last, (now, sum(found[2] for found in seen if found is not None))
         return {"ranks": ranks, "sample": self.samples[0], "line": self._line()}
 
     def _started(self, pid: int) -> int:
