@@ -151,14 +151,14 @@ def test_without_a_run_that_is_said(accelerate: Run) -> None:
 def test_a_launcher_that_is_stopped_is_named(
     launched: Start, script: Script, accelerate: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from accel_launch.running.onlookers.registry import asking
+    from accel_launch.running.onlookers.registry import asking, reading
 
     running = up(launched, script)
     os.kill(running.pid, signal.SIGSTOP)
     monkeypatch.setattr(asking, "PATIENCE", 0.5)
-    folder = asking.find(str(running.pid), {**os.environ, **environ_of(running.pid)})
+    run = reading.find(str(running.pid), {**os.environ, **environ_of(running.pid)})
     with pytest.raises(Exception, match="doesn't answer: it has ended, or is stopped"):
-        asking.ask(folder, {"ask": "stacks"})
+        asking.ask(run.folder, {"ask": "stacks"})
     os.kill(running.pid, signal.SIGCONT)
 
 
@@ -192,10 +192,10 @@ def test_nothing_in_a_rank_changes(launched: Start, script: Script, accelerate: 
 # The folder.
 
 
-def test_the_folder_of_a_run_is_private_and_goes_with_it(
+def test_the_folder_of_a_run_is_private_and_goes_with_it_if_no_record_is_wanted(
     launched: Start, script: Script, environ: dict[str, str]
 ) -> None:
-    running = up(launched, script)
+    running = up(launched, script, STUCK, "--no_record")
     runs = Path(environ["XDG_STATE_HOME"]) / "accel" / "runs"
     (folder,) = runs.iterdir()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -215,15 +215,14 @@ def test_a_killed_launcher_leaves_a_folder_that_names_nobody(
     running.wait(10)
     assert Folder(str(folder)).pid == 0
     assert "no run of this user" in accelerate("stacks").stderr
-    assert list(runs.iterdir()) == []
 
 
-def test_who_starts_a_run_removes_the_folders_of_launchers_that_were_killed(
-    launched: Start, script: Script, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_ends_removes_what_killed_launchers_left_without_a_record(
+    launched: Start, script: Script, environ: dict[str, str], accelerate: Run
 ) -> None:
-    """Not those of others: of a launcher that lives, of another machine, or of one that is just being made."""
+    """Not the folders of others: of a launcher that lives, of another machine, or of one that is just being made."""
     runs = Path(environ["XDG_STATE_HOME"]) / "accel" / "runs"
-    here = " ".join(map(bytes.decode, registry._machine()))
+    here = " ".join(map(bytes.decode, registry.machine_names()))
     files = {
         "killed": here,
         "killed-before-a-restart": here.split()[0] + " 7",
@@ -243,7 +242,7 @@ def test_who_starts_a_run_removes_the_folders_of_launchers_that_were_killed(
     (runs / "mine" / "file").touch()
     os.utime(runs / "mine", (0, 0))
     first = up(launched, script)
-    up(launched, script)
+    accelerate("launch", "-q", "--cpu", "--num_processes", "2", script("pass"))
     left = {path.name for path in runs.iterdir()}
     assert len(left) == 4 + 2
     assert left > {"elsewhere", "mine", "made-now", "of-an-unknown-form"}

@@ -21,8 +21,9 @@ from accel_launch.inspecting.kernel import Facts
 from accel_launch.inspecting.places import Place
 from accel_launch.inspecting.sampling import Frame, Thread
 from accel_launch.inspecting.snapshot import Process, RankStack, Snapshot, Subject
+from accel_launch.machine.clock import duration
 from accel_launch.running.onlookers.stall.keeping import Keeper
-from accel_launch.running.onlookers.stall.telling import Stall, duration
+from accel_launch.running.onlookers.stall.telling import Stall
 from accel_launch.running.onlookers.stall.verdict import Look, judge
 from accel_launch.running.onlookers.stall.window import PROBES, Window
 from tests.conftest import ROOT, Run, needs_torch

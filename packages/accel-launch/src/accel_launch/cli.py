@@ -11,6 +11,7 @@ from accel_config.showing import console
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from accel_config import Settings, Typed
     from accel_launch.machine.host import Host
@@ -45,7 +46,7 @@ def launch(argv: list[str], program: str) -> int:
     from accel_launch.schedulers import settle
 
     settings = settle(typed, os.environ, Probe())
-    return _carry_out(settings, typed, program)
+    return _carry_out(settings, typed, program, argv)
 
 
 def _version() -> int:
@@ -55,7 +56,7 @@ def _version() -> int:
     return 0
 
 
-def _carry_out(settings: Settings, typed: Typed, program: str) -> int:
+def _carry_out(settings: Settings, typed: Typed, program: str, argv: Sequence[str]) -> int:
     from accel_config.catalogue import Launcher, Scheduler
     from accel_launch.machine.host import Host
     from accel_launch.planning.making import plan
@@ -74,6 +75,8 @@ def _carry_out(settings: Settings, typed: Typed, program: str) -> int:
         return _show(planned, settings)
     if not launcher.quiet and not _one_of_many(planned):
         _announce(planned)
+    recording = planned.recording.replace(command=(*program.split(), *argv))
+    planned = planned.replace(recording=recording)
     return _run(planned, host, whole=launcher.debug, quiet=launcher.quiet)
 
 
@@ -112,18 +115,32 @@ def _announce(planned: Plan) -> None:
 
 
 def _run(planned: Plan, host: Host, *, whole: bool, quiet: bool) -> int:
-    from accel_launch.running.process import become, leave
+    from accel_launch.running.process import become
 
     if not planned.supervised:
         become(planned)
+    planned = planned.replace(display=planned.display.replace(announced=not quiet))
+    if not planned.recording.detached:
+        return _supervise(planned, host, whole=whole, quiet=quiet)
+    from accel_launch.running.supervising.detaching import detach
+
+    def supervise(**ways: Any) -> int:
+        return _supervise(planned, host, whole=whole, quiet=quiet, **ways)
+
+    console.show(f"{detach(planned, supervise)}\n")
+    return 0
+
+
+def _supervise(planned: Plan, host: Host, *, whole: bool, quiet: bool, **ways: Any) -> int:
+    """Run the plan to its end and print what there is to report; return the exit status."""
+    from accel_launch.running.process import leave
     from accel_launch.running.supervisor import supervise
 
-    planned = planned.replace(display=planned.display.replace(announced=not quiet))
     if planned.request is not None:
         signals = __import__("_signal")
         if signals.getsignal(signals.SIGINT) == signals.SIG_DFL:
             signals.signal(signals.SIGINT, signals.default_int_handler)  # it asks what to do with the job
-    result = supervise(planned) if planned.request is None else planned.request.run()
+    result = supervise(planned, **ways) if planned.request is None else planned.request.run()
     from accel_launch.running.report import rendering  # not before the ranks are started: it takes a while
 
     tell("accel: note", result.notes)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from argparse import SUPPRESS, Action
+
 from accel_config.showing import arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Sequence
     from typing import Any
 
 
@@ -13,14 +17,22 @@ class Parser(arguments.Parser):
     """A parser that accepts each flag with underscores and with hyphens, and prints the version."""
 
     def __init__(self, program: str, description: str) -> None:
-        from accel_cli import __version__
-
         super().__init__(program, description=description)
-        version = f"accel-cli {__version__}"
-        self.add_argument(
-            "--version", action="version", version=version, help="Print the version of accel-cli and exit."
-        )
+        self.add_argument("--version", action=_Version, help="Print the version of accel-cli and exit.")
 
     def flag(self, name: str, **options: Any) -> None:
         """Add the flag ``name``, such as ``--config_file``, in both spellings."""
         self.add_argument(*dict.fromkeys((name, "--" + name[2:].replace("_", "-"))), **options)
+
+
+class _Version(Action):
+    """Prints the version, which takes longer to find out than most commands."""
+
+    def __init__(self, option_strings: Sequence[str], **options: Any) -> None:
+        super().__init__(option_strings, **{**options, "dest": SUPPRESS, "default": SUPPRESS, "nargs": 0})
+
+    def __call__(self, parser: ArgumentParser, *_words: object) -> None:
+        from accel_cli import __version__
+
+        print(f"accel-cli {__version__}")
+        parser.exit()

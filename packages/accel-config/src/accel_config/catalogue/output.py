@@ -1,6 +1,7 @@
 """The output of ranks, and the report of a run."""
 
 from accel_config.settings.declaration import Section, setting
+from accel_config.settings.readers import Duration
 
 
 class Output(Section, title="Output and reports"):
@@ -38,4 +39,45 @@ class Output(Section, title="Output and reports"):
     )
     report: str | None = setting(
         ours=True, metavar="FILE", common=True, help="Write a JSON report of the run to FILE."
+    )
+    name: str | None = setting(
+        key=None,
+        metavar="NAME",
+        default_text="chosen, such as `brave-otter`",
+        common=True,
+        help="Name of the run, by which `accelerate ps`, `stop`, `wait`, `report` and `stacks` know it.",
+    )
+    detach: bool = setting(
+        False,
+        switch=True,
+        short="-d",
+        key=None,
+        common=True,
+        help="Check everything, start the run, print its name, and return. The run goes on in a session of its own; "
+        "`accelerate logs` shows what it prints.",
+    )
+    output_limit: int = setting(
+        100,
+        minimum=1,
+        ours=True,
+        metavar="MB",
+        help="Megabytes of output that the record of a detached run keeps; the oldest goes first.",
+    )
+    no_record: bool = setting(
+        False,
+        switch=True,
+        ours=True,
+        help="Leave no record of the run in ~/.local/state/accel/runs.",
+    )
+    record_age: Duration = setting(
+        Duration.read("30d"),
+        minimum=0,
+        ours=True,
+        help="Time after which the record of a run that has ended is removed.",
+    )
+    record_count: int = setting(
+        200,
+        minimum=1,
+        ours=True,
+        help="Records of ended runs to keep; the oldest are removed.",
     )

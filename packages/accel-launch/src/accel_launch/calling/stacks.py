@@ -8,6 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from accel_launch.running.onlookers.registry.reading import Run
+
 
 def stacks(run: str | int | None = None, *, variables: bool = False, native: bool = False) -> dict[str, Any]:
     """Return what each rank of a run on this machine does right now, as ``accelerate stacks --json`` prints it.
@@ -28,18 +30,20 @@ def stacks(run: str | int | None = None, *, variables: bool = False, native: boo
     Raises:
         AccelError: there is no such run, or its launcher doesn't answer.
     """
-    from accel_launch.running.onlookers.registry import asking
+    from accel_launch.running.onlookers.registry import asking, reading
 
     found = None
     if run is None:
-        found = next(filter(_launched_here, asking.running(os.environ)), None)
+        found = next(filter(_launched_here, reading.running(os.environ)), None)
     if found is None:
-        found = asking.find(None if run is None else str(run), os.environ)
-    return dict(asking.ask(found, {"ask": "stacks", "children": True, "variables": variables, "native": native}))
+        found = reading.find(None if run is None else str(run), os.environ)
+    return dict(
+        asking.ask(found.folder, {"ask": "stacks", "children": True, "variables": variables, "native": native})
+    )
 
 
-def _launched_here(folder: Any) -> bool:
+def _launched_here(run: Run) -> bool:
     from accel_launch.machine import process_tree
 
-    facts = process_tree.look(folder.pid)
+    facts = process_tree.look(run.pid)
     return facts is not None and facts[0] == os.getpid()

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 # The job sets these on each machine.
 PLACEMENT = frozenset(("num_machines", "machine_rank", "main_process_ip", "run_id"))
-# Flags for printing the job. The command in the job doesn't have them.
-PRINTING = frozenset(("dry_run", "json", "explain", "quiet"))
+# Flags for printing the job, or for leaving it. The command in the job doesn't have them.
+PRINTING = frozenset(("dry_run", "json", "explain", "quiet", "detach"))
 LONGEST_NAME = 40
 # Settings whose values are numbers of processes. The job gets them as flags, as they are counted here: in the job the
 # scheduler's number of machines takes the place of the file's, and the same file would mean other numbers.

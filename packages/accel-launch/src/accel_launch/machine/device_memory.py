@@ -15,6 +15,7 @@ NVIDIA = "nvidia-smi"
 QUERY = ("--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
 AMD = "sys/class/kfd/kfd/proc"
 """AMD's driver: a folder for each process, with a file for the memory on each device."""
+PATIENCE = 5.0  # seconds for a driver to answer
 FIRST_NAMESPACE = "pid:[4026531836]"
 """The namespace of pids that the kernel begins with."""
 
@@ -32,6 +33,29 @@ def held(pids: Collection[int], root: str = "/") -> set[int]:
     return {pid for pid in _holders(root) if pid in pids or (_sees_all() and _ended(pid))}
 
 
+def used(root: str = "/") -> dict[int, int]:
+    """Return the bytes that each process holds on all devices, by pid."""
+    found: dict[int, int] = {}
+    amd = os.path.join(root, AMD)
+    for pid in _names(amd):
+        folder = os.path.join(amd, pid)
+        sizes = (read(folder, name) for name in _names(folder) if name.startswith("vram_"))
+        found[int(pid)] = sum(int(size) for size in sizes if size.isdecimal())
+    path = Programs().find(NVIDIA)
+    for line in _answer(path, *QUERY, seconds=PATIENCE).splitlines() if path is not None else ():
+        pid, _, size = (word.strip() for word in line.partition(","))
+        if pid.isdecimal() and size.isdecimal():
+            found[int(pid)] = found.get(int(pid), 0) + (int(size) << 20)
+    return found
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(folder) if name.isdecimal() or name.startswith("vram_")]
+    except OSError:
+        return []
+
+
 def _holders(root: str) -> set[int]:
     amd = os.path.join(root, AMD)
     try:
@@ -43,8 +67,8 @@ def _holders(root: str) -> set[int]:
     return found | {int(first) for line in lines if (first := line.partition(",")[0].strip()).isdecimal()}
 
 
-def _answer(*words: str) -> str:
-    """Return what a program prints; empty if it fails."""
+def _answer(*words: str, seconds: float | None = None) -> str:
+    """Return what a program prints; empty if it fails, or takes longer."""
     import subprocess  # noqa: TID251 - a question, in a fork that waits for the answer
 
     from accel_launch.ranks.prctl import die_with
@@ -57,8 +81,9 @@ def _answer(*words: str) -> str:
             check=False,
             stdin=subprocess.DEVNULL,
             preexec_fn=lambda: die_with(parent),
+            timeout=seconds,
         )
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return ""
     return "" if done.returncode else done.stdout.decode(errors="replace")
 

@@ -24,3 +24,8 @@ def state(environ: Mapping[str, str], *parts: str) -> str:
     if not home.startswith("/"):  # the standard says to ignore others
         home = os.path.join(os.path.expanduser("~"), ".local", "state")
     return os.path.join(home, "accel", *parts)
+
+
+def kept(environ: Mapping[str, str], *parts: str) -> bool:
+    """Return whether there is such a folder of ours."""
+    return os.path.isdir(state(environ, *parts))

@@ -7,7 +7,7 @@ import os
 from accel_config.catalogue import Launcher, Output, Rendezvous
 from accel_config.errors import SettingError
 from accel_config.settings.readers import natural
-from accel_launch.planning.types import Display
+from accel_launch.planning.types import Display, Recording
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +42,33 @@ def display(settings: Settings, processes: int, layout: Layout, script: Sequence
         place=_place(layout),
         folded=not settings[Launcher].debug,
         report=output.report,
+    )
+
+
+def recording(settings: Settings, place: str) -> Recording:
+    """Return what to keep of a run, and under which name: other machines of it may share this one's folder.
+
+    Raises:
+        SettingError: the name isn't valid.
+    """
+    output = settings[Output]
+    name = output.name or ""
+    if name and (not LETTERS.issuperset(name) or len(name) > LONGEST or name[0] in ".-" or name.isdecimal()):
+        raise SettingError(
+            f"{settings.origin('name')}: name must have at most {LONGEST} letters of a-z, A-Z, 0-9, '.', '_' and "
+            f"'-', begin with a letter, a digit or '_', and be no number, not {name!r}"
+        )
+    if output.detach and output.no_record:
+        raise SettingError(f"{settings.origin('detach')}: the record keeps the run's output; leave out no_record")
+    if name and place:
+        name = f"{name}.{place}"
+    return Recording(
+        name=name,
+        kept=not output.no_record,
+        age=float(output.record_age),
+        count=output.record_count,
+        detached=output.detach,
+        output=output.output_limit << 20,
     )
 
 

@@ -47,11 +47,9 @@ def _shared(commands: Sequence[Command]) -> dict[str, str]:
     return {name: text for name, text in first.items() if all(other.env.get(name) == text for other in commands)}
 
 
-def as_json(plan: Plan, settings: Settings) -> str:
-    """Return the plan and the settings as JSON, in the form that ``docs/launch.md`` describes."""
-    import json
-
-    commands = [
+def commands(plan: Plan) -> list[dict[str, object]]:
+    """Return the plan's commands as data, without secrets."""
+    return [
         {
             "argv": command_line(command.argv),
             "env": environment(command.env),
@@ -62,9 +60,16 @@ def as_json(plan: Plan, settings: Settings) -> str:
         }
         for command in plan.commands
     ]
+
+
+def as_json(plan: Plan, settings: Settings) -> str:
+    """Return the plan and the settings as JSON, in the form that ``docs/launch.md`` describes."""
+    import json
+
     values = {one.name: {"value": shown(one, value), "origin": value.origin.text} for one, value in settings}
     notes = [sentence(note) for note in plan.notes]
-    whole: dict[str, object] = {"engine": plan.engine, "commands": commands, "settings": values, "notes": notes}
+    listed = commands(plan)
+    whole: dict[str, object] = {"engine": plan.engine, "commands": listed, "settings": values, "notes": notes}
     if plan.preload:
         whole["preload"] = list(plan.preload)
     if plan.request is not None:

@@ -10,7 +10,7 @@ from accel_launch.engines import registry
 from accel_launch.engines.context import LaunchContext
 from accel_launch.planning import checks, environment
 from accel_launch.planning.checks import script as scripts
-from accel_launch.planning.display import display
+from accel_launch.planning.display import display, recording
 from accel_launch.planning.findings import Findings
 from accel_launch.planning.layout import lay_out, lay_out_job
 from accel_launch.planning.summary import summary
@@ -65,6 +65,7 @@ def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
     findings.notes += engine.dropped(name, settings, findings.ignored)
     launcher = settings[Launcher]
     watched = launcher.stall_after > 0 and (settings.given("stall_after") or launcher.stall_action != "note")
+    recorded = recording(settings, shown.place)
     elsewhere = layout.total > (planned.hosted or len(planned.commands))
     return planned.replace(
         notes=tuple(dict.fromkeys((*settings.notes, *findings.notes))),
@@ -72,7 +73,8 @@ def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
         grace=float(launcher.grace),
         watching=Watching(float(launcher.stall_after), launcher.stall_action, elsewhere=elsewhere),
         display=shown,
-        supervised=planned.supervised or shown.asked or watched,
+        recording=recorded,
+        supervised=planned.supervised or shown.asked or watched or bool(recorded.name) or recorded.detached,
         first_rank=layout.rank * layout.local,
         devices=tuple(layout.device(rank) for rank in range(layout.local)),
     )

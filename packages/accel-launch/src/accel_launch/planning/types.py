@@ -98,6 +98,25 @@ class Restarting(Record):
     """The port that the user has named for the ranks to meet; 0: each attempt has a free one."""
 
 
+class Recording(Record):
+    """The record of a run that the launcher leaves."""
+
+    name: str = ""
+    """The name that the user has given; empty: one is chosen."""
+    kept: bool = True
+    """Whether there is one once the run has ended."""
+    age: float = 30 * 86400.0
+    """Seconds after which records of ended runs are removed."""
+    count: int = 200
+    """How many records of ended runs are kept."""
+    detached: bool = False
+    """Whether the run goes on without the terminal, and the record keeps its output."""
+    output: int = 100 << 20
+    """Bytes of output to keep."""
+    command: tuple[str, ...] = ()
+    """The command line that has started the launcher; none if a program has called it."""
+
+
 class Plan(Record):
     """What this machine starts, and what the launcher prints about it.
 
@@ -129,6 +148,8 @@ class Plan(Record):
     """What happens when the run stands still."""
     restarting: Restarting = Restarting()
     """Whether the commands are started again when they fail. An engine that starts each rank itself sets it."""
+    recording: Recording = Recording()
+    """The record of the run."""
     together: bool = True
     """Whether the commands are one job, so that a failure of one terminates the others."""
     lifeline: Lifeline | None = None

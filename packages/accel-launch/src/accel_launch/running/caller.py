@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 
 from accel_launch.running.output.stream import Stream
 from accel_launch.running.report.records import Line
@@ -21,10 +20,18 @@ class Caller:
     def __init__(self, fd: int, *, lines: bool) -> None:
         """Write to ``fd``; with ``lines`` the caller gets what ranks print, instead of the standard streams."""
         self.stream, self.lines = Stream(fd), lines
+        self.failure = ""
+        """Why it hasn't got everything."""
 
     def send(self, kind: str, value: object) -> None:
         """Send something, at the latest with `flush`."""
+        import pickle
+
         self.stream.put(None, pickle.dumps((kind, value)))
+
+    def say(self, _line: str) -> bool:
+        """Take a line of the launcher; return whether it isn't for standard error."""
+        return False
 
     def event(self, event: Event) -> None:
         """Send an event."""

@@ -18,41 +18,56 @@ from accel_launch.running.supervising.signal_handling import SignalHandling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from accel_launch.planning.types import Plan
     from accel_launch.running.caller import Caller
     from accel_launch.running.guardian.preloading.parked import Parked
+    from accel_launch.running.onlookers.registry.folder import Folder
     from accel_launch.running.report.observation import Observation
-    from accel_launch.running.report.records import Result
+    from accel_launch.running.report.records import Event, Result
     from accel_launch.running.restarting.judge import Verdict
 
 LOOK = 0.2  # seconds between two looks at whether a file has appeared
 
 
-def supervise(plan: Plan, *, parent_fd: int | None = None, caller: Caller | None = None) -> Result:
+def supervise(
+    plan: Plan,
+    *,
+    parent_fd: int | None = None,
+    caller: Caller | None = None,
+    folder: Folder | None = None,
+    started: Callable[[], None] | None = None,
+) -> Result:
     """Run the plan's commands to their end and return the result; only in the main thread of a launcher process.
 
     At the end of file of ``parent_fd`` everything is killed, and a byte from it interrupts the run. The ``caller`` is
-    sent an event when a rank starts or ends.
+    sent an event when a rank starts or ends. The run's ``folder`` may have been made; ``started`` is called when its
+    ranks start.
 
     Raises:
-        AccelError: a folder for log files, or the ranks' streams, can't be made.
+        AccelError: a folder for log files, or the ranks' streams, can't be made; or a run of this name is running.
     """
-    return Supervisor(plan, parent_fd, caller).run()
+    if plan.recording.name and folder is None:
+        from accel_launch.running.onlookers.registry.folder import claim
+
+        folder = claim(os.environ, plan.recording.name)
+    return Supervisor(plan, parent_fd, caller, folder).run(started)
 
 
 class Supervisor:
     """Runs attempts, one after the other, and judges each once nothing is left of it."""
 
-    def __init__(self, plan: Plan, parent_fd: int | None, caller: Caller | None) -> None:
+    def __init__(self, plan: Plan, parent_fd: int | None, caller: Caller | None, folder: Folder | None) -> None:
         """Take what to run."""
-        self.plan, self.parent_fd, self.caller = plan, parent_fd, caller
-        self.notify = None if caller is None else caller.event
+        self.plan, self.parent_fd, self.caller, self.folder = plan, parent_fd, caller, folder
+        self.notify: Callable[[Event], object] = lambda event: self.record.event(event)  # noqa: PLW0108  it is made later
         self.parked: Parked | None = None
         self.orders = Orders()
         self.closed: Result | None = None
         """The result of the last attempt, if that was let go of and no other one could be started."""
 
-    def run(self) -> Result:
+    def run(self, started: Callable[[], None] | None) -> Result:
         """Run to the end."""
         self.secret = take_secret()
         self.guardian = GuardianHandle()
@@ -64,11 +79,13 @@ class Supervisor:
             self.output = OutputRouter(self.plan.display, self.caller)
             self.attempt = self._prepared(self.plan, 0)
         except OSError as error:
-            raise AccelError(f"{self._missing(error)}; nothing was started") from None
+            raise AccelError(f"{_missing(self.plan, error)}; nothing was started") from None
         self.signals = SignalHandling(self.orders, self._failed, self._resize)
         self.signals.start()
         self.calling = CallingProcess(self.parent_fd, self.orders, self.signals)
-        self._fork(())
+        self._fork(() if self.folder is None else (self.folder.held,))
+        if started is not None:
+            started()
         self._look_after()
         self._look_on()
         self.carrier.carry(self.attempt, self.guardian)
@@ -79,17 +96,15 @@ class Supervisor:
     def _prepared(self, plan: Plan, number: int) -> Attempt:
         return Attempt(plan, number, self.output, self.orders, self.notify)
 
-    def _missing(self, error: OSError) -> str:
-        """Return what couldn't be made, and why."""
-        what = "the ranks' streams" if error.errno == errno.EMFILE else f"log_dir {self.plan.display.log_dir}"
-        return f"{what}: {error.strerror}"
-
     def _look_after(self) -> None:
         """Load and make what is needed once ranks run: they start meanwhile."""
         from accel_launch.running.attempts.series import Series
         from accel_launch.running.onlookers.onlookers import Onlookers
+        from accel_launch.running.onlookers.registry.record.recorder import Recorder
 
-        self.onlookers = Onlookers(self.plan, self.output.print, self.orders)
+        self.record = Recorder(self.plan, None if self.caller is None else self.caller.event, self.folder)
+        self.signals.noted_by(self.record.signal)
+        self.onlookers = Onlookers(self.plan, self.output.print, self.orders, self.record)
         self.series = Series(self.plan, self.notify, self.output.print)
         self.carrier = Carrier(self.plan, self.output, self.signals, self.calling, self.onlookers)
 
@@ -187,7 +202,9 @@ class Supervisor:
             self._fork(self.onlookers.descriptors)
             self._look_on()
         except OSError as error:
-            self.closed = result.replace(problems=(*result.problems, f"not started again: {self._missing(error)}"))
+            self.closed = result.replace(
+                problems=(*result.problems, f"not started again: {_missing(self.plan, error)}")
+            )
             return False
         self.closed = None
         self.series.went_on(result)
@@ -204,8 +221,15 @@ class Supervisor:
         self.attempt.preparation.remove()
         watch = self.carrier.watch
         result = result if watch is None else watch.conclude(result)
+        result = self.record.end(result, "" if self.caller is None else self.caller.failure)
         if self.output.needs_end:
             from accel_launch.running.output.ending import finish
 
             finish(self.output, self.plan.display, result)
         return result
+
+
+def _missing(plan: Plan, error: OSError) -> str:
+    """Return what couldn't be made, and why."""
+    what = "the ranks' streams" if error.errno == errno.EMFILE else f"log_dir {plan.display.log_dir}"
+    return f"{what}: {error.strerror}"

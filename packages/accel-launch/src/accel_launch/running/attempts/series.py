@@ -154,6 +154,6 @@ def _changes(environ: dict[str, str], number: int, port: int) -> dict[str, str]:
 
 
 def _lasting(seconds: float) -> str:
-    from accel_launch.running.onlookers.stall.telling import MINUTES, duration
+    from accel_launch.machine.clock import MINUTES, duration
 
     return duration(seconds) if seconds >= MINUTES else f"{seconds:.1f} s"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from accel_launch.running.onlookers.machines.gathering import Round
     from accel_launch.running.onlookers.machines.station import Station
     from accel_launch.running.onlookers.registry.desk import Desk
+    from accel_launch.running.onlookers.registry.record.recorder import Recorder
     from accel_launch.running.onlookers.stall.glance import Glance
     from accel_launch.running.onlookers.stall.handle import StallWatch
     from accel_launch.running.onlookers.stall.telling import Stall
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 class Onlookers:
     """They, and who shows ranks at their end, in the supervisor's loop. Without any of them the run goes on."""
 
-    def __init__(self, plan: Plan, say: Callable[[str], None], orders: Orders) -> None:
-        """Take the plan, where to print, and the orders to the guardian."""
-        self.plan, self.say, self.orders = plan, say, orders
+    def __init__(self, plan: Plan, say: Callable[[str], None], orders: Orders, record: Recorder) -> None:
+        """Take the plan, where to print, the orders to the guardian, and the record of the run."""
+        self.plan, self.say, self.orders, self.recorder = plan, say, orders, record
         self.desk: Desk | None = None
         self.stall: StallWatch | None = None
         self.station: Station | None = None
@@ -65,6 +66,8 @@ class Onlookers:
         self.showing.kill = lambda: self.orders.send(KILL)
         if self.desk is None:
             self._open()
+        self.recorder.ranks.subjects = self.subjects
+        self.recorder.ranks.channels = lambda: [each for found in channels.all.values() for each in found]
         self._look_at_timeouts(channels)
         name = self.desk.folder.name if self.desk is not None else ""
         self.standstills = Standstills(self.plan, name, channels.logs.path, reader, self.showing, self.glance, ending)
@@ -86,17 +89,18 @@ class Onlookers:
 
     def _open(self) -> None:
         from accel_launch.running.onlookers.registry.desk import Desk
-        from accel_launch.running.onlookers.registry.folder import Folder
 
         try:
-            self.desk = Desk(Folder.make(os.environ), self._answer, self._gather)
+            self.desk = Desk(self.recorder.open(), self._answer, self._gather)
         except OSError as error:
             self.reader.notes.append(f"no folder for this run: {error.strerror}; `accelerate stacks` can't find it")
 
     @property
     def descriptors(self) -> tuple[int, ...]:
         """Our own, which a guardian must not have."""
-        return () if self.desk is None else (self.desk.socket.fileno(), self.desk.folder.held)
+        folder = self.recorder.folder
+        held = () if folder is None else (folder.held,)
+        return held if self.desk is None else (self.desk.socket.fileno(), *held)
 
     def _look_at_timeouts(self, channels: Channels) -> None:
         """Look at all ranks when one complains in its output that it has waited too long for another."""
@@ -120,6 +124,7 @@ class Onlookers:
 
     def printed(self) -> None:
         """Take notice that a rank has printed something."""
+        self.recorder.prints()
         if self.stall is not None:
             self.stall.printed()
 
@@ -133,7 +138,7 @@ class Onlookers:
         """Seconds until there is something to do again; None if there isn't."""
         if self.failed:
             return 0.0
-        parts = (self.stall, self.desk, self.station, self.showing, self.standstills)
+        parts = (self.stall, self.desk, self.station, self.showing, self.standstills, self.recorder)
         all_due = [part.due for part in parts if part is not None]
         return min((each for each in all_due if each is not None), default=None)
 
@@ -152,6 +157,7 @@ class Onlookers:
             self.station.step(poller, ready)
         self.standstills.step()
         self.showing.step(poller, ready)
+        self.recorder.step()
 
     def rest(self, poller: select.poll) -> None:
         """Stop looking on the attempt, and end all processes of ours: its guardian is gone."""
@@ -180,15 +186,10 @@ class Onlookers:
 
     def _answer(self, question: Mapping[str, Any], others: Round | None) -> Mapping[str, Any]:
         """Answer a question; in a fork of the launcher."""
-        from accel_launch.inspecting import report, snapshot
+        from accel_launch.running.onlookers.registry import answers
 
-        flags = {flag: bool(question.get(flag)) for flag in ("children", "variables", "native")}
-        found = report.as_json(snapshot.take(self.subjects(), workers=True, **flags))
-        if self.station is not None:
-            from accel_launch.running.onlookers.machines import answering
-
-            found = answering.with_others(found, self.station, others)
-        return {"run": self.standstills.name, "launcher": os.getppid(), **found}
+        named = {"run": self.standstills.name, "launcher": os.getppid()}
+        return {**named, **answers.answer(question, self.recorder, self.subjects(), self.station, others)}
 
     def shown_at_timeout(self, poller: select.poll) -> bool:
         """Show the ranks, once, before the run is ended because it takes too long; return whether that is done."""

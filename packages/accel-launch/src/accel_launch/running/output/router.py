@@ -79,7 +79,8 @@ class OutputRouter:
 
     def print(self, line: str) -> None:
         """Put a line of ours between the ranks' own on standard error."""
-        self.streams[1].put(None, line.encode(errors="replace"))
+        if self.caller is None or not self.caller.say(line):
+            self.streams[1].put(None, line.encode(errors="replace"))
 
     def register(self, poller: select.poll) -> None:
         """Register what to wait for next."""

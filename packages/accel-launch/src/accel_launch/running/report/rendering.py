@@ -120,7 +120,12 @@ def as_json(result: Result, host: str) -> str:
     """Return the whole result as JSON, in the form that ``docs/report.schema.json`` describes."""
     import json
 
-    whole = {
+    return json.dumps(data(result, host), indent=2) + "\n"
+
+
+def data(result: Result, host: str) -> dict[str, object]:
+    """Return the whole result as plain data."""
+    return {
         "status": result.status,
         "signal": signal_name(result.signal) if result.signal else None,
         "failure": None if result.failure is None else _failure(result.failure, host),
@@ -137,7 +142,6 @@ def as_json(result: Result, host: str) -> str:
         "stacks": list(result.stacks),
         "outcomes": dict(result.outcomes),
     }
-    return json.dumps(whole, indent=2) + "\n"
 
 
 def _failure(failure: Failure, host: str) -> dict[str, object]:

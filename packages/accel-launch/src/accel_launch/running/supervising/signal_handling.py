@@ -29,6 +29,8 @@ class SignalHandling:
         """When it came, in seconds since the epoch."""
         self.first, self.first_at = 0, 0.0
         """The first signal that asks for the end, also after a rank had failed, and when it came."""
+        self.note: Callable[[int, float], None] | None = None
+        """Who is told of that, once."""
 
     @property
     def hurried(self) -> bool:
@@ -61,5 +63,17 @@ class SignalHandling:
             if not self.ended_by and not self.failed():
                 self.ended_by, self.at = number, time.time()
         self.orders.send(number)
+        self._tell()
         if number == signal.SIGTSTP:
             os.kill(os.getpid(), signal.SIGSTOP)
+
+    def noted_by(self, note: Callable[[int, float], None]) -> None:
+        """Have ``note`` called with the first signal that asks for the end, and when it came."""
+        self.note = note
+        self._tell()
+
+    def _tell(self) -> None:
+        note = self.note
+        if self.first and note is not None:
+            self.note = None
+            note(self.first, self.first_at)

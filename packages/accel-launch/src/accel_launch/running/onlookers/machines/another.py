@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from accel_launch.machine.clock import duration
 from accel_launch.running.onlookers.machines import merging
 from accel_launch.running.onlookers.machines.parts import from_message
 from accel_launch.running.onlookers.machines.worker import Worker
-from accel_launch.running.onlookers.stall.telling import duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
+from accel_launch.machine.clock import duration
 from accel_launch.running.onlookers.machines import merging
-from accel_launch.running.onlookers.stall.telling import ENDED, duration
+from accel_launch.running.onlookers.stall.telling import ENDED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from accel_launch.machine import forks
+from accel_launch.running.onlookers.registry.folder import SOCKET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,11 +82,14 @@ class Desk:
         self.workers.append(pid)
 
     def close(self, poller: select.poll) -> None:
-        """Stop listening, and remove the folder."""
+        """Stop listening."""
         poller.register(self.socket.fileno(), 0)
         poller.unregister(self.socket.fileno())
         self.socket.close()
-        self.folder.remove()
+        try:
+            os.unlink(os.path.join(self.folder.path, SOCKET))
+        except OSError:
+            pass
         self.dismiss()
 
     def dismiss(self) -> None:

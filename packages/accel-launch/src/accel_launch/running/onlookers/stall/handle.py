@@ -175,7 +175,8 @@ class StallWatch:
         import json
 
         from accel_launch.inspecting.groups import spans
-        from accel_launch.running.onlookers.stall.telling import Stall, duration
+        from accel_launch.machine.clock import duration
+        from accel_launch.running.onlookers.stall.telling import Stall
 
         found = json.loads(line)
         if found["kind"] == "written":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from accel_config.record import Record
 from accel_launch.inspecting.groups import MISMATCH, MOST_SPANS, Group, line, sentence, spans
+from accel_launch.machine.clock import duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from accel_launch.running.onlookers.stall.culprit import Culprit
 
 LINES = 20  # that a message may have
-MINUTES = 120  # seconds from which on a time is told in minutes
 ENDED = "its ranks have ended"
 LOOPING = "always at the same lines"
 
@@ -114,15 +114,6 @@ class Stall(Record):
         lines += [f"  not asked: {', '.join(self.unasked)}"] if self.unasked else []
         lines += [f"  {hint}"] if hint else []
         return "".join(f"{each}\n" for each in lines)
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words, such as ``5 min`` or ``1 h 20 min``."""
-    whole = round(seconds)
-    if whole < MINUTES:
-        return f"{whole} s"
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def encode(kind: str, **values: Any) -> bytes:

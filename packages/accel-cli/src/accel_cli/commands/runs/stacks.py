@@ -43,9 +43,9 @@ def parser(program: str) -> ArgumentParser:
 def _stacks(words: list[str], program: str) -> int:
     arguments = parser(program).parse_args(words)
     from accel_launch.inspecting import report
-    from accel_launch.running.onlookers.registry import asking
+    from accel_launch.running.onlookers.registry import asking, reading
 
-    folder = asking.find(arguments.run, os.environ)
+    folder = reading.find(arguments.run, os.environ).folder
     question = {"ask": "stacks", "children": arguments.all_threads or arguments.json}
     found = asking.ask(folder, {**question, "variables": arguments.locals, "native": arguments.native})
     if arguments.json:

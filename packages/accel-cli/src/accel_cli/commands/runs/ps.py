@@ -1,0 +1,109 @@
+"""`ps`: lists the runs of this user on this machine, and the processes that are kept warm."""
+
+from __future__ import annotations
+
+import os
+
+from accel_config import front
+from accel_config.printable import one_line
+from accel_config.showing import console
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from accel_launch.running.onlookers.registry.reading import Run
+
+MEGABYTE = 1 << 20
+HEAD = ("NAME", "STATE", "RANKS", "AGE", "CPU", "MEMORY", "LAST LINE")
+
+
+def main(argv: Sequence[str] | None = None, program: str = "accelerate-ps") -> int:
+    """Print a line for each run and each warm process; return the exit status."""
+    return front.run(lambda words: _list(words, program), argv, program)
+
+
+def parser(program: str) -> ArgumentParser:
+    """Return the parser of the command's arguments."""
+    from accel_cli.commands.parser import Parser
+
+    found = Parser(program, "List your runs on this machine, and the processes that --keep_warm keeps.")
+    found.add_argument("-a", "--all", action="store_true", help="List runs that have ended too.")
+    found.flag("--json", action="store_true", help="Print the runs as JSON.")
+    found.flag("--warm", action="store_true", help="List the processes that --keep_warm keeps, and no runs.")
+    return found
+
+
+def _list(words: list[str], program: str) -> int:
+    if {*words} <= {"-a", "--all", "--json", "--warm"}:  # argparse takes longer to import than the rest
+        every, as_json, warm = "-a" in words or "--all" in words, "--json" in words, "--warm" in words
+    else:
+        found = parser(program).parse_args(words)
+        every, as_json, warm = found.all, found.json, found.warm
+    if not warm:
+        from accel_launch.running.onlookers.registry import figures, reading
+
+        runs = [run for run in reading.every(os.environ) if every or run.running or run.state == reading.LOST]
+        runs = [run for run in runs if every or run.state != reading.LOST or run.recent]
+        memory = figures.device_memory(runs)
+        if as_json:
+            import json
+
+            console.data(json.dumps([figures.facts(run, memory) for run in runs], indent=2) + "\n")
+            return 0
+        if runs:
+            columns = console.width(os.environ) if console.is_terminal() else None
+            console.show(_table([_row(run, figures.facts(run, memory, brief=True)) for run in runs], columns))
+    if not as_json:
+        console.show("".join(f"{line}\n" for line in _warm()))
+    return 0
+
+
+def _row(run: Run, facts: dict[str, Any]) -> tuple[str, ...]:
+    from accel_launch.machine.clock import duration
+
+    living, count = facts["running_ranks"], facts["ranks"]
+    cpu, memory = facts["cpu"], facts["device_memory"]
+    return (
+        run.name,
+        run.told,
+        f"{living} of {count}" if run.running and living != count else f"{count or '?'}",
+        duration(run.age),
+        "" if cpu is None else f"{cpu:.1f}",
+        "" if memory is None else f"{memory / MEGABYTE:.0f} MB",
+        one_line(facts["line"]),
+    )
+
+
+def _table(rows: Iterable[tuple[str, ...]], columns: int | None) -> str:
+    """Return the table; only the last column is shortened, for a terminal."""
+    rows = [HEAD, *rows]
+    rows = [tuple(cell for place, cell in enumerate(row) if any(other[place] for other in rows[1:])) for row in rows]
+    wide = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
+    lines = (
+        "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=False)), row[-1]]) for row in rows
+    )
+    return "".join(f"{line.rstrip()[:columns]}\n" for line in lines)
+
+
+def _warm() -> list[str]:
+    from accel_launch.machine import files
+
+    if not files.kept(os.environ, "warm"):
+        return []
+    from accel_launch.machine.clock import duration
+    from accel_launch.running.guardian.preloading import warm
+
+    lines: list[str] = []
+    for one in warm.waiting(os.environ):
+        modules = one_line(", ".join(one.modules))
+        facts = (
+            f"{one_line(one.script)}, {one.ranks} ranks",
+            f"{modules} imported {duration(one.age)} ago",
+            f"{one.memory / MEGABYTE:.0f} MB",
+            f"ends in {duration(one.seconds)}",
+        )
+        lines.append(f"warm process (pid {one.pid}): {', '.join(facts)}")
+    return lines

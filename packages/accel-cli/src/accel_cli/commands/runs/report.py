@@ -1,0 +1,56 @@
+"""`report`: how a run ended, and what its time was spent on."""
+
+from __future__ import annotations
+
+import os
+
+from accel_config import front
+from accel_config.errors import AccelError
+from accel_config.showing import console
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None, program: str = "accelerate-report") -> int:
+    """Print the report of the run that the arguments name; return the exit status."""
+    return front.run(lambda words: _report(words, program), argv, program)
+
+
+def parser(program: str) -> ArgumentParser:
+    """Return the parser of the command's arguments."""
+    from accel_cli.commands.parser import Parser
+
+    found = Parser(program, "Print how a run on this machine ended, and what its time was spent on.")
+    found.add_argument(
+        "run",
+        nargs="?",
+        help="Name of a run, the beginning of one, or the pid of its launcher or of a rank; the newest by default.",
+    )
+    found.flag("--json", action="store_true", help="Print what `launch --report` writes, and `time_spent`, as JSON.")
+    return found
+
+
+def _report(words: list[str], program: str) -> int:
+    arguments = parser(program).parse_args(words)
+    from accel_launch.running.onlookers.registry import folder, goodput, reading
+
+    run = reading.find(arguments.run, os.environ, ended=True)
+    phases = goodput.of(run)
+    if arguments.json:
+        import json
+
+        found = run.file(folder.REPORT)
+        if found is None:
+            if run.running:
+                raise AccelError(f"{run.name} is running: it has no report yet")
+            raise AccelError(f"{run.name} has no report: it is {run.told}", status=1)
+        console.data(json.dumps({**found, "time_spent": phases}, indent=2) + "\n")
+        return 0
+    lines = f"{run.name}: {run.told}\n{run.text(folder.TEXT).strip()}\n"
+    if line := str(run.facts.get("line") or ""):
+        lines += f"  last line: {line}\n"
+    console.show(lines.replace("\n\n", "\n") + f"  {goodput.told(phases)}\n")
+    return 0

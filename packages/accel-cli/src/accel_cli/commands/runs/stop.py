@@ -1,0 +1,79 @@
+"""`stop`: ends runs, or the processes that are kept warm."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from accel_config import front
+from accel_config.errors import AccelError
+from accel_config.showing import console
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None, program: str = "accelerate-stop") -> int:
+    """End what the arguments name; return the exit status."""
+    return front.run(lambda words: _stop(words, program), argv, program)
+
+
+def parser(program: str) -> ArgumentParser:
+    """Return the parser of the command's arguments."""
+    from accel_cli.commands.parser import Parser
+
+    found = Parser(
+        program,
+        "End runs on this machine, wait for that, and exit with the status of the first that didn't end with 0; or "
+        "end the processes that --keep_warm keeps.",
+    )
+    found.add_argument(
+        "run",
+        nargs="*",
+        help="Names of runs, beginnings of names, or pids of launchers or ranks; the newest by default.",
+    )
+    found.flag("--signal", default="TERM", help="Signal to end them by, such as INT or 2; TERM by default.")
+    found.flag("--now", action="store_true", help="Kill the ranks at once, without the grace.")
+    found.flag("--warm", action="store_true", help="End your processes that wait for the same launch again.")
+    return found
+
+
+def _stop(words: list[str], program: str) -> int:
+    arguments = parser(program).parse_args(words)
+    if arguments.warm:
+        from accel_launch.running.guardian.preloading import warm
+
+        pids = warm.stop(os.environ)
+        console.show("".join(f"stopped warm process (pid {pid})\n" for pid in pids) or "no process is kept warm\n")
+        return 0
+    from accel_cli.commands.runs.ending import told
+    from accel_launch.running.onlookers.registry import acting, reading
+
+    number = _number(arguments.signal)
+    runs = [reading.find(which, os.environ) for which in arguments.run or (None,)]
+    if not arguments.now:
+        for run in runs:  # all at once
+            acting.send(run, number)
+    statuses: list[int] = []
+    for run in runs:
+        if arguments.now:
+            acting.stop(run, number, now=True)
+        else:
+            acting.wait(run)
+        statuses.append(told(run))
+    return next((status for status in statuses if status), 0)
+
+
+def _number(text: str) -> int:
+    """Return the number of a signal.
+
+    Raises:
+        AccelError: there is no such signal.
+    """
+    name = text.upper().removeprefix("SIG")
+    found = next((one for one in signal.Signals if name in (one.name.removeprefix("SIG"), str(one.value))), None)
+    if found is None:
+        raise AccelError(f"--signal: {text!r} isn't a signal, such as TERM, INT or 2")
+    return int(found)

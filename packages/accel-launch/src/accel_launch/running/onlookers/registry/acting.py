@@ -1,0 +1,100 @@
+"""Ending a run from outside, and waiting for its end."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+from accel_config.errors import FAILED, AccelError
+from accel_launch.machine import process_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from accel_launch.running.onlookers.registry.reading import Run
+
+LOOK = 0.1  # seconds between two looks at a run whose launcher can't be waited for
+AGAIN = 0.5  # seconds between two requests to end at once
+LONGEST = 10.0  # seconds for a launcher to end at once, before it is killed
+LEAVING = 2.0  # seconds for a launcher to leave once it has written how its run has ended
+
+
+def send(run: Run, number: int) -> bool:
+    """Send a signal to the launcher of a run, and to no later process of its pid; return whether it was there.
+
+    Raises:
+        AccelError: it isn't in reach.
+    """
+    run.look()
+    if run.held and not run.pid:
+        raise AccelError(f"the launcher of {run.name} isn't in reach: it runs on another machine or in a container")
+    if not run.running:
+        return False
+    try:
+        handle = os.pidfd_open(run.pid)
+    except ProcessLookupError:
+        return False
+    except OSError as error:
+        raise AccelError(f"the launcher of {run.name} can't be signalled: {error.strerror}", status=FAILED) from None
+    try:
+        if run.folder.pid != run.pid:  # who holds the lock now is who was opened, if it is the same pid
+            return False
+        signal.pidfd_send_signal(handle, number)
+        if number != signal.SIGCONT and process_tree.stopped(run.pid):
+            signal.pidfd_send_signal(handle, signal.SIGCONT)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        raise AccelError(f"the launcher of {run.name} is another user's", status=FAILED) from None
+    finally:
+        os.close(handle)
+    return True
+
+
+def wait(run: Run, seconds: float | None = None) -> bool:
+    """Wait until a run has ended; return False if it hasn't after so many seconds."""
+    until = None if seconds is None else time.monotonic() + seconds
+    leaving: float | None = None
+    while True:
+        run.look()
+        if run.status is not None:
+            leaving = leaving or time.monotonic() + LEAVING
+        if not run.held or (leaving is not None and time.monotonic() > leaving):
+            return True
+        left = 60.0 if until is None else until - time.monotonic()
+        if left <= 0:
+            return False
+        _pause(run.pid, min(left, LEAVING if run.status is not None else 60.0))
+
+
+def _pause(pid: int, seconds: float) -> None:
+    """Wait for the end of a process, or, if it can't be seen, a moment."""
+    try:
+        handle = os.pidfd_open(pid) if pid else -1
+    except OSError:
+        handle = -1
+    if handle == -1:
+        time.sleep(min(LOOK, seconds))
+        return
+    try:
+        poller = select.poll()
+        poller.register(handle, select.POLLIN)
+        if poller.poll(seconds * 1000):
+            time.sleep(0.005)  # a zombie's lock is free in a moment
+    finally:
+        os.close(handle)
+
+
+def stop(run: Run, number: int = signal.SIGTERM, *, now: bool = False) -> None:
+    """Ask a run to end by a signal to its launcher, and wait for that; ``now`` kills its ranks at once.
+
+    Raises:
+        AccelError: it isn't in reach.
+    """
+    if not send(run, number):
+        return
+    until = time.monotonic() + LONGEST
+    while now and not wait(run, AGAIN):
+        send(run, number if time.monotonic() < until else signal.SIGKILL)
+    wait(run)

@@ -1,0 +1,60 @@
+"""What a run uses now, and what is known of it as data."""
+
+from __future__ import annotations
+
+import time
+
+from accel_launch.running.onlookers.registry import folder as folders
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from accel_launch.running.onlookers.registry.reading import Run
+
+
+def device_memory(runs: Iterable[Run]) -> Mapping[int, int]:
+    """Return the bytes that each process holds on devices; none if no driver is asked."""
+    if not any(run.running for run in runs):
+        return {}
+    from accel_launch.machine import device_memory
+
+    return device_memory.used() if device_memory.known() else {}
+
+
+def facts(run: Run, memory: Mapping[int, int], *, brief: bool = False) -> dict[str, Any]:
+    """Return what is known of a run, as ``accelerate ps --json`` prints it; ``brief`` leaves out its command."""
+    ranks = run.ranks
+    state = run.state
+    found: dict[str, Any] = {
+        "name": run.name,
+        "state": state,
+        "status": run.status,
+        "launcher": run.pid or run.facts.get("launcher"),
+        "host": run.facts.get("host"),
+        "began": run.began,
+        "ended": None if run.running else run.seen,
+        "attempt": run.facts.get("attempt", 0),
+        "ranks": run.facts.get("count") or 0,
+        "running_ranks": len(ranks),
+        "pids": {str(rank): pid for rank, pid, _cpu in ranks},
+        "cpu": _cores(run, sum(used for _rank, _pid, used in ranks)) if ranks else None,
+        "device_memory": sum(memory.get(pid, 0) for _rank, pid, _cpu in ranks) if memory and ranks else None,
+        "line": str(run.facts.get("line") or ""),
+    }
+    if brief:
+        return found
+    described: Mapping[str, Any] = run.file(folders.RUN) or {}
+    return {**found, **{name: described.get(name) for name in ("command", "folder", "machine")}}
+
+
+def _cores(run: Run, used: float) -> float | None:
+    """Return how many cores ranks that have ``used`` so many seconds of CPU used since the record's sample."""
+    sample: Any = run.facts.get("sample")
+    try:
+        at, before = map(float, sample)
+    except (TypeError, ValueError):
+        at, before = run.began, 0.0
+    took = time.time() - at
+    return max(0.0, used - before) / took if took > 0 else None

@@ -1,0 +1,235 @@
+"""The runs of this user as their records show them: those that run, and those that have ended."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+from accel_config.errors import AccelError
+from accel_launch.inspecting import kernel
+from accel_launch.machine import process_tree
+from accel_launch.running.onlookers.registry import folder as folders
+from accel_launch.running.onlookers.registry.folder import Folder, home
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+RECENT = 86400.0  # seconds for which a run that was lost is listed with those that run
+FOUND = 10  # names to list in a message
+LARGEST = 1 << 26  # bytes of a file that is read whole
+ENDED, LOST, ELSEWHERE, STOPPED, STARTING = "ended", "lost", "elsewhere", "stopped", "starting"
+ALONE = (
+    "a single process has no launcher to ask, unless it is started with --stall_after or --name; `py-spy dump --pid "
+    "PID` shows its stacks"
+)
+
+
+class Run:
+    """A run: its folder, and what is known of it now."""
+
+    def __init__(self, path: str, changed: float = 0.0) -> None:
+        """Take the path of its folder, and when that last changed."""
+        self.folder, self.changed = Folder(path), changed
+        self.look()
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.folder.name
+
+    def look(self) -> None:
+        """Look again."""
+        # The lock first: who has written the end lets go of it later.
+        self.held, self.pid, machine = folders.lock(os.path.join(self.folder.path, folders.LOCK))
+        self.locked = self.held or bool(machine)
+        self.here = self.held or bool({*machine} & {*folders.machine_names()})
+        self.restarted = self.here and not self.held and folders.machine_names()[-1] not in machine
+        self.facts: Mapping[str, Any] = self.file(folders.STATE) or {}
+
+    def file(self, name: str) -> Any:
+        """Return what a file of the record holds; None if there is none, or another version wrote something else."""
+        import json
+
+        text = self.text(name)
+        try:
+            found: Any = json.loads(text) if text else None
+        except (ValueError, RecursionError):
+            return None
+        return found if _is_object(found) else None
+
+    def text(self, name: str) -> str:
+        """Return the text of a file of the record; empty if there is none."""
+        try:
+            fd = os.open(os.path.join(self.folder.path, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return ""
+        text = b""
+        try:
+            while len(text) < LARGEST and (data := os.read(fd, 1 << 20)):
+                text += data
+        except OSError:
+            pass
+        finally:
+            os.close(fd)
+        return text.decode(errors="replace")
+
+    def events(self, after: int = 0) -> list[dict[str, Any]]:
+        """Return its events from the one after a number on; a line that isn't whole is left out."""
+        import json
+
+        found: list[dict[str, Any]] = []
+        for line in self.text(folders.EVENTS).splitlines():
+            try:
+                event: Any = json.loads(line)
+            except ValueError:
+                continue
+            if (
+                _is_object(event)
+                and isinstance(event.get("at"), (int, float))
+                and _number(event.get("number")) > after
+            ):
+                found.append(event)
+        return found
+
+    @property
+    def running(self) -> bool:
+        """Whether its launcher lives, also if it can't be seen from here."""
+        return self.held and self.status is None
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status; None if it has none, or if that isn't known."""
+        found = self.facts.get("status")
+        return found if isinstance(found, int) else None
+
+    @property
+    def state(self) -> str:
+        """What it does: starting, running, stalled, stopped, ending or ended; lost if its launcher was killed."""
+        if self.status is not None:
+            return ENDED
+        if self.held:
+            if self.pid and process_tree.stopped(self.pid):
+                return STOPPED
+            return str(self.facts.get("state") or STARTING)
+        return LOST if self.here else ELSEWHERE
+
+    @property
+    def told(self) -> str:
+        """Its state in words."""
+        if self.state == ENDED:
+            return f"ended ({self.status})"
+        if self.state == LOST:
+            return "lost: the machine was started again" if self.restarted else "lost: its launcher was killed"
+        return f"on {self.facts.get('host', 'another machine')}" if self.state == ELSEWHERE else self.state
+
+    @property
+    def began(self) -> float:
+        """When it began, in seconds since the epoch."""
+        return _number(self.facts.get("began")) or self.changed
+
+    @property
+    def seen(self) -> float:
+        """When its record was last written, in seconds since the epoch."""
+        return _number(self.facts.get("at")) or self.changed
+
+    @property
+    def age(self) -> float:
+        """For how long it has run."""
+        return max(0.0, (time.time() if self.running else self.seen) - self.began)
+
+    @property
+    def recent(self) -> bool:
+        """Whether it hasn't ended for long."""
+        return abs(time.time() - self.seen) < RECENT
+
+    @property
+    def ranks(self) -> list[tuple[int, int, float]]:
+        """The ranks that run, each with its pid and its seconds of CPU; a pid that is another's now is left out."""
+        found: Any = self.facts.get("ranks") if self.running else None
+        try:
+            listed = [(int(rank), int(pid), int(ticks)) for rank, pid, ticks in found or ()]
+        except (TypeError, ValueError):  # of another version
+            return []
+        facts = ((one, kernel.stat(f"/proc/{one[1]}/stat")) for one in listed)
+        return [(*one[:2], seen[2]) for one, seen in facts if seen and seen[3] == one[2] and seen[1] not in "ZX"]
+
+
+def _is_object(found: object) -> bool:
+    return isinstance(found, dict)
+
+
+def _number(found: object) -> float:
+    return float(found) if isinstance(found, (int, float)) else 0.0
+
+
+def every(environ: Mapping[str, str]) -> list[Run]:
+    """Return the runs of this user of which something is known, the newest first."""
+    return sorted(_all(environ), key=lambda run: run.began, reverse=True)
+
+
+def _all(environ: Mapping[str, str]) -> Iterator[Run]:
+    try:
+        entries = list(os.scandir(home(environ)))
+    except OSError:
+        return
+    for entry in entries:
+        try:
+            facts = entry.stat(follow_symlinks=False)
+        except OSError:
+            continue  # it has just been removed
+        if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid():
+            run = Run(entry.path, facts.st_mtime)
+            if run.held or run.facts:
+                yield run
+
+
+def running(environ: Mapping[str, str]) -> list[Run]:
+    """Return the runs whose launcher lives and can be seen from here, the newest first."""
+    return [run for run in every(environ) if run.held and run.pid]
+
+
+def find(which: str | None, environ: Mapping[str, str], *, ended: bool = False) -> Run:
+    """Return a run; the newest by default.
+
+    ``which`` is its name, an unambiguous beginning of that, or the pid of its launcher or of a process below it. With
+    ``ended`` it may have ended.
+
+    Raises:
+        AccelError: there is none, or there are several.
+    """
+    runs = every(environ) if ended else running(environ)
+    if not runs:
+        if ended:
+            raise AccelError(f"there is no record of a run of this user in {home(environ)}")
+        raise AccelError(f"no run of this user is running on this machine (none in {home(environ)})", ALONE)
+    if which is None:
+        return runs[0]
+    exact = [run for run in runs if which == run.name or (run.pid and which == str(run.pid))]
+    if not exact and which.isdecimal():
+        exact = [run for run in runs if run.pid and run.pid in _above(int(which))]
+    fitting = exact or [run for run in runs if run.name.startswith(which)]
+    if len(fitting) == 1:
+        return fitting[0]
+    names = _named(fitting or runs)
+    if fitting:
+        raise AccelError(f"{which!r} is the beginning of several runs: {names}")
+    if ended:
+        raise AccelError(f"no run {which!r} is known; known: {names}")
+    alone = (ALONE,) if which.isdecimal() and os.path.exists(f"/proc/{which}") else ()
+    raise AccelError(f"no run {which!r} is running on this machine; running: {names}", *alone)
+
+
+def _named(runs: Sequence[Run]) -> str:
+    return ", ".join(f"{run.name} (pid {run.pid})" if run.pid else run.name for run in runs[:FOUND])
+
+
+def _above(pid: int) -> list[int]:
+    """Return the pids of a process's parents, as far as they are known."""
+    found: list[int] = []
+    while (facts := process_tree.look(pid)) is not None and facts[0] not in (0, *found):
+        pid = facts[0]
+        found.append(pid)
+    return found

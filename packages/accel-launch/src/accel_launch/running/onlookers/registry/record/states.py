@@ -1,0 +1,33 @@
+"""What a run does, by its events."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from accel_launch.planning.types import Plan
+    from accel_launch.running.report.records import Event
+
+STARTING, RUNNING, STALLED, ENDING, ENDED = "starting", "running", "stalled", "ending", "ended"
+
+
+class States:
+    """The state of a run while it goes on."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Begin before its ranks start."""
+        self.plan, self.now, self.attempt, self.started = plan, STARTING, 0, 0
+
+    def follow(self, event: Event) -> None:
+        """See what an event makes of the run."""
+        if event.kind == "started":
+            self.started += 1
+            if self.started >= len(self.plan.commands) and self.now == STARTING:
+                self.now = RUNNING
+        elif event.attempt is not None:
+            self.now, self.started, self.attempt = STARTING, 0, event.attempt.number + 1
+        elif self.now == ENDING:
+            return
+        elif event.kind in ("stalled", "moves"):
+            self.now = STALLED if event.kind == "stalled" else RUNNING
+        elif event.ending is not None and event.ending.status and self.plan.together:
+            self.now = ENDING

@@ -1,0 +1,120 @@
+"""What the files of a record hold, and how they are written."""
+
+from __future__ import annotations
+
+import os
+
+from accel_launch.inspecting import kernel
+from accel_launch.machine import process_tree
+from accel_launch.machine.clock import steady
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from accel_launch.inspecting.snapshot import Subject
+    from accel_launch.planning.types import Plan
+    from accel_launch.running.output.channel import Channel
+
+    Sample = tuple[float, float]
+    """A time in seconds since the epoch, and the seconds of CPU until then."""
+
+VERSION = 1  # of the form of the files
+PACE = 1.0  # seconds between two samples of what the ranks use
+WIDEST = 200  # characters of a last line
+
+
+class Files:
+    """The files of a record."""
+
+    def __init__(self, path: str) -> None:
+        """Take the folder."""
+        self.path = path
+
+    def append(self, name: str, text: str) -> None:
+        """Add whole lines to a file.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        self._write(name, os.O_APPEND, text)
+
+    def put(self, name: str, text: str) -> None:
+        """Write a file whole or not at all.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        part = f"{name}.part"
+        self._write(part, os.O_TRUNC, f"{text}\n")
+        os.replace(os.path.join(self.path, part), os.path.join(self.path, name))
+
+    def _write(self, name: str, how: int, text: str) -> None:
+        how |= os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(os.path.join(self.path, name), how, 0o600)
+        try:
+            data = text.encode(errors="replace")
+            while data:
+                data = data[os.write(fd, data) :]
+        finally:
+            os.close(fd)
+
+
+def described(plan: Plan, began: float) -> dict[str, object]:
+    """Return what a run is, and how it was started, without secrets."""
+    from accel_config.showing.masking import command_line, sentence
+    from accel_launch.planning import explain
+
+    machine = None if plan.lifeline is None else {"number": plan.lifeline.machine, "of": plan.lifeline.machines}
+    return {
+        "version": VERSION,
+        "command": command_line(plan.recording.command),
+        "folder": os.getcwd(),
+        "host": os.uname().nodename,
+        "machine": machine,
+        "launcher": os.getpid(),
+        "began": began,
+        "plan": {
+            "engine": plan.engine,
+            "summary": sentence(plan.summary),
+            "commands": explain.commands(plan),
+            "ranks": plan.hosted or len(plan.commands),
+            "max_restarts": plan.restarting.most,
+        },
+    }
+
+
+class Ranks:
+    """What the ranks of an attempt do, as the launcher sees it."""
+
+    def __init__(self) -> None:
+        """Know none yet."""
+        self.subjects: Callable[[], Sequence[Subject]] = tuple
+        self.channels: Callable[[], Sequence[Channel]] = tuple
+        self.samples: tuple[Sample | None, Sample | None] = (None, None)
+        """What CPU time they had used, and when, the last two times."""
+        self.ticks: dict[int, int] = {}
+        """When each one's process started, by pid."""
+
+    def facts(self) -> dict[str, object]:
+        """Return who runs, a sample of the CPU time until a second ago or longer, and the last line."""
+        running = [one for one in self.subjects() if not one.ended]
+        ranks = [[one.rank, one.pid, self._started(one.pid)] for one in running]
+        last, now = self.samples[1], steady()
+        if running and (last is None or now - last[0] >= PACE):
+            seen = [kernel.stat(f"/proc/{one.pid}/stat") for one in running]
+            self.samples = last, (now, sum(found[2] for found in seen if found is not None))
+        return {"ranks": ranks, "sample": self.samples[0], "line": self._line()}
+
+    def _started(self, pid: int) -> int:
+        if pid not in self.ticks:
+            facts = process_tree.look(pid)
+            self.ticks[pid] = 0 if facts is None else facts[2]
+        return self.ticks[pid]
+
+    def _line(self) -> str:
+        """Return the last line, of a progress bar too; one that isn't whole if there is no other."""
+        latest = max(self.channels(), key=lambda channel: channel.written_at, default=None)
+        kept = b"" if latest is None else bytes(latest.recent if latest.tail is None else latest.tail.end)
+        *whole, rest = kept[-4 * WIDEST :].decode(errors="replace").replace("\r", "\n").split("\n")
+        return next((line for line in reversed(whole) if line.strip()), rest)[:WIDEST]

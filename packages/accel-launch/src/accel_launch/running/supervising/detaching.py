@@ -1,0 +1,123 @@
+"""A run that goes on without its terminal: a session of its own, whose output its record keeps."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from accel_config.errors import FAILED, AccelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from accel_launch.planning.types import Plan
+    from accel_launch.running.onlookers.registry.record.store import Store
+
+STARTED, END = "started", b"\0"
+
+
+def detach(plan: Plan, supervise: Callable[..., int]) -> str:
+    """Start a run in a process of its own; return the run's name once its ranks start.
+
+    ``supervise`` carries it out there, with the ways of `accel_launch.running.supervisor.supervise`, and returns the
+    status to exit with.
+
+    Raises:
+        AccelError: it can't be started.
+    """
+    if plan.request is not None:
+        raise AccelError("--detach: the run isn't on this machine")
+    if os.getpid() == 1:
+        raise AccelError("--detach: this is the first process of a container, which ends with it")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.close(reader)
+        _go_on(plan, supervise, _Waiting(writer))
+    os.close(writer)
+    text = b""
+    while not text.endswith(END) and (data := os.read(reader, 1 << 16)):
+        text += data
+    os.close(reader)
+    status, _, rest = text.removesuffix(END).decode(errors="replace").partition(" ")
+    if status == STARTED:
+        return rest
+    lines = rest.splitlines() or ["the launcher has ended before it started anything"]
+    raise AccelError(*lines, status=int(status or FAILED))
+
+
+def _go_on(plan: Plan, supervise: Callable[..., int], waiting: _Waiting) -> NoReturn:
+    """Carry out the run, in the fork, and exit."""
+    status = FAILED
+    try:
+        os.setsid()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for fd in range(3):
+            os.dup2(nowhere, fd)
+        os.close(nowhere)
+        status = _carried_out(plan, supervise, waiting)
+    except AccelError as error:
+        waiting.answer(f"{error.status} {error}")
+        status = error.status
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # pyright: ignore[reportArgumentType]
+    finally:
+        os._exit(status)
+
+
+def _carried_out(plan: Plan, supervise: Callable[..., int], waiting: _Waiting) -> int:
+    from accel_launch.running.onlookers.registry.folder import Folder
+    from accel_launch.running.onlookers.registry.record.store import Store
+
+    try:
+        folder = Folder.make(os.environ, plan.recording.name)
+        store = Store(folder.path, plan.recording.output)
+    except OSError as error:
+        raise AccelError(f"no folder for this run: {error.strerror}", status=FAILED) from None
+    sys.stdout = sys.stderr = _Said(store)  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        return supervise(caller=store, folder=folder, started=lambda: waiting.answer(f"{STARTED} {folder.name}"))
+    except AccelError:
+        folder.remove()
+        raise
+
+
+class _Waiting:
+    """Who waits for the start."""
+
+    def __init__(self, writer: int) -> None:
+        self.writer = writer
+
+    def answer(self, text: str) -> None:
+        """Tell what has become of it, once."""
+        writer, self.writer = self.writer, -1
+        if writer == -1:
+            return
+        try:
+            os.write(writer, text.encode(errors="replace") + END)
+        except OSError:
+            pass  # it has gone
+        os.close(writer)
+
+
+class _Said:
+    """What the launcher itself prints, for the record."""
+
+    encoding = "utf-8"
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def write(self, text: str) -> int:
+        if text:
+            self.store.say(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def isatty(self) -> bool:
+        return False

@@ -1,0 +1,192 @@
+"""Runs that go on without their terminal, and what they have printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from accel_launch.running.onlookers.registry import folder
+from accel_launch.running.onlookers.registry.record import store
+from tests.conftest import BIN, Run
+from tests.launch.processes import Script, gone, marked, until
+from tests.launch.test_ps import listed
+from tests.launch.test_runs import N2, kinds, runs
+
+__all__ = ["runs"]
+
+
+@pytest.fixture(autouse=True)
+def left(accelerate: Run, mark: str) -> Iterator[None]:
+    """Stop what a test leaves running; nothing of it may be left."""
+    yield
+    for name in listed(accelerate):
+        accelerate("stop", "--now", name)
+    assert until(lambda: not marked(mark)), f"left running: {marked(mark)}"
+
+
+def test_a_detached_run_outlives_its_terminal(
+    accelerate: Run, script: Script, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Whoever started it is hung up on, as a terminal that closes does."""
+    text = (
+        "import os, sys, time\nprint(os.getsid(0), os.getcwd(), os.environ['GIVEN'], sys.stdin.read(1) == '')\n"
+        "print('careful', file=sys.stderr)\ntime.sleep(1000)\n"
+    )
+    words = [BIN / "accelerate", "launch", *N2, "-d", "--name", "away", script(text)]
+    with subprocess.Popen(
+        words,
+        env={**environ, "GIVEN": "yes"},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as shell:
+        assert shell.communicate(timeout=60)[0] == "away\n"
+    assert shell.returncode == 0
+    pid = listed(accelerate)["away"]["launcher"]
+    assert os.getsid(pid) == pid
+    os.kill(pid, signal.SIGWINCH)
+    assert until(lambda: accelerate("logs").stdout.count("yes True\n") == 2)
+    assert accelerate("logs", "--stderr").stdout == "careful\n" * 2
+    assert accelerate("stop").returncode == 143
+    assert gone([pid])
+
+
+def test_a_refusal_is_a_refusal(accelerate: Run, script: Script, runs: Path) -> None:
+    done = accelerate("launch", *N2, "-d", "nowhere.py")
+    assert (done.returncode, done.stdout) == (2, "")
+    path = str(script("import time\ntime.sleep(1000)\n"))
+    assert accelerate("launch", *N2, "-d", "--name", "taken", path).stdout == "taken\n"
+    done = accelerate("launch", *N2, "-d", "--name", "taken", path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "a run 'taken' is running" in done.stderr
+    done = accelerate("launch", *N2, "-d", "--name", "other", "--log_dir", "/proc/nowhere", path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "nothing was started" in done.stderr
+    assert [record.name for record in runs.iterdir()] == ["taken"]
+    assert "leave out no_record" in accelerate("launch", *N2, "-d", "--no_record", path).stderr
+    done = accelerate("launch", *N2, "-d", path, env={"XDG_STATE_HOME": "/proc/nowhere"})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no folder for this run" in done.stderr
+
+
+def test_logs_of_one_rank_of_a_time_and_of_the_end(accelerate: Run, script: Script, runs: Path) -> None:
+    text = (
+        "import os, sys, time\nrank = os.environ['RANK']\nprint('old', rank)\n"
+        f"while not os.path.exists({str(runs / 'go')!r}): time.sleep(0.01)\n"
+        "print('new', rank)\nsys.exit('x' if rank == '1' else 0)\n"
+    )
+    assert accelerate("launch", *N2, "-d", "--name", "logged", str(script(text))).returncode == 0
+    assert until(lambda: sorted(accelerate("logs").stdout.splitlines()) == ["old 0", "old 1"])
+    with subprocess.Popen(
+        [BIN / "accelerate", "logs", "-f", "--rank", "1"], env=env_of(runs), stdout=-1
+    ) as following:
+        time.sleep(0.2)
+        (runs / "go").touch()
+        assert following.communicate(timeout=60)[0] == b"old 1\nnew 1\nx\n"
+    assert accelerate("wait").returncode == 1
+    whole = accelerate("logs").stdout
+    assert "accel: rank 1 (local rank 1," in whole
+    assert accelerate("logs", "--rank", "0").stdout == "old 0\nnew 0\n"
+    assert accelerate("logs", "--tail", "2", "--rank", "1").stdout == "new 1\nx\n"
+    assert accelerate("logs", "--since", "1h").stdout == whole
+    assert accelerate("logs", "--since", "0").stdout == ""
+    assert "--since: 'soon' isn't a time" in accelerate("logs", "--since", "soon").stderr
+    assert kinds(runs / "logged")[-1] == "finished"
+
+
+def env_of(runs: Path) -> dict[str, str]:
+    """An environment in which the runs are these."""
+    return {**os.environ, "XDG_STATE_HOME": str(runs.parent.parent)}
+
+
+def test_ctrl_c_leaves_an_attached_run_or_interrupts_it(accelerate: Run, script: Script, runs: Path) -> None:
+    text = "import itertools, time\nfor number in itertools.count(): print(number); time.sleep(0.01)\n"
+    assert accelerate("launch", "-q", "--cpu", "-d", "--name", "seen", str(script(text))).returncode == 0
+    assert until(lambda: "99\n" in accelerate("logs").stdout)
+    for flags, status, said in (([], 0, b"detached from seen, which goes on"), (["--stop_on_interrupt"], 130, b"")):
+        words = [BIN / "accelerate", "attach", "see", *flags]
+        with subprocess.Popen(words, env=env_of(runs), stdout=-1, stderr=-1) as attached:
+            assert attached.stdout is not None
+            first = attached.stdout.readline()
+            attached.send_signal(signal.SIGINT)
+            rest, told = attached.communicate(timeout=60)
+        assert attached.returncode == status
+        assert said in told
+        numbers = [int(line) for line in (first + rest).splitlines() if line.isdigit()]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        assert numbers[0] >= 99
+    assert accelerate("wait", "seen").returncode == 130
+
+
+def test_a_run_that_keeps_no_output(accelerate: Run, script: Script) -> None:
+    accelerate("launch", *N2, "--name", "here", str(script("print(1)")))
+    done = accelerate("logs", "here")
+    assert done.returncode == 2
+    assert "the record of here keeps no output: it wasn't started with --detach" in done.stderr
+
+
+def test_output_is_bounded(accelerate: Run, script: Script, runs: Path) -> None:
+    text = "for number in range(40000): print('x' * 90, number)\n"
+    flags = ("-d", "--name", "long", "--output_limit", "1")
+    assert accelerate("launch", *N2, *flags, str(script(text))).returncode == 0
+    assert accelerate("wait").returncode == 0
+    assert sum(path.stat().st_size for path in (runs / "long").glob("output*")) <= 1 << 20
+    found = [accelerate("logs", "--rank", rank).stdout.splitlines() for rank in "01"]
+    for lines in found:
+        assert [int(line.split()[1]) for line in lines] == list(range(40000 - len(lines), 40000))
+    assert sum(map(len, found)) > 4000
+
+
+def test_what_is_read_while_it_is_written_comes_once_and_in_order(tmp_path: Path) -> None:
+    """Whatever the sizes, as long as the reader doesn't fall behind by half of the limit."""
+    chance = random.Random(7)
+    kept = store.Store(str(tmp_path), 20_000)
+    reader = store.Reader(str(tmp_path))
+    written, read = b"", b""
+    for number in range(3000):
+        data = b"%d " % number * chance.randrange(60) + b"\n"
+        kept.print(chance.randrange(3), 1, data)
+        written += data
+        if chance.random() < 0.3:
+            read += b"".join(piece.data for piece in reader.read())
+    read += b"".join(piece.data for piece in reader.read())
+    assert read == written
+    rest = b"".join(piece.data for piece in store.Reader(str(tmp_path)).read())
+    assert written.endswith(rest)
+    assert len(rest) > 5_000
+    late = store.Reader(str(tmp_path), from_now=True)
+    assert list(late.read()) == []
+    kept.print(0, 1, b"last\n")
+    assert [piece.data for piece in late.read()] == [b"last\n"]
+
+
+def test_a_full_disk_leaves_out_output_and_nothing_else(tmp_path: Path) -> None:
+    kept = store.Store(str(tmp_path), 1 << 20)
+    kept.print(0, 1, b"first\n")
+    real, kept.fd = kept.fd, os.open("/dev/full", os.O_WRONLY)
+    kept.print(0, 1, b"second\n")
+    assert kept.failure == "the output of the run is incomplete: No space left on device"
+    kept.fd = real
+    kept.print(0, 1, b"third\n")
+    assert [piece.data for piece in store.Reader(str(tmp_path)).read()] == [b"first\n", b"third\n"]
+    with (tmp_path / store.NEWER).open("ab") as file:  # as after a loss of power
+        file.write(b"torn\n\0\0 1 2 3\n1.0 0 1 5\nafter")
+    assert store.Reader(str(tmp_path)).files
+    assert [piece.data for piece in store.Reader(str(tmp_path)).read()][-1] == b"after"
+
+
+def test_a_detached_run_has_its_plan_in_its_record(accelerate: Run, script: Script, runs: Path) -> None:
+    assert accelerate("launch", "-q", "--cpu", "-d", "--name", "single", str(script("print('one')"))).returncode == 0
+    assert accelerate("wait", "single").returncode == 0
+    run = json.loads((runs / "single" / folder.RUN).read_text())
+    assert "-d" in run["command"]
+    assert accelerate("logs", "single").stdout == "one\n"
