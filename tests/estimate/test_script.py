@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,50 +12,148 @@ from typing import Any
 import pytest
 
 from tests.estimate.conftest import ROOT
+from tests.estimate.traced import SMALL
 
-needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="not installed: torch")
+pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="not installed: torch")
 EXAMPLES, SCRIPTS = ROOT / "examples", ROOT / "tests" / "estimate" / "scripts"
-LIBRARIES = {"accelerate": "accelerate", "trainer": "transformers", "pretrained": "transformers"}
-
-
-def start(
-    *words: str | Path, cwd: Path, module: str = "accel_estimate", **env: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, words)], env={**os.environ, "PYTHONPATH": str(ROOT), **env}, cwd=cwd,
-        capture_output=True, text=True, timeout=170,
-    )  # fmt: skip
-
-
-def estimated(script: Path, *words: str, cwd: Path) -> dict[str, Any]:
-    done = start("--script", script, "--json", "--", *words, cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def really(script: Path, *words: str, cwd: Path) -> int:
-    """The peak that torch's tracker counts while the script runs on real tensors."""
-    done = start(script, *words, cwd=cwd, module="tests.estimate.really")
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout.rpartition("PEAK ")[2])
-
-
 CASES = {
-    "loop": (SCRIPTS / "loop.py", ()),
-    "bf16": (SCRIPTS / "loop.py", ("--amp", "bfloat16", "--accumulate", "3")),
-    "fp16": (SCRIPTS / "loop.py", ("--amp", "float16", "--optimizer", "SGD")),
-    "digits": (EXAMPLES / "train_digits.py", ("--batch-size", "512")),
-    "preemptible": (EXAMPLES / "train_preemptible.py", ("--checkpoint", "checkpoint.pt")),
-    "accelerate": (EXAMPLES / "train_digits_accelerate.py", ()),
-    "trainer": (EXAMPLES / "train_digits_trainer.py", ()),
+    "plain": [SCRIPTS / "loop.py", "--save", "weights.pt"],
+    "bf16": [SCRIPTS / "loop.py", "--amp", "bfloat16", "--accumulate", "3"],
+    "fp16": [SCRIPTS / "loop.py", "--amp", "float16", "--optimizer", "SGD"],
+    "digits": [EXAMPLES / "train_digits.py", "--batch-size", "512"],
+    "on the CPU": [EXAMPLES / "train_preemptible.py", "--checkpoint", "checkpoint.pt"],
+    "accelerate": [EXAMPLES / "train_digits_accelerate.py"],
+    "trainer": [EXAMPLES / "train_digits_trainer.py"],
+    "pretrained": [SCRIPTS / "pretrained.py", "model", "bf16"],
 }
+NEEDS = {"accelerate": "accelerate", "trainer": "transformers", "pretrained": "transformers"}
+MISSING = {name for name, library in NEEDS.items() if find_spec(library) is None}
 
 
-@needs_torch
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Each script's answer without data, and the peak when it really runs."""
+    folder = tmp_path_factory.mktemp("script")
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text(json.dumps(SMALL["llama"]))
+    names = [name for name in CASES if name not in MISSING]
+    words = [[str(word) for word in CASES[name]] for name in names]
+    (folder / "temporary").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.estimate.really", json.dumps(words)], cwd=folder, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder / "temporary")}, timeout=170,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder, dict(zip(names, json.loads(done.stdout), strict=True))
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_it_counts_what_torchs_tracker_counts_when_the_script_really_runs(name: str, tmp_path: Path) -> None:
-    if (library := LIBRARIES.get(name)) and find_spec(library) is None:
-        pytest.skip(f"not installed: {library}; sync the group `hf`")
-    script, words = CASES[name]
-    found = estimated(script, *words, cwd=tmp_path)
-    assert found["training"]["allocated_bytes"] == pytest.approx(really(script, *words, cwd=tmp_path), rel=0.02)
+def test_it_counts_what_torchs_tracker_counts_when_the_script_really_runs(
+    name: str, found: tuple[Path, dict[str, Any]]
+) -> None:
+    if name in MISSING:
+        pytest.skip(f"not installed: {NEEDS[name]}; sync the group `hf`")
+    traced, really = found[1][name]["traced"], found[1][name]["really"]
+    assert isinstance(really, int), really
+    assert "training" in traced, traced
+    assert traced["training"]["allocated_bytes"] == pytest.approx(really, rel=0.02)
+    assert traced["uses_device"] == (name != "on the CPU")
+    moments = traced["training"]["moments"]
+    assert [moment for moment in moments if moment.startswith("second")] == [
+        f"second step, {part}" for part in ("forward pass", "backward pass", "optimizer step")
+    ]
+    assert (
+        moments["second step, forward pass"] >= moments["first step, forward pass"]
+    )  # beside the optimizer's states
+
+
+def test_nothing_is_written_and_what_is_skipped_is_named(found: tuple[Path, dict[str, Any]]) -> None:
+    script = SCRIPTS / "loop.py"
+    line = script.read_text().splitlines().index("            torch.save(model.state_dict(), args.save)") + 1
+    assert {"line": f"loop.py:{line}", "what": "torch.save"} in found[1]["plain"]["traced"]["skipped"]
+    assert not (found[0] / "state").exists() or "pretrained" in found[1]  # the run on real tensors saved it
+
+
+def test_the_peak_is_told_by_the_users_own_lines(found: tuple[Path, dict[str, Any]]) -> None:
+    traced = found[1]["plain"]["traced"]
+    assert traced["peak_line"].startswith("loop.py:")
+    assert {one["kind"] for one in traced["lines"]} >= {"weights", "optimizer", "activations", "logits"}
+    text = (SCRIPTS / "loop.py").read_text().splitlines()
+    where = {one["kind"]: text[int(one["line"].split(":")[1]) - 1].strip() for one in traced["lines"][::-1]}
+    assert where["weights"].endswith(".to(device)")
+    assert where["optimizer"].startswith("scaler.step")
+
+
+STOPS = {
+    "value": ("if loss > 3:\n    pass\n", r"decides by the value of a tensor"),
+    "shape": ("loss[loss > 1]\n", r"looks at the values of a tensor"),
+    "error": ("raise ValueError('mine')\n", "failed: ValueError: mine"),
+    "exit": ("raise SystemExit('no data')\n", "exited: no data"),
+    "end": ("", "ended after 0 optimizer steps; give it enough data and epochs for 2"),
+    "program": ("import subprocess\nsubprocess.run(['git', 'push'])\n", "starts no other programs: the command git"),
+}
+START = (
+    "import torch\nmodel = torch.nn.Linear(4, 4).to('cuda')\nloss = model(torch.ones(2, 4, device='cuda')).sum()\n"
+)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "accel_estimate", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=170,
+        )
+
+    return run
+
+
+def test_what_is_not_supported_stops_with_its_line(tmp_path: Path) -> None:
+    for name, (code, _) in STOPS.items():
+        (tmp_path / f"{name}.py").write_text(START + code)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.estimate.really", json.dumps([[f"{name}.py"] for name in STOPS]), "traced"],
+        cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=170,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for (name, (code, message)), one in zip(STOPS.items(), json.loads(done.stdout), strict=True):
+        stopped = one["traced"]["stopped"]
+        assert message in stopped
+        assert stopped.startswith(f"{name}.py:{4 + code.count(chr(10), 0, -1)}" if code else f"{name}.py ")
+        assert ("ACCEL_ESTIMATE_SCRIPT" in stopped) == ("value" in message)
+
+
+def test_the_command_prints_an_estimate_and_holds_it_against_a_device(
+    start: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    import jsonschema
+
+    words = ("--script", str(SCRIPTS / "loop.py"), "--fits", "1MiB", "--json", "--", "--optimizer", "SGD")
+    done = start(*words)
+    assert done.returncode == 1, done.stderr
+    data = json.loads(done.stdout)
+    schema = ROOT / "packages" / "accel-estimate" / "src" / "accel_estimate" / "schema.json"
+    jsonschema.validate(data, json.loads(schema.read_text()))
+    assert data["arguments"] == ["--optimizer", "SGD"]
+    assert not data["fits"]["fits"]
+    assert "parameters on cuda" in done.stderr
+    assert data["training"]["trainable_parameters"] == 392564
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--script", "absent.py"), "--script absent.py: there is no such file"),
+        (("--script", "x.py", "model"), "model: not with --script; write the script's own arguments after --"),
+        (("--script", "x.py", "--training"), "--training: not with --script; what the script does counts"),
+    ],
+)
+def test_mistakes_in_the_call(
+    words: tuple[str, ...], message: str, start: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "x.py").touch()
+    done = start(*words)
+    assert (done.returncode, done.stderr.strip()) == (2, f"accel-estimate: {message}")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from types import CodeType, TracebackType
 
 _OTHERS = ("site-packages", "dist-packages")
+_OURS = ("/torch/", "/accel_estimate/", "<frozen", "/contextlib.py")
 
 
 class Lines:
@@ -44,10 +45,13 @@ class Lines:
         self.guesses[self.here()] = None
 
     def of(self, traceback: TracebackType | None) -> str:
-        """Return the user's line that an exception passed last."""
-        found = ""
+        """Return the user's line that an exception passed last, and the line of a library that it came from."""
+        found, library = "", ""
         while traceback is not None:
-            if name := self.name(traceback.tb_frame.f_code):
-                found = f"{name}:{traceback.tb_lineno}"
+            code = traceback.tb_frame.f_code
+            if name := self.name(code):
+                found, library = f"{name}:{traceback.tb_lineno}", ""
+            elif not any(part in code.co_filename for part in _OURS):
+                library = f"{code.co_filename}:{traceback.tb_lineno}"
             traceback = traceback.tb_next
-        return found
+        return f"{found}, in {library}," if found and library else found or library

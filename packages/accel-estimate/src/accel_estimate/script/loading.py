@@ -134,6 +134,11 @@ def parameters(memory: Memory) -> Generator[None]:
     def as_written(model: Any = None, **_named: Any) -> Any:
         return (lambda one: one) if model is None else model
 
+    def truncated(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+        return tensor if isinstance(tensor, FakeTensor) else begun(tensor, *args, **kwargs)
+
+    begun = torch.nn.init._no_grad_trunc_normal_
+    torch.nn.init._no_grad_trunc_normal_ = truncated  # the one that looks at numbers
     kind.__new__ = staticmethod(make)
     torch.compile, torch.nn.Module._apply = as_written, apply
     torch.nn.Module.compile = lambda *_args, **_named: None
@@ -141,6 +146,7 @@ def parameters(memory: Memory) -> Generator[None]:
         yield
     finally:
         kind.__new__, torch.compile, torch.nn.Module._apply = known, compiled, applied
+        torch.nn.init._no_grad_trunc_normal_ = begun
 
 
 @contextmanager

@@ -127,7 +127,12 @@ class Memory(Tracker):
         """
         if tensor.requires_grad and tensor.is_leaf and torch.is_grad_enabled():
             raise UnsupportedError("trains a tensor that is no torch.nn.Parameter; make it one")
+        found = getattr(tensor, "_accel_empty", None)
+        if found is not None:
+            return found
         found = self.fake.from_tensor(tensor.detach())
+        if self.host:
+            tensor._accel_empty = found  # as long as the tensor itself
         if not tensor.is_floating_point() and tensor.numel() <= SMALL:
             found._accel_known = tensor
         self.settle(found, device=device and tensor.dim() > 0)

@@ -63,7 +63,6 @@ def rehearse(script: str, words: Sequence[str], *, host: bool) -> dict[str, Any]
             pass
         except BaseException as error:  # the user's own, to be explained
             stopped = error
-            if "ACCEL_DEBUG" in os.environ: import traceback; traceback.print_exc()
     if stopped is not None or steps.done < result.STEPS:
         return {"stopped": result.stopped(script, stopped, steps.done, lines), **_common(memory, writing)}
     return {**result.training(memory, steps), **_common(memory, writing)}
