@@ -130,10 +130,16 @@ def forked(run: Callable[..., Any], case: list[str]) -> Any:
 
 
 def main() -> None:
-    import torch.distributed.tensor
-
+    sys.modules.setdefault("triton", None)  # pyright: ignore[reportArgumentType] - as in a script's process
+    torch._subclasses.fake_tensor.FakeTensorMode()  # it imports more
     paths.attention = eager
-    for name in ("sklearn.datasets", "accelerate", "transformers", "transformers.trainer"):
+    for name in (
+        "torch.distributed.tensor",
+        "sklearn.datasets",
+        "accelerate",
+        "transformers",
+        "transformers.trainer",
+    ):
         if find_spec(name.partition(".")[0]):
             __import__(name)
     found: list[Any] = []

@@ -14,12 +14,14 @@ import pytest
 from tests.estimate.conftest import ROOT
 from tests.estimate.traced import SMALL
 
-pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="not installed: torch")
+pytestmark = [
+    pytest.mark.skipif(find_spec("torch") is None, reason="not installed: torch"),
+    pytest.mark.timeout(600),
+]
 EXAMPLES, SCRIPTS = ROOT / "examples", ROOT / "tests" / "estimate" / "scripts"
 CASES = {
     "plain": [SCRIPTS / "loop.py", "--save", "weights.pt"],
-    "bf16": [SCRIPTS / "loop.py", "--amp", "bfloat16", "--accumulate", "3"],
-    "fp16": [SCRIPTS / "loop.py", "--amp", "float16", "--optimizer", "SGD"],
+    "fp16": [SCRIPTS / "loop.py", "--amp", "float16", "--optimizer", "SGD", "--accumulate", "2"],
     "digits": [EXAMPLES / "train_digits.py", "--batch-size", "512"],
     "on the CPU": [EXAMPLES / "train_preemptible.py", "--checkpoint", "checkpoint.pt"],
     "accelerate": [EXAMPLES / "train_digits_accelerate.py"],
@@ -41,7 +43,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     (folder / "temporary").mkdir()
     done = subprocess.run(
         [sys.executable, "-m", "tests.estimate.really", json.dumps(words)], cwd=folder, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder / "temporary")}, timeout=170,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder / "temporary")}, timeout=580,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder, dict(zip(names, json.loads(done.stdout), strict=True))
@@ -71,7 +73,6 @@ def test_nothing_is_written_and_what_is_skipped_is_named(found: tuple[Path, dict
     script = SCRIPTS / "loop.py"
     line = script.read_text().splitlines().index("            torch.save(model.state_dict(), args.save)") + 1
     assert {"line": f"loop.py:{line}", "what": "torch.save"} in found[1]["plain"]["traced"]["skipped"]
-    assert not (found[0] / "state").exists() or "pretrained" in found[1]  # the run on real tensors saved it
 
 
 def test_the_peak_is_told_by_the_users_own_lines(found: tuple[Path, dict[str, Any]]) -> None:
@@ -85,12 +86,15 @@ def test_the_peak_is_told_by_the_users_own_lines(found: tuple[Path, dict[str, An
 
 
 STOPS = {
-    "value": ("if loss > 3:\n    pass\n", r"decides by the value of a tensor"),
-    "shape": ("loss[loss > 1]\n", r"looks at the values of a tensor"),
-    "error": ("raise ValueError('mine')\n", "failed: ValueError: mine"),
-    "exit": ("raise SystemExit('no data')\n", "exited: no data"),
-    "end": ("", "ended after 0 optimizer steps; give it enough data and epochs for 2"),
-    "program": ("import subprocess\nsubprocess.run(['git', 'push'])\n", "starts no other programs: the command git"),
+    "value": ("if loss > 3:\n    pass\n", "value.py:4 decides by the value of a tensor"),
+    "shape": ("loss[loss > 1]\n", "shape.py:4 looks at the values of a tensor"),
+    "error": ("raise ValueError('mine')\n", "error.py:4 failed: ValueError: mine"),
+    "exit": ("raise SystemExit('no data')\n", "exit.py:4 exited: no data"),
+    "end": ("", "end.py ended after 0 optimizer steps; give it enough data and epochs for 2"),
+    "program": (
+        "import os\nos.system('git push')\n",
+        "program.py:5 failed: PermissionError: estimate-memory --script starts",
+    ),
 }
 START = (
     "import torch\nmodel = torch.nn.Linear(4, 4).to('cuda')\nloss = model(torch.ones(2, 4, device='cuda')).sum()\n"
@@ -105,7 +109,7 @@ def start(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=170,
+            timeout=580,
         )
 
     return run
@@ -116,13 +120,12 @@ def test_what_is_not_supported_stops_with_its_line(tmp_path: Path) -> None:
         (tmp_path / f"{name}.py").write_text(START + code)
     done = subprocess.run(
         [sys.executable, "-m", "tests.estimate.really", json.dumps([[f"{name}.py"] for name in STOPS]), "traced"],
-        cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=170,
+        cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=580,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for (name, (code, message)), one in zip(STOPS.items(), json.loads(done.stdout), strict=True):
+    for (_, message), one in zip(STOPS.values(), json.loads(done.stdout), strict=True):
         stopped = one["traced"]["stopped"]
-        assert message in stopped
-        assert stopped.startswith(f"{name}.py:{4 + code.count(chr(10), 0, -1)}" if code else f"{name}.py ")
+        assert stopped.startswith(message)
         assert ("ACCEL_ESTIMATE_SCRIPT" in stopped) == ("value" in message)
 
 

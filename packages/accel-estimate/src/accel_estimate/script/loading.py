@@ -104,6 +104,24 @@ def _dtype(dtype: Any, config: Any) -> Any:
     return stored or torch.float32 if dtype == "auto" or new else torch.float32
 
 
+def _apply(self: Any, fn: Callable[[Any], Any], recurse: bool = True) -> Any:
+    """Change parameters, and let each stay what it is, as those with data do."""
+    for child in self.children() if recurse else ():
+        child._apply(fn)
+    for name, one in self._parameters.items():
+        if isinstance(one, FakeTensor):
+            with torch.no_grad():
+                one.data = fn(one)
+                if one.grad is not None:
+                    one.grad.data = fn(one.grad)
+        elif one is not None:  # on the meta device
+            self._parameters[name] = torch.nn.Parameter(fn(one.detach()), one.requires_grad)
+    for name, one in self._buffers.items():
+        if one is not None:
+            self._buffers[name] = fn(one)
+    return self
+
+
 @contextmanager
 def parameters(memory: Memory) -> Generator[None]:
     """Have every parameter without data, also one that is made of a tensor with data; compile nothing."""
@@ -115,22 +133,6 @@ def parameters(memory: Memory) -> Generator[None]:
             data = memory.emptied(data.detach(), device=False)
         return known(cls, data, requires_grad)
 
-    def apply(self: Any, fn: Any, recurse: bool = True) -> Any:
-        own = [one for one in self._parameters.values() if one is not None]
-        if not all(isinstance(one, FakeTensor) for one in own):
-            return applied(self, fn, recurse)
-        for child in self.children() if recurse else ():
-            child._apply(fn)
-        for one in own:  # each stays what it is, as parameters with data do
-            with torch.no_grad():
-                one.data = fn(one)
-                if one.grad is not None:
-                    one.grad.data = fn(one.grad)
-        for name, one in self._buffers.items():
-            if one is not None:
-                self._buffers[name] = fn(one)
-        return self
-
     def as_written(model: Any = None, **_named: Any) -> Any:
         return (lambda one: one) if model is None else model
 
@@ -140,7 +142,7 @@ def parameters(memory: Memory) -> Generator[None]:
     begun = torch.nn.init._no_grad_trunc_normal_
     torch.nn.init._no_grad_trunc_normal_ = truncated  # the one that looks at numbers
     kind.__new__ = staticmethod(make)
-    torch.compile, torch.nn.Module._apply = as_written, apply
+    torch.compile, torch.nn.Module._apply = as_written, _apply
     torch.nn.Module.compile = lambda *_args, **_named: None
     try:
         yield
