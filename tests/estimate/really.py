@@ -12,13 +12,13 @@ import runpy
 import sys
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 import torch._subclasses.fake_tensor
 from torch.distributed._tools.mem_tracker import MemTracker
-from torch.optim import optimizer as optimizers
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.data import dataloader
 
@@ -26,10 +26,15 @@ from accel_estimate.script.program import rehearse
 from accel_estimate.tracing import paths
 
 Base: Any = MemTracker
+optimizers: Any = import_module("torch.optim.optimizer")
+trees: Any = import_module("torch.utils._pytree")
 
 
 class Tracker(Base):
-    """The tracker, for models that run several times in a step."""
+    """The tracker, for models that run several times in a step, and for frozen parameters."""
+
+    def _track_module_params_and_buffers(self, module: Any, **_hooks: bool) -> Any:
+        return super()._track_module_params_and_buffers(module, install_grad_hooks=False)
 
     def _pre_fw_hook(self, module: Any, inputs: Any) -> None:
         inside = self._mod_tracker.parents - {"Global", self._mod_tracker.get_known_fqn(module)}
@@ -51,7 +56,7 @@ def without_device(script: str, *words: str) -> Any:
 
 
 def leaves(found: Any) -> list[Any]:
-    return [one for one in torch.utils._pytree.tree_leaves(found) if isinstance(one, torch.Tensor)]
+    return [one for one in trees.tree_leaves(found) if isinstance(one, torch.Tensor)]
 
 
 def as_on_a_device(script: str, *words: str) -> int:

@@ -27,8 +27,13 @@ CASES = {
     "accelerate": [EXAMPLES / "train_digits_accelerate.py"],
     "trainer": [EXAMPLES / "train_digits_trainer.py"],
     "pretrained": [SCRIPTS / "pretrained.py", "model", "bf16"],
+    "checkpointing": [SCRIPTS / "tuned.py", "model"],
+    "adapters": [SCRIPTS / "tuned.py", "model", "lora"],
 }
-NEEDS = {"accelerate": "accelerate", "trainer": "transformers", "pretrained": "transformers"}
+NEEDS = dict.fromkeys(("trainer", "pretrained", "checkpointing"), "transformers") | {
+    "accelerate": "accelerate",
+    "adapters": "peft",
+}
 MISSING = {name for name, library in NEEDS.items() if find_spec(library) is None}
 
 

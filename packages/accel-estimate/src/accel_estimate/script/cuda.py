@@ -60,11 +60,12 @@ def pretend(memory: Memory) -> None:
         setattr(cuda, name, amount)
     cuda.Stream, cuda.Event, cuda.current_stream, cuda.default_stream = (_Stream,) * 4
     accelerator = torch.accelerator
-    for name, value in {
+    answered: dict[str, Any] = {
         "is_available": True, "device_count": 1, "current_accelerator": torch.device("cuda"),
         "current_device_index": 0, "current_device_idx": 0, "set_device_index": None, "synchronize": None,
         "current_stream": _Stream(), "set_stream": None, "empty_cache": None, "memory_stats": {},
-    }.items():  # fmt: skip
+    }  # fmt: skip
+    for name, value in answered.items():
         setattr(accelerator, name, answers(value))
 
 
@@ -100,10 +101,15 @@ def on_the_cpu(*, host: bool) -> None:
     for name in ("is_autocast_enabled", "get_autocast_dtype"):
         _of_the_cpu(name)
     scaler: Any = import_module("torch.amp.grad_scaler").GradScaler
-    scaler._maybe_opt_step = lambda _self, optimizer, _state, *args, **kwargs: optimizer.step(*args, **kwargs)
+    scaler._maybe_opt_step = _step
     if not host:
         supported: Any = import_module("torch.optim.optimizer")._foreach_supported_types
         supported.append(import_module("torch._subclasses.fake_tensor").FakeTensor)
+
+
+def _step(_scaler: Any, optimizer: Any, _state: Any, *args: Any, **kwargs: Any) -> Any:
+    """Step as with finite gradients."""
+    return optimizer.step(*args, **kwargs)
 
 
 def _of_the_cpu(name: str) -> None:

@@ -29,6 +29,10 @@ def named(place: object) -> bool | None:
     return isinstance(place, int) and not isinstance(place, bool)
 
 
+def _itself(tensor: Any, *_args: Any, **_named: Any) -> Any:
+    return tensor
+
+
 class Device(_overrides.TorchFunctionMode):
     """Sees each call of torch before torch does."""
 
@@ -36,19 +40,20 @@ class Device(_overrides.TorchFunctionMode):
         super().__init__()  # pyright: ignore[reportUnknownMemberType]
         self._memory = memory
         tensor, fake = torch.Tensor, FakeTensor.device
-        FakeTensor.device = property(  # it answers without asking any mode
-            lambda one: self._device(one) if torch._C._is_torch_function_mode_enabled() else fake.fget(one)
-        )
+
+        def device(one: Any) -> Any:  # what a tensor without data answers without asking any mode
+            return self._device(one) if torch._C._is_torch_function_mode_enabled() else fake.fget(one)
+
+        FakeTensor.device = property(device)
         self._own: dict[Any, Callable[..., Any]] = {
             tensor.device.__get__: self._device,
-            tensor.is_cuda.__get__: lambda one: self._device(one).type == "cuda",
-            tensor.is_cpu.__get__: lambda one: self._device(one).type == "cpu",
-            tensor.get_device: lambda one: 0 if self._device(one).type == "cuda" else -1,
+            tensor.is_cuda.__get__: self._is_cuda,
+            tensor.is_cpu.__get__: self._is_cpu,
+            tensor.get_device: self._number,
             tensor.to: self._to,
-            tensor.cuda: lambda one, *_args, **_named: self._to(one, CUDA),
-            tensor.cpu: lambda one, *_args, **_named: self._to(one, CPU),
-            tensor.pin_memory: lambda one, *_args, **_named: one,
-            tensor.is_pinned: lambda _one, *_args, **_named: False,
+            tensor.cuda: self._cuda,
+            tensor.cpu: self._cpu,
+            tensor.pin_memory: _itself,
             tensor.backward: self._backward,
             tensor.requires_grad_: self._trained,
         }
@@ -80,6 +85,21 @@ class Device(_overrides.TorchFunctionMode):
         if isinstance(tensor, FakeTensor):
             return CUDA if here else CPU
         return torch.Tensor.device.__get__(tensor)
+
+    def _is_cuda(self, tensor: Any) -> bool:
+        return self._device(tensor).type == "cuda"
+
+    def _is_cpu(self, tensor: Any) -> bool:
+        return self._device(tensor).type == "cpu"
+
+    def _number(self, tensor: Any) -> int:
+        return 0 if self._is_cuda(tensor) else -1
+
+    def _cuda(self, tensor: Any, *_args: Any, **_named: Any) -> Any:
+        return self._to(tensor, CUDA)
+
+    def _cpu(self, tensor: Any, *_args: Any, **_named: Any) -> Any:
+        return self._to(tensor, CPU)
 
     def _to(self, tensor: Any, *args: Any, **kwargs: Any) -> Any:
         """Move a tensor, where that is a move."""

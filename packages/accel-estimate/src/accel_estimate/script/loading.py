@@ -34,10 +34,13 @@ def changes(memory: Memory) -> dict[str, list[Callable[[ModuleType], None]]]:
     def models(module: ModuleType) -> None:
         module.PreTrainedModel.from_pretrained = classmethod(_from_pretrained)
 
-    def paths(module: ModuleType) -> None:
-        module.is_fake_tensor = lambda *_: False  # masks are known, so that models may look at them
+    def known(_tensor: Any) -> bool:
+        return False  # masks are known, so that models may look at them
 
-    def safetensors(module: ModuleType) -> None:
+    def paths(module: Any) -> None:
+        module.is_fake_tensor = known
+
+    def safetensors(module: Any) -> None:
         load = module.load_file
 
         def load_file(filename: Any, device: Any = "cpu") -> dict[str, Any]:
@@ -65,7 +68,11 @@ def _load(memory: Memory) -> None:
             found = known(f, "cpu", *args, **kwargs)  # a file of an old form
         if map_location is None or callable(map_location) or isinstance(map_location, dict) or memory.host:
             return found
-        return torch.utils._pytree.tree_map_only(torch.Tensor, lambda one: one.to(map_location), found)
+
+        def there(one: Any) -> Any:
+            return one.to(map_location)
+
+        return torch.utils._pytree.tree_map_only(torch.Tensor, there, found)
 
     torch.load = load
 
@@ -134,7 +141,9 @@ def parameters(memory: Memory) -> Generator[None]:
         return known(cls, data, requires_grad)
 
     def as_written(model: Any = None, **_named: Any) -> Any:
-        return (lambda one: one) if model is None else model
+        return as_written if model is None else model
+
+    def nothing(*_args: Any, **_named: Any) -> None: ...
 
     def truncated(tensor: Any, *args: Any, **kwargs: Any) -> Any:
         return tensor if isinstance(tensor, FakeTensor) else begun(tensor, *args, **kwargs)
@@ -143,7 +152,7 @@ def parameters(memory: Memory) -> Generator[None]:
     torch.nn.init._no_grad_trunc_normal_ = truncated  # the one that looks at numbers
     kind.__new__ = staticmethod(make)
     torch.compile, torch.nn.Module._apply = as_written, _apply
-    torch.nn.Module.compile = lambda *_args, **_named: None
+    torch.nn.Module.compile = nothing
     try:
         yield
     finally:

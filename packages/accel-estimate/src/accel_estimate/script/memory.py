@@ -164,9 +164,7 @@ class Memory(Tracker):
         if not tensors and func._opname not in ("arange", "zeros", "ones", "full", "scalar_tensor"):
             return None
         try:
-            plain, named = _trees.tree_map(
-                lambda one: _value(one) if isinstance(one, torch.Tensor) else one, (args, kwargs)
-            )
+            plain, named = _trees.tree_map(_with_value, (args, kwargs))
             if not tensors and named.get("dtype") in (torch.float32, torch.float16, torch.bfloat16):
                 return None
             return func(*plain, **named)
@@ -202,6 +200,10 @@ class Memory(Tracker):
     def stepping(self) -> bool:
         """Whether an optimizer steps now."""
         return self._phase == STEP
+
+
+def _with_value(one: Any) -> Any:
+    return _value(one) if isinstance(one, torch.Tensor) else one
 
 
 def _value(tensor: Any) -> Any:

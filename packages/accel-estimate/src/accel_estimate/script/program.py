@@ -38,7 +38,7 @@ def rehearse(script: str, words: Sequence[str], *, host: bool) -> dict[str, Any]
     from accel_estimate.script import cuda, libraries, loading, result
     from accel_estimate.script.lines import Lines
     from accel_estimate.script.memory import Memory
-    from accel_estimate.script.steps import EnoughError, Steps
+    from accel_estimate.script.steps import STEPS, EnoughError, Steps
     from accel_estimate.script.writing import Writing
 
     lines = Lines(script)
@@ -63,7 +63,7 @@ def rehearse(script: str, words: Sequence[str], *, host: bool) -> dict[str, Any]
             pass
         except BaseException as error:  # the user's own, to be explained
             stopped = error
-    if stopped is not None or steps.done < result.STEPS:
+    if stopped is not None or steps.done < STEPS:
         return {"stopped": result.stopped(script, stopped, steps.done, lines), **_common(memory, writing)}
     return {**result.training(memory, steps), **_common(memory, writing)}
 

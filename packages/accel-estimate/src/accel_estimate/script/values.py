@@ -46,20 +46,33 @@ def _text(_memory: Memory, tensor: Any, **_named: Any) -> str:
     return f"tensor(..., size={tuple(tensor.shape)}, dtype={tensor.dtype})"
 
 
+def _read(read: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Return what reads the numbers of a tensor from one of the host."""
+
+    def asked(memory: Memory, tensor: Any, *_args: Any, **_named: Any) -> Any:
+        return read(plain(memory, tensor))
+
+    return asked
+
+
+def _array(tensor: Any) -> Any:
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _format(memory: Memory, tensor: Any, spec: str) -> str:
+    return _text(memory, tensor) if tensor.dim() else format(plain(memory, tensor).item(), spec)
+
+
 _Tensor: Any = torch.Tensor
 SPECIAL: dict[Any, Callable[..., Any]] = {
-    _Tensor.item: lambda memory, one: plain(memory, one).item(),
-    _Tensor.tolist: lambda memory, one: plain(memory, one).tolist(),
-    _Tensor.numpy: lambda memory, one, **_: (
-        plain(memory, one).float().numpy() if one.dtype == torch.bfloat16 else plain(memory, one).numpy()
-    ),
-    _Tensor.__array__: lambda memory, one, *args: plain(memory, one).__array__(*args),
-    _Tensor.__float__: lambda memory, one: float(plain(memory, one)),
-    _Tensor.__int__: lambda memory, one: int(plain(memory, one)),
-    _Tensor.__index__: lambda memory, one: plain(memory, one).__index__(),
-    _Tensor.__format__: lambda memory, one, spec: (
-        format(plain(memory, one).item(), spec) if one.dim() == 0 else _text(memory, one)
-    ),
+    _Tensor.item: _read(lambda one: one.item()),
+    _Tensor.tolist: _read(lambda one: one.tolist()),
+    _Tensor.numpy: _read(_array),
+    _Tensor.__array__: _read(_array),
+    _Tensor.__float__: _read(float),
+    _Tensor.__int__: _read(int),
+    _Tensor.__index__: _read(int),
+    _Tensor.__format__: _format,
     _Tensor.__repr__: _text,
     _Tensor.__bool__: _truth,
     _Tensor.__contains__: _contains,
