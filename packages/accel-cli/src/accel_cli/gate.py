@@ -68,6 +68,8 @@ def _read(said: str, text: str) -> Namespace:
         args = parser("--check_memory").parse_args([*shlex.split(text), "--training"])
     except (SystemExit, ValueError):
         raise AccelError(way) from None
+    if args.model_name is None or args.script is not None:
+        raise AccelError(way)
     if args.trace or args.serving or args.sweep or args.html:
         raise AccelError(f"{way}; --trace, --serving, --sweep and --html have no place here")
     return args

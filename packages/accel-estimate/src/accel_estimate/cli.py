@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from accel_estimate.model.checkpoint import Model
 
 PROGRAM = "accel-estimate"
+_OF_A_SCRIPT = frozenset({"--script", "--json", "--fits"})
 _SHARED = frozenset({"batch_size", "tp", "quantize"})
 
 
@@ -47,10 +48,50 @@ def main(
     """
 
     def command(words: list[str]) -> int:
-        args = options.parser(program, launch_config=launch_config is not None).parse_args(words)
+        parser = options.parser(program, launch_config=launch_config is not None)
+        own, rest = _divided(words)
+        args = parser.parse_args(own)
+        if args.script is not None:
+            return _script(args, own, rest)
+        if rest:
+            args = parser.parse_args(words)
+        if args.model_name is None:
+            parser.error("the following arguments are required: MODEL")
         return _run(args, launch_config(args.config_file) if launch_config and args.config_file else None)
 
     return front.run(command, argv, program)
+
+
+def _divided(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return the command's words, and those behind ``--``, which are a script's."""
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
+
+
+def _script(args: argparse.Namespace, own: Sequence[str], words: Sequence[str]) -> int:
+    """Report on the user's own script.
+
+    Raises:
+        UsageError: a flag has no effect on a script.
+
+    """
+    if args.model_name is not None:
+        raise UsageError(f"{args.model_name}: not with --script; write the script's own arguments after --")
+    others = sorted(word for word in own if word.startswith("--") and word.partition("=")[0] not in _OF_A_SCRIPT)
+    if others:
+        raise UsageError(f"{others[0]}: not with --script; what the script does counts")
+    from accel_estimate.script import command
+
+    found, fit = command.report(args.script, words, args.fits)
+    if args.json:
+        from accel_estimate.estimation.memory_report import fit_json
+
+        data(json.dumps(found if fit is None else {**found, "fits": fit_json(fit)}, indent=2) + "\n")
+    else:
+        from accel_estimate.script import showing
+
+        showing.show(found, fit)
+    return 0 if fit is None or fit.fits else FAILED
 
 
 def _run(args: argparse.Namespace, recipe: Recipe | None) -> int:

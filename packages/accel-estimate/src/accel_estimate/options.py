@@ -91,7 +91,12 @@ def parser(program: str, *, launch_config: bool = False) -> argparse.ArgumentPar
         "file failed; 2 a mistake in the call. Amounts are binary: 1 GiB = 2**30 bytes. Amounts in JSON are bytes.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    parser.add_argument("model_name", metavar="MODEL", help="repository on the Hub, folder, or weight file")
+    parser.add_argument(
+        "model_name",
+        metavar="MODEL",
+        nargs="?",
+        help="repository on the Hub, folder, or weight file; not with --script",
+    )
     _model(parser.add_argument_group("the model"))
     _output(parser.add_argument_group("output"))
     _serving(parser.add_argument_group("serving"))
@@ -101,6 +106,13 @@ def parser(program: str, *, launch_config: bool = False) -> argparse.ArgumentPar
         "--trace",
         action="store_true",
         help="have torch run the step on tensors without data, instead of formulas; needs accel-estimate[trace]",
+    )
+    training.add_argument(
+        "--script",
+        metavar="FILE",
+        default=None,
+        help="have torch run this training script, up to its second step, on tensors without data; its own arguments "
+        "follow after --; needs torch",
     )
     if launch_config:
         training.add_argument(

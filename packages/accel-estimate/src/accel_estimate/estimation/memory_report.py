@@ -55,11 +55,11 @@ class Report(Record):
             "dtypes": {row.dtype: _row(row) for row in self.rows},
         }
         if self.training is not None:
-            found["training"] = _training(self.training, self.savings)
+            found["training"] = training_json(self.training, self.savings)
         if self.serving is not None:
             found["serving"] = _serving(self.serving, self.reach)
         if self.fit is not None:
-            found["fits"] = _fit(self.fit)
+            found["fits"] = fit_json(self.fit)
         if self.notes:
             found["notes"] = list(self.notes)
         return found
@@ -84,7 +84,8 @@ def _row(row: Row) -> dict[str, int | None]:
     }
 
 
-def _training(it: TrainingEstimate, savings: tuple[Saving, ...]) -> dict[str, Any]:
+def training_json(it: TrainingEstimate, savings: tuple[Saving, ...]) -> dict[str, Any]:
+    """Return an estimate of training as plain data."""
     found: dict[str, Any] = {
         "source": "trace" if it.traced else "formula",
         "low_bytes": round(it.low),
@@ -135,7 +136,8 @@ def _serving(it: ServingEstimate, reach: Reach | None) -> dict[str, Any]:
     return found
 
 
-def _fit(it: Fit) -> dict[str, Any]:
+def fit_json(it: Fit) -> dict[str, Any]:
+    """Return whether something fits as plain data."""
     return {
         "device": it.device,
         "of": it.subject,

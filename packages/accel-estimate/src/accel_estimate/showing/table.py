@@ -62,7 +62,8 @@ def show(report: Report, console: Console) -> None:
             console.print(Text(answered(report.fit.answer)))
 
 
-def _table(title: str, *columns: str) -> Table:
+def grid(title: str, *columns: str) -> Table:
+    """Return an empty table; the first of its columns has words."""
     table = Table(title=title, box=ROUNDED, title_justify="left", title_style="bold")
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index else "left", no_wrap=True)
@@ -70,7 +71,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _sizes(report: Report) -> Table:
-    table = _table(
+    table = grid(
         f"Memory to load {line(report.model.name)}", "dtype", "Largest Layer", "Total Size", "Training using Adam"
     )
     for row in report.rows:
@@ -102,7 +103,7 @@ def _origin(origin: str) -> str:
 
 
 def _training(it: TrainingEstimate) -> Table:
-    table = _table(f"Training, on each device{', traced' if it.traced else ''}", "component", "at the peak")
+    table = grid(f"Training, on each device{', traced' if it.traced else ''}", "component", "at the peak")
     for name, amount in components(it).items():
         table.add_row(name, spell(amount))
     table.add_section()
@@ -127,7 +128,7 @@ def _why(report: Report, console: Console) -> None:
 
 
 def _serving(it: ServingEstimate, reach: Reach | None) -> Table:
-    table = _table("Serving, on each device", "component", "bytes")
+    table = grid("Serving, on each device", "component", "bytes")
     for name, amount in (
         ("weights", it.weights),
         ("cache of keys and values", it.cache.used),
@@ -155,7 +156,7 @@ def show_sweep(sweep: Sweep, console: Console) -> None:
     first = sweep.points[0].report
     kind = "Training" if first.training is not None else "Serving"
     columns = (sweep.setting, "low", "expected", "high", *(("margin", "fits") if fitted else ()))
-    table = _table(f"{kind} {first.model.name}, on each device", *columns)
+    table = grid(f"{kind} {first.model.name}, on each device", *columns)
     for point in sweep.points:
         cells = [str(point.value), *(spell(amount) for amount in point.total)]
         if point.report.fit is not None:

@@ -9,7 +9,7 @@ from accel_estimate.errors import EstimateError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from accel_estimate.training.recipe import Recipe
 
@@ -21,18 +21,18 @@ class UntraceableError(EstimateError):
     """This model or this recipe can't be traced, so the formulas have to answer."""
 
 
-def check_installed() -> None:
+def check_installed(flag: str = "--trace", needed: Sequence[str] = LIBRARIES) -> None:
     """Check that the libraries are there.
 
     Raises:
         UsageError: one is missing.
 
     """
-    missing = [name for name in LIBRARIES if find_spec(name) is None]
+    missing = [name for name in needed if find_spec(name) is None]
     if missing:
         from accel_config.showing.installing import command
 
-        raise UsageError(f"--trace: needs {' and '.join(missing)}; run: {command('accel-estimate[trace]')}")
+        raise UsageError(f"{flag}: needs {' and '.join(missing)}; run: {command('accel-estimate[trace]')}")
 
 
 _UNKNOWN: tuple[tuple[Callable[[Recipe], bool], str], ...] = (
@@ -59,20 +59,24 @@ def check(recipe: Recipe) -> None:
 
 def explained(error: Exception) -> UntraceableError:
     """Return what to say of an error in the model's own code: its line, and what it asked for."""
-    kind = type(error).__name__
-    if kind in ("DataDependentOutputException", "DynamicOutputShapeException"):
-        asked = getattr(error, "func", "an operation")
-        what = f"looks at the values of a tensor ({asked}), which tensors without data don't have"
-    elif kind in ("UnsupportedOperatorException", "UnsupportedFakeTensorException"):
-        what = f"needs {getattr(error, 'func', 'an operation')}, which has no form for tensors without data"
-    else:
-        text = (str(error).strip().splitlines() or [""])[0][:_LONGEST]
-        what = f"failed: {kind}: {text}"
+    what = reason(error)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _of_the_model(frame.filename)]
     if not frames:
         return UntraceableError(f"the step {what}")
     last = frames[-1]
     return UntraceableError(f"{last.filename}:{last.lineno} {what} (`{last.line}`)")
+
+
+def reason(error: Exception) -> str:
+    """Return what code asked for that can't be done without data, or how it failed."""
+    kind = type(error).__name__
+    if kind in ("DataDependentOutputException", "DynamicOutputShapeException"):
+        asked = getattr(error, "func", "an operation")
+        return f"looks at the values of a tensor ({asked}), which tensors without data don't have"
+    if kind in ("UnsupportedOperatorException", "UnsupportedFakeTensorException"):
+        return f"needs {getattr(error, 'func', 'an operation')}, which has no form for tensors without data"
+    text = (str(error).strip().splitlines() or [""])[0][:_LONGEST]
+    return f"failed: {kind}: {text}"
 
 
 def _of_the_model(filename: str) -> bool:

@@ -22,13 +22,14 @@ class Block:
         size: its bytes as requested.
         kind: what it is for, one of `KINDS`; it may become clear only later.
         cause: the operation that needed it.
+        line: the line of a user's script that needed it; an empty string if there is none.
 
     """
 
-    __slots__ = ("cause", "kind", "size")
+    __slots__ = ("cause", "kind", "line", "size")
 
     def __init__(self, size: int, kind: str, cause: str) -> None:
-        self.size, self.kind, self.cause = size, kind, cause
+        self.size, self.kind, self.cause, self.line = size, kind, cause, ""
 
     @property
     def rounded(self) -> int:
@@ -37,11 +38,13 @@ class Block:
 
 
 class Peak(Record):
-    """The most bytes alive in one phase: by kind, and the operation that reached it."""
+    """The most bytes alive in one phase: by kind, what operation and line reached it, and after how many events."""
 
     phase: str
     parts: dict[str, int]
     cause: str
+    at: int
+    line: str = ""
 
     @property
     def total(self) -> int:
@@ -77,6 +80,16 @@ class Tape:
         for event in self._events:
             yield (event, self.blocks[event].size) if event >= 0 else (~event, -1)
 
+    def alive(self, at: int | None = None) -> list[Block]:
+        """Return what is alive after so many events; None: after all."""
+        found: dict[int, Block] = {}
+        for event in self._events[:at]:
+            if event >= 0:
+                found[event] = self.blocks[event]
+            else:
+                del found[~event]
+        return list(found.values())
+
     def peaks(self) -> list[Peak]:
         """Return the peak of each phase, phases of one name together, in the order in which they first began."""
         best: dict[str, Peak] = {}
@@ -87,12 +100,12 @@ class Tape:
             known = best.get(phase)
             most = known.total if known else -1
             if total > most:
-                best[phase], most = Peak(phase, dict(alive), "what was there before"), total
-            for event in self._events[start:end]:
+                best[phase], most = Peak(phase, dict(alive), "what was there before", start), total
+            for place, event in enumerate(self._events[start:end], start + 1):
                 block = self.blocks[event if event >= 0 else ~event]
                 change = block.rounded if event >= 0 else -block.rounded
                 alive[block.kind] += change
                 total += change
                 if total > most:
-                    best[phase], most = Peak(phase, dict(alive), block.cause), total
+                    best[phase], most = Peak(phase, dict(alive), block.cause, place, block.line), total
         return [peak for phase, peak in best.items() if phase]
