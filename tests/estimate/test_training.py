@@ -34,7 +34,8 @@ def parts(name: str = "Llama-3.1-8B") -> tuple[tuple[Weight, ...], Any]:
 
 def moments(name: str = "Llama-3.1-8B", **settings: Any) -> dict[str, Moment]:
     weights, blueprint = parts(name)
-    recipe = Recipe(**{"optimizer_form": "fused", **settings})
+    chosen: dict[str, Any] = {"optimizer_form": "fused", **settings}
+    recipe = Recipe(**chosen)
     return {moment.name: moment for moment in estimate_training(weights, blueprint, recipe).moments}
 
 
@@ -139,7 +140,8 @@ def test_accumulation_keeps_gradients_through_the_forward_pass() -> None:
 
 
 def test_fsdp_keeps_gradients_whole_between_passes_unless_each_divides_them() -> None:
-    forward, usual = "end of the forward pass", {"fsdp": "full", "num_processes": 8, "gradient_accumulation": 2}
+    forward = "end of the forward pass"
+    usual: dict[str, Any] = {"fsdp": "full", "num_processes": 8, "gradient_accumulation": 2}
     assert moments(**usual)[forward].parts.gradients == 4 * N
     assert moments(**usual, mixed_precision="bf16")[forward].parts.gradients == 2 * N
     assert moments(**usual, sync_each_batch=True)[forward].parts.gradients == 4 * N / 8
