@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from accel_estimate import Recipe
 from accel_estimate.model import families, parameters
 from accel_estimate.model.weights import logical
-from accel_estimate.training.assumptions import Assumptions
 from accel_estimate.training.step import estimate_training
 
 MEASURED = Path(__file__).parent / "measured" / "runs.json"
@@ -43,22 +42,20 @@ def rows() -> Iterator[Row]:
     for source in data["sources"]:
         for row in source["rows"]:
             settings: dict[str, Any] = source["settings"] | row["settings"]
-            low, expected, high = estimate(data["models"][row["model"]], settings, source["known"], source["figure"])
+            low, expected, high = estimate(data["models"][row["model"]], settings, source["figure"])
             shown = " ".join(f"{key}={value}" for key, value in row["settings"].items())
             measured = row["measured"] * UNITS[source["unit"]]
             yield Row(source["source"], row["model"], shown, measured, low, expected, high)
 
 
-def estimate(
-    config: dict[str, Any], settings: dict[str, Any], known: dict[str, Any], figure: str
-) -> tuple[float, ...]:
+def estimate(config: dict[str, Any], settings: dict[str, Any], figure: str) -> tuple[float, ...]:
     blueprint = families.read(config)
     assert blueprint is not None
     listed: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
     }
     recipe = Recipe(**listed)
-    done = estimate_training(logical(parameters.tensors(blueprint), config), blueprint, recipe, Assumptions(**known))
+    done = estimate_training(logical(parameters.tensors(blueprint), config), blueprint, recipe)
     if figure == "device":
         return done.low, done.expected, done.high
     return done.allocated if figure == "allocated" else done.reserved

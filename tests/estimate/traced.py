@@ -42,7 +42,7 @@ def counted(family: str, recipe: Any) -> int:
         with tracker:
             for _ in range(2):
                 for left in reversed(range(min(recipe.gradient_accumulation, 2))):
-                    groups.before_a_pass(model, last=left == 0)
+                    groups.before_a_pass(model, reduces=left == 0 or recipe.sync_each_batch)
                     tracker.reset_mod_stats()
                     with step._precision(recipe):
                         outputs = model(**building.batch(config, model, recipe))

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 # What each field of a recipe means, and what its number counts. The tests check that every field is here.
 HELP: dict[str, tuple[str, str]] = {
     "optimizer": ("optimizer", ""),
-    "optimizer_form": ("form of torch's own optimizer, for --trace", ""),
+    "optimizer_form": ("form of torch's own optimizer: all tensors at once, one kernel, or one by one", ""),
     "mixed_precision": ("type of the computation in the forward and backward pass", ""),
     "param_dtype": ("type of the weights; bfloat16 for pure bf16 training", ""),
+    "gradient_dtype": ("type in which FSDP and DeepSpeed reduce and keep gradients; auto: of the computation", ""),
     "batch_size": ("sequences on one device in one pass, also for --serving", "SEQUENCES"),
     "seq_len": ("length of a sequence", "TOKENS"),
     "gradient_accumulation": ("passes for each step; above 1, gradients are kept between passes", "PASSES"),
@@ -32,6 +33,7 @@ HELP: dict[str, tuple[str, str]] = {
     "attention": ("implementation; eager keeps a score for every pair of tokens, sdpa and flash don't", ""),
     "lora_rank": ("train adapters of this rank instead of the weights; 0 trains the weights", "RANK"),
     "lora_targets": ("linear layers that get an adapter [default: all but the head]", "NAME,NAME"),
+    "modules_to_save": ("modules trained as a whole beside the adapters, such as lm_head", "NAME,NAME"),
     "lora_dtype": ("type of the adapters", ""),
     "lora_dropout": ("dropout in front of the adapters", "RATE"),
     "quantize": ("how the weights are packed: the frozen ones with --lora_rank, or all with --serving", ""),
@@ -55,6 +57,12 @@ HELP: dict[str, tuple[str, str]] = {
     ),
     "compile": ("torch.compile compiles the model", ""),
     "loss": ("implementation of the loss; auto is plain, or compiled with --compile", ""),
+    "outputs": ("whether the script holds the model's output during the backward pass", ""),
+    "keeps_fp32_logits": ("the output holds fp32 logits too (transformers before 4.45)", ""),
+    "keeps_inputs": ("products of packed weights keep their inputs (bitsandbytes before 0.44)", ""),
+    "repeats_keys": ("keys and values are repeated for every query head before attention", ""),
+    "sync_each_batch": ("FSDP divides gradients after every pass of a step, not after the last alone", ""),
+    "optimizer_in_backward": ("step each parameter as soon as its gradient is there", ""),
 }
 
 SHORT = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp8": "float8"}

@@ -10,8 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-NormKind = Literal["rms", "gemma", "layer"]
-"""How a block normalizes: RMSNorm, Gemma's RMSNorm (fp32 throughout), or LayerNorm."""
+NormKind = Literal["rms", "gemma", "t5", "layer"]
+"""How a block normalizes: RMSNorm, Gemma's (fp32 throughout), T5's (multiplies its narrow input), or LayerNorm."""
 
 Shape = tuple[str, tuple[int, ...]]
 """A tensor's name and its shape."""
@@ -21,7 +21,9 @@ class Attention(Record):
     """Self- or cross-attention. `value_dim` differs from `head_dim` (queries and keys) in latent attention only.
 
     `window` > 0 is a sliding window. `kv_rank` > 0 is multi-head latent attention (MLA, DeepSeek-V2), which caches
-    `kv_rank + rope_dim` numbers a token; `q_rank` > 0 compresses its queries.
+    `kv_rank + rope_dim` numbers a token; `q_rank` > 0 compresses its queries. `eager`: transformers writes it with
+    scores even where `sdpa` is asked for. `partial`: only a part of each head is rotated. `biased`: a bias for every
+    pair of tokens is added to the scores. `unfused`: no kernel takes its heads, so torch makes scores in fp32.
     """
 
     heads: int
@@ -40,6 +42,10 @@ class Attention(Record):
     sinks: bool = False
     rotary: bool = True
     softcap: bool = False
+    eager: bool = False
+    partial: bool = False
+    unfused: bool = False
+    biased: bool = False
 
     @property
     def query_width(self) -> int:
@@ -63,22 +69,32 @@ class Attention(Record):
 
 
 class Mlp(Record):
-    """A feed-forward net: two matrices, or three when `gated`."""
+    """A feed-forward net: two matrices, or three when `gated`; `dropout` is in front of the last.
+
+    `fused`: the first two matrices are one.
+    """
 
     width: int
     gated: bool = True
     bias: bool = False
     activation: str = "silu"
+    dropout: bool = False
+    fused: bool = False
 
 
 class Experts(Record):
-    """`number` experts, of which each token visits `active`; `shared` is the width that every token visits."""
+    """`number` experts, of which each token visits `active`; `shared` is the width that every token visits.
+
+    `wide_router`: the router computes in fp32. `adapts`: peft gives all experts of a block adapters, as one tensor.
+    """
 
     number: int
     active: int
     width: int
     shared: int = 0
     shared_gate: bool = False
+    wide_router: bool = False
+    adapts: bool = False
     bias: bool = False
     stacked: bool = False
 
@@ -94,7 +110,10 @@ class StateSpace(Record):
 
 
 class Layer(Record):
-    """One repeated block. `norms` counts its normalisations of the hidden width."""
+    """One repeated block. `norms` counts its normalisations of the hidden width.
+
+    `parallel`: attention and MLP begin from the same vector; with two norms, each from its own.
+    """
 
     attention: Attention | None = None
     cross: Attention | None = None
@@ -104,6 +123,7 @@ class Layer(Record):
     norms: int = 2
     norm: NormKind = "rms"
     dropout: bool = False
+    parallel: bool = False
     extras: tuple[Shape, ...] = ()
 
 
@@ -128,7 +148,9 @@ class Blueprint(Record):
 
     `vocab` is the number of logits of a token (0: no language head). `encoder_tokens` is the length of the encoder's
     input if that is fixed (patches of an image, frames of a sound), else 0. A model that isn't `causal` caches
-    nothing. `guessed`: the family isn't known, and was read as a plain decoder.
+    nothing. `guessed`: the family isn't known, and was read as a plain decoder. `softcap`: the logits are capped.
+    `narrow_loss`: the loss doesn't ask for fp32.
+    `vectors` and `masks`: vectors of the hidden width, and dropout's masks of it, that are kept outside layers.
     """
 
     family: str
@@ -143,6 +165,10 @@ class Blueprint(Record):
     names: Mapping[str, str] = NAMES
     guessed: bool = False
     causal: bool = True
+    softcap: bool = False
+    narrow_loss: bool = False
+    vectors: int = 0
+    masks: int = 0
 
     @property
     def stacks(self) -> tuple[Stack, ...]:

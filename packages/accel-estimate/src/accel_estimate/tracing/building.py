@@ -204,7 +204,12 @@ def _adapted(model: Any, recipe: Recipe) -> Any:
     try:
         found = peft.get_peft_model(
             model,
-            peft.LoraConfig(r=recipe.lora_rank, target_modules=wanted, lora_dropout=recipe.lora_dropout),
+            peft.LoraConfig(
+                r=recipe.lora_rank,
+                target_modules=wanted,
+                lora_dropout=recipe.lora_dropout,
+                modules_to_save=list(recipe.modules_to_save) or None,
+            ),
         )
     except ValueError as error:
         raise UsageError(f"--lora_targets: {error}") from None

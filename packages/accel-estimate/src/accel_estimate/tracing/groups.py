@@ -63,10 +63,10 @@ def distribute(model: Any, recipe: Recipe, mesh: Any) -> list[Any]:
     ]
 
 
-def before_a_pass(model: Any, *, last: bool) -> None:
-    """Have gradients reduced in the last pass of a step alone, as Accelerate does."""
+def before_a_pass(model: Any, *, reduces: bool) -> None:
+    """Have gradients reduced in this pass or not: by default in the last of a step alone, as Accelerate does."""
     if hasattr(model, "set_requires_gradient_sync"):
-        model.set_requires_gradient_sync(last)
+        model.set_requires_gradient_sync(reduces)
 
 
 def _shard(model: Any, recipe: Recipe, mesh: Any) -> None:
@@ -75,7 +75,8 @@ def _shard(model: Any, recipe: Recipe, mesh: Any) -> None:
     how: dict[str, Any] = {"mesh": mesh, "reshard_after_forward": recipe.fsdp != "grad_op"}
     if recipe.mixed_precision != "no":
         narrow = torch.float16 if recipe.mixed_precision == "fp16" else torch.bfloat16
-        how["mp_policy"] = fsdp.MixedPrecisionPolicy(param_dtype=narrow, reduce_dtype=narrow)
+        reduced = torch.float32 if recipe.gradient_dtype == "float32" else narrow
+        how["mp_policy"] = fsdp.MixedPrecisionPolicy(param_dtype=narrow, reduce_dtype=reduced)
     if recipe.wrap == "layer":
         wrapped: set[str] = set(getattr(model, "_no_split_modules", None) or ())
         for module in list(model.modules()):

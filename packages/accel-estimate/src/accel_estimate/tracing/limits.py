@@ -41,6 +41,12 @@ _UNKNOWN: tuple[tuple[Callable[[Recipe], bool], str], ...] = (
     (lambda r: r.quantize != "none", "--quantize: packed weights aren't traced"),
     (lambda r: r.mixed_precision == "fp8", "--mixed_precision fp8 isn't traced"),
     (lambda r: r.offload_param_device != "none", "--offload_param_device isn't traced"),
+    (lambda r: r.optimizer_in_backward, "--optimizer_in_backward isn't traced"),
+    (lambda r: r.optimizer.startswith("paged"), "--optimizer: paged states aren't traced"),
+    (
+        lambda r: r.outputs == "freed" or r.keeps_fp32_logits or r.repeats_keys,
+        "--outputs, --keeps_fp32_logits and --repeats_keys: the model is traced as it is written",
+    ),
     (lambda r: r.loss not in ("auto", "plain"), "--loss: only the loss of transformers is traced"),
 )
 

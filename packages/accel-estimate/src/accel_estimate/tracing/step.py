@@ -87,7 +87,7 @@ def _run(tracker: Tracker, model: Any, batch: Callable[[], dict[str, Any]], reci
         optimizer = optimizers.make(trained, recipe)
         for _ in range(STEPS):
             for left in reversed(range(min(recipe.gradient_accumulation, PASSES))):
-                groups.before_a_pass(model, last=left == 0)
+                groups.before_a_pass(model, reduces=left == 0 or recipe.sync_each_batch)
                 _pass(tracker, model, batch, recipe)
                 tracker.mark((one.grad for one in trained if one.grad is not None), "gradients")
             with tracker.phase(STEP):

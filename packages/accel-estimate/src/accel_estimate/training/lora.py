@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 _MATRIX = 2
 
 
-def targets(weights: Iterable[Weight], wanted: Sequence[str]) -> list[Weight]:
+def targets(weights: Iterable[Weight], wanted: Sequence[str], *, experts: bool = False) -> list[Weight]:
     """Return the matrices that get adapters: those whose module's name ends like one of `wanted`, or all of them.
 
-    "All" are the linear layers inside blocks, without the head, as with peft's "all-linear". Stacked experts aren't
-    linear layers, and get no adapters.
+    "All" are the linear layers inside blocks, without the head, as with peft's "all-linear". Experts and routers
+    aren't linear layers in transformers since 5.0: experts get adapters if peft knows how (`experts`), or by name.
 
     Raises:
         UsageError: a wanted name fits no matrix.
@@ -32,7 +32,7 @@ def targets(weights: Iterable[Weight], wanted: Sequence[str]) -> list[Weight]:
     if any(part.isdecimal() for name in wanted for part in name.split(".")):  # perhaps the number of an expert
         linear = [one for weight in linear for one in weight.each()]
     if not wanted:
-        return linear
+        return [weight for weight in linear if not _routed(weight) or (experts and "experts." in weight.name)]
     for name in wanted:
         if not any(_fits(weight, name) for weight in linear):
             known = sorted({weight.module.rpartition(".")[2] for weight in linear})
@@ -42,11 +42,39 @@ def targets(weights: Iterable[Weight], wanted: Sequence[str]) -> list[Weight]:
     return [weight for weight in linear if any(_fits(weight, name) for name in wanted)]
 
 
+def saved(weights: Iterable[Weight], names: Sequence[str]) -> list[Weight]:
+    """Return the weights of modules that are trained as a whole beside the adapters.
+
+    Raises:
+        UsageError: a name fits no module.
+
+    """
+    listed = list(weights)
+    for name in names:
+        if not any(_within(weight, name) for weight in listed):
+            raise UsageError(f"--modules_to_save: the model has no module {name!r} with weights of its own")
+    return [weight for weight in listed if any(_within(weight, name) for name in names)]
+
+
+_ROUTERS = ("mlp.gate", "mlp.router", "block_sparse_moe.gate", "feed_forward.router")
+
+
+def _routed(weight: Weight) -> bool:
+    """Return whether it is a router or an expert that it chooses."""
+    return ("experts" in weight.name and "shared" not in weight.name) or weight.module.endswith(_ROUTERS)
+
+
+def _within(weight: Weight, name: str) -> bool:
+    return f".{name}." in f".{weight.name}"
+
+
 def _fits(weight: Weight, name: str) -> bool:
     return weight.module == name or weight.module.endswith("." + name)
 
 
-def shapes(chosen: Iterable[Weight], rank: int, hidden_shapes: Mapping[str, Matrix]) -> Counter[Matrix]:
+def shapes(
+    chosen: Iterable[Weight], rank: int, hidden_shapes: Mapping[str, Matrix], *, experts: bool = False
+) -> Counter[Matrix]:
     """Return the shapes of all adapters and their number: [rank, in] and [out, rank] (arXiv 2106.09685, section 4.1).
 
     `hidden_shapes` has the shapes of modules whose files pack them.
@@ -58,6 +86,12 @@ def shapes(chosen: Iterable[Weight], rank: int, hidden_shapes: Mapping[str, Matr
     found: Counter[Matrix] = Counter()
     for weight in chosen:
         shape = weight.shape or hidden_shapes.get(weight.module, ())
+        name = weight.module.rpartition(".")[2]
+        if experts and "experts." in weight.name and "shared" not in weight.name and name in ("gate_proj", "up_proj"):
+            if name == "gate_proj":  # both are one tensor, whose adapter has twice the rank
+                found[2 * rank, shape[1]] += weight.copies
+                found[2 * shape[0], 2 * rank] += weight.copies
+            continue
         if len(shape) != _MATRIX:
             raise UsageError(
                 f"--lora_rank: the shape of {weight.module} is hidden by its packing; name the unpacked "
@@ -69,9 +103,12 @@ def shapes(chosen: Iterable[Weight], rank: int, hidden_shapes: Mapping[str, Matr
 
 
 def keys(blueprint: Blueprint, wanted: Sequence[str]) -> frozenset[str]:
-    """Return the products of a block (q, k, v, o, gate, up, down) with adapters, by the family's names for them."""
+    """Return the products of a block (q, k, v, o, gate, up, down) with adapters, by the family's names for them.
+
+    "experts" is among them if those of experts have adapters too.
+    """
     products = ("q", "k", "v", "o", "qkv", "gate", "up", "down")
     if not wanted:
         return frozenset((*products, "in"))
     ends = {name.rpartition(".")[2] for name in wanted}
-    return frozenset(key for key in products if blueprint.names[key].rpartition(".")[2] in ends)
+    return frozenset(("experts", *(key for key in products if blueprint.names[key].rpartition(".")[2] in ends)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Loss = Literal["plain", "narrow", "compiled", "chunked", "fused"]
+Loss = Literal["plain", "narrow", "compiled", "compiled_apart", "chunked", "compiled_chunks", "fused"]
 
 _CHUNKS = 8
 _FP32 = 4
@@ -26,9 +26,10 @@ def backward(width: int, how: Loss) -> float:
     plain: the logits (the model's output keeps them), the log-softmax, its gradient and the gradient of the fp32
     logits: 2 + 4 + 4 + 4 = 14 in 16 bits. narrow: without fp32, as in a loss that doesn't request it where nothing
     casts it (DeepSpeed): logits, log-softmax and two gradients. compiled: one kernel reads logits and writes their
-    gradient. chunked (8 chunks, as torchtune does): logits and their gradient, the fp32 log-softmax of every chunk,
-    and two fp32 gradients of one. fused (Liger's linear cross-entropy): only a chunk of the logits exists, of about
-    as many numbers as the hidden states.
+    gradient. compiled_apart: the loss is compiled and the model isn't, so fp32 logits and their gradient exist beside
+    the logits. compiled_chunks: logits, and one chunk of 8 in fp32. chunked (8 chunks, as torchtune does): logits and
+    their gradient, the fp32 log-softmax of every chunk, and two fp32 gradients of one. fused (Liger's linear
+    cross-entropy): only a chunk of the logits exists, of about as many numbers as the hidden states.
     """
     if how == "plain":
         return width + 12
@@ -36,6 +37,10 @@ def backward(width: int, how: Loss) -> float:
         return 4 * width
     if how == "compiled":
         return 2 * width
+    if how == "compiled_apart":
+        return width + 8
+    if how == "compiled_chunks":
+        return width + 4 / _CHUNKS
     if how == "chunked":
         return 2 * width + 4 + 8 / _CHUNKS
     return 0.0

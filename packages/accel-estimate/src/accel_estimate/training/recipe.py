@@ -44,6 +44,8 @@ class Recipe(Record):
     """Number format of the computation, as in Accelerate's setting of that name."""
     param_dtype: ParamType = "float32"
     """Number format of the weights."""
+    gradient_dtype: Literal["auto", "float32"] = "auto"
+    """Number format in which FSDP and DeepSpeed reduce and keep gradients; ``auto``: that of the computation."""
     batch_size: int = 1
     """Sequences on one device in one forward pass."""
     seq_len: int = 2048
@@ -58,6 +60,8 @@ class Recipe(Record):
     """Rank of LoRA's adapters; 0: the model's own weights are trained."""
     lora_targets: tuple[str, ...] = ()
     """Linear layers with an adapter; empty: all but the head."""
+    modules_to_save: tuple[str, ...] = ()
+    """Modules that are trained as a whole beside the adapters, as copies (peft's setting of that name)."""
     lora_dtype: ParamType = "float32"
     """Number format of the adapters."""
     quantize: Quantize = "none"
@@ -96,8 +100,20 @@ class Recipe(Record):
     """Whether ``torch.compile`` compiles the whole model."""
     loss: Loss | Literal["auto"] = "auto"
     """How the loss is computed; ``auto``: as in transformers."""
+    outputs: Literal["kept", "freed"] = "kept"
+    """Whether the script holds the model's output, and the logits in it, during the backward pass."""
+    keeps_fp32_logits: bool = False
+    """Whether the output holds the fp32 copy of the logits too (transformers before 4.45)."""
+    keeps_inputs: bool = False
+    """Whether products of packed weights keep their inputs (bitsandbytes before 0.44)."""
+    repeats_keys: bool = False
+    """Whether keys and values are repeated for every query head before attention."""
     lora_dropout: float = 0.0
     """Dropout before LoRA's adapters; above 0 it keeps a mask and a copy of their input."""
+    sync_each_batch: bool = False
+    """Whether FSDP divides the gradients after every pass of a step, not after the last alone."""
+    optimizer_in_backward: bool = False
+    """Whether each parameter is stepped as soon as its gradient is there, which is freed then."""
 
     @property
     def loss_kind(self) -> Loss:
@@ -203,6 +219,11 @@ _REFUSALS: "tuple[tuple[Callable[[Recipe], bool], str], ...]" = (
     (lambda r: r.quantize != "none" and r.trains_all,
      "--quantize: packed weights can't be trained themselves; add --lora_rank"),
     (lambda r: bool(r.lora_targets) and r.trains_all, "--lora_targets: has no effect without --lora_rank"),
+    (lambda r: bool(r.modules_to_save) and r.trains_all, "--modules_to_save: has no effect without --lora_rank"),
+    (lambda r: r.gradient_dtype != "auto" and r.zero_stage < 0 and r.fsdp == "none",
+     "--gradient_dtype: needs --zero_stage or --fsdp; torch itself keeps gradients in the type of the weights"),
+    (lambda r: r.optimizer_in_backward and (r.gradient_accumulation > 1 or r.zero_stage >= 0),
+     "--optimizer_in_backward: has no gradients to accumulate, and isn't DeepSpeed's"),
     (lambda r: r.offload_optimizer_device != "none" and r.zero_stage < 1,
      "--offload_optimizer_device: needs --zero_stage 1, 2 or 3"),
     (lambda r: r.offload_param_device != "none" and r.zero_stage < ZERO_3 and r.fsdp == "none",

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 def _t5(config: ConfigJson) -> Blueprint:
     hidden, heads, vocab = config.count("d_model"), config.count("num_heads"), config.count("vocab_size")
     width, forward = config.count("d_kv"), config.text("feed_forward_proj", "relu")
-    attention = Attention(heads, heads, width, width, rotary=False)
+    attention = Attention(heads, heads, width, width, rotary=False, biased=True)
     activation = "gelu_new" if "gelu" in forward else "relu"
-    mlp = Mlp(config.count("d_ff"), gated=forward.startswith("gated"), activation=activation)
     layers, dropout = config.layers("num_layers"), config.drops("dropout_rate", 0.1)
+    mlp = Mlp(config.count("d_ff"), gated=forward.startswith("gated"), activation=activation, dropout=dropout)
     buckets = config.count("relative_attention_num_buckets", default=32)
     extras: list[Shape] = [("shared.weight", (vocab, hidden))]
     for side in ("encoder", "decoder"):
@@ -40,15 +40,18 @@ def _t5(config: ConfigJson) -> Blueprint:
         "up": "DenseReluDense.wi_1" if mlp.gated else "DenseReluDense.wi",
         "down": "DenseReluDense.wo",
     }
-    decoder = Layer(attention, cross=attention, mlp=mlp, norms=3, dropout=dropout)
+    decoder = Layer(attention, cross=attention, mlp=mlp, norms=3, norm="t5", dropout=dropout)
     return Blueprint(
         "",
         hidden,
         vocab,
         Stack("decoder.block", (decoder,) * config.layers("num_decoder_layers", default=layers)),
-        Stack("encoder.block", (Layer(attention, mlp=mlp, dropout=dropout),) * layers),
+        Stack("encoder.block", (Layer(attention, mlp=mlp, norm="t5", dropout=dropout),) * layers),
         tuple(extras),
         tied=tied,
+        narrow_loss=True,
+        vectors=3 if dropout else 0,
+        masks=4 if dropout else 0,
         names=names,
     )
 
@@ -85,6 +88,7 @@ def _whisper(config: ConfigJson) -> Blueprint:
         stack("encoder", cross=False),
         tuple(extras),
         tied=True,
+        narrow_loss=True,
         positions=positions,
         encoder_tokens=frames,
         names=NAMES | {"o": "self_attn.out_proj", "up": "fc1", "down": "fc2"},

@@ -43,9 +43,10 @@ def _neox(config: ConfigJson) -> Blueprint:
     hidden, vocab = config.count("hidden_size"), config.count("vocab_size")
     bias, tied = config.flag("attention_bias", default=True), config.flag("tie_word_embeddings")
     layer = Layer(
-        attention(config, bias=bias, fused=True, out_bias=bias),
+        attention(config, bias=bias, fused=True, out_bias=bias, partial=True),
         mlp=Mlp(config.count("intermediate_size"), gated=False, bias=True, activation="gelu"),
         norm="layer",
+        parallel=config.flag("use_parallel_residual", default=True),
     )
     extras: list[Shape] = [
         ("gpt_neox.embed_in.weight", (vocab, hidden)),
@@ -68,7 +69,7 @@ def _neox(config: ConfigJson) -> Blueprint:
 
 def _phi(config: ConfigJson) -> Blueprint:
     layer = Layer(
-        attention(config, bias=True, out_bias=True),
+        attention(config, bias=True, out_bias=True, partial=True),
         norms=1,
         norm="layer",
         mlp=Mlp(config.count("intermediate_size"), gated=False, bias=True, activation="gelu_new"),
@@ -90,7 +91,7 @@ def _falcon(config: ConfigJson) -> Blueprint:
     width, bias = hidden // max(heads, 1), config.flag("bias")
     mlp = Mlp(config.count("ffn_hidden_size", default=4 * hidden), gated=False, bias=bias, activation="gelu")
     layer = Layer(
-        Attention(heads, kv_heads, width, width, bias=bias, out_bias=bias, fused=True),
+        Attention(heads, kv_heads, width, width, bias=bias, out_bias=bias, fused=True, unfused=kv_heads < heads),
         mlp=mlp,
         norms=norms,
         norm="layer",
@@ -105,9 +106,9 @@ def _bloom(config: ConfigJson) -> Blueprint:
     heads = config.count("n_head")
     width = hidden // max(heads, 1)
     layer = Layer(
-        Attention(heads, heads, width, width, bias=True, out_bias=True, fused=True, rotary=False),
+        Attention(heads, heads, width, width, bias=True, out_bias=True, fused=True, rotary=False, eager=True),
         norm="layer",
-        mlp=Mlp(4 * hidden, gated=False, bias=True, activation="gelu_new"),
+        mlp=Mlp(4 * hidden, gated=False, bias=True, activation="gelu"),
     )
     return Blueprint(
         "",

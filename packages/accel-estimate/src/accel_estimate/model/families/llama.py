@@ -50,12 +50,17 @@ def read(  # noqa: PLR0913 - the ways in which families differ, given by name
 
 def _gemma(config: ConfigJson, *, softcap: bool = False, **more: Any) -> Blueprint:
     """Read Gemma: its RMSNorm stays in fp32 throughout."""
-    softcap = softcap and config.values.get("attn_logit_softcapping", 50.0) is not None
-    return _changed(read(config, tied=True, **more), norm="gemma", softcap=softcap)
+    caps = softcap and config.values.get("attn_logit_softcapping", 50.0) is not None
+    blueprint = _changed(read(config, tied=True, **more), norm="gemma", softcap=caps, eager=softcap)
+    return blueprint.replace(
+        softcap=config.values.get("final_logit_softcapping", 30.0 if softcap else None) is not None
+    )
 
 
 def _phi3(config: ConfigJson) -> Blueprint:
-    return _changed(read(config), fused=True)
+    blueprint = _changed(read(config), fused=True, partial=True)
+    layers = tuple(it.replace(mlp=it.mlp and it.mlp.replace(fused=True)) for it in blueprint.decoder.layers)
+    return blueprint.replace(decoder=Stack(blueprint.decoder.prefix, layers))
 
 
 def _changed(blueprint: Blueprint, norm: Any = None, **of_attention: bool) -> Blueprint:

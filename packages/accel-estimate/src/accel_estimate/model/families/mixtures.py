@@ -21,6 +21,7 @@ def _mixtral(config: ConfigJson) -> Blueprint:
         config.count("num_local_experts", default=8, most=MOST_EXPERTS),
         config.count("num_experts_per_tok", default=2),
         config.count("intermediate_size"),
+        adapts=True,
     )
     layers = [
         Layer(attention(config, window=window), experts=experts)
@@ -37,6 +38,7 @@ def _qwen_moe(config: ConfigJson, *, bias: bool, head_norms: bool, shared: bool)
         config.count("moe_intermediate_size"),
         shared=config.count("shared_expert_intermediate_size", default=0) if shared else 0,
         shared_gate=shared,
+        adapts=not shared,
     )
     dense, step = config.list("mlp_only_layers"), config.count("decoder_sparse_step", default=1) or 1
     heads = attention(config, bias=bias, head_norms=head_norms)
@@ -64,6 +66,7 @@ def _deepseek(config: ConfigJson) -> Blueprint:
         config.count("num_experts_per_tok"),
         width,
         shared=width * config.count("n_shared_experts", default=0),
+        wide_router=True,
     )
     sparse, plain = Layer(latent, experts=experts), Layer(latent, mlp=Mlp(config.count("intermediate_size")))
     dense, count = config.count("first_k_dense_replace", default=0), config.layers("num_hidden_layers")
@@ -81,7 +84,11 @@ def _gpt_oss(config: ConfigJson) -> Blueprint:
         stacked=True,
     )
     layers = [
-        Layer(attention(config, bias=True, out_bias=True, sinks=True, window=window), experts=experts)
+        Layer(
+            attention(config, bias=True, out_bias=True, sinks=True, eager=True, window=window),
+            experts=experts,
+            norm="gemma",
+        )
         for window in windows(config, config.layers("num_hidden_layers"), full_every=2)
     ]
     names = NAMES | {"router": "mlp.router"}

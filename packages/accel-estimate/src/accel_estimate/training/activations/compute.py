@@ -6,6 +6,12 @@ from typing import Literal
 
 from accel_config.record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from accel_estimate.model.blueprint import Attention
+
+_FP32 = 4
+
 AttentionKind = Literal["eager", "sdpa", "flash"]
 Checkpointing = Literal["none", "selective", "full"]
 
@@ -30,6 +36,26 @@ class Compute(Record):
     keeps_inputs: bool = False
     compiled: bool = False
     repeats_keys: bool = False
+
+    def scores(self, it: Attention) -> bool:
+        """Return whether attention makes a score for every pair of tokens.
+
+        So it does for sdpa in fp32 where query heads share keys: no fused kernel of torch does both.
+        """
+        if self.attention != "sdpa":
+            return self.attention == "eager"
+        return it.eager or self.unfused(it)
+
+    def unfused(self, it: Attention) -> bool:
+        """Return whether torch itself makes scores for sdpa, in fp32, because no fused kernel takes these heads."""
+        if self.attention != "sdpa" or it.eager:
+            return False
+        return it.unfused or (self.width == _FP32 and it.kv_heads < it.heads and not self.repeats_keys)
+
+    @property
+    def flash(self) -> bool:
+        """Whether flash attention can run: it needs 16 bits."""
+        return self.attention != "eager" and self.width < _FP32
 
     @property
     def casts(self) -> bool:

@@ -19,12 +19,17 @@ def layer(it: Layer, hidden: int, length: int, how: Compute) -> Saved:
     """Return the bytes a token that one layer saves in a sequence of `length` tokens, without checkpointing."""
     parts = [Saved(stream=it.norms * norm(it.norm, hidden, how))]
     parallel = it.norms == 1 and it.attention is not None and it.mlp is not None
+    if it.parallel and it.norms > 1 and it.norm == "layer":  # both norms keep the same input
+        parts.append(Saved(stream=-how.stream * hidden))
     if it.attention:
-        parts.append(_attention(it.attention, length, how, dropout=it.dropout))
+        parts.append(_attention(it, it.attention, length, how))
         keys = _inputs(it.attention, it.mlp if parallel else None)
         parts.append(Saved(gathered=_kept(hidden, keys, how)))
     if it.cross:
-        parts += [_attention(it.cross, length, how, dropout=it.dropout), Saved(gathered=_kept(hidden, ("q",), how))]
+        parts += [
+            _attention(it, it.cross, length, how),
+            Saved(gathered=_kept(hidden, ("q", "k", "v") if how.casts else ("q",), how)),
+        ]
     if it.mlp:
         parts.append(_mlp(it.mlp, how))
         if not parallel:
@@ -50,7 +55,8 @@ def norm(kind: NormKind, width: int, how: Compute) -> float:
     if kind == "layer":
         return how.stream * width + 8
     normalized = 4 if kind == "gemma" else how.stream
-    return 4 * width + 4 + (normalized * width if how.trained else 0)
+    kept = how.stream * width if kind == "t5" and how.stream < _FP32 else 0
+    return kept + 4 * width + 4 + (normalized * width if how.trained else 0)
 
 
 def _inputs(attention: Attention, mlp: Mlp | None) -> tuple[str, ...]:
@@ -59,7 +65,7 @@ def _inputs(attention: Attention, mlp: Mlp | None) -> tuple[str, ...]:
 
 
 def _first(mlp: Mlp) -> tuple[str, ...]:
-    return ("gate", "up") if mlp.gated else ("up",)
+    return ("gate", "up") if mlp.gated and not mlp.fused else ("up",)
 
 
 def _kept(width: int, keys: Iterable[str], how: Compute) -> float:
@@ -76,33 +82,37 @@ def _kept(width: int, keys: Iterable[str], how: Compute) -> float:
     return kept
 
 
-def _attention(it: Attention, length: int, how: Compute, *, dropout: bool) -> Saved:
+def _attention(block: Layer, it: Attention, length: int, how: Compute) -> Saved:
     key, value = it.key_width, it.value_width
-    if it.kv_rank or how.repeats_keys or how.attention == "eager":  # as many keys and values as query heads
+    eager = how.scores(it)
+    if it.kv_rank or how.repeats_keys or eager:  # as many keys and values as query heads
         key, value = it.heads * it.head_dim, it.heads * it.value_dim
-    inner = how.width * (it.query_width + key + value) + _around(it, how)
+    inner = (_FP32 if how.unfused(it) else how.width) * (it.query_width + key + value) + _around(block, it, how)
     narrow = how.replace(stream=how.width)  # the result of attention is narrow already: no cast
-    if how.attention == "eager":
-        inner += _kept(it.out_width, ("o",), narrow) + it.heads * length * _scores(it, how, dropout=dropout)
+    if eager:
+        inner += _kept(it.out_width, ("o",), narrow) + it.heads * length * _scores(it, how, dropout=block.dropout)
         return Saved(inner=inner)
     own = how.adapter_copy * it.out_width if "o" in how.adapted else 0
     return Saved(inner=inner + how.width * it.out_width + own + 4 * it.heads)  # and a log-sum-exp a head
 
 
-def _around(it: Attention, how: Compute) -> float:
+def _around(block: Layer, it: Attention, how: Compute) -> float:
     """Return the bytes between the products and attention itself: norms of heads and of latents, and fused products.
 
     The values are a view of a fused product. The view keeps all of the product alive, in addition to the rotated
     queries and keys (eager attention copies the values instead).
     """
     extra = 0.0
-    if it.kv_rank:
+    if it.kv_rank:  # and values are a view of a product that holds the keys too
         extra += (it.q_rank + it.kv_rank) * (4 + 2 * how.width)
+        extra += how.width * it.heads * (it.head_dim - it.rope_dim)
     if it.head_norms:
         width = it.query_width + it.key_width
-        extra += how.width * width if how.compiled else norm("rms", width, how)
-    if it.fused and it.rotary and how.attention != "eager":
+        extra += how.width * width if how.compiled else norm(block.norm, width, how.replace(stream=how.width))
+    if it.fused and it.rotary and not how.scores(it):
         extra += how.width * (it.query_width + it.key_width)
+    if it.partial and how.flash and how.trained:  # heads aren't where flash attention would leave them: one copy more
+        extra += how.width * it.out_width
     return extra
 
 
@@ -112,6 +122,10 @@ def _scores(it: Attention, how: Compute, *, dropout: bool) -> float:
     In fp32 the copy is the softmax itself. A soft cap (Gemma 2) keeps the tangent of the score.
     """
     copy = 0 if how.width == _FP32 else how.width
+    if it.sinks:  # a softmax in the type of the scores, in fp32 under autocast alone
+        return 4 + copy if how.casts else how.width
+    if how.unfused(it):
+        return 4
     return 4 + (1 + how.width if dropout else copy) + (how.width if it.softcap else 0)
 
 
@@ -121,23 +135,36 @@ def _mlp(it: Mlp, how: Compute) -> Saved:
     Gated: the gate, its activation and the other branch. Plain: the input of the activation (a GELU written in
     Python keeps four vectors, ReLU only its result). Both: the input of the last matrix if that is kept.
     """
-    last = _kept(it.width, ("down",), how.replace(stream=how.width))
+    last, mask = _kept(it.width, ("down",), how.replace(stream=how.width)), it.width * it.dropout
     if it.gated:
-        return Saved(inner=how.width * it.width * (2 if how.compiled else 3) + last)
+        kept = how.width * (6 if it.activation in ("clamped", "gelu_new") else 3)
+        if it.activation == "gelu_new" and how.casts:
+            kept = 4 * _FP32 + 2 * how.width
+        return Saved(inner=it.width * (2 * how.width if how.compiled else kept) + last + mask)
     if it.activation == "relu":
-        return Saved(inner=max(how.width * it.width, last))
-    vectors = 4 if it.activation == "gelu_new" and not how.compiled else 1
-    return Saved(inner=how.width * it.width * vectors + last)
+        copy = how.adapter_copy * it.width if "down" in how.adapted else 0
+        return Saved(inner=mask + how.width * it.width + (last if it.dropout else copy))
+    kept = float(how.width)
+    if it.activation == "gelu_new" and not how.compiled:  # autocast computes its power in fp32, and what follows
+        kept = 3 * _FP32 + how.width if how.casts else 4 * how.width
+    return Saved(inner=kept * it.width + last + mask)
 
 
 def _experts(it: Experts, hidden: int, how: Compute) -> Saved:
     """Return the bytes of a mixture's vectors: each token goes to `active` experts, whose results are weighted."""
-    one = _mlp(Mlp(it.width), how)
-    copies = how.width * hidden * (2 if how.trained or "gate" in how.adapted or "up" in how.adapted else 1)
+    wider = how.replace(width=how.stream)  # autocast doesn't know grouped products
+    if "experts" not in how.adapted:
+        wider = wider.replace(adapted=frozenset(), trained=how.trained or (it.adapts and bool(how.adapted)))
+    one = _mlp(Mlp(it.width, activation="clamped" if it.stacked else "silu"), wider)
+    copies = wider.width * hidden * (2 if wider.trained or "gate" in wider.adapted or "up" in wider.adapted else 1)
     shared = _mlp(Mlp(it.shared), how).inner if it.shared else 0
-    return Saved(
-        stream=_kept(hidden, ("gate",), how) + 8 * it.number, inner=it.active * (one.inner + copies) + shared
-    )
+    shared += how.width * hidden * it.shared_gate
+    wide = _FP32 * hidden * (it.wide_router and how.trained and how.stream < _FP32)
+    router = how.width * hidden * how.trained
+    if it.shared:  # its products read what the router reads
+        keys = ("gate", "up", "gate") if it.shared_gate else ("gate", "up")
+        router += _kept(hidden, keys, how) - how.width * hidden * (how.trained and not how.casts)
+    return Saved(stream=router + wide + 8 * it.number, inner=it.active * (one.inner + copies) + shared)
 
 
 def _space(it: StateSpace, how: Compute) -> Saved:

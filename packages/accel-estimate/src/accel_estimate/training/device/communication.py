@@ -13,14 +13,14 @@ LIVE_PARAMETERS = 1_000_000_000
 
 
 def communication(rank: Rank) -> float:
-    """Return the bytes of buffers and gathered weights while layers run.
+    """Return the bytes of buffers and gathered weights in the loss, when all layers have run.
 
     DDP: buckets as large as all gradients. ZeRO: the reduce bucket, and with stage 3 the live parameters. FSDP: the
-    root's weights and two layers' (the running one and the next), or all of them (grad_op, or one unit).
+    root's weights, and the buffer that the last layer's were gathered in; or all weights (grad_op, or one unit).
     """
     recipe = rank.recipe
     if recipe.fsdp != "none":
-        return _gathered(rank) * rank.width
+        return 0.0 if _alone(rank) else rank.width * (_gathered(rank) + _layer(rank))
     if rank.deepspeed:
         return _bucket(rank) + (_live(rank) if recipe.zero_stage == ZERO_3 else 0)
     if recipe.data_parallel * recipe.cp > 1:
@@ -28,13 +28,48 @@ def communication(rank: Rank) -> float:
     return 0.0
 
 
-def unsharded(rank: Rank) -> float:
-    """Return the bytes of the gradients that FSDP hasn't scattered yet: of the root and one layer, or of all."""
-    if rank.recipe.fsdp == "none" or not rank.recipe.trains_all or _whole(rank):
+def in_a_layer(rank: Rank, *, last: bool) -> float:
+    """Return what FSDP adds to `communication` in the backward pass of the last layer, or of one that follows it.
+
+    The running layer's weights are gathered again, and the buffer has the next one's. There are whole gradients: of
+    the head, and of the first matrix. After the last layer there is also what the one before is reduced in.
+    """
+    if rank.recipe.fsdp == "none" or _alone(rank):
         return 0.0
-    if rank.recipe.wrap == "model":
-        return rank.stage.parameters * rank.width
-    return min(rank.stage.root + rank.stage.largest_block, rank.stage.parameters) * rank.width
+    layer = _layer(rank)
+    again = 0.0 if _stays(rank) else layer
+    if rank.recipe.gradient_accumulation > 1 and not rank.recipe.sync_each_batch:
+        return rank.width * again  # its gradients are whole already, and one layer's become what they are reduced in
+    whole = (rank.stage.head if rank.trains_head else 0) + rank.stage.largest_matrix + (0 if last else layer)
+    return rank.width * again + _whole(rank) * whole
+
+
+def in_the_embeddings(rank: Rank) -> float:
+    """Return what FSDP has at the end of the backward pass: the root and its gradients, and a layer being reduced.
+
+    A gradient that the head and the embeddings have together is added up in a third tensor.
+    """
+    if rank.recipe.fsdp == "none" or _alone(rank):
+        return 0.0
+    shared = 2 * rank.stage.head if rank.tied else 0
+    root = rank.width * rank.stage.root
+    return root + _whole(rank) * ((rank.stage.root + shared if rank.recipe.trains_all else 0) + _layer(rank))
+
+
+def _whole(rank: Rank) -> float:
+    """Return the bytes of a number in a gradient that FSDP hasn't divided; adapters are too small to count."""
+    return rank.width if rank.recipe.trains_all else 0.0
+
+
+def _layer(rank: Rank) -> float:
+    """Return the number of parameters that FSDP gathers at once, beside the root."""
+    padded = 1 + (rank.padding - 1) * rank.routed / (rank.stage.blocks or 1)
+    return 0.0 if rank.recipe.wrap == "model" else rank.stage.largest_block * padded
+
+
+def _stays(rank: Rank) -> bool:
+    """Return whether the weights of all layers stay gathered until the backward pass has used them."""
+    return rank.recipe.fsdp == "grad_op" or rank.recipe.wrap == "model"
 
 
 def _bucket(rank: Rank) -> float:
@@ -52,14 +87,10 @@ def _live(rank: Rank) -> float:
 
 
 def _gathered(rank: Rank) -> float:
-    """Return the number of parameters that FSDP keeps gathered."""
-    if _whole(rank):
-        return 0.0
-    if rank.recipe.fsdp == "grad_op" or rank.recipe.wrap == "model":
-        return rank.stage.parameters
-    return min(rank.stage.root + 2 * rank.stage.largest_block, rank.stage.parameters)
+    """Return the number of parameters that FSDP keeps gathered beside the running layer's."""
+    return rank.stage.parameters if _stays(rank) else rank.stage.root
 
 
-def _whole(rank: Rank) -> bool:
+def _alone(rank: Rank) -> bool:
     """Return whether a device holds all that it computes with: nothing is divided, and nothing is on the CPU."""
     return rank.recipe.shards == 1 and rank.recipe.offload_param_device == "none"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from accel_config.record import Record
 from accel_estimate.training import loss
 from accel_estimate.training.device import states
-from accel_estimate.training.device.communication import communication, unsharded
+from accel_estimate.training.device.communication import communication, in_a_layer, in_the_embeddings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _standing(rank: Rank) -> Parts:
     """Return what is there at the end of the forward pass and until it is used, without the loss."""
     return Parts(
         states.weights(rank),
-        states.gradients(rank) if rank.recipe.gradient_accumulation > 1 else 0.0,
+        states.accumulated(rank),
         states.optimizer(rank),
         rank.kept.kept * rank.stage.in_flight + rank.head_input,
         0.0,
@@ -63,18 +63,27 @@ def _standing(rank: Rank) -> Parts:
 
 
 def _logits(rank: Rank, per_logit: Callable[[int, loss.Loss], float]) -> float:
-    kind = rank.recipe.loss_kind
-    more = 4 if rank.how.keeps_fp32_logits and kind == "plain" else 0
-    return (per_logit(rank.width, kind) + more) * rank.logits
+    recipe, kind = rank.recipe, rank.loss
+    each = per_logit(rank.width, kind) + rank.width * (rank.capped and kind != "fused")
+    if kind in ("plain", "narrow"):
+        each += 4 * recipe.keeps_fp32_logits - rank.width * (recipe.outputs == "freed" and per_logit is loss.backward)
+    return each * rank.logits
+
+
+def _output(rank: Rank) -> float:
+    """Return the bytes of the logits that the script still holds while the layers' backward pass runs."""
+    recipe = rank.recipe
+    if rank.loss not in ("plain", "narrow") or recipe.outputs == "freed":
+        return 0.0
+    return (rank.width + 4 * recipe.keeps_fp32_logits) * rank.logits
 
 
 def _forward(rank: Rank, at: Parts) -> Moment:
-    layers = rank.stage.linear if rank.recipe.trains_all else states.casts_kept(rank)
-    return Moment(
-        "end of the forward pass",
-        "all kept activations, and the loss being worked out",
-        at.replace(weights=at.weights + states.casts(rank, layers, head=True), logits=_logits(rank, loss.forward)),
-    )
+    layers = rank.stage.narrowed if rank.recipe.trains_all else states.casts_kept(rank)
+    end = at.replace(weights=at.weights + states.casts(rank, layers, head=True), logits=_logits(rank, loss.forward))
+    if rank.kept.scores:  # before there are logits
+        end = max(end, end.replace(activations=at.activations + rank.kept.scores, logits=0.0), key=_total)
+    return Moment("end of the forward pass", "all kept activations, and the loss being worked out", end)
 
 
 def _loss(rank: Rank, at: Parts) -> Moment:
@@ -88,30 +97,49 @@ def _loss(rank: Rank, at: Parts) -> Moment:
 
 def _backward_begins(rank: Rank, at: Parts) -> Moment:
     # A checkpointed layer makes its narrow copies again.
-    casts = states.casts(rank, states.casts_kept(rank) or rank.stage.largest_block, head=False)
+    casts = states.casts(rank, states.casts_kept(rank) or states.casts_again(rank), head=False)
+    running = at.activations + rank.kept.layer + states.dequantized(rank)
+    fsdp = rank.recipe.fsdp != "none"
+    begin = at.replace(
+        weights=at.weights + casts,
+        gradients=at.gradients if fsdp else max(at.gradients, states.head_gradient(rank)),
+        activations=running,
+        logits=_output(rank),
+        communication=at.communication + in_a_layer(rank, last=True),
+    )
+    following = begin.replace(
+        gradients=at.gradients + states.layer_gradient(rank),
+        activations=running - rank.kept.last,
+        communication=at.communication + in_a_layer(rank, last=False),
+    )
     return Moment(
         "begin of the backward pass, in the last layer",
         "all kept activations, and one layer's whole activations and gradients",
-        at.replace(
-            weights=at.weights + casts,
-            gradients=max(at.gradients, states.head_gradient(rank)),
-            activations=at.activations + rank.kept.layer + states.dequantized(rank),
-            communication=at.communication + unsharded(rank),
-        ),
+        max(begin, following, key=_total) if fsdp else begin,
     )
 
 
 def _backward_ends(rank: Rank, at: Parts) -> Moment:
-    return Moment(
-        "end of the backward pass",
-        "all gradients, and the first layer's activations",
-        at.replace(
-            weights=at.weights + states.casts(rank, rank.stage.largest_block, head=False),
-            gradients=states.gradients(rank),
-            activations=rank.kept.layer + states.dequantized(rank),
-            communication=at.communication + unsharded(rank),
-        ),
+    end = at.replace(
+        weights=at.weights + states.casts(rank, states.casts_again(rank), head=False),
+        gradients=max(states.gradients(rank) - states.later_gradients(rank), at.gradients),
+        optimizer=at.optimizer + (states.stepping(rank) if rank.recipe.optimizer_in_backward else 0.0),
+        activations=rank.kept.layer + states.dequantized(rank),
+        logits=_output(rank),
+        communication=at.communication + in_a_layer(rank, last=False),
     )
+    embedded = end.replace(
+        weights=at.weights,
+        gradients=max(states.gradients(rank) - states.of_encoder(rank), at.gradients) + states.shared_gradient(rank),
+        activations=rank.kept.encoder,
+        communication=in_the_embeddings(rank) if rank.recipe.fsdp != "none" else at.communication,
+    )
+    end = max(end, embedded, key=_total)
+    return Moment("end of the backward pass", "all gradients, and the first layer's activations", end)
+
+
+def _total(parts: Parts) -> float:
+    return parts.total
 
 
 def _steps(rank: Rank, at: Parts) -> Moment:

@@ -12,7 +12,7 @@ from accel_estimate.training.recipe import WIDTH
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from accel_estimate.model.blueprint import Blueprint
-    from accel_estimate.training.assumptions import Assumptions
+    from accel_estimate.training.activations.whole import Total
     from accel_estimate.training.device.stage import Stage
     from accel_estimate.training.device.trained import Trained
     from accel_estimate.training.recipe import Recipe
@@ -24,26 +24,35 @@ class Rank:
     Attributes:
         width: bytes of a number in the type that the model computes in.
         gradient_width: bytes of a number in a gradient.
+        padding: how many times as much FSDP holds and gathers of experts, if devices don't divide their number.
+        trains_head: whether the language head is trained.
         master: whether DeepSpeed keeps an fp32 copy of the weights.
         shards: over how many devices ZeRO or FSDP divides the parameters, on average.
         kept: bytes of activations.
         head_input: bytes of the input of the language head, which its gradient needs.
         logits: the number of logits.
+        capped: whether a soft cap keeps the tangent of each.
+        loss: how the loss is computed.
+        tied: whether the head is the embeddings.
 
     """
 
-    def __init__(
-        self, stage: Stage, trained: Trained, blueprint: Blueprint, recipe: Recipe, how: Assumptions
-    ) -> None:
-        self.stage, self.trained, self.recipe, self.how = stage, trained, recipe, how
+    def __init__(self, stage: Stage, trained: Trained, blueprint: Blueprint, recipe: Recipe) -> None:
+        self.stage, self.trained, self.recipe = stage, trained, recipe
         self.deepspeed = recipe.zero_stage >= 0
         self.width = recipe.width
         self.gradient_width = self.width if self.deepspeed else trained.width
+        self.trains_head = stage.has_head and (recipe.trains_all or "lm_head" in recipe.modules_to_save)
+        if self.deepspeed and recipe.gradient_dtype == "float32":
+            self.gradient_width = 4
         self.master = self.deepspeed and (self.width < WIDTH["float32"] or recipe.zero_stage > 0)
         self.shards = recipe.shards
         if stage.experts:  # experts that are spread already are divided over fewer devices
             rest = stage.parameters - stage.experts
             self.shards = stage.parameters / (rest / recipe.shards + stage.experts / recipe.expert_shards)
+        self.padding = self._padding(blueprint)
+        if self.padding > 1:
+            self.shards = stage.parameters / ((stage.parameters + (self.padding - 1) * self.routed) / recipe.shards)
         tokens = recipe.batch_size * recipe.seq_len / recipe.cp
         run = Run(
             recipe.batch_size,
@@ -54,8 +63,35 @@ class Rank:
             share=stage.share,
         )
         self.kept = total(blueprint, run, self._compute(blueprint))
-        self.head_input = self.width * blueprint.hidden * tokens if recipe.trains_all and stage.has_head else 0
+        if not recipe.trains_all and any(it.experts and it.experts.adapts for it in blueprint.decoder.layers):
+            self.kept = self._with_experts()
+        self.head_input = self.width * blueprint.hidden * tokens if self.trains_head else 0
+        self.capped, self.tied = blueprint.softcap, blueprint.tied
+        self.loss = recipe.loss_kind
+        if self.loss == "plain" and blueprint.narrow_loss and not recipe.autocasts:
+            self.loss = "narrow"
         self.logits = blueprint.vocab * tokens / recipe.tp if stage.has_head else 0
+
+    @property
+    def routed(self) -> float:
+        """The number of parameters in experts."""
+        return self.stage.linear - self.stage.narrowed
+
+    def _padding(self, blueprint: Blueprint) -> float:
+        """Return how many times as much the first device holds of experts if FSDP can't divide them evenly."""
+        numbers = [it.experts.number for it in blueprint.layers() if it.experts]
+        if self.recipe.fsdp == "none" or not numbers or not self.routed:
+            return 1.0
+        return ceil(numbers[0] / self.recipe.shards) * self.recipe.shards / numbers[0]
+
+    def _with_experts(self) -> Total:
+        """Return the activations with those of adapted experts: the sum of their weights and what is added."""
+        kept, stage = self.kept, self.stage
+        routed = self.width * self.routed
+        if self.recipe.gradient_checkpointing == "none":
+            return kept.replace(kept=kept.kept + routed)
+        part = stage.largest_block / (stage.blocks or 1)
+        return kept.replace(layer=kept.layer + routed * part)
 
     def _compute(self, blueprint: Blueprint) -> Compute:
         """Return how the forward pass computes."""
@@ -71,8 +107,8 @@ class Rank:
             recipe.attention,
             recipe.trains_all,
             frozenset() if recipe.trains_all else lora.keys(blueprint, recipe.lora_targets),
-            adapter_copy=0 if self.how.compiled else own,
-            keeps_inputs=recipe.quantize == "int8" or (recipe.quantize != "none" and self.how.keeps_inputs),
-            compiled=self.how.compiled,
-            repeats_keys=self.how.repeats_keys,
+            adapter_copy=0 if recipe.compile else own,
+            keeps_inputs=recipe.quantize == "int8" or (recipe.quantize != "none" and recipe.keeps_inputs),
+            compiled=recipe.compile,
+            repeats_keys=recipe.repeats_keys,
         )

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 class Stage(Record):
     """What one device holds before ZeRO or FSDP divides it, and its share of the pipeline's work.
 
-    In parameters: `blocks` and, in them, `experts` (0 unless these are spread over devices) and `linear` (the
-    matrices); `root` (all outside blocks) and, in it, `head`; `largest_block` and `largest_matrix`. `packed` are the
-    bytes of packed matrices. `share` is the part of the layers, `in_flight` the number of micro-batches at once.
+    In parameters: `blocks` and, in them, `experts` (0 unless these are spread over devices), `linear` (the matrices)
+    and, of them, `encoder` (those of an encoder) and `narrowed` (those that autocast makes narrow copies of:
+    transformers multiplies by experts in groups); `root` (all outside blocks) and, in it, `head`; `largest_block` and
+    `largest_matrix`. `packed` are the bytes of packed matrices. `share` is the part of the layers, `in_flight` the
+    number of micro-batches at once.
     """
 
     blocks: float
@@ -30,6 +32,8 @@ class Stage(Record):
     root: float
     head: float
     linear: float
+    narrowed: float
+    encoder: float
     packed: float
     largest_block: float
     largest_matrix: float
@@ -76,6 +80,9 @@ def stages(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> l
         root / recipe.tp,
         head / recipe.tp,
         sum(parameters for parameters, _ in linear) * share,
+        sum(n for weight, n in zip(blocks, kept, strict=True) if weight.linear and not _routed(weight)) * share,
+        sum(n for weight, n in zip(blocks, kept, strict=True) if weight.linear and "encoder." in weight.block)
+        * share,
         packed * share,
         max(sizes.values(), default=0),
         max((parameters / copies for parameters, copies in linear), default=0),
@@ -95,4 +102,8 @@ def stages(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> l
 
 def _spreads(weight: Weight, recipe: Recipe) -> bool:
     """Return whether this is an expert's weight, and experts are spread over devices."""
-    return recipe.ep > 1 and "experts" in weight.name and "shared" not in weight.name
+    return recipe.ep > 1 and _routed(weight)
+
+
+def _routed(weight: Weight) -> bool:
+    return "experts" in weight.name and "shared" not in weight.name

@@ -5,6 +5,7 @@ The arithmetic is ZeRO's (arXiv 1910.02054, sections 3 and 5) for DeepSpeed, and
 
 from __future__ import annotations
 
+from accel_estimate.training import optimizers
 from accel_estimate.training.recipe import WIDTH, ZERO_2, ZERO_3
 
 TYPE_CHECKING = False
@@ -47,7 +48,12 @@ def casts(rank: Rank, layers: float, *, head: bool) -> float:
 
 def casts_kept(rank: Rank) -> float:
     """Return the number of parameters in layers whose narrow copies are kept for the backward pass."""
-    return rank.stage.linear if rank.recipe.gradient_checkpointing == "none" else 0.0
+    return rank.stage.narrowed if rank.recipe.gradient_checkpointing == "none" else 0.0
+
+
+def casts_again(rank: Rank) -> float:
+    """Return the number of parameters of one layer whose narrow copies its backward pass has."""
+    return rank.stage.largest_block * rank.stage.narrowed / (rank.stage.linear or 1)
 
 
 def gradients(rank: Rank) -> float:
@@ -61,13 +67,68 @@ def gradients(rank: Rank) -> float:
     divided = recipe.zero_stage >= ZERO_2 or recipe.fsdp != "none"
     if divided and recipe.offloads_states:
         return 0.0
-    return rank.trained.parameters * rank.gradient_width / (rank.shards if divided else 1)
+    numbers = rank.trained.largest if recipe.optimizer_in_backward else rank.trained.parameters
+    return numbers * rank.gradient_width / (rank.shards if divided else 1)
+
+
+def accumulated(rank: Rank) -> float:
+    """Return the bytes of the gradients that are kept between the passes of a step.
+
+    FSDP keeps them whole until the last pass, in the type of the computation, unless every pass divides them.
+    """
+    recipe = rank.recipe
+    if recipe.gradient_accumulation == 1:
+        return 0.0
+    if recipe.fsdp == "none" or rank.shards == 1 or recipe.sync_each_batch:
+        return gradients(rank)
+    width = rank.trained.width if recipe.mixed_precision == "no" else rank.width
+    if recipe.gradient_dtype == "float32":
+        width = 4
+    return rank.trained.parameters * width
+
+
+def later_gradients(rank: Rank) -> float:
+    """Return the gradients that don't exist yet in the first layer's backward pass: its own, and the embeddings'.
+
+    Its first matrix has one. With FSDP those of the layer and of the head aren't divided yet either.
+    """
+    recipe, stage = rank.recipe, rank.stage
+    if not recipe.trains_all or recipe.zero_stage >= 0 or recipe.optimizer_in_backward or gradients(rank) == 0.0:
+        return 0.0
+    if recipe.fsdp != "none":
+        return (stage.root + stage.largest_block) * rank.gradient_width / rank.shards
+    embeddings = max(stage.root - stage.head, 0) if not rank.tied and stage.has_head else 0.0
+    return (embeddings + stage.largest_block - stage.largest_matrix) * rank.gradient_width
+
+
+def of_encoder(rank: Rank) -> float:
+    """Return the gradients of an encoder with an input of its own: its backward pass comes after the embeddings'."""
+    if not rank.kept.encoder or not rank.recipe.trains_all or rank.recipe.optimizer_in_backward:
+        return 0.0
+    return rank.stage.encoder * rank.gradient_width / rank.shards
+
+
+def shared_gradient(rank: Rank) -> float:
+    """Return what the gradient of tied embeddings takes beside itself: torch adds two tensors up in a third.
+
+    With FSDP it isn't divided yet, and counted with the communication.
+    """
+    if not rank.tied or not rank.recipe.trains_all or not rank.stage.has_head or rank.recipe.fsdp != "none":
+        return 0.0
+    return 2 * rank.stage.head * rank.gradient_width
+
+
+def layer_gradient(rank: Rank) -> float:
+    """Return the bytes of one layer's gradients as FSDP divides them."""
+    if not rank.recipe.trains_all or rank.recipe.offloads_states:
+        return 0.0
+    return rank.stage.largest_block * rank.gradient_width / rank.shards
 
 
 def head_gradient(rank: Rank) -> float:
     """Return the bytes of the gradient of the language head, the first of the backward pass."""
     recipe = rank.recipe
-    head = rank.stage.head * rank.gradient_width if recipe.trains_all and rank.stage.has_head else 0.0
+    head = rank.stage.head * rank.gradient_width if rank.trains_head else 0.0
     divided = rank.shards if recipe.fsdp != "none" or recipe.zero_stage >= ZERO_2 else 1
     return min(head / divided, gradients(rank))
 
@@ -84,13 +145,16 @@ def optimizer(rank: Rank) -> float:
 
 
 def stepping(rank: Rank) -> float:
-    """Return the bytes that only the optimizer's step needs: DeepSpeed's fp32 copy of its part of the gradients."""
-    recipe, part = rank.recipe, rank.trained.parameters / rank.shards
+    """Return the bytes that only the step needs: the optimizer's, and DeepSpeed's fp32 copy of its gradients."""
+    recipe, trained, part = rank.recipe, rank.trained, rank.trained.parameters / rank.shards
     if recipe.offloads_states:
         return 0.0
-    stepped = min(part, SUB_GROUP) if recipe.zero_stage == ZERO_3 else part
-    copies = (4 if rank.master else 0) + (rank.trained.width if rank.how.foreach else 0)
-    return copies * stepped
+    largest = trained.largest / rank.shards
+    stepped = largest if recipe.optimizer_in_backward else part
+    if rank.deepspeed:  # it steps all that it steps at once as one tensor
+        largest = stepped = min(part, SUB_GROUP) if recipe.zero_stage == ZERO_3 else part
+    copies = 4 * stepped if rank.master else 0.0
+    return copies + optimizers.step_bytes(recipe.optimizer, recipe.optimizer_form, trained.width, stepped, largest)
 
 
 def dequantized(rank: Rank) -> float:

@@ -24,21 +24,25 @@ class Trained(Record):
     """What is trained before ZeRO or FSDP divides it.
 
     `parameters` is their number, `width` the bytes of a weight and of its gradient, `states` the bytes of the
-    optimizer's states, `adapters` the number of parameters in adapters.
+    optimizer's states, `adapters` the number of parameters beside the model's own, `largest` that of the largest
+    tensor.
     """
 
     parameters: float
     width: int
     states: float
     adapters: float
+    largest: float = 0
 
     def times(self, part: float) -> Trained:
         """Return a part of it."""
-        return Trained(self.parameters * part, self.width, self.states * part, self.adapters * part)
+        return self.replace(
+            parameters=self.parameters * part, states=self.states * part, adapters=self.adapters * part
+        )
 
 
 def trained(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> Trained:
-    """Count what is trained: every parameter, or the adapters alone (fp32 unless `lora_dtype` is set).
+    """Count what is trained: every parameter, or adapters and copies of whole modules alone (in `lora_dtype`).
 
     Raises:
         UsageError: the recipe names adapters that fit no layer, or whose shape is unknown.
@@ -50,13 +54,28 @@ def trained(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> 
             shapes[weight.shape or (weight.parameters // weight.copies,)] += weight.copies if weight.parameters else 0
         count = sum(weight.parameters for weight in weights)
         width = 4 if recipe.zero_stage >= 0 else WIDTH[recipe.param_dtype]
-        return Trained(count, width, optimizers.state_bytes(shapes, recipe.optimizer, width), 0)
-    chosen = lora.targets(weights, recipe.lora_targets)
+        states = optimizers.state_bytes(shapes, recipe.optimizer, width)
+        return Trained(count, width, states, 0, largest(weights))
+    experts = not recipe.lora_targets and any(it.experts and it.experts.adapts for it in blueprint.decoder.layers)
+    chosen = lora.targets(weights, recipe.lora_targets, experts=experts)
     known: dict[str, tuple[int, ...]] = {}
     if any(not weight.shape for weight in chosen):
         described, _ = gather([Listing.of(parameters.tensors(blueprint))])
         known = {tensor.module: tensor.shape for tensor in described if tensor.name.endswith("weight")}
-    shapes = lora.shapes(chosen, recipe.lora_rank, known)
+    shapes = lora.shapes(chosen, recipe.lora_rank, known, experts=experts)
+    for weight in lora.saved(weights, recipe.modules_to_save):
+        shapes[weight.shape or (weight.parameters // weight.copies,)] += weight.copies
     count = sum(prod(shape) * number for shape, number in shapes.items())
     width = 4 if recipe.zero_stage >= 0 else WIDTH[recipe.lora_dtype]
-    return Trained(count, width, optimizers.state_bytes(shapes, recipe.optimizer, width), count)
+    states = optimizers.state_bytes(shapes, recipe.optimizer, width)
+    return Trained(count, width, states, count, max(map(prod, shapes), default=0))
+
+
+def largest(weights: Sequence[Weight]) -> int:
+    """Return the parameters of the largest tensor; transformers has two for all experts of a block."""
+    sizes: Counter[str] = Counter()
+    for weight in weights:
+        before, experts, after = weight.name.partition("experts.")
+        side = "down" if "down" in after or "w2" in after else "up"
+        sizes[before + side if experts and not before.endswith("shared_") else weight.name] += weight.parameters
+    return max(sizes.values(), default=0)
