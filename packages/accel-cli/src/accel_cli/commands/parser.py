@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import SUPPRESS, Action
 
-from accel_config.showing import arguments
+from accel_config.showing import arguments, console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,5 +34,5 @@ class _Version(Action):
     def __call__(self, parser: ArgumentParser, *_words: object) -> None:
         from accel_cli import __version__
 
-        print(f"accel-cli {__version__}")
+        console.show(f"accel-cli {__version__}\n")
         parser.exit()

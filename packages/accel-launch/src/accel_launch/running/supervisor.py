@@ -37,7 +37,7 @@ def supervise(
     parent_fd: int | None = None,
     caller: Caller | None = None,
     folder: Folder | None = None,
-    started: Callable[[], None] | None = None,
+    started: Callable[[], None] = lambda: None,
 ) -> Result:
     """Run the plan's commands to their end and return the result; only in the main thread of a launcher process.
 
@@ -67,7 +67,7 @@ class Supervisor:
         self.closed: Result | None = None
         """The result of the last attempt, if that was let go of and no other one could be started."""
 
-    def run(self, started: Callable[[], None] | None) -> Result:
+    def run(self, started: Callable[[], None]) -> Result:
         """Run to the end."""
         self.secret = take_secret()
         self.guardian = GuardianHandle()
@@ -84,8 +84,7 @@ class Supervisor:
         self.signals.start()
         self.calling = CallingProcess(self.parent_fd, self.orders, self.signals)
         self._fork(() if self.folder is None else (self.folder.held,))
-        if started is not None:
-            started()
+        started()
         self._look_after()
         self._look_on()
         self.carrier.carry(self.attempt, self.guardian)
@@ -221,7 +220,7 @@ class Supervisor:
         self.attempt.preparation.remove()
         watch = self.carrier.watch
         result = result if watch is None else watch.conclude(result)
-        result = self.record.end(result, "" if self.caller is None else self.caller.failure)
+        result = self.record.end(result, self.caller.failure if self.caller is not None else "")
         if self.output.needs_end:
             from accel_launch.running.output.ending import finish
 
