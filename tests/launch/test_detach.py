@@ -114,7 +114,7 @@ def test_ctrl_c_leaves_an_attached_run_or_interrupts_it(accelerate: Run, script:
     assert until(lambda: "99\n" in accelerate("logs").stdout)
     for flags, status, said in (([], 0, b"detached from seen, which goes on"), (["--stop_on_interrupt"], 130, b"")):
         words = [BIN / "accelerate", "attach", "see", *flags]
-        with subprocess.Popen(words, env=env_of(runs), stdout=-1, stderr=-1) as attached:
+        with subprocess.Popen(words, env=env_of(runs), stdout=-1, stderr=-1, bufsize=0) as attached:
             assert attached.stdout is not None
             first = attached.stdout.readline()
             attached.send_signal(signal.SIGINT)

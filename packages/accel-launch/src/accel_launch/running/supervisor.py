@@ -80,7 +80,8 @@ class Supervisor:
             self.attempt = self._prepared(self.plan, 0)
         except OSError as error:
             raise AccelError(f"{_missing(self.plan, error)}; nothing was started") from None
-        self.signals = SignalHandling(self.orders, self._failed, self._resize)
+        resize = lambda: self.output.channels.resize()  # noqa: E731, PLW0108  those of the attempt of the day
+        self.signals = SignalHandling(self.orders, self._failed, resize)
         self.signals.start()
         self.calling = CallingProcess(self.parent_fd, self.orders, self.signals)
         self._fork(() if self.folder is None else (self.folder.held,))
@@ -140,9 +141,6 @@ class Supervisor:
         """Return whether the run is about to end by a signal or a failure, here or elsewhere."""
         elsewhere = self.carrier.watch is not None and self.carrier.watch.ending
         return bool(self.signals.hurried or elsewhere or self._called_off() or self.attempt.failed())
-
-    def _resize(self) -> None:
-        self.output.channels.resize()
 
     def _observe(self) -> Observation:
         return self.attempt.observed(self.signals, self.onlookers)
