@@ -108,13 +108,14 @@ def env_of(runs: Path) -> dict[str, str]:
     return {**os.environ, "XDG_STATE_HOME": str(runs.parent.parent)}
 
 
+@pytest.mark.exhaustive
 def test_ctrl_c_leaves_an_attached_run_or_interrupts_it(accelerate: Run, script: Script, runs: Path) -> None:
     text = "import itertools, time\nfor number in itertools.count(): print(number); time.sleep(0.01)\n"
     assert accelerate("launch", "-q", "--cpu", "-d", "--name", "seen", str(script(text))).returncode == 0
     assert until(lambda: "99\n" in accelerate("logs").stdout)
     for flags, status, said in (([], 0, b"detached from seen, which goes on"), (["--stop_on_interrupt"], 130, b"")):
         words = [BIN / "accelerate", "attach", "see", *flags]
-        with subprocess.Popen(words, env=env_of(runs), stdout=-1, stderr=-1) as attached:
+        with subprocess.Popen(words, env=env_of(runs), stdout=-1, stderr=-1, bufsize=0) as attached:
             assert attached.stdout is not None
             first = attached.stdout.readline()
             attached.send_signal(signal.SIGINT)
@@ -127,6 +128,7 @@ def test_ctrl_c_leaves_an_attached_run_or_interrupts_it(accelerate: Run, script:
     assert accelerate("wait", "seen").returncode == 130
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_keeps_no_output(accelerate: Run, script: Script) -> None:
     accelerate("launch", *N2, "--name", "here", str(script("print(1)")))
     done = accelerate("logs", "here")
@@ -134,6 +136,7 @@ def test_a_run_that_keeps_no_output(accelerate: Run, script: Script) -> None:
     assert "the record of here keeps no output: it wasn't started with --detach" in done.stderr
 
 
+@pytest.mark.exhaustive
 def test_output_is_bounded(accelerate: Run, script: Script, runs: Path) -> None:
     text = "for number in range(40000): print('x' * 90, number)\n"
     flags = ("-d", "--name", "long", "--output_limit", "1")
@@ -184,6 +187,7 @@ def test_a_full_disk_leaves_out_output_and_nothing_else(tmp_path: Path) -> None:
     assert [piece.data for piece in store.Reader(str(tmp_path)).read()][-1] == b"after"
 
 
+@pytest.mark.exhaustive
 def test_a_detached_run_has_its_plan_in_its_record(accelerate: Run, script: Script, runs: Path) -> None:
     assert accelerate("launch", "-q", "--cpu", "-d", "--name", "single", str(script("print('one')"))).returncode == 0
     assert accelerate("wait", "single").returncode == 0

@@ -106,6 +106,7 @@ def test_a_pid_that_is_another_process_s_now_is_no_rank_and_gets_no_signal(accel
         stranger.kill()
 
 
+@pytest.mark.exhaustive
 def test_a_launcher_that_nobody_collects_is_not_running(
     accelerate: Run, script: Script, environ: dict[str, str]
 ) -> None:
@@ -131,6 +132,7 @@ def test_a_launcher_that_nobody_collects_is_not_running(
         parent.kill()
 
 
+@pytest.mark.exhaustive
 def test_stop_takes_several_a_signal_and_no_grace(launched: Start, accelerate: Run, script: Script) -> None:
     two = [up(launched, script, "--name", name) for name in ("alpha", "beta")]
     done = accelerate("stop", "--signal", "SIGINT", "alpha", "beta")
@@ -149,6 +151,7 @@ def test_stop_takes_several_a_signal_and_no_grace(launched: Start, accelerate: R
     assert "no run of this user is running" in accelerate("stop").stderr
 
 
+@pytest.mark.exhaustive
 def test_wait_and_report(
     launched: Start, accelerate: Run, script: Script, environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -173,6 +176,7 @@ def test_wait_and_report(
     assert set(found["time_spent"]) == set(goodput.PHASES)
 
 
+@pytest.mark.exhaustive
 def test_a_run_is_named_by_an_unambiguous_beginning(accelerate: Run, runs: Path) -> None:
     for name in ("alpha", "alphabet", "beta"):
         made(runs, name, {"state": "ended", "status": 0}, began=1e9 + len(name))

@@ -17,6 +17,7 @@ from accel_launch.running.onlookers.registry import folder as folders
 from accel_launch.running.onlookers.registry.record import plain
 from tests.conftest import Run
 from tests.launch.processes import Script, Start, until
+from tests.schedule import sampled
 
 N2 = ("-q", "--cpu", "--num_processes", "2")
 TWO = "import os, sys, time\nprint('rank', os.environ['RANK'], flush=True)\ntime.sleep(1000)\n"
@@ -86,6 +87,7 @@ def test_a_record_is_written_as_the_run_goes(launched: Start, script: Script, ru
     assert state(record)["status"] == 128 + signal.SIGTERM
 
 
+@pytest.mark.exhaustive
 def test_a_signal_is_in_the_record_while_the_ranks_still_end(launched: Start, script: Script, runs: Path) -> None:
     text = (
         "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint(1, flush=True)\ntime.sleep(99)\n"
@@ -114,6 +116,7 @@ def test_a_name_is_one_run_s_at_a_time(launched: Start, accelerate: Run, script:
     assert state(runs / "twin.1")["status"] is None
 
 
+@pytest.mark.exhaustive
 def test_two_launches_that_take_the_same_name_at_once(launched: Start, script: Script, runs: Path) -> None:
     path = script(TWO)
     both = [launched(*N2, "--name", "same", path) for _each in range(4)]
@@ -122,7 +125,7 @@ def test_two_launches_that_take_the_same_name_at_once(launched: Start, script: S
     assert [path.name for path in runs.iterdir()] == ["same"]
 
 
-@pytest.mark.parametrize("name", ["../up", "-x", ".x", "12", "a/b", "x" * 61, "a b"])
+@pytest.mark.parametrize("name", sampled(["../up", "-x", ".x", "12", "a/b", "x" * 61, "a b"], every=4))
 def test_a_name_that_is_none(accelerate: Run, script: Script, name: str) -> None:
     done = accelerate("launch", "--cpu", "--dry_run", f"--name={name}", str(script("pass")))
     assert done.returncode == 2

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from argparse import SUPPRESS, Action
 
-from accel_config.showing import arguments
+from accel_config.showing import arguments, console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from collections.abc import Sequence
     from typing import Any
 
 
@@ -18,7 +17,8 @@ class Parser(arguments.Parser):
 
     def __init__(self, program: str, description: str) -> None:
         super().__init__(program, description=description)
-        self.add_argument("--version", action=_Version, help="Print the version of accel-cli and exit.")
+        shown: dict[str, Any] = {"action": _Version, "nargs": 0, "dest": SUPPRESS, "default": SUPPRESS}
+        self.add_argument("--version", help="Print the version of accel-cli and exit.", **shown)
 
     def flag(self, name: str, **options: Any) -> None:
         """Add the flag ``name``, such as ``--config_file``, in both spellings."""
@@ -28,11 +28,8 @@ class Parser(arguments.Parser):
 class _Version(Action):
     """Prints the version, which takes longer to find out than most commands."""
 
-    def __init__(self, option_strings: Sequence[str], **options: Any) -> None:
-        super().__init__(option_strings, **{**options, "dest": SUPPRESS, "default": SUPPRESS, "nargs": 0})
-
     def __call__(self, parser: ArgumentParser, *_words: object) -> None:
         from accel_cli import __version__
 
-        print(f"accel-cli {__version__}")
+        console.show(f"accel-cli {__version__}\n")
         parser.exit()

@@ -42,6 +42,7 @@ class Output(Section, title="Output and reports"):
     )
     name: str | None = setting(
         key=None,
+        ours=True,
         metavar="NAME",
         default_text="chosen, such as `brave-otter`",
         common=True,
@@ -52,6 +53,7 @@ class Output(Section, title="Output and reports"):
         switch=True,
         short="-d",
         key=None,
+        ours=True,
         common=True,
         help="Check everything, start the run, print its name, and return. The run goes on in a session of its own; "
         "`accelerate logs` shows what it prints.",

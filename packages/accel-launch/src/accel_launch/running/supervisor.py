@@ -37,7 +37,7 @@ def supervise(
     parent_fd: int | None = None,
     caller: Caller | None = None,
     folder: Folder | None = None,
-    started: Callable[[], None] | None = None,
+    started: Callable[[], None] = lambda: None,
 ) -> Result:
     """Run the plan's commands to their end and return the result; only in the main thread of a launcher process.
 
@@ -67,7 +67,7 @@ class Supervisor:
         self.closed: Result | None = None
         """The result of the last attempt, if that was let go of and no other one could be started."""
 
-    def run(self, started: Callable[[], None] | None) -> Result:
+    def run(self, started: Callable[[], None]) -> Result:
         """Run to the end."""
         self.secret = take_secret()
         self.guardian = GuardianHandle()
@@ -80,12 +80,12 @@ class Supervisor:
             self.attempt = self._prepared(self.plan, 0)
         except OSError as error:
             raise AccelError(f"{_missing(self.plan, error)}; nothing was started") from None
-        self.signals = SignalHandling(self.orders, self._failed, self._resize)
+        resize = lambda: self.output.channels.resize()  # noqa: E731, PLW0108  those of the attempt of the day
+        self.signals = SignalHandling(self.orders, self._failed, resize)
         self.signals.start()
         self.calling = CallingProcess(self.parent_fd, self.orders, self.signals)
         self._fork(() if self.folder is None else (self.folder.held,))
-        if started is not None:
-            started()
+        started()
         self._look_after()
         self._look_on()
         self.carrier.carry(self.attempt, self.guardian)
@@ -141,9 +141,6 @@ class Supervisor:
         """Return whether the run is about to end by a signal or a failure, here or elsewhere."""
         elsewhere = self.carrier.watch is not None and self.carrier.watch.ending
         return bool(self.signals.hurried or elsewhere or self._called_off() or self.attempt.failed())
-
-    def _resize(self) -> None:
-        self.output.channels.resize()
 
     def _observe(self) -> Observation:
         return self.attempt.observed(self.signals, self.onlookers)
@@ -221,7 +218,7 @@ class Supervisor:
         self.attempt.preparation.remove()
         watch = self.carrier.watch
         result = result if watch is None else watch.conclude(result)
-        result = self.record.end(result, "" if self.caller is None else self.caller.failure)
+        result = self.record.end(result, self.caller.failure if self.caller is not None else "")
         if self.output.needs_end:
             from accel_launch.running.output.ending import finish
 
