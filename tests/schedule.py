@@ -13,8 +13,8 @@ import pytest
 
 # Most tests wait for processes that they started, so that the cores have time for some tests more.
 WORKERS = min(8, (os.cpu_count() or 1) + 2)
-# Tests with these marks run when no other test does: they measure time, or stand for a machine of their own.
-ALONE = {"serial", "machines", "slurm", "xla"}
+# Tests with these marks run when no other test does: they measure time, or take the ports of a cluster.
+ALONE = {"serial", "slurm"}
 # Files whose tests share what takes seconds to make, or can't run beside each other: one worker runs them, and begins
 # with them.
 TOGETHER = (

@@ -14,11 +14,14 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from accel_launch import plan
+from accel_launch.running.guardian.forwarding import Forwarder
 from accel_launch.running.guardian.preloading.fork_server import ForkServer
 from accel_launch.running.guardian.workload import Spawn
 from tests.conftest import BIN, ROOT, Resolve, Run
@@ -590,6 +593,26 @@ def test_tstp_and_cont_during_the_import(launched: Start, slow: Any) -> None:
     running.terminate()
     assert running.wait(10) == -signal.SIGTERM
     assert gone(ranks)
+
+
+def test_ranks_that_the_fork_server_has_forked_go_on_too() -> None:
+    """Between their first lines and its end, the guardian doesn't know them yet."""
+    words = [sys.executable, "-c", "import time; time.sleep(60)"]
+    server, rank = (subprocess.Popen(words, process_group=0) for _one in range(2))
+    try:
+        children: Any = SimpleNamespace(fork_server=server.pid, ranks={})
+        forwarder = Forwarder(children, None)
+        rank.send_signal(signal.SIGSTOP)
+        assert until(lambda: psutil.Process(rank.pid).status() == psutil.STATUS_STOPPED)
+        for number in (signal.SIGTSTP, signal.SIGCONT):
+            forwarder.pass_on(number)
+        children.fork_server, children.ranks = None, {rank.pid: 0}
+        forwarder.pass_on_early()
+        assert until(lambda: psutil.Process(rank.pid).status() != psutil.STATUS_STOPPED)
+    finally:
+        for one in (server, rank):
+            one.kill()
+            one.wait()
 
 
 def test_a_system_that_forks_no_more_starts_them_plainly(accelerate: Run, script: Script) -> None:

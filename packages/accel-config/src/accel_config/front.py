@@ -6,6 +6,7 @@ prints the message and returns the status. What a command prints, it prints with
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -16,12 +17,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+NEW = 50_000  # objects between two looks for garbage: what a start makes stays, and looking takes a tenth of it
+
 
 def run(command: Callable[[list[str]], int], argv: Sequence[str] | None, program: str) -> int:
     """Run ``command`` with the words of ``argv`` (default: the process's own) and return its exit status.
 
     ``program`` is what messages call it, such as ``accelerate launch``.
     """
+    gc.set_threshold(NEW, *gc.get_threshold()[1:])
     try:
         status = command(list(sys.argv[1:] if argv is None else argv))
         if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison] - closed by ``>&-``

@@ -116,7 +116,6 @@ def _run(planned: Plan, host: Host, *, whole: bool, quiet: bool) -> int:
 
     if not planned.supervised:
         become(planned)
-    from accel_launch.running.report import rendering
     from accel_launch.running.supervisor import supervise
 
     planned = planned.replace(display=planned.display.replace(announced=not quiet))
@@ -125,6 +124,8 @@ def _run(planned: Plan, host: Host, *, whole: bool, quiet: bool) -> int:
         if signals.getsignal(signals.SIGINT) == signals.SIG_DFL:
             signals.signal(signals.SIGINT, signals.default_int_handler)  # it asks what to do with the job
     result = supervise(planned) if planned.request is None else planned.request.run()
+    from accel_launch.running.report import rendering  # not before the ranks are started: it takes a while
+
     tell("accel: note", result.notes)
     text = rendering.text(result, host.name, whole=whole, color=has_color(os.environ))
     if not quiet:

@@ -12,7 +12,7 @@ from accel_launch.machine.files import read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import _socket
     from collections.abc import Collection, Iterator, Mapping
 
     from accel_launch.ranks.route import Route
@@ -26,7 +26,7 @@ class Ports:
 
     def __init__(self) -> None:
         """Reserve no port yet."""
-        self._held: list[socket.socket] = []
+        self._held: list[_socket.socket] = []
 
     def __del__(self) -> None:
         """Release the reserved ports."""
@@ -42,7 +42,7 @@ class Ports:
         Raises:
             OSError: no port is free.
         """
-        import socket
+        import _socket as socket  # its wrapper takes as long to load as a third of the interpreter
 
         for family, address in ((socket.AF_INET6, "::"), (socket.AF_INET, "")):
             try:

@@ -80,6 +80,15 @@ def children(pid: int) -> list[int]:
     return [child for child, facts in processes().items() if facts[0] == pid]
 
 
+def has_children() -> bool:
+    """Return whether this process has a child, without a look at all processes of the machine."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except (AttributeError, ChildProcessError):  # macOS has no waitid before Python 3.13
+        return False
+    return True
+
+
 def descendants(root: int, session: int = 0) -> dict[int, Facts]:
     """Return every process below ``root`` with its facts, but daemons that a script leaves behind on purpose.
 

@@ -9,12 +9,8 @@ import signal
 from accel_config.errors import AccelError
 from accel_launch.running.attempts.attempt import Attempt
 from accel_launch.running.attempts.carrier import Carrier
-from accel_launch.running.attempts.interval import Interval
-from accel_launch.running.attempts.series import Series
 from accel_launch.running.guardian.handle import GuardianHandle
 from accel_launch.running.guardian.orders import Orders
-from accel_launch.running.onlookers.onlookers import Onlookers
-from accel_launch.running.output.ending import instead
 from accel_launch.running.output.router import OutputRouter
 from accel_launch.running.process import take_secret
 from accel_launch.running.supervising.calling_process import CallingProcess
@@ -72,10 +68,9 @@ class Supervisor:
         self.signals = SignalHandling(self.orders, self._failed, self._resize)
         self.signals.start()
         self.calling = CallingProcess(self.parent_fd, self.orders, self.signals)
-        self.onlookers = Onlookers(self.plan, self.output.print, self.orders)
-        self.series = Series(self.plan, self.notify, self.output.print)
-        self.carrier = Carrier(self.plan, self.output, self.signals, self.calling, self.onlookers)
-        self._start()
+        self._fork(())
+        self._look_after()
+        self._look_on()
         self.carrier.carry(self.attempt, self.guardian)
         while self._goes_on():
             self.carrier.carry(self.attempt, self.guardian)
@@ -89,15 +84,27 @@ class Supervisor:
         what = "the ranks' streams" if error.errno == errno.EMFILE else f"log_dir {self.plan.display.log_dir}"
         return f"{what}: {error.strerror}"
 
-    def _start(self) -> None:
-        """Start the attempt.
+    def _look_after(self) -> None:
+        """Load and make what is needed once ranks run: they start meanwhile."""
+        from accel_launch.running.attempts.series import Series
+        from accel_launch.running.onlookers.onlookers import Onlookers
+
+        self.onlookers = Onlookers(self.plan, self.output.print, self.orders)
+        self.series = Series(self.plan, self.notify, self.output.print)
+        self.carrier = Carrier(self.plan, self.output, self.signals, self.calling, self.onlookers)
+
+    def _fork(self, others: tuple[int, ...]) -> None:
+        """Start the attempt, without ``others`` of our descriptors.
 
         Raises:
             OSError: the system refuses a process.
         """
         if self.plan.display.folded and self.output.channels.caller is None:  # who takes the lines gets every one
             self.output.fold(self._failed, lambda: self.signals.ended_by == signal.SIGINT)
-        self.attempt.fork(self.guardian, self.signals, self.parked, self.onlookers.descriptors)
+        self.attempt.fork(self.guardian, self.signals, self.parked, others)
+
+    def _look_on(self) -> None:
+        """Begin to look on at the attempt."""
         if self.carrier.watch is None:
             self._watch_others()
         attempt, watch = self.attempt, self.carrier.watch
@@ -138,6 +145,8 @@ class Supervisor:
         verdict = self.series.verdict(self.attempt, result)
         if not verdict.again:
             return False
+        from accel_launch.running.output.ending import instead
+
         self.output.end(self.carrier.poller)
         self.output.streams[1].put(None, instead(self.output, result))
         self.series.add(self.attempt, result)
@@ -151,6 +160,8 @@ class Supervisor:
     def _waited(self, verdict: Verdict) -> bool:
         """Wait until another attempt may start; return False if the run ends before."""
         if verdict.delay or any(self.plan.devices):
+            from accel_launch.running.attempts.interval import Interval
+
             interval = Interval(verdict.delay, self.orders, self.carrier.poller)
             if any(self.plan.devices):
                 interval.free(tuple(self.attempt.pids().values()), self.output.print)
@@ -173,7 +184,8 @@ class Supervisor:
             self.series.follow(self.attempt)
             if self.signals.hurried:  # a later signal reaches the guardian
                 return False
-            self._start()
+            self._fork(self.onlookers.descriptors)
+            self._look_on()
         except OSError as error:
             self.closed = result.replace(problems=(*result.problems, f"not started again: {self._missing(error)}"))
             return False

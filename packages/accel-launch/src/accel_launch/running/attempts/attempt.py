@@ -7,8 +7,6 @@ import time
 from accel_launch.machine.cgroup import memory_kills
 from accel_launch.machine.clock import steady
 from accel_launch.running.attempts.preparation import Preparation
-from accel_launch.running.report.judging import judge
-from accel_launch.running.report.observation import Observation
 from accel_launch.running.supervising.announcement import Announcement
 from accel_launch.running.supervising.event_reader import EventReader
 from accel_launch.running.supervising.stopping import Stopping
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from accel_launch.running.guardian.preloading.parked import Parked
     from accel_launch.running.onlookers.onlookers import Onlookers
     from accel_launch.running.output.router import OutputRouter
+    from accel_launch.running.report.observation import Observation
     from accel_launch.running.report.records import Ending, Event, Result
     from accel_launch.running.restarting.progress import Progress
     from accel_launch.running.restarting.repetition import Repetition
@@ -109,10 +108,14 @@ class Attempt:
 
     def judged(self, signals: SignalHandling, onlookers: Onlookers) -> Result:
         """Return the result that the run would have if it ended with this attempt."""
+        from accel_launch.running.report.judging import judge
+
         return judge(self.plan, self.observed(signals, onlookers))
 
     def observed(self, signals: SignalHandling, onlookers: Onlookers) -> Observation:
         """Return what is known so far."""
+        from accel_launch.running.report.observation import Observation
+
         *earlier, endings = self._endings()
         channels = self.output.channels
         return Observation(

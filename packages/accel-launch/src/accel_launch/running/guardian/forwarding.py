@@ -23,19 +23,20 @@ class Forwarder:
         """Take the children, and the file in which an engine's ranks are recorded."""
         self.children, self.record = children, record
         self.early: list[int] = []
-        """Signals for ranks that still have to be forked."""
+        """Signals for ranks that aren't known yet."""
 
     def pass_on(self, number: int) -> None:
         """Send a signal to every rank."""
         if number in sent_to_all(os.environ):
             return
-        if self.children.fork_server is not None and number not in PAUSES:
-            self.early.append(number)
-            return
-        if self.record is not None and self.children.fork_server is None:
+        server = self.children.fork_server
+        if server is not None:
+            self._keep(number)
+            if number not in PAUSES:
+                return
+        elif self.record is not None:
             self._pass_to_parents(number, self.record)
             return
-        server = self.children.fork_server
         for pid in self.children.ranks if server is None else [server]:  # ours: no other process can have their pids
             if number in PAUSES:
                 try:
@@ -44,6 +45,12 @@ class Forwarder:
                     continue
             else:
                 process_tree.send(pid, number)
+
+    def _keep(self, number: int) -> None:
+        """Keep a signal for the ranks: the fork server may have forked them, but they are known only at its end."""
+        if number in PAUSES:  # the last one counts
+            self.early = [one for one in self.early if one not in PAUSES]
+        self.early.append(number)
 
     def pass_on_early(self) -> None:
         """Pass on the signals that waited for the ranks."""

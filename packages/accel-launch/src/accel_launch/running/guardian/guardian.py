@@ -15,7 +15,6 @@ from accel_launch.running.guardian.children import Children
 from accel_launch.running.guardian.events import Events
 from accel_launch.running.guardian.forwarding import Forwarder
 from accel_launch.running.guardian.orders import HOLD, KILL, OVER, RELEASE, STOP
-from accel_launch.running.guardian.preloading.preloader import Preloader
 from accel_launch.running.guardian.starting import Starter
 from accel_launch.running.guardian.teardown import LONGEST, Teardown
 
@@ -23,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from accel_launch.running.guardian.preloading.preloader import Preloader
     from accel_launch.running.guardian.workload import Workload
 
 LOOKING = 10.0  # seconds that the launcher may hold up the end of the ranks after a failure
@@ -39,6 +39,8 @@ class Guardian:
         """How many signals that end the run have come."""
         self.held = 0.0
         """Until when the others live on if a rank fails, in monotonic seconds: the launcher looks at them."""
+        self.preloader: Preloader | None = None
+        """What starts ranks where modules are imported for all of them."""
         self.failed = False
         """Whether one has failed meanwhile."""
         self.noticed = False
@@ -52,7 +54,7 @@ class Guardian:
         status = 1
         try:
             self._prepare()
-            (self.preloader if self.work.preload or self.work.forked else self.starter).start()
+            (self.preloader or self.starter).start()
             while self._step():
                 pass
             self.work.tidy()
@@ -73,7 +75,10 @@ class Guardian:
         self.children.poller.register(self.orders, select.EPOLLIN)
         self.teardown = Teardown(self.children, self.events, self.work.grace, self.work.launcher)
         self.starter = Starter(self.work, self.children, self.events, self.teardown)
-        self.preloader = Preloader(self.starter)
+        if self.work.preload or self.work.forked:
+            from accel_launch.running.guardian.preloading.preloader import Preloader
+
+            self.preloader = Preloader(self.starter)
         self.forwarder = Forwarder(self.children, self.work.record)
 
     def _step(self) -> bool:
@@ -105,7 +110,8 @@ class Guardian:
         if rank is not None:
             self._rank_ended(rank, status)
         elif pid == self.children.fork_server:
-            self.preloader.take_over(status)
+            if self.preloader is not None:
+                self.preloader.take_over(status)
             self.forwarder.pass_on_early()
 
     def _rank_ended(self, rank: int, status: int) -> None:

@@ -31,7 +31,7 @@ class GuardianHandle:
     def __init__(self) -> None:
         """Adopt orphans from now on, unless a keeper will."""
         self.first = os.getpid() == 1
-        self.apart = self.first or bool(process_tree.children(os.getpid()))
+        self.apart = self.first or process_tree.has_children()
         self.pid = 0
         self.reported: int | None = None
         """The descriptor by which we learn how a guardian ended that isn't our child."""

@@ -42,6 +42,8 @@ def instead(output: OutputRouter, result: Result, report: str | None = None) -> 
     The tracebacks are in the ``report``, if one will be written.
     """
     held = output.held_back
+    if not held:
+        return b""
     kept = output.logs.path if held and held[0].file is not None else None
     where = kept or report or "--debug shows the traceback, --log_dir keeps it"
     finding = evidence.loaded()

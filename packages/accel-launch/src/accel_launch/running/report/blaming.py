@@ -7,6 +7,7 @@ works on, leaves the same behind.
 
 from __future__ import annotations
 
+import functools
 import signal
 
 from accel_config.record import Record
@@ -44,12 +45,16 @@ class Blame:
     def __init__(self, plan: Plan, observation: Observation) -> None:
         """Take what was observed."""
         self.plan, self.observation = plan, observation
-        self.finding = evidence.loaded()
         self.begun = max((ending.at for attempt in observation.earlier for ending in attempt), default=-1.0)
         self.known: dict[Ending, Raising | None] = {}
         self.root: Ending | None = None
         self.blamed = False
         """Whether the root is to blame for what it raised, though another rank died before it."""
+
+    @functools.cached_property
+    def finding(self):
+        """The module that reads output, loaded where something has failed; None if that isn't possible."""
+        return evidence.loaded()
 
     def choose(self, first: Ending) -> None:
         """Set the root: the rank that failed first, of which the ``first`` to die may only be a victim."""
@@ -129,7 +134,7 @@ class Blame:
         output = self._output(ending)
         recent = self._since(ending) < output.traceback_at <= ending.at
         # It may have been terminated while it cleaned up, as all ranks are.
-        if self.finding is None or not recent or ending.status not in (1, 128 + signal.SIGTERM):
+        if not recent or ending.status not in (1, 128 + signal.SIGTERM) or self.finding is None:
             return None
         commands = self.plan.commands[ending.local_rank : ending.local_rank + 1] or self.plan.commands[:1]
         words = tuple(commands[0].argv) if commands else ()
