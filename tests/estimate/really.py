@@ -22,8 +22,8 @@ from torch.distributed._tools.mem_tracker import MemTracker
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.data import dataloader
 
-from accel_estimate.script.program import rehearse
 from accel_estimate.tracing import paths
+from accel_estimate.tracing.script.program import rehearse
 
 Base: Any = MemTracker
 optimizers: Any = import_module("torch.optim.optimizer")

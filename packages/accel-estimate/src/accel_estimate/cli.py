@@ -80,7 +80,7 @@ def _script(args: argparse.Namespace, own: Sequence[str], words: Sequence[str]) 
     others = sorted(word for word in own if word.startswith("--") and word.partition("=")[0] not in _OF_A_SCRIPT)
     if others:
         raise UsageError(f"{others[0]}: not with --script; what the script does counts")
-    from accel_estimate.script import command
+    from accel_estimate.tracing.script import command
 
     found, fit = command.report(args.script, words, args.fits)
     if args.json:
@@ -88,7 +88,7 @@ def _script(args: argparse.Namespace, own: Sequence[str], words: Sequence[str]) 
 
         data(json.dumps(found if fit is None else {**found, "fits": fit_json(fit)}, indent=2) + "\n")
     else:
-        from accel_estimate.script import showing
+        from accel_estimate.tracing.script import showing
 
         showing.show(found, fit)
     return 0 if fit is None or fit.fits else FAILED

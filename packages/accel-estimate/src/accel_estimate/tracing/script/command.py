@@ -69,7 +69,16 @@ def _run(script: str, words: Sequence[str], where: str) -> dict[str, Any]:
     """Run the script in a process of its own, whose output goes to standard error; return what that reports."""
     reads, writes = os.pipe()
     with tempfile.TemporaryDirectory(prefix="accel-estimate-") as folder, os.fdopen(reads, "rb") as channel:
-        command = [sys.executable, "-P", "-m", "accel_estimate.script.program", str(writes), where, script, *words]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "accel_estimate.tracing.script.program",
+            str(writes),
+            where,
+            script,
+            *words,
+        ]
         environ = {**os.environ, "TMPDIR": folder, "ACCEL_ESTIMATE_SCRIPT": "1", "WANDB_MODE": "disabled"}
         try:
             process = subprocess.Popen(command, stdout=2, stdin=subprocess.DEVNULL, env=environ, pass_fds=(writes,))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Any
 
-    from accel_estimate.script.memory import Memory
+    from accel_estimate.tracing.script.memory import Memory
 
 torch: Any = import_module("torch")
 _optimizers: Any = import_module("torch.optim.optimizer")

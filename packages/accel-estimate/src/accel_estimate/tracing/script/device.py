@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from accel_estimate.script import values
-from accel_estimate.script.memory import FakeTensor, UnsupportedError
+from accel_estimate.tracing.script import values
+from accel_estimate.tracing.script.memory import FakeTensor, UnsupportedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from accel_estimate.script.memory import Memory
+    from accel_estimate.tracing.script.memory import Memory
 
 torch: Any = import_module("torch")
 _overrides: Any = import_module("torch.overrides")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from accel_estimate.script.memory import SKIP, FakeTensor, UnsupportedError
+from accel_estimate.tracing.script.memory import SKIP, FakeTensor, UnsupportedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from accel_estimate.script.memory import Memory
+    from accel_estimate.tracing.script.memory import Memory
 
 torch: Any = import_module("torch")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from accel_estimate.script.writing import Writing
+    from accel_estimate.tracing.script.writing import Writing
 
 SAVES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "torch": {"": ("save",)},

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from accel_estimate.script.memory import Memory
+    from accel_estimate.tracing.script.memory import Memory
 
 torch: Any = import_module("torch")
 

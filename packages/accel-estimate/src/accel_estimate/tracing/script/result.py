@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from accel_estimate.estimation.memory_report import training_json
-from accel_estimate.script.memory import SKIP, UnsupportedError
-from accel_estimate.script.steps import STEPS
 from accel_estimate.tracing import limits
 from accel_estimate.tracing.result import estimate
+from accel_estimate.tracing.script.memory import SKIP, UnsupportedError
+from accel_estimate.tracing.script.steps import STEPS
 from accel_estimate.training.recipe import Recipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from accel_estimate.script.lines import Lines
-    from accel_estimate.script.memory import Memory
-    from accel_estimate.script.steps import Steps
+    from accel_estimate.tracing.script.lines import Lines
+    from accel_estimate.tracing.script.memory import Memory
+    from accel_estimate.tracing.script.steps import Steps
     from accel_estimate.tracing.tape import Block
 
 MOST_LINES = 10

@@ -1,6 +1,6 @@
 """Runs a script up to its second optimizer step on tensors without data, in this process, and reports on it as JSON.
 
-python -P -m accel_estimate.script.program PIPE {device|host} SCRIPT [ARGUMENT ...]
+python -P -m accel_estimate.tracing.script.program PIPE {device|host} SCRIPT [ARGUMENT ...]
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from accel_estimate.script.memory import Memory
-    from accel_estimate.script.writing import Writing
+    from accel_estimate.tracing.script.memory import Memory
+    from accel_estimate.tracing.script.writing import Writing
 
 
 def main() -> None:
@@ -35,11 +35,11 @@ def rehearse(script: str, words: Sequence[str], *, host: bool) -> dict[str, Any]
     """Return what a script's steps take, or where it stopped: the keys `training` or `stopped`."""
     sys.dont_write_bytecode = True
     sys.modules.setdefault("triton", None)  # pyright: ignore[reportArgumentType] - slow, unused, and loud at the end
-    from accel_estimate.script import cuda, libraries, loading, result
-    from accel_estimate.script.lines import Lines
-    from accel_estimate.script.memory import Memory
-    from accel_estimate.script.steps import STEPS, EnoughError, Steps
-    from accel_estimate.script.writing import Writing
+    from accel_estimate.tracing.script import cuda, libraries, loading, result
+    from accel_estimate.tracing.script.lines import Lines
+    from accel_estimate.tracing.script.memory import Memory
+    from accel_estimate.tracing.script.steps import STEPS, EnoughError, Steps
+    from accel_estimate.tracing.script.writing import Writing
 
     lines = Lines(script)
     memory = Memory(lines, host=host)
@@ -69,9 +69,9 @@ def rehearse(script: str, words: Sequence[str], *, host: bool) -> dict[str, Any]
 
 
 def _around(memory: Memory, steps: Any) -> Sequence[Any]:
-    from accel_estimate.script import loading
-    from accel_estimate.script.device import Device
     from accel_estimate.tracing import paths
+    from accel_estimate.tracing.script import loading
+    from accel_estimate.tracing.script.device import Device
 
     return (
         loading.parameters(memory),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
     from typing import Any
 
-    from accel_estimate.script.lines import Lines
+    from accel_estimate.tracing.script.lines import Lines
 
 torch: Any = import_module("torch")
 _fake: Any = import_module("torch._subclasses.fake_tensor")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from importlib import import_module
 
-from accel_estimate.script.memory import FakeTensor, UnsupportedError
+from accel_estimate.tracing.script.memory import FakeTensor, UnsupportedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from accel_estimate.script.memory import Memory
+    from accel_estimate.tracing.script.memory import Memory
 
 torch: Any = import_module("torch")
 
