@@ -127,7 +127,8 @@ WIDELY = ("llama", "llama, wide vocabulary", "qwen2", "gemma2")
 
 def recipe(settings: Mapping[str, Any]) -> Recipe:
     """Return the recipe of settings as JSON has them."""
-    return Recipe(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
+    values: dict[str, Any] = {**settings, "lora_targets": tuple(settings.get("lora_targets", ()))}
+    return Recipe(**values)
 
 
 def traced(family: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,12 +31,14 @@ class Point(NamedTuple):
         return self.formula.allocated[1] / self.traced["allocated"] - 1
 
 
+def recipe(settings: dict[str, Any]) -> Recipe:
+    values: dict[str, Any] = {**settings, "lora_targets": tuple(settings.get("lora_targets", ()))}
+    return Recipe(**values)
+
+
 def points() -> Iterator[Point]:
     data = json.loads(TABLE.read_text())
-    recipes = {
-        name: Recipe(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
-        for name, settings in data["recipes"].items()
-    }
+    recipes = {name: recipe(settings) for name, settings in data["recipes"].items()}
     for model, traced in data["points"].items():
         config = data["models"][model]
         blueprint = families.read(config)

@@ -20,11 +20,11 @@ def found() -> list[Point]:
 
 def test_expected_is_what_torch_allocates(found: list[Point]) -> None:
     errors = sorted(abs(point.error) for point in found)
-    assert len(errors) >= 300
+    assert len(errors) >= 500
     assert errors[len(errors) // 2] <= 0.001, report(found)
-    assert errors[int(0.85 * len(errors))] <= 0.01, report(found)
-    assert errors[int(0.95 * len(errors))] <= 0.03, report(found)
-    assert errors[-1] <= 0.06, report(found)
+    assert errors[int(0.91 * len(errors))] <= 0.01, report(found)
+    assert errors[int(0.96 * len(errors))] <= 0.02, report(found)
+    assert errors[-1] <= 0.055, report(found)
 
 
 def test_every_family_that_can_be_traced_is_there(found: list[Point]) -> None:

@@ -122,8 +122,7 @@ def test_fsdp_from_the_cpu_brings_layers_to_a_single_device_too() -> None:
 
 def test_fsdp_grad_op_keeps_the_weights_and_hybrid_divides_within_a_machine() -> None:
     whole = moments(mixed_precision="bf16", fsdp="grad_op", num_processes=8)["end of the forward pass"].parts
-    layer = (4096 * 4096 * 2 + 2 * 4096 * 1024 + 3 * 4096 * 14336) + 2 * 4096
-    assert whole.communication == 2 * (N + layer)
+    assert whole.communication == 2 * N
     hybrid = moments(mixed_precision="bf16", fsdp="hybrid", num_processes=64)[STEP].parts
     assert hybrid.optimizer == 8 * N / 8
 

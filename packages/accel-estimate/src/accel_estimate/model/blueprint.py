@@ -150,7 +150,8 @@ class Blueprint(Record):
     input if that is fixed (patches of an image, frames of a sound), else 0. A model that isn't `causal` caches
     nothing. `guessed`: the family isn't known, and was read as a plain decoder. `softcap`: the logits are capped.
     `narrow_loss`: the loss doesn't ask for fp32.
-    `vectors` and `masks`: vectors of the hidden width, and dropout's masks of it, that are kept outside layers.
+    `vectors` (in the type of the stream), `narrow_vectors` (in that of products) and `masks` (of dropout): vectors of
+    the hidden width that are kept outside layers. `moved`: embeddings whose result isn't the first layer's input.
     """
 
     family: str
@@ -168,7 +169,9 @@ class Blueprint(Record):
     softcap: bool = False
     narrow_loss: bool = False
     vectors: int = 0
+    narrow_vectors: int = 0
     masks: int = 0
+    moved: int = 0
 
     @property
     def stacks(self) -> tuple[Stack, ...]:

@@ -52,6 +52,7 @@ def _t5(config: ConfigJson) -> Blueprint:
         narrow_loss=True,
         vectors=3 if dropout else 0,
         masks=4 if dropout else 0,
+        moved=2,
         names=names,
     )
 

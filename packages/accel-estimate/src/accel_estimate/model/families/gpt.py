@@ -34,6 +34,8 @@ def _gpt2(config: ConfigJson) -> Blueprint:
         Stack("h", (layer,) * config.layers("n_layer")),
         extras=(("wte.weight", (vocab, hidden)), ("wpe.weight", (positions, hidden)), *layer_norm("ln_f", hidden)),
         tied=True,
+        masks=1 if config.drops("embd_pdrop", 0.1) else 0,
+        moved=1,
         positions=positions,
         names=NAMES | names,
     )
@@ -150,6 +152,7 @@ def _opt(config: ConfigJson) -> Blueprint:
         Stack("decoder.layers", (layer,) * config.layers("num_hidden_layers")),
         extras=tuple(extras),
         tied=True,
+        moved=1,
         positions=positions,
         names=NAMES | {"o": "self_attn.out_proj", "up": "fc1", "down": "fc2"},
     )

@@ -53,8 +53,13 @@ def _gemma(config: ConfigJson, *, softcap: bool = False, **more: Any) -> Bluepri
     caps = softcap and config.values.get("attn_logit_softcapping", 50.0) is not None
     blueprint = _changed(read(config, tied=True, **more), norm="gemma", softcap=caps, eager=softcap)
     return blueprint.replace(
-        softcap=config.values.get("final_logit_softcapping", 30.0 if softcap else None) is not None
+        moved=1 if more else 0,
+        softcap=config.values.get("final_logit_softcapping", 30.0 if softcap else None) is not None,
     )
+
+
+def _granite(config: ConfigJson) -> Blueprint:
+    return read(config).replace(moved=1)
 
 
 def _phi3(config: ConfigJson) -> Blueprint:
@@ -89,7 +94,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "ministral": Family(read),
     "smollm3": Family(read),
-    "granite": Family(read),
+    "granite": Family(_granite),
     "qwen2": Family(partial(read, bias=True), _QWEN),
     "qwen3": Family(partial(read, head_norms=True), {**_QWEN, "head_dim": 128}),
     "gemma": Family(

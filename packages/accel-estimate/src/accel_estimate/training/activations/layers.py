@@ -60,7 +60,7 @@ def norm(kind: NormKind, width: int, how: Compute) -> float:
 
 
 def _inputs(attention: Attention, mlp: Mlp | None) -> tuple[str, ...]:
-    keys = ("qkv",) if attention.fused else ("q", "k", "v")
+    keys = ("qkv",) if attention.fused else ("q", "k") if attention.kv_rank else ("q", "k", "v")
     return keys + (_first(mlp) if mlp else ())
 
 
@@ -106,6 +106,7 @@ def _around(block: Layer, it: Attention, how: Compute) -> float:
     if it.kv_rank:  # and values are a view of a product that holds the keys too
         extra += (it.q_rank + it.kv_rank) * (4 + 2 * how.width)
         extra += how.width * it.heads * (it.head_dim - it.rope_dim)
+        extra += how.adapter_copy * (it.q_rank + it.kv_rank) * bool(how.adapted)
     if it.head_norms:
         width = it.query_width + it.key_width
         extra += how.width * width if how.compiled else norm(block.norm, width, how.replace(stream=how.width))
@@ -160,7 +161,7 @@ def _experts(it: Experts, hidden: int, how: Compute) -> Saved:
     shared = _mlp(Mlp(it.shared), how).inner if it.shared else 0
     shared += how.width * hidden * it.shared_gate
     wide = _FP32 * hidden * (it.wide_router and how.trained and how.stream < _FP32)
-    router = how.width * hidden * how.trained
+    router = how.width * hidden * wider.trained
     if it.shared:  # its products read what the router reads
         keys = ("gate", "up", "gate") if it.shared_gate else ("gate", "up")
         router += _kept(hidden, keys, how) - how.width * hidden * (how.trained and not how.casts)

@@ -22,8 +22,9 @@ def checkpointed(it: Layer, hidden: int, how: Compute, kind: Checkpointing) -> S
     stream, inner = how.stream * hidden, 0.0
     if kind == "selective":
         for attention in filter(None, (it.attention, it.cross)):
-            inner += how.width * (attention.out_width + attention.query_width + attention.value_width)
-            inner += 4 * attention.heads
+            inner += how.width * (attention.query_width + attention.value_width)
+            if not how.scores(attention):
+                inner += how.width * attention.out_width + 4 * attention.heads
         width = it.mlp.width if it.mlp else it.experts.active * it.experts.width if it.experts else 0
         inner += how.width * width
         stream += how.width * hidden * bool(width)
@@ -118,7 +119,10 @@ def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
         last = Saved(stream=norm(stack.layers[0].norm if stack.layers else "rms", blueprint.hidden, how))
         kept += last.split(run.tp, sequence=run.sequence) * run.batch * side
     tokens = run.batch * run.length
-    kept += (how.stream * blueprint.vectors + blueprint.masks) * blueprint.hidden * tokens
+    outside = how.stream * blueprint.vectors + how.width * blueprint.narrow_vectors + blueprint.masks
+    if blueprint.moved and run.kind != "none" and how.adapted:  # peft has the embeddings' result require a gradient
+        outside += how.width * blueprint.moved
+    kept += outside * blueprint.hidden * tokens
     return Total(kept, peak, of_last, encoder, scores if run.kind != "none" else 0.0)
 
 
@@ -160,7 +164,7 @@ def _masks(stack: Stack, side: int, run: Run, how: Compute) -> float:
     first = stack.layers[0] if stack.layers else Layer()
     if first.attention is None or not first.attention.biased or how.attention == "eager":
         return 0.0
-    masks = 3 if run.kind != "none" else bool(first.cross)
+    masks = (2.5 if how.trained else 3) if run.kind != "none" else bool(first.cross)
     width = how.stream if run.kind != "none" else how.width
     return width * first.attention.heads * side * side * run.share * masks
 
@@ -189,4 +193,5 @@ def scoring(it: Layer, hidden: int, side: int, how: Compute) -> Saved:
     ends = layer(it.replace(mlp=None, experts=None, norms=1), hidden, side, how)
     released = (_FP32 if how.unfused(attention) else how.width) + how.width * how.trained
     more = 0 if how.unfused(attention) else how.width
-    return ends.plus(Saved(stream=2 * how.stream * hidden, inner=scores + (more - released) * attention.out_width))
+    stream = how.stream * (2 if how.casts else 1) + (how.adapter_copy if how.adapted else 0)
+    return ends.plus(Saved(stream=stream * hidden, inner=scores + (more - released) * attention.out_width))

@@ -20,7 +20,7 @@ def communication(rank: Rank) -> float:
     """
     recipe = rank.recipe
     if recipe.fsdp != "none":
-        return 0.0 if _alone(rank) else rank.width * (_gathered(rank) + _layer(rank))
+        return 0.0 if _alone(rank) else rank.width * (_gathered(rank) + (0 if _stays(rank) else _layer(rank)))
     if rank.deepspeed:
         return _bucket(rank) + (_live(rank) if recipe.zero_stage == ZERO_3 else 0)
     if recipe.data_parallel * recipe.cp > 1:
@@ -39,7 +39,9 @@ def in_a_layer(rank: Rank, *, last: bool) -> float:
     layer = _layer(rank)
     again = 0.0 if _stays(rank) else layer
     if rank.recipe.gradient_accumulation > 1 and not rank.recipe.sync_each_batch:
-        return rank.width * again  # its gradients are whole already, and one layer's become what they are reduced in
+        # Gradients are whole already, and a layer's become what they are reduced in; tied ones wait to be added up.
+        waiting = rank.stage.head if rank.tied and rank.trains_head and not rank.kept.encoder else 0
+        return rank.width * (again + layer - min(layer, rank.stage.largest_block) + waiting + rank.added)
     whole = (rank.stage.head if rank.trains_head else 0) + rank.stage.largest_matrix + (0 if last else layer)
     return rank.width * again + _whole(rank) * whole
 

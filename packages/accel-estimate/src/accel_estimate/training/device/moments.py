@@ -130,7 +130,8 @@ def _backward_ends(rank: Rank, at: Parts) -> Moment:
     )
     embedded = end.replace(
         weights=at.weights,
-        gradients=max(states.gradients(rank) - states.of_encoder(rank), at.gradients) + states.shared_gradient(rank),
+        gradients=max(states.gradients(rank) - states.last_gradients(rank), at.gradients)
+        + states.shared_gradient(rank),
         activations=rank.kept.encoder,
         communication=in_the_embeddings(rank) if rank.recipe.fsdp != "none" else at.communication,
     )

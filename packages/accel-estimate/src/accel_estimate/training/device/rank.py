@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from accel_estimate.training.activations.whole import Total
     from accel_estimate.training.device.stage import Stage
     from accel_estimate.training.device.trained import Trained
+    from accel_estimate.training.loss import Loss
     from accel_estimate.training.recipe import Recipe
 
 
@@ -24,6 +25,7 @@ class Rank:
     Attributes:
         width: bytes of a number in the type that the model computes in.
         gradient_width: bytes of a number in a gradient.
+        added: parameters of a gradient that is new while the one before is kept.
         padding: how many times as much FSDP holds and gathers of experts, if devices don't divide their number.
         trains_head: whether the language head is trained.
         master: whether DeepSpeed keeps an fp32 copy of the weights.
@@ -53,6 +55,8 @@ class Rank:
         self.padding = self._padding(blueprint)
         if self.padding > 1:
             self.shards = stage.parameters / ((stage.parameters + (self.padding - 1) * self.routed) / recipe.shards)
+        plain = blueprint.encoder is None and any(it.mlp and not it.mlp.gated for it in blueprint.decoder.layers)
+        self.added = stage.largest_matrix if plain else self.routed / (stage.blocks or 1) * stage.largest_block / 3
         tokens = recipe.batch_size * recipe.seq_len / recipe.cp
         run = Run(
             recipe.batch_size,
@@ -67,7 +71,7 @@ class Rank:
             self.kept = self._with_experts()
         self.head_input = self.width * blueprint.hidden * tokens if self.trains_head else 0
         self.capped, self.tied = blueprint.softcap, blueprint.tied
-        self.loss = recipe.loss_kind
+        self.loss: Loss = recipe.loss_kind
         if self.loss == "plain" and blueprint.narrow_loss and not recipe.autocasts:
             self.loss = "narrow"
         self.logits = blueprint.vocab * tokens / recipe.tp if stage.has_head else 0

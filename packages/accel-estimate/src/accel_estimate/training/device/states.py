@@ -101,11 +101,17 @@ def later_gradients(rank: Rank) -> float:
     return (embeddings + stage.largest_block - stage.largest_matrix) * rank.gradient_width
 
 
-def of_encoder(rank: Rank) -> float:
-    """Return the gradients of an encoder with an input of its own: its backward pass comes after the embeddings'."""
-    if not rank.kept.encoder or not rank.recipe.trains_all or rank.recipe.optimizer_in_backward:
+def last_gradients(rank: Rank) -> float:
+    """Return the gradients that don't exist yet when those of the embeddings are made.
+
+    The backward pass of an encoder with an input of its own comes later, and FSDP divides the embeddings' then.
+    """
+    if not rank.recipe.trains_all or rank.recipe.optimizer_in_backward or not gradients(rank):
         return 0.0
-    return rank.stage.encoder * rank.gradient_width / rank.shards
+    later = rank.stage.encoder if rank.kept.encoder else 0.0
+    if rank.tied and rank.recipe.fsdp != "none":
+        later += rank.stage.root
+    return later * rank.gradient_width / rank.shards
 
 
 def shared_gradient(rank: Rank) -> float:
@@ -126,9 +132,12 @@ def layer_gradient(rank: Rank) -> float:
 
 
 def head_gradient(rank: Rank) -> float:
-    """Return the bytes of the gradient of the language head, the first of the backward pass."""
+    """Return the bytes of the first gradients of the backward pass: the language head's, and that of a matrix."""
     recipe = rank.recipe
-    head = rank.stage.head * rank.gradient_width if rank.trains_head else 0.0
+    numbers = rank.stage.head if rank.trains_head else 0.0
+    if recipe.trains_all:
+        numbers += rank.stage.largest_matrix
+    head = numbers * rank.gradient_width
     divided = rank.shards if recipe.fsdp != "none" or recipe.zero_stage >= ZERO_2 else 1
     return min(head / divided, gradients(rank))
 
