@@ -54,8 +54,8 @@ class Compute(Record):
 
     @property
     def flash(self) -> bool:
-        """Whether flash attention can run: it needs 16 bits."""
-        return self.attention != "eager" and self.width < _FP32
+        """Whether flash attention runs; for sdpa it needs 16 bits on a device."""
+        return self.attention == "flash" or (self.attention == "sdpa" and self.width < _FP32)
 
     @property
     def casts(self) -> bool:
