@@ -89,21 +89,23 @@ def test_an_orphaned_record_is_told_for_what_it_is(
 
 def test_a_pid_that_is_another_process_s_now_is_no_rank_and_gets_no_signal(accelerate: Run, runs: Path) -> None:
     with subprocess.Popen(["sleep", "100"]) as stranger:
-        facts = process_tree.look(stranger.pid)
-        assert facts is not None
-        ranks = [[0, stranger.pid, facts[2] - 1], [1, os.getpid(), 1]]
-        record = made(runs, "reused", {"state": "running", "launcher": stranger.pid, "ranks": ranks})
-        (run,) = listed(accelerate, "-a").values()
-        assert (run["state"], run["running_ranks"]) == ("lost", 0)
-        assert accelerate("stop", "reused").returncode == 2
-        found = reading.Run(str(record))
-        found.pid, found.held = stranger.pid, True
-        assert found.ranks == []
-        found.look = lambda: None  # as if it had ended between two looks
-        assert not acting.send(found, signal.SIGTERM)
-        time.sleep(0.1)
-        assert stranger.poll() is None
-        stranger.kill()
+        try:
+            facts = process_tree.look(stranger.pid)
+            assert facts is not None
+            ranks = [[0, stranger.pid, facts[2] - 1], [1, os.getpid(), 1]]
+            record = made(runs, "reused", {"state": "running", "launcher": stranger.pid, "ranks": ranks})
+            (run,) = listed(accelerate, "-a").values()
+            assert (run["state"], run["running_ranks"]) == ("lost", 0)
+            assert accelerate("stop", "reused").returncode == 2
+            found = reading.Run(str(record))
+            found.pid, found.held = stranger.pid, True
+            assert found.ranks == []
+            found.look = lambda: None  # as if it had ended between two looks
+            assert not acting.send(found, signal.SIGTERM)
+            time.sleep(0.1)
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
 
 
 @pytest.mark.exhaustive

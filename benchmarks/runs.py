@@ -1,0 +1,97 @@
+"""What it takes to list 100 runs, to leave one, and to follow the output of one.
+
+    uv run python benchmarks/runs.py [--times 15] [--megabytes 1000]
+
+Times are the smallest of several, beside a bare start of the interpreter; CPU time differs less on a busy machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from accel_launch.running.onlookers.registry import folder
+from accel_launch.running.onlookers.registry.record.store import Store
+
+BIN = Path(sys.executable).parent
+RUNS = 100
+
+
+def main() -> None:
+    """Measure and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=15)
+    parser.add_argument("--megabytes", type=int, default=1000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        environ = {**os.environ, "XDG_STATE_HOME": home}
+        bare = best([sys.executable, "-c", "pass"], environ, arguments.times)
+        print(f"a bare start: {bare[0] * 1000:.0f} ms, {bare[1] * 1000:.0f} ms of CPU")
+        listing(environ, arguments.times, bare)
+        leaving(environ, arguments.times)
+        following(environ, arguments.megabytes)
+
+
+def best(words: list[object], environ: dict[str, str], times: int) -> tuple[float, float]:
+    """Return the smallest time, and the smallest CPU time, that a command takes."""
+    found: list[tuple[float, float]] = []
+    for _time in range(times):
+        began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(list(map(str, words)), env=environ, stdout=subprocess.DEVNULL, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        found.append((time.monotonic() - began, used))
+    walls, cpus = zip(*found, strict=True)
+    return min(walls), min(cpus)
+
+
+def listing(environ: dict[str, str], times: int, bare: tuple[float, float]) -> None:
+    """List the records of runs whose launchers were killed."""
+    facts = {"began": time.time(), "at": time.time(), "state": "running", "count": 8, "line": "step 1200 loss 2.31"}
+    for number in range(RUNS):
+        path = Path(folder.home(environ)) / f"run-{number}"
+        path.mkdir(parents=True)
+        (path / folder.LOCK).write_bytes(b" ".join(folder.machine_names()))
+        (path / folder.STATE).write_text(json.dumps(facts))
+    wall, cpu = best([BIN / "accelerate", "ps"], environ, times)
+    print(f"ps of {RUNS} runs: {wall * 1000:.0f} ms, {cpu * 1000:.0f} ms of CPU, {cpu / bare[1]:.1f} bare starts")
+
+
+def leaving(environ: dict[str, str], times: int) -> None:
+    """Compare the start of a detached run with the first line of a script."""
+    with tempfile.TemporaryDirectory() as scratch:
+        script, at = Path(scratch) / "train.py", Path(scratch) / "at"
+        script.write_text(f"import time\nopen({str(at)!r}, 'a').write(f'{{time.monotonic()}}\\n')\n")
+        words = [str(BIN / "accelerate"), "launch", "-q", "--cpu", "--num_processes", "2"]
+        lines: list[float] = []
+        for _time in range(times):
+            at.unlink(missing_ok=True)
+            began = time.monotonic()
+            subprocess.run([*words, str(script)], env=environ, check=True)
+            lines.append(min(map(float, at.read_text().split())) - began)
+        wall, _cpu = best([*words, "--detach", script], environ, times)
+        line = min(lines)
+        print(f"the first line: {line * 1000:.0f} ms; --detach returns after {wall * 1000:.0f} ms, {wall / line:.2f}")
+        subprocess.run([BIN / "accelerate", "wait"], env=environ, stdout=subprocess.DEVNULL, check=False)
+
+
+def following(environ: dict[str, str], megabytes: int) -> None:
+    """Print the output that a record keeps."""
+    path = Path(folder.home(environ)) / "run-0"
+    store = Store(str(path), megabytes << 22)
+    lines = b"step 1200 loss 2.31 of a line that is as long as most are\n" * 1000
+    while store.size < megabytes << 20:
+        store.print(0, 1, lines)
+    wall, cpu = best([BIN / "accelerate", "logs", "-f", "run-0"], environ, 1)
+    print(f"logs -f of {megabytes} MB: {wall:.1f} s, {cpu:.1f} s of CPU")
+
+
+if __name__ == "__main__":
+    main()
