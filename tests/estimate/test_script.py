@@ -42,10 +42,8 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("script")
     (folder / "model").mkdir()
     (folder / "model" / "config.json").write_text(json.dumps(SMALL["llama"]))
-    wanted = {
-        "plain",
-        *(item.callspec.params.get("name") for item in request.session.items if hasattr(item, "callspec")),
-    }
+    calls: list[Any] = [getattr(item, "callspec", None) for item in request.session.items]
+    wanted = {"plain", *(call.params.get("name") for call in calls if call is not None)}
     names = [name for name in CASES if name in wanted and name not in MISSING]
     words = [[str(word) for word in CASES[name]] for name in names]
     (folder / "temporary").mkdir()
