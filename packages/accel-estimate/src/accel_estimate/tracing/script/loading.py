@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from importlib import import_module
 
-from accel_estimate.tracing.script.memory import FakeTensor, UnsupportedError
+from accel_estimate.tracing.script.memory import SKIP, FakeTensor, UnsupportedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +54,19 @@ def changes(memory: Memory) -> dict[str, list[Callable[[ModuleType], None]]]:
         "transformers.utils.import_utils": [paths],
         "safetensors.torch": [safetensors],
     }
+
+
+def refuse_groups() -> None:
+    """Stop a script that starts a process group: it is one process of several, and only one is traced."""
+
+    def started(*_args: Any, **_named: Any) -> None:
+        raise UnsupportedError(
+            f"starts a process group, and a single process is traced; {SKIP}, or trace the model by "
+            "--training --trace --num_processes"
+        )
+
+    groups: Any = import_module("torch.distributed")
+    groups.init_process_group = started
 
 
 def _load(memory: Memory) -> None:

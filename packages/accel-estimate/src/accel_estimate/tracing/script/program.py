@@ -49,6 +49,7 @@ def rehearse(script: str, words: Sequence[str], *, host: bool) -> dict[str, Any]
     for name, more in loading.changes(memory).items():
         changes.setdefault(name, []).extend(more)
     libraries.Changes(changes).begin()
+    loading.refuse_groups()
     cuda.on_the_cpu(host=host)
     if not host:
         cuda.pretend(memory)

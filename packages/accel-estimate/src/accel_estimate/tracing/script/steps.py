@@ -6,6 +6,7 @@ import weakref
 from contextlib import contextmanager
 from importlib import import_module
 
+from accel_estimate.tracing.script.memory import fakes
 from accel_estimate.tracing.tracker import BACKWARD, FORWARD, STEP
 
 TYPE_CHECKING = False
@@ -100,6 +101,7 @@ class Steps:
 
     def _steps(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
         self._counts.setdefault(id(optimizer), 0)
+        self._memory.mark(fakes(list(optimizer.state.values())), "optimizer")  # of a checkpoint
         self._moment(STEP)
 
     def _stepped(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
