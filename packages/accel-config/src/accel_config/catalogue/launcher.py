@@ -126,7 +126,6 @@ class Launcher(Section, title="Launcher"):
         Duration.read("5m"),
         minimum=0,
         ours=True,
-        common=True,
         help="Time such as `10m` without any progress after which the launcher prints what each rank does; 0 for "
         "never. A single process is only watched if this is given, or `--stall_action stacks` or `end`.",
     )

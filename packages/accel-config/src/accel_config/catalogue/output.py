@@ -45,7 +45,6 @@ class Output(Section, title="Output and reports"):
         ours=True,
         metavar="NAME",
         default_text="chosen, such as `brave-otter`",
-        common=True,
         help="Name of the run, by which `accelerate ps`, `stop`, `wait`, `report` and `stacks` know it.",
     )
     detach: bool = setting(
