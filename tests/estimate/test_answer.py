@@ -247,3 +247,20 @@ def test_every_change_is_in_the_table_of_costs_with_its_cost() -> None:
     )
     for change in (change for axis in known for change in axis):
         assert f"| {change.name} | {change.cost} |" in text
+
+
+def test_bf16_weights_under_fsdp_are_without_mixed_precision(described: Made) -> None:
+    model = load(described("Llama-3.1-8B"))
+    recipe = Recipe(mixed_precision="bf16", fsdp="full", num_processes=8, gradient_checkpointing="full", loss="fused")
+    now = estimate(model, Ask(training=recipe)).training
+    assert now is not None
+    fit = estimate(model, Ask(training=recipe, device=f"8x{int(now.expected / 1.2 / 2**20)}MiB")).fit
+    assert fit is not None
+    assert fit.answer is not None
+    assert fit.answer.flags == "--mixed_precision no --param_dtype bfloat16"
+    typed = recipe.replace(param_dtype="bfloat16")
+    for spread, why in (({}, "makes trained weights float32"), ({"fsdp": "none", "zero_stage": 3}, "DeepSpeed holds")):
+        report = estimate(model, Ask(training=typed.replace(**spread)))
+        same = estimate(model, Ask(training=recipe.replace(**spread)))
+        assert report.training == same.training
+        assert why in report.notes[-1]

@@ -63,7 +63,7 @@ class Training:
             gradient_checkpointing="none",
             attention="sdpa",
             loss="auto",
-            mixed_precision="no",
+            mixed_precision="bf16" if recipe.upcasts else "no",
             offload_optimizer_device="none",
             offload_param_device="none",
         )

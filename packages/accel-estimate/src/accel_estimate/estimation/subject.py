@@ -34,6 +34,24 @@ def blueprint_of(model: Model) -> Blueprint:
     return blueprint
 
 
+def remarks(recipe: Recipe) -> tuple[str, ...]:
+    """Return notes on settings that come to something else than what they say."""
+    if recipe.param_dtype == "float32" or recipe.mixed_precision == "no":
+        return ()
+    typed = f"--param_dtype {recipe.param_dtype}"
+    if recipe.weights_dtype != recipe.param_dtype:
+        return (
+            f"{typed} counts as float32: under FSDP with mixed precision Accelerate makes trained weights float32. "
+            "--mixed_precision no leaves them as they are.",
+        )
+    if recipe.zero_stage >= 0:
+        return (
+            f"{typed} changes nothing: DeepSpeed holds weights in the type of --mixed_precision, and a float32 copy "
+            "of those that are trained.",
+        )
+    return ()
+
+
 def as_stored(config: Mapping[str, Any], recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
     """Return the recipe for weights as stored: under adapters, packed weights stay packed. A note reports it."""
     packing = stored_packing(config)
