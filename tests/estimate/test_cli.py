@@ -125,6 +125,17 @@ def test_fits_shows_how_far_serving_goes(llama: Path, capsys: pytest.CaptureFixt
         (("--training", "--sweep", "seq_len=" + ",".join("1" * 65)), "more than the 64"),
         (("--html", "x.html"), "needs --sweep, or --fits"),
         (("--html", "x.html", "--fits", "h100"), "needs --sweep, or --fits"),
+        (("--context_len", "1024"), "--context_len: add --serving"),
+        (("--training", "--kv_dtype", "float8"), "--kv_dtype: add --serving"),
+        (("--training", "--lora_targets", "q_proj"), "--lora_targets: has no effect without --lora_rank"),
+        (("--training", "--modules_to_save", "lm_head"), "--modules_to_save: has no effect without --lora_rank"),
+        (("--training", "--lora_dropout", "0.1"), "--lora_dropout: has no effect without --lora_rank"),
+        (("--training", "--lora_dtype", "bf16"), "--lora_dtype: has no effect without --lora_rank"),
+        (("--training", "--micro_batches", "4"), "--micro_batches: has no effect without --pp"),
+        (("--training", "--overlap_comm"), "--overlap_comm: has no effect without --zero_stage 1, 2 or 3"),
+        (("--training", "--zero_stage", "0", "--reduce_bucket_size", "9"), "has no effect without --zero_stage 1"),
+        (("--training", "--wrap", "model"), "--wrap: has no effect without --fsdp"),
+        (("--training", "--ep", "2", "--num_processes", "2"), "--ep 2: has no effect on a model without experts"),
         (("--serving", "--kv_dtype", "float7"), "'float7' isn't a known type"),
         (("--file", "weights.bin"), "only .safetensors and .gguf"),
     ],
@@ -248,6 +259,20 @@ def test_a_sweep_is_a_table_and_a_status(llama: Path, run: Callable[..., Any]) -
         "no",
     ]
     assert run(str(llama), "--training", "--sweep", "batch-size=1,2", "--fits", "24GiB").returncode == 0
+
+
+def test_what_a_sweep_sets_counts_as_made(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (str(llama), "--training", "--lora_dropout", "0.1", "--sweep", "lora-rank=0,8")
+    assert len(asked(capsys, *words)["points"]) == 2
+
+
+def test_a_machine_has_as_many_devices_as_were_typed(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (str(llama), "--training", "--fsdp", "hybrid", "--fits", "64xh100")
+    each, four = (
+        asked(capsys, *words, *more)["training"]["components"]["weights"]
+        for more in ((), ("--processes_per_machine", "4"))
+    )
+    assert four == pytest.approx(16 * each, rel=0.01)
 
 
 def test_a_sweep_as_json(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from accel_estimate.estimation.loading import load
 from accel_estimate.model.sizes import DTYPES
 from accel_estimate.serving.settings import Serving
 from accel_estimate.showing.progress import Progress
+from accel_estimate.training import idle
 from accel_estimate.training.recipe import Recipe
 
 TYPE_CHECKING = False
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "accel-estimate"
 _OF_A_SCRIPT = frozenset({"--script", "--json", "--fits"})
+_SERVED = ("context_len", "kv_dtype")
 _SHARED = frozenset({"batch_size", "tp", "quantize"})
 
 
@@ -129,19 +131,25 @@ def asked(args: argparse.Namespace, recipe: Recipe | None) -> Ask:
         UsageError: a flag has no effect without another one.
 
     """
+    swept = options.swept(args.sweep) if args.sweep else ""
     typed = {name: getattr(args, name) for name in Recipe._fields if hasattr(args, name)}
     training: Recipe | None = None
     if args.training or (recipe is not None and not args.serving):
-        training = (recipe or Recipe()).replace(**typed)
+        training = recipe or Recipe()
         if "num_processes" not in typed:
             training = spread(training, args.fits)
+        training = training.replace(**typed)
+        idle.check(training, typed, swept)
     elif alone := sorted(typed.keys() - (_SHARED if args.serving else set())):
         raise UsageError(f"--{alone[0]}: add --training" + (" or --serving" if alone[0] in _SHARED else ""))
+    served = {name: getattr(args, name) for name in _SERVED if hasattr(args, name)}
     serving = None
     if args.serving:
         weights = args.dtypes[0] if args.dtypes else Serving.dtype
         shared = {name: typed[name] for name in _SHARED if name in typed}
-        serving = Serving(args.context_len, kv_dtype=args.kv_dtype, dtype=weights, **shared)
+        serving = Serving(dtype=weights, **served, **shared)
+    elif served:
+        raise UsageError(f"--{min(served)}: add --serving")
     if args.trace and training is None:
         raise UsageError("--trace: add --training")
     trace = Tracing(args.revision, args.trust_remote_code) if args.trace else None
