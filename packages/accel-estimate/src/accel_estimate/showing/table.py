@@ -13,7 +13,7 @@ from accel_config.showing.wording import line
 from accel_estimate.devices.units import GIB, spell
 from accel_estimate.estimation.memory_report import components
 from accel_estimate.formats import tensors
-from accel_estimate.showing.wording import answered, verdict
+from accel_estimate.showing.wording import answered, batch, verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,8 +140,9 @@ def _serving(it: ServingEstimate, reach: Reach | None) -> Table:
         table.add_row(Text(name, style="bold" if name == "expected" else ""), spell(amount))
     if reach is not None:
         table.add_section()
-        table.add_row("longest context that fits", f"{reach.longest_context:,} tokens")
-        table.add_row("largest batch that fits", f"{reach.largest_batch:,} sequences")
+        if reach.longest_context is not None:
+            table.add_row("longest context that fits", f"{reach.longest_context:,} tokens")
+        table.add_row("largest batch that fits", f"{batch(reach)} sequences")
     return table
 
 
