@@ -35,7 +35,8 @@ def fitted(report: Report, ask: Ask, weights: Sequence[Weight], trace: Tracer | 
 
     """
     where = read_devices(str(ask.device))
-    report = report.replace(notes=report.notes + where.notes)
+    lacking = where.without(ask.training) if ask.training is not None else ()
+    report = report.replace(notes=report.notes + where.notes + lacking)
     if ask.serving is not None and report.serving is not None:
         server = answers.Server(report.model.config, weights, blueprint_of(report.model))
         reach = server.reach(ask.serving, where.limit)

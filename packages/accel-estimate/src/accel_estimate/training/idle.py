@@ -1,4 +1,7 @@
-"""Flags that were typed and change nothing, because a setting that they need isn't made."""
+"""Flags that were typed and change nothing, because a setting that they need isn't made.
+
+A config file or a strategy may have such values: what it doesn't use is no mistake.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,6 @@ _ZERO: Needed = ("zero_stage", "--zero_stage 1, 2 or 3", lambda r: r.zero_stage 
 
 # For each flag: the setting that it needs, that setting as a flag, and whether a recipe makes it.
 _NEEDS: dict[str, Needed] = {
-    "lora_targets": _ADAPTERS,
-    "modules_to_save": _ADAPTERS,
     "lora_dtype": _ADAPTERS,
     "lora_dropout": _ADAPTERS,
     "reduce_bucket_size": _ZERO,

@@ -228,6 +228,8 @@ _REFUSALS: "tuple[tuple[Callable[[Recipe], bool], str], ...]" = (
     (lambda r: r.zero_stage >= 0 and r.fsdp != "none", "--zero_stage and --fsdp: choose one"),
     (lambda r: r.quantize != "none" and r.trains_all,
      "--quantize: packed weights can't be trained themselves; add --lora_rank"),
+    (lambda r: bool(r.lora_targets) and r.trains_all, "--lora_targets: has no effect without --lora_rank"),
+    (lambda r: bool(r.modules_to_save) and r.trains_all, "--modules_to_save: has no effect without --lora_rank"),
     (lambda r: r.gradient_dtype != "auto" and r.zero_stage < 0 and r.fsdp == "none",
      "--gradient_dtype: needs --zero_stage or --fsdp; torch itself keeps gradients in the type of the weights"),
     (lambda r: r.optimizer_in_backward and (r.gradient_accumulation > 1 or r.zero_stage >= 0),
