@@ -258,7 +258,10 @@ def test_bf16_weights_under_fsdp_are_without_mixed_precision(described: Made) ->
     assert fit.answer is not None
     assert fit.answer.flags == "--mixed_precision no --param_dtype bfloat16"
     typed = recipe.replace(param_dtype="bfloat16")
-    for spread, why in (({}, "makes trained weights float32"), ({"fsdp": "none", "zero_stage": 3}, "DeepSpeed holds")):
+    for spread, why in (
+        ({}, "makes trained weights float32"),
+        ({"fsdp": "none", "zero_stage": 3}, "DeepSpeed holds"),
+    ):
         report = estimate(model, Ask(training=typed.replace(**spread)))
         same = estimate(model, Ask(training=recipe.replace(**spread)))
         assert report.training == same.training

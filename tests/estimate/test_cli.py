@@ -186,6 +186,11 @@ def test_a_launch_config_gives_the_defaults(llama: Path, capsys: pytest.CaptureF
     assert over["training"]["components"]["weights"] == pytest.approx(
         same["training"]["components"]["weights"] / 2, abs=1
     )
+    few = [str(llama), "--config_file", "c.yaml", "--fits", "2xh100"]
+    assert main(few, launch_config=config) == 2
+    assert "c.yaml: num_processes 4: more than the 2 devices of --fits 2xh100" in capsys.readouterr().err
+    assert main([*few, "--num_processes", "8"], launch_config=config) == 2
+    assert ": --num_processes 8: more than" in capsys.readouterr().err
     assert main([str(llama), "--config_file", "c.yaml"]) == 2  # who can't read one has no such flag
     assert main([str(llama), "--config_file"], launch_config=config) == 2
 
@@ -273,6 +278,28 @@ def test_a_machine_has_as_many_devices_as_were_typed(llama: Path, capsys: pytest
         for more in ((), ("--processes_per_machine", "4"))
     )
     assert four == pytest.approx(16 * each, rel=0.01)
+
+
+def test_a_narrow_pipe_cuts_nothing(llama: Path, run: Callable[..., Any]) -> None:
+    words = (str(llama), "--training", "--sweep", "batch_size=1,64", "--fits", "80GiB")
+    assert run(*words, COLUMNS="40").stdout == run(*words).stdout
+    assert "…" not in run(*words, COLUMNS="40").stdout
+
+
+@pytest.mark.parametrize("path", [".", "/dev/full"])
+def test_a_page_that_can_not_be_written_is_status_1(
+    llama: Path, capsys: pytest.CaptureFixture[str], path: str
+) -> None:
+    assert main([str(llama), "--training", "--fits", "24GiB", "--html", path]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"accel-estimate: {path} " in err
+
+
+def test_a_config_json_without_a_key_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    assert main([str(tmp_path)]) == 1
+    assert f"{tmp_path}: config.json: hidden_size is missing" in capsys.readouterr().err
 
 
 def test_a_sweep_as_json(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:

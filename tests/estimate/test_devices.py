@@ -72,7 +72,9 @@ def test_a_type_that_a_device_does_not_compute_in_gets_a_note() -> None:
     def notes(device: str, **how: Any) -> tuple[str, ...]:
         return read_devices(device).without(Recipe(**how))
 
-    assert notes("2xt4", mixed_precision="bf16") == ("2xt4 doesn't compute in bf16; use --mixed_precision fp16 there.",)
+    assert notes("2xt4", mixed_precision="bf16") == (
+        "2xt4 doesn't compute in bf16; use --mixed_precision fp16 there.",
+    )
     assert "in bf16" in notes("t4", param_dtype="bfloat16")[0]
     assert "in fp8; use --mixed_precision fp16" in notes("t4", mixed_precision="fp8")[0]
     assert "in fp8; use --mixed_precision bf16" in notes("a100", mixed_precision="fp8")[0]

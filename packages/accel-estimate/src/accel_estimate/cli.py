@@ -9,8 +9,8 @@ from accel_config import front
 from accel_config.errors import FAILED
 from accel_config.showing.console import data
 from accel_estimate import options
-from accel_estimate.devices.limits import spread
-from accel_estimate.errors import UsageError
+from accel_estimate.devices.limits import check_number_of, read_devices, spread
+from accel_estimate.errors import EstimateError, UsageError
 from accel_estimate.estimation.ask import Ask, Tracing
 from accel_estimate.estimation.estimator import estimate
 from accel_estimate.estimation.loading import load
@@ -138,6 +138,9 @@ def asked(args: argparse.Namespace, recipe: Recipe | None) -> Ask:
         training = recipe or Recipe()
         if "num_processes" not in typed:
             training = spread(training, args.fits)
+            if recipe is not None and args.fits and getattr(args, "config_file", None):
+                said = f"{args.config_file}: num_processes"
+                check_number_of(training.num_processes, read_devices(args.fits), said)
         training = training.replace(**typed)
         idle.check(training, typed, swept)
     elif alone := sorted(typed.keys() - (_SHARED if args.serving else set())):
@@ -196,10 +199,10 @@ def _write(path: str, content: bytes) -> None:
     from accel_config.writing.storage import save
 
     file = Path(path)
-    if not file.exists() or file.is_file():
+    if not file.exists() or file.is_file() or file.is_dir():
         save(path, content)
         return
     try:
         file.write_bytes(content)  # a device, or a pipe: there is nothing to replace
     except OSError as error:
-        raise UsageError(f"{path} can't be written: {error.strerror}") from None
+        raise EstimateError(f"{path} can't be written: {error.strerror}") from None

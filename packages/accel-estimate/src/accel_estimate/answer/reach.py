@@ -18,8 +18,8 @@ MOST = 2**16
 class Reach(Record):
     """How far a device goes, in tokens and in sequences; each by itself, and 0 if not even one fits.
 
-    `positions` is the longest sequence that the model was made for; 0: it has no such limit. `longest_context` is None
-    where the length is the model's own (an image). `largest_batch` is at most `MOST`.
+    `positions` is the longest sequence that the model was made for; 0: it has no such limit. `longest_context` is
+    None where the length is the model's own (an image). `largest_batch` is at most `MOST`.
     """
 
     longest_context: int | None

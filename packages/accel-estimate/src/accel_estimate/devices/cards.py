@@ -15,27 +15,36 @@ class Card(Record):
     """A device: `sold` is the size on its box in GB, `given` what a program finds of it in GiB.
 
     `given` is total_memory of torch's device properties, as out-of-memory messages print it. It is less than the box
-    promises because the driver and error correction keep some. `bf16`, `fp8`: whether it computes in these.
+    promises because the driver and error correction keep some. `bf16`: whether it computes in bfloat16.
     """
 
     name: str
     sold: int
     given: float
     bf16: bool = True
-    fp8: bool = False
+
+    @property
+    def fp8(self) -> bool:
+        """Whether it computes in fp8."""
+        return self.name in _FP8
 
 
 CARDS: tuple[Card, ...] = (
     Card("t4", 16, 14.56, bf16=False), Card("v100-16gb", 16, 15.77, bf16=False),
-    Card("v100", 32, 31.73, bf16=False), Card("p100", 16, 15.89, bf16=False), Card("l4", 24, 22.03, fp8=True),
-    Card("a10", 24, 22.05), Card("a10g", 24, 21.98), Card("l40", 48, 44.39, fp8=True), Card("l40s", 48, 44.39, fp8=True),
+    Card("v100", 32, 31.73, bf16=False), Card("p100", 16, 15.89, bf16=False), Card("l4", 24, 22.03),
+    Card("a10", 24, 22.05), Card("a10g", 24, 21.98), Card("l40", 48, 44.39), Card("l40s", 48, 44.39),
     Card("a40", 48, 44.34), Card("a6000", 48, 47.41), Card("a100-40gb", 40, 39.39), Card("a100", 80, 79.14),
-    Card("h100", 80, 79.10, fp8=True), Card("h100-nvl", 94, 93.0, fp8=True), Card("h200", 141, 139.72, fp8=True), Card("h20", 96, 95.0, fp8=True),
-    Card("gh200", 96, 94.5, fp8=True), Card("b200", 180, 178.35, fp8=True), Card("rtx2080ti", 11, 10.76, bf16=False),
-    Card("rtx3060", 12, 11.63), Card("rtx3070", 8, 7.78), Card("rtx3090", 24, 23.56), Card("rtx4070", 12, 11.56, fp8=True),
-    Card("rtx4090", 24, 23.52, fp8=True), Card("rtx5090", 32, 31.36, fp8=True), Card("mi250x", 64, 63.98),
-    Card("mi300x", 192, 191.45, fp8=True), Card("gaudi2", 96, 94.6, fp8=True), Card("tpu-v4", 32, 30.75), Card("tpu-v5e", 16, 15.75),
+    Card("h100", 80, 79.10), Card("h100-nvl", 94, 93.0), Card("h200", 141, 139.72), Card("h20", 96, 95.0),
+    Card("gh200", 96, 94.5), Card("b200", 180, 178.35), Card("rtx2080ti", 11, 10.76, bf16=False),
+    Card("rtx3060", 12, 11.63), Card("rtx3070", 8, 7.78), Card("rtx3090", 24, 23.56), Card("rtx4070", 12, 11.56),
+    Card("rtx4090", 24, 23.52), Card("rtx5090", 32, 31.36), Card("mi250x", 64, 63.98),
+    Card("mi300x", 192, 191.45), Card("gaudi2", 96, 94.6), Card("tpu-v4", 32, 30.75), Card("tpu-v5e", 16, 15.75),
     Card("tpu-v5p", 95, 95.74),
+)  # fmt: skip
+
+_FP8 = frozenset(
+    ("l4", "l40", "l40s", "h100", "h100-nvl", "h200", "h20", "gh200", "b200", "rtx4070", "rtx4090", "rtx5090",
+     "mi300x", "gaudi2")
 )  # fmt: skip
 
 # What makers and people write around a name, as words; the last of them also without a blank.

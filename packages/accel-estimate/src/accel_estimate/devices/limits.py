@@ -148,6 +148,17 @@ def _sold(size: int, name: str) -> tuple[int, tuple[str, ...]]:
     return round(least.given * GIB), (note,)
 
 
+def check_number_of(processes: int, where: Devices, said: str = "--num_processes") -> None:
+    """Check that there is a device for each process; `said` is where their number is set.
+
+    Raises:
+        UsageError: there are too few.
+
+    """
+    if processes > where.count > 1:
+        raise UsageError(f"{said} {processes}: more than the {where.count} devices of --fits {where.text}")
+
+
 def spread(recipe: Recipe, device: str | None) -> Recipe:
     """Return the recipe on all devices that are named, such as 8 of "8xh100", if it is for one."""
     where = read_devices(device) if device else None

@@ -24,7 +24,7 @@ def blueprint_of(model: Model) -> Blueprint:
     """
     from accel_estimate.model import families
 
-    blueprint = families.read(model.config)
+    blueprint = families.of(model)
     if blueprint is None:
         family = model.config.get("model_type")
         why = f"its model_type {family!r} isn't known" if family else "there is no config.json that names its family"
@@ -40,15 +40,11 @@ def remarks(recipe: Recipe) -> tuple[str, ...]:
         return ()
     typed = f"--param_dtype {recipe.param_dtype}"
     if recipe.weights_dtype != recipe.param_dtype:
-        return (
-            f"{typed} counts as float32: under FSDP with mixed precision Accelerate makes trained weights float32. "
-            "--mixed_precision no leaves them as they are.",
-        )
+        why = "counts as float32: under FSDP with mixed precision Accelerate makes trained weights float32"
+        return (f"{typed} {why}. --mixed_precision no leaves them as they are.",)
     if recipe.zero_stage >= 0:
-        return (
-            f"{typed} changes nothing: DeepSpeed holds weights in the type of --mixed_precision, and a float32 copy "
-            "of those that are trained.",
-        )
+        why = "DeepSpeed holds weights in the type of --mixed_precision, and a float32 copy of those that are trained"
+        return (f"{typed} changes nothing: {why}.",)
     return ()
 
 

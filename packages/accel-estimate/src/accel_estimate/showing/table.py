@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from rich.box import ROUNDED
 from rich.console import Console
 from rich.segment import Segment
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from accel_estimate.training.step import TrainingEstimate
 
 _MOST_COMPONENTS = 12
+_WIDEST = 1000
 
 
 class _Console(Console):
@@ -42,8 +45,9 @@ class _Console(Console):
 
 
 def console() -> Console:
-    """Return a console on standard output that prints text as it is."""
-    return _Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    """Return a console on standard output that prints text as it is; what isn't a terminal has room for all of it."""
+    width = None if sys.stdout.isatty() else _WIDEST
+    return _Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
 
 
 def show(report: Report, console: Console) -> None:
