@@ -104,8 +104,8 @@ def test_the_conclusion_comes_first(llama: Path) -> None:
     def first(device: str | None) -> str:
         return rendered(llama, device)[0].partition("</h1>")[2].lstrip()
 
-    assert first("3GiB").startswith(
-        '<p class="conclusion no">batch_size 1, 8 fit 3.00 GiB. batch_size 64 doesn&#x27;t fit: 64 needs '
+    assert first("4GiB").startswith(
+        '<p class="conclusion no">batch_size 1, 8 fit 4.00 GiB. batch_size 64 doesn&#x27;t fit: 64 needs '
     )
     assert first("h100").startswith('<p class="conclusion">batch_size 1, 8, 64 fit h100: 79.10 GiB.')
     assert first("1MiB").startswith('<p class="conclusion no">batch_size 1, 8, 64 don&#x27;t fit 1.00 MiB: 1 needs ')

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from accel_estimate.training.activations.whole import Total
     from accel_estimate.training.device.stage import Stage
     from accel_estimate.training.device.trained import Trained
+    from accel_estimate.training.loss import Loss
     from accel_estimate.training.recipe import Recipe
 
 
@@ -67,7 +68,7 @@ class Rank:
             self.kept = self._with_experts()
         self.head_input = self.width * blueprint.hidden * tokens if self.trains_head else 0
         self.capped, self.tied = blueprint.softcap, blueprint.tied
-        self.loss = recipe.loss_kind
+        self.loss: Loss = recipe.loss_kind
         if self.loss == "plain" and blueprint.narrow_loss and not recipe.autocasts:
             self.loss = "narrow"
         self.logits = blueprint.vocab * tokens / recipe.tp if stage.has_head else 0
