@@ -215,7 +215,7 @@ def _adapted(model: Any, recipe: Recipe) -> Any:
         raise UsageError(f"--lora_targets: {error}") from None
     for parameter in found.parameters():
         if parameter.requires_grad:
-            parameter.data = parameter.data.to(getattr(torch, recipe.lora_dtype))
+            parameter.data = parameter.data.to(getattr(torch, recipe.adapters_dtype))
     return found
 
 

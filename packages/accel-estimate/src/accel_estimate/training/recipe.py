@@ -161,6 +161,11 @@ class Recipe(Record):
         return "float32" if self.upcasts and self.trains_all else self.param_dtype
 
     @property
+    def adapters_dtype(self) -> ParamType:
+        """Number format of the adapters on a device."""
+        return "float32" if self.upcasts else self.lora_dtype
+
+    @property
     def width(self) -> int:
         """Bytes of a number in the type that the model computes in."""
         return WIDTH[self.param_dtype] if self.mixed_precision == "no" else 2
