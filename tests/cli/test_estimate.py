@@ -43,7 +43,7 @@ def test_a_config_sets_the_recipe(tmp_path: Path, config: str, fields: dict[str,
 
 def test_deepspeeds_own_json_decides(tmp_path: Path) -> None:
     """As for the library: `auto` leaves a value to the config, and a missing key has DeepSpeed's default."""
-    own = {"bf16": {"enabled": True}, "gradient_accumulation_steps": "auto", "train_batch_size": "auto",
+    own = {"bf16": {"enabled": True}, "gradient_accumulation_steps": 4, "train_batch_size": "auto", "train_micro_batch_size_per_gpu": 6,
            "zero_optimization": {"stage": 3, "reduce_bucket_size": 1000, "offload_optimizer": {"device": "cpu"}}}  # fmt: skip
     (tmp_path / "ds.json").write_text(json.dumps(own))
     path = tmp_path / "c.yaml"
@@ -51,9 +51,12 @@ def test_deepspeeds_own_json_decides(tmp_path: Path) -> None:
     found = recipe(str(path))
     assert (found.mixed_precision, found.zero_stage, found.reduce_bucket_size) == ("bf16", 3, 1000)
     assert (found.offload_optimizer_device, found.offload_param_device) == ("cpu", "none")
-    for little in ({}, {"bf16": {"enabled": "auto"}}):
+    assert (found.batch_size, found.gradient_accumulation) == (6, 4)
+    unset = {"gradient_accumulation_steps": "auto", "train_micro_batch_size_per_gpu": "auto"}
+    for little in ({}, {"bf16": {"enabled": "auto"}}, unset):
         (tmp_path / "ds.json").write_text(json.dumps(little))
-        assert recipe(str(path)).zero_stage == 0
+        found = recipe(str(path))
+        assert (found.zero_stage, found.batch_size, found.gradient_accumulation) == (0, 1, 1)
     for text, why in (
         ("{", "ds.json .*can't be read: Expecting"),
         ("[]", "ds.json .*isn't a DeepSpeed configuration"),

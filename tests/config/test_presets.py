@@ -132,3 +132,11 @@ def test_the_wizard_proposes_a_preset(settings: Resolve, tmp_path: Path) -> None
     assert (made[Fsdp].fsdp_version, made[Fsdp].fsdp_offload_params) == (2, True)
     assert made[Precision].mixed_precision == "bf16"
     assert made[Resources].num_processes == 1
+
+
+@pytest.mark.parametrize("more", [[], ["--preset", "ddp"], ["--overwrite"]])
+def test_default_does_not_take_a_folder_for_a_file(tmp_path: Path, more: list[str]) -> None:
+    (tmp_path / "d").mkdir()
+    done = call(["config", "default", "--config_file", "d", *more], tmp_path)
+    assert (done.status, done.out) == (1, b"")
+    assert b"d is a folder, so it can't be replaced" in done.err

@@ -11,6 +11,7 @@ import pytest
 from accel_estimate import Ask, Recipe, Serving, estimate, load
 from accel_estimate.answer import changes
 from accel_estimate.answer.search import changed, flags
+from accel_estimate.cli import main
 from accel_estimate.errors import UsageError
 from accel_estimate.estimation.subject import as_stored
 from accel_estimate.model import families
@@ -148,8 +149,6 @@ def test_several_devices_are_used_unless_their_number_is_typed(
 
 
 def test_fewer_devices_than_processes_are_a_mistake(described: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    from accel_estimate.cli import main
-
     assert main([described("GPT-2"), "--training", "--fits", "8xh100", "--num_processes", "16"]) == 2
     assert "more than the 8 devices of --fits 8xh100" in capsys.readouterr().err
 
@@ -247,3 +246,37 @@ def test_every_change_is_in_the_table_of_costs_with_its_cost() -> None:
     )
     for change in (change for axis in known for change in axis):
         assert f"| {change.name} | {change.cost} |" in text
+
+
+def test_bf16_weights_under_fsdp_are_without_mixed_precision(described: Made) -> None:
+    model = load(described("Llama-3.1-8B"))
+    recipe = Recipe(mixed_precision="bf16", fsdp="full", num_processes=8, gradient_checkpointing="full", loss="fused")
+    now = estimate(model, Ask(training=recipe)).training
+    assert now is not None
+    fit = estimate(model, Ask(training=recipe, device=f"8x{int(now.expected / 1.2 / 2**20)}MiB")).fit
+    assert fit is not None
+    assert fit.answer is not None
+    assert fit.answer.flags == "--mixed_precision no --param_dtype bfloat16"
+    typed = recipe.replace(param_dtype="bfloat16")
+    for spread, why in (
+        ({}, "makes trained weights float32"),
+        ({"fsdp": "none", "zero_stage": 3}, "DeepSpeed holds"),
+    ):
+        report = estimate(model, Ask(training=typed.replace(**spread)))
+        same = estimate(model, Ask(training=recipe.replace(**spread)))
+        assert report.training == same.training
+        assert why in report.notes[-1]
+
+
+def test_images_have_no_longest_context_and_a_batch_that_ends(
+    described: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = described("ViT-B/16")
+    for words in (("--serving",), ("--training", "--batch_size", "8")):
+        found = asked(capsys, folder, *words, "--fits", "24GiB")["fits"]
+        assert "longest_context" not in found
+    assert found["largest_batch"] < 65536
+    assert main([folder, "--serving", "--fits", "24GiB"]) == 0
+    out = capsys.readouterr().out
+    assert "longest context" not in out
+    assert "65,536 or more sequences" in out

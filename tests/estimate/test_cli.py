@@ -125,6 +125,17 @@ def test_fits_shows_how_far_serving_goes(llama: Path, capsys: pytest.CaptureFixt
         (("--training", "--sweep", "seq_len=" + ",".join("1" * 65)), "more than the 64"),
         (("--html", "x.html"), "needs --sweep, or --fits"),
         (("--html", "x.html", "--fits", "h100"), "needs --sweep, or --fits"),
+        (("--context_len", "1024"), "--context_len: add --serving"),
+        (("--training", "--kv_dtype", "float8"), "--kv_dtype: add --serving"),
+        (("--training", "--lora_targets", "q_proj"), "--lora_targets: has no effect without --lora_rank"),
+        (("--training", "--modules_to_save", "lm_head"), "--modules_to_save: has no effect without --lora_rank"),
+        (("--training", "--lora_dropout", "0.1"), "--lora_dropout: has no effect without --lora_rank"),
+        (("--training", "--lora_dtype", "bf16"), "--lora_dtype: has no effect without --lora_rank"),
+        (("--training", "--micro_batches", "4"), "--micro_batches: has no effect without --pp"),
+        (("--training", "--overlap_comm"), "--overlap_comm: has no effect without --zero_stage 1, 2 or 3"),
+        (("--training", "--zero_stage", "0", "--reduce_bucket_size", "9"), "has no effect without --zero_stage 1"),
+        (("--training", "--wrap", "model"), "--wrap: has no effect without --fsdp"),
+        (("--training", "--ep", "2", "--num_processes", "2"), "--ep 2: has no effect on a model without experts"),
         (("--serving", "--kv_dtype", "float7"), "'float7' isn't a known type"),
         (("--file", "weights.bin"), "only .safetensors and .gguf"),
     ],
@@ -175,6 +186,11 @@ def test_a_launch_config_gives_the_defaults(llama: Path, capsys: pytest.CaptureF
     assert over["training"]["components"]["weights"] == pytest.approx(
         same["training"]["components"]["weights"] / 2, abs=1
     )
+    few = [str(llama), "--config_file", "c.yaml", "--fits", "2xh100"]
+    assert main(few, launch_config=config) == 2
+    assert "c.yaml: num_processes 4: more than the 2 devices of --fits 2xh100" in capsys.readouterr().err
+    assert main([*few, "--num_processes", "8"], launch_config=config) == 2
+    assert ": --num_processes 8: more than" in capsys.readouterr().err
     assert main([str(llama), "--config_file", "c.yaml"]) == 2  # who can't read one has no such flag
     assert main([str(llama), "--config_file"], launch_config=config) == 2
 
@@ -248,6 +264,42 @@ def test_a_sweep_is_a_table_and_a_status(llama: Path, run: Callable[..., Any]) -
         "no",
     ]
     assert run(str(llama), "--training", "--sweep", "batch-size=1,2", "--fits", "24GiB").returncode == 0
+
+
+def test_what_a_sweep_sets_counts_as_made(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (str(llama), "--training", "--lora_dropout", "0.1", "--sweep", "lora-rank=0,8")
+    assert len(asked(capsys, *words)["points"]) == 2
+
+
+def test_a_machine_has_as_many_devices_as_were_typed(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (str(llama), "--training", "--fsdp", "hybrid", "--fits", "64xh100")
+    each, four = (
+        asked(capsys, *words, *more)["training"]["components"]["weights"]
+        for more in ((), ("--processes_per_machine", "4"))
+    )
+    assert four == pytest.approx(16 * each, rel=0.01)
+
+
+def test_a_narrow_pipe_cuts_nothing(llama: Path, run: Callable[..., Any]) -> None:
+    words = (str(llama), "--training", "--sweep", "batch_size=1,64", "--fits", "80GiB")
+    assert run(*words, COLUMNS="40").stdout == run(*words).stdout
+    assert "…" not in run(*words, COLUMNS="40").stdout
+
+
+@pytest.mark.parametrize("path", [".", "/dev/full"])
+def test_a_page_that_can_not_be_written_is_status_1(
+    llama: Path, capsys: pytest.CaptureFixture[str], path: str
+) -> None:
+    assert main([str(llama), "--training", "--fits", "24GiB", "--html", path]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"accel-estimate: {path} " in err
+
+
+def test_a_config_json_without_a_key_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    assert main([str(tmp_path)]) == 1
+    assert f"{tmp_path}: config.json: hidden_size is missing" in capsys.readouterr().err
 
 
 def test_a_sweep_as_json(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,10 @@
 """Devices as people type them: names, printed sizes, amounts, and several of them."""
 
+from typing import Any
+
 import pytest
 
-from accel_estimate import EstimateError, read_devices
+from accel_estimate import EstimateError, Recipe, read_devices
 from accel_estimate.devices import cards
 from accel_estimate.devices.units import GIB
 
@@ -64,3 +66,17 @@ def test_no_card_gives_more_than_its_box_and_every_name_finds_its_row() -> None:
         assert 0.85 * card.sold * 10**9 < card.given * GIB <= card.sold * GIB * 1.01
         assert cards.named(card.name) is card
         assert cards.named(f"NVIDIA {card.name.upper()}") is card
+
+
+def test_a_type_that_a_device_does_not_compute_in_gets_a_note() -> None:
+    def notes(device: str, **how: Any) -> tuple[str, ...]:
+        return read_devices(device).without(Recipe(**how))
+
+    assert notes("2xt4", mixed_precision="bf16") == (
+        "2xt4 doesn't compute in bf16; use --mixed_precision fp16 there.",
+    )
+    assert "in bf16" in notes("t4", param_dtype="bfloat16")[0]
+    assert "in fp8; use --mixed_precision fp16" in notes("t4", mixed_precision="fp8")[0]
+    assert "in fp8; use --mixed_precision bf16" in notes("a100", mixed_precision="fp8")[0]
+    for device, kind in (("h100", "fp8"), ("24GiB", "fp8"), ("a100", "bf16"), ("t4", "fp16")):
+        assert notes(device, mixed_precision=kind) == ()

@@ -102,7 +102,7 @@ def test_the_longest_context_and_the_largest_batch_are_the_last_that_fit() -> No
     server = Server({}, weights, blueprint)
     far = server.reach(how, limit)
     for name, found in (("context_len", far.longest_context), ("batch_size", far.largest_batch)):
-        assert found > 0
+        assert found
         assert estimate_serving(weights, blueprint, how.replace(**{name: found})).expected <= limit
         assert estimate_serving(weights, blueprint, how.replace(**{name: found + 1})).expected > limit
     assert server.reach(how, 2**30).largest_batch == 0

@@ -480,3 +480,15 @@ def test_every_family_can_be_estimated() -> None:
             w.parameters for w in weights
         )
     assert families.read(LLAMA) is not None
+
+
+def test_fsdp_with_mixed_precision_makes_trained_weights_float32() -> None:
+    """Frozen ones stay as they were loaded, and adapters in bf16 don't."""
+    usual: dict[str, Any] = {"fsdp": "full", "num_processes": 2, "param_dtype": "bfloat16"}
+    wide, narrow = (moments(**usual, mixed_precision=kind)[STEP].parts for kind in ("bf16", "no"))
+    assert (wide.weights, wide.gradients) == (2 * N, 2 * N)
+    assert (narrow.weights, narrow.gradients) == (N, N)
+    lora: dict[str, Any] = {**usual, "mixed_precision": "bf16", "lora_rank": 8}
+    frozen, adapters = moments(**lora)[STEP].parts, moments(**lora, lora_dtype="bfloat16")[STEP].parts
+    assert frozen.weights == pytest.approx(N, rel=0.01)
+    assert frozen == adapters

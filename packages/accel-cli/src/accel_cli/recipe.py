@@ -21,6 +21,7 @@ SETTINGS = ("zero_stage", "offload_optimizer_device", "offload_param_device", "g
 ONLY_IN_JSON = {
     "reduce_bucket_size": ("zero_optimization.reduce_bucket_size", int, float),
     "overlap_comm": ("zero_optimization.overlap_comm", bool),
+    "batch_size": ("train_micro_batch_size_per_gpu", int),
 }
 UNSET = (None, "auto")
 
@@ -83,7 +84,7 @@ def _deepspeed(settings: Settings) -> dict[str, Any]:
         "offload_optimizer_device": own.get("offload_optimizer_device", deepspeed.offload_optimizer_device) or "none",
         "offload_param_device": own.get("offload_param_device", deepspeed.offload_param_device) or "none",
         "gradient_accumulation": own.get("gradient_accumulation_steps", deepspeed.gradient_accumulation_steps) or 1,
-        **{name: own[name] for name in ("mixed_precision", "reduce_bucket_size", "overlap_comm") if name in own},
+        **{name: own[name] for name in ("mixed_precision", *ONLY_IN_JSON) if name in own},
     }
 
 
@@ -111,7 +112,7 @@ def _json(settings: Settings, path: str) -> dict[str, Any]:
         own[name] = value if value in UNSET else CATALOGUE.by_name[name].parse(value, origin)
     for name, (key, *kinds) in ONLY_IN_JSON.items():
         value = within(values, key)
-        own[name] = value if isinstance(value, tuple(kinds)) else None
+        own[name] = value if type(value) in kinds else None  # true isn't the number 1
     return {name: value for name, value in own.items() if value not in UNSET}
 
 

@@ -9,14 +9,15 @@ from accel_config import front
 from accel_config.errors import FAILED
 from accel_config.showing.console import data
 from accel_estimate import options
-from accel_estimate.devices.limits import spread
-from accel_estimate.errors import UsageError
+from accel_estimate.devices.limits import check_number_of, read_devices, spread
+from accel_estimate.errors import EstimateError, UsageError
 from accel_estimate.estimation.ask import Ask, Tracing
 from accel_estimate.estimation.estimator import estimate
 from accel_estimate.estimation.loading import load
 from accel_estimate.model.sizes import DTYPES
 from accel_estimate.serving.settings import Serving
 from accel_estimate.showing.progress import Progress
+from accel_estimate.training import idle
 from accel_estimate.training.recipe import Recipe
 
 TYPE_CHECKING = False
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "accel-estimate"
 _OF_A_SCRIPT = frozenset({"--script", "--json", "--fits"})
+_SERVED = ("context_len", "kv_dtype")
 _SHARED = frozenset({"batch_size", "tp", "quantize"})
 
 
@@ -129,19 +131,28 @@ def asked(args: argparse.Namespace, recipe: Recipe | None) -> Ask:
         UsageError: a flag has no effect without another one.
 
     """
+    swept = options.swept(args.sweep) if args.sweep else ""
     typed = {name: getattr(args, name) for name in Recipe._fields if hasattr(args, name)}
     training: Recipe | None = None
     if args.training or (recipe is not None and not args.serving):
-        training = (recipe or Recipe()).replace(**typed)
+        training = recipe or Recipe()
         if "num_processes" not in typed:
             training = spread(training, args.fits)
+            if recipe is not None and args.fits and getattr(args, "config_file", None):
+                said = f"{args.config_file}: num_processes"
+                check_number_of(training.num_processes, read_devices(args.fits), said)
+        training = training.replace(**typed)
+        idle.check(training, typed, swept)
     elif alone := sorted(typed.keys() - (_SHARED if args.serving else set())):
         raise UsageError(f"--{alone[0]}: add --training" + (" or --serving" if alone[0] in _SHARED else ""))
+    served = {name: getattr(args, name) for name in _SERVED if hasattr(args, name)}
     serving = None
     if args.serving:
         weights = args.dtypes[0] if args.dtypes else Serving.dtype
         shared = {name: typed[name] for name in _SHARED if name in typed}
-        serving = Serving(args.context_len, kv_dtype=args.kv_dtype, dtype=weights, **shared)
+        serving = Serving(dtype=weights, **served, **shared)
+    elif served:
+        raise UsageError(f"--{min(served)}: add --serving")
     if args.trace and training is None:
         raise UsageError("--trace: add --training")
     trace = Tracing(args.revision, args.trust_remote_code) if args.trace else None
@@ -188,10 +199,10 @@ def _write(path: str, content: bytes) -> None:
     from accel_config.writing.storage import save
 
     file = Path(path)
-    if not file.exists() or file.is_file():
+    if not file.exists() or file.is_file() or file.is_dir():
         save(path, content)
         return
     try:
         file.write_bytes(content)  # a device, or a pipe: there is nothing to replace
     except OSError as error:
-        raise UsageError(f"{path} can't be written: {error.strerror}") from None
+        raise EstimateError(f"{path} can't be written: {error.strerror}") from None

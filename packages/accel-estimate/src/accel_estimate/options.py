@@ -81,6 +81,12 @@ SWEPT = (
 )
 
 
+def swept(text: str) -> str:
+    """Return the setting of a sweep such as "batch-size=1,2"."""
+    name = text.partition("=")[0].strip().lstrip("-").replace("-", "_")
+    return "num_processes" if name == "processes" else name
+
+
 def spellings(name: str) -> tuple[str, ...]:
     """Return both spellings of a long flag: --batch_size and --batch-size."""
     return tuple(dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}")))
@@ -89,7 +95,7 @@ def spellings(name: str) -> tuple[str, ...]:
 def parser(program: str, *, launch_config: bool = False) -> argparse.ArgumentParser:
     """Return the parser, with `--config_file` if launch configs can be read.
 
-    Fields of the recipe that weren't typed are absent from its result.
+    Fields of the recipe, and of a server, that weren't typed are absent from its result.
     """
     parser = Parser(
         prog=program,
@@ -189,14 +195,14 @@ def _serving(group: Any) -> None:
     group.add_argument(
         *spellings("context_len"),
         type=int,
-        default=Serving.context_len,
+        default=argparse.SUPPRESS,
         metavar="TOKENS",
         help=f"length of each sequence in the cache [default: {Serving.context_len}]",
     )
     group.add_argument(
         *spellings("kv_dtype"),
         type=_dtype,
-        default=Serving.kv_dtype,
+        default=argparse.SUPPRESS,
         metavar="TYPE",
         help=f"type of the cache, such as float8 [default: {Serving.kv_dtype}]",
     )

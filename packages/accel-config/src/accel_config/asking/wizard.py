@@ -86,7 +86,7 @@ def default(path: str, text: str, program: str, *, overwrite: bool) -> int:
     Raises:
         AccelError: the file can't be written.
     """
-    if os.path.exists(path) and not overwrite:
+    if os.path.isfile(path) and not overwrite:
         show(_compared(path, text)[1])
         return 0
     return write(path, text, program, overwrite=overwrite, shown=False)
@@ -201,7 +201,7 @@ def write(path: str, text: str, program: str, *, overwrite: bool, shown: bool = 
     A file that exists stays as it is, unless ``overwrite`` is set; then the status is 1 if it has other values.
     """
     with storage.locked(path):
-        if os.path.exists(path) and not overwrite:
+        if os.path.isfile(path) and not overwrite:
             same, line = _compared(path, text)
             (show if same else front.say)(line)
             return 0 if same else FAILED

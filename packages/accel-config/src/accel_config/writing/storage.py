@@ -69,7 +69,8 @@ def replacing(path: str) -> Generator[IO[bytes]]:
     """
     target = os.path.realpath(path)
     if os.path.exists(target) and not os.path.isfile(target):
-        raise AccelError(f"{path} isn't a file, so it can't be replaced", status=FAILED)
+        what = "is a folder" if os.path.isdir(target) else "isn't a file"
+        raise AccelError(f"{path} {what}, so it can't be replaced", status=FAILED)
     new = f"{_leftovers(target)}{int.from_bytes(os.urandom(6))}.tmp"
     try:
         mode = 0o600 if os.path.exists(target) else 0o666  # nobody may open it before it has the old one's mode

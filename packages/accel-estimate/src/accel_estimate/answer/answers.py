@@ -63,7 +63,7 @@ class Training:
             gradient_checkpointing="none",
             attention="sdpa",
             loss="auto",
-            mixed_precision="no",
+            mixed_precision="bf16" if recipe.upcasts else "no",
             offload_optimizer_device="none",
             offload_param_device="none",
         )
@@ -118,9 +118,7 @@ class Training:
         def fits(**other: int) -> bool:
             return self.need(recipe.replace(**other)) <= limit
 
-        return reach(
-            lambda length: fits(seq_len=length), lambda batch: fits(batch_size=batch), self._blueprint.positions
-        )
+        return reach(lambda length: fits(seq_len=length), lambda batch: fits(batch_size=batch), self._blueprint)
 
     def savings(self, recipe: Recipe, most: int = 5) -> tuple[Saving, ...]:
         """Return the best single change of each axis that saves more than `WORTH` of the peak, the largest first."""
@@ -164,7 +162,7 @@ class Server:
         def fits(**other: int) -> bool:
             return self.need(how.replace(**other)) <= limit
 
-        return reach(lambda n: fits(context_len=n), lambda n: fits(batch_size=n), self._blueprint.positions)
+        return reach(lambda n: fits(context_len=n), lambda n: fits(batch_size=n), self._blueprint)
 
     def answer(self, how: Serving, limit: int, devices: int) -> Answer | None:
         """Return the cheapest changes that fit in `limit` bytes of each of `devices`."""

@@ -90,6 +90,8 @@ def _precision(recipe: Recipe, *, bf16: bool) -> Iterator[Change]:
         yield _change(f"{kind} mixed precision", 4, mixed_precision=kind)
     if bf16:
         yield _change("bf16 weights", 30, param_dtype="bfloat16")
+        if recipe.mixed_precision != "no" and recipe.trains_all:  # under FSDP it would make them float32 again
+            yield _change("bf16 weights", 31, mixed_precision="no", param_dtype="bfloat16")
     elif not recipe.trains_all:
         yield _change("fp16 weights", 30, param_dtype="float16")
 

@@ -8,16 +8,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from accel_estimate.model.blueprint import Blueprint
+
 _FAR = 2**26
+MOST = 2**16
+"""The largest batch that is looked for: what keeps nothing for a sequence serves any number of them."""
 
 
 class Reach(Record):
     """How far a device goes, in tokens and in sequences; each by itself, and 0 if not even one fits.
 
-    `positions` is the longest sequence that the model was made for; 0: it has no such limit.
+    `positions` is the longest sequence that the model was made for; 0: it has no such limit. `longest_context` is
+    None where the length is the model's own (an image). `largest_batch` is at most `MOST`.
     """
 
-    longest_context: int
+    longest_context: int | None
     largest_batch: int
     positions: int = 0
 
@@ -27,12 +32,13 @@ class Reach(Record):
         return bool(self.positions) and self.longest_context == self.positions
 
 
-def reach(by_length: Callable[[int], bool], by_batch: Callable[[int], bool], positions: int) -> Reach:
+def reach(by_length: Callable[[int], bool], by_batch: Callable[[int], bool], blueprint: Blueprint) -> Reach:
     """Return how far the two go, where each function says whether so many tokens or sequences fit."""
-    return Reach(largest(by_length, positions or _FAR), largest(by_batch), positions)
+    length = None if blueprint.fixed else largest(by_length, blueprint.positions or _FAR)
+    return Reach(length, largest(by_batch), blueprint.positions)
 
 
-def largest(fits: Callable[[int], bool], most: int = _FAR) -> int:
+def largest(fits: Callable[[int], bool], most: int = MOST) -> int:
     """Return the largest number up to `most` that fits, by doubling and halving; the need only grows with it."""
     if not fits(1):
         return 0

@@ -23,6 +23,11 @@ class Card(Record):
     given: float
     bf16: bool = True
 
+    @property
+    def fp8(self) -> bool:
+        """Whether it computes in fp8."""
+        return self.name in _FP8
+
 
 CARDS: tuple[Card, ...] = (
     Card("t4", 16, 14.56, bf16=False), Card("v100-16gb", 16, 15.77, bf16=False),
@@ -35,6 +40,11 @@ CARDS: tuple[Card, ...] = (
     Card("rtx4090", 24, 23.52), Card("rtx5090", 32, 31.36), Card("mi250x", 64, 63.98),
     Card("mi300x", 192, 191.45), Card("gaudi2", 96, 94.6), Card("tpu-v4", 32, 30.75), Card("tpu-v5e", 16, 15.75),
     Card("tpu-v5p", 95, 95.74),
+)  # fmt: skip
+
+_FP8 = frozenset(
+    ("l4", "l40", "l40s", "h100", "h100-nvl", "h200", "h20", "gh200", "b200", "rtx4070", "rtx4090", "rtx5090",
+     "mi300x", "gaudi2")
 )  # fmt: skip
 
 # What makers and people write around a name, as words; the last of them also without a blank.

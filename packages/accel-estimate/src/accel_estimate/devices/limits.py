@@ -31,6 +31,18 @@ class Devices(Record):
     """How the name was read, where it can be read in two ways."""
     bf16: bool = True
     """Whether they compute in bfloat16; True where only an amount is known."""
+    fp8: bool = True
+    """Whether they compute in fp8; True where only an amount is known."""
+
+    def without(self, recipe: Recipe) -> tuple[str, ...]:
+        """Return a note on the type of a run's computation if these devices don't compute in it."""
+        kind = recipe.mixed_precision
+        if kind == "no" and recipe.param_dtype == "bfloat16":
+            kind = "bf16"
+        if (kind == "bf16" and not self.bf16) or (kind == "fp8" and not self.fp8):
+            other = "bf16" if self.bf16 else "fp16"
+            return (f"{self.text} doesn't compute in {kind}; use --mixed_precision {other} there.",)
+        return ()
 
 
 class Fit(Record):
@@ -85,7 +97,13 @@ def read_devices(text: str) -> Devices:
         raise UsageError(f"--fits {text}: a device must have at least one byte, and at most {LARGEST:,}")
     each = numbers[-1] if numbers else 1
     return Devices(
-        text, limit, each * numbers[0] if len(numbers) == _MACHINES else each, each, notes, card is None or card.bf16
+        text,
+        limit,
+        each * numbers[0] if len(numbers) == _MACHINES else each,
+        each,
+        notes,
+        card is None or card.bf16,
+        card is None or card.fp8,
     )
 
 
@@ -128,6 +146,17 @@ def _sold(size: int, name: str) -> tuple[int, tuple[str, ...]]:
         f"Name the card, or write an exact amount such as {exact / GIB:.2f}GiB."
     )
     return round(least.given * GIB), (note,)
+
+
+def check_number_of(processes: int, where: Devices, said: str = "--num_processes") -> None:
+    """Check that there is a device for each process; `said` is where their number is set.
+
+    Raises:
+        UsageError: there are too few.
+
+    """
+    if processes > where.count > 1:
+        raise UsageError(f"{said} {processes}: more than the {where.count} devices of --fits {where.text}")
 
 
 def spread(recipe: Recipe, device: str | None) -> Recipe:

@@ -9,7 +9,7 @@ from functools import partial
 
 from accel_estimate.estimation.ask import Ask
 from accel_estimate.estimation.memory_report import Report
-from accel_estimate.estimation.subject import as_stored, blueprint_of
+from accel_estimate.estimation.subject import as_stored, blueprint_of, remarks
 from accel_estimate.model import sizes
 from accel_estimate.model.weights import groups, largest, logical
 
@@ -65,7 +65,7 @@ def _again(model: Model, ask: Ask, recipe: Recipe) -> float:
 
 def _trained(report: Report, weights: Sequence[Weight], wanted: Recipe, trace: Tracing | None) -> Report:
     recipe, notes = as_stored(report.model.config, wanted)
-    report = report.replace(notes=report.notes + notes)
+    report = report.replace(notes=report.notes + notes + remarks(recipe))
     if trace is None:
         return _by_formula(report, weights, blueprint_of(report.model), recipe)
     from accel_estimate.tracing.limits import UntraceableError

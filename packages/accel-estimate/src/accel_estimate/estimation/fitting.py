@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from accel_estimate.answer import answers
-from accel_estimate.devices.limits import Fit, read_devices
-from accel_estimate.errors import UsageError
+from accel_estimate.devices.limits import Fit, check_number_of, read_devices
 from accel_estimate.estimation.subject import blueprint_of
 from accel_estimate.formats.tensors import total
 
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from accel_estimate.answer.search import Answer
-    from accel_estimate.devices.limits import Devices
     from accel_estimate.estimation.ask import Ask
     from accel_estimate.estimation.memory_report import Report
     from accel_estimate.model.weights import Weight
@@ -35,7 +33,8 @@ def fitted(report: Report, ask: Ask, weights: Sequence[Weight], trace: Tracer | 
 
     """
     where = read_devices(str(ask.device))
-    report = report.replace(notes=report.notes + where.notes)
+    lacking = where.without(ask.training) if ask.training is not None else ()
+    report = report.replace(notes=report.notes + where.notes + lacking)
     if ask.serving is not None and report.serving is not None:
         server = answers.Server(report.model.config, weights, blueprint_of(report.model))
         reach = server.reach(ask.serving, where.limit)
@@ -45,7 +44,7 @@ def fitted(report: Report, ask: Ask, weights: Sequence[Weight], trace: Tracer | 
             fit = fit.replace(reach=None, answer=server.answer(ask.serving, where.limit, where.count))
         report = report.replace(reach=reach, fit=fit)
     if ask.training is not None and report.training is not None:
-        _check(ask.training, where)
+        check_number_of(ask.training.num_processes, where)
         run = answers.Training(report.model.config, weights, blueprint_of(report.model), bf16=where.bf16)
         fit = Fit(where.text, where.limit, report.training.expected, "training")
         return report.replace(fit=_training(fit, ask.training, run, trace) if ask.answer else fit)
@@ -65,13 +64,6 @@ def _training(fit: Fit, recipe: Recipe, run: answers.Training, trace: Tracer | N
     if fit.fits:
         return fit.replace(reach=run.reach(recipe, fit.limit))
     return fit.replace(answer=run.answer(recipe, fit.limit))
-
-
-def _check(recipe: Recipe, where: Devices) -> None:
-    if recipe.num_processes > where.count > 1:
-        raise UsageError(
-            f"--num_processes {recipe.num_processes}: more than the {where.count} devices of --fits {where.text}"
-        )
 
 
 def _traced(limit: int, recipe: Recipe, run: answers.Training, trace: Tracer) -> Answer | None:

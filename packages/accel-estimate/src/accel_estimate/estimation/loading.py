@@ -62,7 +62,7 @@ def _described(model: Model, revision: str, library: str | None, *, trust_remote
     """Return a model without readable weights, with the tensors that its config.json or its code describe."""
     from accel_estimate.model import families, parameters
 
-    blueprint = families.read(model.config) if library is None or not trust_remote_code else None
+    blueprint = families.of(model) if library is None or not trust_remote_code else None
     if blueprint is not None and not blueprint.guessed and "text_config" not in model.config:
         dtype = TORCH_TO_STORED.get(str(model.config.get("torch_dtype") or model.config.get("dtype")), "F32")
         tensors, _ = gather([Listing.of(parameters.tensors(blueprint, dtype))])

@@ -132,7 +132,7 @@ def _serving(it: ServingEstimate, reach: Reach | None) -> dict[str, Any]:
         "high_bytes": round(it.high),
     }
     if reach is not None:
-        found |= {"longest_context": reach.longest_context, "largest_batch": reach.largest_batch}
+        found |= _far(reach)
     return found
 
 
@@ -165,5 +165,9 @@ def _answer(it: Answer) -> dict[str, Any]:
 def _reach(it: Reach | None) -> dict[str, int]:
     if it is None:
         return {}
-    far = {"longest_context": it.longest_context, "largest_batch": it.largest_batch}
-    return far | ({"model_context": it.positions} if it.positions else {})
+    return _far(it) | ({"model_context": it.positions} if it.positions else {})
+
+
+def _far(it: Reach) -> dict[str, int]:
+    length = {} if it.longest_context is None else {"longest_context": it.longest_context}
+    return length | {"largest_batch": it.largest_batch}

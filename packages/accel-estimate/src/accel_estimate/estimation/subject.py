@@ -24,7 +24,7 @@ def blueprint_of(model: Model) -> Blueprint:
     """
     from accel_estimate.model import families
 
-    blueprint = families.read(model.config)
+    blueprint = families.of(model)
     if blueprint is None:
         family = model.config.get("model_type")
         why = f"its model_type {family!r} isn't known" if family else "there is no config.json that names its family"
@@ -32,6 +32,20 @@ def blueprint_of(model: Model) -> Blueprint:
             f"{model.name}: {why}, so only the sizes of its weights can be estimated, not --training or --serving"
         )
     return blueprint
+
+
+def remarks(recipe: Recipe) -> tuple[str, ...]:
+    """Return notes on settings that come to something else than what they say."""
+    if recipe.param_dtype == "float32" or recipe.mixed_precision == "no":
+        return ()
+    typed = f"--param_dtype {recipe.param_dtype}"
+    if recipe.weights_dtype != recipe.param_dtype:
+        why = "counts as float32: under FSDP with mixed precision Accelerate makes trained weights float32"
+        return (f"{typed} {why}. --mixed_precision no leaves them as they are.",)
+    if recipe.zero_stage >= 0:
+        why = "DeepSpeed holds weights in the type of --mixed_precision, and a float32 copy of those that are trained"
+        return (f"{typed} changes nothing: {why}.",)
+    return ()
 
 
 def as_stored(config: Mapping[str, Any], recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:

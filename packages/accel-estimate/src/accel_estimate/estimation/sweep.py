@@ -6,7 +6,7 @@ from accel_config.record import Record
 from accel_estimate.errors import UsageError
 from accel_estimate.estimation.estimator import estimate
 from accel_estimate.estimation.memory_report import Report, components
-from accel_estimate.options import SWEPT
+from accel_estimate.options import SWEPT, swept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,10 +77,7 @@ def parse(text: str) -> tuple[str, tuple[int, ...]]:
         UsageError: the text has another form, or the setting can't be swept.
 
     """
-    name, _, listed = text.partition("=")
-    name = name.strip().lstrip("-").replace("-", "_")
-    if name == "processes":
-        name = "num_processes"
+    name, listed = swept(text), text.partition("=")[2]
     if name not in SWEPT:
         raise UsageError(f"--sweep: {name!r} can't be swept; use one of {', '.join(SWEPT)}")
     try:

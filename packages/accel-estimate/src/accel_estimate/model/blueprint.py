@@ -174,6 +174,11 @@ class Blueprint(Record):
     moved: int = 0
 
     @property
+    def fixed(self) -> bool:
+        """Whether every sequence has the length of the model's own input, such as the patches of an image."""
+        return self.encoder_tokens > 0 and not self.vocab
+
+    @property
     def stacks(self) -> tuple[Stack, ...]:
         """The encoder, if there is one, and the decoder."""
         return (self.encoder, self.decoder) if self.encoder else (self.decoder,)

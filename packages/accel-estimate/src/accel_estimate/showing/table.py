@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from rich.box import ROUNDED
 from rich.console import Console
 from rich.segment import Segment
@@ -13,7 +15,7 @@ from accel_config.showing.wording import line
 from accel_estimate.devices.units import GIB, spell
 from accel_estimate.estimation.memory_report import components
 from accel_estimate.formats import tensors
-from accel_estimate.showing.wording import answered, verdict
+from accel_estimate.showing.wording import answered, batch, verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from accel_estimate.training.step import TrainingEstimate
 
 _MOST_COMPONENTS = 12
+_WIDEST = 1000
 
 
 class _Console(Console):
@@ -42,8 +45,9 @@ class _Console(Console):
 
 
 def console() -> Console:
-    """Return a console on standard output that prints text as it is."""
-    return _Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    """Return a console on standard output that prints text as it is; what isn't a terminal has room for all of it."""
+    width = None if sys.stdout.isatty() else _WIDEST
+    return _Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
 
 
 def show(report: Report, console: Console) -> None:
@@ -140,8 +144,9 @@ def _serving(it: ServingEstimate, reach: Reach | None) -> Table:
         table.add_row(Text(name, style="bold" if name == "expected" else ""), spell(amount))
     if reach is not None:
         table.add_section()
-        table.add_row("longest context that fits", f"{reach.longest_context:,} tokens")
-        table.add_row("largest batch that fits", f"{reach.largest_batch:,} sequences")
+        if reach.longest_context is not None:
+            table.add_row("longest context that fits", f"{reach.longest_context:,} tokens")
+        table.add_row("largest batch that fits", f"{batch(reach)} sequences")
     return table
 
 

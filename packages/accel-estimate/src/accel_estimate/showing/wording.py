@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from accel_config.showing.wording import line
+from accel_estimate.answer.reach import MOST
 from accel_estimate.devices.units import spell
 
 TYPE_CHECKING = False
@@ -36,4 +37,10 @@ def _far(reach: Reach | None) -> str:
     if reach is None:
         return ""
     end = ", all that the model can" if reach.is_models else ""
-    return f"; largest batch {reach.largest_batch:,}, longest context {reach.longest_context:,} tokens{end}"
+    length = "" if reach.longest_context is None else f", longest context {reach.longest_context:,} tokens{end}"
+    return f"; largest batch {batch(reach)}{length}"
+
+
+def batch(reach: Reach) -> str:
+    """Return the largest batch; the search ends somewhere."""
+    return f"{reach.largest_batch:,}{' or more' if reach.largest_batch == MOST else ''}"

@@ -72,7 +72,7 @@ def configured(origin: Origin, recipe: Recipe) -> Any:
 
 
 def build(origin: Origin, config: Any, recipe: Recipe) -> Any:
-    """Return the model on the meta device: weights in `param_dtype`, checkpointed and adapted as the recipe says.
+    """Return the model on the meta device: weights in `weights_dtype`, checkpointed and adapted as the recipe says.
 
     Raises:
         UsageError: transformers has no such model.
@@ -83,9 +83,9 @@ def build(origin: Origin, config: Any, recipe: Recipe) -> Any:
         if origin.trust_remote_code and "auto_map" in origin.config:
             own = next(key for key in origin.config["auto_map"] if key.startswith("AutoModelFor"))
             model = getattr(transformers, own).from_config(config, trust_remote_code=True)
-            model = model.to(getattr(torch, recipe.param_dtype))
+            model = model.to(getattr(torch, recipe.weights_dtype))
         else:
-            model = kind._from_config(config, dtype=getattr(torch, recipe.param_dtype))
+            model = kind._from_config(config, dtype=getattr(torch, recipe.weights_dtype))
     model.tie_weights()
     model.train()
     if recipe.lora_rank:
@@ -215,7 +215,7 @@ def _adapted(model: Any, recipe: Recipe) -> Any:
         raise UsageError(f"--lora_targets: {error}") from None
     for parameter in found.parameters():
         if parameter.requires_grad:
-            parameter.data = parameter.data.to(getattr(torch, recipe.lora_dtype))
+            parameter.data = parameter.data.to(getattr(torch, recipe.adapters_dtype))
     return found
 
 

@@ -151,6 +151,21 @@ class Recipe(Record):
         return max(1, self.shards * self.tp // self.expert_parts)
 
     @property
+    def upcasts(self) -> bool:
+        """Whether trained weights become float32: Accelerate makes them so under FSDP with mixed precision."""
+        return self.fsdp != "none" and self.mixed_precision != "no" and self.quantize == "none"
+
+    @property
+    def weights_dtype(self) -> ParamType:
+        """Number format of the weights on a device; `param_dtype` is that in which they are loaded."""
+        return "float32" if self.upcasts and self.trains_all else self.param_dtype
+
+    @property
+    def adapters_dtype(self) -> ParamType:
+        """Number format of the adapters on a device."""
+        return "float32" if self.upcasts else self.lora_dtype
+
+    @property
     def width(self) -> int:
         """Bytes of a number in the type that the model computes in."""
         return WIDTH[self.param_dtype] if self.mixed_precision == "no" else 2

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from accel_config.record import Record
 from accel_estimate.devices.runtime import CONTEXT, NCCL, published
+from accel_estimate.errors import UsageError
 from accel_estimate.training.device.moments import Moment, moments
 from accel_estimate.training.device.rank import Rank
 from accel_estimate.training.device.stage import Stage, stages
@@ -112,9 +113,12 @@ def holdings(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) ->
     """Return what is trained and what each stage holds; neither depends on batch, length, loss or checkpointing.
 
     Raises:
-        UsageError: the recipe names adapters that fit no layer, or has more stages than layers.
+        UsageError: the recipe names adapters that fit no layer, has more stages than layers, or divides experts that
+            the model doesn't have.
 
     """
+    if recipe.ep > 1 and not any(layer.experts for layer in blueprint.layers()):
+        raise UsageError(f"--ep {recipe.ep}: has no effect on a model without experts")
     total = trained(weights, blueprint, recipe)
     return total, [
         (stage, total.times(_part(stage, recipe, weights))) for stage in stages(weights, blueprint, recipe)

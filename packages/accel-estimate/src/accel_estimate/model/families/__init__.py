@@ -7,6 +7,7 @@ The tests hold each family's parameter count against the library's own.
 
 from __future__ import annotations
 
+from accel_estimate.errors import CorruptFileError
 from accel_estimate.model.families import encoder_decoders, encoders, gpt, llama, mixtures, state_space
 from accel_estimate.model.families.config_json import ConfigJson
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from accel_estimate.model.blueprint import Blueprint, Layer
+    from accel_estimate.model.checkpoint import Model
     from accel_estimate.model.families.family import Family
 
 FAMILIES: Mapping[str, Family] = {
@@ -48,6 +50,19 @@ def read(config: Mapping[str, Any]) -> Blueprint | None:
     if all(settings.values.get(key) for key in _DECODER):
         return _shared(llama.read(settings).replace(family=family or "unknown", guessed=True))
     return None
+
+
+def of(model: Model) -> Blueprint | None:
+    """Return the blueprint of a model; see `read`.
+
+    Raises:
+        CorruptFileError: a value of its config.json is missing or impossible.
+
+    """
+    try:
+        return read(model.config)
+    except CorruptFileError as error:
+        raise CorruptFileError(f"{model.name}: {error}") from None
 
 
 def _shared(blueprint: Blueprint) -> Blueprint:

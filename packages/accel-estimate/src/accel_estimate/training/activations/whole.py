@@ -100,7 +100,7 @@ def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
     """
     kept = peak = of_last = encoder = scores = 0.0
     for stack in blueprint.stacks:
-        fixed = blueprint.encoder_tokens and (stack is blueprint.encoder or not blueprint.vocab)
+        fixed = blueprint.fixed or (blueprint.encoder_tokens and stack is blueprint.encoder)
         side = blueprint.encoder_tokens if fixed else run.length
         cache: dict[int, tuple[float, float]] = {}  # a layer repeats as one object: it is worked out once
         for it in stack.layers:

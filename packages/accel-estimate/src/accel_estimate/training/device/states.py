@@ -20,10 +20,10 @@ def weights(rank: Rank) -> float:
     """Return the bytes of the weights that stay on the device.
 
     DeepSpeed holds a narrow copy (its fp32 master is counted with the optimizer). Quantized: packed matrices, the
-    rest in `param_dtype`, adapters in their own type. ZeRO-3 and FSDP hold one part of `shards`.
+    rest in `weights_dtype`, adapters in their own type. ZeRO-3 and FSDP hold one part of `shards`.
     """
     recipe, stage = rank.recipe, rank.stage
-    width = rank.width if rank.deepspeed else WIDTH[recipe.param_dtype]
+    width = rank.width if rank.deepspeed else WIDTH[recipe.weights_dtype]
     if recipe.quantize == "none":
         whole = stage.parameters * width
     else:

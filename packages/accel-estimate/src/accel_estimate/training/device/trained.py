@@ -42,7 +42,7 @@ class Trained(Record):
 
 
 def trained(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> Trained:
-    """Count what is trained: every parameter, or adapters and copies of whole modules alone (in `lora_dtype`).
+    """Count what is trained: every parameter, or adapters and copies of whole modules alone (in `adapters_dtype`).
 
     Raises:
         UsageError: the recipe names adapters that fit no layer, or whose shape is unknown.
@@ -53,7 +53,7 @@ def trained(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> 
         for weight in weights:
             shapes[weight.shape or (weight.parameters // weight.copies,)] += weight.copies if weight.parameters else 0
         count = sum(weight.parameters for weight in weights)
-        width = 4 if recipe.zero_stage >= 0 else WIDTH[recipe.param_dtype]
+        width = 4 if recipe.zero_stage >= 0 else WIDTH[recipe.weights_dtype]
         states = optimizers.state_bytes(shapes, recipe.optimizer, width)
         return Trained(count, width, states, 0, largest(weights))
     experts = not recipe.lora_targets and any(it.experts and it.experts.adapts for it in blueprint.decoder.layers)
@@ -66,7 +66,7 @@ def trained(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> 
     for weight in lora.saved(weights, recipe.modules_to_save):
         shapes[weight.shape or (weight.parameters // weight.copies,)] += weight.copies
     count = sum(prod(shape) * number for shape, number in shapes.items())
-    width = 4 if recipe.zero_stage >= 0 else WIDTH[recipe.lora_dtype]
+    width = 4 if recipe.zero_stage >= 0 else WIDTH[recipe.adapters_dtype]
     states = optimizers.state_bytes(shapes, recipe.optimizer, width)
     return Trained(count, width, states, count, max(map(prod, shapes), default=0))
 

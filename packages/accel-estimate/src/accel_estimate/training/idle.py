@@ -1,0 +1,44 @@
+"""Flags that were typed and change nothing, because a setting that they need isn't made.
+
+A config file or a strategy may have such values: what it doesn't use is no mistake.
+"""
+
+from __future__ import annotations
+
+from accel_estimate.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from accel_estimate.training.recipe import Recipe
+
+    Needed = tuple[str, str, Callable[[Recipe], bool]]
+
+_ADAPTERS: Needed = ("lora_rank", "--lora_rank", lambda r: not r.trains_all)
+_ZERO: Needed = ("zero_stage", "--zero_stage 1, 2 or 3", lambda r: r.zero_stage > 0)
+
+# For each flag: the setting that it needs, that setting as a flag, and whether a recipe makes it.
+_NEEDS: dict[str, Needed] = {
+    "lora_dtype": _ADAPTERS,
+    "lora_dropout": _ADAPTERS,
+    "reduce_bucket_size": _ZERO,
+    "overlap_comm": _ZERO,
+    "wrap": ("fsdp", "--fsdp", lambda r: r.fsdp != "none"),
+    "micro_batches": ("pp", "--pp", lambda r: r.pp > 1),
+}
+
+
+def check(recipe: Recipe, typed: Iterable[str], swept: str = "") -> None:
+    """Check that each typed setting with a value of its own has an effect; what a sweep sets counts as made.
+
+    Raises:
+        UsageError: one has none.
+
+    """
+    for name in typed:
+        if name not in _NEEDS or getattr(recipe, name) == getattr(type(recipe), name):
+            continue
+        setting, flag, made = _NEEDS[name]
+        if setting != swept and not made(recipe):
+            raise UsageError(f"--{name}: has no effect without {flag}")
