@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from accel_cli import gate
 from accel_cli.commands import config
-from accel_cli.recipe import recipe
+from accel_cli.gate import described
+from accel_cli.recipe import read
 from accel_cli.recommending import writing
 from accel_cli.recommending.choosing import Answer, Question, choose
 from accel_cli.recommending.cost import ADAM, HOST_MEMORY, MOVES, Work, cost, work
@@ -24,12 +26,13 @@ from accel_config.asking.asker import Proposals
 from accel_config.catalogue import Fsdp
 from accel_config.checking.file import FileReport, check
 from accel_config.settings.machine import MachineFacts
-from accel_estimate import Recipe, load
+from accel_estimate import Ask, Recipe, estimate, load
 from accel_estimate.devices import cards
 from accel_estimate.model import families
 from accel_launch import plan
 from accel_launch.machine.devices import Device
 from accel_launch.machine.host import Host
+from accel_launch.planning.layout import Layout
 from tests.calling import call
 from tests.conftest import Resolve
 from tests.launch.hosts import host
@@ -177,15 +180,15 @@ def test_each_file_is_valid_and_plans_without_notes(
     assert found.fitting
     for one in found.fitting:
         path = tmp_path / f"{one.name}.yaml"
-        path.write_text(writing.text(found, one, str(path)))
+        path.write_text(writing.text(found, one, ""))
         assert check(CATALOGUE, str(path)) == FileReport(())
         fields = ["mixed_precision", "zero_stage", "fsdp", "num_processes"]
         fields += ["processes_per_machine"] if found.devices.count > 1 else []
         fields += ["offload_param_device", "offload_optimizer_device"]
         if one.strategy.recipe.fsdp != "none":
             fields.append("gradient_checkpointing")
-        read, wanted = recipe(str(path)), one.strategy.recipe
-        assert {name: getattr(read, name) for name in fields} == {name: getattr(wanted, name) for name in fields}
+        held, wanted = described(read(str(path))), one.strategy.recipe
+        assert {name: getattr(held, name) for name in fields} == {name: getattr(wanted, name) for name in fields}
         meeting = ("--main_process_ip", "10.0.0.7", "--machine_rank", "0") if devices.startswith("2x") else ()
         made = plan(
             settings(*meeting, file=path.read_text()),
@@ -195,6 +198,42 @@ def test_each_file_is_valid_and_plans_without_notes(
         assert made.notes == ()
         (tmp_path / "script.py").write_text("\n".join(writing.script(found, one)))
         compile((tmp_path / "script.py").read_text(), "script.py", "exec")
+
+
+@pytest.mark.parametrize(
+    ("devices", "method", "more"),
+    [
+        ("24G", "full", {}),
+        ("2x8xh100", "full", {"gradient_accumulation": 4}),
+        ("4x16GiB", "lora", {"batch_size": 2, "seq_len": 512}),
+        ("2xv100", "qlora", {}),
+    ],
+)
+@pytest.mark.parametrize("layers", [2, 32])
+def test_the_check_of_the_file_agrees_with_it(
+    llama: Path, tmp_path: Path, layers: int, devices: str, method: str, more: dict[str, Any]
+) -> None:
+    folder = tmp_path / "a model"
+    llama.rename(folder)
+    (folder / "config.json").write_text(json.dumps({**LLAMA, "num_hidden_layers": layers}))
+    found = answer(folder, devices, method=method, **more)
+    assert found.fitting
+    for number, one in enumerate(found.fitting):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(writing.text(found, one, str(path)))
+        assert check(CATALOGUE, str(path)).problems == ()
+        settings = read(str(path))
+        training = estimate(load(str(folder)), Ask(training=described(settings))).training
+        wanted = one.strategy
+        assert training is not None
+        assert (training.low, training.expected, training.high) == (wanted.low, wanted.expected, wanted.high)
+        count = found.devices.count
+        devices_here = tuple(
+            Device("GPU", str(place), model="NVIDIA " + found.devices.name) for place in range(count)
+        )
+        layout = Layout("NO", count, found.devices.per_machine, 1, 0, False, devices_here, None)
+        assert gate.check(settings, layout) == ("", [])
+    assert "\nmodel:" not in writing.text(found, found.fitting[0], "")
 
 
 def test_write_never_overwrites_without_being_told(llama: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from accel_cli.recipe import of_settings
 from accel_config import AccelError
 from accel_config.catalogue import Launcher
 from accel_config.showing.wording import describe
-from accel_estimate import EstimateError, estimate, load
+from accel_estimate import EstimateError, Recipe, estimate, load
 from accel_estimate.cli import asked
 from accel_estimate.devices.cards import named
 from accel_estimate.devices.units import spell
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from accel_config import Settings
-    from accel_estimate import Recipe
     from accel_estimate.answer.search import Answer
     from accel_estimate.devices.limits import Fit
     from accel_launch.planning.layout import Layout
@@ -76,6 +75,30 @@ def check(settings: Settings, layout: Layout) -> Verdict:
     if report.training is None or report.fit is None or report.fit.fits or ask.training is None:
         return "", []
     return _verdict(said, report.fit, report.training.low, ask.training)
+
+
+def described(settings: Settings) -> Recipe:
+    """Return the recipe of a launch, with what the words of `--check_memory` say of the script.
+
+    Raises:
+        AccelError: the words, or the DeepSpeed json that the settings name, aren't valid.
+    """
+    recipe, text = of_settings(settings), settings[Launcher].check_memory
+    if text is None:
+        return recipe
+    args = _read(describe(settings, "check_memory"), text)
+    return recipe.replace(**{name: getattr(args, name) for name in recipe._fields if hasattr(args, name)})
+
+
+def words(model: str, recipe: Recipe) -> str:
+    """Return the words for `--check_memory` with which a launch that spreads the recipe's model so is checked."""
+    script = [name for name in recipe._fields if name not in DECIDED and not any(_flags(name, recipe))]
+    if recipe.zero_stage >= 0:
+        script.remove("gradient_accumulation")
+    flags = [
+        f"--{name} {getattr(recipe, name)}" for name in script if getattr(recipe, name) != getattr(Recipe(), name)
+    ]
+    return " ".join([shlex.quote(model), *flags])
 
 
 def _read(said: str, text: str) -> Namespace:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from accel_cli.recommending.cost import cost, work
 from accel_cli.recommending.speeds import SPEEDS
 from accel_config.errors import AccelError
@@ -172,7 +170,7 @@ def _card(devices: Devices) -> tuple[cards.Card, tuple[str, ...]]:
     Raises:
         AccelError: they are TPUs.
     """
-    name = re.sub(r"^\s*([0-9]+\s*[x*\u00d7]\s*){0,2}", "", devices.text, flags=re.IGNORECASE)
+    name = devices.name
     card = cards.named(name)
     if card is None:
         known = [one for one in cards.CARDS if one.name in SPEEDS]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 
+from accel_cli.gate import words
 from accel_cli.recommending.showing import memory, seconds
 from accel_config import CATALOGUE
 from accel_config.printable import one_line
 from accel_config.reading import presets
+from accel_config.reading.places import own_path
 from accel_config.writing import spelling
 from accel_config.writing.edit import assign
+from accel_estimate.devices import cards
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from accel_cli.recommending.choosing import Answer, Choice
+    from accel_estimate import Recipe
 
 SINGLE = """\
 compute_environment: LOCAL_MACHINE
@@ -26,7 +32,10 @@ SIZES = ("parallelism_config_dp_replicate_size", "parallelism_config_dp_shard_si
 
 
 def text(answer: Answer, choice: Choice, path: str) -> str:
-    """Return the text of the file at ``path``; JSON has no comments."""
+    """Return the text of the file at ``path``; JSON has no comments.
+
+    The default file (and the wizard's, without a path) doesn't name the model: other launchers read it too.
+    """
     recipe = choice.strategy.recipe
     made = SINGLE if choice.name == "single" else presets.text(choice.name, recipe.num_processes)
     if recipe.mixed_precision == "fp16":
@@ -34,8 +43,16 @@ def text(answer: Answer, choice: Choice, path: str) -> str:
     content = made.encode()
     for name, value in _values(choice).items():
         content = assign(content, "preset.yaml", CATALOGUE.by_name[name], value)
+    if path and own_path(path, os.environ) is None:
+        content = assign(content, "preset.yaml", CATALOGUE.by_name["check_memory"], _checked(answer, recipe))
     head = "".join(f"# {line}".rstrip() + "\n" for line in _head(answer, choice))
     return spelling.translated(f"{head}\n{content.decode()}", path)
+
+
+def _checked(answer: Answer, recipe: Recipe) -> str:
+    """Return what a launch checks the memory of; an amount isn't a name that it finds on the machine."""
+    text = words(answer.model, recipe)
+    return text if cards.named(answer.devices.name) else f"{text} --fits {shlex.quote(answer.devices.name)}"
 
 
 def _values(choice: Choice) -> dict[str, object]:

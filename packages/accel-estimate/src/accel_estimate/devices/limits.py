@@ -32,6 +32,11 @@ class Devices(Record):
     bf16: bool = True
     """Whether they compute in bfloat16; True where only an amount is known."""
 
+    @property
+    def name(self) -> str:
+        """One of them: ``h100``."""
+        return re.sub(r"^\s*([0-9]+\s*[x*\u00d7]\s*){0,2}", "", self.text, flags=re.IGNORECASE)
+
 
 class Fit(Record):
     """Whether `needed` bytes of `subject` (such as "training") fit `device` of `limit` bytes.
