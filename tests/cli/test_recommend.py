@@ -16,7 +16,7 @@ from accel_cli import gate
 from accel_cli.commands import config
 from accel_cli.gate import described
 from accel_cli.recipe import read
-from accel_cli.recommending import writing
+from accel_cli.recommending import showing, writing
 from accel_cli.recommending.choosing import Answer, Question, choose
 from accel_cli.recommending.cost import ADAM, HOST_MEMORY, MOVES, Work, cost, work
 from accel_cli.recommending.speeds import SPEEDS, Speed
@@ -28,6 +28,7 @@ from accel_config.checking.file import FileReport, check
 from accel_config.settings.machine import MachineFacts
 from accel_estimate import Ask, Recipe, estimate, load
 from accel_estimate.devices import cards
+from accel_estimate.devices.units import spell
 from accel_estimate.model import families
 from accel_launch import plan
 from accel_launch.machine.devices import Device
@@ -163,7 +164,9 @@ def test_the_best_one_surely_fits_where_one_does(llama: Path) -> None:
 
 def test_methods_have_their_strategies_and_formats(llama: Path) -> None:
     packed = answer(llama, "2xv100", method="qlora")
-    assert {one.name for one in (*packed.fitting, *packed.others)} == {"ddp", "zero2", "zero3", "qlora-fsdp"}
+    assert {one.name for one in (*packed.fitting, *packed.others)} == {
+        "ddp", "zero2", "zero3", "qlora-fsdp", "qlora-fsdp-offload"
+    }  # fmt: skip
     assert {one.strategy.recipe.mixed_precision for one in packed.fitting} == {"fp16"}, "a V100 has no bf16"
     assert {one.strategy.recipe.quantize for one in packed.fitting} == {"nf4"}
     whole = answer(llama, "2xh100")
@@ -207,6 +210,7 @@ def test_each_file_is_valid_and_plans_without_notes(
         ("2x8xh100", "full", {"gradient_accumulation": 4}),
         ("4x16GiB", "lora", {"batch_size": 2, "seq_len": 512}),
         ("2xv100", "qlora", {}),
+        ("2x12GiB", "qlora", {}),
     ],
 )
 @pytest.mark.parametrize("layers", [2, 32])
@@ -234,6 +238,39 @@ def test_the_check_of_the_file_agrees_with_it(
         layout = Layout("NO", count, found.devices.per_machine, 1, 0, False, devices_here, None)
         assert gate.check(settings, layout) == ("", [])
     assert "\nmodel:" not in writing.text(found, found.fitting[0], "")
+
+
+def large(llama: Path) -> Path:
+    (llama / "config.json").write_text(json.dumps(LARGE))
+    return llama
+
+
+def test_packed_weights_of_the_largest_models_go_to_the_cpu(llama: Path, tmp_path: Path) -> None:
+    found = answer(large(llama), "2xrtx3090", method="qlora")
+    assert [one.name for one in found.fitting] == ["qlora-fsdp-offload"]
+    text = writing.text(found, found.fitting[0], str(tmp_path / "c.yaml"))
+    assert "fsdp_offload_params: true" in text
+    assert "fsdp_auto_wrap_policy(model)" in text
+    table = showing.table(answer(llama, "2x3GiB", method="qlora"))
+    assert "None of them fits: use more or larger devices, a smaller batch or length\n" in table
+    assert "or --method qlora\n" in showing.table(answer(llama, "2x3GiB", method="lora"))
+
+
+def test_what_offloading_takes_of_the_machine_is_told(llama: Path, tmp_path: Path) -> None:
+    found = answer(large(llama), "rtx3090")
+    best = found.fitting[0].strategy
+    amount = spell(best.host)
+    assert amount.endswith("TiB")
+    assert f"Of each machine's own memory they take about: {best.name} {amount}" in showing.table(found)
+    assert showing.as_json(found)["strategies"][0]["machine_memory"] == round(best.host)
+    head = writing.text(found, found.fitting[0], str(tmp_path / "c.yaml")).partition("\n#\n")[0]
+    assert f"and each machine about {amount} of its own memory" in head
+
+
+def test_nothing_is_recomputed_where_it_fits_without(llama: Path) -> None:
+    for one in answer(llama, "2x8xh100").fitting:
+        kept = next(it for it in answer(llama, "2x8xh100", checkpointing="none").fitting if it.name == one.name)
+        assert (one.cost.recompute == 0) == kept.certain
 
 
 def test_write_never_overwrites_without_being_told(llama: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ METHODS: dict[str, dict[str, object]] = {
     "qlora": {"lora_rank": RANK, "quantize": "nf4"},
 }
 """What is trained: the recipe's fields that each method sets."""
-WITH_PACKED = ("single", "ddp", "zero2", "zero3", "qlora-fsdp")
+WITH_PACKED = ("single", "ddp", "zero2", "zero3", "qlora-fsdp", "qlora-fsdp-offload")
 """The strategies for 4-bit weights."""
 CHECKPOINTING = ("none", "full")
 EQUAL = 1.05
@@ -154,14 +154,13 @@ def here() -> str:
 
 
 def _best(choices: list[Choice]) -> Choice:
+    """Return the first that surely fits, else the first that fits; more checkpointing is never faster."""
     fitting = [one for one in choices if one.certain] or [one for one in choices if one.strategy.fits]
-    if fitting:
-        return min(fitting, key=lambda one: one.cost.seconds)
-    return min(choices, key=lambda one: one.strategy.expected)
+    return fitting[0] if fitting else min(choices, key=lambda one: one.strategy.expected)
 
 
 def _suits(name: str, method: str) -> bool:
-    return name in WITH_PACKED if method == "qlora" else name != "qlora-fsdp"
+    return name in WITH_PACKED if method == "qlora" else not name.startswith("qlora")
 
 
 def _card(devices: Devices) -> tuple[cards.Card, tuple[str, ...]]:

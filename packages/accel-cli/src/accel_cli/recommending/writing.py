@@ -28,6 +28,8 @@ mixed_precision: bf16  # the range of float32, so no loss scaling
 num_processes: 1
 """
 FP16 = "mixed_precision: fp16  # these devices don't compute in bf16"
+PRESETS = {"qlora-fsdp-offload": "qlora-fsdp"}
+"""The presets of strategies that have another name."""
 SIZES = ("parallelism_config_dp_replicate_size", "parallelism_config_dp_shard_size")
 
 
@@ -37,7 +39,11 @@ def text(answer: Answer, choice: Choice, path: str) -> str:
     The default file (and the wizard's, without a path) doesn't name the model: other launchers read it too.
     """
     recipe = choice.strategy.recipe
-    made = SINGLE if choice.name == "single" else presets.text(choice.name, recipe.num_processes)
+    made = (
+        SINGLE
+        if choice.name == "single"
+        else presets.text(PRESETS.get(choice.name, choice.name), recipe.num_processes)
+    )
     if recipe.mixed_precision == "fp16":
         made = re.sub(r"^mixed_precision: .*$", FP16, made, flags=re.MULTILINE)
     content = made.encode()
@@ -67,6 +73,7 @@ def _values(choice: Choice) -> dict[str, object]:
     if choice.name == "hsdp":
         found |= dict(zip(SIZES, (machines, recipe.processes_per_machine), strict=True))
     if recipe.fsdp != "none":
+        found |= {"fsdp_offload_params": True} if recipe.offload_param_device == "cpu" else {}
         found["fsdp_activation_checkpointing"] = recipe.gradient_checkpointing == "full"
     if recipe.zero_stage >= 0 and recipe.gradient_accumulation > 1:
         found["gradient_accumulation_steps"] = recipe.gradient_accumulation
@@ -104,7 +111,7 @@ def script(answer: Answer, choice: Choice) -> list[str]:
             f'model = get_peft_model(model, LoraConfig(r={recipe.lora_rank}, target_modules="all-linear", '
             'task_type="CAUSAL_LM"))'
         )
-    if choice.name == "qlora-fsdp":
+    if recipe.fsdp != "none" and packed:
         lines.append(
             "accelerator.state.fsdp_plugin.auto_wrap_policy = fsdp_auto_wrap_policy(model)  # of peft.utils.other"
         )
