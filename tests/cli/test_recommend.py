@@ -273,6 +273,45 @@ def test_nothing_is_recomputed_where_it_fits_without(llama: Path) -> None:
         assert (one.cost.recompute == 0) == kept.certain
 
 
+@pytest.mark.parametrize(
+    ("shape", "line", "task"),
+    [
+        ({"architectures": ["LlamaForCausalLM"]}, "AutoModelForCausalLM", ', task_type="CAUSAL_LM"'),
+        ({"architectures": ["T5ForConditionalGeneration"]}, "T5ForConditionalGeneration", ""),
+        (
+            {"architectures": ["BertForSequenceClassification"]},
+            "BertForSequenceClassification",
+            ', task_type="SEQ_CLS"',
+        ),
+        ({"architectures": ["x(); y"]}, "YourModel", ""),
+        ({"architectures": None}, "YourModel", ""),
+    ],
+)
+def test_the_script_has_the_models_own_class(llama: Path, shape: dict[str, Any], line: str, task: str) -> None:
+    (llama / "config.json").write_text(json.dumps({**LLAMA, **shape}))
+    found = answer(llama, "h100", method="lora")
+    lines = writing.script(found, found.fitting[0])
+    assert lines[1].startswith(f"model = {line}.from_pretrained(")
+    assert f'LoraConfig(r=16, target_modules="all-linear"{task}))' in "".join(lines)
+
+
+def test_the_length_is_one_that_the_model_can(llama: Path) -> None:
+    (llama / "config.json").write_text(json.dumps({**LLAMA, "max_position_embeddings": 512}))
+    assert answer(llama, "8xh100").question.seq_len == 512
+    assert answer(llama, "8xh100").notes == ()
+    longer = answer(llama, "8xh100", seq_len=1024)
+    assert longer.notes == ("The model was made for 512 tokens, less than the 1,024 asked for.",)
+    assert "made for 512 tokens" in showing.table(longer)
+
+
+def test_what_makes_offloading_unnecessary_is_told(llama: Path) -> None:
+    found = answer(llama, "4xrtx3090")
+    assert all(one.strategy.host for one in found.fitting)
+    assert found.instead.startswith("fsdp2 (")
+    assert f"Without offloading, {found.instead}\n" in showing.table(found)
+    assert answer(llama, "8xh100").instead == answer(large(llama), "rtx3090").instead == ""
+
+
 def test_write_never_overwrites_without_being_told(llama: Path, tmp_path: Path) -> None:
     words = ["config", "recommend", str(llama), "--devices", "8xh100", "--config_file", "c.yaml", "--write"]
     done = call(words, tmp_path)
@@ -316,6 +355,8 @@ def test_the_table_and_json_have_the_same(llama: Path, tmp_path: Path) -> None:
         ("--devices h100 --batch_size 0", "--batch_size: must be at least 1"),
         ("--devices h100 --network 0", "--network: must be above 0"),
         ("--devices h100 --overwrite", "--overwrite: has no effect without --write"),
+        ("--devices h100 --config_file c.yaml", "--config_file: has no effect without --write"),
+        ("--devices h100 --seq_len 0", "--seq_len: must be at least 1"),
     ],
 )
 def test_what_cannot_be_asked_is_told(llama: Path, tmp_path: Path, words: str, why: str) -> None:

@@ -30,6 +30,14 @@ METHODS: dict[str, dict[str, object]] = {
 WITH_PACKED = ("single", "ddp", "zero2", "zero3", "qlora-fsdp", "qlora-fsdp-offload")
 """The strategies for 4-bit weights."""
 CHECKPOINTING = ("none", "full")
+LENGTH = 2048
+CHANGED = {"param_dtype": "weights in bfloat16", "optimizer": "an 8-bit optimizer"}
+CHANGES: tuple[dict[str, str], ...] = (
+    {"param_dtype": "bfloat16"},
+    {"optimizer": "adamw_8bit"},
+    {"param_dtype": "bfloat16", "optimizer": "adamw_8bit"},
+)
+"""Changes of what is trained that save memory, the cheapest first."""
 EQUAL = 1.05
 """Times up to this ratio aren't told apart: the model is coarser."""
 
@@ -40,7 +48,8 @@ class Question(Record):
     devices: str
     method: str = "full"
     batch_size: int = 1
-    seq_len: int = 2048
+    seq_len: int | None = None
+    """None: 2,048 tokens, or what the model can if that is less."""
     gradient_accumulation: int = 1
     checkpointing: str = "auto"
     network: float = 100.0
@@ -79,6 +88,10 @@ class Answer(Record):
     fitting: tuple[Choice, ...]
     others: tuple[Choice, ...]
     notes: tuple[str, ...]
+    architecture: str = ""
+    """The class that config.json names; empty: none."""
+    instead: str = ""
+    """What makes offloading unnecessary, where only strategies that offload fit; empty: nothing that is known."""
 
     @property
     def best(self) -> Choice | None:
@@ -87,7 +100,7 @@ class Answer(Record):
 
 
 def choose(model: Model, question: Question) -> Answer:
-    """Return the strategies.
+    """Return the strategies; the question of the answer has the length.
 
     Raises:
         AccelError: the devices aren't known, or the model's family isn't.
@@ -98,19 +111,23 @@ def choose(model: Model, question: Question) -> Answer:
         devices = read_devices(question.devices)
     except EstimateError as error:
         raise AccelError(str(error).replace("--fits", "--devices", 1)) from None
+    blueprint = blueprint_of(model)
+    if question.seq_len is None:
+        question = question.replace(seq_len=min(LENGTH, blueprint.positions or LENGTH))
+    length = question.seq_len or 0
     card, note = _card(devices)
     speed = SPEEDS[card.name]
     recipe = Recipe(
         mixed_precision="bf16" if card.bf16 else "fp16",
         batch_size=question.batch_size,
-        seq_len=question.seq_len,
+        seq_len=length,
         gradient_accumulation=question.gradient_accumulation,
     ).replace(**METHODS[question.method])
     if not recipe.trains_all:  # frozen weights can be in the format that is computed in
         recipe = recipe.replace(param_dtype="bfloat16" if card.bf16 else "float16")
     report = estimate(model, Ask(dtypes=("float32",), training=recipe))
     trained = report.training.trainable if report.training is not None else report.parameters
-    todo = work(blueprint_of(model), float(report.parameters), trained, question.seq_len)
+    todo = work(blueprint, float(report.parameters), trained, length)
     found: dict[str, list[Choice]] = {}
     wanted = CHECKPOINTING if question.checkpointing == "auto" else (question.checkpointing,)
     for checkpointing in wanted:
@@ -119,14 +136,40 @@ def choose(model: Model, question: Question) -> Answer:
                 made = Choice(one, cost(todo, one.recipe, speed, question.network))
                 found.setdefault(one.name, []).append(made)
     best = [_best(choices) for choices in found.values()]
+    fitting = [one for one in best if one.strategy.fits]
     return Answer(
         model.name,
         question,
         devices,
-        tuple(_ordered([one for one in best if one.strategy.fits])),
+        tuple(_ordered(fitting)),
         tuple(sorted((one for one in best if not one.strategy.fits), key=lambda one: one.strategy.expected)),
-        (*devices.notes, *note),
+        (*devices.notes, *note, *report.notes),
+        _architecture(model),
+        _instead(model, devices, recipe.replace(gradient_checkpointing=wanted[-1])) if _all_offload(fitting) else "",
     )
+
+
+def _all_offload(choices: list[Choice]) -> bool:
+    return bool(choices) and all(one.strategy.host for one in choices)
+
+
+def _instead(model: Model, devices: Devices, recipe: Recipe) -> str:
+    """Return the cheapest changes of weights and optimizer with which a strategy fits that offloads nothing."""
+    if not recipe.trains_all:
+        return ""
+    for names in CHANGES:
+        if devices.bf16 or "bfloat16" not in names.values():
+            for one in strategies(model, devices, recipe.replace(**names)):
+                how = " and ".join(CHANGED[name] for name in names)
+                if one.fits and not one.host and one.recipe.trains_all:
+                    return f"{one.name} ({one.expected / GIB:.1f} GiB) fits with {how}"
+    return ""
+
+
+def _architecture(model: Model) -> str:
+    found: object = model.config.get("architectures")
+    first: object = found[0] if isinstance(found, list) and found else ""  # pyright: ignore[reportUnknownVariableType]
+    return first if isinstance(first, str) and first.isascii() and first.isidentifier() else ""
 
 
 def _ordered(choices: list[Choice]) -> Iterator[Choice]:

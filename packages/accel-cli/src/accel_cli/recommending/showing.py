@@ -69,10 +69,10 @@ def _remarks(answer: Answer) -> Iterator[str]:
     held = [f"{one.name} {spell(one.strategy.host)}" for one in answer.fitting if one.strategy.host]
     if held:
         yield f"Of each machine's own memory they take about: {', '.join(held)}"
+    if answer.instead:
+        yield f"Without offloading, {answer.instead}"
     if not answer.fitting:
-        smaller = {"full": ", or --method lora or qlora", "lora": ", or --method qlora"}.get(
-            answer.question.method, ""
-        )
+        smaller = SMALLER[answer.question.method]
         yield f"None of them fits: use more or larger devices, a smaller batch or length{smaller}"
     elif any(one.cost.recompute for one in answer.fitting):
         yield "A time under recompute means full activation checkpointing"
@@ -94,6 +94,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "seq_len": asked.seq_len,
         "gradient_accumulation": asked.gradient_accumulation,
         "notes": list(answer.notes),
+        "instead_of_offloading": answer.instead or None,
         "strategies": [_as_json(one) for one in (*answer.fitting, *answer.others)],
     }
 

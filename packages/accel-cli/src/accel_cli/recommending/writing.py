@@ -30,6 +30,13 @@ num_processes: 1
 FP16 = "mixed_precision: fp16  # these devices don't compute in bf16"
 PRESETS = {"qlora-fsdp-offload": "qlora-fsdp"}
 """The presets of strategies that have another name."""
+CAUSAL = ("ForCausalLM", "LMHeadModel")
+TASKS = dict.fromkeys(CAUSAL, "CAUSAL_LM") | {
+    "ForSequenceClassification": "SEQ_CLS",
+    "ForTokenClassification": "TOKEN_CLS",
+    "ForQuestionAnswering": "QUESTION_ANS",
+}
+"""PEFT's tasks, by the ends of classes; the heads of other models need none."""
 SIZES = ("parallelism_config_dp_replicate_size", "parallelism_config_dp_shard_size")
 
 
@@ -103,14 +110,15 @@ def script(answer: Answer, choice: Choice) -> list[str]:
             'packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",',
             f"    bnb_4bit_compute_dtype={dtype}, bnb_4bit_quant_storage={dtype})",
         ]
-    lines.append(f"model = AutoModelForCausalLM.from_pretrained({model}, torch_dtype={dtype}{packed})")
+    kind, told = answer.architecture or "YourModel", "" if answer.architecture else "  # the class for your task"
+    loaded = "AutoModelForCausalLM" if kind.endswith(CAUSAL) else kind
+    lines.append(f"model = {loaded}.from_pretrained({model}, torch_dtype={dtype}{packed}){told}")
     if recipe.gradient_checkpointing == "full" and recipe.fsdp == "none":
         lines.append('model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})')
     if recipe.lora_rank:
-        lines.append(
-            f'model = get_peft_model(model, LoraConfig(r={recipe.lora_rank}, target_modules="all-linear", '
-            'task_type="CAUSAL_LM"))'
-        )
+        task = next((f', task_type="{task}"' for end, task in TASKS.items() if kind.endswith(end)), "")
+        adapters = f'LoraConfig(r={recipe.lora_rank}, target_modules="all-linear"{task})'
+        lines.append(f"model = get_peft_model(model, {adapters})")
     if recipe.fsdp != "none" and packed:
         lines.append(
             "accelerator.state.fsdp_plugin.auto_wrap_policy = fsdp_auto_wrap_policy(model)  # of peft.utils.other"
