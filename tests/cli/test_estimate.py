@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from accel_cli.recipe import recipe
+from accel_cli.recipe import of_settings, read
 from accel_config import AccelError
 from tests.conftest import Run
 
@@ -37,7 +37,7 @@ LLAMA = {
 )  # fmt: skip
 def test_a_config_sets_the_recipe(tmp_path: Path, config: str, fields: dict[str, Any]) -> None:
     (tmp_path / "c.yaml").write_text(config)
-    found = recipe(str(tmp_path / "c.yaml"))
+    found = of_settings(read(str(tmp_path / "c.yaml")))
     assert {name: getattr(found, name) for name in fields} == fields
 
 
@@ -48,14 +48,14 @@ def test_deepspeeds_own_json_decides(tmp_path: Path) -> None:
     (tmp_path / "ds.json").write_text(json.dumps(own))
     path = tmp_path / "c.yaml"
     path.write_text(f"distributed_type: DEEPSPEED\ndeepspeed_config: {{deepspeed_config_file: {tmp_path}/ds.json}}\n")
-    found = recipe(str(path))
+    found = of_settings(read(str(path)))
     assert (found.mixed_precision, found.zero_stage, found.reduce_bucket_size) == ("bf16", 3, 1000)
     assert (found.offload_optimizer_device, found.offload_param_device) == ("cpu", "none")
     assert (found.batch_size, found.gradient_accumulation) == (6, 4)
     unset = {"gradient_accumulation_steps": "auto", "train_micro_batch_size_per_gpu": "auto"}
     for little in ({}, {"bf16": {"enabled": "auto"}}, unset):
         (tmp_path / "ds.json").write_text(json.dumps(little))
-        found = recipe(str(path))
+        found = of_settings(read(str(path)))
         assert (found.zero_stage, found.batch_size, found.gradient_accumulation) == (0, 1, 1)
     for text, why in (
         ("{", "ds.json .*can't be read: Expecting"),
@@ -64,10 +64,10 @@ def test_deepspeeds_own_json_decides(tmp_path: Path) -> None:
     ):
         (tmp_path / "ds.json").write_text(text)
         with pytest.raises(AccelError, match=why):
-            recipe(str(path))
+            of_settings(read(str(path)))
     (tmp_path / "ds.json").unlink()
     with pytest.raises(AccelError, match=r"c\.yaml:2.*can't be read: No such file"):
-        recipe(str(path))
+        of_settings(read(str(path)))
 
 
 def test_the_help_begins_as_any_and_knows_the_flag(accelerate: Run) -> None:

@@ -42,11 +42,10 @@ def test_what_cannot_fit_is_rejected_what_may_not_is_noted(accelerate: Run, tmp_
     assert (done.returncode, done.stdout) == (2, "")
     assert "--check_memory" in done.stderr
     assert "needs at least" in done.stderr
-    assert "In flags of estimate-memory: Fits with --" in done.stderr
     done = accelerate(*words, f"{model} --fits {perhaps}", script)
     assert (done.returncode, done.stdout) == (0, "trained\n")
     assert "is expected to need" in done.stderr
-    assert "Fits with --" in done.stderr
+    assert "Fits with a script that does --" in done.stderr
     done = accelerate(*words, f"{model} --fits {enough}", script)
     assert (done.returncode, done.stdout) == (0, "trained\n")
     assert "memory" not in done.stderr
@@ -139,3 +138,58 @@ def test_without_accel_cli_the_way_to_get_it_is_named(monkeypatch: pytest.Monkey
     monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     with pytest.raises(AccelError, match=r"needs accel-cli: .*install"):
         memory.check(settings, layout, findings, job=False)
+
+
+def gate(model: str, words: str, *flags: str, total: int = 1) -> tuple[str, list[str]]:
+    from accel_cli.gate import check
+    from accel_config import CATALOGUE, layers, resolve, split
+    from accel_launch.planning.layout import Layout
+
+    given = split(CATALOGUE, [*flags, "--check_memory", f"{model} {words}", "train.py"])
+    found = layers(CATALOGUE, given, {})
+    layout = Layout("NO", total, total, 1, 0, cpu=True, devices=(), narrowed=None)
+    return check(resolve(CATALOGUE, found.values, found.notes), layout)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "--mixed_precision bf16",
+            "--mixed_precision has no place here, the launch decides it: set --mixed_precision",
+        ),
+        ("--fsdp full", "set --use_fsdp with --fsdp_reshard_after_forward"),
+        ("--zero_stage 3", "set --use_deepspeed with --zero_stage"),
+        ("--offload-param-device cpu", "set --offload_param_device"),
+        ("--num_processes 8", "set --num_processes"),
+        ("--lora_rnk 16", ": unrecognized arguments: --lora_rnk 16; write a model"),
+        ("--lora_rank x", ": argument --lora_rank/--lora-rank: invalid int value: 'x'; write a model"),
+    ],
+)
+def test_the_run_that_starts_is_the_one_checked(
+    model: str, capfd: pytest.CaptureFixture[str], words: str, message: str
+) -> None:
+    from accel_config import AccelError
+
+    with pytest.raises(AccelError) as raised:
+        gate(model, f"--fits h100 {words}")
+    assert message in str(raised.value)
+    assert "--check_memory" in str(raised.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_would_fit_is_told_in_settings_of_the_launch(model: str) -> None:
+    from accel_config import CATALOGUE, layers, resolve, split
+
+    refused, _ = gate(model, "--fits 12GiB", "--num_processes", "8", total=8)
+    flags = refused.partition("Fits with ")[2].partition(" of launch")[0].split()
+    script = refused.partition("a script that does ")[2].partition(" (write it")[0]
+    found = layers(CATALOGUE, split(CATALOGUE, [*flags, "train.py"]), {})
+    assert resolve(CATALOGUE, found.values, found.notes).value("use_fsdp").value is True
+    assert gate(model, f"--fits 12GiB {script}", "--num_processes", "8", *flags, total=8) == ("", [])
+    assert gate(model, "--fits 8x12GiB", "--use_fsdp")[0], "devices that the launch doesn't use hold nothing"
+
+
+def test_an_empty_model_is_not_no_check(accelerate: Run, tmp_path: Path, model: str) -> None:
+    done = accelerate("launch", "--cpu", "--check_memory", "", str(tmp_path / "train.py"))
+    assert (done.returncode, "write a model" in done.stderr) == (2, True)

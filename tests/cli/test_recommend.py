@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from accel_cli import gate
 from accel_cli.commands import config
-from accel_cli.recipe import recipe
-from accel_cli.recommending import writing
+from accel_cli.gate import described
+from accel_cli.recipe import read
+from accel_cli.recommending import showing, writing
 from accel_cli.recommending.choosing import Answer, Question, choose
 from accel_cli.recommending.cost import ADAM, HOST_MEMORY, MOVES, Work, cost, work
 from accel_cli.recommending.speeds import SPEEDS, Speed
@@ -24,12 +26,14 @@ from accel_config.asking.asker import Proposals
 from accel_config.catalogue import Fsdp
 from accel_config.checking.file import FileReport, check
 from accel_config.settings.machine import MachineFacts
-from accel_estimate import Recipe, load
+from accel_estimate import Ask, Recipe, estimate, load
 from accel_estimate.devices import cards
+from accel_estimate.devices.units import spell
 from accel_estimate.model import families
 from accel_launch import plan
 from accel_launch.machine.devices import Device
 from accel_launch.machine.host import Host
+from accel_launch.planning.layout import Layout
 from tests.calling import call
 from tests.conftest import Resolve
 from tests.launch.hosts import host
@@ -160,7 +164,9 @@ def test_the_best_one_surely_fits_where_one_does(llama: Path) -> None:
 
 def test_methods_have_their_strategies_and_formats(llama: Path) -> None:
     packed = answer(llama, "2xv100", method="qlora")
-    assert {one.name for one in (*packed.fitting, *packed.others)} == {"ddp", "zero2", "zero3", "qlora-fsdp"}
+    assert {one.name for one in (*packed.fitting, *packed.others)} == {
+        "ddp", "zero2", "zero3", "qlora-fsdp", "qlora-fsdp-offload"
+    }  # fmt: skip
     assert {one.strategy.recipe.mixed_precision for one in packed.fitting} == {"fp16"}, "a V100 has no bf16"
     assert {one.strategy.recipe.quantize for one in packed.fitting} == {"nf4"}
     whole = answer(llama, "2xh100")
@@ -177,15 +183,15 @@ def test_each_file_is_valid_and_plans_without_notes(
     assert found.fitting
     for one in found.fitting:
         path = tmp_path / f"{one.name}.yaml"
-        path.write_text(writing.text(found, one, str(path)))
+        path.write_text(writing.text(found, one, ""))
         assert check(CATALOGUE, str(path)) == FileReport(())
         fields = ["mixed_precision", "zero_stage", "fsdp", "num_processes"]
         fields += ["processes_per_machine"] if found.devices.count > 1 else []
         fields += ["offload_param_device", "offload_optimizer_device"]
         if one.strategy.recipe.fsdp != "none":
             fields.append("gradient_checkpointing")
-        read, wanted = recipe(str(path)), one.strategy.recipe
-        assert {name: getattr(read, name) for name in fields} == {name: getattr(wanted, name) for name in fields}
+        held, wanted = described(read(str(path))), one.strategy.recipe
+        assert {name: getattr(held, name) for name in fields} == {name: getattr(wanted, name) for name in fields}
         meeting = ("--main_process_ip", "10.0.0.7", "--machine_rank", "0") if devices.startswith("2x") else ()
         made = plan(
             settings(*meeting, file=path.read_text()),
@@ -195,6 +201,115 @@ def test_each_file_is_valid_and_plans_without_notes(
         assert made.notes == ()
         (tmp_path / "script.py").write_text("\n".join(writing.script(found, one)))
         compile((tmp_path / "script.py").read_text(), "script.py", "exec")
+
+
+@pytest.mark.parametrize(
+    ("devices", "method", "more"),
+    [
+        ("24G", "full", {}),
+        ("2x8xh100", "full", {"gradient_accumulation": 4}),
+        ("4x16GiB", "lora", {"batch_size": 2, "seq_len": 512}),
+        ("2xv100", "qlora", {}),
+        ("2x12GiB", "qlora", {}),
+    ],
+)
+@pytest.mark.parametrize("layers", [2, 32])
+def test_the_check_of_the_file_agrees_with_it(
+    llama: Path, tmp_path: Path, layers: int, devices: str, method: str, more: dict[str, Any]
+) -> None:
+    folder = tmp_path / "a model"
+    llama.rename(folder)
+    (folder / "config.json").write_text(json.dumps({**LLAMA, "num_hidden_layers": layers}))
+    found = answer(folder, devices, method=method, **more)
+    assert found.fitting
+    for number, one in enumerate(found.fitting):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(writing.text(found, one, str(path)))
+        assert check(CATALOGUE, str(path)).problems == ()
+        settings = read(str(path))
+        training = estimate(load(str(folder)), Ask(training=described(settings))).training
+        wanted = one.strategy
+        assert training is not None
+        assert (training.low, training.expected, training.high) == (wanted.low, wanted.expected, wanted.high)
+        count = found.devices.count
+        devices_here = tuple(
+            Device("GPU", str(place), model="NVIDIA " + found.devices.name) for place in range(count)
+        )
+        layout = Layout("NO", count, found.devices.per_machine, 1, 0, False, devices_here, None)
+        assert gate.check(settings, layout) == ("", [])
+    assert "\nmodel:" not in writing.text(found, found.fitting[0], "")
+
+
+def large(llama: Path) -> Path:
+    (llama / "config.json").write_text(json.dumps(LARGE))
+    return llama
+
+
+def test_packed_weights_of_the_largest_models_go_to_the_cpu(llama: Path, tmp_path: Path) -> None:
+    found = answer(large(llama), "2xrtx3090", method="qlora")
+    assert [one.name for one in found.fitting] == ["qlora-fsdp-offload"]
+    text = writing.text(found, found.fitting[0], str(tmp_path / "c.yaml"))
+    assert "fsdp_offload_params: true" in text
+    assert "fsdp_auto_wrap_policy(model)" in text
+    table = showing.table(answer(llama, "2x3GiB", method="qlora"))
+    assert "None of them fits: use more or larger devices, a smaller batch or length\n" in table
+    assert "or --method qlora\n" in showing.table(answer(llama, "2x3GiB", method="lora"))
+
+
+def test_what_offloading_takes_of_the_machine_is_told(llama: Path, tmp_path: Path) -> None:
+    found = answer(large(llama), "rtx3090")
+    best = found.fitting[0].strategy
+    amount = spell(best.host)
+    assert amount.endswith("TiB")
+    assert f"Of each machine's own memory they take about: {best.name} {amount}" in showing.table(found)
+    assert showing.as_json(found)["strategies"][0]["machine_memory"] == round(best.host)
+    head = writing.text(found, found.fitting[0], str(tmp_path / "c.yaml")).partition("\n#\n")[0]
+    assert f"and each machine about {amount} of its own memory" in head
+
+
+def test_nothing_is_recomputed_where_it_fits_without(llama: Path) -> None:
+    for one in answer(llama, "2x8xh100").fitting:
+        kept = next(it for it in answer(llama, "2x8xh100", checkpointing="none").fitting if it.name == one.name)
+        assert (one.cost.recompute == 0) == kept.certain
+
+
+@pytest.mark.parametrize(
+    ("shape", "line", "task"),
+    [
+        ({"architectures": ["LlamaForCausalLM"]}, "AutoModelForCausalLM", ', task_type="CAUSAL_LM"'),
+        ({"architectures": ["T5ForConditionalGeneration"]}, "T5ForConditionalGeneration", ""),
+        (
+            {"architectures": ["BertForSequenceClassification"]},
+            "BertForSequenceClassification",
+            ', task_type="SEQ_CLS"',
+        ),
+        ({"architectures": ["x(); y"]}, "YourModel", ""),
+        ({"architectures": None}, "YourModel", ""),
+    ],
+)
+def test_the_script_has_the_models_own_class(llama: Path, shape: dict[str, Any], line: str, task: str) -> None:
+    (llama / "config.json").write_text(json.dumps({**LLAMA, **shape}))
+    found = answer(llama, "h100", method="lora")
+    lines = writing.script(found, found.fitting[0])
+    assert lines[1].startswith(f"model = {line}.from_pretrained(")
+    assert f'LoraConfig(r=16, target_modules="all-linear"{task}))' in "".join(lines)
+
+
+def test_the_length_is_one_that_the_model_can(llama: Path) -> None:
+    (llama / "config.json").write_text(json.dumps({**LLAMA, "max_position_embeddings": 512}))
+    assert answer(llama, "8xh100").question.seq_len == 512
+    assert answer(llama, "8xh100").notes == ()
+    longer = answer(llama, "8xh100", seq_len=1024)
+    assert longer.notes == ("The model was made for 512 tokens, less than the 1,024 asked for.",)
+    assert "made for 512 tokens" in showing.table(longer)
+
+
+def test_what_makes_offloading_unnecessary_is_told(llama: Path) -> None:
+    found = answer(llama, "4xrtx3090")
+    assert all(one.strategy.host for one in found.fitting)
+    assert found.instead.startswith("fsdp2 (")
+    assert f"Without offloading, {found.instead}\n" in showing.table(found)
+    assert answer(llama, "8xh100").instead == answer(large(llama), "rtx3090").instead == ""
 
 
 def test_write_never_overwrites_without_being_told(llama: Path, tmp_path: Path) -> None:
@@ -240,6 +355,8 @@ def test_the_table_and_json_have_the_same(llama: Path, tmp_path: Path) -> None:
         ("--devices h100 --batch_size 0", "--batch_size: must be at least 1"),
         ("--devices h100 --network 0", "--network: must be above 0"),
         ("--devices h100 --overwrite", "--overwrite: has no effect without --write"),
+        ("--devices h100 --config_file c.yaml", "--config_file: has no effect without --write"),
+        ("--devices h100 --seq_len 0", "--seq_len: must be at least 1"),
     ],
 )
 def test_what_cannot_be_asked_is_told(llama: Path, tmp_path: Path, words: str, why: str) -> None:

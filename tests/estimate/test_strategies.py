@@ -11,7 +11,8 @@ def test_each_is_what_its_recipe_estimates(llama: Path) -> None:
     model = load(str(llama))
     found = strategies(model, "2x8xh100", Recipe(mixed_precision="bf16", batch_size=3))
     assert [it.name for it in found] == [
-        "ddp", "fsdp2", "hsdp", "fsdp2-offload", "zero2", "zero3", "zero3-offload", "qlora-fsdp"
+        "ddp", "fsdp2", "hsdp", "fsdp2-offload", "zero2", "zero3", "zero3-offload",
+        "qlora-fsdp", "qlora-fsdp-offload",
     ]  # fmt: skip
     for it in found:
         assert (it.recipe.num_processes, it.recipe.processes_per_machine, it.recipe.batch_size) == (16, 8, 3)
@@ -19,11 +20,13 @@ def test_each_is_what_its_recipe_estimates(llama: Path) -> None:
         assert training is not None
         assert (it.low, it.expected, it.high) == (training.low, training.expected, training.high)
         assert it.fits
+        assert (it.host > 0) == (it.recipe.offload_param_device == "cpu")
 
 
 def test_one_device_spreads_nothing_and_one_machine_has_no_hybrid(llama: Path) -> None:
     model = load(str(llama))
-    assert [it.name for it in strategies(model, "3090")] == ["single", "fsdp2-offload", "zero3-offload"]
+    alone = [it.name for it in strategies(model, "3090")]
+    assert alone == ["single", "fsdp2-offload", "zero3-offload", "qlora-fsdp-offload"]
     names = [it.name for it in strategies(model, "8xh100", Recipe(zero_stage=2))]
     assert "hsdp" not in names
     assert names[0] == "ddp"

@@ -26,14 +26,14 @@ ONLY_IN_JSON = {
 UNSET = (None, "auto")
 
 
-def recipe(path: str) -> Recipe:
-    """Return the recipe of a launch config.
+def read(path: str) -> Settings:
+    """Return the settings of a launch config.
 
     Raises:
-        AccelError: the file, or the DeepSpeed json that it names, doesn't exist or has an invalid value.
+        AccelError: the file doesn't exist or has an invalid value.
     """
     found = layers(CATALOGUE, split(CATALOGUE, ["--config_file", path]), {})
-    return of_settings(resolve(CATALOGUE, found.values, found.notes))
+    return resolve(CATALOGUE, found.values, found.notes)
 
 
 def of_settings(settings: Settings) -> Recipe:

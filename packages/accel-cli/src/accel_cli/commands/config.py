@@ -27,9 +27,10 @@ def parser(program: str) -> ArgumentParser:
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    def number(name: str, default: int, text: str) -> None:
+    def number(name: str, default: int | None, text: str) -> None:
+        text = text if default is None else f"{text} [default: {default}]"
         spelled = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
-        parser.add_argument(*spelled, type=int, default=default, metavar="N", help=f"{text} [default: {default}]")
+        parser.add_argument(*spelled, type=int, default=default, metavar="N", help=text)
 
     parser.add_argument("model", metavar="MODEL", help="Repository on the Hub, folder, or weight file.")
     parser.add_argument(
@@ -44,7 +45,7 @@ def _arguments(parser: ArgumentParser) -> None:
         help="What is trained: all weights, adapters, or adapters on 4-bit weights. [default: full]",
     )
     number("batch_size", 1, "Sequences on one device in one pass.")
-    number("seq_len", 2048, "Tokens in each sequence.")
+    number("seq_len", None, "Tokens in each sequence. [default: 2048, or what the model can if that is less]")
     number("gradient_accumulation", 1, "Passes for each step of the optimizer.")
     parser.add_argument(
         "--checkpointing",
@@ -63,8 +64,8 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _recommend(arguments: Namespace, program: str) -> int:
-    for flag in ("strategy", "overwrite"):
-        if getattr(arguments, flag) and not arguments.write:
+    for flag in ("strategy", "overwrite", "config_file"):
+        if getattr(arguments, flag, None) and not arguments.write:
             raise AccelError(f"--{flag}: has no effect without --write")
     answer = _answer(arguments)
     chosen = _chosen(answer, arguments.strategy) if arguments.write else None

@@ -26,6 +26,7 @@ def parser(program: str) -> ArgumentParser:
 
 def _recipe(path: str) -> Recipe:
     """Read a launch config. The catalogue and the launcher's checks are imported only then."""
-    from accel_cli.recipe import recipe
+    from accel_cli.gate import described
+    from accel_cli.recipe import read
 
-    return recipe(path)
+    return described(read(path))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from accel_cli.recommending.cost import cost, work
 from accel_cli.recommending.speeds import SPEEDS
 from accel_config.errors import AccelError
@@ -29,9 +27,17 @@ METHODS: dict[str, dict[str, object]] = {
     "qlora": {"lora_rank": RANK, "quantize": "nf4"},
 }
 """What is trained: the recipe's fields that each method sets."""
-WITH_PACKED = ("single", "ddp", "zero2", "zero3", "qlora-fsdp")
+WITH_PACKED = ("single", "ddp", "zero2", "zero3", "qlora-fsdp", "qlora-fsdp-offload")
 """The strategies for 4-bit weights."""
 CHECKPOINTING = ("none", "full")
+LENGTH = 2048
+CHANGED = {"param_dtype": "weights in bfloat16", "optimizer": "an 8-bit optimizer"}
+CHANGES: tuple[dict[str, str], ...] = (
+    {"param_dtype": "bfloat16"},
+    {"optimizer": "adamw_8bit"},
+    {"param_dtype": "bfloat16", "optimizer": "adamw_8bit"},
+)
+"""Changes of what is trained that save memory, the cheapest first."""
 EQUAL = 1.05
 """Times up to this ratio aren't told apart: the model is coarser."""
 
@@ -42,7 +48,8 @@ class Question(Record):
     devices: str
     method: str = "full"
     batch_size: int = 1
-    seq_len: int = 2048
+    seq_len: int | None = None
+    """None: 2,048 tokens, or what the model can if that is less."""
     gradient_accumulation: int = 1
     checkpointing: str = "auto"
     network: float = 100.0
@@ -81,6 +88,10 @@ class Answer(Record):
     fitting: tuple[Choice, ...]
     others: tuple[Choice, ...]
     notes: tuple[str, ...]
+    architecture: str = ""
+    """The class that config.json names; empty: none."""
+    instead: str = ""
+    """What makes offloading unnecessary, where only strategies that offload fit; empty: nothing that is known."""
 
     @property
     def best(self) -> Choice | None:
@@ -89,7 +100,7 @@ class Answer(Record):
 
 
 def choose(model: Model, question: Question) -> Answer:
-    """Return the strategies.
+    """Return the strategies; the question of the answer has the length.
 
     Raises:
         AccelError: the devices aren't known, or the model's family isn't.
@@ -100,19 +111,23 @@ def choose(model: Model, question: Question) -> Answer:
         devices = read_devices(question.devices)
     except EstimateError as error:
         raise AccelError(str(error).replace("--fits", "--devices", 1)) from None
+    blueprint = blueprint_of(model)
+    if question.seq_len is None:
+        question = question.replace(seq_len=min(LENGTH, blueprint.positions or LENGTH))
+    length = question.seq_len or 0
     card, note = _card(devices)
     speed = SPEEDS[card.name]
     recipe = Recipe(
         mixed_precision="bf16" if card.bf16 else "fp16",
         batch_size=question.batch_size,
-        seq_len=question.seq_len,
+        seq_len=length,
         gradient_accumulation=question.gradient_accumulation,
     ).replace(**METHODS[question.method])
     if not recipe.trains_all:  # frozen weights can be in the format that is computed in
         recipe = recipe.replace(param_dtype="bfloat16" if card.bf16 else "float16")
     report = estimate(model, Ask(dtypes=("float32",), training=recipe))
     trained = report.training.trainable if report.training is not None else report.parameters
-    todo = work(blueprint_of(model), float(report.parameters), trained, question.seq_len)
+    todo = work(blueprint, float(report.parameters), trained, length)
     found: dict[str, list[Choice]] = {}
     wanted = CHECKPOINTING if question.checkpointing == "auto" else (question.checkpointing,)
     for checkpointing in wanted:
@@ -121,14 +136,40 @@ def choose(model: Model, question: Question) -> Answer:
                 made = Choice(one, cost(todo, one.recipe, speed, question.network))
                 found.setdefault(one.name, []).append(made)
     best = [_best(choices) for choices in found.values()]
+    fitting = [one for one in best if one.strategy.fits]
     return Answer(
         model.name,
         question,
         devices,
-        tuple(_ordered([one for one in best if one.strategy.fits])),
+        tuple(_ordered(fitting)),
         tuple(sorted((one for one in best if not one.strategy.fits), key=lambda one: one.strategy.expected)),
-        (*devices.notes, *note),
+        (*devices.notes, *note, *report.notes),
+        _architecture(model),
+        _instead(model, devices, recipe.replace(gradient_checkpointing=wanted[-1])) if _all_offload(fitting) else "",
     )
+
+
+def _all_offload(choices: list[Choice]) -> bool:
+    return bool(choices) and all(one.strategy.host for one in choices)
+
+
+def _instead(model: Model, devices: Devices, recipe: Recipe) -> str:
+    """Return the cheapest changes of weights and optimizer with which a strategy fits that offloads nothing."""
+    if not recipe.trains_all:
+        return ""
+    for names in CHANGES:
+        if devices.bf16 or "bfloat16" not in names.values():
+            for one in strategies(model, devices, recipe.replace(**names)):
+                how = " and ".join(CHANGED[name] for name in names)
+                if one.fits and not one.host and one.recipe.trains_all:
+                    return f"{one.name} ({one.expected / GIB:.1f} GiB) fits with {how}"
+    return ""
+
+
+def _architecture(model: Model) -> str:
+    found: object = model.config.get("architectures")
+    first: object = found[0] if isinstance(found, list) and found else ""  # pyright: ignore[reportUnknownVariableType]
+    return first if isinstance(first, str) and first.isascii() and first.isidentifier() else ""
 
 
 def _ordered(choices: list[Choice]) -> Iterator[Choice]:
@@ -156,14 +197,13 @@ def here() -> str:
 
 
 def _best(choices: list[Choice]) -> Choice:
+    """Return the first that surely fits, else the first that fits; more checkpointing is never faster."""
     fitting = [one for one in choices if one.certain] or [one for one in choices if one.strategy.fits]
-    if fitting:
-        return min(fitting, key=lambda one: one.cost.seconds)
-    return min(choices, key=lambda one: one.strategy.expected)
+    return fitting[0] if fitting else min(choices, key=lambda one: one.strategy.expected)
 
 
 def _suits(name: str, method: str) -> bool:
-    return name in WITH_PACKED if method == "qlora" else name != "qlora-fsdp"
+    return name in WITH_PACKED if method == "qlora" else not name.startswith("qlora")
 
 
 def _card(devices: Devices) -> tuple[cards.Card, tuple[str, ...]]:
@@ -172,7 +212,7 @@ def _card(devices: Devices) -> tuple[cards.Card, tuple[str, ...]]:
     Raises:
         AccelError: they are TPUs.
     """
-    name = re.sub(r"^\s*([0-9]+\s*[x*\u00d7]\s*){0,2}", "", devices.text, flags=re.IGNORECASE)
+    name = devices.name
     card = cards.named(name)
     if card is None:
         known = [one for one in cards.CARDS if one.name in SPEEDS]

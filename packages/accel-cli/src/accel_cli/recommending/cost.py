@@ -138,10 +138,11 @@ class _Traffic:
         return time
 
     def _add_copies(self, todo: Work) -> None:
-        """Add the copies from and to the memory of the CPU: FSDP's are in float32."""
+        """Add the copies from and to the memory of the CPU: FSDP's weights are there in their own type."""
         recipe, rate = self.recipe, self.speed.host * MOVES * self.recipe.num_processes
         width = 2 if recipe.zero_stage >= 0 else 4
         if recipe.offload_param_device != "none":
-            self.gathering += width * todo.parameters / rate
+            held = 0.5 if recipe.quantize != "none" else 2 if recipe.param_dtype != "float32" else width
+            self.gathering += held * todo.parameters / rate
         if recipe.offloads_states:
             self.reducing += width * todo.trained / rate

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accel_config.printable import one_line
-from accel_estimate.devices.units import GIB
+from accel_estimate.devices.units import GIB, spell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 HEADS = ("strategy", "step", "tokens/s", "compute", "recompute", "waiting", "optimizer", "memory (low to high), GiB")
 
+SMALLER = {"full": ", or --method lora or qlora", "lora": ", or --method qlora", "qlora": ""}
+
 
 def seconds(time: float) -> str:
     """Return a time with three digits."""
@@ -22,11 +24,12 @@ def seconds(time: float) -> str:
 
 
 def memory(strategy: Strategy) -> str:
-    """Return the memory of a device: expected, low and high, and what there is."""
+    """Return the memory of a device: expected, low and high, and what there is; and of the machine's own."""
     low, expected, high, limit = (
         f"{size / GIB:.1f}" for size in (strategy.low, strategy.expected, strategy.high, strategy.limit)
     )
-    return f"{expected} GiB ({low} to {high}) of {limit}"
+    host = f", and each machine about {spell(strategy.host)} of its own memory" if strategy.host else ""
+    return f"{expected} GiB ({low} to {high}) of {limit}{host}"
 
 
 def table(answer: Answer) -> str:
@@ -63,8 +66,14 @@ def _remarks(answer: Answer) -> Iterator[str]:
     if answer.others:
         named = ", ".join(f"{one.name} ({one.strategy.expected / GIB:.1f})" for one in answer.others)
         yield f"Above the {limit:.1f} GiB of a device: {named}"
+    held = [f"{one.name} {spell(one.strategy.host)}" for one in answer.fitting if one.strategy.host]
+    if held:
+        yield f"Of each machine's own memory they take about: {', '.join(held)}"
+    if answer.instead:
+        yield f"Without offloading, {answer.instead}"
     if not answer.fitting:
-        yield ("None of them fits: use more or larger devices, a smaller batch or length, or --method lora or qlora")
+        smaller = SMALLER[answer.question.method]
+        yield f"None of them fits: use more or larger devices, a smaller batch or length{smaller}"
     elif any(one.cost.recompute for one in answer.fitting):
         yield "A time under recompute means full activation checkpointing"
 
@@ -85,6 +94,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "seq_len": asked.seq_len,
         "gradient_accumulation": asked.gradient_accumulation,
         "notes": list(answer.notes),
+        "instead_of_offloading": answer.instead or None,
         "strategies": [_as_json(one) for one in (*answer.fitting, *answer.others)],
     }
 
@@ -101,4 +111,5 @@ def _as_json(choice: Choice) -> dict[str, Any]:
         "tokens_per_second": choice.tokens,
         "parts": {name: getattr(cost, name) for name in cost._fields},
         "memory": {"low": round(it.low), "expected": round(it.expected), "high": round(it.high)},
+        "machine_memory": round(it.host),
     }

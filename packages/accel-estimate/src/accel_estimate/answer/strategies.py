@@ -35,6 +35,8 @@ class Strategy(Record):
     """What the least careful implementation needs."""
     limit: int
     """What the device has."""
+    host: float = 0.0
+    """About what it takes of a machine's own memory, where it offloads."""
 
     @property
     def fits(self) -> bool:
@@ -57,9 +59,10 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "zero3": {"zero_stage": 3},
         "zero3-offload": {"zero_stage": 3, "offload_optimizer_device": "cpu", **_CPU},
         "qlora-fsdp": {"fsdp": "full", "quantize": "nf4"},
+        "qlora-fsdp-offload": {"fsdp": "full", "quantize": "nf4", **_CPU},
     }
 )
-_ON_ONE = ("single", "fsdp2-offload", "zero3-offload")
+_ON_ONE = ("single", "fsdp2-offload", "zero3-offload", "qlora-fsdp-offload")
 
 
 def strategies(model: Model, on: Devices | str, recipe: Recipe | None = None) -> tuple[Strategy, ...]:
@@ -73,6 +76,7 @@ def strategies(model: Model, on: Devices | str, recipe: Recipe | None = None) ->
         UsageError: the devices aren't known, or only the sizes of the model's weights are.
 
     """
+    from accel_estimate.answer.answers import Training
     from accel_estimate.training.step import estimate_training
 
     where = read_devices(on) if isinstance(on, str) else on
@@ -81,6 +85,7 @@ def strategies(model: Model, on: Devices | str, recipe: Recipe | None = None) ->
     spread = {"num_processes": where.count}
     if where.count > 1:
         spread["processes_per_machine"] = where.per_machine
+    run = Training(model.config, weights, blueprint)
     found: list[Strategy] = []
     for name, fields in STRATEGIES.items():
         if not _applies(name, where):
@@ -91,7 +96,7 @@ def strategies(model: Model, on: Devices | str, recipe: Recipe | None = None) ->
             it = estimate_training(weights, blueprint, wanted)
         except UsageError:  # impossible with this recipe
             continue
-        found.append(Strategy(name, wanted, it.low, it.expected, it.high, where.limit))
+        found.append(Strategy(name, wanted, it.low, it.expected, it.high, where.limit, run.host(wanted)))
     return tuple(found)
 
 

@@ -44,6 +44,11 @@ class Devices(Record):
             return (f"{self.text} doesn't compute in {kind}; use --mixed_precision {other} there.",)
         return ()
 
+    @property
+    def name(self) -> str:
+        """One of them: ``h100``."""
+        return re.sub(r"^\s*([0-9]+\s*[x*\u00d7]\s*){0,2}", "", self.text, flags=re.IGNORECASE)
+
 
 class Fit(Record):
     """Whether `needed` bytes of `subject` (such as "training") fit `device` of `limit` bytes.

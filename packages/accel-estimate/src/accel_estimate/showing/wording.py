@@ -26,11 +26,15 @@ def answered(answer: Answer | None) -> str:
     """Return the answer in one line, with the flags to add."""
     if answer is None:
         return "No change that is known makes it smaller."
-    amounts = f"{spell(answer.needed)} of {spell(answer.limit)}"
     if not answer.fits:
-        return f"No changes make it fit; it needs least with {answer.flags}: {amounts}."
+        return f"No changes make it fit; it needs least with {answer.flags}: {amounts(answer)}."
+    return f"Fits with {answer.flags}: {amounts(answer)}"
+
+
+def amounts(answer: Answer) -> str:
+    """Return what the answer needs of what there is, how far it goes, and the machine's memory that it takes."""
     host = f"; about {spell(answer.host)} of the machine's own memory" if answer.host else ""
-    return f"Fits with {answer.flags}: {amounts}{_far(answer.reach)}{host}"
+    return f"{spell(answer.needed)} of {spell(answer.limit)}{_far(answer.reach)}{host}"
 
 
 def _far(reach: Reach | None) -> str:

@@ -46,7 +46,7 @@ def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
     scripts.check(settings, host, script, findings, local=not engine.remote_script)
     _deepspeed_json(settings, host, findings)
     checks.arrangement(settings, host, layout, findings)
-    if settings[Launcher].check_memory:
+    if settings[Launcher].check_memory is not None:
         from accel_launch.planning.checks import memory
 
         memory.check(settings, layout, findings, job=job)
