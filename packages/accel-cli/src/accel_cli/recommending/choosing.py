@@ -31,12 +31,12 @@ WITH_PACKED = ("single", "ddp", "zero2", "zero3", "qlora-fsdp", "qlora-fsdp-offl
 """The strategies for 4-bit weights."""
 CHECKPOINTING = ("none", "full")
 LENGTH = 2048
-CHANGED = {"param_dtype": "weights in bfloat16", "optimizer": "an 8-bit optimizer"}
-CHANGES: tuple[dict[str, str], ...] = (
-    {"param_dtype": "bfloat16"},
-    {"optimizer": "adamw_8bit"},
-    {"param_dtype": "bfloat16", "optimizer": "adamw_8bit"},
-)
+NARROW = {"param_dtype": "bfloat16", "mixed_precision": "no"}  # under mixed precision, FSDP makes weights float32
+CHANGES: dict[str, dict[str, str]] = {
+    "weights in bfloat16 without mixed precision": NARROW,
+    "an 8-bit optimizer": {"optimizer": "adamw_8bit"},
+    "weights in bfloat16 without mixed precision and an 8-bit optimizer": {**NARROW, "optimizer": "adamw_8bit"},
+}
 """Changes of what is trained that save memory, the cheapest first."""
 EQUAL = 1.05
 """Times up to this ratio aren't told apart: the model is coarser."""
@@ -157,10 +157,9 @@ def _instead(model: Model, devices: Devices, recipe: Recipe) -> str:
     """Return the cheapest changes of weights and optimizer with which a strategy fits that offloads nothing."""
     if not recipe.trains_all:
         return ""
-    for names in CHANGES:
+    for how, names in CHANGES.items():
         if devices.bf16 or "bfloat16" not in names.values():
             for one in strategies(model, devices, recipe.replace(**names)):
-                how = " and ".join(CHANGED[name] for name in names)
                 if one.fits and not one.host and one.recipe.trains_all:
                     return f"{one.name} ({one.expected / GIB:.1f} GiB) fits with {how}"
     return ""
