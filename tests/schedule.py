@@ -19,6 +19,7 @@ ALONE = {"serial", "slurm"}
 # with them.
 TOGETHER = (
     ("tests/cli/test_merge.py",),
+    ("tests/estimate/test_script.py",),
     ("tests/cli/test_merge_untrusted.py",),
     ("tests/sagemaker/test_submit.py", "tests/sagemaker/test_role.py", "tests/sagemaker/test_docs.py"),
     ("tests/sagemaker/test_entry.py",),  # the ranks of a job meet at one port, whichever job it is

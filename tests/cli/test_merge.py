@@ -125,6 +125,7 @@ def test_the_file_says_where_it_is_from(fsdp: tuple[Path, dict[str, Any]], tmp_p
     assert all(one["data_offsets"][0] % sizes[one["dtype"]] == 0 for name, one in header.items() if name[0] != "_")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("flags", [[], ["--unsafe_serialization"]], ids=["safe", "bin"])
 def test_a_single_tensor(tmp_path: Path, flags: list[str]) -> None:
     import torch
@@ -184,6 +185,7 @@ def test_a_broken_shard_leaves_everything_as_it_was(
     assert [path.read_text() for path in (tmp_path / "old").iterdir()] == ["kept"]
 
 
+@pytest.mark.exhaustive
 def test_no_checkpoint(fsdp: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "out")
     assert main([str(tmp_path / "nowhere"), out]) == 2
@@ -221,6 +223,7 @@ def rewritten(checkpoint: Path, change: Callable[[Any], object]) -> None:
         pickle.dump(change(metadata) or metadata, file)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("where", ["whole", "inside"])
 def test_metadata_that_would_run_something(
     fsdp: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
@@ -233,6 +236,7 @@ def test_metadata_that_would_run_something(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ck"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["../notes.txt", "/etc/passwd", ".."])
 def test_metadata_that_names_files_elsewhere(
     fsdp: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str

@@ -14,7 +14,7 @@ from accel_config.settings.declaration import Setting
 from tests.calling import Called, call
 from tests.environments import environment
 
-OURS = [one for one in CATALOGUE.settings if one.ours]
+OURS = [one for one in CATALOGUE.settings if one.ours and one.key]
 THEIRS = [one for one in CATALOGUE.settings if one.key and not one.ours and not one.deprecated and "." not in one.key]
 READER = """
 import json, sys, tempfile, pathlib

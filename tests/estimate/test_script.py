@@ -124,6 +124,7 @@ def start(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@pytest.mark.exhaustive
 def test_what_is_not_supported_stops_with_its_line(tmp_path: Path) -> None:
     for name, (code, _) in STOPS.items():
         (tmp_path / f"{name}.py").write_text(START + code)

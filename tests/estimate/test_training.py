@@ -365,6 +365,7 @@ def test_what_is_known_of_an_implementation_counts() -> None:
     assert older.allocated[1] > plain.allocated[1]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["Mixtral-8x7B", "DeepSeek-V3", "Qwen3-30B-A3B", "Jamba-52B"])
 def test_experts_counted_as_one_change_no_number(name: str) -> None:
     apart, blueprint = parts(name)

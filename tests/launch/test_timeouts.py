@@ -543,6 +543,7 @@ def test_the_recorder_is_switched_on_by_the_names_that_the_installed_torch_knows
     assert flight_recorder.place({}) == ("", "")
 
 
+@pytest.mark.exhaustive
 @needs_torch
 def test_torch_has_these_names() -> None:
     import torch
