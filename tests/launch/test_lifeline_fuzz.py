@@ -82,7 +82,7 @@ ODD: tuple[Callable[[random.Random], Any], ...] = (
     lambda r: dict.fromkeys(map(str, range(r.randrange(100)))),
     lambda r: [[r.randrange(-1, 9), r.choice((5, 2**31 - 1))] for _span in range(r.randrange(200))],
 )
-TURN = 2.0  # seconds that no turn may take, on a busy machine
+TURN = 20.0  # seconds: more than a busy machine makes of a turn, less than one that waits for a peer
 
 
 def changed(message: dict[str, Any], chance: random.Random) -> dict[str, Any]:
