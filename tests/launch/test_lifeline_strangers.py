@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from accel_launch import Plan
+from accel_launch import Plan, Result
 from accel_launch.ranks.beacon import KEY as OF_MPIRUN
 from accel_launch.running.lifeline import Lifeline
 from accel_launch.running.lifeline import secret as secrets
@@ -400,6 +400,16 @@ def test_a_lifeline_timeout_of_years_can_be_waited_for() -> None:
     watch.step(poller, [])
     assert watch.due > 1000
     assert watch.due * 1000 < 2**31
+    watch.side.close()
+
+
+def test_who_waits_too_long_tells_the_others_that_and_no_status_of_its_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = watched(Machines(2).line(1))
+    watch.late = "machine 0 wasn't found"
+    told: list[Any] = []
+    monkeypatch.setattr(watch, "_first", told.append)
+    assert watch.conclude(Result(status=137)).problems == (watch.late,)
+    assert (told[0].status, told[0].cause) == (1, watch.late)
     watch.side.close()
 
 

@@ -172,9 +172,8 @@ def test_waiting_has_an_end(started: Start, script: Script) -> None:
     launches = [started(n, "--num_processes", 3, "--join_timeout", 4, script(MEET), machines=3) for n in (0, 1)]
     for launch in launches:
         assert launch.wait(30) == 1
-        assert launch.text.endswith(
-            f"accel: machine 2 didn't come to 10.88.0.1:{PORT} within 4 s (join_timeout)\n"
-        ), launch.text
+        # Who is a moment later hears it from the other one.
+        assert f"machine 2 didn't come to 10.88.0.1:{PORT} within 4 s (join_timeout)\n" in launch.text, launch.text
         assert "Traceback" not in launch.text
 
 

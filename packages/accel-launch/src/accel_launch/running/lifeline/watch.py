@@ -120,10 +120,14 @@ class Watch:
 
     def conclude(self, result: Result) -> Result:
         """End the lifeline with the run here; return the result in the light of what failed first anywhere."""
+        if self.late:  # that ranks are killed for it is no news for the others
+            result = result.replace(status=1, failure=None, problems=(self.late,))
         first = self._first(failures.of(self.line, result))
         refused = self.side.refused if isinstance(self.side, Member) else ""
-        if self.late or refused:
-            problem = self.late or f"the main machine refused this one: {refused}"
+        if self.late:
+            return result
+        if refused:
+            problem = f"the main machine refused this one: {refused}"
             return result.replace(status=1, failure=None, problems=(problem,))
         if first is None or first.machine == self.line.machine:
             failure = result.failure.replace(machine=self.line.machine) if result.failure is not None else None
