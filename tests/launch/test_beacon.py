@@ -17,6 +17,7 @@ import pytest
 from accel_launch.machine.probe import Probe
 from accel_launch.ranks import beacon
 from tests.launch.processes import gone, marked, until
+from tests.launch.test_lifeline import free_port
 
 WORD = "7a04fb0711036387-7df7d21ef5b7327a"
 HOSTS = ("192.0.2.7", "127.0.0.2", "localhost")
@@ -120,14 +121,18 @@ def test_no_other_server_passes_for_rank_0(port: int, answer: Callable[[socket.s
         with suppress(OSError), server.accept()[0] as connection:
             answer(connection)
 
-    with socket.create_server(("127.0.0.2", port)) as server, ThreadPoolExecutor(1) as pool:
+    with (
+        socket.create_server(("127.0.0.2", port)) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        other = free_port()  # not that one
         server.settimeout(5)
         pool.submit(answers, server)
         began = time.monotonic()
-        assert Probe().mpi.start_beacon(port + 1, 1)
+        assert Probe().mpi.start_beacon(other, 1)
         assert not beacon._answers("127.0.0.2", port)  # pyright: ignore[reportPrivateUsage]
         assert time.monotonic() - began < 3
-    assert ask(("127.0.0.1",), port + 1) == "127.0.0.1"
+    assert ask(("127.0.0.1",), other) == "127.0.0.1"
 
 
 def test_a_conversation_that_is_passed_on_proves_nothing(port: int) -> None:

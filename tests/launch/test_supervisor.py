@@ -498,6 +498,22 @@ def test_a_signal_after_a_failure_does_not_change_the_status(launched: Start, sc
     assert running.wait(10) == 3
 
 
+def test_a_signal_that_ends_nothing_does_not_end_the_launcher_while_it_leaves(
+    launched: Start, script: Script
+) -> None:
+    path = script(
+        ME + "signal.signal(signal.SIGUSR1, signal.SIG_IGN)\nos.write(1, b'%d\\n' % os.getpid())\n"
+        "time.sleep(0.1)\nsys.exit(3)\n"
+    )
+    for _time in range(3):
+        running = launched(*N2, path)
+        read_pids(running, 2)
+        while running.poll() is None:
+            running.send_signal(signal.SIGUSR1)
+            time.sleep(0.001)
+        assert running.returncode == 3
+
+
 @pytest.mark.parametrize("processes", ["1", "2"])
 @pytest.mark.parametrize(("first", "status"), [("#!/no/such/interpreter", 127), ("neither script nor program", 126)])
 def test_a_script_that_cannot_be_executed(

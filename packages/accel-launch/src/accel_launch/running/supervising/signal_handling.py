@@ -43,6 +43,11 @@ class SignalHandling:
             if number not in self.ignored:
                 signal.signal(number, self._handle)
 
+    def rest(self) -> None:
+        """Ignore what ends nothing: when Python ends, it gives handled signals their defaults back, which kill."""
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
+
     def interrupt(self) -> None:
         """Act as if an interrupt had come, if no signal has: the caller's terminal may have sent one here too."""
         if not self.ended_by:
