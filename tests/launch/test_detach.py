@@ -16,7 +16,7 @@ import pytest
 from accel_launch.running.onlookers.registry import folder
 from accel_launch.running.onlookers.registry.record import store
 from tests.conftest import BIN, Run
-from tests.launch.processes import Script, gone, marked, until
+from tests.launch.processes import TURNS, Script, gone, marked, until
 from tests.launch.test_ps import listed
 from tests.launch.test_runs import N2, kinds, runs
 
@@ -80,9 +80,10 @@ def test_a_refusal_is_a_refusal(accelerate: Run, script: Script, runs: Path) -> 
 
 def test_logs_of_one_rank_of_a_time_and_of_the_end(accelerate: Run, script: Script, runs: Path) -> None:
     text = (
-        "import os, sys, time\nrank = os.environ['RANK']\nprint('old', rank)\n"
+        TURNS + "import os, sys, time\nrank = os.environ['RANK']\nprint('old', rank)\n"
         f"while not os.path.exists({str(runs / 'go')!r}): time.sleep(0.01)\n"
-        "print('new', rank)\nsys.exit('x' if rank == '1' else 0)\n"
+        "print('new', rank)\nif rank == '0': here('printed')\n"
+        "announced('printed')\nsys.exit('x' if rank == '1' else 0)\n"
     )
     assert accelerate("launch", *N2, "-d", "--name", "logged", str(script(text))).returncode == 0
     assert until(lambda: sorted(accelerate("logs").stdout.splitlines()) == ["old 0", "old 1"])
