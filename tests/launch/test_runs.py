@@ -134,7 +134,8 @@ def test_a_name_that_is_none(accelerate: Run, script: Script, name: str) -> None
 
 def test_a_single_process_with_a_name_has_a_record(accelerate: Run, script: Script, runs: Path) -> None:
     assert accelerate("launch", "-q", "--cpu", "--name", "alone", str(script("print(1)"))).stdout == "1\n"
-    assert kinds(runs / "alone") == ["launched", "started", "prints", "ended", "finished"]
+    first, *others, last = kinds(runs / "alone")
+    assert (first, sorted(others), last) == ("launched", ["ended", "prints", "started"], "finished")
 
 
 def test_no_record_leaves_nothing(accelerate: Run, script: Script, runs: Path) -> None:

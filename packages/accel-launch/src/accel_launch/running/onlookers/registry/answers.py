@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+from accel_launch.running.onlookers.registry.desk import TO_SEND
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,8 +39,7 @@ def answer(
         return {"events": recorder.events(_number(question, "after", 0))}
     if kind == "stop":
         number = signal.Signals(_number(question, "signal", signal.SIGTERM))
-        os.kill(os.getppid(), number)
-        return {"signal": int(number)}
+        return {"signal": int(number), TO_SEND: int(number)}
     raise ValueError(f"ask must be stacks, state, events or stop, not {kind!r}")
 
 

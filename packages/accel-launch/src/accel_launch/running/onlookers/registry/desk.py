@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MOST = 4  # questions that are answered at a time
 LONGEST = 1 << 16  # bytes of a question
 PATIENCE = 5  # seconds for a client to ask
+TO_SEND = "to send"  # in an answer: the signal that the launcher gets once the answer is written
 
 
 class Desk:
@@ -126,4 +127,9 @@ def _serve(fd: int, answer: Callable[[Mapping[str, Any]], Mapping[str, Any]], la
         except ValueError as error:
             answered = {"error": str(error)}
         client.settimeout(None)
-        client.sendall(json.dumps(answered).encode() + b"\n")
+        number: Any = answered.get(TO_SEND)
+        client.sendall(
+            json.dumps({name: value for name, value in answered.items() if name != TO_SEND}).encode() + b"\n"
+        )
+    if number is not None:  # not before it is answered: a launcher that ends dismisses who answers
+        os.kill(launcher, number)
