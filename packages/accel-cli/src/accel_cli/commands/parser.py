@@ -20,6 +20,11 @@ class Parser(arguments.Parser):
         shown: dict[str, Any] = {"action": _Version, "nargs": 0, "dest": SUPPRESS, "default": SUPPRESS}
         self.add_argument("--version", help="Print the version of accel-cli and exit.", **shown)
 
+    def run(self) -> None:
+        """Add the argument that names a run; None for the newest."""
+        text = "Name of a run, the beginning of one, or the pid of its launcher or of a rank; the newest by default."
+        self.add_argument("run", nargs="?", help=text)
+
     def flag(self, name: str, **options: Any) -> None:
         """Add the flag ``name``, such as ``--config_file``, in both spellings."""
         self.add_argument(*dict.fromkeys((name, "--" + name[2:].replace("_", "-"))), **options)

@@ -29,11 +29,7 @@ def parser(program: str) -> ArgumentParser:
         "Print what a run that was started with --detach prints from now on, and exit with its status. Ctrl-C leaves "
         "it, and it goes on.",
     )
-    found.add_argument(
-        "run",
-        nargs="?",
-        help="Name of a run, the beginning of one, or the pid of its launcher or of a rank; the newest by default.",
-    )
+    found.run()
     found.flag("--since", metavar="TIME", help="Begin with what was printed so long ago, such as 10m.")
     found.flag(
         "--stop_on_interrupt", action="store_true", help="Let Ctrl-C interrupt the run, instead of leaving it."

@@ -31,11 +31,7 @@ def parser(program: str) -> ArgumentParser:
     from accel_cli.commands.parser import Parser
 
     found = Parser(program, "Print what a run that was started with --detach has printed, and its launcher's lines.")
-    found.add_argument(
-        "run",
-        nargs="?",
-        help="Name of a run, the beginning of one, or the pid of its launcher or of a rank; the newest by default.",
-    )
+    found.run()
     found.add_argument("-f", "--follow", action="store_true", help="Go on with what comes, until the run has ended.")
     found.flag("--rank", type=int, help="Print the output of this rank alone.")
     found.flag("--since", metavar="TIME", help="Begin with what was printed so long ago, such as 10m.")

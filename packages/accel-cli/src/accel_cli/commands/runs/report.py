@@ -24,11 +24,7 @@ def parser(program: str) -> ArgumentParser:
     from accel_cli.commands.parser import Parser
 
     found = Parser(program, "Print how a run on this machine ended, and what its time was spent on.")
-    found.add_argument(
-        "run",
-        nargs="?",
-        help="Name of a run, the beginning of one, or the pid of its launcher or of a rank; the newest by default.",
-    )
+    found.run()
     found.flag("--json", action="store_true", help="Print what `launch --report` writes, and `time_spent`, as JSON.")
     return found
 

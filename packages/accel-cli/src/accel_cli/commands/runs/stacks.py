@@ -23,11 +23,7 @@ def parser(program: str) -> ArgumentParser:
     from accel_cli.commands.parser import Parser
 
     found = Parser(program, "Print what each rank of a run on this machine does, grouped.")
-    found.add_argument(
-        "run",
-        nargs="?",
-        help="Name of a run, the beginning of one, or the pid of its launcher or of a rank; the newest by default.",
-    )
+    found.run()
     found.flag("--all_threads", action="store_true", help="Print whole stacks of all threads, and of children.")
     found.flag("--locals", action="store_true", help="Print whole stacks with the local variables of each call.")
     found.flag(

@@ -22,11 +22,7 @@ def parser(program: str) -> ArgumentParser:
     from accel_cli.commands.parser import Parser
 
     found = Parser(program, "Wait until a run on this machine has ended, and exit with its status.")
-    found.add_argument(
-        "run",
-        nargs="?",
-        help="Name of a run, the beginning of one, or the pid of its launcher or of a rank; the newest by default.",
-    )
+    found.run()
     return found
 
 
