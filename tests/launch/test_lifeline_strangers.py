@@ -390,8 +390,19 @@ def test_a_machine_that_comes_again_by_another_connection_is_there_once(run: Mac
 # Without a secret, and with one that nobody asked for.
 
 
+class Ranks:
+    """Of this machine, which haven't started."""
+
+    def started(self) -> bool:
+        """Return that they don't run."""
+        return False
+
+    def let_start(self) -> None:
+        """Do nothing."""
+
+
 def watched(line: Lifeline, secret: Secret | None = None) -> Watch:
-    return Watch(Plan("torchrun", (), lifeline=line), secret or Secret(line, None, {}), "h", lambda: NOTHING, bool)
+    return Watch(Plan("torchrun", (), lifeline=line), secret or Secret(line, None, {}), "h", lambda: NOTHING, Ranks())
 
 
 def test_a_lifeline_timeout_of_years_can_be_waited_for() -> None:

@@ -59,6 +59,7 @@ def _version() -> int:
 def _carry_out(settings: Settings, typed: Typed, program: str, argv: Sequence[str]) -> int:
     from accel_config.catalogue import Launcher, Scheduler
     from accel_launch.machine.host import Host
+    from accel_launch.planning.findings import Unable
     from accel_launch.planning.making import plan
 
     launcher, scheduler = settings[Launcher], settings[Scheduler]
@@ -70,7 +71,11 @@ def _carry_out(settings: Settings, typed: Typed, program: str, argv: Sequence[st
         from accel_launch import jobs
 
         return jobs.main(settings, host, typed, program)
-    planned = plan(settings, host, typed.script)
+    try:
+        planned = plan(settings, host, typed.script)
+    except Unable as why:
+        _tell_others(settings, host, typed, why)
+        raise
     if launcher.dry_run:
         return _show(planned, settings)
     if not launcher.quiet and not _one_of_many(planned):
@@ -78,6 +83,17 @@ def _carry_out(settings: Settings, typed: Typed, program: str, argv: Sequence[st
     recording = planned.recording.replace(command=(*program.split(), *argv))
     planned = planned.replace(recording=recording)
     return _run(planned, host, whole=launcher.debug, quiet=launcher.quiet)
+
+
+def _tell_others(settings: Settings, host: Host, typed: Typed, why: AccelError) -> None:
+    """Tell the run's other machines, which would wait for this one, why it doesn't come."""
+    from accel_config.catalogue import Resources
+
+    if settings[Resources].num_machines == 1:
+        return
+    from accel_launch.running.lifeline.absence import report
+
+    report(settings, host, typed.script, str(why))
 
 
 def _explain(settings: Settings) -> None:

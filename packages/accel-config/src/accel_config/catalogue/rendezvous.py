@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 MOST_LISTED = 32
 """The most ranks to choose from in a list; with more machines the rank is typed."""
 
+DIFFERENCES = (
+    *("torch", "python", "libraries", "launcher", "script", "arguments", "settings", "devices", "driver", "limits"),
+    *("clock", "variables", "all"),
+)
+"""The kinds of differences between machines that the launchers notice."""
+
 
 def _ranks(settings: "Values") -> range:
     machines = settings[Resources].num_machines
@@ -109,6 +115,14 @@ class Rendezvous(
         ours=True,
         metavar="FILE",
         help="File with a secret that signs the messages between launchers. It must be the same on each machine.",
+    )
+    allow_difference: tuple[str, ...] = setting(
+        (),
+        choices=DIFFERENCES,
+        ours=True,
+        metavar="KIND,...",
+        help="What may differ between the machines: no difference of this kind is noted, and one that would end the "
+        f"run is a note. {', '.join(f'`{kind}`' for kind in DIFFERENCES[:-1])}, or `all`.",
     )
     monitor_interval: Duration = setting(
         Duration.read("0.1s"),

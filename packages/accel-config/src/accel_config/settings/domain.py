@@ -84,6 +84,8 @@ class Domain:
         """Read a list; a list of fixed length can be text, ``true,false,false``, also in brackets."""
         listed: Any = raw.strip().strip("()[]").split(",") if isinstance(raw, str) and self._fixed else raw
         items: list[Any] = [*listed] if isinstance(listed, list) else [listed]
+        if self.choices:
+            items = [word.strip() for item in items for word in str(item).split(",")]
         if not self._fixed:
             items = [item for item in items if item != ""]  # old files hold it for a question that was skipped
         if self._fixed and len(items) != len(self.default):

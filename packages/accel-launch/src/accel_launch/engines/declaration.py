@@ -32,7 +32,7 @@ ADDRESS = ("main_process_ip", "main_process_port")
 # How machines meet that are each launched on.
 MEETING = (
     *("rdzv_backend", "same_network", "run_id", "join_timeout"),
-    *("lifeline_port", "lifeline_timeout", "lifeline_secret_file"),
+    *("lifeline_port", "lifeline_timeout", "lifeline_secret_file", "allow_difference"),
 )
 # Torch's elastic agent, and the launchers that supervise it.
 AGENT = (*MEETING, "rdzv_conf", "monitor_interval", "max_restarts")

@@ -75,5 +75,5 @@ def as_json(plan: Plan, settings: Settings) -> str:
     if plan.request is not None:
         whole["request"] = plan.request.data()
     if plan.lifeline is not None:
-        whole["lifeline"] = dict(plan.lifeline)
+        whole["lifeline"] = {name: value for name, value in dict(plan.lifeline).items() if name != "subject"}
     return json.dumps(whole, indent=2) + "\n"

@@ -5,6 +5,10 @@ from __future__ import annotations
 from accel_config.errors import AccelError
 
 
+class Unable(AccelError):
+    """The run isn't possible on this machine, though it may be on another one."""
+
+
 class Findings:
     """Notes and ignored settings. A refusal raises; in a dry run one that depends on this machine becomes a note."""
 
@@ -19,8 +23,8 @@ class Findings:
         """Refuse because of this machine.
 
         Raises:
-            AccelError: always, except in a dry run.
+            Unable: always, except in a dry run.
         """
         if not self.lenient:
-            raise AccelError(message)
+            raise Unable(message)
         self.notes.append(message)

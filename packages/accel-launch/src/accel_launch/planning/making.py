@@ -34,7 +34,15 @@ def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
     Raises:
         AccelError: the settings contradict each other or can't work on this host.
     """
-    findings = Findings(lenient=settings[Launcher].dry_run)
+    return made(settings, host, script, Findings(lenient=settings[Launcher].dry_run))
+
+
+def made(settings: Settings, host: Host, script: Sequence[str], findings: Findings) -> Plan:
+    """Return the plan, with what is found meanwhile.
+
+    Raises:
+        AccelError: the settings contradict each other or can't work on this host.
+    """
     checks.combinations(settings, findings)
     name = registry.choose(settings)
     engine = registry.load(name, settings.origin("engine")) if name else None

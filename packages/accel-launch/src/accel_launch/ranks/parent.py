@@ -4,6 +4,7 @@
 holds for this local rank, passes signals on, and records the rank's process and its end for the supervisor. It runs
 by its path on the ranks' interpreter, with the standard library and the other files of this folder.
 
+``ACCEL_GATE`` is a file that stays empty until the launchers have compared their machines: no rank starts before.
 ``ACCEL_SUPERVISOR`` is the folder of the supervisor's open files (``/proc/PID/fd``), then the number of the record
 that events are appended to, then for each local rank the numbers of its standard output and error and its error file.
 """
@@ -15,6 +16,7 @@ import signal
 import sys
 import time
 
+GATE, LOOK = 5.0, 0.005  # seconds to wait for the launchers at most, and between two looks
 ANSWER = 2.0  # seconds for a process manager on this machine to answer
 RECORD = "/memfd:accel-record"
 # RES_OPTIONS of torch's agent where it dials a number: its resolver then asks no name server. Only for its log, torch
@@ -35,6 +37,7 @@ def main() -> int:
     if environ.get("RES_OPTIONS") == UNASKED:
         del environ["RES_OPTIONS"]  # that was for the agent alone
     local = int(environ.get("LOCAL_RANK", "0"))
+    wait_for(environ.pop("ACCEL_GATE", ""))
     environ.update(interface(environ))
     record, streams, error_file = supervised(supervisor, local)
     if error_file:
@@ -70,6 +73,16 @@ def main() -> int:
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     return 128 + number
+
+
+def wait_for(gate: str) -> None:
+    """Wait until the file isn't empty, as long as the launcher that holds it lives."""
+    until = time.monotonic() + GATE
+    try:
+        while gate and not os.stat(gate).st_size and time.monotonic() < until:
+            time.sleep(LOOK)
+    except OSError:
+        pass  # it is a launcher's of another machine, or that is gone
 
 
 def name_process(rank: str) -> None:

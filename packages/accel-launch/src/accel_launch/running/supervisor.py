@@ -132,7 +132,7 @@ class Supervisor:
         from accel_launch.running.lifeline.watch import Watch
 
         known = Secret(self.plan.lifeline, self.secret)
-        self.carrier.watch = Watch(self.plan, known, os.uname().nodename, self._observe, self.attempt.started)
+        self.carrier.watch = Watch(self.plan, known, os.uname().nodename, self._observe, self.attempt)
 
     def _failed(self) -> bool:
         return self.attempt.failed()

@@ -87,6 +87,10 @@ class Attempt:
         """Return whether an engine has started ranks here."""
         return self.record is not None and self.record.started
 
+    def let_start(self) -> None:
+        """Let the ranks of an engine start, which have waited for that."""
+        self.preparation.let_start()
+
     def _endings(self) -> list[list[Ending]]:
         """Return how the ranks have ended so far; under an engine, those of each of its own attempts."""
         return self.record.attempts if self.record is not None else [self.reader.endings]

@@ -36,6 +36,8 @@ class Preparation:
         self.stdin, self.nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
         self.record = EngineRecord() if plan.hosted else None
         channels.record = self.record
+        self.gate = memory_file("accel-gate") if plan.lifeline is not None and plan.lifeline.compared else None
+        """Where ranks under an engine wait until it isn't empty."""
         self.error_files = [memory_file("accel-error") for _rank in range(plan.hosted or len(plan.commands))]
         self.progress = _progress_files(len(plan.commands)) if plan.restarting.most else None
         """Where ranks may write how far they are; only of a run that may be started again."""
@@ -83,8 +85,15 @@ class Preparation:
             numbers += [*self.channels.attach(self.plan.first_rank + local, local), self.error_files[local]]
         environ = self._environ(command)
         environ[SCRATCH] = self.scratch
+        if self.gate is not None:
+            environ["ACCEL_GATE"] = f"/proc/{os.getpid()}/fd/{self.gate}"
         environ["ACCEL_SUPERVISOR"] = f"/proc/{os.getpid()}/fd {' '.join(map(str, numbers))}"
         return Spawn(0, command.argv, environ, command.cwd, (self.stdin, *self.channels.attach_engine()))
+
+    def let_start(self) -> None:
+        """Let the ranks start that wait for it."""
+        if self.gate is not None:
+            os.write(self.gate, b"\n")
 
     def error(self, local: int) -> str:
         """Return what a local rank left by torch's error-file protocol."""
@@ -115,7 +124,7 @@ class Preparation:
     def close(self) -> None:
         """Close the rest, once the guardian is gone and what the ranks left was judged."""
         self.orders.hang_up()
-        for fd in (self.events, self.record and self.record.fd, *self.error_files):
+        for fd in (self.events, self.record and self.record.fd, self.gate, *self.error_files):
             if fd is not None:
                 os.close(fd)
         self.remove()

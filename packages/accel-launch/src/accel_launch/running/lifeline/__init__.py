@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from accel_config.record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from accel_launch.running.lifeline.sameness.subject import Subject
+
 
 class Lifeline(Record):
     """Where the launchers meet, and which of them this one is."""
@@ -42,6 +46,13 @@ class Lifeline(Record):
     quiet: bool = False
     watched: bool = False
     """Whether the ranks here are watched for standing still."""
+    subject: Subject | None = None
+    """What this launcher describes of its machine, for the main one to compare."""
+
+    @property
+    def compared(self) -> bool:
+        """Whether the machines are compared before ranks start."""
+        return self.subject is not None and bool(self.port)
 
     @property
     def main(self) -> bool:

@@ -51,6 +51,8 @@ class Link:
         self.file, self.greeting = file, b""
         self.watched = False
         """Whether ranks are watched here for standing still; the greeting has it."""
+        self.portraits = False
+        """Whether the other side describes its machine, or compares descriptions; older versions don't."""
         self.answers = self.watches = False
         """Whether the other side can be asked what its ranks do, which older versions can't, and watches them."""
         self.key: bytes | None = None
@@ -68,7 +70,12 @@ class Link:
     def greet(self) -> None:
         """Open the conversation."""
         word = os.urandom(WORD // 2).hex()
-        more = {"stacks": True, "watched": self.watched, **({"file": self.file} if self.file else {})}
+        more = {
+            "stacks": True,
+            "portraits": True,
+            "watched": self.watched,
+            **({"file": self.file} if self.file else {}),
+        }
         greeting = {"lifeline": PROTOCOL, "word": word, "sealed": self.sealed, **more}
         self.greeting = json.dumps(greeting).encode()
         self._put(self.greeting)
@@ -159,6 +166,7 @@ class Link:
         elif theirs.get("sealed") is not True and self.secret is not None and self.name == "member":
             raise Broken("it has no secret, and this launcher has one")
         self.answers, self.watches = theirs.get("stacks") is True, theirs.get("watched") is True
+        self.portraits = theirs.get("portraits") is True
         hub, member = (self.greeting, line) if self.name == "hub" else (line, self.greeting)
         whole = b"accel lifeline\n%s\n%s" % (hub, member)
         self.key = hmac.new(self.secret or b"", whole, hashlib.sha256).digest()

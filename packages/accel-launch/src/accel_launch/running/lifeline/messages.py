@@ -20,6 +20,7 @@ LATEST = 1e11  # seconds since the epoch: the year 5138
 LONGEST_TEXT = 500  # characters
 GROUP_TEXT, PLACE_TEXT = 200, 120  # characters of what a group does, and of the names of its place
 MOST_GROUPS, MOST_SPANS, MOST_RANKS = 18, 128, 65536  # in a message; spans of a group, and ranks of all its groups
+FACT, MOST_FACTS = 200, 512  # characters of a fact about a machine, or of its name; facts in a message
 MOST_UNASKED = 5  # machines that a message names because they couldn't be asked
 ABOUT = ("still", "stacks")
 KINDS = ("", "ended", "paused", "stopped", "moving", "waiting", "computing", "looping", "still")
@@ -88,6 +89,13 @@ def _texts(longest: int, most: int) -> Check:
     return lambda value: (found := _items(value, most)) is not None and all(map(one, found))
 
 
+def _facts(value: Any) -> bool:
+    if not isinstance(value, dict) or len(value) > MOST_FACTS:  # pyright: ignore[reportUnknownArgumentType]
+        return False
+    one = text(FACT)
+    return all(one(name) and one(fact) for name, fact in value.items())  # pyright: ignore[reportUnknownVariableType]
+
+
 COUNT, TIME = whole(0, LARGEST), real(-LATEST, LATEST)
 FAILURE: Mapping[str, Check] = {
     "machine": COUNT,
@@ -133,6 +141,7 @@ FROM_MEMBER: Mapping[str, Mapping[str, Check]] = {
     "over": {"failure": optional(_failure)},
     "still": {"seconds": optional(real(0, LATEST))},
     "groups": {"number": COUNT, "groups": _groups},
+    "portrait": {"facts": _facts},
 }
 FROM_HUB: Mapping[str, Mapping[str, Check]] = {
     "proof": PROOF,
@@ -143,6 +152,7 @@ FROM_HUB: Mapping[str, Mapping[str, Check]] = {
     "note": {"text": text()},
     "verdict": {"failure": _failure},
     "done": {},
+    "start": {},
     "ask": {"number": COUNT, "about": lambda value: isinstance(value, str) and value in ABOUT},
     "stall": {
         "at": TIME,

@@ -13,6 +13,14 @@ LOST = " is lost: "
 """What the cause says of a lost machine."""
 
 
+UNLIKE = "the machines aren't the same: "
+"""How the cause begins if machines were refused because they differ."""
+
+
+UNABLE = "the run isn't possible there: "
+"""How the cause begins if a machine couldn't even start."""
+
+
 class RemoteFailure(Record):
     """What failed, on which machine, when, and why."""
 
@@ -42,6 +50,16 @@ class RemoteFailure(Record):
     def lost(self) -> bool:
         """Whether a machine is lost, rather than a rank or a launcher ended."""
         return self.rank is None and LOST in self.cause
+
+    @property
+    def unlike(self) -> bool:
+        """Whether a machine can't take part, so that no rank has started."""
+        return self.rank is None and self.cause.startswith((UNLIKE, UNABLE))
+
+    @property
+    def problem(self) -> str:
+        """Why no rank has started, for every machine."""
+        return self.cause if self.cause.startswith(UNLIKE) else f"{self.who}: {self.cause}"
 
     @property
     def message(self) -> dict[str, object]:

@@ -15,6 +15,7 @@ from accel_launch.running.lifeline.waiting import Waiting, named
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Protocol
 
     from accel_launch.planning.types import Plan
     from accel_launch.running.lifeline import Lifeline
@@ -22,6 +23,18 @@ if TYPE_CHECKING:
     from accel_launch.running.lifeline.secret import Secret
     from accel_launch.running.report.observation import Observation
     from accel_launch.running.report.records import Result
+
+    class Ranks(Protocol):
+        """The ranks of this machine: `accel_launch.running.attempts.attempt.Attempt`."""
+
+        def started(self) -> bool:
+            """Return whether ranks run here, so that all machines have met."""
+            ...
+
+        def let_start(self) -> None:
+            """Let ranks start, as the machines have been compared."""
+            ...
+
 
 PATIENCE = 5.0  # seconds that a launcher waits for the others' reports beyond the time that they may take
 
@@ -35,12 +48,12 @@ class Watch:
         secret: Secret,
         host: str,
         observe: Callable[[], Observation],
-        started: Callable[[], bool],
+        attempt: Ranks,
     ) -> None:
-        """Open it; ``started`` returns whether ranks run here, so that all machines have met."""
+        """Open it; ``attempt`` knows the ranks here."""
         line = secret.line
-        self.plan, self.line, self.observe, self.started, self.secret = plan, line, observe, started, secret
-        self.side = _side(line, host, secret)
+        self.plan, self.line, self.observe, self.attempt, self.secret = plan, line, observe, attempt, secret
+        self.side, self.free = _side(line, host, secret), False
         self.waiting: Waiting | None = Waiting(line)
         self.next = time.monotonic()
         self.registered: tuple[int, ...] = ()
@@ -75,6 +88,9 @@ class Watch:
             poller.unregister(fd)
         self.side.handle(dict(ready))
         self._print_notes()
+        if self.side.free and not self.free:
+            self.free = True
+            self.attempt.let_start()
         now = time.monotonic()
         if now >= self.next:
             self.next = now + self.line.beat / 2
@@ -106,7 +122,7 @@ class Watch:
             tell("accel: note", notes)
 
     def _wait(self, waiting: Waiting) -> None:
-        missing, started = self.side.missing, self.started()
+        missing, started = self.side.missing, self.attempt.started()
         if started or self.ending:
             waiting.end()
             self.waiting = None
@@ -123,12 +139,16 @@ class Watch:
         if self.late:  # that ranks are killed for it is no news for the others
             result = result.replace(status=1, failure=None, problems=(self.late,))
         first = self._first(failures.of(self.line, result))
+        if isinstance(self.side, Hub):
+            result = result.replace(differences=tuple(self.side.reception.comparison.found))
         refused = self.side.refused if isinstance(self.side, Member) else ""
         if self.late:
             return result
         if refused:
             problem = f"the main machine refused this one: {refused}"
             return result.replace(status=1, failure=None, problems=(problem,))
+        if first is not None and first.unlike:
+            return result.replace(status=1, failure=None, problems=(first.problem,))
         if first is None or first.machine == self.line.machine:
             failure = result.failure.replace(machine=self.line.machine) if result.failure is not None else None
             return result.replace(failure=failure)
@@ -162,6 +182,10 @@ def _side(line: Lifeline, host: str, secret: Secret) -> Hub | Member:
         return Member(line, host, secret.value, secret.find)
     hub = Hub(line, host, secret.value)
     hub.reception.entrance.file = secret.file
+    if line.subject is not None and hub.reception.entrance.listeners:
+        from accel_launch.running.lifeline.sameness.portrait import portrait
+
+        hub.reception.comparison.own = {"clock": "0", **portrait(line.subject, secret.value)}
     if hub.reception.entrance.listeners and secret.value is None:
         hub.notes.append(
             f"the launchers have no secret: whoever reaches {line.meeting_place} can join this run or end it; "

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from accel_launch.running.lifeline.sameness.rules import Difference
     from accel_launch.running.onlookers.stall.telling import Stall
     from accel_launch.running.report.timeout import Timeout
 
@@ -177,6 +178,8 @@ class Result(Record):
     ``timeout`` has nothing to do with it: a run that took longer has the status 124."""
     outcomes: tuple[tuple[str, str], ...] = ()
     """The label of each labelled command, such as a pod's worker, and how it ended in words, in the plan's order."""
+    differences: tuple[Difference, ...] = ()
+    """What isn't the same on all machines of the run, on its main machine."""
     attempts: tuple[AttemptReport, ...] = ()
     """Each attempt, the last one too; empty where another launcher, such as torch's agent, restarts the ranks."""
     not_again: str = ""

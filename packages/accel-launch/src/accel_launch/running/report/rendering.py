@@ -140,6 +140,7 @@ def data(result: Result, host: str) -> dict[str, object]:
         "collective_timeout": None if result.collective_timeout is None else result.collective_timeout.as_json(),
         "stalls": [{**stall.as_json(), "stacks": list(stall.stacks)} for stall in result.stalls],
         "stacks": list(result.stacks),
+        "differences": [difference.as_json() for difference in result.differences],
         "outcomes": dict(result.outcomes),
     }
 

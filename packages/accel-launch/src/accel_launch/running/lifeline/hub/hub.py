@@ -10,7 +10,7 @@ from accel_launch.running.lifeline.hub.reception import Reception
 from accel_launch.running.lifeline.hub.restarts import Restarts
 from accel_launch.running.lifeline.hub.run_end import RunEnd
 from accel_launch.running.lifeline.messages import clean
-from accel_launch.running.lifeline.remote_failure import LOST, RemoteFailure
+from accel_launch.running.lifeline.remote_failure import LOST, UNLIKE, RemoteFailure
 from accel_launch.running.lifeline.waiting import named
 from accel_launch.running.report.judging import NOTICE
 
@@ -45,6 +45,11 @@ class Hub:
         return self.end.since is not None
 
     @property
+    def free(self) -> bool:
+        """Whether ranks may start here: the machines have been compared."""
+        return self.reception.comparison.open
+
+    @property
     def grace(self) -> float:
         """Seconds that ranks get to end by themselves."""
         return self.end.grace
@@ -71,6 +76,7 @@ class Hub:
     def handle(self, ready: Mapping[int, int]) -> None:
         """Receive what is ready."""
         self.reception.handle(ready)
+        self._compare()
 
     def tick(self) -> None:
         """Send heartbeats, and look for machines that don't."""
@@ -85,6 +91,7 @@ class Hub:
                 self._dead(peer.machine, peer.host, f"silent for {silent:.0f} s", -silent)
                 self.roster.drop(fd)
         self.reception.sweep()
+        self._compare()
         for machine, lost in list(self.roster.lost.items()):
             if now - lost.since > self.line.pause:
                 del self.roster.lost[machine]
@@ -115,6 +122,21 @@ class Hub:
         self.reception.entrance.close()
         self.roster.close()
         self.reception.refusals.end()
+
+    def _compare(self) -> None:
+        """Compare the machines that have come, as far as that is due."""
+        if not self.ending:
+            self.reception.comparison.step(self._dismiss)
+
+    def _dismiss(self, reasons: dict[int, str], whole: str) -> None:
+        """Refuse machines that differ too much: the run ends, unless it can do without them."""
+        machine = min(reasons)
+        if self.line.least == self.line.machines:
+            cause = clean(f"{UNLIKE}{whole}")
+            self.end.add(RemoteFailure(machine, self.roster.hosts.get(machine, ""), time.time(), 1, cause))
+        else:
+            self.notes.append(f"refused {named(tuple(sorted(reasons)))}: {whole}")
+        self.reception.dismiss(reasons)
 
     def _dead(self, machine: int, host: str, why: str, ago: float) -> None:
         """End the run because a machine is lost, unless it can go on with those that are left."""

@@ -29,6 +29,8 @@ class Peer:
         """The ranks of the machine."""
         self.received = time.monotonic()
         """When its last message came."""
+        self.joined = self.received
+        """When the machine behind it became known."""
 
 
 class Lost(Record):

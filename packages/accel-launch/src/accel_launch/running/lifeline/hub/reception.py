@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from accel_launch.running.lifeline.hub.admission import Admission, Refusal
+from accel_launch.running.lifeline.hub.comparison import Comparison
 from accel_launch.running.lifeline.hub.entrance import Entrance
 from accel_launch.running.lifeline.hub.peers import SHOWN, Lost
 from accel_launch.running.lifeline.hub.questions import Questions
@@ -37,7 +38,7 @@ class Reception:
         self.roster, self.restarts, self.end = roster, restarts, end
         self.admission, self.questions = Admission(line, roster), Questions(line, roster)
         self.notes: list[str] = []
-        self.refusals = Refusals(self.notes)
+        self.refusals, self.comparison = Refusals(self.notes), Comparison(line, roster, self.notes)
         self.entrance = Entrance(line, secret, roster, self.refusals)
         if self.entrance.failure:
             self.notes.append(
@@ -98,6 +99,9 @@ class Reception:
         if kind in ("still", "groups"):
             self.questions.take(machine, kind, message)
             return
+        if kind == "portrait":
+            self.comparison.take(peer, machine, message["facts"])
+            return
         if kind == "beat":
             peer.link.send(kind="echo", sent=message["sent"], time=time.time())
             self.restarts.update(machine, message.get("well") is True, _failure(peer, message.get("again")))
@@ -118,7 +122,8 @@ class Reception:
             if before.machine == machine:  # a connection that broke without our notice
                 self.roster.drop(fd)
         peer.machine, peer.host, peer.token, peer.local = machine, message["host"], message["token"], message["local"]
-        peer.received, self.roster.hosts[machine] = time.monotonic(), peer.host
+        peer.received = peer.joined = time.monotonic()
+        self.roster.hosts[machine], self.comparison.fresh = peer.host, True
         if note := self.admission.compare(machine, message["total"]):
             self.notes.append(note)
         self.roster.lost.pop(machine, None)
@@ -132,6 +137,15 @@ class Reception:
         peer.link.send(kind="refused", why=clean(refusal.why if peer.link.sealed else refusal.public))
         peer.link.open, peer.refused = False, True
         self.refusals.add(f"refused a launcher at {peer.address}: {refusal.why}")
+
+    def dismiss(self, reasons: Mapping[int, str]) -> None:
+        """Send machines away, each for its reason, as if they had never come."""
+        for machine, why in reasons.items():
+            if (peer := self.roster.present.get(machine)) is not None:
+                peer.machine = None
+                self.roster.seen.discard(machine)
+                peer.link.send(kind="refused", why=clean(why))
+                peer.link.open, peer.refused = False, True
 
     def _disconnected(self, fd: int) -> None:
         peer = self.roster.drop(fd)

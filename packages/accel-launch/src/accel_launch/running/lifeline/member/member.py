@@ -7,6 +7,7 @@ import time
 from accel_launch.running.lifeline.member.connection import Connection
 from accel_launch.running.lifeline.member.dialing import DIAL
 from accel_launch.running.lifeline.member.main_machine import MainMachine
+from accel_launch.running.lifeline.member.portrayal import Portrayal
 from accel_launch.running.lifeline.member.reports import Reports
 from accel_launch.running.lifeline.refusals import Refusals
 from accel_launch.running.lifeline.remote_failure import LOST, RemoteFailure
@@ -35,7 +36,7 @@ class Member:
         self.refusals = Refusals(self.notes)
         self.reports = Reports(line, host)
         self.connection = Connection(line, secret, find, self.refusals)
-        self.main = MainMachine(line)
+        self.main, self.portrayal = MainMachine(line), Portrayal(line, self.notes)
         self.missing: tuple[int, ...] | None = None
         """The machines that haven't come; None if that isn't known."""
         self.ending = False
@@ -49,6 +50,11 @@ class Member:
         """Why the main machine refused this one."""
         self.take: Callable[[str, dict[str, Any]], None] = lambda _kind, _message: None
         """Takes what the main machine asks about the ranks here, or tells about the run's."""
+
+    @property
+    def free(self) -> bool:
+        """Whether ranks may start here: the machines have been compared, or won't be."""
+        return self.portrayal.free or (self.done and not self.ending)
 
     @property
     def settled(self) -> bool:
@@ -68,6 +74,7 @@ class Member:
                 self.take(kind, message)
             else:
                 self._receive(kind, message)
+                self.portrayal.take(kind, self.connection.ready, self.reports)
         if self.connection.closed_port and self.main.due:
             self._unreachable()  # the machine answers, and its launcher doesn't listen
         if self.connection.wrong:

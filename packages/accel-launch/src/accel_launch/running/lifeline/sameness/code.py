@@ -1,0 +1,120 @@
+"""The content of the script and of the modules beside it that it imports, as digests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from accel_launch.running.lifeline.sameness.subject import Subject
+
+MISSING = "missing"
+LETTERS = 12  # of a digest
+MOST_FILES, MOST_BYTES, MOST_SECONDS = 400, 8 << 20, 0.1  # that are read
+LARGEST = 1 << 20  # bytes of one file; of a larger one, its size counts and its beginning
+
+
+class Code:
+    """Digests files, as long as there is room and time."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.digests: dict[str, str] = {}
+        self.names: dict[str, set[str]] = {}
+        """The first words of the modules that each file imports."""
+        self.left = MOST_BYTES
+        self.until = time.monotonic() + MOST_SECONDS
+
+    @property
+    def full(self) -> bool:
+        """Whether no more is read."""
+        return len(self.digests) >= MOST_FILES or self.left <= 0 or time.monotonic() > self.until
+
+    def add(self, path: str) -> str:
+        """Digest a file, and return the digest."""
+        if path in self.digests or (self.full and self.digests):
+            return self.digests.get(path, "")
+        try:
+            with open(path, "rb") as file:
+                text, size = file.read(LARGEST), os.fstat(file.fileno()).st_size
+        except OSError:
+            return ""
+        self.left -= len(text)
+        self.digests[path] = hashlib.sha256(b"%d\n%s" % (size, text)).hexdigest()[:LETTERS]
+        self.names[path] = set(_imported(text)) if path.endswith(".py") else set()
+        return self.digests[path]
+
+    def follow(self, path: str, folder: str) -> None:
+        """Digest the modules in ``folder`` that the file imports, those that these import, and so on."""
+        waiting, seen = list(self.names.get(path, ())), set[str]()
+        while waiting and not self.full:
+            name = waiting.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            whole = os.path.join(folder, name)
+            for one in self.package(whole) if os.path.isdir(whole) else (f"{whole}.py",):
+                if self.add(one):
+                    waiting += sorted(self.names[one])
+
+    def package(self, folder: str) -> Iterator[str]:
+        """Yield the modules of a package, in an order that doesn't depend on the machine."""
+        for where, folders, files in os.walk(folder):
+            folders[:] = sorted(one for one in folders if not one.startswith((".", "__pycache__")))
+            for name in sorted(files):
+                if name.endswith(".py"):
+                    yield os.path.join(where, name)
+
+
+def digests(subject: Subject) -> tuple[str, dict[str, str]]:
+    """Return the digest of what is started, and those of the modules that belong to it, by their paths from there."""
+    code, name = Code(), subject.words[0] if subject.words else ""
+    path, base = _place(subject, name)
+    if not path:
+        return ("" if subject.how == "module" else MISSING), {}
+    digest = code.add(path)
+    if subject.how != "program":
+        top = os.path.dirname(path)
+        while top.startswith(base + os.sep) and os.path.exists(os.path.join(top, "__init__.py")):
+            if os.path.dirname(top) == base or not os.path.exists(os.path.join(os.path.dirname(top), "__init__.py")):
+                for one in code.package(top):
+                    code.add(one)
+            top = os.path.dirname(top)
+        code.follow(path, base)
+    own = code.digests.pop(path, "")
+    return digest or own or MISSING, {os.path.relpath(one, base): text for one, text in code.digests.items()}
+
+
+def _place(subject: Subject, name: str) -> tuple[str, str]:
+    """Return the file that is started, and the folder from which its modules are imported; empty without a file."""
+    if subject.how == "module":
+        parts = os.path.join(*name.split(".")) if name else ""
+        for folder in (subject.folder, *filter(None, sys.path)):
+            for end in (".py", "/__main__.py", "/__init__.py"):
+                if parts and os.path.isfile(os.path.join(folder, parts + end)):
+                    return os.path.join(folder, parts + end), folder
+        return "", ""
+    path = os.path.join(subject.folder, name)
+    if subject.how == "program" and "/" not in name:
+        found = (os.path.join(one, name) for one in os.environ.get("PATH", os.defpath).split(os.pathsep))
+        path = next(filter(os.path.isfile, found), path)
+    if os.path.isdir(path):
+        path = os.path.join(path, "__main__.py")
+    return (path, os.path.dirname(path)) if os.path.isfile(path) else ("", "")
+
+
+def _imported(text: bytes) -> Iterator[str]:
+    """Yield the first words of the modules that a file imports, from its lines."""
+    for line in text.splitlines():
+        kind, _, rest = line.strip().partition(b" ")
+        if kind not in (b"import", b"from"):
+            continue
+        for word in rest.split(b",") if kind == b"import" else (rest,):
+            first = word.strip().split(b" ")[0].split(b".")[0].decode(errors="replace")
+            if first.isidentifier():
+                yield first
