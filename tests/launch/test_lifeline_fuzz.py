@@ -19,12 +19,14 @@ import pytest
 
 from accel_launch.inspecting.groups import Group
 from accel_launch.running.lifeline import Lifeline
+from accel_launch.running.lifeline.hub import comparison
 from accel_launch.running.lifeline.hub.entrance import FROM_ONE
 from accel_launch.running.lifeline.hub.hub import Hub
 from accel_launch.running.lifeline.link import LONGEST, Broken, Link
 from accel_launch.running.lifeline.member.member import Member
 from accel_launch.running.lifeline.messages import LATEST, LONGEST_TEXT, STATUS
 from accel_launch.running.lifeline.refusals import MOST
+from accel_launch.running.lifeline.sameness.subject import Subject
 from accel_launch.running.lifeline.watch import Watch
 from accel_launch.running.onlookers.machines.station import Station
 from accel_launch.running.onlookers.stall.telling import Stall
@@ -35,7 +37,7 @@ from tests.launch.test_lifeline import BEAT, FAILED, HELLO, free_port
 pytestmark = pytest.mark.fuzz
 
 RUN, SECRET, SIZE = "the-name-of-our-run", b"the secret of our run", 7919
-LINE = Lifeline("127.0.0.1", 1, 0, 0, SIZE, SIZE, RUN, timeout=600, watched=True)
+LINE = Lifeline("127.0.0.1", 1, 0, 0, SIZE, SIZE, RUN, timeout=600, watched=True, subject=Subject("python3", ()))
 GROUP: dict[str, Any] = {
     "ranks": [[0, 3], [7, 7]],
     "doing": "train.py:9 f > torch all_reduce, waiting",
@@ -49,6 +51,13 @@ GROUP: dict[str, Any] = {
     "local_rank": 0,
     "pid": 7,
 }
+FACTS = {
+    "torch": "2.9.1",
+    "python": "3.11.9",
+    "clock": "0.1",
+    "limit shared memory": "7",
+    "variable NCCL_ALGO": "Ring",
+}
 STALL = {"at": 2.0, "since": 1.0, "groups": [GROUP], "unasked": ["u"], "culprit": "c", "ends": False}
 TO_HUB: tuple[dict[str, Any], ...] = (
     HELLO,
@@ -57,6 +66,8 @@ TO_HUB: tuple[dict[str, Any], ...] = (
     {"kind": "over", "failure": FAILED["failure"]},
     {"kind": "still", "seconds": 1.0},
     {"kind": "groups", "number": 1, "groups": [GROUP, GROUP]},
+    {"kind": "portrait", "facts": FACTS},
+    {"kind": "portrait", "facts": {**FACTS, "torch": "1.0", "library more": "1"}},
 )
 TO_MEMBER: tuple[dict[str, Any], ...] = (
     {"kind": "welcome", "host": "h", "missing": [1, 2]},
@@ -67,6 +78,7 @@ TO_MEMBER: tuple[dict[str, Any], ...] = (
     {"kind": "verdict", "failure": FAILED["failure"]},
     {"kind": "done"},
     {"kind": "refused", "why": "w"},
+    {"kind": "start"},
     {"kind": "ask", "number": 1, "about": "still"},
     {"kind": "ask", "number": 2, "about": "stacks"},
     {"kind": "stall", **STALL},
@@ -92,6 +104,8 @@ def changed(message: dict[str, Any], chance: random.Random) -> dict[str, Any]:
         part = made
         if isinstance(made.get("failure"), dict) and chance.random() < 0.7:
             part = made["failure"]
+        if isinstance(made.get("facts"), dict) and chance.random() < 0.7:
+            part = made["facts"]
         if made.get("groups") and chance.random() < 0.7:
             part = chance.choice(list(made["groups"]))
             part = part if isinstance(part, dict) else made
@@ -274,8 +288,8 @@ def closing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         one.close()
 
 
-def bounded(notes: list[str]) -> None:
-    assert len(notes) <= MOST + 3
+def bounded(notes: list[str], most: int = MOST) -> None:
+    assert len(notes) <= most + 3
     assert all(note.isprintable() and len(note) < 2 * LONGEST_TEXT for note in notes)
 
 
@@ -283,14 +297,18 @@ def sound(first: Any) -> None:
     assert first is None or (0 <= first.status <= STATUS and abs(first.at) <= LATEST and first.cause.isprintable())
 
 
-def test_no_peer_harms_the_main_machine() -> None:
+def test_no_peer_harms_the_main_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     recorded = {secret: recording(secret)[0] for secret in (None, SECRET)}
+    monkeypatch.setattr(comparison, "SLOW", 0.0)
+    monkeypatch.setattr(comparison, "SETTLED", 0.0)
 
     def one_round(chance: random.Random) -> None:
         secret, theirs, run, known = settings(chance)
         port = free_port()
         hub = Hub(LINE.replace(port=port), "main", secret)
+        hub.reception.comparison.own = FACTS
         member = Member(LINE.replace(port=port, machine=2), "host2", secret)
+        member.portrayal.facts = FACTS
         until = time.monotonic() + 5
         while member.missing is None and time.monotonic() < until:
             turned(hub)
@@ -324,7 +342,7 @@ def test_no_peer_harms_the_main_machine() -> None:
         hub.roster.peers = {fd: peer for fd, peer in hub.roster.peers.items() if not peer.link.close()}
         member.close()
         hub.close()
-        bounded(hub.notes)
+        bounded(hub.notes, MOST + comparison.MOST_NOTES)
         for peer in peers:
             peer.link.close()
 

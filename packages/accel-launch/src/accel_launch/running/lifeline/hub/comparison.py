@@ -106,8 +106,8 @@ class Comparison:
             for machine in reasons:
                 self.portraits.pop(machine, None)
                 self.tokens.pop(machine, None)
-        elif self.open:
-            for machine in new:
+        if self.open:
+            for machine in self.compared.intersection(new):
                 self._start(machine)
 
     def _text(self, one: Difference) -> str:

@@ -66,7 +66,8 @@ class Reception:
         late = time.monotonic() - INTRODUCTION
         for fd, peer in list(self.roster.peers.items()):
             if peer.machine is None and peer.since < late:
-                self.refusals.add(f"dropped a connection from {peer.address}: it didn't introduce itself")
+                if not peer.refused:
+                    self.refusals.add(f"dropped a connection from {peer.address}: it didn't introduce itself")
                 peer.link.open = False
             if not peer.link.open:
                 self._disconnected(fd)
@@ -145,7 +146,8 @@ class Reception:
                 peer.machine = None
                 self.roster.seen.discard(machine)
                 peer.link.send(kind="refused", why=clean(why))
-                peer.link.open, peer.refused = False, True
+                # It hangs up: a connection that is closed with its beats unread would lose the message.
+                peer.refused, peer.since = True, time.monotonic()
 
     def _disconnected(self, fd: int) -> None:
         peer = self.roster.drop(fd)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 
+from accel_config.showing.masking import command_line
 from accel_launch.running.lifeline.messages import FACT, MOST_FACTS, clean
 from accel_launch.running.lifeline.sameness import code, libraries, variables
 
@@ -23,7 +25,7 @@ def portrait(subject: Subject, key: bytes | None) -> dict[str, str]:
     facts: dict[str, str] = {}
     room = ROOM
     for name, value in _facts(subject, key):
-        name, value = clean(name, FACT), clean(value, FACT)  # noqa: PLW2901
+        name, value = clean(name, FACT), clean(_fitting(value))  # noqa: PLW2901
         room -= len(name.encode(errors="replace")) + len(value.encode(errors="replace")) + 8
         if room < 0 or len(facts) >= MOST_FACTS - 2:
             facts[CUT] = "yes"
@@ -45,7 +47,7 @@ def _facts(subject: Subject, key: bytes | None) -> Iterator[tuple[str, str]]:
     yield "devices", _counted(subject.devices)
     own, modules = code.digests(subject)
     yield "script", own
-    yield "arguments", _words(subject.words[1:])
+    yield "arguments", " ".join(command_line(subject.words[1:]))
     yield from _limits()
     yield from ((f"setting {name}", value) for name, value in sorted(subject.settings.items()))
     yield from ((f"library {name}", version) for name, version in sorted(found.items()))
@@ -57,15 +59,11 @@ def _counted(devices: tuple[str, ...]) -> str:
     return ", ".join(f"{devices.count(one)} {one}" for one in sorted(set(devices)))
 
 
-def _words(words: tuple[str, ...]) -> str:
-    from accel_config.showing.masking import command_line
-
-    text = " ".join(command_line(words))
+def _fitting(text: str) -> str:
+    """Return a text, or its beginning and its digest if it is too long."""
     if len(text) <= FACT:
         return text
-    import hashlib
-
-    return f"{text[: FACT - 40]}... ({hashlib.sha256(text.encode(errors='replace')).hexdigest()[:12]})"
+    return f"{text[: FACT - 20]}... {hashlib.sha256(text.encode(errors='replace')).hexdigest()[:12]}"
 
 
 def _limits() -> Iterator[tuple[str, str]]:

@@ -17,8 +17,16 @@ ALL = "all"
 APART = 1.0  # seconds between two clocks that are told
 UNEVEN = 1.5  # times the memory of another machine that is told
 MOST_VALUES = 4  # of a difference that are told
+WIDEST = 100  # characters of a value that are told
 MOST_MODULES = 3  # that are told one by one
-ABSENT = {"setting": "not set", "variable": "not set", "module": "missing", "devices": "none", "arguments": "none"}
+ABSENT = {
+    "setting": "not set",
+    "variable": "not set",
+    "module": "missing",
+    "devices": "none",
+    "arguments": "none",
+    "cuda": "none",
+}
 
 
 class Difference(Record):
@@ -40,9 +48,9 @@ class Difference(Record):
 
     def text(self, hosts: Mapping[int, str]) -> str:
         """Say it on one line, with the host of a machine that is alone with its value."""
-        told = [f"{value} on {_named(machines, hosts)}" for value, machines in self.values[:MOST_VALUES]]
+        told = [f"{_short(value)} on {_named(machines, hosts)}" for value, machines in self.values[:MOST_VALUES]]
         more = len(self.values) - MOST_VALUES
-        return f"{self.name}: " + "; ".join(told) + (f"; and {more} more values" if more > 0 else "")
+        return f"{_short(self.name)}: " + "; ".join(told) + (f"; and {more} more values" if more > 0 else "")
 
     def as_json(self) -> dict[str, object]:
         """Return it for the report."""
@@ -68,7 +76,7 @@ def differences(portraits: Mapping[int, Facts], allowed: Collection[str]) -> lis
 def _difference(name: str, portraits: Mapping[int, Facts]) -> Difference | None:
     family, _, rest = name.partition(" ")
     kind, label, shown, clash = _rule(family, rest)
-    absent = ABSENT.get(family, "not installed" if family in ("library", "torch", "cuda") else "unknown")
+    absent = ABSENT.get(family, "not installed" if family in ("library", "torch") else "unknown")
     values: dict[str, list[int]] = {}
     for machine in sorted(portraits):
         facts = portraits[machine]
@@ -152,8 +160,12 @@ def _offset(text: str) -> str:
 
 
 def _named(machines: tuple[int, ...], hosts: Mapping[int, str]) -> str:
-    host = hosts.get(machines[0], "") if len(machines) == 1 else ""
-    return f"machine{'s' if len(machines) > 1 else ''} {spans(machines)}" + (f" (host {host})" if host else "")
+    host = _short(hosts.get(machines[0], "")) if len(machines) == 1 else ""
+    return f"machine{'s' if len(machines) > 1 else ''} {spans(machines, 8)}" + (f" (host {host})" if host else "")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 30]}...{text[-27:]}"
 
 
 _LIMITS = {
