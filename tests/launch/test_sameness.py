@@ -370,6 +370,7 @@ def test_an_older_launcher_is_not_compared_which_is_told(
     assert run.turn(lambda: 0 in free(run))
     if older == 1:
         assert notes(run) == ["machine 1: the launcher there is older, and isn't compared with others"]
+        assert not run.turn(lambda: 1 in free(run) or bool(run.sides[1].notes), 0.3)  # it hears nothing new
     else:
         assert run.turn(lambda: 1 in free(run))
         assert run.sides[1].notes == ["the main machine's launcher is older, and doesn't compare the machines"]

@@ -10,7 +10,7 @@ import os
 
 from accel_config.catalogue import Launcher, Rendezvous, Resources
 from accel_config.showing.wording import describe
-from accel_launch.engines.common import describing, rendezvous
+from accel_launch.engines.common import rendezvous
 from accel_launch.engines.common.interface import interface_variables, route_to
 from accel_launch.engines.common.meeting import meeting_point
 from accel_launch.engines.common.wrapping import assignments, module_command, rank_command, with_parent
@@ -153,6 +153,8 @@ def _note_restarts(context: LaunchContext) -> None:
 
 def _lifeline(context: LaunchContext, at: tuple[str, int], rank: int, run: str, backend: str) -> Lifeline:
     address, port = at
+    from accel_launch.engines.common.describing import subject
+
     settings, machines = context.settings[Rendezvous], context.settings[Resources].num_machines
     own = settings.lifeline_port
     if own is None and backend not in rendezvous.AT_MAIN_MACHINE:
@@ -181,7 +183,7 @@ def _lifeline(context: LaunchContext, at: tuple[str, int], rank: int, run: str, 
         restarts=settings.max_restarts,
         quiet=context.settings[Launcher].quiet,
         watched=context.settings[Launcher].stall_after > 0,
-        subject=describing.subject(context),
+        subject=subject(context),
     )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from accel_launch.machine.host import Host
     from accel_launch.running.lifeline import Lifeline
 
-WITHIN = 3.0  # seconds for the main machine to answer
+WITHIN, CLOSED = 3.0, 1.0  # seconds for the main machine to answer, and if nothing listens there yet
 
 
 def report(settings: Settings, host: Host, script: Sequence[str], why: str) -> None:
@@ -44,11 +44,14 @@ def tell(line: Lifeline, host: str, why: str, secret: Secret) -> None:
     """Tell the main machine, if it answers in time."""
     member = Member(line.replace(subject=None), host or os.uname().nodename, secret.value, secret.find)
     member.over(RemoteFailure(line.machine, host, time.time(), 1, f"{UNABLE}{why}"))
-    until = time.monotonic() + WITHIN
+    began = time.monotonic()
+    until = began + WITHIN
     while member.first is None and not member.done and not member.refused and time.monotonic() < until:
         poller = select.poll()
         for fd, events in member.wants().items():
             poller.register(fd, events)
         member.handle(dict(poller.poll(50)))
         member.tick()
+        if member.connection.closed_port:
+            until = began + CLOSED
     member.close()

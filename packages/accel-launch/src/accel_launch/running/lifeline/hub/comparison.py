@@ -47,7 +47,7 @@ class Comparison:
             self.tokens[machine], self.portraits[machine], self.fresh = peer.token, facts, True
             self.compared.discard(machine)
         elif self.open:
-            peer.link.send(kind="start")
+            self._start(machine)
 
     def step(self, refuse: Callable[[dict[int, str], str], None]) -> None:
         """Compare if it is time to; ``refuse`` machines, each for a reason, by one that is for all."""
@@ -130,5 +130,5 @@ class Comparison:
 
     def _start(self, machine: int) -> None:
         peer = self.roster.present.get(machine)
-        if peer is not None:
+        if peer is not None and peer.link.portraits:  # an older launcher doesn't wait
             peer.link.send(kind="start")

@@ -78,10 +78,7 @@ class Member:
         if self.connection.closed_port and self.main.due:
             self._unreachable()  # the machine answers, and its launcher doesn't listen
         if self.connection.wrong:
-            if self.main.received is None:
-                self._give_up(self.connection.wrong)
-            else:
-                self.refusals.add(self.connection.wrong)
+            (self._give_up if self.main.received is None else self.refusals.add)(self.connection.wrong)
             self.connection.wrong = ""
         if self.connection.drop_closed():
             self._disconnected()
