@@ -245,6 +245,12 @@ def test_another_interpreter_is_read_where_it_is(tmp_path: Path) -> None:
 class Described(Machines):
     """Launchers whose portraits a test makes."""
 
+    def __init__(self, count: int, **more: Any) -> None:
+        """Begin with none."""
+        super().__init__(count, **more)
+        self.heard: list[str] = []
+        """The kinds of messages that came to launchers that don't describe their machines."""
+
     def begin(self, machine: int, facts: dict[str, str] | None = USUAL, **more: Any) -> Hub | Member:
         """Start one; without facts, of a version that doesn't describe its machine."""
         side = self.start(machine, subject=Subject("python3", (), allowed=more.pop("allowed", ())), **more)
@@ -253,7 +259,7 @@ class Described(Machines):
         else:
             side.portrayal.facts = facts
             if facts is None:
-                side.portrayal.take = lambda *_words: None
+                side.portrayal.take = lambda kind, *_more: self.heard.append(kind)
         return side
 
 
@@ -370,7 +376,8 @@ def test_an_older_launcher_is_not_compared_which_is_told(
     assert run.turn(lambda: 0 in free(run))
     if older == 1:
         assert notes(run) == ["machine 1: the launcher there is older, and isn't compared with others"]
-        assert not run.turn(lambda: 1 in free(run) or bool(run.sides[1].notes), 0.3)  # it hears nothing new
+        assert run.turn(lambda: run.heard.count("beat") > 3)
+        assert "start" not in run.heard  # which it doesn't know
     else:
         assert run.turn(lambda: 1 in free(run))
         assert run.sides[1].notes == ["the main machine's launcher is older, and doesn't compare the machines"]
@@ -400,6 +407,8 @@ def test_a_hostile_portrait_fills_no_screen(described: Make) -> None:
     assert isinstance(hub, Hub)
     peer = hub.roster.present[1]
     for n in range(200):  # again and again, always another one
-        hub.reception.comparison.take(peer, 1, {**USUAL, names[n]: "y"})
+        hub.reception.comparison.take(peer, 1, {**USUAL, names[n + 25]: "y"})
+    hub.handle({})
     assert len(hub.reception.comparison.found) == 25
+    assert names[30] not in hub.reception.comparison.portraits[1]
     assert time.monotonic() - began < 10

@@ -84,7 +84,7 @@ def _difference(name: str, portraits: Mapping[int, Facts]) -> Difference | None:
             continue
         values.setdefault(facts.get(name, "") or absent, []).append(machine)
     texts = list(values)
-    if len(texts) < 2 or (family in _ALIKE and _ALIKE[family](rest, texts)):  # noqa: PLR2004
+    if len(texts) < 2 or (rest == "shared memory" and _even(texts)):  # noqa: PLR2004
         return None
     told: dict[str, list[int]] = {}
     for text in texts:
@@ -124,13 +124,9 @@ def _release(version: str) -> str:
     return ".".join(version.partition("+")[0].split(".")[:2])
 
 
-def _near(_rest: str, texts: list[str]) -> bool:
-    return all(abs(_number(text)) <= APART for text in texts)
-
-
-def _even(rest: str, texts: list[str]) -> bool:
+def _even(texts: list[str]) -> bool:
     sizes = [_number(text) for text in texts]
-    return rest == "shared memory" and min(sizes) > 0 and max(sizes) < UNEVEN * min(sizes)
+    return min(sizes) > 0 and max(sizes) < UNEVEN * min(sizes)
 
 
 def _number(text: str) -> float:
@@ -178,7 +174,6 @@ _SHOWN: dict[str, Callable[[str], str]] = {
     **dict.fromkeys(("shared memory", "locked memory"), _size),
     "clock": _offset,
 }
-_ALIKE: dict[str, Callable[[str, list[str]], bool]] = {"clock": _near, "limit": _even}
 _CLASHES: dict[str, Callable[[str, str], bool]] = {
     "torch": lambda main, other: _release(main) != _release(other),
     "on": lambda _main, _other: True,
