@@ -14,7 +14,11 @@ Start = Callable[..., Launch]
 
 pytestmark = pytest.mark.machines
 
-SCRIPT = "import helper, os\nprint('rank', os.environ['RANK'], 'starts', 'ACCEL_GATE' in os.environ, flush=True)\n"
+SCRIPT = """
+import helper, os
+gate = open(f"/proc/{os.getppid()}/environ").read().partition("ACCEL_GATE=")[2].partition(chr(0))[0]
+print("rank", os.environ["RANK"], "starts", "ACCEL_GATE" in os.environ, os.stat(gate).st_size, flush=True)
+"""
 
 
 @pytest.fixture
@@ -72,8 +76,8 @@ def test_what_is_allowed_goes_on_and_ranks_start_after_the_notes(
     environ["PYTHONPATH"] = str(tmp_path / "other")
     second = started(1, *flags, copies[1] / "train.py")
     assert (first.wait(90), second.wait(90)) == (0, 0), first.text + second.text
-    assert "rank 0 starts False" in first.text
-    assert "rank 1 starts False" in second.text
+    assert "rank 0 starts False 1" in first.text
+    assert "rank 1 starts False 1" in second.text
     assert "note: torch: " in first.text.partition("starts")[0]
     assert "helper.py" not in first.text
 

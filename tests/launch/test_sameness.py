@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from accel_launch.ranks import parent
 from accel_launch.running.lifeline.hub import comparison
 from accel_launch.running.lifeline.hub.hub import Hub
 from accel_launch.running.lifeline.member.member import Member
@@ -304,6 +305,29 @@ def test_no_rank_starts_before_all_machines_are_compared(described: Make) -> Non
     member.portrayal.free = False
     assert run.turn(lambda: member.free)
     assert len(notes(run)) == 2
+
+
+def test_a_rank_waits_until_it_may_start_or_nobody_is_left_to_let_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, looks = tmp_path / "gate", list[float]()
+
+    def open_at_the_third_look(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            gate.write_text("x")
+
+    monkeypatch.setattr(parent.time, "sleep", open_at_the_third_look)
+    for path in ("", str(gate)):  # without one, and of a launcher that is gone
+        parent.wait_for(path)
+    assert not looks
+    gate.touch()
+    parent.wait_for(str(gate))
+    assert len(looks) == 3
+    gate.write_text("")
+    monkeypatch.setattr(parent, "GATE", 0.0)
+    parent.wait_for(str(gate))
+    assert len(looks) <= 4
 
 
 def test_a_machine_that_can_not_take_part_ends_the_run_everywhere(described: Make) -> None:
