@@ -46,7 +46,10 @@ class Crew:
             try:
                 link = Link(place, launcher, self.router, self.mark)
             except OSError as error:
-                raise AccelError(f"{launcher[0]} can't be started: {error.strerror}; --hosts needs it") from None
+                self.leave()
+                way = "name its interpreter with --python" if place.here else "install OpenSSH's client"
+                why = f"{launcher[0]} can't be started on this machine ({error.strerror})"
+                raise AccelError(f"{place.machine.label}: {why}; {way}") from None
             self.links.append(link)
             link.say({"mark": self.mark, "cwd": cwd, "main": place.rank == 0})
         own = version("accel-launch", "")

@@ -75,7 +75,9 @@ def combined(told: Mapping[str, Told], gone: RemoteFailure | None) -> Result:
     notes = by_machine({name: one.notes for name, one in told.items()})
     result = Result(0, endings=endings(told), notes=notes)
     if first is not None and first.rank is not None:
-        return result.replace(status=first.status, failure=failures.shown(first))
+        failure, its = failures.shown(first), (first.rank, first.pid)
+        ending = next((one for one in result.endings if (one.rank, one.pid) == its), failure.ending)
+        return result.replace(status=first.status, failure=failure.replace(ending=ending))
     problems = by_machine({name: one.problems for name, one in told.items()})
     if first is not None and not (problems and gone is None):
         return result.replace(status=first.status, failure=failures.shown(first))
