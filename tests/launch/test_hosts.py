@@ -15,6 +15,8 @@ from accel_launch.hosts.listing import Machine, machines
 from accel_launch.running.lifeline.remote_failure import RemoteFailure
 from tests.conftest import BIN
 
+MISSING = "/py: Error while finding module specification for 'accel_launch.hosts.machine' (ModuleNotFoundError: No module named"
+
 
 def listed(text: str, cwd: object = "/") -> tuple[Machine, ...]:
     return machines(resolve(CATALOGUE, (split(CATALOGUE, ["--hosts", text, "train.py"]).values,)), str(cwd))
@@ -163,10 +165,10 @@ def test_settings_travel_as_they_are() -> None:
         (127, "sh: 1: exec: /py: not found", "has no /py; name its interpreter with --python"),
         (
             1,
-            "/py: No module named accel_launch",
+            f"{MISSING} 'accel_launch')",
             "has no accel-launch for /py; install this version: ssh -p 2222 me@b",
         ),
-        (1, "/py: No module named accel_launch.hosts", "has an older accel-launch for /py; install this version:"),
+        (1, f"{MISSING} 'accel_launch.hosts')", "has an older accel-launch for /py; install this version:"),
         (9, "noise\nlast", "ssh ended with status 9: last"),
     ],
 )

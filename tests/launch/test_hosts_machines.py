@@ -162,7 +162,7 @@ def test_two_machines_with_torch_meet_and_the_first_failure_is_told_once(user: U
         r"rank 1 \(machine 1, local rank 0, pid \d+, host n2\) failed first\n  cause: exit status 3", user.err
     )
     assert "no secret" not in user.err
-    assert len(list(logs.glob("*_machine*/attempt_0/0/stdout.log"))) == 2
+    assert len(list(logs.glob("[0-9]*_machine*/attempt_0/0/stdout.log"))) == 2
     assert user.nothing_left()
 
 

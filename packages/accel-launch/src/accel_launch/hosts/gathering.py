@@ -39,7 +39,7 @@ class Crew:
         Raises:
             AccelError: one hasn't, or has another version; the message has a line for each.
         """
-        from accel_config.showing.installing import version
+        from accel_config.showing.installing import quick_version
 
         for place in places:
             launcher = ssh.launcher(self.python) if place.here else ssh.command(place.machine, self.python)
@@ -52,7 +52,7 @@ class Crew:
                 raise AccelError(f"{place.machine.label}: {why}; {way}") from None
             self.links.append(link)
             link.say({"mark": self.mark, "cwd": cwd, "main": place.rank == 0})
-        own = version("accel-launch", "")
+        own = quick_version("accel-launch")
         self._await("ready", lambda link: self._other_version(link, own))
 
     def plan(self, asked: Callable[[Link], Mapping[str, object]]) -> None:

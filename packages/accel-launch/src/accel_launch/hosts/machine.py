@@ -79,6 +79,7 @@ def main() -> int:
     try:
         _go_to(hello["cwd"])
         speaker.say("ready", **_facts(main=hello["main"]))
+        _load("accel_launch.hosts.assigning", "accel_launch.planning.making", "accel_launch.machine.host")
         asked = json.loads(listener.line())
         planned = _planned(asked)
     except AccelError as error:
@@ -86,11 +87,18 @@ def main() -> int:
         return error.status
     ranks = planned.hosted or len(planned.commands)
     speaker.say("planned", ranks=ranks, summary=planned.summary, notes=list(planned.notes))
+    _load("accel_launch.running.supervisor", "accel_launch.running.lifeline.failures")
     if listener.line(1).strip() != "go":
         return FAILED
     result = _run(planned, asked, listener.fd)
     speaker.say("result", **_told(result, asked["rank"]))
     return result.status
+
+
+def _load(*modules: str) -> None:
+    """Import what will be needed while the other machines are waited for."""
+    for name in modules:
+        __import__(name)
 
 
 def _go_to(folder: str) -> None:
@@ -103,10 +111,10 @@ def _go_to(folder: str) -> None:
 
 
 def _facts(*, main: bool) -> dict[str, object]:
-    from accel_config.showing.installing import version
+    from accel_config.showing.installing import quick_version
 
     return {
-        "version": version("accel-launch", ""),
+        "version": quick_version("accel-launch"),
         "host": os.uname().nodename,
         "connection": os.environ.get("SSH_CONNECTION", "").split(),
         "port": _free_ports() if main else 0,

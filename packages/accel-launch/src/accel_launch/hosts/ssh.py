@@ -46,7 +46,8 @@ def complaint(machine: Machine, python: str, status: int, printed: str, *, here:
     last = one_line(lines[-1].strip()[:WIDEST]) if lines else ""
     name = machine.label
     if "No module named" in printed:
-        what = "an older accel-launch" if "accel_launch.hosts" in printed else "no accel-launch"
+        older = any(f"No module named {quote}accel_launch.hosts" in printed for quote in ("'", ""))
+        what = "an older accel-launch" if older else "no accel-launch"
         return f"{name} has {what} for {python}; install this version: {install(machine, python, here=here)}"
     if status == NOT_FOUND or (python in last and ("No such file" in last or "not found" in last)):
         return f"{name} has no {python}; name its interpreter with --python"
