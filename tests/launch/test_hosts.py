@@ -176,6 +176,7 @@ def test_why_a_machine_has_not_answered(status: int, printed: str, said: str) ->
     text = ssh.complaint(Machine("b", "me", 2222), "/py", status, printed, here=False)
     assert text.startswith("b:2222")
     assert said in text
+    assert ssh.command(Machine("b"), "~/my venv/py")[-1] == "exec ~/'my venv/py' -P -m accel_launch.hosts.machine"
 
 
 def told(**more: object) -> outcome.Told:
@@ -199,6 +200,8 @@ def test_the_first_failure_of_all_is_the_result() -> None:
     assert result.failure is not None
     assert (result.failure.host, result.status, result.notes) == ("n1", 3, ("x", "b: y"))
     assert result.failure.ending is result.endings[0]
+    later = RemoteFailure(0, "n0", 4.0, 75, "exit status 75")
+    assert outcome.combined({"a": told(status=75, failure=later.message)}, None).later
     gone = RemoteFailure(2, "n2", 9.0, 1, "machine 2 is lost: ssh ended")
     assert (lost := outcome.combined(both, gone).failure) is not None
     assert lost.label == "machine 2 (host n2)"

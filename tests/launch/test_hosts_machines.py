@@ -70,7 +70,7 @@ class User:
         return made
 
     def run(self, *words: object) -> int:
-        return self.start(*words).wait(120)
+        return self.start(*words).wait(200)
 
     @property
     def out(self) -> str:

@@ -86,7 +86,8 @@ def _carry_out(settings: Settings, typed: Typed, program: str, argv: Sequence[st
 def _on_hosts(settings: Settings, typed: Typed) -> int:
     """Launch on all machines from here, or show how."""
     from accel_config.catalogue import Launcher
-    from accel_launch.hosts import HostsPlan
+    from accel_launch.hosts import showing
+    from accel_launch.hosts.hosts_plan import HostsPlan
     from accel_launch.machine.host import Host
 
     host, launcher = Host.here(), settings[Launcher]
@@ -96,7 +97,7 @@ def _on_hosts(settings: Settings, typed: Typed) -> int:
         result = planned.run()
         return _told(result, host, str(report) if report else None, whole=launcher.debug, quiet=launcher.quiet)
     if launcher.dry_run or not launcher.json:
-        console.data(planned.shown(as_json=launcher.json))
+        console.data(showing.as_json(planned) if launcher.json else showing.shell(planned))
     if launcher.explain and not (launcher.dry_run and launcher.json):
         _explain(planned.settings)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-from accel_config.errors import READER_GONE
+from accel_config.errors import LATER, READER_GONE
 from accel_launch.hosts import outcome
 from accel_launch.hosts.link import DRAIN
 from accel_launch.ranks.signals import ENDING
@@ -106,7 +106,7 @@ class Run:
         if link not in self.told and "result" in link.said:
             self.told[link] = outcome.read(link.said["result"])
         told = self.told.get(link)
-        if self.wrong or (told is None and link.status is None) or (told is not None and not told.status):
+        if self.wrong or (told is None and link.status is None) or (told is not None and told.status in (0, LATER)):
             return
         if told is None:
             if link.reading and time.time() < link.ended_at + DRAIN:

@@ -42,7 +42,11 @@ class Crew:
         from accel_config.showing.installing import quick_version
 
         for place in places:
-            launcher = ssh.launcher(self.python) if place.here else ssh.command(place.machine, self.python)
+            launcher = (
+                ssh.launcher(os.path.expanduser(self.python))
+                if place.here
+                else ssh.command(place.machine, self.python)
+            )
             try:
                 link = Link(place, launcher, self.router, self.mark)
             except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accel_config.errors import FAILED
+from accel_config.errors import FAILED, LATER
 from accel_config.record import Record
 from accel_launch.running.lifeline import failures
 from accel_launch.running.lifeline.messages import COUNT, FAILURE, STATUS, TIME, valid, whole
@@ -79,6 +79,8 @@ def combined(told: Mapping[str, Told], gone: RemoteFailure | None) -> Result:
         ending = next((one for one in result.endings if (one.rank, one.pid) == its), failure.ending)
         return result.replace(status=first.status, failure=failure.replace(ending=ending))
     problems = by_machine({name: one.problems for name, one in told.items()})
+    if first is not None and first.status == LATER and gone is None:
+        return result.replace(status=LATER)
     if first is not None and not (problems and gone is None):
         return result.replace(status=first.status, failure=failures.shown(first))
     status = max((one.status for one in told.values()), default=FAILED)

@@ -27,7 +27,8 @@ def launcher(python: str) -> tuple[str, ...]:
 
 def command(machine: Machine, python: str) -> tuple[str, ...]:
     """Return the words that start it there."""
-    return (*_ssh(machine, *OPTIONS), f"exec {shlex.join(launcher(python))}")
+    path = f"~/{shlex.quote(python[2:])}" if python.startswith("~/") else shlex.quote(python)
+    return (*_ssh(machine, *OPTIONS), f"exec {path} {shlex.join(launcher(python)[1:])}")
 
 
 def _ssh(machine: Machine, *options: str) -> tuple[str, ...]:
