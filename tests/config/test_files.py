@@ -136,7 +136,7 @@ def test_json(tmp_path: Path) -> None:
         ("machine_rank: -1", 1, "machine_rank must be a whole number, at least 0"),
         ("fsdp_config: 3", 1, "fsdp_config must be a mapping of settings"),
         ("num_processes: [1]", 1, "num_processes must be"),
-        ("tpu_env: [A]", 1, "must be a list (NAME=VALUE)"),
+        ("tpu_env: [1A]", 1, "must be a list (NAME=VALUE)"),
     ],
 )
 def test_what_is_refused(text: str, line: int, message: str) -> None:

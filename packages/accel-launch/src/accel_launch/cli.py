@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from accel_config import Settings, Typed
     from accel_launch.machine.host import Host
     from accel_launch.planning.types import Plan
+    from accel_launch.running.report.records import Result
 
 
 def main(argv: Sequence[str] | None = None, program: str = "accel-launch") -> int:
@@ -63,6 +64,8 @@ def _carry_out(settings: Settings, typed: Typed, program: str, argv: Sequence[st
     from accel_launch.planning.making import plan
 
     launcher, scheduler = settings[Launcher], settings[Scheduler]
+    if settings.value("hosts").value:
+        return _on_hosts(settings, typed)
     if launcher.explain and not launcher.dry_run:
         _explain(settings)
         return 0
@@ -94,6 +97,26 @@ def _tell_others(settings: Settings, host: Host, typed: Typed, why: AccelError) 
     from accel_launch.running.lifeline.absence import report
 
     report(settings, host, typed.script, str(why))
+
+
+def _on_hosts(settings: Settings, typed: Typed) -> int:
+    """Launch on all machines from here, or show how."""
+    from accel_config.catalogue import Launcher
+    from accel_launch.hosts import showing
+    from accel_launch.hosts.hosts_plan import HostsPlan
+    from accel_launch.machine.host import Host
+
+    host, launcher = Host.here(), settings[Launcher]
+    planned = HostsPlan(settings, host, typed.script)
+    if not (launcher.explain or launcher.dry_run):
+        report = settings.value("report").value
+        result = planned.run()
+        return _told(result, host, str(report) if report else None, whole=launcher.debug, quiet=launcher.quiet)
+    if launcher.dry_run or not launcher.json:
+        console.data(showing.as_json(planned) if launcher.json else showing.shell(planned))
+    if launcher.explain and not (launcher.dry_run and launcher.json):
+        _explain(planned.settings)
+    return 0
 
 
 def _explain(settings: Settings) -> None:
@@ -149,7 +172,6 @@ def _run(planned: Plan, host: Host, *, whole: bool, quiet: bool) -> int:
 
 def _supervise(planned: Plan, host: Host, *, whole: bool, quiet: bool, **ways: Any) -> int:
     """Run the plan to its end and print what there is to report; return the exit status."""
-    from accel_launch.running.process import leave
     from accel_launch.running.supervisor import supervise
 
     if planned.request is not None:
@@ -157,6 +179,12 @@ def _supervise(planned: Plan, host: Host, *, whole: bool, quiet: bool, **ways: A
         if signals.getsignal(signals.SIGINT) == signals.SIG_DFL:
             signals.signal(signals.SIGINT, signals.default_int_handler)  # it asks what to do with the job
     result = supervise(planned, **ways) if planned.request is None else planned.request.run()
+    return _told(result, host, planned.display.report, whole=whole, quiet=quiet)
+
+
+def _told(result: Result, host: Host, report: str | None, *, whole: bool, quiet: bool) -> int:
+    """Print what there is to report, and return the exit status."""
+    from accel_launch.running.process import leave
     from accel_launch.running.report import rendering  # not before the ranks are started: it takes a while
 
     tell("accel: note", result.notes)
@@ -165,9 +193,9 @@ def _supervise(planned: Plan, host: Host, *, whole: bool, quiet: bool, **ways: A
         text += rendering.closing(result) + rendering.retrospect(result)
     text += rendering.queued(result)
     say(text, styled=True)
-    if planned.display.report is not None:
+    if report is not None:
         try:
-            rendering.save(result, host.name, planned.display.report)
+            rendering.save(result, host.name, report)
         except AccelError as error:
             tell("accel", (f"the report wasn't saved: {error}",))
     return leave(result)

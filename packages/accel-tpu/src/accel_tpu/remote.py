@@ -6,41 +6,11 @@ import json
 import shlex
 
 from accel_config.settings.readers import natural
+from accel_launch.running.output.markers import Markers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-LONGEST = 512  # bytes of a line for the relay
-
-
-class Markers:
-    """Splits a stream that arrives in pieces at lines that contain a mark."""
-
-    def __init__(self, mark: bytes) -> None:
-        self.mark = mark
-        self._rest = b""
-
-    def split(self, data: bytes) -> Iterator[bytes | list[str]]:
-        """Yield the parts of ``data`` in order: bytes of the command, and the words after a mark in its line."""
-        data = self._rest + data
-        while (place := data.find(self.mark)) >= 0 and (end := data.find(b"\n", place)) >= 0:
-            yield data[:place]
-            yield data[place + len(self.mark) : end].decode(errors="replace").split()
-            data = data[end + 1 :]
-        kept = self._beginning(data) if place < 0 else len(data) - place
-        kept = 0 if kept > LONGEST else kept
-        self._rest = data[len(data) - kept :]
-        yield data[: len(data) - kept]
-
-    def rest(self) -> bytes:
-        """Return the bytes that may have begun a line for the relay; the stream ended before that line."""
-        rest, self._rest = self._rest, b""
-        return rest
-
-    def _beginning(self, data: bytes) -> int:
-        """Return how many bytes at the end of ``data`` may be the beginning of the mark."""
-        return next((n for n in range(min(len(data), len(self.mark) - 1), 0, -1) if data.endswith(self.mark[:n])), 0)
+    from collections.abc import Sequence
 
 
 class Remote:
@@ -72,7 +42,7 @@ class Remote:
             if isinstance(part, bytes):
                 passed += self._output(part)
             else:
-                self._receive(part, refuse=refuse)
+                self._receive(part.split(), refuse=refuse)
         return passed
 
     def rest(self) -> bytes:

@@ -33,6 +33,14 @@ class Rendezvous(
 ):
     """Addresses, ports and restarts."""
 
+    hosts: str | None = setting(
+        joins=True,
+        ours=True,
+        common=True,
+        metavar="HOSTS",
+        help="Machines whose launchers this one starts over `ssh`, the main one first: names, `node[1-4]`, "
+        "`user@host:port`, `host*8` for 8 ranks there, or a file of hosts. This machine may be among them.",
+    )
     machine_rank: int | None = setting(
         minimum=0,
         common=True,

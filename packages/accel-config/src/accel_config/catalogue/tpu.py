@@ -61,7 +61,8 @@ class Tpu(Section, title="TPU", asked=lambda settings: paradigm(settings).kind =
         pairs=True,
         masked=True,
         metavar="NAME=VALUE",
-        help="Environment variable for the workers of the pod. Can be repeated.",
+        help="Environment variable for the workers of the pod, or for every rank with `--hosts`, where `NAME` alone "
+        "has this shell's value. Can be repeated.",
         ask=Question(
             "Which environment variable do you want to set (NAME=VALUE)?",
             when=_pod,

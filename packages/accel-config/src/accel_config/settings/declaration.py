@@ -86,7 +86,7 @@ class Setting(Domain):
             switch: A flag that stands alone and then means ``true``. The next word is its value only if it is one of
                 the choices after the first.
             joins: Text that a file can also give as a list, joined with commas.
-            pairs: Each item is ``NAME=VALUE``.
+            pairs: Each item is ``NAME=VALUE``, or ``NAME``.
             choices: The valid values, in any letter case.
             renamed: Other texts for a value, with the text that replaces each.
             unset: Texts that mean the same as leaving it out.

@@ -123,5 +123,4 @@ class Domain:
 
 
 def _is_pair(text: str) -> bool:
-    name, equals, _value = text.partition("=")
-    return bool(equals) and name.isidentifier()
+    return text.partition("=")[0].isidentifier()

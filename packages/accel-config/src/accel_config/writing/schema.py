@@ -97,7 +97,7 @@ def _values(one: Setting) -> list[dict[str, object]]:
     if one.kind is bool:
         return [{"type": "boolean"}, _words([*TRUE, *FALSE, *one.unset]), {"enum": [0, 1]}]
     if one.pairs:  # old files hold one empty text for a question that was skipped
-        return [{"type": "string", "pattern": r"^([A-Za-z_]\w*=|$)"}]
+        return [{"type": "string", "pattern": r"^([A-Za-z_]\w*(=|$)|$)"}]
     if one.kind is str:
         return [{"type": list(SCALARS)}]
     bounds = {"minimum": one.minimum, "maximum": one.maximum}

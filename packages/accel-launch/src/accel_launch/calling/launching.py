@@ -148,6 +148,10 @@ def _planned(values: dict[str, Value], script: Sequence[str], *, function: str =
     for name in SHOWING:
         if settled.value(name).value:
             raise AccelError(f"{settled.origin(name)}: it prints something and runs nothing; use accel_launch.plan")
+    if settled.value("hosts").value:
+        raise AccelError(
+            f"{settled.origin('hosts')}: launch starts this machine's ranks; start the command for hosts"
+        )
     if settled.value("detach").value:
         raise AccelError(f"{settled.origin('detach')}: launch waits for its run; start the command to leave one")
     if function:

@@ -14,33 +14,38 @@ if TYPE_CHECKING:
 MOST = 100_000
 """The most hosts of a list, as of ``num_machines``: a longer one is broken, and would fill the memory."""
 BRACKETS = 8  # in one name; each multiplies the hosts
+CORRECT = "correct it, or ignore the scheduler: --no_scheduler"
 LONGEST = 255  # digits of a number: no host name has more
 
 
-def expand(text: str, variable: str) -> list[str]:
+def expand(text: str, variable: str, way_out: str = CORRECT) -> list[str]:
     """Return the hosts of a list in its order; none for an empty one. Several brackets in one name multiply.
 
-    ``variable`` is for messages.
+    ``variable`` and ``way_out`` are for messages.
 
     Raises:
         AccelError: it isn't such a list, or has more than `MOST` hosts.
     """
     try:
-        found = list(islice((name for entry in _entries(text) for name in _names(entry)), MOST + 1))
+        found = list(islice((name for entry in entries(text) for name in _names(entry)), MOST + 1))
     except ValueError as error:
-        raise _refusal(text, variable, f"{error} isn't valid in a list of hosts") from None
+        raise _refusal(text, variable, f"{error} isn't valid in a list of hosts; {way_out}") from None
     if len(found) > MOST:
-        raise _refusal(text, variable, f"it has more than {MOST} hosts, which no cluster has")
+        raise _refusal(text, variable, f"it has more than {MOST} hosts, which no cluster has; {way_out}")
     return found
 
 
 def _refusal(text: str, variable: str, why: str) -> AccelError:
     shown = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
-    return AccelError(f"{variable} is {shown!r}, and {why}; correct it, or ignore the scheduler: --no_scheduler")
+    return AccelError(f"{variable} is {shown!r}, and {why}")
 
 
-def _entries(text: str) -> Iterator[str]:
-    """Yield the parts between commas outside brackets."""
+def entries(text: str) -> Iterator[str]:
+    """Yield the parts between commas outside brackets.
+
+    Raises:
+        ValueError: a bracket isn't closed, or wasn't opened.
+    """
     depth, start = 0, 0
     for place, letter in enumerate(text + ","):
         depth += (letter == "[") - (letter == "]")

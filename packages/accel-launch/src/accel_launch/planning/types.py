@@ -53,6 +53,8 @@ class Display(Record):
     """Which output of the ranks is shown, and which is kept in files."""
 
     prefix: bool = False
+    host: str = ""
+    """The name of this machine in that prefix, where one terminal shows the output of several."""
     shown: tuple[int, ...] | None = None
     """The local ranks whose output is shown; None: all."""
     log_dir: str | None = None

@@ -59,7 +59,7 @@ def _wanted(settings: Settings) -> bool:
 
 def reaching(settings: Settings) -> list[str]:
     """Return the settings by which the launch reaches its machines itself, whatever started it."""
-    names = [name for name in ("mpirun_hostfile", "tpu_cluster") if settings.value(name).value]
+    names = [name for name in ("hosts", "mpirun_hostfile", "tpu_cluster") if settings.value(name).value]
     if settings[DeepSpeed].deepspeed_hostfile and settings[DeepSpeed].deepspeed_multinode_launcher != "standard":
         names.append("deepspeed_hostfile")
     if sagemaker(settings):

@@ -64,7 +64,7 @@ def parse(text: str) -> tuple[ListedHost, ...]:
         words = line.partition("#")[0].split()
         if not words:
             continue
-        name, _, count = words[0].partition(":")
+        name, _, count = words[0].partition(":") if words[0].count(":") == 1 else (words[0], "", "")
         for word in words[1:]:
             key, _, number = word.partition("=")
             count = number if key == "slots" else count

@@ -84,7 +84,7 @@ class Carrier:
 
     def wait(self, due: float) -> list[tuple[int, int]]:
         """Wait for ``due`` seconds at most, or without an end if that is negative."""
-        dues = [self.output.overdue(), self.onlookers.due, due if due >= 0 else None]
+        dues = [self.output.overdue(), self.onlookers.due, self.calling.due, due if due >= 0 else None]
         if self.watch is not None:
             dues.append(self.watch.due)
         first = min((each for each in dues if each is not None), default=-1.0)

@@ -30,7 +30,7 @@ def final(plan: Plan, observation: Observation) -> RemoteFailure | None:
     # An agent that may restart its ranks decides by itself, and so does one that takes in machines.
     if not asked and (line.restarts or line.least < line.machines):
         return None
-    return of(line, judge(plan, observation))
+    return of(line.machine, judge(plan, observation))
 
 
 def _stalled(line: Lifeline, observation: Observation) -> RemoteFailure:
@@ -60,22 +60,22 @@ def standstill(plan: Plan, observation: Observation) -> tuple[bool, RemoteFailur
     line = plan.lifeline
     if line is None or not line.together or observation.engine is not None or len(observation.endings) < plan.hosted:
         return False, None
-    failure = of(line, judge(plan, observation))
+    failure = of(line.machine, judge(plan, observation))
     return failure is None, failure
 
 
-def of(line: Lifeline, result: Result) -> RemoteFailure | None:
-    """Return the failure of this machine; None if the run ended well here."""
+def of(machine: int, result: Result) -> RemoteFailure | None:
+    """Return the failure of this ``machine``; None if the run ended well here."""
     if result.status == 0 and not result.signal:
         return None
     failure, host = result.failure, os.uname().nodename
     if failure is None:
-        return RemoteFailure(line.machine, host, result.at or time.time(), result.status, _why(result))
+        return RemoteFailure(machine, host, result.at or time.time(), result.status, _why(result))
     ending = failure.ending
     # A death is noticed after the peers have felt it. A death that itself follows slowly isn't one of a victim.
     abrupt = failure.at == ending.at and ending.signal not in (signal.SIGTERM, signal.SIGABRT)
     return RemoteFailure(
-        machine=line.machine,
+        machine=machine,
         host=host,
         at=failure.at - (NOTICE if abrupt else 0),
         status=1 if failure.cause == UNCAUGHT else result.status,

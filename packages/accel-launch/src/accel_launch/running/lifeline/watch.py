@@ -138,7 +138,7 @@ class Watch:
         """End the lifeline with the run here; return the result in the light of what failed first anywhere."""
         if self.late:  # that ranks are killed for it is no news for the others
             result = result.replace(status=1, failure=None, problems=(self.late,))
-        first = self._first(failures.of(self.line, result))
+        first = self._first(failures.of(self.line.machine, result))
         if isinstance(self.side, Hub):
             result = result.replace(differences=tuple(self.side.reception.comparison.found))
         refused = self.side.refused if isinstance(self.side, Member) else ""

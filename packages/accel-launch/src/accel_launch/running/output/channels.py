@@ -88,7 +88,7 @@ class Channels:
         """Return what stands before each line of a local rank's stream, with ``${rank}`` for its rank."""
         if not label and local < len(self.display.marked) and self.display.marked[local] & number:
             return marks.torchruns(self.display.role, local)
-        return f"[{label}] " if label else marks.RANK if self.display.prefix else ""
+        return f"[{label}] " if label else marks.ranks(self.display.host) if self.display.prefix else ""
 
     def _file(self, local: int, number: int) -> LogFile | None:
         file = self.logs.file(local, number, self.attempt_of(local))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 
-RANK = "[${rank}] "
-"""Before each line with ``--prefix``."""
 TORCHRUNS = "[${role_name}${local_rank}]:"
 """Before each line with ``--tee``, unless the variable sets another mark, as for torchrun."""
 VARIABLE = "TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE"
+
+
+def ranks(host: str) -> str:
+    """Return what ``--prefix`` puts before each line; ``${rank}`` in it stands for the rank."""
+    return f"[{host}:${{rank}}] " if host else "[${rank}] "
 
 
 def torchruns(role: str, local: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from accel_launch.running.guardian.orders import KILL
 
@@ -15,12 +16,18 @@ if TYPE_CHECKING:
     from accel_launch.running.supervising.signal_handling import SignalHandling
 
 
-INTERRUPT, TIMEOUT = b"i", b"t"
-"""Bytes from the pipe."""
+INTERRUPT, TIMEOUT, ALIVE = b"i", b"t", b"."
+"""Bytes from the pipe. Smaller ones are numbers of signals."""
+SIGNALS = 32
+PATIENCE = 15.0  # seconds in which a process that has ever sent ALIVE must send something again
 
 
 class CallingProcess:
-    """Takes bytes from the pipe: the run is to be interrupted, or takes too long. Kills everything at its end."""
+    """Takes bytes from the pipe: the run is to be interrupted, or takes too long. Kills everything at its end.
+
+    A process on another machine may be cut off without an end of the pipe. It sends `ALIVE` again and again, and its
+    silence is the end.
+    """
 
     def __init__(self, fd: int | None, orders: Orders, signals: SignalHandling) -> None:
         """Read from ``fd``; None: no such process."""
@@ -29,23 +36,40 @@ class CallingProcess:
         """Whether the run takes too long, and is to be ended once its ranks are shown."""
         self.gone = False
         """Whether it has ended."""
+        self.deadline: float | None = None
+        """When its silence is its end, in monotonic seconds."""
 
     def register(self, poller: select.poll) -> None:
         """Wait for it too."""
         if self.fd is not None:
             poller.register(self.fd, 1)  # select.POLLIN
 
+    @property
+    def due(self) -> float | None:
+        """Seconds until its silence is its end; None without such a limit."""
+        return None if self.deadline is None or self.fd is None else max(0.0, self.deadline - time.monotonic())
+
     def step(self, poller: select.poll, ready: Sequence[tuple[int, int]]) -> None:
         """Act on what it sends, or on its end."""
-        if self.fd is None or self.fd not in dict(ready):
+        if self.fd is None:
             return
-        if byte := os.read(self.fd, 1):
-            if byte == TIMEOUT:
-                self.timed_out = True
-            else:
-                self.signals.interrupt()
+        if self.fd in dict(ready):
+            if byte := os.read(self.fd, 1):
+                self._take(byte)
+                return
+        elif self.due != 0:
             return
         poller.unregister(self.fd)
         self.fd = None
         self.gone = True
         self.orders.send(KILL)
+
+    def _take(self, byte: bytes) -> None:
+        if byte == ALIVE or self.deadline is not None:
+            self.deadline = time.monotonic() + PATIENCE
+        if byte == TIMEOUT:
+            self.timed_out = True
+        elif byte == INTERRUPT:
+            self.signals.interrupt()
+        elif byte[0] < SIGNALS:
+            os.kill(os.getpid(), byte[0])

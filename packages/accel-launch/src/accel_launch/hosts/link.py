@@ -1,0 +1,168 @@
+"""The connection with one machine: its ssh, or its launcher itself on this machine, and what both sides say.
+
+The machine's launcher writes to its standard error like its ranks do. What it says to us is in lines with a mark that
+only the two sides know. What it reads is a line for each step, and a byte for each signal once the ranks run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from contextlib import suppress
+
+from accel_launch.running.output.channel import Channel
+from accel_launch.running.output.markers import Markers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from accel_launch.hosts.assigning import Place
+    from accel_launch.running.output.router import OutputRouter
+    from accel_launch.running.output.stream import Stream
+
+LONGEST = 1 << 22  # bytes of a line for us: the endings of a machine's ranks
+KEPT = 1 << 14  # bytes of what is printed before the ranks run
+DRAIN = 1.0  # seconds without anything new after which the output of an ssh that has ended is given up
+
+
+class Error(Channel):
+    """A machine's standard error: lines for us, and all else, which is shown only while its ranks run."""
+
+    def __init__(self, fd: int, stream: Stream, mark: str, heard: Callable[[str], None]) -> None:
+        """Read from ``fd`` for ``stream``; call ``heard`` with each line for us."""
+        super().__init__(fd, stream)
+        self.markers, self.heard = Markers(mark.encode(), LONGEST), heard
+        self.open = False
+        """Whether what isn't for us is shown."""
+        self.before = bytearray()
+        """What was printed before."""
+
+    def _show(self, data: bytes) -> None:
+        for part in self.markers.split(data):
+            if isinstance(part, str):
+                self.heard(part)
+            else:
+                self._others(part)
+
+    def _others(self, data: bytes) -> None:
+        if self.open and data:
+            super()._show(data)
+        elif len(self.before) < KEPT:
+            self.before += data
+
+    def close(self) -> None:
+        """Show what is left, and close the descriptor."""
+        self._others(self.markers.rest())
+        super().close()
+
+
+class Link:
+    """One machine's connection, from its start to its end."""
+
+    def __init__(self, place: Place, words: tuple[str, ...], router: OutputRouter, mark: str) -> None:
+        """Start ``words``, which is ssh or the launcher itself.
+
+        Raises:
+            OSError: there is no such program, or the system has no more processes or descriptors.
+        """
+        self.place, self.machine, self.words = place, place.machine, words
+        self.said: dict[str, dict[str, Any]] = {}
+        """What the other side has said, by kind."""
+        self.status: int | None = None
+        """The exit status of ssh, as a shell gives it; None while it runs."""
+        self.ended_at = 0.0
+        """When it ended, or was seen to have, in seconds since the epoch."""
+        theirs, self.input = os.pipe()
+        out, their_out = os.pipe()
+        err, their_err = os.pipe()
+        actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((theirs, their_out, their_err))]
+        try:
+            # A group of its own: what the terminal sends must not end the connection before the ranks.
+            self.pid = os.posix_spawnp(
+                words[0], words, os.environ, file_actions=actions, setpgroup=0, setsigdef=DEFAULTS
+            )
+        finally:
+            for fd in (theirs, their_out, their_err):
+                os.close(fd)
+        self.handle = _handle(self.pid)
+        self.error = Error(err, router.streams[1], mark, self._hear)
+        for channel in (Channel(out, router.streams[0]), self.error):
+            channel.local = place.rank
+            router.channels.open[channel.fd] = channel
+            router.channels.all.setdefault(place.rank, []).append(channel)
+        self.router = router
+
+    @property
+    def name(self) -> str:
+        """What messages call the machine."""
+        return self.machine.label
+
+    def _hear(self, text: str) -> None:
+        """Take a line for us; what isn't one of ours means nothing."""
+        with suppress(ValueError, RecursionError):
+            data = json.loads(text)
+            if isinstance(data, dict) and isinstance(data.get("kind"), str):  # pyright: ignore[reportUnknownMemberType]
+                self.said.setdefault(data.pop("kind"), data)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+
+    def say(self, data: Mapping[str, object]) -> None:
+        """Send a line, however long it takes to go: the other side does nothing else than read it."""
+        self.send(json.dumps(data).encode() + b"\n")
+
+    def send(self, data: bytes) -> None:
+        """Send bytes; if the other side is gone, its end will show it."""
+        with suppress(OSError):
+            while data:
+                data = data[os.write(self.input, data) :]
+
+    def run(self) -> None:
+        """Let the ranks start; from now on, show what they print, and never wait for the other side."""
+        self.error.open = True
+        self.send(b"go\n")
+        os.set_blocking(self.input, False)
+
+    def hang_up(self) -> None:
+        """Close the way there: whatever runs there is killed."""
+        fd, self.input = self.input, -1
+        if fd != -1:
+            os.close(fd)
+
+    def kill(self) -> None:
+        """Kill ssh, or the launcher on this machine, which ends its ranks."""
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def look(self) -> None:
+        """Collect ssh if it has ended."""
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                code = os.waitstatus_to_exitcode(status)
+                self.status, self.ended_at = code if code >= 0 else 128 - code, time.time()
+                self.hang_up()
+                if self.handle is not None:
+                    os.close(self.handle)
+                    self.handle = None
+
+    @property
+    def reading(self) -> bool:
+        """Whether there may be more of its output."""
+        return any(channel.local == self.place.rank for channel in self.router.channels.open.values())
+
+    @property
+    def printed(self) -> str:
+        """What came on standard error before the ranks were started."""
+        return bytes(self.error.before).decode(errors="replace")
+
+
+DEFAULTS = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT]
+
+
+def _handle(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None

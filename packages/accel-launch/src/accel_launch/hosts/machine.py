@@ -1,0 +1,185 @@
+"""The far side of ``--hosts``: the launcher of one machine, which ssh starts without any argument.
+
+It reads from standard input: a line that introduces the other side, a line with all that it has to know, and ``go``.
+To each it answers on standard error. Then standard input is the lifeline to the launcher that has started it: its
+end, or its silence, kills the ranks. See `accel_launch.hosts.link` for the other side.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+import time
+
+from accel_config.errors import FAILED, AccelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from accel_launch.planning.types import Plan
+    from accel_launch.running.report.records import Result
+
+PATIENCE = 300.0  # seconds for the next line: the other machines may be slow
+WAIT = 5.0  # seconds for a reader of what we say
+AT_ONCE = 4096  # bytes that a pipe takes once it is writable
+MOST_PORTS = 20  # tries to find two free ports, one above the other
+
+
+class Speaker:
+    """Says something to the other side."""
+
+    def __init__(self, mark: str) -> None:
+        """Put ``mark`` before each line."""
+        self.mark = mark
+
+    def say(self, kind: str, **data: object) -> None:
+        """Say it; if nobody reads for a while, the other side is gone."""
+        text = f"{self.mark}{json.dumps({'kind': kind, **data})}\n".encode()
+        poller = select.poll()
+        poller.register(2, select.POLLOUT)
+        try:
+            while text and poller.poll(WAIT * 1000):
+                text = text[os.write(2, text[:AT_ONCE]) :]
+        except OSError:
+            pass
+
+
+class Listener:
+    """Reads lines from the other side."""
+
+    def __init__(self) -> None:
+        """Take standard input, which ranks must not have."""
+        self.fd = os.dup(0)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+
+    def line(self, at_once: int = 65536) -> str:
+        """Return the next line; leave if there is none. More may follow it only if bytes are read one ``at_once``."""
+        data, until = bytearray(), time.monotonic() + PATIENCE
+        poller = select.poll()
+        poller.register(self.fd, select.POLLIN)
+        while not data.endswith(b"\n"):
+            more = os.read(self.fd, at_once) if poller.poll(max(0.0, until - time.monotonic()) * 1000) else b""
+            if not more:
+                sys.exit(FAILED)
+            data += more
+        return data.decode()
+
+
+def main() -> int:
+    """Do what the other side asks for; return the exit status."""
+    listener = Listener()
+    hello = json.loads(listener.line())
+    speaker = Speaker(hello["mark"])
+    try:
+        _go_to(hello["cwd"])
+        speaker.say("ready", **_facts(main=hello["main"]))
+        _load("accel_launch.hosts.assigning", "accel_launch.planning.making", "accel_launch.machine.host")
+        asked = json.loads(listener.line())
+        planned = _planned(asked)
+    except AccelError as error:
+        speaker.say("refused", lines=str(error).splitlines(), status=error.status)
+        return error.status
+    ranks = planned.hosted or len(planned.commands)
+    speaker.say("planned", ranks=ranks, summary=planned.summary, notes=list(planned.notes))
+    _load("accel_launch.running.supervisor", "accel_launch.running.lifeline.failures")
+    if listener.line(1).strip() != "go":
+        return FAILED
+    result = _run(planned, asked, listener.fd)
+    speaker.say("result", **_told(result, asked["rank"]))
+    return result.status
+
+
+def _load(*modules: str) -> None:
+    """Import what will be needed while the other machines are waited for."""
+    for name in modules:
+        __import__(name)
+
+
+def _go_to(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise AccelError(
+            f"the folder {folder} isn't there ({error.strerror}); the run needs it on each machine"
+        ) from None
+
+
+def _facts(*, main: bool) -> dict[str, object]:
+    from accel_config.showing.installing import quick_version
+
+    return {
+        "version": quick_version("accel-launch"),
+        "host": os.uname().nodename,
+        "connection": os.environ.get("SSH_CONNECTION", "").split(),
+        "port": _free_ports() if main else 0,
+    }
+
+
+def _free_ports() -> int:
+    """Return a free port whose next one is free too: for the ranks, and for the launchers."""
+    from accel_launch.machine.probe import Ports
+
+    ports = Ports()
+    found = (ports.free() for _ in range(MOST_PORTS))
+    return next((port for port in found if not ports.busy(port + 1)), 0)
+
+
+def _planned(asked: Mapping[str, Any]) -> Plan:
+    """Return the plan of this machine.
+
+    Raises:
+        AccelError: the launch can't work here.
+    """
+    from accel_config import CATALOGUE, resolve
+    from accel_launch.hosts.assigning import read
+    from accel_launch.machine.host import Host
+    from accel_launch.planning.making import plan
+
+    os.environ.update(asked["env"])
+    settings = resolve(CATALOGUE, (read(asked["settings"]),), asked["notes"])
+    planned = plan(settings, Host.here(), asked["script"])
+    recording = planned.recording.replace(command=tuple(asked["script"]))
+    return planned.replace(display=planned.display.replace(host=asked["label"]), recording=recording)
+
+
+def _run(planned: Plan, asked: Mapping[str, Any], control: int) -> Result:
+    from accel_launch.running.process import CARRIED
+    from accel_launch.running.report.records import Result
+    from accel_launch.running.supervisor import supervise
+
+    if asked["secret"]:
+        os.environ[CARRIED] = asked["secret"]  # `take_secret` removes it before any rank is started
+    try:
+        return supervise(planned, parent_fd=control)
+    except AccelError as error:
+        return Result(error.status, problems=(str(error),))
+
+
+def _told(result: Result, machine: int) -> dict[str, object]:
+    """Return what the other side has to know of the end here."""
+    from accel_launch.running.lifeline import failures
+    from accel_launch.running.report.rendering import retrospect
+
+    failure = failures.of(machine, result)
+    known = result.failure
+    if failure is not None and known is not None and known.host and known.machine is not None:
+        label = None if known.label else failure.rank
+        failure = failure.replace(machine=known.machine, host=known.host, rank=label, at=known.at)
+    return {
+        "status": result.status,
+        "signal": result.signal,
+        "failure": None if failure is None else failure.message,
+        "endings": [list(dict(ending).values()) for ending in result.endings],
+        "problems": list(result.problems),
+        "notes": [*result.notes, *retrospect(result).removeprefix("accel: ").splitlines()],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""One result of what the launchers of all machines have told about the end."""
+
+from __future__ import annotations
+
+from accel_config.errors import FAILED, LATER
+from accel_config.record import Record
+from accel_launch.running.lifeline import failures
+from accel_launch.running.lifeline.messages import COUNT, FAILURE, STATUS, TIME, valid, whole
+from accel_launch.running.lifeline.remote_failure import LOST, RemoteFailure
+from accel_launch.running.report.records import Ending, Result, signal_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from accel_launch.hosts.link import Link
+
+RANK = whole(-1, 10_000_000)
+ENDED: dict[str, Any] = {
+    "rank": RANK,
+    "local_rank": RANK,
+    "pid": COUNT,
+    "status": whole(0, STATUS),
+    "signal": whole(0, 128),
+    "at": TIME,
+}
+
+
+class Told(Record):
+    """How the run ended on one machine."""
+
+    status: int
+    failure: RemoteFailure | None
+    endings: tuple[Ending, ...]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def read(data: Mapping[str, Any]) -> Told | None:
+    """Return what a launcher has told; None if it isn't what one of ours sends."""
+    failure, ended = data.get("failure"), _list(data.get("endings"))
+    named = [dict(zip(ENDED, _list(values), strict=False)) for values in ended]
+    right = whole(0, STATUS)(data.get("status")) and all(valid(ENDED, values) for values in named)
+    if not right or not (failure is None or (isinstance(failure, dict) and valid(FAILURE, failure))):  # pyright: ignore[reportUnknownArgumentType]
+        return None
+    problems, notes = (tuple(map(str, _list(data.get(name)))) for name in ("problems", "notes"))
+    endings = tuple(Ending(**values) for values in named)
+    return Told(data["status"], RemoteFailure.read(failure), endings, problems, notes)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType]
+
+
+def lost(link: Link) -> RemoteFailure:
+    """Return the failure of a machine whose connection has ended without a result."""
+    status = link.status or 0
+    what = "its launcher" if link.place.here else "ssh"
+    how = f"was terminated by {signal_name(status - 128)}" if 128 < status < 255 else f"ended with status {status}"  # noqa: PLR2004
+    cause = f"machine {link.place.rank}{LOST}{what} {how}, without a result"
+    return RemoteFailure(link.place.rank, link.name, link.ended_at, FAILED, cause)
+
+
+def combined(told: Mapping[str, Told], gone: RemoteFailure | None) -> Result:
+    """Return the result of a run that no signal has ended.
+
+    Args:
+        told: What each machine has told, by its name.
+        gone: The connection that ended without a result before anything else went wrong.
+    """
+    found = [one.failure for one in told.values() if one.failure is not None]
+    ranks = [one for one in found if one.rank is not None]  # a rank's own failure says more than its launcher's
+    first = gone or min(ranks or found, key=lambda one: one.at, default=None)
+    notes = by_machine({name: one.notes for name, one in told.items()})
+    result = Result(0, endings=endings(told), notes=notes)
+    if first is not None and first.rank is not None:
+        failure, its = failures.shown(first), (first.rank, first.pid)
+        ending = next((one for one in result.endings if (one.rank, one.pid) == its), failure.ending)
+        return result.replace(status=first.status, failure=failure.replace(ending=ending))
+    problems = by_machine({name: one.problems for name, one in told.items()})
+    if first is not None and first.status == LATER and gone is None:
+        return result.replace(status=LATER)
+    if first is not None and not (problems and gone is None):
+        return result.replace(status=first.status, failure=failures.shown(first))
+    status = max((one.status for one in told.values()), default=FAILED)
+    return result.replace(status=status, problems=problems)
+
+
+def endings(told: Mapping[str, Told]) -> tuple[Ending, ...]:
+    """Return how the ranks of all machines have ended, in that order."""
+    return tuple(sorted((ending for one in told.values() for ending in one.endings), key=lambda ending: ending.at))
+
+
+def by_machine(lines: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """Return each line once: with its machine, unless all machines have it."""
+    every = list(map(tuple, lines.values()))
+    found = (
+        line if len(every) > 1 and all(line in other for other in every) else f"{name}: {line}"
+        for name, own in lines.items()
+        for line in own
+    )
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,227 @@
+"""What `--hosts` reads, refuses and shows, without any other machine."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from accel_config import CATALOGUE, AccelError, SettingError, resolve, split
+from accel_launch.hosts import assigning, outcome, ssh
+from accel_launch.hosts.listing import Machine, machines
+from accel_launch.running.lifeline.remote_failure import RemoteFailure
+from tests.conftest import BIN
+
+MISSING = "/py: Error while finding module specification for 'accel_launch.hosts.machine' (ModuleNotFoundError: No module named"
+
+
+def listed(text: str, cwd: object = "/") -> tuple[Machine, ...]:
+    return machines(resolve(CATALOGUE, (split(CATALOGUE, ["--hosts", text, "train.py"]).values,)), str(cwd))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a,b.example.org", [("a", "", None, None), ("b.example.org", "", None, None)]),
+        ("gpu[09-10]*8, login", [("gpu09", "", None, 8), ("gpu10", "", None, 8), ("login", "", None, None)]),
+        ("me@a:2222*4", [("a", "me", 2222, 4)]),
+        ("me@n[1-2]:22", [("n1", "me", 22, None), ("n2", "me", 22, None)]),
+        ("fd88::1,[fd88::2]:22*2,10.0.0.1", [("fd88::1", "", None, None), ("fd88::2", "", 22, 2), ("10.0.0.1", "", None, None)]),
+    ],
+)  # fmt: skip
+def test_lists(text: str, found: list[tuple[str, str, int | None, int | None]]) -> None:
+    assert [(one.name, one.user, one.port, one.count) for one in listed(text)] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a slots=8 max_slots=9\n# b slots=1\nc slots=4\n", [("a", 8), ("c", 4)]),  # Open MPI's, DeepSpeed's
+        ("a:2\nfd88::1 slots=3\n", [("a", 2), ("fd88::1", 3)]),  # Hydra's
+        ("n[1-2]\nlogin\n", [("n1", None), ("n2", None), ("login", None)]),  # Slurm's, as in SLURM_JOB_NODELIST
+        ("a\na\nb\n", [("a", 2), ("b", None)]),  # a line for each task, as in SLURM_HOSTFILE
+    ],
+)
+def test_files(tmp_path: Path, text: str, found: list[tuple[str, int | None]]) -> None:
+    (tmp_path / "hosts").write_text(text)
+    assert [(one.name, one.count) for one in listed("hosts", tmp_path)] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,a", "hosts lists a twice; write a*2"),
+        ("a[1-", "isn't valid in a list of hosts; write names"),
+        ("a[2-1]", "isn't valid in a list of hosts; write names"),
+        ("a*0", "'a*0' isn't valid"),
+        ("a:port", "'a:port' isn't valid"),
+        ("a:70000", "'a:70000' isn't valid"),
+        ("-oProxyCommand=x", "isn't valid"),
+        ("a;reboot", "'a;reboot' isn't valid"),
+        ("-l@a", "'-l@a' isn't valid"),
+        (",", "hosts lists no machine"),
+        ("no/such/file", "the file of hosts no/such/file doesn't exist"),
+    ],
+)
+def test_what_is_no_list(text: str, said: str) -> None:
+    with pytest.raises(AccelError) as refused:
+        listed(text)
+    assert said in str(refused.value)
+
+
+def launch(environ: dict[str, str], *words: object) -> subprocess.CompletedProcess[str]:
+    command = [BIN / "accelerate", "launch", "--cpu", *map(str, words)]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("flags", "both"),
+    [
+        (("--machine_rank", 1), "machine_rank 1 (--machine_rank)"),
+        (("--num_machines", 3), "num_machines 3 (--num_machines)"),
+        (("--engine", "mpi"), "engine mpi (--engine)"),
+        (("--mpirun_hostfile", "f"), "mpirun_hostfile f (--mpirun_hostfile)"),
+        (("--deepspeed_multinode_launcher", "pdsh"), "deepspeed_multinode_launcher pdsh"),
+        (("--slurm",), "slurm true (--slurm)"),
+        (("--detach",), "detach true (--detach)"),
+        (("--num_processes", 3), "num_processes 3 (--num_processes)"),
+    ],
+)
+def test_what_can_not_go_together_is_named(flags: tuple[object, ...], both: str) -> None:
+    words = list(map(str, ("--hosts", "a*2,b*2", *flags, "train.py")))
+    settings = resolve(CATALOGUE, (split(CATALOGUE, words).values,))
+
+    def plan() -> None:
+        assigning.refuse(settings)
+        assigning.common(settings, machines(settings, "/"))
+
+    with pytest.raises(SettingError) as refused:
+        plan()
+    assert "hosts a*2,b*2 (--hosts)" in str(refused.value)
+    assert both in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "counts"),
+    [
+        ("a*3,b*1", (), [3, 1]),
+        ("a*3,b", ("--num_processes", 5), [3, 2]),
+        ("a,b", ("--num_processes", 4), [2, 2]),
+        ("a*3,b", ("--nproc_per_node", 2), [3, 2]),
+        ("a,b", (), [None, None]),
+    ],
+)
+def test_numbers_of_ranks(text: str, flags: tuple[object, ...], counts: list[int | None]) -> None:
+    words = list(map(str, ("--hosts", text, "--multi_gpu", *flags, "train.py")))
+    settings = resolve(CATALOGUE, (split(CATALOGUE, words).values,))
+    assert assigning.ranks(settings, machines(settings, "/")) == counts
+
+
+def test_a_dry_run_shows_commands_and_origins(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("hosts: [n1*2, 'me@n2:2222*4']\nmixed_precision: bf16\nnum_machines: 1\n")
+    environ |= {"TOKEN": "word"}
+    flags = ("--config_file", tmp_path / "config.yaml", "--env", "HF_TOKEN=hf_word", "--env", "TOKEN")
+    shown = launch(environ, "--dry_run", *flags, "train.py", "--lr", 1)
+    assert shown.returncode == 0, shown.stderr
+    assert re.search(r"#   num_machines 2 \(.*config.yaml:1\)", shown.stdout), shown.stdout
+    assert re.search(r"#   mixed_precision bf16 \(.*config.yaml:2\)", shown.stdout)
+    (second,) = (
+        line for line in shown.stdout.splitlines() if line.startswith("# machine 1, n2:2222: machine_rank 1 ")
+    )
+    assert second.endswith("config.yaml:1), nproc_per_node 4 (n2:2222*4)")
+    commands = [line for line in shown.stdout.splitlines() if line.startswith("ssh ")]
+    assert [" -p 2222 -- me@n2 " in line for line in commands] == [False, True]
+    assert all(line.endswith("-P -m accel_launch.hosts.machine'") for line in commands)
+    assert "hf_word" not in shown.stdout
+    data = json.loads(launch(environ, "--dry_run", "--json", *flags, "train.py").stdout)
+    assert [host["settings"]["nproc_per_node"]["value"] for host in data["hosts"]] == [2, 4]
+    assert data["env"] == {"HF_TOKEN": "***", "TOKEN": "***"}
+    explained = launch(environ, "--explain", *flags, "train.py").stdout
+    assert "ssh -T -o BatchMode=yes" in explained
+    assert "num_machines" in explained
+
+
+def test_settings_travel_as_they_are() -> None:
+    words = ["--hosts", "a", "--grace", "90s", "--gpu_ids", "0,1", "--fsdp_version", "2", "train.py"]
+    settings = resolve(CATALOGUE, (split(CATALOGUE, words).values,))
+    found = machines(settings, "/")
+    (place,) = assigning.places(assigning.common(settings, found), found, [False])
+    read = assigning.read(json.loads(json.dumps(place.data())))
+    for name in ("grace", "gpu_ids", "fsdp_version"):
+        assert read[name] == settings.value(name)
+    assert "hosts" not in read
+
+
+@pytest.mark.parametrize(
+    ("status", "printed", "said"),
+    [
+        (255, "Host key verification failed.", "`ssh-keyscan -p 2222 b >> ~/.ssh/known_hosts`"),
+        (255, "@ REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.", "`ssh-keygen -R b`"),
+        (255, "me@b: Permission denied (publickey).", "a password would be needed (me@b: Permission denied"),
+        (255, "ssh: connect to host b port 2222: Connection refused", "it can't be reached (ssh: connect to host b"),
+        (127, "sh: 1: exec: /py: not found", "has no /py; name its interpreter with --python"),
+        (
+            1,
+            f"{MISSING} 'accel_launch')",
+            "has no accel-launch for /py; install this version: ssh -p 2222 me@b",
+        ),
+        (1, f"{MISSING} 'accel_launch.hosts')", "has an older accel-launch for /py; install this version:"),
+        (9, "noise\nlast", "ssh ended with status 9: last"),
+    ],
+)
+def test_why_a_machine_has_not_answered(status: int, printed: str, said: str) -> None:
+    text = ssh.complaint(Machine("b", "me", 2222), "/py", status, printed, here=False)
+    assert text.startswith("b:2222")
+    assert said in text
+    assert ssh.command(Machine("b"), "~/my venv/py")[-1] == "exec ~/'my venv/py' -P -m accel_launch.hosts.machine"
+
+
+def told(**more: object) -> outcome.Told:
+    data = {"status": 1, "failure": None, "endings": [], "problems": [], "notes": [], **more}
+    found = outcome.read(data)
+    assert found is not None
+    return found
+
+
+def test_the_first_failure_of_all_is_the_result() -> None:
+    late, first = (
+        RemoteFailure(place, f"n{place}", at, 3, "exit status 3", rank=place, pid=7)
+        for place, at in ((0, 5.0), (1, 4.0))
+    )
+    ended = [1, 0, 7, 3, 0, 4.0]
+    both = {
+        "a": told(failure=late.message, notes=["x"]),
+        "b": told(failure=first.message, endings=[ended], notes=["x", "y"]),
+    }
+    result = outcome.combined(both, None)
+    assert result.failure is not None
+    assert (result.failure.host, result.status, result.notes) == ("n1", 3, ("x", "b: y"))
+    assert result.failure.ending is result.endings[0]
+    later = RemoteFailure(0, "n0", 4.0, 75, "exit status 75")
+    assert outcome.combined({"a": told(status=75, failure=later.message)}, None).later
+    gone = RemoteFailure(2, "n2", 9.0, 1, "machine 2 is lost: ssh ended")
+    assert (lost := outcome.combined(both, gone).failure) is not None
+    assert lost.label == "machine 2 (host n2)"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"status": 999}, {"endings": [["x"]]}, {"failure": {"machine": "x"}}, {"failure": 1}]
+)
+def test_what_no_launcher_sends_is_no_result(wrong: dict[str, object]) -> None:
+    assert outcome.read({"status": 0, "failure": None, "endings": [], "problems": [], "notes": [], **wrong}) is None
+
+
+def test_this_machine_needs_no_ssh(environ: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "train.py"
+    path.write_text(
+        "import os, sys\nprint(os.environ['RANK'], os.environ['A'])\nsys.exit(int(os.environ['RANK']) * 4)\n"
+    )
+    environ["PATH"] = str(BIN)
+    done = launch(environ, "--hosts", "localhost*2", "--env", "A=b", path)
+    assert done.returncode == 4, done.stderr
+    assert sorted(done.stdout.splitlines()) == ["0 b", "1 b"]
+    assert "rank 1 (machine 0, local rank 1, pid" in done.stderr
+    assert "terminated as a result: rank 1" not in done.stderr

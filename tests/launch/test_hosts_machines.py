@@ -1,0 +1,261 @@
+"""`accelerate launch --hosts` with real ssh and sshd, on machines made of network namespaces."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import BIN
+from tests.launch.machines import Network
+from tests.launch.processes import Script, until
+from tests.launch.sshd import Daemons, daemons
+
+pytestmark = pytest.mark.machines
+
+SAYS = """
+import json, os, sys, time
+said = {name: os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "TOKEN", "SHELL_ONLY", "ACCELERATE_LIFELINE_SECRET")}
+print(json.dumps({**said, "host": os.uname().nodename, "cwd": os.getcwd(), "stdin": sys.stdin.read()}), flush=True)
+print(f"error of {os.environ['RANK']}", file=sys.stderr, flush=True)
+time.sleep(float(sys.argv[1]))
+sys.exit(int(sys.argv[2]) if os.environ["RANK"] == "1" else 0)
+"""
+WORD = "secret-word"
+WAITS = """
+import os, signal, sys, time
+signal.signal(signal.SIGUSR1, lambda *_: print("usr1", flush=True))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("term"))
+print("up", flush=True)
+while True:
+    time.sleep(0.1)
+"""
+
+
+class User:
+    """Somebody who launches on machine 0, and looks at what runs on all of them."""
+
+    def __init__(self, network: Network, ssh: Daemons, environ: dict[str, str], folder: Path) -> None:
+        self.network, self.ssh, self.folder = network, ssh, folder
+        self.environ = {**ssh.environ(environ), "SHELL_ONLY": "here"}
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *words: object, stdout: int | None = None) -> subprocess.Popen[bytes]:
+        there = [
+            "ip",
+            "netns",
+            "exec",
+            self.network.space(0),
+            "unshare",
+            "--uts",
+            "sh",
+            "-c",
+            'hostname n0; exec "$@"',
+        ]
+        launch = ["sh", BIN / "accelerate", "launch", "--cpu", *map(str, words)]
+        with (self.folder / "out").open("wb") as out, (self.folder / "err").open("wb") as err:
+            made = subprocess.Popen(
+                [*there, *launch], stdout=stdout or out, stderr=err, env=self.environ, cwd=self.folder
+            )
+        self.started.append(made)
+        return made
+
+    def run(self, *words: object) -> int:
+        return self.start(*words).wait(200)
+
+    @property
+    def out(self) -> str:
+        return (self.folder / "out").read_text(errors="replace")
+
+    @property
+    def err(self) -> str:
+        return (self.folder / "err").read_text(errors="replace")
+
+    def on(self, n: int) -> list[psutil.Process]:
+        """What runs on a machine, beside sshd: launchers, and what is below them; on machine 0 ssh as well."""
+        pids = subprocess.run(
+            ["ip", "netns", "pids", self.network.space(n)], capture_output=True, text=True, check=True
+        )
+        found: list[psutil.Process] = []
+        for pid in pids.stdout.split():
+            try:
+                process = psutil.Process(int(pid))
+                if not process.name().startswith("sshd") and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def nothing_left(self, within: float = 30.0) -> bool:
+        return until(lambda: not any(self.on(n) for n in range(self.network.count)), within)
+
+    def named(self, n: int, text: str) -> psutil.Process:
+        """The oldest process of a machine that has ``text`` in its command line."""
+        return next(one for one in self.on(n) if text in " ".join(one.cmdline()))
+
+
+@pytest.fixture(scope="module")
+def ssh(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemons]:
+    with daemons(network, tmp_path_factory.mktemp("sshd") / "ssh") as made:
+        yield made
+
+
+@pytest.fixture
+def user(network: Network, ssh: Daemons, environ: dict[str, str], tmp_path: Path) -> Iterator[User]:
+    made = User(network, ssh, environ, tmp_path)
+    yield made
+    for n in range(network.count):
+        network.mend(n)
+    for launch in made.started:
+        if launch.poll() is None:
+            launch.kill()
+            launch.wait(10)
+    left = [process.cmdline() for n in range(network.count) for process in made.on(n)]
+    for n in range(network.count):
+        for process in made.on(n):
+            process.kill()
+    assert not left, f"left running: {left}"
+
+
+def test_one_command_runs_another_machine(user: User, script: Script) -> None:
+    launch = user.start(
+        "--hosts", "n1*2", "--env", f"TOKEN={WORD}", "--prefix", "--report", "report.json", script(SAYS), 1.5, 0
+    )
+    assert until(lambda: user.out.count("\n") == 2 or launch.poll() is not None, 60), user.err
+    for n in (0, 1):  # what this run carries is nobody's to see
+        for process in user.on(n):
+            seen = " ".join(process.cmdline())
+            if "train" not in seen and "script" not in seen:
+                seen += str(process.environ())
+            assert WORD not in seen.replace(f"TOKEN={WORD} --prefix", ""), process
+    assert launch.wait(60) == 0, user.err
+    lines = sorted(user.out.splitlines())
+    assert [line[:7] for line in lines] == ["[n1:0] ", "[n1:1] "]
+    said = [json.loads(line[7:]) for line in lines]
+    assert [(one["RANK"], one["WORLD_SIZE"], one["host"]) for one in said] == [("0", "2", "n1"), ("1", "2", "n1")]
+    assert all(one["TOKEN"] == WORD and one["cwd"] == str(user.folder) for one in said)
+    assert all(one["SHELL_ONLY"] is None and one["ACCELERATE_LIFELINE_SECRET"] is None for one in said)
+    assert said[0]["stdin"] == ""  # the lifeline is no rank's
+    assert "[n1:1] error of 1" in user.err
+    assert json.loads((user.folder / "report.json").read_text())["status"] == 0
+    assert user.nothing_left()
+
+
+def test_two_machines_with_torch_meet_and_the_first_failure_is_told_once(user: User, script: Script) -> None:
+    pytest.importorskip("torch")
+    logs = user.folder / "logs"
+    words = ("--hosts", "n[1-2]", "--num_processes", 2, "--log_dir", logs, script(SAYS), 0.5, 3)
+    assert user.run(*words) == 3, user.err
+    said = sorted((json.loads(line) for line in user.out.splitlines()), key=lambda one: one["RANK"])
+    assert [(one["RANK"], one["WORLD_SIZE"], one["host"]) for one in said] == [("0", "2", "n1"), ("1", "2", "n2")]
+    assert user.err.count("failed first") == 1
+    assert re.search(
+        r"rank 1 \(machine 1, local rank 0, pid \d+, host n2\) failed first\n  cause: exit status 3", user.err
+    )
+    assert "no secret" not in user.err
+    assert len(list(logs.glob("[0-9]*_machine*/attempt_0/0/stdout.log"))) == 2
+    assert user.nothing_left()
+
+
+def up(user: User, script: Script, *words: object, stdout: int | None = None) -> subprocess.Popen[bytes]:
+    launch = user.start("--hosts", "n1*2", *words, script(WAITS), stdout=stdout)
+    assert until(lambda: user.out.count("up") == 2 or launch.poll() is not None, 60), user.err
+    return launch
+
+
+def test_signals_go_to_all(user: User, script: Script) -> None:
+    launch = up(user, script)
+    launch.send_signal(signal.SIGTSTP)  # without effect: who is stopped gives no sign of life
+    launch.send_signal(signal.SIGUSR1)
+    assert until(lambda: user.out.count("usr1") == 2), user.out
+    launch.send_signal(signal.SIGTERM)
+    assert launch.wait(40) == -signal.SIGTERM, user.err
+    assert user.err.count("term\n") == 2
+    assert "accel: terminated by SIGTERM; ranks 0-1 ended in" in user.err
+    assert user.nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("killed", "cause"),
+    [
+        ("ssh", "machine 0 is lost: ssh was terminated by SIGKILL, without a result"),
+        ("launcher there", "machine 0 is lost: ssh ended with status"),
+        ("launcher here", ""),
+        pytest.param("cable", "machine 0 is lost: ssh ended with status 255", marks=pytest.mark.exhaustive),
+    ],
+)
+def test_whatever_is_killed_nothing_is_left(user: User, script: Script, killed: str, cause: str) -> None:
+    launch = up(user, script)
+    if killed == "cable":
+        user.network.cut(1)
+    elif killed == "launcher here":
+        launch.kill()
+    else:
+        where, name = (0, "ServerAliveInterval") if killed == "ssh" else (1, "accel_launch.hosts.machine")
+        user.named(where, name).kill()
+    began = time.monotonic()
+    assert user.nothing_left(30), [process.cmdline() for n in (0, 1) for process in user.on(n)]
+    assert time.monotonic() - began < 30
+    status = launch.wait(30)
+    assert status == (1 if cause else -signal.SIGKILL), user.err
+    assert user.err.count("failed first") == bool(cause), user.err
+    assert cause in user.err
+
+
+def test_a_slow_reader_holds_ranks_up_and_one_that_leaves_ends_them(user: User, script: Script) -> None:
+    reader, writer = os.pipe()
+    endless = script("import sys\nwhile True:\n    sys.stdout.write('x' * 99 + '\\n')\n")
+    launch = user.start("--hosts", "n1*2", endless, stdout=writer)
+    os.close(writer)
+    assert len(os.read(reader, 100)) > 0
+    time.sleep(1)
+    assert psutil.Process(launch.pid).memory_info().rss < 100 << 20
+    data = b"".join(os.read(reader, 65536) for _ in range(64))
+    assert {len(line) for line in data.split(b"\n")[1:-1]} == {99}  # whole lines
+    os.close(reader)
+    assert launch.wait(40) == 141, user.err
+    assert user.nothing_left()
+
+
+def test_what_keeps_a_machine_out_is_told_before_any_rank_starts(
+    user: User, ssh: Daemons, network: Network, script: Script
+) -> None:
+    config, path = (ssh.folder / "config").read_text(), script(SAYS)
+
+    def refused(*words: object) -> str:
+        assert user.run("--hosts", "n1,n2,n0", "--nproc_per_node", 1, *words, path, 0, 0) == 2, user.err
+        assert user.out == ""
+        return user.err
+
+    ssh.known_hosts.write_text("".join(line + "\n" for line in ssh.known.splitlines()[:2]))
+    assert "n2: its host key isn't known here; accept it with `ssh n2`" in refused()
+    ssh.known_hosts.write_text(ssh.known)
+    (ssh.folder / "config").write_text(config.replace("/user\n", "/other\n"))
+    said = refused()
+    assert "n1: a password would be needed (" in said
+    assert "ssh-copy-id n2" in said
+    (ssh.folder / "config").write_text(config)
+    assert "n0: /no/python can't be started on this machine (No such file" in refused("--python", "/no/python")
+    assert user.run("--hosts", "n1", "--python", "/no/python", path, 0, 0) == 2
+    assert "accelerate launch: n1 has no /no/python; name its interpreter with --python" in user.err
+    plain = shutil.which("python3", path="/usr/bin")
+    if plain:
+        assert re.search(
+            r"n2 has no accel-launch for /usr/bin/python3; install this version: ssh n2 ", refused("--python", plain)
+        )
+    network.cut(2)
+    assert re.search(r"n2: it can't be reached \(ssh: .*\); check that it runs, and try `ssh n2`", refused())
+    network.mend(2)
+    shutil.move(path, f"{path}.away")
+    said = refused()
+    assert all(f"{host}: " in said and str(path) in said for host in ("n0", "n1", "n2"))
+    assert user.nothing_left()
