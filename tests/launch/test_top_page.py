@@ -51,6 +51,7 @@ def ask(address: str, path: str, method: str = "GET", **headers: str) -> tuple[i
     return answer.status, dict(answer.getheaders()), text
 
 
+@pytest.mark.exhaustive
 def test_the_server_answers_only_who_has_the_token_and_calls_it_by_its_name(
     launched: Start, script: Script, environ: dict[str, str]
 ) -> None:

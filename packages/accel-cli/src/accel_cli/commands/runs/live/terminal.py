@@ -65,7 +65,7 @@ class Terminal:
 
     def _begin(self) -> None:
         try:
-            self.mode = termios.tcgetattr(self.keyboard)
+            self.mode = self.mode or termios.tcgetattr(self.keyboard)
             tty.setcbreak(self.keyboard)
         except termios.error as error:
             raise OSError(*error.args) from None
@@ -137,10 +137,10 @@ class Terminal:
             signal.signal(signal.SIGTSTP, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTSTP)  # it returns in the foreground
             signal.signal(signal.SIGTSTP, self._take)
+            self.mode = []  # it may be another one now
             self._begin()
-        elif number == signal.SIGCONT and self.mode:
-            tty.setcbreak(self.keyboard)
-            self.write(BEGIN)
+        elif number == signal.SIGCONT:
+            self._begin()
 
 
 class Ended(Exception):

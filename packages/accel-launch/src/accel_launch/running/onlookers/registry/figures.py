@@ -36,7 +36,7 @@ def now(run: Run, patience: float = asking.PATIENCE, devices: Devices = ({}, {})
     memory, busy = devices
     found["figures"] = [
         {**one, "device_memory": memory.get(one["pid"]), "device_use": busy.get(one["pid"])}
-        for one in found["figures"]
+        for one in found.get("figures", ())  # a launcher of an older version has none
     ]
     return found
 
