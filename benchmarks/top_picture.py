@@ -1,6 +1,8 @@
 """Make the pictures of docs/runs.md from a real run: `top` on terminals of two sizes, and its page on a phone.
 
     uv run python -m benchmarks.top_picture
+
+A browser is needed: Debian's chromium and chromium-driver.
 """
 
 import base64

@@ -196,6 +196,22 @@ def test_a_launcher_that_is_stopped_and_another_attempt(
     assert {row.mood for row in watch.sheet.rows} == {"bad"}
 
 
+def test_what_the_launcher_has_not_kept_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = Output(str(tmp_path), 0)
+    answers = iter([[0, "one\ntw"], [2500, "lf a line\nnine\nten \x1b[3"], [0, "2mgreen\x1b[m\n"]])
+
+    def answer() -> dict[str, Any]:
+        lost, text = next(answers)
+        return {"attempt": 0, "output": [{"until": 9, "lost": lost, "text": text}]}
+
+    monkeypatch.setattr(output, "_ask", answer)
+    output.read()
+    assert output.shown == ("one", "tw")
+    output.read()
+    output.read()
+    assert output.shown == ("one", "(2.5 kB left out)", "nine", "ten green")
+
+
 def figures(rank: int, **facts: Any) -> dict[str, Any]:
     """What a launcher says of a rank."""
     return {
