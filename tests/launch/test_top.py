@@ -134,6 +134,11 @@ def test_the_terminal_is_as_before_in_every_end(run: subprocess.Popen[str], show
         top = show()
         top.has("LAST LINE")
         assert not top.restored
+        if end == "q":  # without a shell that would continue it, nothing stops it
+            top.press("\x1a")
+            top.until(
+                lambda _lines, top=top: top.seen.count(ENTER) > 1 and "LAST LINE" in top.seen.rpartition(ENTER)[2]
+            )
         top.press(end) if isinstance(end, str) else os.kill(top.popen.pid, end)
         told = top.end()
         assert top.restored
