@@ -9,7 +9,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -18,6 +19,10 @@ from accel_cli.commands.runs.live import sheet
 from accel_cli.commands.runs.live.screen import Pen
 from accel_cli.commands.runs.live.watch import Output, Watch
 from accel_launch.machine import device_memory
+from accel_launch.planning.types import Plan
+from accel_launch.running.onlookers.registry.record.states import States
+from accel_launch.running.onlookers.stall.telling import Stall
+from accel_launch.running.report.records import Event
 from tests.conftest import BIN, Run
 from tests.launch.processes import Script, Start, until
 from tests.launch.screens import ENTER, LEAVE, STYLE, Screen
@@ -239,6 +244,19 @@ def test_what_ranks_use_of_devices_and_how_they_stand_still_is_shown() -> None:
         lines = Pen(80, 24).ranks(found, chosen, 20)
         assert len(lines) == 20
         assert [line for line in lines if "\x1b[7m" in line and f" {chosen}" in line]
+
+
+def test_a_standstill_that_is_told_twice_is_one() -> None:
+    stall = Stall(at=2.0, since=1.0, ranks=(0, 1), groups=(), kinds={0: "waiting", 1: "still"})
+    plan = SimpleNamespace(commands=(1, 2), together=True)
+    states = States(cast("Plan", plan))
+    seen: list[tuple[str, int, dict[int, str]]] = []
+    for kind in ("started", "started", "stalled", "stalled", "moves", "stalled"):
+        states.follow(Event(kind, -1, -1, 0, stall=stall if kind == "stalled" else None))
+        seen.append((states.now, states.stalls, states.doing))
+    assert seen[2:] == [
+        ("stalled", 1, stall.kinds), ("stalled", 1, stall.kinds), ("running", 1, {}), ("stalled", 2, stall.kinds)
+    ]  # fmt: skip
 
 
 def test_devices_are_as_busy_as_their_drivers_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

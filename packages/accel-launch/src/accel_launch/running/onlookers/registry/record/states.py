@@ -24,7 +24,8 @@ class States:
     def follow(self, event: Event) -> None:
         """See what an event makes of the run."""
         self.doing = dict(event.stall.kinds) if event.stall is not None else {}
-        self.stalls += event.kind == "stalled"
+        # It is told again when ranks do something else meanwhile.
+        self.stalls += event.kind == "stalled" and self.now != STALLED
         if event.kind == "started":
             self.started += 1
             if self.started >= len(self.plan.commands) and self.now == STARTING:
