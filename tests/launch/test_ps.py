@@ -198,6 +198,8 @@ def test_from_python(
     assert until(lambda: run.facts()["line"] != "")
     assert (run.name, run.state, run.status, run.report()) == ("mine", "running", None, None)
     assert run.wait(0.1) is None
+    assert [one["line"] for one in run.now()["figures"]] == ["rank 0", "rank 1"]
+    assert run.output(0)["output"][0]["text"] == "rank 0\n"
     assert run.stop() == 143
     assert [event["kind"] for event in api.open("mine").follow()][-1] == "finished"
     assert next(event["number"] for event in run.events(after=2)) == 3
@@ -226,7 +228,16 @@ def test_the_socket_answers_as_its_schema_says(launched: Start, script: Script, 
     assert [event["number"] for event in events] == list(range(1, len(events) + 1))
     assert ask(ask="events", after=len(events) - 1)["events"] == events[-1:]
     assert "groups" in ask(ask="stacks")
-    assert "ask must be stacks, state, events or stop, not 'x'" in ask(ask="x")["error"]
+    figures = ask(ask="state", figures=True)["figures"]
+    assert [(one["rank"], one["state"], one["printed"], one["line"]) for one in figures] == [
+        (rank, "running", 7, f"rank {rank}") for rank in range(2)
+    ]
+    whole, nothing = ask(ask="output", rank=1)["output"]
+    assert (whole, nothing) == ({"until": 7, "lost": 0, "text": "rank 1\n"}, {"until": 0, "lost": 0, "text": ""})
+    assert [one["text"] for one in ask(ask="output", rank=1, after=[5, 0])["output"]] == ["1\n", ""]
+    assert "no rank 7 has been started" in ask(ask="output", rank=7)["error"]
+    assert "must be a list of whole numbers" in ask(ask="output", rank=1, after="x")["error"]
+    assert "ask must be stacks, state, output, events or stop, not 'x'" in ask(ask="x")["error"]
     assert "whole number" in ask(ask="stop", signal="TERM")["error"]
     assert ask(ask="stop", signal=2)["signal"] == 2
     assert running.wait(20) == -signal.SIGINT

@@ -148,6 +148,7 @@ NEEDS = {
     "logs": ("--help", "config"),
     "attach": ("--help", "config"),
     "stop": ("--warm", "config launch"),
+    "top": ("--help", "config"),
     "name": ("--help", "config"),
     "test": ("--cpu", "config launch"),
     "to-fsdp2": ("--help", "config launch"),

@@ -21,6 +21,7 @@ COMMANDS: "Final[dict[str, tuple[str, str]]]" = {
     "stop": ("accel_cli.commands.runs.stop", "End runs, or processes that are kept warm."),
     "test": ("accel_cli.commands.test", "Check that training works on this machine."),
     "to-fsdp2": ("accel_cli.commands.fsdp2", "Convert a config file from FSDP 1 to FSDP 2."),
+    "top": ("accel_cli.commands.runs.top", "Show what each rank of a run does now, in the terminal or as a page."),
     "tpu-config": ("accel_tpu.tpu_config", "Run commands on the workers of a TPU pod."),
     "wait": ("accel_cli.commands.runs.wait", "Wait until a run has ended."),
     "sagemaker": ("accel_sagemaker.cli", "Launch, show, follow or stop a SageMaker job."),

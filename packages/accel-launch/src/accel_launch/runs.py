@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from accel_launch.running.onlookers.registry import acting, figures, goodput, reading
+from accel_launch.running.onlookers.registry import acting, asking, figures, goodput, reading
 from accel_launch.running.onlookers.registry import folder as folders
 
 TYPE_CHECKING = False
@@ -55,6 +55,29 @@ class Run:
         """Return what ``accelerate ps --json`` prints of it."""
         self._run.look()
         return figures.facts(self._run, figures.device_memory([self._run]))
+
+    def now(self, *, devices: bool = True) -> dict[str, Any]:
+        """Return what its launcher answers: the state, and in ``figures`` what each rank does, uses and has printed.
+
+        Args:
+            devices: Ask the vendor's tool too for the memory that each rank holds on devices, and for their use.
+
+        Raises:
+            AccelError: its launcher doesn't answer.
+        """
+        return figures.now(self._run, devices=figures.devices() if devices else ({}, {}))
+
+    def output(self, rank: int, after: Sequence[int] = ()) -> dict[str, Any]:
+        """Return the end of what a rank has printed, in ``output`` for each of its streams.
+
+        Args:
+            rank: Its rank.
+            after: For each stream the ``until`` of the answer before, to get only what has come since.
+
+        Raises:
+            AccelError: its launcher doesn't answer, or there is no such rank.
+        """
+        return dict(asking.ask(self._run.folder, {"ask": "output", "rank": rank, "after": [*after]}))
 
     def events(self, after: int = 0) -> Sequence[dict[str, Any]]:
         """Return the events with a higher number than ``after``."""

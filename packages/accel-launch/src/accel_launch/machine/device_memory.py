@@ -1,4 +1,7 @@
-"""Which processes hold memory of accelerators, by the drivers: also processes that have ended, for a moment."""
+"""Which processes hold memory of accelerators, by the drivers: also processes that have ended, for a moment.
+
+And how busy the devices are on which they do.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,12 @@ if TYPE_CHECKING:
 
 NVIDIA = "nvidia-smi"
 QUERY = ("--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
+PLACES = ("--query-compute-apps=pid,gpu_uuid", "--format=csv,noheader,nounits")
+BUSY = ("--query-gpu=gpu_uuid,utilization.gpu", "--format=csv,noheader,nounits")
 AMD = "sys/class/kfd/kfd/proc"
 """AMD's driver: a folder for each process, with a file for the memory on each device."""
+AMD_DEVICES = "sys/class/kfd/kfd/topology/nodes"
+AMD_BUSY = "sys/class/drm/renderD{}/device/gpu_busy_percent"
 PATIENCE = 5.0  # seconds for a driver to answer
 FIRST_NAMESPACE = "pid:[4026531836]"
 """The namespace of pids that the kernel begins with."""
@@ -46,6 +53,41 @@ def used(root: str = "/") -> dict[int, int]:
         pid, _, size = (word.strip() for word in line.partition(","))
         if pid.isdecimal() and size.isdecimal():
             found[int(pid)] = found.get(int(pid), 0) + (int(size) << 20)
+    return found
+
+
+def busy(root: str = "/") -> dict[int, float]:
+    """Return how busy the devices are on which each process holds memory, in percent; the mean of several."""
+    found: dict[int, list[int]] = {}
+    amd = _amd_devices(root)
+    for pid in _names(os.path.join(root, AMD)):
+        held = [name[len("vram_") :] for name in _names(os.path.join(root, AMD, pid)) if name.startswith("vram_")]
+        found[int(pid)] = [
+            amd[gpu] for gpu in held if gpu in amd and read(root, AMD, pid, f"vram_{gpu}") not in ("", "0")
+        ]
+    path = Programs().find(NVIDIA)
+    places, percents = (_pairs(_answer(path, *words, seconds=PATIENCE)) if path else [] for words in (PLACES, BUSY))
+    nvidia = {device: int(percent) for device, percent in percents if percent.isdecimal()}
+    for pid, device in places:
+        if pid.isdecimal() and device in nvidia:
+            found.setdefault(int(pid), []).append(nvidia[device])
+    return {pid: sum(each) / len(each) for pid, each in found.items() if each}
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    parts = (line.partition(",") for line in text.splitlines())
+    return [(first.strip(), second.strip()) for first, _, second in parts]
+
+
+def _amd_devices(root: str) -> dict[str, int]:
+    """Return how busy each of AMD's devices is, by the number that its driver gives it."""
+    found: dict[str, int] = {}
+    for node in _names(os.path.join(root, AMD_DEVICES)):
+        facts = read(root, AMD_DEVICES, node, "properties").split()
+        minor = dict(zip(facts[::2], facts[1::2], strict=False)).get("drm_render_minor")
+        percent = read(root, AMD_BUSY.format(minor))
+        if percent.isdecimal():
+            found[read(root, AMD_DEVICES, node, "gpu_id")] = int(percent)
     return found
 
 

@@ -11,7 +11,7 @@ from accel_config.showing import console
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from accel_launch.running.onlookers.registry.reading import Run
@@ -43,6 +43,7 @@ def _list(words: list[str], program: str) -> int:
         found = parser(program).parse_args(words)
         every, as_json, warm = found.all, found.json, found.warm
     if not warm:
+        from accel_cli.commands.runs import listing
         from accel_launch.running.onlookers.registry import figures, reading
 
         runs = [run for run in reading.every(os.environ) if every or run.running or run.state == reading.LOST]
@@ -55,7 +56,8 @@ def _list(words: list[str], program: str) -> int:
             return 0
         if runs:
             columns = console.width(os.environ) if console.is_terminal() else None
-            console.show(_table([_row(run, figures.facts(run, memory, brief=True)) for run in runs], columns))
+            rows = [HEAD, *(_row(run, figures.facts(run, memory, brief=True)) for run in runs)]
+            console.show(listing.table(rows, columns))
     if not as_json:
         console.show("".join(f"{line}\n" for line in _warm()))
     return 0
@@ -75,17 +77,6 @@ def _row(run: Run, facts: dict[str, Any]) -> tuple[str, ...]:
         "" if memory is None else f"{memory / MEGABYTE:.0f} MB",
         one_line(facts["line"]),
     )
-
-
-def _table(rows: Iterable[tuple[str, ...]], columns: int | None) -> str:
-    """Return the table; only the last column is shortened, for a terminal."""
-    rows = [HEAD, *rows]
-    rows = [tuple(cell for place, cell in enumerate(row) if any(other[place] for other in rows[1:])) for row in rows]
-    wide = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
-    lines = (
-        "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=False)), row[-1]]) for row in rows
-    )
-    return "".join(f"{line.rstrip()[:columns]}\n" for line in lines)
 
 
 def _warm() -> list[str]:

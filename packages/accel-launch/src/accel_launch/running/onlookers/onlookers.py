@@ -67,7 +67,7 @@ class Onlookers:
         if self.desk is None:
             self._open()
         self.recorder.ranks.subjects = self.subjects
-        self.recorder.ranks.channels = lambda: [each for found in channels.all.values() for each in found]
+        self.recorder.ranks.channels = channels.all
         self._look_at_timeouts(channels)
         name = self.desk.folder.name if self.desk is not None else ""
         self.standstills = Standstills(self.plan, name, channels.logs.path, reader, self.showing, self.glance, ending)

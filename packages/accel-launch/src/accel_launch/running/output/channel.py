@@ -58,8 +58,8 @@ class Channel(Source):
         """When a traceback last began, in seconds since the epoch."""
         self.complained: Callable[[], None] | None = None
         """Called when the rank complains that it has waited too long for another one."""
-        self.written_at = 0.0
-        """When something last came, in seconds since the epoch."""
+        self.written, self.written_at = 0, 0.0
+        """How many bytes have come, and when the last ones, in seconds since the epoch."""
         os.set_blocking(fd, False)
 
     def set_rank(self, rank: int) -> None:
@@ -102,7 +102,7 @@ class Channel(Source):
     def _keep(self, data: bytes) -> None:
         if self.file is not None:
             self.file.write(data)
-        self.written_at = time.time()
+        self.written, self.written_at = self.written + len(data), time.time()
         if self.tail is None:
             self.recent += data[-RECENT:]
             if len(self.recent) > 2 * RECENT:
@@ -126,6 +126,11 @@ class Channel(Source):
             self.line += data
         if len(self.line) > LONGEST:
             self.flush()
+
+    @property
+    def end(self) -> bytes:
+        """The end of what was written."""
+        return bytes(self.recent if self.tail is None else self.tail.end)
 
     def flush(self) -> None:
         """Pass on an unfinished line."""

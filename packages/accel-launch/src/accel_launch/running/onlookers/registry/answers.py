@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from accel_launch.running.onlookers.registry import ranks
 from accel_launch.running.onlookers.registry.desk import TO_SEND
 
 TYPE_CHECKING = False
@@ -34,13 +35,16 @@ def answer(
     if kind == "stacks":
         return _stacks(question, subjects, station, others)
     if kind == "state":
-        return {**recorder.facts(), "launcher": os.getppid()}
+        now = {**recorder.facts(), "launcher": os.getppid()}
+        return {**now, "figures": ranks.figures(recorder)} if question.get("figures") else now
+    if kind == "output":
+        return ranks.output(recorder, _number(question, "rank", 0), question.get("after") or ())
     if kind == "events":
         return {"events": recorder.events(_number(question, "after", 0))}
     if kind == "stop":
         number = signal.Signals(_number(question, "signal", signal.SIGTERM))
         return {"signal": int(number), TO_SEND: int(number)}
-    raise ValueError(f"ask must be stacks, state, events or stop, not {kind!r}")
+    raise ValueError(f"ask must be stacks, state, output, events or stop, not {kind!r}")
 
 
 def _number(question: Mapping[str, Any], name: str, default: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from accel_launch.running.onlookers.registry import asking
 from accel_launch.running.onlookers.registry import folder as folders
 
 TYPE_CHECKING = False
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from accel_launch.running.onlookers.registry.reading import Run
 
+    Devices = tuple[Mapping[int, int], Mapping[int, float]]
+
 
 def device_memory(runs: Iterable[Run]) -> Mapping[int, int]:
     """Return the bytes that each process holds on devices; none if no driver is asked."""
@@ -21,6 +24,28 @@ def device_memory(runs: Iterable[Run]) -> Mapping[int, int]:
     from accel_launch.machine import device_memory
 
     return device_memory.used() if device_memory.known() else {}
+
+
+def now(run: Run, patience: float = asking.PATIENCE, devices: Devices = ({}, {})) -> dict[str, Any]:
+    """Return what a launcher answers of its run and of each rank, with what each one uses of devices.
+
+    Raises:
+        AccelError: it doesn't answer within so many seconds.
+    """
+    found = dict(asking.ask(run.folder, {"ask": "state", "figures": True}, patience))
+    memory, busy = devices
+    found["figures"] = [
+        {**one, "device_memory": memory.get(one["pid"]), "device_use": busy.get(one["pid"])}
+        for one in found.get("figures", ())  # a launcher of an older version has none
+    ]
+    return found
+
+
+def devices() -> Devices:
+    """Return the bytes that each process holds on devices, and how busy these are, by pid; none without a driver."""
+    from accel_launch.machine import device_memory
+
+    return (device_memory.used(), device_memory.busy()) if device_memory.known() else ({}, {})
 
 
 def facts(run: Run, memory: Mapping[int, int], *, brief: bool = False) -> dict[str, Any]:

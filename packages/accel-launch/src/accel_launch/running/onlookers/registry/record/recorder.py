@@ -146,6 +146,7 @@ class Recorder:
             "state": self.states.now,
             "status": self.status,
             "attempt": self.states.attempt,
+            "stalls": self.states.stalls,
             "count": self.plan.hosted or len(self.plan.commands),
             "processes": len(self.plan.commands),
             **self.ranks.facts(),

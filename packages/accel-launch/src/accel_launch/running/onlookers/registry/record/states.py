@@ -16,9 +16,16 @@ class States:
     def __init__(self, plan: Plan) -> None:
         """Begin before its ranks start."""
         self.plan, self.now, self.attempt, self.started = plan, STARTING, 0, 0
+        self.stalls = 0
+        """How often the run has stood still."""
+        self.doing: dict[int, str] = {}
+        """What each rank does while the run stands still."""
 
     def follow(self, event: Event) -> None:
         """See what an event makes of the run."""
+        self.doing = dict(event.stall.kinds) if event.stall is not None else {}
+        # It is told again when ranks do something else meanwhile.
+        self.stalls += event.kind == "stalled" and self.now != STALLED
         if event.kind == "started":
             self.started += 1
             if self.started >= len(self.plan.commands) and self.now == STARTING:

@@ -10,7 +10,7 @@ from accel_launch.machine.clock import steady
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from accel_launch.inspecting.snapshot import Subject
     from accel_launch.planning.types import Plan
@@ -90,7 +90,8 @@ class Ranks:
     def __init__(self) -> None:
         """Know none yet."""
         self.subjects: Callable[[], Sequence[Subject]] = tuple
-        self.channels: Callable[[], Sequence[Channel]] = tuple
+        self.channels: Mapping[int, Sequence[Channel]] = {}
+        """Those of each local rank, and of an engine."""
         self.samples: tuple[Sample | None, Sample | None] = (None, None)
         """What CPU time they had used, and when, the last two times."""
         self.ticks: dict[int, int] = {}
@@ -113,8 +114,12 @@ class Ranks:
         return self.ticks[pid]
 
     def _line(self) -> str:
-        """Return the last line, of a progress bar too; one that isn't whole if there is no other."""
-        latest = max(self.channels(), key=lambda channel: channel.written_at, default=None)
-        kept = b"" if latest is None else bytes(latest.recent if latest.tail is None else latest.tail.end)
-        *whole, rest = kept[-4 * WIDEST :].decode(errors="replace").replace("\r", "\n").split("\n")
-        return next((line for line in reversed(whole) if line.strip()), rest)[:WIDEST]
+        return last_line([channel for found in self.channels.values() for channel in found])
+
+
+def last_line(channels: Sequence[Channel]) -> str:
+    """Return the line that came last, of a progress bar too; one that isn't whole if there is no other."""
+    latest = max(channels, key=lambda channel: channel.written_at, default=None)
+    kept = b"" if latest is None else latest.end
+    *whole, rest = kept[-4 * WIDEST :].decode(errors="replace").replace("\r", "\n").split("\n")
+    return next((line for line in reversed(whole) if line.strip()), rest)[:WIDEST]
