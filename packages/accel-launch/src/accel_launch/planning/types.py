@@ -70,6 +70,8 @@ class Display(Record):
     announced: bool = False
     """Whether the folder of log files and the ranks' pids are printed when the ranks have started."""
     report: str | None = None
+    terminals: bool = False
+    """Whether the ranks get terminals though the launcher's output isn't one."""
 
     @property
     def asked(self) -> bool:

@@ -7,20 +7,11 @@ from accel_config.showing import console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from accel_launch.running.onlookers.registry.reading import Run
+    from accel_launch.runs import Run
 
 
 def told(run: Run) -> int:
     """Print how a run has ended; return its exit status, or that of a failure if it has none."""
-    from accel_launch.running.report.records import signal_name
-
-    run.look()
-    if run.status is None:
-        why = run.told.partition(": ")[2] if run.locked else "it left no record"
-        console.show(f"{run.name} ended without a status: {why}\n")
-        return FAILED
-    ended = (event for event in reversed(run.events()) if event["kind"] == "finished")
-    by = next((event.get("signal") for event in ended), 0)
-    how = f"terminated by {signal_name(by)}" if isinstance(by, int) and by else f"exit status {run.status}"
-    console.show(f"{run.name} ended: {how}\n")
-    return run.status
+    status = run.status
+    console.show(f"{run.name} ended{' without a status' if status is None else ''}: {run.ending}\n")
+    return FAILED if status is None else status

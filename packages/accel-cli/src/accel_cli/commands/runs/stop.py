@@ -49,19 +49,18 @@ def _stop(words: list[str], program: str) -> int:
         console.show("".join(f"stopped warm process (pid {pid})\n" for pid in pids) or "no process is kept warm\n")
         return 0
     from accel_cli.commands.runs.ending import told
-    from accel_launch.running.onlookers.registry import acting, reading
+    from accel_launch import runs
 
     number = _number(arguments.signal)
-    runs = [reading.find(which, os.environ) for which in arguments.run or (None,)]
-    if not arguments.now:
-        for run in runs:  # all at once
-            acting.send(run, number)
+    found = [runs.open(which, running=True) for which in arguments.run or (None,)]
+    for run in found:  # all at once
+        run.send(number)
     statuses: list[int] = []
-    for run in runs:
+    for run in found:
         if arguments.now:
-            acting.stop(run, number, now=True)
+            run.stop(number, now=True)
         else:
-            acting.wait(run)
+            run.wait()
         statuses.append(told(run))
     return next((status for status in statuses if status), 0)
 

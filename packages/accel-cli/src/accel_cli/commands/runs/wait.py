@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from accel_config import front
 
 TYPE_CHECKING = False
@@ -29,8 +27,8 @@ def parser(program: str) -> ArgumentParser:
 def _wait(words: list[str], program: str) -> int:
     arguments = parser(program).parse_args(words)
     from accel_cli.commands.runs.ending import told
-    from accel_launch.running.onlookers.registry import acting, reading
+    from accel_launch import runs
 
-    run = reading.find(arguments.run, os.environ, ended=True)
-    acting.wait(run)
+    run = runs.open(arguments.run)
+    run.wait()
     return told(run)

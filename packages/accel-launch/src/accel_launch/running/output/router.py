@@ -10,6 +10,7 @@ from accel_launch.running.output.channels import Channels
 from accel_launch.running.output.log_file import STDERR, STDOUT
 from accel_launch.running.output.log_folder import LogFolder
 from accel_launch.running.output.stream import Stream
+from accel_launch.running.output.terminals import SIZE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ class OutputRouter:
 
     def begin(self, attempt: int) -> Channels:
         """Make what the channels of an attempt will be among, and return it."""
+        size = self.channels.size if attempt else SIZE
         self.channels = Channels(self.display, self.streams, self.logs, self.caller, attempt)
+        self.channels.size = size
         self.folding = None
         return self.channels
 

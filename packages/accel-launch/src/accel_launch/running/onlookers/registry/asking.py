@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 PATIENCE = 30.0  # seconds for a launcher to answer
 
 
-def ask(folder: Folder, question: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a launcher's answer.
+def ask(folder: Folder, question: Mapping[str, Any], patience: float = PATIENCE) -> Mapping[str, Any]:
+    """Return a launcher's answer, which has so many seconds.
 
     Raises:
         AccelError: it doesn't answer.
@@ -25,7 +25,7 @@ def ask(folder: Folder, question: Mapping[str, Any]) -> Mapping[str, Any]:
     import json
 
     with _connected(folder) as connection, connection.makefile("rb") as answers:
-        connection.settimeout(PATIENCE)
+        connection.settimeout(patience)
         try:
             connection.sendall(json.dumps(question).encode() + b"\n")
             answer: Mapping[str, Any] = json.loads(answers.readline())

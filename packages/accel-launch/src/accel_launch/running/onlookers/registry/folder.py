@@ -30,6 +30,25 @@ def home(environ: Mapping[str, str]) -> str:
     return files.state(environ, "runs")
 
 
+def check(runs: str) -> None:
+    """Check that the folder of all runs is this user's alone.
+
+    Raises:
+        PermissionError: it isn't.
+        OSError: there is none, or it can't be looked at.
+    """
+    facts = os.stat(runs)
+    if facts.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, f"it belongs to another user (uid {facts.st_uid})", runs)
+    if not private(facts):
+        raise PermissionError(errno.EPERM, "others can write to it; `chmod go-w` it", runs)
+
+
+def private(facts: os.stat_result) -> bool:
+    """Return whether a folder is this user's, and nobody else can write to it."""
+    return facts.st_uid == os.geteuid() and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
 class Folder:
     """The folder of one run, whose last part is the run's name."""
 
@@ -49,8 +68,7 @@ class Folder:
         """
         runs = home(environ)
         os.makedirs(runs, mode=0o700, exist_ok=True)
-        if os.stat(runs).st_uid != os.geteuid():
-            raise PermissionError(errno.EPERM, "it belongs to another user", runs)
+        check(runs)
         if name:
             return cls._named(os.path.join(runs, name))
         for attempt in range(ATTEMPTS + 1):
@@ -162,7 +180,7 @@ def clean(runs: str, age: float, count: int, own: str = "") -> None:
     try:
         for entry in os.scandir(runs):
             facts = entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid():
+            if stat.S_ISDIR(facts.st_mode) and private(facts):
                 found.append((facts.st_mtime, entry.path))
     except OSError:
         return

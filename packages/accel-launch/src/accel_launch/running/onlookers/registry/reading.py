@@ -6,7 +6,7 @@ import os
 import stat
 import time
 
-from accel_config.errors import AccelError
+from accel_config.errors import FAILED, AccelError
 from accel_launch.inspecting import kernel
 from accel_launch.machine import process_tree
 from accel_launch.running.onlookers.registry import folder as folders
@@ -128,12 +128,28 @@ class Run:
     @property
     def began(self) -> float:
         """When it began, in seconds since the epoch."""
-        return _number(self.facts.get("began")) or self.changed
+        return self._moved("began") or self.changed
 
     @property
     def seen(self) -> float:
         """When its record was last written, in seconds since the epoch."""
-        return _number(self.facts.get("at")) or self.changed
+        return self._moved("at") or self.changed
+
+    def _moved(self, name: str) -> float:
+        """Return a time of the state as the clock shows it now, however it was set since then."""
+        at, clock = (_number(self.facts.get(fact)) for fact in (name, "clock"))
+        return at - clock + time.time() - time.monotonic() if at and clock and self.same_boot else at
+
+    @property
+    def now(self) -> float:
+        """The time now by the clock of its record."""
+        clock = _number(self.facts.get("clock"))
+        return clock + time.monotonic() if clock and self.same_boot else time.time()
+
+    @property
+    def same_boot(self) -> bool:
+        """Whether this machine hasn't been started again since then, as far as is known."""
+        return bool(self.pid) if self.held else self.here and not self.restarted
 
     @property
     def age(self) -> float:
@@ -166,13 +182,20 @@ def _number(found: object) -> float:
 
 
 def every(environ: Mapping[str, str]) -> list[Run]:
-    """Return the runs of this user of which something is known, the newest first."""
+    """Return the runs of this user of which something is known, the newest first.
+
+    Raises:
+        AccelError: the folder of the records isn't this user's alone.
+    """
     return sorted(_all(environ), key=lambda run: run.began, reverse=True)
 
 
 def _all(environ: Mapping[str, str]) -> Iterator[Run]:
     try:
+        folders.check(home(environ))
         entries = list(os.scandir(home(environ)))
+    except PermissionError as error:
+        raise AccelError(f"{error.filename}: {error.strerror}", status=FAILED) from None
     except OSError:
         return
     for entry in entries:
@@ -180,7 +203,7 @@ def _all(environ: Mapping[str, str]) -> Iterator[Run]:
             facts = entry.stat(follow_symlinks=False)
         except OSError:
             continue  # it has just been removed
-        if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid():
+        if stat.S_ISDIR(facts.st_mode) and folders.private(facts):
             run = Run(entry.path, facts.st_mtime)
             if run.held or run.facts:
                 yield run

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 VERSION = 1  # of the form of the files
 PACE = 1.0  # seconds between two samples of what the ranks use
 WIDEST = 200  # characters of a last line
+STANDARD = 2  # the last of the standard streams
+CONNECTIONS = ("socket:", "/dev/nvidia", "/dev/kfd", "/dev/accel")
+"""What a process opens once it has imported its libraries: how the names of such descriptors begin."""
 
 
 class Files:
@@ -79,6 +82,7 @@ def described(plan: Plan, began: float) -> dict[str, object]:
             "summary": sentence(plan.summary),
             "commands": explain.commands(plan),
             "ranks": plan.hosted or len(plan.commands),
+            "terminals": plan.display.terminals,
             "max_restarts": plan.restarting.most,
         },
     }
@@ -106,6 +110,10 @@ class Ranks:
             self.samples = last, (now, sum(found[2] for found in seen if found is not None))
         return {"ranks": ranks, "sample": self.samples[0], "line": self._line()}
 
+    def connected(self) -> bool:
+        """Return whether one of them has opened a connection, or a device of an accelerator."""
+        return any(_connected(one.pid) for one in self.subjects() if not one.ended)
+
     def _started(self, pid: int) -> int:
         if pid not in self.ticks:
             facts = process_tree.look(pid)
@@ -118,3 +126,12 @@ class Ranks:
         kept = b"" if latest is None else bytes(latest.recent if latest.tail is None else latest.tail.end)
         *whole, rest = kept[-4 * WIDEST :].decode(errors="replace").replace("\r", "\n").split("\n")
         return next((line for line in reversed(whole) if line.strip()), rest)[:WIDEST]
+
+
+def _connected(pid: int) -> bool:
+    folder = f"/proc/{pid}/fd"
+    try:
+        opened = [os.readlink(os.path.join(folder, fd)) for fd in os.listdir(folder) if int(fd) > STANDARD]
+    except OSError:  # it has ended, or has just closed one
+        return False
+    return any(name.startswith(CONNECTIONS) for name in opened)
