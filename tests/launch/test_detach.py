@@ -132,6 +132,46 @@ def test_ctrl_c_leaves_an_attached_run_or_interrupts_it(accelerate: Run, script:
 
 
 @pytest.mark.exhaustive
+def test_a_fast_run_is_attached_to_again_and_again_and_followed(
+    accelerate: Run, script: Script, runs: Path, tmp_path: Path
+) -> None:
+    """While its output begins another file again and again, too."""
+    end = tmp_path / "end"
+    text = (
+        "import itertools, os, time\nfor number in itertools.count():\n    print('step', number, 'x' * 100)\n"
+        f"    if number % 100 == 0: time.sleep(0.01)\n    if os.path.exists({str(end)!r}): break\n"
+    )
+    flags = ("-q", "--cpu", "-d", "--name", "fast", "--output_limit", "6")
+    assert accelerate("launch", *flags, str(script(text))).returncode == 0
+    with (tmp_path / "followed").open("wb") as file:
+        following = subprocess.Popen([BIN / "accelerate", "logs", "-f"], env=env_of(runs), stdout=file, stderr=-1)
+    for _cycle in range(20):
+        unbuffered = {**env_of(runs), "PYTHONUNBUFFERED": "1"}
+        with subprocess.Popen([BIN / "accelerate", "attach"], env=unbuffered, stdout=-1, stderr=-1) as attached:
+            assert attached.stdout is not None
+            first = attached.stdout.readline()
+            attached.send_signal(signal.SIGINT)
+            in_turn(first + attached.stdout.read())
+    assert until((runs / "fast" / "output.older").exists, 60)
+    end.touch()
+    assert following.wait(60) == 0
+    assert following.stderr is not None
+    assert following.stderr.read() == b""
+    following.stderr.close()
+    assert in_turn((tmp_path / "followed").read_bytes()) == 0
+    assert in_turn(accelerate("logs").stdout.encode()) > 0
+
+
+def in_turn(text: bytes) -> int:
+    """Check that lines are whole and follow each other; return the number of the first one."""
+    found = [line.split() for line in text.splitlines()]
+    assert all(word == b"step" and len(rest) == 100 for word, _number, rest in found)
+    listed = [int(number) for _word, number, _rest in found]
+    assert listed == list(range(listed[0], listed[0] + len(listed)))
+    return listed[0]
+
+
+@pytest.mark.exhaustive
 def test_the_size_of_the_terminal_that_attaches_follows(accelerate: Run, script: Script, runs: Path) -> None:
     """Also in the next attempt; both streams are terminals of their own, which the record tells apart."""
     text = (

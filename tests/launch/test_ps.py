@@ -226,7 +226,9 @@ def test_the_socket_answers_as_its_schema_says(launched: Start, script: Script, 
     assert [event["number"] for event in events] == list(range(1, len(events) + 1))
     assert ask(ask="events", after=len(events) - 1)["events"] == events[-1:]
     assert "groups" in ask(ask="stacks")
-    assert "ask must be stacks, state, events or stop, not 'x'" in ask(ask="x")["error"]
+    assert "ask must be stacks, state, events, stop or resize, not 'x'" in ask(ask="x")["error"]
+    assert ask(ask="resize", lines=24, columns=80)["terminals"] == 0
+    assert "from 1 to" in ask(ask="resize", lines=24)["error"]
     assert "whole number" in ask(ask="stop", signal="TERM")["error"]
     assert ask(ask="stop", signal=2)["signal"] == 2
     assert running.wait(20) == -signal.SIGINT
@@ -241,7 +243,7 @@ def test_all_time_is_spent_on_something() -> None:
         event(2, "started", rank=0),
         event(3, "started", rank=1),
         event(5, "prints"),
-        event(20, "stalled", stall={"since": 15}),
+        event(20, "stalled", stall={"at": 3620, "since": 3615}),  # the clock was set
         event(22, "moves"),
         event(30, "ended", rank=0, status=1),
         event(31, "attempt", status=1),
@@ -256,3 +258,27 @@ def test_all_time_is_spent_on_something() -> None:
     assert spent == {"starting": 3, "importing": 3, "running": 23, "stalled": 7, "restarting": 3, "ending": 3}
     assert sum(spent.values()) == 42
     assert goodput.spent([], 0, 2, 2)["starting"] == 2
+    silent = [event(1, "started", rank=0), event(9, "ended", rank=0, status=0), event(9, "finished", status=0)]
+    assert goodput.spent(silent[:1], 0, 5, 1)["importing"] == 4
+    assert goodput.spent(silent, 0, 9, 1) == {**dict.fromkeys(goodput.PHASES, 0), "starting": 1, "running": 8}
+    silent.insert(1, event(3, "connects"))
+    assert goodput.spent(silent, 0, 9, 1)["importing"] == 2
+
+
+@pytest.mark.exhaustive
+def test_imports_of_ranks_that_print_nothing(accelerate: Run, script: Script, runs: Path) -> None:
+    """They are over once a rank opens a connection; a report says so if nobody has seen it."""
+    end = runs.parent / "end"
+    text = f"import os, socket, time\n{{}}\nwhile not os.path.exists({str(end)!r}): time.sleep(0.05)\n"
+    for name, line in (("silent", ""), ("meets", "found = socket.socket()")):
+        assert accelerate("launch", *N2, "-d", "--name", name, str(script(text.format(line)))).returncode == 0
+    assert until(lambda: "connects" in {event["kind"] for event in reading.Run(str(runs / "meets")).events()})
+    time.sleep(1.5)  # a look later
+    end.touch()
+    for name in ("silent", "meets"):
+        assert accelerate("wait", name).returncode == 0
+    assert "running includes imports: the ranks printed nothing" in accelerate("report", "silent").stdout
+    spent = json.loads(accelerate("report", "silent", "--json").stdout)["time_spent"]
+    assert spent["importing"] == 0 < spent["running"]
+    assert "running includes imports" not in accelerate("report", "meets").stdout
+    assert json.loads(accelerate("report", "meets", "--json").stdout)["time_spent"]["importing"] > 0

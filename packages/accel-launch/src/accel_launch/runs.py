@@ -8,15 +8,16 @@ import time
 
 from accel_launch.running.onlookers.registry import acting, figures, reading
 from accel_launch.running.onlookers.registry import folder as folders
+from accel_launch.running.onlookers.registry.record.piece import Piece
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
-    from accel_launch.running.onlookers.registry.record.reader import Piece, Reader
+    from accel_launch.running.onlookers.registry.record.reader import Reader
 
-__all__ = ["Output", "Run", "facts", "list", "open"]
+__all__ = ["Output", "Piece", "Run", "facts", "list", "open"]
 
 LOOK = 0.2  # seconds between two looks at a record that is followed
 SOON = 0.1  # seconds between two looks at what a run prints
@@ -112,8 +113,8 @@ class Run:
         return None if found is None else {**found, "time_spent": self.time_spent()}
 
     def report_text(self) -> str:
-        """Return the report as the launcher has printed it; empty if it hasn't ended."""
-        return self._run.text(folders.TEXT).strip()
+        """Return the report as the launcher has printed it, and its notes; empty if it hasn't ended."""
+        return acting.report(self._run)
 
     def time_spent(self) -> dict[str, float]:
         """Return the seconds of each phase: ``starting``, ``importing``, ``running``, and so on."""
@@ -146,8 +147,8 @@ class Run:
     @property
     def terminals(self) -> bool:
         """Whether its ranks have terminals of their own (``launch --terminal``)."""
-        plan = (self._run.file(folders.RUN) or {}).get("plan")
-        return isinstance(plan, dict) and plan.get("terminals") is True
+        plan: Any = (self._run.file(folders.RUN) or {}).get("plan")
+        return isinstance(plan, dict) and plan == {**plan, "terminals": True}
 
     def _ask(self, question: dict[str, Any], patience: float = 30.0) -> dict[str, Any]:
         from accel_launch.running.onlookers.registry import asking

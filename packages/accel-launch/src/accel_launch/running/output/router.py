@@ -103,18 +103,22 @@ class OutputRouter:
         for fd, events in ready:
             channel = self.channels.open.get(fd)
             if channel is not None:
-                self._read(channel, poller)
-                printed = True
+                printed = self._read(channel, poller) or printed
             for stream in self.all:
                 if stream.fd == fd:
                     self._write(stream, events, poller)
         return printed
 
-    def _read(self, channel: Channel, poller: select.poll) -> None:
+    def _read(self, channel: Channel, poller: select.poll) -> bool:
+        """Take what a rank has printed; return whether there was anything."""
         self.channels.renew(channel)
-        if not channel.blocked and not channel.read():
+        if channel.blocked:
+            return False
+        if not channel.read():
             poller.unregister(channel.fd)
             del self.channels.open[channel.fd]
+            return False
+        return True
 
     def _write(self, stream: Stream, events: int, poller: select.poll) -> None:
         if stream.waiting:

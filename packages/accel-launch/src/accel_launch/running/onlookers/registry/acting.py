@@ -9,9 +9,12 @@ import time
 
 from accel_config.errors import FAILED, AccelError
 from accel_launch.machine import process_tree
+from accel_launch.running.onlookers.registry import folder as folders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from accel_launch.running.onlookers.registry.reading import Run
     from accel_launch.running.onlookers.registry.record.reader import Reader
 
@@ -96,6 +99,14 @@ def ending(run: Run) -> str:
     finished = (event for event in reversed(run.events()) if event.get("kind") == "finished")
     by = next((event.get("signal") for event in finished), 0)
     return f"terminated by {signal_name(by)}" if isinstance(by, int) and by else f"exit status {run.status}"
+
+
+def report(run: Run) -> str:
+    """Return how a run has ended as its launcher has printed it, with its notes; empty if it hasn't ended."""
+    text = run.text(folders.TEXT).strip()
+    notes: Any = (run.file(folders.REPORT) or {}).get("notes")
+    lines = [f"  note: {note}" for note in notes if str(note) not in text] if isinstance(notes, list) else []
+    return "\n".join((text, *lines)).strip("\n")
 
 
 def output(run: Run, *, from_now: bool) -> Reader:

@@ -21,6 +21,7 @@ RUN, STATE, EVENTS, REPORT, TEXT = "run.json", "state.json", "events.jsonl", "re
 OURS = frozenset(("socket", "lock", "run", "state", "events", "report", "output"))
 """What the names of our files begin with, up to a dot."""
 YOUNG = 60.0  # seconds in which a launcher has locked its folder after it has made it
+TURN = 5.0  # seconds to wait for others that take a name
 BOOT = "/proc/sys/kernel/random/boot_id"
 FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux
 
@@ -162,7 +163,7 @@ def claim(environ: Mapping[str, str], name: str) -> Folder | None:
     """Return the folder of a run whose name the user has given; None if it can't be made, which is noted later.
 
     Raises:
-        AccelError: a run of this name is running.
+        AccelError: a run of this name is running, or another launch keeps others from taking any.
     """
     try:
         return Folder.make(environ, name)
@@ -225,7 +226,7 @@ def _exists(name: str, folder: int) -> bool:
 
 
 class _Turn:
-    """Lets one launcher at a time take a name. One that was stopped meanwhile holds up the others for a second."""
+    """Lets one launcher at a time take a name. One that was stopped meanwhile holds up the others."""
 
     def __init__(self, runs: str) -> None:
         self.fd = os.open(runs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -233,13 +234,13 @@ class _Turn:
     def __enter__(self) -> None:
         import fcntl
 
-        until = time.monotonic() + 1
+        until = time.monotonic() + TURN
         while True:
             try:
                 fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() > until:
-                    raise
+                    raise AccelError("another launch takes a --name right now, and doesn't come to an end") from None
                 time.sleep(0.01)
             except OSError:  # a file system without such locks
                 return

@@ -36,8 +36,7 @@ def spent(events: Iterable[Mapping[str, Any]], began: float, ended: float, count
 
 
 def _of(run: Run) -> list[Span]:
-    processes, began = run.facts.get("processes"), run.facts.get("began")
-    began = began if isinstance(began, (int, float)) else run.began  # by the clock of its events
+    processes, began = run.facts.get("processes"), run.began_at
     count = processes if isinstance(processes, int) else 1
     return _spans(run.events(), began, began + run.age, count)
 

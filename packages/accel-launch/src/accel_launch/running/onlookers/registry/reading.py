@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 RECENT = 86400.0  # seconds for which a run that was lost is listed with those that run
 FOUND = 10  # names to list in a message
+HUGE = 1e12  # a number that is none of ours: seconds, counts
 LARGEST = 1 << 26  # bytes of a file that is read whole
 ENDED, LOST, ELSEWHERE, STOPPED, STARTING = "ended", "lost", "elsewhere", "stopped", "starting"
 ALONE = (
@@ -84,13 +85,9 @@ class Run:
         for line in self.text(folders.EVENTS).splitlines():
             try:
                 event: Any = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
-            if (
-                _is_object(event)
-                and isinstance(event.get("at"), (int, float))
-                and _number(event.get("number")) > after
-            ):
+            if _is_object(event) and _number(event.get("at")) and _number(event.get("number")) > after:
                 found.append(event)
         return found
 
@@ -135,6 +132,11 @@ class Run:
         """When its record was last written, in seconds since the epoch."""
         return self._moved("at") or self.changed
 
+    @property
+    def began_at(self) -> float:
+        """When it began, by the clock of its events."""
+        return _number(self.facts.get("began")) or self.changed
+
     def _moved(self, name: str) -> float:
         """Return a time of the state as the clock shows it now, however it was set since then."""
         at, clock = (_number(self.facts.get(fact)) for fact in (name, "clock"))
@@ -178,7 +180,7 @@ def _is_object(found: object) -> bool:
 
 
 def _number(found: object) -> float:
-    return float(found) if isinstance(found, (int, float)) else 0.0
+    return float(found) if isinstance(found, (int, float)) and abs(found) < HUGE else 0.0
 
 
 def every(environ: Mapping[str, str]) -> list[Run]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+from accel_launch.running.onlookers.registry.record.piece import Piece
 from accel_launch.running.onlookers.registry.record.store import NEWER, OLDER
 
 TYPE_CHECKING = False
@@ -14,14 +15,6 @@ if TYPE_CHECKING:
 HEAD = re.compile(rb"\x1e(\d{1,15}\.\d{3}) (-?\d{1,9}) (\d) (\d{1,12}) (\d{1,18})\n")
 LONGEST = 64  # bytes of a piece's first line, at most
 NOWHERE = -1  # a place that isn't known
-
-
-class Piece:
-    """What was printed at once."""
-
-    def __init__(self, at: float, rank: int, stream: int, data: bytes) -> None:
-        """Take its time, its rank, its stream and its bytes."""
-        self.at, self.rank, self.stream, self.data = at, rank, stream, data
 
 
 class Reader:
