@@ -80,7 +80,7 @@ def _answer(*words: str, seconds: float | None = None) -> str:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             stdin=subprocess.DEVNULL,
-            preexec_fn=lambda: die_with(parent),
+            preexec_fn=lambda: die_with(parent),  # noqa: PLW1509  we have no threads
         )
     except OSError:
         return ""

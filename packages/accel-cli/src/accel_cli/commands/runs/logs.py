@@ -41,6 +41,8 @@ def _logs(words: list[str], program: str) -> int:
     arguments = parser(program).parse_args(words)
     from accel_launch import runs
 
+    if arguments.tail is not None and arguments.tail < 0:
+        raise AccelError(f"--tail: {arguments.tail} isn't a number of lines")
     since = seconds_of(arguments.since)
     run = runs.open(arguments.run)
     output = run.output()
@@ -52,8 +54,12 @@ def _logs(words: list[str], program: str) -> int:
     over = not run.running  # before what it has printed is read to its end
     pieces: Iterable[Piece] = filter(wanted, output.read(since))
     shown = (piece.data for piece in pieces) if arguments.tail is None else _last(pieces, arguments.tail)
+    nothing = True
     for data in shown:
         _show(data)
+        nothing = False
+    if nothing and arguments.rank is not None and not arguments.follow:
+        front.say(f"accel: rank {arguments.rank} of {run.name} has printed nothing of this\n")
     if arguments.follow and not over:
         for piece in output.follow():
             if piece is not None and wanted(piece):
