@@ -102,6 +102,8 @@ def test_logs_of_one_rank_of_a_time_and_of_the_end(accelerate: Run, script: Scri
     assert accelerate("logs", "--tail", "2", "--rank", "1").stdout == "new 1\nx\n"
     assert accelerate("logs", "--since", "1h").stdout == whole
     assert accelerate("logs", "--since", "0").stdout == ""
+    assert "--tail: -1 isn't a number of lines" in accelerate("logs", "--tail", "-1").stderr
+    assert "rank 7 of logged has printed nothing of this" in accelerate("logs", "--rank", "7").stderr
     assert "--since: 'soon' isn't a time" in accelerate("logs", "--since", "soon").stderr
     assert kinds(runs / "logged")[-1] == "finished"
 
