@@ -38,7 +38,7 @@ import itertools, os, time
 
 begin = time.monotonic()
 for number in itertools.count():
-    print("step", number, "loss 2.31 of a line that is as long as most are")
+    print("step", number, "loss 2.31 of a line that is as long as most are", flush=True)
     if number % 100 == 99:
         if os.path.exists({end!r}):
             break

@@ -43,6 +43,7 @@ def test_a_detached_run_outlives_its_terminal(
         "print('careful', file=sys.stderr)\ntime.sleep(1000)\n"
     )
     words = [BIN / "accelerate", "launch", *N2, "-d", "--name", "away", script(text)]
+    environ.pop("PYTHONUNBUFFERED", None)
     with subprocess.Popen(
         words,
         env={**environ, "GIVEN": "yes"},

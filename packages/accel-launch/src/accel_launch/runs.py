@@ -147,8 +147,7 @@ class Run:
     @property
     def terminals(self) -> bool:
         """Whether its ranks have terminals of their own (``launch --terminal``)."""
-        plan: Any = (self._run.file(folders.RUN) or {}).get("plan")
-        return isinstance(plan, dict) and plan == {**plan, "terminals": True}
+        return acting.terminals(self._run)
 
     def _ask(self, question: dict[str, Any], patience: float = 30.0) -> dict[str, Any]:
         from accel_launch.running.onlookers.registry import asking
