@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from accel_launch.running.onlookers.registry import folder
-from accel_launch.running.onlookers.registry.record import store
+from accel_launch.running.onlookers.registry.record import reader, store
+from accel_launch.running.output import terminals
 from tests.conftest import BIN, Run
 from tests.launch.processes import TURNS, Script, gone, marked, until
 from tests.launch.test_ps import listed
 from tests.launch.test_runs import N2, kinds, runs
+from tests.launch.test_terminal import Shown
 
 __all__ = ["runs"]
 
@@ -41,6 +43,7 @@ def test_a_detached_run_outlives_its_terminal(
         "print('careful', file=sys.stderr)\ntime.sleep(1000)\n"
     )
     words = [BIN / "accelerate", "launch", *N2, "-d", "--name", "away", script(text)]
+    environ.pop("PYTHONUNBUFFERED", None)
     with subprocess.Popen(
         words,
         env={**environ, "GIVEN": "yes"},
@@ -100,6 +103,8 @@ def test_logs_of_one_rank_of_a_time_and_of_the_end(accelerate: Run, script: Scri
     assert accelerate("logs", "--tail", "2", "--rank", "1").stdout == "new 1\nx\n"
     assert accelerate("logs", "--since", "1h").stdout == whole
     assert accelerate("logs", "--since", "0").stdout == ""
+    assert "--tail: -1 isn't a number of lines" in accelerate("logs", "--tail", "-1").stderr
+    assert "rank 7 of logged has printed nothing of this" in accelerate("logs", "--rank", "7").stderr
     assert "--since: 'soon' isn't a time" in accelerate("logs", "--since", "soon").stderr
     assert kinds(runs / "logged")[-1] == "finished"
 
@@ -130,6 +135,75 @@ def test_ctrl_c_leaves_an_attached_run_or_interrupts_it(accelerate: Run, script:
 
 
 @pytest.mark.exhaustive
+def test_a_fast_run_is_attached_to_again_and_again_and_followed(
+    accelerate: Run, script: Script, runs: Path, tmp_path: Path
+) -> None:
+    """While its output begins another file again and again, too."""
+    end = tmp_path / "end"
+    text = (
+        "import itertools, os, time\nfor number in itertools.count():\n    print('step', number, 'x' * 100)\n"
+        f"    if number % 100 == 0: time.sleep(0.01)\n    if os.path.exists({str(end)!r}): break\n"
+    )
+    flags = ("-q", "--cpu", "-d", "--name", "fast", "--output_limit", "6")
+    assert accelerate("launch", *flags, str(script(text))).returncode == 0
+    with (tmp_path / "followed").open("wb") as file:
+        following = subprocess.Popen([BIN / "accelerate", "logs", "-f"], env=env_of(runs), stdout=file, stderr=-1)
+    for _cycle in range(20):
+        unbuffered = {**env_of(runs), "PYTHONUNBUFFERED": "1"}
+        with subprocess.Popen([BIN / "accelerate", "attach"], env=unbuffered, stdout=-1, stderr=-1) as attached:
+            assert attached.stdout is not None
+            first = attached.stdout.readline()
+            attached.send_signal(signal.SIGINT)
+            in_turn(first + attached.stdout.read())
+    assert until((runs / "fast" / "output.older").exists, 60)
+    end.touch()
+    assert following.wait(60) == 0
+    assert following.stderr is not None
+    assert following.stderr.read() == b""
+    following.stderr.close()
+    assert in_turn((tmp_path / "followed").read_bytes()) == 0
+    assert in_turn(accelerate("logs").stdout.encode()) > 0
+
+
+def in_turn(text: bytes) -> int:
+    """Check that lines are whole and follow each other; return the number of the first one."""
+    found = [line.split() for line in text.splitlines()]
+    assert all(word == b"step" and len(rest) == 100 for word, _number, rest in found)
+    listed = [int(number) for _word, number, _rest in found]
+    assert listed == list(range(listed[0], listed[0] + len(listed)))
+    return listed[0]
+
+
+@pytest.mark.exhaustive
+def test_the_size_of_the_terminal_that_attaches_follows(accelerate: Run, script: Script, runs: Path) -> None:
+    """Also in the next attempt; both streams are terminals of their own, which the record tells apart."""
+    text = (
+        "import os, shutil, signal, sys, time\n"
+        "def show(*_): print('size', *shutil.get_terminal_size((1, 1)))\n"
+        "signal.signal(signal.SIGWINCH, show)\n"
+        "print('bar', sys.stdout.isatty(), end='\\r')\nprint('error', sys.stderr.isatty(), file=sys.stderr)\n"
+        "show()\n"
+        f"while not os.path.exists({str(runs / 'fail')!r}): time.sleep(0.01)\n"
+        "if os.environ['TORCHELASTIC_RESTART_COUNT'] == '0': sys.exit(1)\n"
+        "time.sleep(1000)\n"
+    )
+    flags = ("-d", "--terminal", "--name", "wide", "--max_restarts", "1", "--restart_policy", "always")
+    assert accelerate("launch", *N2, *flags, str(script(text))).returncode == 0
+    assert until(lambda: accelerate("logs", "wide").stdout.count("size 80 24\n") == 2)
+    assert accelerate("logs", "wide").stdout.count("bar True\n") == 2
+    assert accelerate("logs", "--stderr").stdout == "error True\n" * 2
+    shown = Shown(env_of(runs), "wide", program=(BIN / "accelerate", "attach"))
+    for columns in (132, 61):
+        terminals.set_size(shown.ours, 40, columns)
+        shown.popen.send_signal(signal.SIGWINCH)
+        shown.until(b"size %d 40" % columns, 2)
+    (runs / "fail").touch()
+    shown.until(b"size 61 40", 4)
+    shown.popen.send_signal(signal.SIGINT)
+    assert "detached from wide, which goes on" in shown.end()
+
+
+@pytest.mark.exhaustive
 def test_a_run_that_keeps_no_output(accelerate: Run, script: Script) -> None:
     accelerate("launch", *N2, "--name", "here", str(script("print(1)")))
     done = accelerate("logs", "here")
@@ -154,20 +228,20 @@ def test_what_is_read_while_it_is_written_comes_once_and_in_order(tmp_path: Path
     """Whatever the sizes, as long as the reader doesn't fall behind by half of the limit."""
     chance = random.Random(7)
     kept = store.Store(str(tmp_path), 20_000)
-    reader = store.Reader(str(tmp_path))
+    slow = reader.Reader(str(tmp_path))
     written, read = b"", b""
     for number in range(3000):
         data = b"%d " % number * chance.randrange(60) + b"\n"
         kept.print(chance.randrange(3), 1, data)
         written += data
         if chance.random() < 0.3:
-            read += b"".join(piece.data for piece in reader.read())
-    read += b"".join(piece.data for piece in reader.read())
+            read += b"".join(piece.data for piece in slow.read())
+    read += b"".join(piece.data for piece in slow.read())
     assert read == written
-    rest = b"".join(piece.data for piece in store.Reader(str(tmp_path)).read())
+    rest = b"".join(piece.data for piece in reader.Reader(str(tmp_path)).read())
     assert written.endswith(rest)
     assert len(rest) > 5_000
-    late = store.Reader(str(tmp_path), from_now=True)
+    late = reader.Reader(str(tmp_path), from_now=True)
     assert list(late.read()) == []
     kept.print(0, 1, b"last\n")
     assert [piece.data for piece in late.read()] == [b"last\n"]
@@ -181,11 +255,58 @@ def test_a_full_disk_leaves_out_output_and_nothing_else(tmp_path: Path) -> None:
     assert kept.failure == "the output of the run is incomplete: No space left on device"
     kept.fd = real
     kept.print(0, 1, b"third\n")
-    assert [piece.data for piece in store.Reader(str(tmp_path)).read()] == [b"first\n", b"third\n"]
-    with (tmp_path / store.NEWER).open("ab") as file:  # as after a loss of power
-        file.write(b"torn\n\0\0 1 2 3\n1.0 0 1 5\nafter")
-    assert store.Reader(str(tmp_path)).files
-    assert [piece.data for piece in store.Reader(str(tmp_path)).read()][-1] == b"after"
+    assert [piece.data for piece in reader.Reader(str(tmp_path)).read()] == [b"first\n", b"third\n"]
+
+
+def test_a_reader_finds_the_next_piece_from_anywhere(tmp_path: Path) -> None:
+    """It may begin within what is written just now; ranks may print what looks like the first line of a piece."""
+    kept = store.Store(str(tmp_path), 1 << 20)
+    kept.print(0, 1, b"first " * 50 + b"\n1.000 0 1 99999999\n\x1e1.000 0 1 5 12\n" + b"x" * 100)
+    kept.print(0, 1, b"second\n")
+    path = tmp_path / store.NEWER
+    whole = path.read_bytes()
+    kept.print(0, 1, b"third\n")
+    path.write_bytes(whole[:200])  # where the first piece is being written
+    late = reader.Reader(str(tmp_path), from_now=True)
+    with path.open("ab") as file:
+        for place in range(200, len(whole)):
+            file.write(whole[place : place + 1])
+            file.flush()
+            if place % 50 == 0:
+                assert list(late.read()) == []
+        damage = b"torn" * 40
+        file.write(damage + b"\x1e2.000 1 2 6 %d\nfourth" % (len(whole) + len(damage)))
+    assert [piece.data for piece in late.read()] == [b"second\n", b"fourth"]
+    assert [piece.data for piece in reader.Reader(str(tmp_path)).read()][1:] == [b"second\n", b"fourth"]
+
+
+def test_a_reader_that_falls_behind_says_how_much_it_has_missed(tmp_path: Path) -> None:
+    kept = store.Store(str(tmp_path), 1000)
+    slow = reader.Reader(str(tmp_path))
+    for number in range(12):  # two files are full, the third one isn't
+        kept.print(0, 1, b"%90d" % number)
+        if number == 2:
+            assert len(list(slow.read())) == 3
+    assert [int(piece.data) for piece in slow.read()] == list(range(3, 12))
+    assert slow.missed == 0
+    for number in range(100):
+        kept.print(0, 1, b"%90d" % number)
+    read = [int(piece.data) for piece in slow.read()]
+    assert read == list(range(100 - len(read), 100))
+    assert 0 < slow.missed < 100 * 200
+
+
+def test_a_full_disk_while_the_output_begins_another_file(tmp_path: Path) -> None:
+    kept = store.Store(str(tmp_path), 1000)
+    for number in range(3):
+        kept.print(0, 1, b"%90d" % number)
+    make, kept._opened = kept._opened, lambda: os.open("/proc/nowhere", os.O_WRONLY)
+    for number in range(3, 6):
+        kept.print(0, 1, b"%90d" % number)
+    assert "incomplete" in kept.failure
+    kept._opened = make
+    kept.print(0, 1, b"%90d" % 6)
+    assert [int(piece.data) for piece in reader.Reader(str(tmp_path)).read()] == [0, 1, 2, 3, 6]
 
 
 @pytest.mark.exhaustive

@@ -137,7 +137,7 @@ def test_a_launcher_that_nobody_collects_is_not_running(
 @pytest.mark.exhaustive
 def test_stop_takes_several_a_signal_and_no_grace(launched: Start, accelerate: Run, script: Script) -> None:
     two = [up(launched, script, "--name", name) for name in ("alpha", "beta")]
-    done = accelerate("stop", "--signal", "SIGINT", "alpha", "beta")
+    done = accelerate("stop", "--signal", "SIGINT", "alpha", "beta", "alph")  # which is signalled once
     assert done.returncode == 130
     assert done.stdout == "alpha ended: terminated by SIGINT\nbeta ended: terminated by SIGINT\n"
     assert [running.wait(10) for running in two] == [-signal.SIGINT] * 2
@@ -184,6 +184,8 @@ def test_a_run_is_named_by_an_unambiguous_beginning(accelerate: Run, runs: Path)
         made(runs, name, {"state": "ended", "status": 0}, began=1e9 + len(name))
     assert accelerate("wait", "alpha").stdout == "alpha ended: exit status 0\n"
     assert accelerate("wait", "b").stdout == "beta ended: exit status 0\n"
+    both = accelerate("wait", "b", "alpha", "beta")
+    assert (both.returncode, both.stdout) == (0, "beta ended: exit status 0\nalpha ended: exit status 0\n")
     assert accelerate("wait").stdout == "alphabet ended: exit status 0\n"
     assert "'al' is the beginning of several runs: alphabet, alpha\n" in accelerate("wait", "al").stderr
     assert "no run 'gamma' is known; known: alphabet, alpha, beta\n" in accelerate("wait", "gamma").stderr
@@ -199,7 +201,7 @@ def test_from_python(
     assert (run.name, run.state, run.status, run.report()) == ("mine", "running", None, None)
     assert run.wait(0.1) is None
     assert [one["line"] for one in run.now()["figures"]] == ["rank 0", "rank 1"]
-    assert run.output(0)["output"][0]["text"] == "rank 0\n"
+    assert run.recent(0)["output"][0]["text"] == "rank 0\n"
     assert run.stop() == 143
     assert [event["kind"] for event in api.open("mine").follow()][-1] == "finished"
     assert next(event["number"] for event in run.events(after=2)) == 3
@@ -237,7 +239,9 @@ def test_the_socket_answers_as_its_schema_says(launched: Start, script: Script, 
     assert [one["text"] for one in ask(ask="output", rank=1, after=[5, 0])["output"]] == ["1\n", ""]
     assert "no rank 7 has been started" in ask(ask="output", rank=7)["error"]
     assert "must be a list of whole numbers" in ask(ask="output", rank=1, after="x")["error"]
-    assert "ask must be stacks, state, output, events or stop, not 'x'" in ask(ask="x")["error"]
+    assert "ask must be stacks, state, output, events, stop or resize, not 'x'" in ask(ask="x")["error"]
+    assert ask(ask="resize", lines=24, columns=80)["terminals"] == 0
+    assert "from 1 to" in ask(ask="resize", lines=24)["error"]
     assert "whole number" in ask(ask="stop", signal="TERM")["error"]
     assert ask(ask="stop", signal=2)["signal"] == 2
     assert running.wait(20) == -signal.SIGINT
@@ -252,7 +256,7 @@ def test_all_time_is_spent_on_something() -> None:
         event(2, "started", rank=0),
         event(3, "started", rank=1),
         event(5, "prints"),
-        event(20, "stalled", stall={"since": 15}),
+        event(20, "stalled", stall={"at": 3620, "since": 3615}),  # the clock was set
         event(22, "moves"),
         event(30, "ended", rank=0, status=1),
         event(31, "attempt", status=1),
@@ -267,3 +271,27 @@ def test_all_time_is_spent_on_something() -> None:
     assert spent == {"starting": 3, "importing": 3, "running": 23, "stalled": 7, "restarting": 3, "ending": 3}
     assert sum(spent.values()) == 42
     assert goodput.spent([], 0, 2, 2)["starting"] == 2
+    silent = [event(1, "started", rank=0), event(9, "ended", rank=0, status=0), event(9, "finished", status=0)]
+    assert goodput.spent(silent[:1], 0, 5, 1)["importing"] == 4
+    assert goodput.spent(silent, 0, 9, 1) == {**dict.fromkeys(goodput.PHASES, 0), "starting": 1, "running": 8}
+    silent.insert(1, event(3, "connects"))
+    assert goodput.spent(silent, 0, 9, 1)["importing"] == 2
+
+
+@pytest.mark.exhaustive
+def test_imports_of_ranks_that_print_nothing(accelerate: Run, script: Script, runs: Path) -> None:
+    """They are over once a rank opens a connection; a report says so if nobody has seen it."""
+    end = runs.parent / "end"
+    text = f"import os, socket, time\n{{}}\nwhile not os.path.exists({str(end)!r}): time.sleep(0.05)\n"
+    for name, line in (("silent", ""), ("meets", "found = socket.socket()")):
+        assert accelerate("launch", *N2, "-d", "--name", name, str(script(text.format(line)))).returncode == 0
+    assert until(lambda: "connects" in {event["kind"] for event in reading.Run(str(runs / "meets")).events()})
+    time.sleep(1.5)  # a look later
+    end.touch()
+    for name in ("silent", "meets"):
+        assert accelerate("wait", name).returncode == 0
+    assert "running includes imports: the ranks printed nothing" in accelerate("report", "silent").stdout
+    spent = json.loads(accelerate("report", "silent", "--json").stdout)["time_spent"]
+    assert spent["importing"] == 0 < spent["running"]
+    assert "running includes imports" not in accelerate("report", "meets").stdout
+    assert json.loads(accelerate("report", "meets", "--json").stdout)["time_spent"]["importing"] > 0

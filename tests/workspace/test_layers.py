@@ -55,6 +55,15 @@ def test_what_is_imported_is_declared(package: str) -> None:
     assert used <= declared
 
 
+def test_commands_about_runs_use_what_programs_use() -> None:
+    """The processes that are kept warm are no runs."""
+    folder = ROOT / "packages/accel-cli/src/accel_cli/commands/runs"
+    for path in folder.glob("*.py"):
+        modules = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        inner = {node.module for node in modules if (node.module or "").startswith("accel_launch.running")}
+        assert inner <= {"accel_launch.running.guardian.preloading"}, f"{path.name} imports {inner}"
+
+
 # The distributions of modules that are called otherwise.
 DISTRIBUTIONS = {"yaml": "pyyaml", "huggingface_hub": "huggingface-hub", "botocore": "boto3"}
 # What the user's own environment has, or not: asked of it, never a need of ours.

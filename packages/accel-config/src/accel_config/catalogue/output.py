@@ -57,6 +57,13 @@ class Output(Section, title="Output and reports"):
         help="Check everything, start the run, print its name, and return. The run goes on in a session of its own; "
         "`accelerate logs` shows what it prints.",
     )
+    terminal: bool = setting(
+        False,
+        switch=True,
+        ours=True,
+        help="Give the ranks of a detached run terminals instead of pipes: progress bars are drawn as on a terminal, "
+        "as wide as the one that `accelerate attach` has.",
+    )
     output_limit: int = setting(
         100,
         minimum=1,

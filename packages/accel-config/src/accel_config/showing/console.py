@@ -56,10 +56,21 @@ def pass_on(text: str) -> None:
     """
     if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
         return
-    if reconfigure := getattr(sys.stdout, "reconfigure", None):  # a stream put in its place may lack it
-        reconfigure(errors="surrogateescape")
-    sys.stdout.write(_encodable(text))
+    raw = getattr(sys.stdout, "buffer", None)
+    if raw is None:  # a stream put in its place
+        sys.stdout.write(_encodable(text))
+        sys.stdout.flush()
+        return
     sys.stdout.flush()
+    rest = memoryview(_encodable(text).encode(sys.stdout.encoding or "utf-8", "surrogateescape"))
+    while rest:  # with PYTHONUNBUFFERED a signal cuts off what a slow reader hasn't taken
+        written = raw.write(rest)
+        if written is None:
+            import errno
+
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        rest = rest[written:]
+    raw.flush()
 
 
 def _encodable(text: str) -> str:

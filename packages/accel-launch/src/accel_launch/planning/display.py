@@ -42,6 +42,7 @@ def display(settings: Settings, processes: int, layout: Layout, script: Sequence
         place=_place(layout),
         folded=not settings[Launcher].debug,
         report=output.report,
+        terminals=output.detach and output.terminal,
     )
 
 

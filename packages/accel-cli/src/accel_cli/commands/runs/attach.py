@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from accel_config import front
-from accel_config.errors import FAILED
+from accel_config.errors import FAILED, AccelError
 from accel_config.showing import console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Sequence
+
+    from accel_launch.runs import Run
+
+AGAIN = 1.0  # seconds between two tries to pass on the size of the terminal
 
 
 def main(argv: Sequence[str] | None = None, program: str = "accelerate-attach") -> int:
@@ -39,17 +44,20 @@ def parser(program: str) -> ArgumentParser:
 
 def _attach(words: list[str], program: str) -> int:
     arguments = parser(program).parse_args(words)
-    from accel_cli.commands.runs.logs import followed, opened, time_of
-    from accel_launch.running.onlookers.registry import acting, reading
+    from accel_cli.commands.runs.logs import seconds_of, tell_missed
+    from accel_launch import runs
 
-    since = time_of(arguments.since)
-    run = reading.find(arguments.run, os.environ)
-    reader = opened(run, from_now=arguments.since is None)
+    since = seconds_of(arguments.since)
+    run = runs.open(arguments.run, running=True)
+    output = run.output(from_now=since is None)
+    window = Window(run)
     interrupts: list[int] = []
     # An exception in the middle of what is printed would lose some of it, or print it twice.
     signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
-    for piece in followed(run, reader):
-        if piece is not None and piece.at >= since:
+    for piece in output.follow(since):
+        if piece is None:
+            window.follow()
+        else:
             console.pass_on(piece.data.decode(errors="surrogateescape"))
         if interrupts and not arguments.stop_on_interrupt:
             front.say(
@@ -58,6 +66,31 @@ def _attach(words: list[str], program: str) -> int:
             return 0
         if interrupts:
             interrupts.clear()
-            acting.send(run, signal.SIGINT)
-    run.look()
-    return FAILED if run.status is None else run.status
+            run.send(signal.SIGINT)
+    tell_missed(output)
+    status = run.status
+    if status is None:
+        front.say(f"accel: {run.name} ended without a status: {run.ending}\n")
+    return FAILED if status is None else status
+
+
+class Window:
+    """The size of this terminal, for the terminals of ranks that have some."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.told, self.again = run, (0, 0), 0.0
+
+    def follow(self) -> None:
+        """Pass on the size if it is another one than before."""
+        try:
+            columns, lines = os.get_terminal_size(1)
+        except OSError:  # no terminal
+            return
+        if (lines, columns) == self.told or time.monotonic() < self.again or not self.run.terminals:
+            return
+        self.again = time.monotonic() + AGAIN
+        try:
+            self.run.resize(lines, columns)
+        except AccelError:  # it is stopped, say
+            return
+        self.told = lines, columns

@@ -7,24 +7,21 @@ from accel_config.showing import console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from accel_launch.running.onlookers.registry.reading import Run
+    from collections.abc import Callable, Iterable
 
-
-def told(run: Run) -> int:
-    """Print how a run has ended; return its exit status, or that of a failure if it has none."""
-    console.show(f"{line(run)}\n")
-    return FAILED if run.status is None else run.status
+    from accel_launch.runs import Run
 
 
 def line(run: Run) -> str:
     """Return how a run has ended."""
-    from accel_launch.running.report.records import signal_name
+    return f"{run.name} ended{' without a status' if run.status is None else ''}: {run.ending}"
 
-    run.look()
-    if run.status is None:
-        why = run.told.partition(": ")[2] if run.locked else "it left no record"
-        return f"{run.name} ended without a status: {why}"
-    ended = (event for event in reversed(run.events()) if event["kind"] == "finished")
-    by = next((event.get("signal") for event in ended), 0)
-    how = f"terminated by {signal_name(by)}" if isinstance(by, int) and by else f"exit status {run.status}"
-    return f"{run.name} ended: {how}"
+
+def first_failure(runs: Iterable[Run], end: Callable[[Run], object]) -> int:
+    """Wait for each run by ``end``, and print how it has ended; return the first exit status that isn't 0."""
+    statuses: list[int] = []
+    for run in runs:
+        end(run)
+        console.show(f"{line(run)}\n")
+        statuses.append(FAILED if run.status is None else run.status)
+    return next((status for status in statuses if status), 0)

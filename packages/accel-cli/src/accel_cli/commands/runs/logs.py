@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
-
 from accel_config import front
 from accel_config.errors import AccelError
 from accel_config.settings.readers import Duration
@@ -13,12 +10,12 @@ from accel_config.showing import console
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from accel_launch.running.onlookers.registry.reading import Run
-    from accel_launch.running.onlookers.registry.record.store import Piece, Reader
+    from accel_launch.runs import Output, Piece
 
-LOOK = 0.1  # seconds between two looks at what a run prints
+STDERR = 2
+MEGABYTE = 1 << 20
 
 
 def main(argv: Sequence[str] | None = None, program: str = "accelerate-logs") -> int:
@@ -42,64 +39,52 @@ def parser(program: str) -> ArgumentParser:
 
 def _logs(words: list[str], program: str) -> int:
     arguments = parser(program).parse_args(words)
-    from accel_launch.running.onlookers.registry import reading
-    from accel_launch.running.output.log_file import STDERR
+    from accel_launch import runs
 
-    since = time_of(arguments.since)
-    run = reading.find(arguments.run, os.environ, ended=True)
-    reader = opened(run)
+    if arguments.tail is not None and arguments.tail < 0:
+        raise AccelError(f"--tail: {arguments.tail} isn't a number of lines")
+    since = seconds_of(arguments.since)
+    run = runs.open(arguments.run)
+    output = run.output()
 
     def wanted(piece: Piece) -> bool:
         fits = arguments.rank is None or piece.rank == arguments.rank
-        return fits and piece.at >= since and (not arguments.stderr or piece.stream == STDERR)
+        return fits and (not arguments.stderr or piece.stream == STDERR)
 
     over = not run.running  # before what it has printed is read to its end
-    pieces: Iterable[Piece] = filter(wanted, reader.read())
+    pieces: Iterable[Piece] = filter(wanted, output.read(since))
     shown = (piece.data for piece in pieces) if arguments.tail is None else _last(pieces, arguments.tail)
+    nothing = True
     for data in shown:
         _show(data)
+        nothing = False
+    if nothing and arguments.rank is not None and not arguments.follow:
+        front.say(f"accel: rank {arguments.rank} of {run.name} has printed nothing of this\n")
     if arguments.follow and not over:
-        for piece in followed(run, reader):
+        for piece in output.follow():
             if piece is not None and wanted(piece):
                 _show(piece.data)
+    tell_missed(output)
     return 0
 
 
-def time_of(text: str | None) -> float:
-    """Return the time since when to print.
+def tell_missed(output: Output) -> None:
+    """Tell what couldn't be shown, if there is any."""
+    if output.missed:
+        size = f"{output.missed / MEGABYTE:.1f} MB"
+        front.say(f"accel: {size} aren't shown: they left the record (--output_limit) before they were read\n")
+
+
+def seconds_of(text: str | None) -> float | None:
+    """Return for how many seconds to print what was printed; None if that isn't limited.
 
     Raises:
         AccelError: it isn't a time.
     """
     try:
-        return 0.0 if text is None else time.time() - Duration.read(text)
+        return None if text is None else Duration.read(text)
     except ValueError:
         raise AccelError(f"--since: {text!r} isn't a time, such as 90s, 10m or 1h30m") from None
-
-
-def opened(run: Run, *, from_now: bool = False) -> Reader:
-    """Return what reads the output of a run.
-
-    Raises:
-        AccelError: its record keeps none.
-    """
-    from accel_launch.running.onlookers.registry.record import store
-
-    if not store.kept(run.folder.path):
-        raise AccelError(f"the record of {run.name} keeps no output: it wasn't started with --detach")
-    return store.Reader(run.folder.path, from_now=from_now)
-
-
-def followed(run: Run, reader: Reader) -> Iterator[Piece | None]:
-    """Yield what a run prints until it has ended, and None after each look."""
-    while True:
-        run.look()
-        over = not run.held
-        yield from reader.read()
-        yield None
-        if over:
-            return
-        time.sleep(LOOK)
 
 
 def _last(pieces: Iterable[Piece], count: int) -> list[bytes]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from accel_launch.running.onlookers.registry.reading import Run
+    from accel_launch.runs import Run
 
 MEGABYTE = 1 << 20
 HEAD = ("NAME", "STATE", "RANKS", "AGE", "CPU", "MEMORY", "LAST LINE")
@@ -40,23 +40,22 @@ def _list(words: list[str], program: str) -> int:
     if {*words} <= {"-a", "--all", "--json", "--warm"}:  # argparse takes longer to import than the rest
         every, as_json, warm = "-a" in words or "--all" in words, "--json" in words, "--warm" in words
     else:
-        found = parser(program).parse_args(words)
-        every, as_json, warm = found.all, found.json, found.warm
+        typed = parser(program).parse_args(words)
+        every, as_json, warm = typed.all, typed.json, typed.warm
     if not warm:
         from accel_cli.commands.runs import listing
-        from accel_launch.running.onlookers.registry import figures, reading
+        from accel_launch import runs
 
-        runs = [run for run in reading.every(os.environ) if every or run.running or run.state == reading.LOST]
-        runs = [run for run in runs if every or run.state != reading.LOST or run.recent]
-        memory = figures.device_memory(runs)
+        found = runs.list(ended=every, lost=True)
+        facts = runs.facts(found, brief=not as_json)
         if as_json:
             import json
 
-            console.data(json.dumps([figures.facts(run, memory) for run in runs], indent=2) + "\n")
+            console.data(json.dumps(facts, indent=2) + "\n")
             return 0
-        if runs:
+        if found:
             columns = console.width(os.environ) if console.is_terminal() else None
-            rows = [HEAD, *(_row(run, figures.facts(run, memory, brief=True)) for run in runs)]
+            rows = [HEAD, *(_row(*each) for each in zip(found, facts, strict=True))]
             console.show(listing.table(rows, columns))
     if not as_json:
         console.show("".join(f"{line}\n" for line in _warm()))
@@ -70,8 +69,8 @@ def _row(run: Run, facts: dict[str, Any]) -> tuple[str, ...]:
     cpu, memory = facts["cpu"], facts["device_memory"]
     return (
         run.name,
-        run.told,
-        f"{living} of {count}" if run.running and living != count else f"{count or '?'}",
+        run.words,
+        f"{living} of {count}" if facts["ended"] is None and living != count else f"{count or '?'}",
         duration(run.age),
         "" if cpu is None else f"{cpu:.1f}",
         "" if memory is None else f"{memory / MEGABYTE:.0f} MB",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from accel_config import front
 from accel_config.errors import AccelError
 from accel_config.showing import console
@@ -31,22 +29,21 @@ def parser(program: str) -> ArgumentParser:
 
 def _report(words: list[str], program: str) -> int:
     arguments = parser(program).parse_args(words)
-    from accel_launch.running.onlookers.registry import folder, goodput, reading
+    from accel_launch import runs
 
-    run = reading.find(arguments.run, os.environ, ended=True)
-    phases = goodput.of(run)
+    run = runs.open(arguments.run)
     if arguments.json:
         import json
 
-        found = run.file(folder.REPORT)
+        found = run.report()
         if found is None:
             if run.running:
                 raise AccelError(f"{run.name} is running: it has no report yet")
-            raise AccelError(f"{run.name} has no report: it is {run.told}", status=1)
-        console.data(json.dumps({**found, "time_spent": phases}, indent=2) + "\n")
+            raise AccelError(f"{run.name} has no report: it is {run.words}", status=1)
+        console.data(json.dumps(found, indent=2) + "\n")
         return 0
-    lines = f"{run.name}: {run.told}\n{run.text(folder.TEXT).strip()}\n"
-    if line := str(run.facts.get("line") or ""):
+    lines = f"{run.name}: {run.words}\n{run.report_text()}\n"
+    if line := runs.facts([run], brief=True)[0]["line"]:
         lines += f"  last line: {line}\n"
-    console.show(lines.replace("\n\n", "\n") + f"  {goodput.told(phases)}\n")
+    console.show(lines.replace("\n\n", "\n") + "".join(f"  {line}\n" for line in run.time_words()))
     return 0

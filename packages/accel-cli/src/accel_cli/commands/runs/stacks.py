@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from accel_config import front
 from accel_config.showing import console
 
@@ -38,12 +36,12 @@ def parser(program: str) -> ArgumentParser:
 
 def _stacks(words: list[str], program: str) -> int:
     arguments = parser(program).parse_args(words)
+    from accel_launch import runs
     from accel_launch.inspecting import report
-    from accel_launch.running.onlookers.registry import asking, reading
 
-    folder = reading.find(arguments.run, os.environ).folder
-    question = {"ask": "stacks", "children": arguments.all_threads or arguments.json}
-    found = asking.ask(folder, {**question, "variables": arguments.locals, "native": arguments.native})
+    children = arguments.all_threads or arguments.json
+    run = runs.open(arguments.run, running=True)
+    found = run.stacks(children=children, variables=arguments.locals, native=arguments.native)
     if arguments.json:
         import json
 

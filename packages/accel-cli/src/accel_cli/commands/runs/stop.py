@@ -29,11 +29,7 @@ def parser(program: str) -> ArgumentParser:
         "End runs on this machine, wait for that, and exit with the status of the first that didn't end with 0; or "
         "end the processes that --keep_warm keeps.",
     )
-    found.add_argument(
-        "run",
-        nargs="*",
-        help="Names of runs, beginnings of names, or pids of launchers or ranks; the newest by default.",
-    )
+    found.runs()
     found.flag("--signal", default="TERM", help="Signal to end them by, such as INT or 2; TERM by default.")
     found.flag("--now", action="store_true", help="Kill the ranks at once, without the grace.")
     found.flag("--warm", action="store_true", help="End your processes that wait for the same launch again.")
@@ -48,22 +44,14 @@ def _stop(words: list[str], program: str) -> int:
         pids = warm.stop(os.environ)
         console.show("".join(f"stopped warm process (pid {pid})\n" for pid in pids) or "no process is kept warm\n")
         return 0
-    from accel_cli.commands.runs.ending import told
-    from accel_launch.running.onlookers.registry import acting, reading
+    from accel_cli.commands.runs.ending import first_failure
+    from accel_launch import runs
 
     number = _number(arguments.signal)
-    runs = [reading.find(which, os.environ) for which in arguments.run or (None,)]
-    if not arguments.now:
-        for run in runs:  # all at once
-            acting.send(run, number)
-    statuses: list[int] = []
-    for run in runs:
-        if arguments.now:
-            acting.stop(run, number, now=True)
-        else:
-            acting.wait(run)
-        statuses.append(told(run))
-    return next((status for status in statuses if status), 0)
+    found = runs.several(arguments.run, running=True)
+    for run in found:  # all at once
+        run.send(number)
+    return first_failure(found, (lambda run: run.stop(number, now=True)) if arguments.now else lambda run: run.wait())
 
 
 def _number(text: str) -> int:

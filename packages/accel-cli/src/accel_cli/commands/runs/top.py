@@ -46,9 +46,9 @@ def _top(words: list[str], program: str) -> int:
     if arguments.port is not None and not (arguments.web and 0 <= arguments.port <= LAST_PORT):
         raise AccelError("--port is the port of --web, from 0 to 65535")
     from accel_cli.commands.runs.live.watch import Watch
-    from accel_launch.running.onlookers.registry import reading
+    from accel_launch import runs
 
-    watch = Watch(reading.find(arguments.run, os.environ).folder.path)
+    watch = Watch(runs.open(arguments.run, running=True))
     if arguments.web:
         from accel_cli.commands.runs.live import server
 

@@ -38,6 +38,8 @@ class Channel(Source):
         """Read from ``fd`` for ``stream``."""
         self.fd, self.stream = fd, stream
         self.shown, self.sized = True, False
+        self.own = False
+        """Whether the rank has a terminal though our output isn't one."""
         self.local, self.mark = 0, ""
         """The local rank, and what the prefix is made of."""
         self.number, self.starts = 0, 0

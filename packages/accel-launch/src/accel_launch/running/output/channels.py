@@ -40,6 +40,8 @@ class Channels:
         self.display, self.streams, self.logs = display, streams, logs
         self.attempt = attempt
         """The number of the attempt, where an engine doesn't number its own."""
+        self.size = terminals.SIZE
+        """Lines and columns of terminals that ours has nothing to do with."""
         self.caller = caller if caller is not None and caller.lines else None
         self.open: dict[int, Channel] = {}
         """Those that haven't come to their end, by descriptor."""
@@ -109,8 +111,12 @@ class Channels:
         return engines_end, engines_end
 
     def _channel(self, local: int, stream: Stream, rank: int, mark: str) -> tuple[Channel, int]:
-        ours, ranks_end = terminals.open_pair() if stream.terminal and self.caller is None else os.pipe()
+        terminal = stream.terminal if self.caller is None else self.display.terminals
+        ours, ranks_end = terminals.open_pair() if terminal else os.pipe()
         channel = Channel(ours, stream)
+        if terminal and self.caller is not None:
+            channel.own = True
+            terminals.set_size(ours, *self.size)
         channel.shown = self.display.shown is None or local in self.display.shown
         channel.local, channel.mark = local, mark
         self._add(local, channel, ranks_end)
@@ -164,6 +170,8 @@ class Channels:
         """Give the ranks' terminals the size of ours."""
         for channel in self.open.values():
             channel.resize()
+            if channel.own:  # who attaches has set it
+                self.size = terminals.size(channel.fd)
 
     @property
     def incomplete(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from accel_launch.running.output.channels import Channels
 from accel_launch.running.output.log_file import STDERR, STDOUT
 from accel_launch.running.output.log_folder import LogFolder
 from accel_launch.running.output.stream import Stream
+from accel_launch.running.output.terminals import SIZE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ class OutputRouter:
 
     def begin(self, attempt: int) -> Channels:
         """Make what the channels of an attempt will be among, and return it."""
+        size = self.channels.size if attempt else SIZE
         self.channels = Channels(self.display, self.streams, self.logs, self.caller, attempt)
+        self.channels.size = size
         self.folding = None
         return self.channels
 
@@ -100,18 +103,22 @@ class OutputRouter:
         for fd, events in ready:
             channel = self.channels.open.get(fd)
             if channel is not None:
-                self._read(channel, poller)
-                printed = True
+                printed = self._read(channel, poller) or printed
             for stream in self.all:
                 if stream.fd == fd:
                     self._write(stream, events, poller)
         return printed
 
-    def _read(self, channel: Channel, poller: select.poll) -> None:
+    def _read(self, channel: Channel, poller: select.poll) -> bool:
+        """Take what a rank has printed; return whether there was anything."""
         self.channels.renew(channel)
-        if not channel.blocked and not channel.read():
+        if channel.blocked:
+            return False
+        if not channel.read():
             poller.unregister(channel.fd)
             del self.channels.open[channel.fd]
+            return False
+        return True
 
     def _write(self, stream: Stream, events: int, poller: select.poll) -> None:
         if stream.waiting:

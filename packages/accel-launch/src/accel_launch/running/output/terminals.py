@@ -20,6 +20,33 @@ def open_pair() -> tuple[int, int]:
     return ours, ranks_end
 
 
+SIZE = (24, 80)
+"""Lines and columns of a terminal that nobody sees."""
+
+
+def size(fd: int) -> tuple[int, int]:
+    """Return a terminal's lines and columns.
+
+    Raises:
+        OSError: it isn't one.
+    """
+    columns, lines = os.get_terminal_size(fd)
+    return lines, columns
+
+
+def set_size(fd: int, lines: int, columns: int) -> None:
+    """Give a terminal a size.
+
+    Raises:
+        OSError: it isn't one.
+    """
+    import fcntl
+    import struct
+    import termios
+
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+
 def resize(fd: int, like: int, less: int) -> None:
     """Give a terminal the size of another one, with some columns ``less``."""
     import fcntl

@@ -75,16 +75,15 @@ class Server(ThreadingHTTPServer):
 
     def answer(self, path: str, query: dict[str, list[str]]) -> Any:
         """Return what a question asks for; None if it isn't one."""
-        folder = self.watch.run.folder.path
         if path == "/state":
             return self.watch.sheet.as_json()
         if path == "/stacks":
-            return watching.stacks(folder)
+            return watching.stacks(self.watch.run)
         if path == "/output":
             rank = query.get("rank", [""])[0]
             if rank not in {str(row.rank) for row in self.watch.sheet.rows}:
                 return None
-            output = self.outputs.setdefault(int(rank), watching.Output(folder, int(rank)))
+            output = self.outputs.setdefault(int(rank), watching.Output(self.watch.run, int(rank)))
             output.read()
             return output.shown
         return None
@@ -131,7 +130,7 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path != "/stop":
             self._refuse(HTTPStatus.NOT_FOUND)
         else:
-            said = watching.stop(self.own.watch.run.folder.path)
+            said = watching.stop(self.own.watch.run)
             self._send(HTTPStatus.OK, "application/json", json.dumps(said or "the run was asked to stop"))
 
     def _is_called_right(self) -> bool:

@@ -32,7 +32,6 @@ class Viewer:
     def __init__(self, watch: Watch, terminal: Terminal) -> None:
         """Take what looks at the run, and where to show it."""
         self.watch, self.terminal = watch, terminal
-        self.path = watch.run.folder.path
         self.page, self.chosen, self.back = RANKS, 0, 0
         self.asking, self.said = False, ""
         """Whether the last question is open, and what has become of it."""
@@ -63,7 +62,7 @@ class Viewer:
         """Do what a key does."""
         if self.asking:
             self.asking = False
-            self.said = (watching.stop(self.path) or "the run was asked to stop") if key in ("y", "Y") else ""
+            self.said = (watching.stop(self.watch.run) or "the run was asked to stop") if key in ("y", "Y") else ""
         elif key == "x":
             self.asking = True
         elif key in ("f", "\r", "\n"):
@@ -109,7 +108,7 @@ class Viewer:
         self.page, self.back, self.said = page, 0, ""
         rows = self.watch.sheet.rows
         rank = rows[self.chosen].rank if self.chosen < len(rows) else 0
-        self.watch.followed = watching.Output(self.path, rank) if page == OUTPUT else None
+        self.watch.followed = watching.Output(self.watch.run, rank) if page == OUTPUT else None
         if page == OUTPUT:
             self.watch.hurry.set()
         elif page == STACKS:
@@ -117,7 +116,7 @@ class Viewer:
             threading.Thread(target=self._look_at_stacks, daemon=True).start()
 
     def _look_at_stacks(self) -> None:
-        self.stacks = watching.stacks(self.path)
+        self.stacks = watching.stacks(self.watch.run)
         self.back = 1 << 20  # they begin at the top
         self.terminal.wake()
 

@@ -12,8 +12,7 @@ from accel_cli.commands.runs.live import sheet
 from accel_cli.commands.runs.live.sheet import Sheet
 from accel_config.errors import AccelError
 from accel_config.printable import one_line
-from accel_launch.running.onlookers.registry import asking, figures, reading
-from accel_launch.running.onlookers.registry import folder as folders
+from accel_launch import runs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,19 +31,19 @@ LINE_END = re.compile(r"\r?\n|\r(?!\n|\Z)")
 class Watch:
     """A run, as it was seen last."""
 
-    def __init__(self, path: str) -> None:
-        """Take the folder of its record."""
-        self.run = reading.Run(path)
-        self.sheet = Sheet(self.run.name, self.run.told)
+    def __init__(self, run: runs.Run) -> None:
+        """Take it."""
+        self.run = run
+        self.sheet = Sheet(run.name, run.words)
         self.followed: Output | None = None
         """The output that is looked at too."""
-        described: Mapping[str, Any] = self.run.file(folders.RUN) or {}
+        described = run.description
         self.command = one_line(" ".join(map(str, described.get("command") or ())))
         self.machine: Any = described.get("machine")
         self.before: dict[tuple[int, int], tuple[float, float, int]] = {}
         """Of each rank and pid: when it was looked at, its seconds of CPU, and the bytes that it had printed."""
         self.answer: Mapping[str, Any] = {}
-        self.devices: figures.Devices = ({}, {})
+        self.devices: Any = ({}, {})
         self.asked, self.failures = -RARE, 0
         self.hurry = threading.Event()
 
@@ -63,17 +62,16 @@ class Watch:
 
     def look(self) -> Sheet:
         """Look once."""
-        self.run.look()
         if not self.run.running:
             self.sheet = self._ended()
             return self.sheet
-        if self.run.state == reading.STOPPED:
-            self.sheet = self.sheet.replace(state=reading.STOPPED, mood=sheet.ODD, note="its launcher is stopped")
+        if (now := self.run.state) == "stopped":
+            self.sheet = self.sheet.replace(state=now, mood=sheet.ODD, note="its launcher is stopped")
             return self.sheet
         if time.monotonic() - self.asked >= RARE:
-            self.devices, self.asked = figures.devices(), time.monotonic()
+            self.devices, self.asked = runs.devices(), time.monotonic()
         try:
-            self.answer = figures.now(self.run, PATIENCE, self.devices)
+            self.answer = self.run.now(devices=self.devices, patience=PATIENCE)
         except AccelError as error:
             self.failures += 1  # the first one may be the run's end
             self.sheet = self.sheet.replace(note=one_line(str(error)) if self.failures > 1 else self.sheet.note)
@@ -122,7 +120,7 @@ class Watch:
         ]
         columns, rows = sheet.rows([{**one, "device_use": None} for one in ranks], {}) if ranks else ((), ())
         return self.sheet.replace(
-            state=self.run.told,
+            state=self.run.words,
             mood="" if self.run.status == 0 else sheet.BAD,
             facts=sheet.facts(self.answer, self.run.age, self.machine),
             columns=columns,
@@ -135,9 +133,9 @@ class Watch:
 class Output:
     """The end of what a rank prints, as it comes."""
 
-    def __init__(self, path: str, rank: int) -> None:
-        """Take the folder of the run's record, and a rank."""
-        self.folder, self.rank = folders.Folder(path), rank
+    def __init__(self, run: runs.Run, rank: int) -> None:
+        """Take a run, and its rank."""
+        self.run, self.rank = run, rank
         self.shown: tuple[str, ...] = ()
         """The lines so far."""
         self.lines: deque[str] = deque(maxlen=KEPT)
@@ -167,7 +165,7 @@ class Output:
             self.shown = (*self.lines, *(sheet.plain(rest.rstrip("\r")) for rest in self.rest if rest))
 
     def _ask(self) -> Mapping[str, Any]:
-        return asking.ask(self.folder, {"ask": "output", "rank": self.rank, "after": self.after}, PATIENCE)
+        return self.run.recent(self.rank, self.after, patience=PATIENCE)
 
     def _take(self, rest: str, stream: Mapping[str, Any]) -> str:
         """Add the lines of a stream; return the one that isn't whole."""
@@ -180,25 +178,23 @@ class Output:
         return rest[-LONGEST:]
 
 
-def stacks(path: str) -> list[str]:
+def stacks(run: runs.Run) -> list[str]:
     """Return the stacks of a run's ranks, in lines."""
     from accel_launch.inspecting import report
 
     try:
-        found = asking.ask(folders.Folder(path), {"ask": "stacks", "children": False})
+        found = run.stacks()
     except AccelError as error:
         return [one_line(str(error))]
     return [sheet.plain(line) for line in report.text(found).rstrip("\n").split("\n")]
 
 
-def stop(path: str) -> str:
+def stop(run: runs.Run) -> str:
     """Ask a run to end; return why that can't be done, or nothing."""
     import signal
 
-    from accel_launch.running.onlookers.registry import acting
-
     try:
-        acting.send(reading.Run(path), signal.SIGTERM)
+        run.send(signal.SIGTERM)
     except AccelError as error:
         return one_line(str(error))
     return ""

@@ -1,4 +1,4 @@
-"""Ending a run from outside, and waiting for its end."""
+"""Ending a run from outside, waiting for its end, and reading what it prints."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ import time
 
 from accel_config.errors import FAILED, AccelError
 from accel_launch.machine import process_tree
+from accel_launch.running.onlookers.registry import folder as folders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, TypeGuard
+
     from accel_launch.running.onlookers.registry.reading import Run
+    from accel_launch.running.onlookers.registry.record.reader import Reader
 
 LOOK = 0.1  # seconds between two looks at a run whose launcher can't be waited for
 AGAIN = 0.5  # seconds between two requests to end at once
@@ -84,6 +89,50 @@ def _pause(pid: int, seconds: float) -> None:
             time.sleep(0.005)  # a zombie's lock is free in a moment
     finally:
         os.close(handle)
+
+
+def ending(run: Run) -> str:
+    """Return how a run has ended, in words; why that isn't known, if it has no status."""
+    if run.status is None:
+        return run.told.partition(": ")[2] if run.locked else "it left no record"
+    from accel_launch.running.report.records import signal_name
+
+    finished = (event for event in reversed(run.events()) if event.get("kind") == "finished")
+    by = next((event.get("signal") for event in finished), 0)
+    return f"terminated by {signal_name(by)}" if isinstance(by, int) and by else f"exit status {run.status}"
+
+
+def report(run: Run) -> str:
+    """Return how a run has ended as its launcher has printed it, with its notes; empty if it hasn't ended."""
+    text = run.text(folders.TEXT).strip()
+    found: Mapping[str, Any] = run.file(folders.REPORT) or {}
+    notes = found.get("notes")
+    lines = [f"  note: {note}" for note in (notes if _is_list(notes) else ()) if str(note) not in text]
+    return "\n".join((text, *lines)).strip("\n")
+
+
+def terminals(run: Run) -> bool:
+    """Return whether the ranks have terminals of their own."""
+    found: Mapping[str, Any] = run.file(folders.RUN) or {}
+    plan: Any = found.get("plan")
+    return isinstance(plan, dict) and plan.get("terminals") is True  # pyright: ignore[reportUnknownMemberType]
+
+
+def _is_list(found: object) -> TypeGuard[list[object]]:
+    return isinstance(found, list)
+
+
+def output(run: Run, *, from_now: bool) -> Reader:
+    """Return what reads the output of a run.
+
+    Raises:
+        AccelError: its record keeps none.
+    """
+    from accel_launch.running.onlookers.registry.record import reader
+
+    if not reader.kept(run.folder.path):
+        raise AccelError(f"the record of {run.name} keeps no output: it wasn't started with --detach")
+    return reader.Reader(run.folder.path, from_now=from_now)
 
 
 def stop(run: Run, number: int = signal.SIGTERM, *, now: bool = False) -> None:

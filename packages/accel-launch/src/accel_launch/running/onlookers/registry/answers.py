@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from accel_launch.running.onlookers.registry.record.recorder import Recorder
 
 
+LARGEST = 10_000  # lines and columns of a terminal
+
+
 def answer(
     question: Mapping[str, Any],
     recorder: Recorder,
@@ -44,7 +47,24 @@ def answer(
     if kind == "stop":
         number = signal.Signals(_number(question, "signal", signal.SIGTERM))
         return {"signal": int(number), TO_SEND: int(number)}
-    raise ValueError(f"ask must be stacks, state, output, events or stop, not {kind!r}")
+    if kind == "resize":
+        return _resized(recorder, _number(question, "lines", 0), _number(question, "columns", 0))
+    raise ValueError(f"ask must be stacks, state, output, events, stop or resize, not {kind!r}")
+
+
+def _resized(recorder: Recorder, lines: int, columns: int) -> Mapping[str, Any]:
+    """Give the ranks' terminals another size; the launcher passes the signal on, by which they learn of it."""
+    from accel_launch.running.output import terminals
+
+    if not (0 < lines <= LARGEST and 0 < columns <= LARGEST):
+        raise ValueError(f"lines and columns must be from 1 to {LARGEST}")
+    own = [channel for found in recorder.ranks.channels.values() for channel in found if channel.own]
+    for channel in own:
+        try:
+            terminals.set_size(channel.fd, lines, columns)
+        except OSError:
+            pass  # its rank has just ended
+    return {"terminals": len(own), **({TO_SEND: int(signal.SIGWINCH)} if own else {})}
 
 
 def _number(question: Mapping[str, Any], name: str, default: int) -> int:

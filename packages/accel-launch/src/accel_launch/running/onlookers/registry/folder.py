@@ -21,6 +21,7 @@ RUN, STATE, EVENTS, REPORT, TEXT = "run.json", "state.json", "events.jsonl", "re
 OURS = frozenset(("socket", "lock", "run", "state", "events", "report", "output"))
 """What the names of our files begin with, up to a dot."""
 YOUNG = 60.0  # seconds in which a launcher has locked its folder after it has made it
+TURN = 5.0  # seconds to wait for others that take a name
 BOOT = "/proc/sys/kernel/random/boot_id"
 FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux
 
@@ -28,6 +29,25 @@ FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux
 def home(environ: Mapping[str, str]) -> str:
     """Return the folder of all runs of this user, ``$XDG_STATE_HOME/accel/runs``; it needn't exist."""
     return files.state(environ, "runs")
+
+
+def check(runs: str) -> None:
+    """Check that the folder of all runs is this user's alone.
+
+    Raises:
+        PermissionError: it isn't.
+        OSError: there is none, or it can't be looked at.
+    """
+    facts = os.stat(runs)
+    if facts.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, f"it belongs to another user (uid {facts.st_uid})", runs)
+    if not private(facts):
+        raise PermissionError(errno.EPERM, "others can write to it; `chmod go-w` it", runs)
+
+
+def private(facts: os.stat_result) -> bool:
+    """Return whether a folder is this user's, and nobody else can write to it."""
+    return facts.st_uid == os.geteuid() and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 class Folder:
@@ -49,8 +69,7 @@ class Folder:
         """
         runs = home(environ)
         os.makedirs(runs, mode=0o700, exist_ok=True)
-        if os.stat(runs).st_uid != os.geteuid():
-            raise PermissionError(errno.EPERM, "it belongs to another user", runs)
+        check(runs)
         if name:
             return cls._named(os.path.join(runs, name))
         for attempt in range(ATTEMPTS + 1):
@@ -144,7 +163,7 @@ def claim(environ: Mapping[str, str], name: str) -> Folder | None:
     """Return the folder of a run whose name the user has given; None if it can't be made, which is noted later.
 
     Raises:
-        AccelError: a run of this name is running.
+        AccelError: a run of this name is running, or another launch keeps others from taking any.
     """
     try:
         return Folder.make(environ, name)
@@ -162,7 +181,7 @@ def clean(runs: str, age: float, count: int, own: str = "") -> None:
     try:
         for entry in os.scandir(runs):
             facts = entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid():
+            if stat.S_ISDIR(facts.st_mode) and private(facts):
                 found.append((facts.st_mtime, entry.path))
     except OSError:
         return
@@ -207,7 +226,7 @@ def _exists(name: str, folder: int) -> bool:
 
 
 class _Turn:
-    """Lets one launcher at a time take a name. One that was stopped meanwhile holds up the others for a second."""
+    """Lets one launcher at a time take a name. One that was stopped meanwhile holds up the others."""
 
     def __init__(self, runs: str) -> None:
         self.fd = os.open(runs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -215,13 +234,13 @@ class _Turn:
     def __enter__(self) -> None:
         import fcntl
 
-        until = time.monotonic() + 1
+        until = time.monotonic() + TURN
         while True:
             try:
                 fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() > until:
-                    raise
+                    raise AccelError("another launch takes a --name right now, and doesn't come to an end") from None
                 time.sleep(0.01)
             except OSError:  # a file system without such locks
                 return

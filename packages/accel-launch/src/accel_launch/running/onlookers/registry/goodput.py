@@ -9,29 +9,57 @@ if TYPE_CHECKING:
 
     from accel_launch.running.onlookers.registry.reading import Run
 
+    Span = tuple[str, str, float]
+    """A phase, the one after it, and its seconds."""
+
 STARTING, IMPORTING, RUNNING = "starting", "importing", "running"
 STALLED, RESTARTING, ENDING = "stalled", "restarting", "ending"
+BEGUN = ("prints", "connects")
+"""The events that end the imports."""
+UNSEEN = "running includes imports: the ranks printed nothing and opened no connection or device that would end them"
 PHASES: tuple[str, ...] = (STARTING, IMPORTING, RUNNING, STALLED, RESTARTING, ENDING)
 
 
 def of(run: Run) -> dict[str, float]:
     """Return the seconds of each phase of a run."""
-    processes = run.facts.get("processes")
-    return spent(run.events(), run.began, run.began + run.age, processes if isinstance(processes, int) else 1)
+    return _sum(_of(run))
 
 
 def spent(events: Iterable[Mapping[str, Any]], began: float, ended: float, count: int) -> dict[str, float]:
     """Return the seconds of each phase between two times; every moment belongs to one.
 
-    A start lasts until all of ``count`` processes are there, imports until the first output, a standstill from when
-    something last moved, and an end from the signal or the first rank that fails.
+    A start lasts until all of ``count`` processes are there, imports until the first output, connection or device, a
+    standstill from when something last moved, and an end from the signal or the first rank that fails. Where the end
+    of imports was never seen, they are part of the running.
     """
+    return _sum(_spans(events, began, ended, count))
+
+
+def _of(run: Run) -> list[Span]:
+    processes, began = run.facts.get("processes"), run.began_at
+    count = processes if isinstance(processes, int) else 1
+    return _spans(run.events(), began, began + run.age, count)
+
+
+def _spans(events: Iterable[Mapping[str, Any]], began: float, ended: float, count: int) -> list[Span]:
     changes = sorted(_changes(events, began, count), key=lambda change: change[0])
+    following = [*changes[1:], (ended, "")]
+    return [
+        (phase, then, max(0.0, min(until, ended) - max(at, began)))
+        for (at, phase), (until, then) in zip(changes, following, strict=True)
+    ]
+
+
+def _sum(spans: Iterable[Span]) -> dict[str, float]:
     found: dict[str, float] = dict.fromkeys(PHASES, 0.0)
-    for place, (at, phase) in enumerate(changes):
-        until = changes[place + 1][0] if place + 1 < len(changes) else ended
-        found[phase] += max(0.0, min(until, ended) - max(at, began))
+    for span in spans:
+        found[RUNNING if _unseen(span) else span[0]] += span[2]
     return found
+
+
+def _unseen(span: Span) -> bool:
+    """Return whether imports ended without anybody seeing when."""
+    return span[0] == IMPORTING and span[1] not in ("", RUNNING)
 
 
 def _changes(events: Iterable[Mapping[str, Any]], began: float, count: int) -> Iterable[tuple[float, str]]:
@@ -44,13 +72,13 @@ def _changes(events: Iterable[Mapping[str, Any]], began: float, count: int) -> I
         if kind == "started":
             started += 1
             phase = IMPORTING if started >= count and phase in (STARTING, RESTARTING) else phase
-        elif kind == "prints" and phase in (STARTING, IMPORTING, RESTARTING):
+        elif kind in BEGUN and phase in (STARTING, IMPORTING, RESTARTING):
             phase = RUNNING
         elif kind == "stalled" and phase != ENDING:
-            phase, at = STALLED, float(event.get("stall", {}).get("since", at))
+            phase, at = STALLED, at - _stood(event.get("stall"))
         elif kind == "moves" and phase == STALLED:
             phase = RUNNING
-        elif kind == "signal" or (kind == "ended" and event.get("status")):
+        elif kind in ("signal", "finished") or (kind == "ended" and event.get("status")):
             phase = ENDING
         elif kind == "attempt" and event.get("status"):
             phase, started = RESTARTING, 0
@@ -58,11 +86,23 @@ def _changes(events: Iterable[Mapping[str, Any]], began: float, count: int) -> I
             yield at, phase
 
 
-def told(phases: Mapping[str, float]) -> str:
-    """Return the phases as a line; those that took no time are left out."""
+def _stood(stall: Any) -> float:
+    """Return for how long nothing had moved when a standstill was found."""
+    try:
+        return max(0.0, float(stall["at"]) - float(stall["since"]))
+    except (TypeError, ValueError, KeyError):  # of another version
+        return 0.0
+
+
+def told(run: Run) -> list[str]:
+    """Return lines about the phases of a run; those that took no time are left out."""
+    spans = _of(run)
+    phases = _sum(spans)
     whole = sum(phases.values())
+    if not whole:
+        return []
     parts = [f"{name} {_lasting(took)} ({took / whole:.0%})" for name, took in phases.items() if took >= whole / 200]
-    return f"{_lasting(whole)}: {', '.join(parts)}" if whole else ""
+    return [f"{_lasting(whole)}: {', '.join(parts)}", *([UNSEEN] if any(map(_unseen, spans)) else [])]
 
 
 def _lasting(seconds: float) -> str:

@@ -6,7 +6,7 @@ import os
 import stat
 import time
 
-from accel_config.errors import AccelError
+from accel_config.errors import FAILED, AccelError
 from accel_launch.inspecting import kernel
 from accel_launch.machine import process_tree
 from accel_launch.running.onlookers.registry import folder as folders
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 RECENT = 86400.0  # seconds for which a run that was lost is listed with those that run
 FOUND = 10  # names to list in a message
+HUGE = 1e12  # a number that is none of ours: seconds, counts
 LARGEST = 1 << 26  # bytes of a file that is read whole
 ENDED, LOST, ELSEWHERE, STOPPED, STARTING = "ended", "lost", "elsewhere", "stopped", "starting"
 ALONE = (
@@ -48,6 +49,12 @@ class Run:
         self.here = self.held or bool({*machine} & {*folders.machine_names()})
         self.restarted = self.here and not self.held and folders.machine_names()[-1] not in machine
         self.facts: Mapping[str, Any] = self.file(folders.STATE) or {}
+        clock, same_boot = (
+            _number(self.facts.get("clock")),
+            self.pid if self.held else self.here and not self.restarted,
+        )
+        self.shift = time.time() - time.monotonic() - clock if clock and same_boot else 0.0
+        """By how much the clock was set since its launcher has begun, as far as that is known."""
 
     def file(self, name: str) -> Any:
         """Return what a file of the record holds; None if there is none, or another version wrote something else."""
@@ -84,13 +91,9 @@ class Run:
         for line in self.text(folders.EVENTS).splitlines():
             try:
                 event: Any = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
-            if (
-                _is_object(event)
-                and isinstance(event.get("at"), (int, float))
-                and _number(event.get("number")) > after
-            ):
+            if _is_object(event) and _number(event.get("at")) and _number(event.get("number")) > after:
                 found.append(event)
         return found
 
@@ -128,12 +131,23 @@ class Run:
     @property
     def began(self) -> float:
         """When it began, in seconds since the epoch."""
-        return _number(self.facts.get("began")) or self.changed
+        return self.began_at + self.shift
 
     @property
     def seen(self) -> float:
         """When its record was last written, in seconds since the epoch."""
-        return _number(self.facts.get("at")) or self.changed
+        at = _number(self.facts.get("at"))
+        return at + self.shift if at else self.changed
+
+    @property
+    def began_at(self) -> float:
+        """When it began, by the clock of its record."""
+        return _number(self.facts.get("began")) or self.changed - self.shift
+
+    @property
+    def now(self) -> float:
+        """The time now, by the clock of its record."""
+        return time.time() - self.shift
 
     @property
     def age(self) -> float:
@@ -162,17 +176,24 @@ def _is_object(found: object) -> bool:
 
 
 def _number(found: object) -> float:
-    return float(found) if isinstance(found, (int, float)) else 0.0
+    return float(found) if isinstance(found, (int, float)) and abs(found) < HUGE else 0.0
 
 
 def every(environ: Mapping[str, str]) -> list[Run]:
-    """Return the runs of this user of which something is known, the newest first."""
+    """Return the runs of this user of which something is known, the newest first.
+
+    Raises:
+        AccelError: the folder of the records isn't this user's alone.
+    """
     return sorted(_all(environ), key=lambda run: run.began, reverse=True)
 
 
 def _all(environ: Mapping[str, str]) -> Iterator[Run]:
     try:
+        folders.check(home(environ))
         entries = list(os.scandir(home(environ)))
+    except PermissionError as error:
+        raise AccelError(f"{error.filename}: {error.strerror}", status=FAILED) from None
     except OSError:
         return
     for entry in entries:
@@ -180,7 +201,7 @@ def _all(environ: Mapping[str, str]) -> Iterator[Run]:
             facts = entry.stat(follow_symlinks=False)
         except OSError:
             continue  # it has just been removed
-        if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid():
+        if stat.S_ISDIR(facts.st_mode) and folders.private(facts):
             run = Run(entry.path, facts.st_mtime)
             if run.held or run.facts:
                 yield run

@@ -10,7 +10,7 @@ import os
 import time
 
 from accel_launch.machine import process_tree
-from accel_launch.machine.clock import steady
+from accel_launch.machine.clock import OFFSET, steady
 from accel_launch.running.onlookers.registry import folder as folders
 from accel_launch.running.onlookers.registry.folder import Folder
 from accel_launch.running.onlookers.registry.record import plain
@@ -90,7 +90,7 @@ class Recorder:
     def prints(self) -> None:
         """Take notice that a rank has printed something."""
         if not self.printed:
-            self.printed = True
+            self.printed = self.ranks.connected = True
             self._add("prints", attempt=self.states.attempt)
             self.saved = 0.0
         self.changed = self.changed or time.monotonic()
@@ -103,13 +103,19 @@ class Recorder:
     @property
     def due(self) -> float | None:
         """Seconds until there is something to write."""
-        if self.changed is None or not self.active:
+        if not self.active:
             return None
-        return max(0.0, self.saved + PACE - time.monotonic())
+        due = [] if self.changed is None else [self.saved]
+        due += [] if self.ranks.connected else [self.ranks.looked]
+        return max(0.0, min(due) + PACE - time.monotonic()) if due else None
 
     def step(self) -> None:
         """Write what is due."""
-        if self.due == 0.0:
+        if self.due != 0.0:
+            return
+        if self.ranks.connects():
+            self._add("connects", attempt=self.states.attempt)
+        if self.changed is not None and self.saved + PACE <= time.monotonic():
             self._write()
 
     def _write(self) -> None:
@@ -143,6 +149,7 @@ class Recorder:
             "host": os.uname().nodename,
             "began": self.began,
             "at": steady(),
+            "clock": OFFSET,
             "state": self.states.now,
             "status": self.status,
             "attempt": self.states.attempt,

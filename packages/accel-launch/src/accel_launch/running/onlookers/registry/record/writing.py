@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from accel_launch.inspecting import kernel
 from accel_launch.machine import process_tree
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 VERSION = 1  # of the form of the files
 PACE = 1.0  # seconds between two samples of what the ranks use
 WIDEST = 200  # characters of a last line
+STANDARD = 2  # the last of the standard streams
+CONNECTIONS = ("socket:", "/dev/nvidia", "/dev/kfd", "/dev/accel")
+"""What a process opens once it has imported its libraries: how the names of such descriptors begin."""
 
 
 class Files:
@@ -79,6 +83,7 @@ def described(plan: Plan, began: float) -> dict[str, object]:
             "summary": sentence(plan.summary),
             "commands": explain.commands(plan),
             "ranks": plan.hosted or len(plan.commands),
+            "terminals": plan.display.terminals,
             "max_restarts": plan.restarting.most,
         },
     }
@@ -94,6 +99,8 @@ class Ranks:
         """Those of each local rank, and of an engine."""
         self.samples: tuple[Sample | None, Sample | None] = (None, None)
         """What CPU time they had used, and when, the last two times."""
+        self.connected, self.looked = False, time.monotonic()
+        """Whether they have printed something, or opened a connection; and when that was looked at."""
         self.ticks: dict[int, int] = {}
         """When each one's process started, by pid."""
 
@@ -106,6 +113,14 @@ class Ranks:
             seen = [kernel.stat(f"/proc/{one.pid}/stat") for one in running]
             self.samples = last, (now, sum(found[2] for found in seen if found is not None))
         return {"ranks": ranks, "sample": self.samples[0], "line": self._line()}
+
+    def connects(self) -> bool:
+        """Look, where it is due, and return whether one of them has just opened a connection, or a device."""
+        if self.connected or self.looked + PACE > time.monotonic():
+            return False
+        self.looked = time.monotonic()
+        self.connected = any(_connected(one.pid) for one in self.subjects() if not one.ended)
+        return self.connected
 
     def _started(self, pid: int) -> int:
         if pid not in self.ticks:
@@ -123,3 +138,12 @@ def last_line(channels: Sequence[Channel]) -> str:
     kept = b"" if latest is None else latest.end
     *whole, rest = kept[-4 * WIDEST :].decode(errors="replace").replace("\r", "\n").split("\n")
     return next((line for line in reversed(whole) if line.strip()), rest)[:WIDEST]
+
+
+def _connected(pid: int) -> bool:
+    folder = f"/proc/{pid}/fd"
+    try:
+        opened = [os.readlink(os.path.join(folder, fd)) for fd in os.listdir(folder) if int(fd) > STANDARD]
+    except OSError:  # it has ended, or has just closed one
+        return False
+    return any(name.startswith(CONNECTIONS) for name in opened)
