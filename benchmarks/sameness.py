@@ -11,6 +11,7 @@ start at the same time as the launchers' connections: in a real run ranks wait f
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import select
 import statistics
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -27,7 +29,8 @@ from accel_launch.running.lifeline.hub.hub import Hub
 from accel_launch.running.lifeline.member.member import Member
 from accel_launch.running.lifeline.sameness.portrait import portrait
 from accel_launch.running.lifeline.sameness.subject import Subject
-from tests.launch.machines import PORT, Network
+
+machines_of_tests: Any = importlib.import_module("tests.launch.machines")
 
 SECRET = b"between the launchers of this benchmark"
 
@@ -44,7 +47,7 @@ def main() -> None:
     if given.side is not None:
         side(given.side, given.machines, given.folder)
         return
-    network = Network(given.machines)
+    network = machines_of_tests.Network(given.machines)
     network.open()
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -64,7 +67,7 @@ def code(folder: Path, files: int) -> None:
     (folder / "train.py").write_text("import lib.m0\n")
 
 
-def one_round(network: Network, machines: int, folder: str) -> float:
+def one_round(network: Any, machines: int, folder: str) -> float:
     """Let all meet once; return the wait in milliseconds."""
     words = [sys.executable, __file__, "--machines", str(machines), "--folder", folder, "--side"]
     made = [
@@ -83,7 +86,8 @@ def one_round(network: Network, machines: int, folder: str) -> float:
 def side(machine: int, machines: int, folder: str) -> None:
     """Be one launcher; print when it was welcomed, or had all others, and when ranks could start."""
     subject = Subject(sys.executable, ("train.py",), folder=folder)
-    line = Lifeline("10.88.0.1", PORT, PORT + 1, machine, machines, machines, "r", subject=subject)
+    port = int(machines_of_tests.PORT)
+    line = Lifeline("10.88.0.1", port, port + 1, machine, machines, machines, "r", subject=subject)
     made: Hub | Member
     if machine:
         made = Member(line, "host", SECRET)

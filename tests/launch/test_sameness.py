@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,6 +16,7 @@ from accel_launch.ranks import parent
 from accel_launch.running.lifeline.hub import comparison
 from accel_launch.running.lifeline.hub.hub import Hub
 from accel_launch.running.lifeline.member.member import Member
+from accel_launch.running.lifeline.member.portrayal import Portrayal
 from accel_launch.running.lifeline.messages import FACT, FROM_MEMBER, MOST_FACTS, kind_of
 from accel_launch.running.lifeline.sameness import code, libraries, variables
 from accel_launch.running.lifeline.sameness.portrait import CUT, portrait
@@ -243,6 +244,16 @@ def test_another_interpreter_is_read_where_it_is(tmp_path: Path) -> None:
 # Who is compared, and when ranks may start.
 
 
+class Silent:
+    """Of a launcher that doesn't describe its machine: it only notes what it hears."""
+
+    def __init__(self, before: Portrayal, heard: list[str]) -> None:
+        self.free, self.heard = before.free, heard
+
+    def take(self, kind: str, *_more: object) -> None:
+        self.heard.append(kind)
+
+
 class Described(Machines):
     """Launchers whose portraits a test makes."""
 
@@ -260,7 +271,7 @@ class Described(Machines):
         else:
             side.portrayal.facts = facts
             if facts is None:
-                side.portrayal.take = lambda kind, *_more: self.heard.append(kind)
+                side.portrayal = cast("Portrayal", Silent(side.portrayal, self.heard))
         return side
 
 
@@ -317,7 +328,7 @@ def test_a_rank_waits_until_it_may_start_or_nobody_is_left_to_let_it(
         if len(looks) == 3:
             gate.write_text("x")
 
-    monkeypatch.setattr(parent.time, "sleep", open_at_the_third_look)
+    monkeypatch.setattr(time, "sleep", open_at_the_third_look)
     for path in ("", str(gate)):  # without one, and of a launcher that is gone
         parent.wait_for(path)
     assert not looks
