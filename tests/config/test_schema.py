@@ -62,7 +62,7 @@ WRONG = """\
 ---
 {fsdp_config: [1]}
 ---
-{tpu_env: [A]}
+{tpu_env: [1A]}
 ---
 {tpu_env: [1]}
 ---

@@ -119,6 +119,7 @@ def user(network: Network, ssh: Daemons, environ: dict[str, str], tmp_path: Path
         if launch.poll() is None:
             launch.kill()
             launch.wait(10)
+    made.nothing_left(20)
     left = [process.cmdline() for n in range(network.count) for process in made.on(n)]
     for n in range(network.count):
         for process in made.on(n):
