@@ -1,6 +1,6 @@
 """What it costs to look for hangs: the CPU time of the launcher's side, and the pause of a rank whose stack is read.
 
-    uv run python benchmarks/stall_cost.py [--ranks 8] [--seconds 240]
+    uv run python benchmarks/stall_cost.py [--ranks 8] [--seconds 240] [--table costs]
 
 The first table has the CPU time of the launcher, the process that watches, and the samplers that it starts, as a
 share of one core, while all ranks make progress in one way, or wait. `--stall_after` is its default, 300 s; a run
@@ -28,7 +28,9 @@ WAYS = {
         "zeros = open('/dev/zero', 'rb')\nfor step in range(100000):\n    zeros.read(1000000)\n    time.sleep(1)\n"
         "    step % 60 or print('step', flush=True)\n"
     ),
-    "prints nothing, waits": "threading.Event().wait()\n",
+    "prints nothing for 4 min at a time, waits": (
+        "while True:\n    threading.Event().wait(240)\n    print('step', flush=True)\n"
+    ),
     "prints nothing, computes, in many places": (
         "def step(depth):\n    sum(range(10000))\n    step(depth - 1) if depth else time.sleep(0.2)\n"
         "for count in range(10000000): step(count * 7 % 31)\n"
@@ -36,6 +38,10 @@ WAYS = {
     "prints nothing, computes, in three places": (
         "def a(): time.sleep(0.3)\ndef b(): time.sleep(0.3)\ndef c(): sum(range(100000))\n"
         "for step in range(10000000):\n    (a, b, c)[step % 3]()\n"
+    ),
+    "prints nothing, one rank computes in C at one line, the others wait": (
+        "import hashlib\ndata = bytes(20000000)\nif rank != '0': threading.Event().wait()\n"
+        "while True:\n    hashlib.sha256(data) and time.sleep(0.02)\n"
     ),
 }
 THREADS = "for _ in range(30): threading.Thread(target=time.sleep, args=(10000,), daemon=True).start()\n"
@@ -57,25 +63,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=240)
+    parser.add_argument("--table", choices=["costs", "pauses"], help="Only this one.")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["XDG_STATE_HOME"] = str(folder / "state")
-        runs = [started(folder, text, arguments.ranks) for text in WAYS.values()]
-        time.sleep(40)
-        before = [cost(run.pid) for run in runs]
-        time.sleep(arguments.seconds)
-        after = [cost(run.pid) for run in runs]
-        assert [run.poll() for run in runs] == [None] * len(runs), "a run has ended"
-        for run in runs:
-            run.terminate()
-            run.wait()
-        print(f"| {arguments.ranks} ranks, each of which | of one core |\n| --- | --- |")
-        for way, first, last in zip(WAYS, before, after, strict=True):
-            print(f"| {way} | {(last - first) / arguments.seconds:.3%} |")
-        print("\n| largest gap in a busy rank | ms |\n| --- | --- |")
-        for way, gap in gaps(folder).items():
-            print(f"| {way} | {gap * 1000:.1f} |")
+        if arguments.table != "pauses":
+            costs(folder, arguments.ranks, arguments.seconds)
+        if arguments.table != "costs":
+            print("\n| largest gap in a busy rank | ms |\n| --- | --- |")
+            for way, gap in gaps(folder).items():
+                print(f"| {way} | {gap * 1000:.1f} |")
+
+
+def costs(folder: Path, ranks: int, seconds: float) -> None:
+    """Print the table of costs."""
+    runs = [started(folder, text, ranks) for text in WAYS.values()]
+    time.sleep(40)
+    before = [cost(run.pid) for run in runs]
+    time.sleep(seconds)
+    after = [cost(run.pid) for run in runs]
+    assert [run.poll() for run in runs] == [None] * len(runs), "a run has ended"
+    for run in runs:
+        run.terminate()
+        run.wait()
+    print(f"| {ranks} ranks, each of which | of one core |\n| --- | --- |")
+    for way, first, last in zip(WAYS, before, after, strict=True):
+        print(f"| {way} | {(last - first) / seconds:.3%} |")
 
 
 def started(folder: Path, text: str, ranks: int) -> subprocess.Popen[bytes]:

@@ -22,7 +22,8 @@ from tests.launch.processes import Script, until
 
 READER = """\
 import sys
-from accel_launch.inspecting.snapshot import Subject, take
+from accel_launch.inspecting.snapshot import take
+from accel_launch.inspecting.subject import Subject
 print(take([Subject(0, 0, int(sys.argv[1]))], native=sys.argv[2:] == ["native"]).ranks[0].process.unread)
 """
 FILTERED = """\

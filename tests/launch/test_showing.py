@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 
 from accel_launch.inspecting import report
-from accel_launch.inspecting.snapshot import Subject
+from accel_launch.inspecting.subject import Subject
 from accel_launch.running.guardian import guardian, teardown
 from accel_launch.running.onlookers import last_look
 from accel_launch.running.onlookers.showing import HEADS, Showing

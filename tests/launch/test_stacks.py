@@ -19,7 +19,8 @@ from accel_launch.inspecting import kernel, rights, sampling
 from accel_launch.inspecting.groups import Group, line, spans
 from accel_launch.inspecting.places import locate
 from accel_launch.inspecting.sampling import Frame
-from accel_launch.inspecting.snapshot import Subject, take
+from accel_launch.inspecting.snapshot import take
+from accel_launch.inspecting.subject import Subject
 from accel_launch.running.onlookers.registry import folder as registry
 from accel_launch.running.onlookers.registry.folder import Folder
 from tests.conftest import Run
@@ -483,6 +484,32 @@ def test_a_loop_that_asks_whether_a_collective_is_done_is_one_place(tmp_path: Pa
     path.write_text("while True:\n    if work.is_completed():\n        break\n")
     assert {locate([frame("<module>", str(path), number)]).line for number in (1, 2)} == {1}
     assert locate([frame("<module>", str(path), 2)]).collective
+
+
+@pytest.mark.parametrize(
+    "loop", ["while not done(work):\n    pass\n", "while True:\n    if done(work):\n        break\n"]
+)
+def test_a_loop_may_ask_by_a_function(tmp_path: Path, loop: str) -> None:
+    path = tmp_path / "train.py"
+    path.write_text(f"def done(work):\n    return work.is_completed()\n{loop}done(work)\n")
+    last = 3 + loop.count("\n")
+    asking, outside = frame("done", str(path), 2), frame("<module>", str(path), last)
+    for number in (3, 4):
+        calling = frame("<module>", str(path), number)
+        place = locate([asking, calling])
+        assert (place.line, place.function, place.collective, place.certain, place.loop) == (
+            3,
+            "<module>",
+            True,
+            True,
+            3,
+        )
+        place = locate([frame("done.<locals>.<genexpr>", str(path), 2), asking, calling])
+        assert (place.line, place.collective) == (3, True)
+        assert not locate([frame("other", str(path), 1), calling]).collective
+        assert (locate([calling]).loop, locate([calling]).collective) == (3, False)
+    assert not locate([asking, outside]).collective
+    assert locate([outside]).loop == 0
 
 
 def test_a_prompt_is_one() -> None:

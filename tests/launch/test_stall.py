@@ -15,17 +15,21 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from accel_launch.inspecting import snapshot
+from accel_launch.inspecting import kernel, snapshot
 from accel_launch.inspecting.groups import Group
 from accel_launch.inspecting.kernel import Facts
 from accel_launch.inspecting.places import Place
 from accel_launch.inspecting.sampling import Frame, Thread
-from accel_launch.inspecting.snapshot import Process, RankStack, Snapshot, Subject
+from accel_launch.inspecting.snapshot import Process, RankStack, Snapshot
+from accel_launch.inspecting.subject import Subject
 from accel_launch.machine.clock import duration
+from accel_launch.running.onlookers.stall import activity, sweeping
+from accel_launch.running.onlookers.stall.activity import Activity, Counters
 from accel_launch.running.onlookers.stall.keeping import Keeper
+from accel_launch.running.onlookers.stall.sweeping import gets_on
 from accel_launch.running.onlookers.stall.telling import Stall
 from accel_launch.running.onlookers.stall.verdict import Look, judge
-from accel_launch.running.onlookers.stall.window import PROBES, Window
+from accel_launch.running.onlookers.stall.window import Window
 from tests.conftest import ROOT, Run, needs_torch
 from tests.launch.processes import Script, Start, until
 from tests.schedule import sampled
@@ -320,31 +324,65 @@ def test_a_single_process_is_watched_where_that_is_asked_for(accelerate: Run, sc
     assert "  1 of 1 rank (0): script1.py:2 <module> > sleep\n" in done.stderr
 
 
-def test_one_rank_is_looked_at_as_long_as_its_stacks_change(script: Script) -> None:
-    """That costs an eighth of looking at eight; once its stack is always the same, all ranks are looked at."""
-    text = "import sys, time\nprint(1, flush=True)\ndef f(n):\n    f(n - 1) if n else time.sleep(0.3)\n"
-    path = script(text + "for n in range(1000): f(n if sys.argv[1] == '0' else 0)\n")
-    command = (sys.executable, str(path))
-    with (
-        subprocess.Popen((*command, "0"), stdout=subprocess.PIPE) as moving,
-        subprocess.Popen((*command, "1"), stdout=subprocess.PIPE) as still,
-    ):
-        for popen in (moving, still):
-            assert popen.stdout is not None
-            popen.stdout.readline()
-        ranks = [Subject(0, 0, moving.pid), Subject(1, 1, still.pid)]
-        window, moves = Window(20), list[bool]()
-        for _ in range(PROBES):
-            moves.append(window.look(ranks, {}))
-            assert set(window.looks) == {0}
-            time.sleep(0.4)
-        assert moves == [False] * (PROBES - 1) + [True]
-        window.clear()
-        for _ in range(PROBES + 1):  # now it begins with rank 1
-            assert not window.look(ranks, {})
-        assert set(window.looks) == {0, 1}
-        moving.kill()
-        still.kill()
+TWO = "def a(): time.sleep(0.2)\ndef b(): time.sleep(0.2)\nwhile True: a(); b()"
+
+
+@pytest.mark.parametrize(
+    ("text", "busy", "everywhere", "moves"),
+    sampled(
+        [
+            (TWO, False, False, True),
+            ("time.sleep(1000)", False, False, False),
+            ("while True: hashlib.sha256(data)", True, False, True),
+            ("while True: pass", True, False, False),
+            ("while True:\n    x = 1\n    f()", True, True, True),
+            ("while True:\n    x = 1\n    f()", True, False, False),
+        ],
+        every=3,
+    ),
+)
+def test_many_looks_at_one_rank_show_whether_it_gets_on(
+    script: Script, text: str, busy: bool, everywhere: bool, moves: bool
+) -> None:
+    path = script(f"import hashlib, time\ndata = bytes(20000000)\ndef f(): pass\nprint(1, flush=True)\n{text}\n")
+    with subprocess.Popen((sys.executable, path), stdout=subprocess.PIPE) as popen:
+        assert popen.stdout is not None
+        popen.stdout.readline()
+        tries = [gets_on(Subject(0, 0, popen.pid), busy=busy, everywhere=everywhere)]
+        while moves and not tries[-1] and len(tries) < 10:  # on a machine that is overloaded looks are few
+            tries.append(gets_on(Subject(0, 0, popen.pid), busy=busy, everywhere=everywhere))
+        assert tries[-1] == moves
+        popen.kill()
+
+
+def test_one_rank_after_the_other_is_looked_at_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran, seen = {10: "1", 11: "1", 12: "1", 13: "1"}, list[int]()
+
+    def looked_at(subject: Subject, **_how: bool) -> bool:
+        seen.append(subject.rank)
+        return subject.rank == 3
+
+    monkeypatch.setattr(sweeping, "gets_on", looked_at)
+    monkeypatch.setattr(kernel, "ran", ran.__getitem__)
+    ranks, sweeps = [Subject(rank, rank, 10 + rank) for rank in range(4)], sweeping.Sweeps(shared=False)
+
+    def shows(activity: dict[int, Activity]) -> bool:
+        return sweeps.show(ranks, sweeps.running(ranks, activity), activity)
+
+    sweeps.running(ranks, {})
+    assert not shows({})
+    assert seen == []  # none has run
+    assert not shows({12: Activity(own=True, children=False)})
+    ran.update({12: "2", 13: "2"})
+    assert shows({})
+    assert seen == [2, 3]
+    sweeps.tried.clear()
+    ran.update({10: "3", 13: "3"})
+    assert shows({})
+    assert seen == [2, 3, 3]  # it comes first again
+    ran.update({10: "4", 13: "4"})
+    assert not shows({})
+    assert seen == [2, 3, 3, 0]
 
 
 # The verdict.
@@ -368,6 +406,8 @@ def look(
 
 
 WAITING = Place("/train.py", 9, "f", ("torch all_reduce",), collective=True)
+ASKING = Place("/train.py", 9, "f", collective=True, loop=9)
+GOING_ROUND = Place("/train.py", 10, "f", loop=9)
 BACKWARD = Place("/train.py", 9, "f", ("torch backward",), collective=True, certain=False)
 
 
@@ -383,6 +423,10 @@ BACKWARD = Place("/train.py", 9, "f", ("torch backward",), collective=True, cert
         ([look(0, 9, busy=True, place=BACKWARD)] * 10, "computing"),
         ([look(0, 9, place=BACKWARD)] * 10, "waiting"),
         ([look(0, n % 3, busy=True, gil=True) for n in range(12)], "looping"),
+        ([look(0, n % 3, busy=True, gil=True, place=GOING_ROUND if n % 3 else ASKING) for n in range(12)], "waiting"),
+        ([look(0, n % 2, busy=True, gil=True, place=GOING_ROUND) for n in range(12)], "looping"),
+        ([look(0, n % 2, busy=True, gil=True, place=Place() if n % 3 else ASKING) for n in range(12)], "looping"),
+        ([look(0, n % 2, busy=True, gil=True, place=GOING_ROUND if n else WAITING) for n in range(5)], "looping"),
         ([look(0, n % 3, busy=True) for n in range(12)], "computing"),
         ([look(0, n, busy=True, gil=True) for n in range(12)], "moving"),
         ([look(0, 1, state="T")] * 10, "stopped"),
@@ -420,30 +464,49 @@ def test_when_a_run_stands_still(kinds: str, stalled: bool, odd: tuple[int, ...]
 
 
 @pytest.mark.parametrize(
-    ("lines", "looked_at", "enough"),
+    ("looks", "moves"),
     [
-        ((1, 2, 1), {0}, True),
-        ((1, 1, 1), {0}, False),
-        ((1, 1, 1, 1), {0, 1}, False),
-        ((1, 2, 1, 1, 2, 2), {0}, True),
-        ((1, 2, *(1,) * 8), {0, 1}, False),
+        ([look(0, line) for line in (1, 2, 3, 4)], True),
+        ([look(0, line) for line in (1, 2, 3)], False),
+        ([look(0, line) for line in (1, 1, 2, 3, 4)], False),
+        ([look(0, line) for line in (1, 2, 1, 1, 2, 2)], True),
+        ([look(0, line) for line in (1, 1, 1, 1, 2, 2)], False),
+        ([look(0, line, place=WAITING) for line in (1, 2, 3, 4)], False),
+        ([look(0, 1, busy=True)] * 12, True),
+        ([look(0, 1, busy=True)] * 11, False),
+        ([look(0, 1, busy=True, gil=not n % 3) for n in range(12)], False),
+        ([look(0, 1, busy=True, place=WAITING)] * 12, False),
     ],
 )
-def test_how_many_ranks_are_looked_at(
-    monkeypatch: pytest.MonkeyPatch, lines: tuple[int, ...], looked_at: set[int], enough: bool
+def test_one_rank_that_surely_gets_on_is_enough(
+    monkeypatch: pytest.MonkeyPatch, looks: list[Look], moves: bool
 ) -> None:
-    window, ranks = Window(20), [Subject(0, 0, os.getpid()), Subject(1, 1, os.getpid())]
-    window.looks[0] = [look(0, line) for line in lines]
-    assert window.is_enough(ranks) == enough
-    seen: list[int] = []
+    window = Window(20)
+    window.looks[0] = looks
+    monkeypatch.setattr(snapshot, "take", lambda _subjects: Snapshot(0.0, ()))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    assert window.look([], {}) == moves
 
-    def take(subjects: list[Subject]) -> Snapshot:
-        seen.extend(subject.rank for subject in subjects)
-        return Snapshot(0.0, ())
 
-    monkeypatch.setattr(snapshot, "take", take)
-    window.look(ranks, {})
-    assert set(seen) == looked_at
+def test_a_rank_that_hardly_runs_is_not_read_thread_by_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    meter, read = activity.Meter(), list[int]()
+    seen = activity._counters
+
+    def counters(pid: int, below: list[int]) -> Counters:
+        read.append(pid)
+        return seen(pid, below)
+
+    monkeypatch.setattr(activity, "_counters", counters)
+    monkeypatch.setattr(activity, "ROUNDED", 0.0)  # so that a moment shows it
+    with subprocess.Popen(["sleep", "100"]) as still:
+        me = os.getpid()
+        assert meter.read([me, still.pid]) == {}
+        end = time.process_time() + 0.3
+        while time.process_time() < end:
+            pass
+        found = meter.read([me, still.pid])
+        still.kill()
+    assert (found[me].own, found[still.pid].own) == (True, False)
+    assert read == [me, still.pid, me]
 
 
 def test_a_main_thread_that_has_not_run_is_not_read_again(monkeypatch: pytest.MonkeyPatch, script: Script) -> None:

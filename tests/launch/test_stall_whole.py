@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from typing import Any, cast
 import pytest
 
 from accel_launch.inspecting.groups import Group
-from accel_launch.inspecting.snapshot import Subject
+from accel_launch.inspecting.subject import Subject
 from accel_launch.running.lifeline.hub.hub import Hub
 from accel_launch.running.lifeline.link import LONGEST
 from accel_launch.running.lifeline.member.member import Member
@@ -83,9 +84,9 @@ class Stations(Machines):
         """Report that nothing moves on a machine."""
         self.stations[machine].found_here({"kind": "still", "seconds": seconds})
 
-    def moves(self, machine: int) -> None:
-        """Report that something moves on a machine again."""
-        self.stations[machine].found_here({"kind": "moves", "seconds": 1.0})
+    def moves(self, machine: int, *, seen: bool = True) -> None:
+        """Report that something moves on a machine again; not ``seen``: that its launcher was stopped."""
+        self.stations[machine].found_here({"kind": "moves", "seconds": 1.0, "seen": seen})
 
     def until(self, true: Callable[[], bool], within: float = 5.0) -> bool:
         """Turn all launchers until something is true."""
@@ -201,6 +202,24 @@ def test_it_is_told_again_at_twice_the_time_and_that_the_run_moves_again(run: St
     run.moves(1)
     assert run.until(lambda: bool(run.said[0]))
     assert run.said[0] == ["accel: the run moves again, after 40 min\n"]
+
+
+@pytest.mark.parametrize("machine", [0, 1])
+def test_a_stopped_launcher_begins_anew_and_moves_nothing(run: Stations, machine: int) -> None:
+    whole = run.stations[0].whole
+    assert whole is not None
+    all_still(run)
+    assert run.until(lambda: len(run.told[0]) == 1)
+    run.moves(machine, seen=False)
+    assert run.until(lambda: machine not in whole.still)
+    if machine:
+        link = cast("Member", run.sides[machine]).connection.link
+        assert link is not None
+        link.socket.shutdown(socket.SHUT_RDWR)  # a launcher that is stopped for long loses its connection
+        assert run.until(lambda: cast("Member", run.sides[machine]).connection.ready not in {None, link}, 20)
+    run.stands(machine, AFTER + 1)
+    assert run.until(lambda: len(run.told[0]) == 2)  # after once the time, not twice
+    assert run.said[0] == []
 
 
 def test_a_mismatch_is_one_across_machines(run: Stations) -> None:

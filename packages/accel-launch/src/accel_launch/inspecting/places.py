@@ -56,6 +56,8 @@ class Place(Record):
     """Whether it waits for what it has started other processes for, such as the workers of a data loader."""
     prompt: bool = False
     """Whether a debugger has stopped there, or waits for commands."""
+    loop: int = 0
+    """The line of the loop that the user's own frame goes round in without calling anything; 0 if there is none."""
 
     @property
     def text(self) -> str:
@@ -73,6 +75,8 @@ def locate(frames: Sequence[Frame]) -> Place:
     collective = _collective(called)
     user = frames[own] if own is not None else None
     spins = _spins(user) if user is not None and own == 0 else 0
+    if user is not None and own == 0 and not spins and (caller := _caller(user, frames)) is not None:
+        user, spins = caller, _loop(caller)
     by_line = bool(spins) or (user is not None and own == 0 and _line_has(user, WAITING_CALLS))
     in_backward = any(frame.function == "_engine_run_backward" for frame in called)
     in_backward = in_backward or (user is not None and own == 0 and _line_has(user, (BACKWARD,)))
@@ -85,6 +89,7 @@ def locate(frames: Sequence[Frame]) -> Place:
         certain=collective is not None or by_line,
         for_processes=collective is None and any(part in frame.file for frame in called for part in FOR_PROCESSES),
         prompt=any(_prompt(frame) for frame in frames),
+        loop=spins or (_loop(user) if user is not None and own == 0 else 0),
     )
 
 
@@ -187,8 +192,37 @@ def _prompt(frame: Frame) -> bool:
     return at or any(part in frame.file for part in DEBUGGERS)
 
 
+def _caller(asking: Frame, frames: Sequence[Frame]) -> Frame | None:
+    """Return the frame whose loop calls the function that asks whether a collective is done; None if none does."""
+    if not _line_has(asking, (SPINNING_CALL,)):
+        return None
+    function = asking.function
+    for outer in frames[1:]:
+        name = function.rpartition(".")[2]
+        if library(outer) or f"{name}(" in _condition(outer):
+            return None if library(outer) else outer
+        if not name.startswith("<"):  # a generator within the function that asks is looked through
+            return None
+        function = outer.function
+    return None
+
+
 def _spins(frame: Frame) -> int:
     """Return the line of the loop around a frame's line that asks whether a collective is done; 0 if none does."""
+    return _loop(frame) if SPINNING_CALL in _condition(frame) else 0
+
+
+def _condition(frame: Frame) -> str:
+    """Return what is asked each time by the loop around a frame's line; empty if there is no loop."""
+    import linecache
+
+    number = _loop(frame)
+    text = linecache.getline(frame.file, number)
+    return text + linecache.getline(frame.file, number + 1) if "while True:" in text else text
+
+
+def _loop(frame: Frame) -> int:
+    """Return the line of the innermost loop around a frame's line; 0 if there is none."""
     import linecache
 
     number, text = frame.line, linecache.getline(frame.file, frame.line)
@@ -197,8 +231,7 @@ def _spins(frame: Frame) -> int:
         indented = len(text) - len(text.lstrip())
         if text.strip() and indented < outside:
             if text.lstrip().startswith("while "):
-                asks = text + linecache.getline(frame.file, number + 1) if "while True:" in text else text
-                return number if SPINNING_CALL in asks else 0
+                return number
             outside = indented
         if not outside:
             break

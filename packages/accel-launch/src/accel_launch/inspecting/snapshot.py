@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from accel_launch.inspecting.kernel import Facts
     from accel_launch.inspecting.sampling import Thread, Unread
+    from accel_launch.inspecting.subject import Subject
 
     Read = Mapping[int, tuple[Thread, ...] | Unread]
 
@@ -110,16 +111,6 @@ class Snapshot(Record):
     at: float
     """Seconds since the epoch."""
     ranks: tuple[RankStack, ...]
-
-
-class Subject(Record):
-    """A rank to look at."""
-
-    rank: int
-    local_rank: int
-    pid: int
-    ended: str = ""
-    """How it ended, in words; empty if that isn't known, or if it runs."""
 
 
 def take(  # noqa: PLR0913

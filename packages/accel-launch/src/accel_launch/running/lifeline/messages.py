@@ -139,7 +139,7 @@ FROM_MEMBER: Mapping[str, Mapping[str, Check]] = {
     "beat": {"sent": TIME, "well": optional(flag), "again": optional(_failure)},
     "failed": {"failure": _failure},
     "over": {"failure": optional(_failure)},
-    "still": {"seconds": optional(real(0, LATEST))},
+    "still": {"seconds": optional(real(0, LATEST)), "seen": optional(flag)},
     "groups": {"number": COUNT, "groups": _groups},
     "portrait": {"facts": _facts},
 }

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from accel_launch.inspecting.snapshot import Subject
+    from accel_launch.inspecting.subject import Subject
 
 HURRIED = 1.3  # seconds for reading stacks while the guardian waits; on a machine with time it takes 0.05
 CALM = 4.0  # seconds for it where nothing else waits

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from accel_launch.inspecting.snapshot import Subject
+    from accel_launch.inspecting.subject import Subject
     from accel_launch.planning.types import Plan
     from accel_launch.running.engine_record import EngineRecord
     from accel_launch.running.guardian.orders import Orders

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import Any
 
-    from accel_launch.inspecting.snapshot import Subject
+    from accel_launch.inspecting.subject import Subject
     from accel_launch.running.engine_record import EngineRecord
     from accel_launch.running.supervising.event_reader import EventReader
 

@@ -107,9 +107,12 @@ class Member:
         """Take whether the ranks here have ended well, or will be restarted after a failure."""
         self.reports.set_ranks(well=well, restarting=restarting)
 
-    def stands(self, since: float | None) -> None:
-        """Report since when nothing moves here, by the monotonic clock; None: something does."""
-        self.reports.still = since
+    def stands(self, since: float | None, *, seen: bool = True) -> None:
+        """Report since when nothing moves here, by the monotonic clock; None: something does, or wasn't ``seen``."""
+        self.reports.still, self.reports.seen = since, seen
+        self._report_stillness()
+
+    def _report_stillness(self) -> None:
         if (link := self.connection.ready) is not None:
             self.reports.stillness(link)
 
@@ -151,7 +154,7 @@ class Member:
         elif kind == "welcome":
             self.main.lost, self.main.host = None, message["host"]
             self._report()
-            self.stands(self.reports.still)
+            self._report_stillness()
         elif kind == "echo":
             self.reports.clock.compare(message["sent"], message["time"])
         elif kind == "end":

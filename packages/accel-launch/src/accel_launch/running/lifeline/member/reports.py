@@ -32,6 +32,8 @@ class Reports:
         """How the ranks here have ended, as heartbeats report it."""
         self.still: float | None = None
         """Since when nothing moves here, by the monotonic clock."""
+        self.seen = True
+        """Whether something was seen to move; else the time before doesn't count, as this machine slept."""
         self.finished = False
         """Whether the run is over here."""
 
@@ -55,7 +57,8 @@ class Reports:
     def stillness(self, link: Link) -> None:
         """Send since when nothing moves here, or that something does."""
         if link.answers:
-            link.send(kind="still", seconds=None if self.still is None else max(0.0, time.monotonic() - self.still))
+            seconds = None if self.still is None else max(0.0, time.monotonic() - self.still)
+            link.send(kind="still", seconds=seconds, seen=self.seen)
 
     def groups(self, link: Link, number: int, groups: list[dict[str, Any]]) -> None:
         """Send what the ranks here do, as the answer to a question."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from accel_launch.inspecting.snapshot import Subject
+    from accel_launch.inspecting.subject import Subject
     from accel_launch.running.lifeline.member.member import Member
     from accel_launch.running.onlookers.stall.telling import Stall
 

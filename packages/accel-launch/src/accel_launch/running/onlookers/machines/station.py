@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from accel_launch.inspecting.snapshot import Subject
+    from accel_launch.inspecting.subject import Subject
     from accel_launch.running.lifeline.hub.hub import Hub
     from accel_launch.running.lifeline.member.member import Member
     from accel_launch.running.lifeline.watch import Watch
@@ -121,10 +121,11 @@ class Station:
             self._answered(found)
             return
         seconds: float | None = found["seconds"] if found["kind"] == "still" else None
+        seen: bool = found.get("seen", True)
         if self.another is not None:
-            self.another.member.stands(None if seconds is None else time.monotonic() - seconds)
+            self.another.member.stands(None if seconds is None else time.monotonic() - seconds, seen=seen)
         if self._reports_to is None and self.whole is not None:
-            self.whole.stands(self.machine, seconds)
+            self.whole.stands(self.machine, seconds, seen=seen)
 
     @property
     def _reports_to(self) -> Member | None:
@@ -160,7 +161,7 @@ class Station:
         if self.whole is None or self.gathering is None:
             return
         if kind == "still":
-            self.whole.stands(machine, message["seconds"])
+            self.whole.stands(machine, message["seconds"], seen=message.get("seen") is not False)
         elif not self.gathering.answer(machine, message["number"], message["groups"]):
             self.whole.answer(machine, message["number"], from_message(message["groups"]))
 

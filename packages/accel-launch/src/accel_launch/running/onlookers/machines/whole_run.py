@@ -70,14 +70,17 @@ class WholeRun:
         """Seconds until there is something to do again; None if there isn't."""
         return max(self.next - time.monotonic(), 0.0) if self.next < float("inf") else None
 
-    def stands(self, machine: int, seconds: float | None) -> None:
-        """Take that a machine has stood still for so long; None: that something moves there."""
+    def stands(self, machine: int, seconds: float | None, *, seen: bool = True) -> None:
+        """Take that a machine has stood still for so long; None: that something moves there.
+
+        It wasn't ``seen`` to move if the time before doesn't count: the machine slept, or its launcher was stopped.
+        """
         now = time.monotonic()
         if seconds is not None:
             self.still[machine] = now - seconds
             self.next = min(self.next, now)
             return
-        if self.told:
+        if self.told and seen:
             self.say(f"accel: the run moves again, after {duration(now - max(self.still.values(), default=now))}\n")
         self.still.pop(machine, None)
         self.round, self.told, self.next = None, 0, float("inf")

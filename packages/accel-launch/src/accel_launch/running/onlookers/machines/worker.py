@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from accel_launch.inspecting.snapshot import Subject
+    from accel_launch.inspecting.subject import Subject
 
 MOST = 4  # questions that one look answers
 PATIENCE = 20.0  # seconds for a look, after which it is given up

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from accel_launch.inspecting.snapshot import Subject
+    from accel_launch.inspecting.subject import Subject
     from accel_launch.running.onlookers.machines.gathering import Round
     from accel_launch.running.onlookers.machines.station import Station
     from accel_launch.running.onlookers.registry.record.recorder import Recorder

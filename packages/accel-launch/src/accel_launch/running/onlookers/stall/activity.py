@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 BUSY = 0.2  # share of a core from which a thread computes; threads that look after something stay below
 CROWD = 20  # times as long as it runs a thread that computes may wait for a core; one that only wakes waits longer
 BYTES = 8192  # a second: less is what monitors and heartbeats exchange
-AGAIN = 3  # looks at what is read and written for each in which the processes below a rank are listed anew
+AGAIN = 6  # looks at what is read and written for each in which the processes below a rank are listed anew
+ROUNDED = 2 / kernel.TICK  # what a process may have used without its whole CPU time showing it
 IO = ("rchar", "wchar", "read_bytes", "write_bytes")
 
 
@@ -28,6 +29,8 @@ class Counters(Record):
     """Seconds of CPU that each thread of the rank itself has used, and those that it has waited for a core."""
     children: dict[int, tuple[float, float]]
     """The same of each process below it."""
+    whole: float
+    """Seconds of CPU of them all, rounded."""
 
 
 class Activity(Record):
@@ -39,12 +42,17 @@ class Activity(Record):
     """Whether a process below it computes."""
 
 
+IDLE = Activity(own=False, children=False)
+
+
 class Meter:
     """Reads counters of ranks, and compares them with those of the look before."""
 
     def __init__(self) -> None:
         """Start without any."""
         self.before: dict[int, Counters] = {}
+        self.read_at = 0.0
+        """When the counters were last read or found to have hardly grown, by the monotonic clock."""
         self.below: dict[int, list[int]] = {}
         self.turn = 0
         self.transferred: dict[int, tuple[float, int]] = {}
@@ -55,21 +63,35 @@ class Meter:
     def read(self, pids: Sequence[int]) -> dict[int, Activity]:
         """Return what each rank has done since the last look; nothing for ranks that are looked at first."""
         found: dict[int, Activity] = {}
+        seconds, self.read_at = time.monotonic() - self.read_at, time.monotonic()
         for pid in pids:
-            now, before = _counters(pid), self.before.get(pid)
+            below, before = self._below(pid), self.before.get(pid)
+            # All threads together have used less than one needs that computes: they needn't be read each.
+            if before is not None and set(below) <= set(before.children):
+                most = _whole([pid, *below]) - before.whole + ROUNDED * (1 + len(below))
+                if most * (1 + CROWD) < BUSY * seconds:
+                    found[pid] = IDLE
+                    continue
+            now = _counters(pid, below)
             if before is not None and now.at > before.at:
                 found[pid] = _between(before, now)
             self.before[pid] = now
         return found
+
+    def _below(self, pid: int) -> list[int]:
+        """Return the processes below a rank, as they were listed last."""
+        if pid not in self.below:
+            self.below[pid] = kernel.children(pid)
+        return self.below[pid]
 
     def transfers(self, pids: Sequence[int]) -> bool:
         """Return whether a rank has read or written since this was last asked: far cheaper than to `read` it all."""
         self.turn += 1
         moved = False
         for pid in pids:
-            if pid not in self.below or not self.turn % AGAIN:
-                self.below[pid] = kernel.children(pid)
-            now, count = time.monotonic(), sum(_transferred(each) for each in (pid, *self.below[pid]))
+            if not self.turn % AGAIN:
+                self.below.pop(pid, None)
+            now, count = time.monotonic(), sum(_transferred(each) for each in (pid, *self._below(pid)))
             at, before = self.transferred.get(pid, (now, count))
             moved = moved or count - before > BYTES * (now - at)
             self.transferred[pid] = now, count
@@ -77,20 +99,28 @@ class Meter:
 
     def receives(self, pids: Sequence[int]) -> bool:
         """Return whether the ranks' connections have received data since this was last asked."""
-        now, all_sockets = time.monotonic(), sockets.received()
-        own = {inode for pid in pids for each in (pid, *kernel.children(pid)) for inode in sockets.inodes(each)}
-        latest = {inode: count for inode, count in all_sockets.items() if inode in own}
-        grown = sum(count - self.received.get(inode, count) for inode, count in latest.items())
-        seconds, self.received, self.received_at = now - self.received_at, latest, now
-        return grown > BYTES * seconds
+        now, latest, before = time.monotonic(), sockets.received(), self.received
+        grown = {inode: count - before[inode] for inode, count in latest.items() if count > before.get(inode, count)}
+        most = BYTES * (now - self.received_at)
+        self.received, self.received_at = latest, now
+        if sum(grown.values()) <= most:  # of any process
+            return False
+        own = {inode for pid in pids for each in (pid, *self._below(pid)) for inode in sockets.inodes(each)}
+        return sum(count for inode, count in grown.items() if inode in own) > most
 
 
-def _counters(pid: int) -> Counters:
-    cpu = {child: _whole(kernel.demand(child)) for child in kernel.children(pid)}
-    return Counters(time.monotonic(), kernel.demand(pid), cpu)
+def _counters(pid: int, below: Sequence[int]) -> Counters:
+    cpu = {child: _sum(kernel.demand(child)) for child in below}
+    return Counters(time.monotonic(), kernel.demand(pid), cpu, _whole([pid, *below]))
 
 
-def _whole(threads: Mapping[int, tuple[float, float]]) -> tuple[float, float]:
+def _whole(pids: Sequence[int]) -> float:
+    """Return the seconds of CPU of whole processes."""
+    all_fields = [kernel.stat(f"/proc/{pid}/stat") for pid in pids]
+    return sum(fields[2] for fields in all_fields if fields is not None)
+
+
+def _sum(threads: Mapping[int, tuple[float, float]]) -> tuple[float, float]:
     return sum(used for used, _waited in threads.values()), sum(waited for _used, waited in threads.values())
 
 

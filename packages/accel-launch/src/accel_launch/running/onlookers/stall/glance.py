@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from accel_launch.inspecting.snapshot import Subject
+    from accel_launch.inspecting.subject import Subject
     from accel_launch.running.guardian.orders import Orders
     from accel_launch.running.onlookers.stall.telling import Stall
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mmap import mmap
     from typing import Any, Protocol
 
-    from accel_launch.inspecting.snapshot import Subject
+    from accel_launch.inspecting.subject import Subject
     from accel_launch.running.engine_record import EngineRecord
     from accel_launch.running.onlookers.stall.telling import Stall
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accel_launch.inspecting.snapshot import Subject
+from accel_launch.inspecting.subject import Subject
 from accel_launch.running.engine_record import LIMIT, lines_in, read
 from accel_launch.running.report.records import Ending
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from accel_launch.inspecting.snapshot import RankStack
 
 FEW_STACKS, FEW_FUNCTIONS = 8, 3  # different ones that a loop without progress has, and calls, at most
+MIXED = 0.6  # share of the looks in which a rank is in one place, at most, if it surely gets on
+POLLED = 5  # looks at a rank, of which one is within the function that asks whether a collective is done
 DOMINANT = 0.75  # share of the looks in which a rank that waits is in one place; it may poll from there
 RECENT = 0.25  # share of the looks that are the latest ones
 
@@ -56,7 +58,9 @@ def kind(looks: Sequence[Look]) -> str:
         return "stopped"
     busy = sum(look.busy for look in looks) * 2 > len(looks)
     collective = [look.stack.place for look in looks if look.stack.place.collective]
-    waits = len(collective) * 2 > len(looks) and len({(place.file, place.line) for place in collective}) == 1
+    waits = len({(place.file, place.line) for place in collective}) == 1 and (
+        len(collective) * 2 > len(looks) or (_polls(looks, collective) and len(collective) * POLLED > len(looks))
+    )
     if waits and not (busy and not collective[-1].certain):
         return "waiting"
     if moving(looks, busy=busy):
@@ -64,6 +68,16 @@ def kind(looks: Sequence[Look]) -> str:
     if not busy:
         return "still"
     return "looping" if sum(look.gil for look in looks) * 2 >= len(looks) else "computing"
+
+
+def _polls(looks: Sequence[Look], collective: Sequence[Place]) -> bool:
+    """Return whether a rank goes round in a loop that asks whether a collective is done, mostly, in a function."""
+    asks = collective[-1]
+    inside = sum(
+        place.collective or (place.loop == asks.line and place.file == asks.file)
+        for place in (look.stack.place for look in looks)
+    )
+    return asks.loop == asks.line and inside * 2 > len(looks)
 
 
 def _outermost_first(looks: Sequence[Look]) -> list[tuple[Frame, ...]]:
@@ -94,6 +108,12 @@ def changes(looks: Sequence[Look]) -> bool:
     return len(keys) == 1 or keys.count(max(set(keys), key=keys.count)) < DOMINANT * len(keys)
 
 
+def mixed(looks: Sequence[Look]) -> bool:
+    """Return whether no stack of a rank is much more frequent than the others."""
+    keys = [look.key for look in looks]
+    return keys.count(max(set(keys), key=keys.count)) <= MIXED * len(keys)
+
+
 def moving(looks: Sequence[Look], *, busy: bool) -> bool:
     """Return whether a rank's stacks show that it gets on."""
     keys = [look.key for look in looks]
@@ -115,7 +135,7 @@ class Verdict(Record):
     kinds: dict[int, str]
     """What each rank does."""
     loops: dict[int, Place]
-    """Where ranks go round in a loop."""
+    """Where ranks go round in a loop, also in one that asks whether a collective is done."""
 
     @property
     def stalled(self) -> bool:
@@ -142,4 +162,9 @@ class Verdict(Record):
 def judge(window: Mapping[int, Sequence[Look]]) -> Verdict:
     """Return the verdict on ranks that were each seen several times."""
     kinds = {rank: kind(looks) for rank, looks in window.items()}
-    return Verdict(kinds, {rank: loop(window[rank]) for rank, found in kinds.items() if found == "looping"})
+    loops = {rank: loop(window[rank]) for rank, found in kinds.items() if found == "looping"}
+    for rank, found in kinds.items():
+        asks = next((one.stack.place for one in reversed(window[rank]) if one.stack.place.collective), None)
+        if found == "waiting" and asks is not None and asks.loop:
+            loops[rank] = asks
+    return Verdict(kinds, loops)

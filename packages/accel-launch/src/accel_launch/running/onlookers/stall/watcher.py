@@ -12,16 +12,17 @@ import time
 
 from accel_launch.inspecting import groups, kernel, snapshot
 from accel_launch.inspecting.report import as_json
-from accel_launch.inspecting.snapshot import Subject
+from accel_launch.inspecting.subject import Subject
 from accel_launch.running.onlookers.stall.activity import Meter
 from accel_launch.running.onlookers.stall.subjects import recorded
+from accel_launch.running.onlookers.stall.sweeping import Sweeps
 from accel_launch.running.onlookers.stall.telling import Stall, encode
 from accel_launch.running.onlookers.stall.verdict import judge
 from accel_launch.running.onlookers.stall.window import Window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import Any
 
     from accel_launch.inspecting.snapshot import Snapshot
@@ -30,10 +31,14 @@ if TYPE_CHECKING:
     from accel_launch.running.onlookers.stall.verdict import Verdict
 
 QUIET = 0.3  # of the time after which standing still is told: from then on stacks are looked at
+LATER = 0.4  # of it, if one rank's stacks have shown the last time that the run gets on
+ALONE = 0.5  # of it: until then at one rank at a time
+LATE = 0.85  # of it: until then at none if no rank does anything
+SHORT = 30.0  # seconds: if standing still is told after less, there is no time for that
 LOOKS = 20  # in the whole time
 RARELY = 0.2  # of it between two looks, once the standstill was told several times
 SLOWEST, FASTEST = 10.0, 0.1  # seconds between two looks at the counters
-LATE = 3.0  # times the usual gap between two looks: the machine slept, or the run was stopped
+MISSED = 3.0  # times the usual gap between two looks: the machine slept, or the run was stopped
 
 
 class Watcher:
@@ -73,7 +78,7 @@ class Watcher:
         """Seconds until the next look at the counters."""
         self.moved = time.monotonic()
         """When something last moved, as far as we have seen."""
-        self.window = Window(LOOKS)
+        self.window, self.sweeps = Window(LOOKS), Sweeps(shared=shared)
         self.looked = 0.0
         self.told = 0
         """How often the present standstill was told."""
@@ -88,7 +93,7 @@ class Watcher:
             if poller.poll(self.pause * 1000) and not self._update(updates):
                 return
             now = time.monotonic()
-            if now - before > LATE * self.pause + 1 or _launcher_stopped():
+            if now - before > MISSED * self.pause + 1 or _launcher_stopped():
                 self._move(now, seen=False)
             self.step()
 
@@ -137,29 +142,23 @@ class Watcher:
         self.known = known
         if not (living or (self.shared and ranks)) or transfers:
             self._move(now)
-        quiet, every = now - self.moved, self._every()
+        quiet, every = now - self.moved, _every(self)
+        begins = (LATER if self.sweeps.shown else QUIET) * self.after
         self.pause = self.tick
-        if quiet < QUIET * self.after - every:
+        if quiet < begins - every:
             return
         if now < self.looked + every:
             self.pause = min(self.tick, max(self.looked + every - now, FASTEST))
             return
         self.looked = now
-        self.activity = activity = self.meter.read(living)
-        if quiet < QUIET * self.after:
+        self.activity = self.meter.read(living)
+        running = self.sweeps.running(ranks, self.activity)
+        if quiet < begins:
             return
-        if self.meter.receives(living) or self.window.computes(living, activity, self.tick, shared=self.shared):
-            self._move(now)
-            return
-        if self.window.look(ranks, activity):
+        if self.meter.receives(living) or _gets_on(self, ranks, running, quiet):
             self._move(time.monotonic())
-            return
-        if quiet >= self.after * 2**self.told and self.window.is_enough(ranks):
+        elif quiet >= self.after * 2**self.told and self.window.is_enough(ranks):
             self._decide(ranks)
-
-    def _every(self) -> float:
-        """Return the seconds between two looks at stacks; the longer, the longer the run has stood still."""
-        return max(self.tick, min(self.after / LOOKS * 2**self.told, self.after * RARELY))
 
     def _move(self, at: float, *, seen: bool = True) -> None:
         """Something has moved; it wasn't ``seen`` if all that is known is that the time before doesn't count."""
@@ -167,6 +166,7 @@ class Watcher:
             self.report(encode("moves", seconds=at - self.moved, seen=seen))
         self.moved, self.told, self.paused = max(self.moved, at), 0, ()
         self.window.clear()
+        self.sweeps.tried.clear()
 
     def _decide(self, ranks: Sequence[Subject]) -> None:
         verdict = judge(self.window.looks)
@@ -206,6 +206,25 @@ class Watcher:
             kinds=verdict.kinds,
             odd=verdict.odd,
         )
+
+
+def _gets_on(watcher: Watcher, ranks: Sequence[Subject], running: Collection[int], quiet: float) -> bool:
+    """Look at stacks; return whether they show that the run gets on."""
+    if watcher.after >= SHORT:
+        if quiet < ALONE * watcher.after:
+            return watcher.sweeps.show(ranks, running, watcher.activity)
+        if quiet < LATE * watcher.after and not running:
+            return False
+    living = [subject.pid for subject in ranks if not subject.ended]
+    computes = watcher.window.computes(living, watcher.activity, watcher.tick, shared=watcher.shared)
+    return computes or watcher.window.look(ranks, watcher.activity)
+
+
+def _every(watcher: Watcher) -> float:
+    """Return the seconds between two looks at stacks; the longer, the longer the run has stood still."""
+    if watcher.after >= SHORT and time.monotonic() - watcher.moved < ALONE * watcher.after:
+        return watcher.tick
+    return max(watcher.tick, min(watcher.after / LOOKS * 2**watcher.told, watcher.after * RARELY))
 
 
 def _launcher_stopped() -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 
 from accel_launch.inspecting import kernel, snapshot
-from accel_launch.inspecting.snapshot import Subject
-from accel_launch.running.onlookers.stall.verdict import Look, changes, key, moving
+from accel_launch.inspecting.subject import Subject
+from accel_launch.running.onlookers.stall.verdict import Look, key, kind, mixed, moving
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 BURST, PAUSE = 6, 0.03  # looks at a time at ranks that compute, and seconds between them
 SEEN = 3  # looks at a rank by which it is judged, at least
-PROBES = 4  # looks at one rank, each with another stack, that show that the run gets on; equal ones show nothing
-MIXED, SHARE = 6, 0.6  # looks at it, with its most frequent stack in that share of them at most, that show the same
-DOUBTFUL = 10  # looks after which all ranks are looked at, if its stack is nearly always the same
+DIFFERENT = 4  # first looks at a rank, each with another stack, that show that it gets on
+MIXED = 6  # looks that show the same if no stack is much more frequent than the others
+BUSY, LOCKED = 12, 0.25  # looks at one that computes, and the share of them with the interpreter's lock, that do so
 
 
 class Window:
@@ -34,14 +34,11 @@ class Window:
         self.looks: dict[int, list[Look]] = {}
         self.read: dict[int, tuple[str, RankStack]] = {}
         """What each rank's main thread had run when its stack was read last, and that stack; by pid."""
-        self.turn = 0
-        """How often something has moved: another rank is looked at first each time."""
 
     def clear(self) -> None:
         """Begin anew: something has moved."""
         self.looks.clear()
         self.read.clear()
-        self.turn += 1
 
     def computes(self, living: Sequence[int], activity: Mapping[int, Activity], tick: float, *, shared: bool) -> bool:
         """Return whether all ranks compute, and one of them gets on: another one is looked at each ``tick``."""
@@ -58,30 +55,26 @@ class Window:
         return False
 
     def look(self, ranks: Sequence[Subject], activity: Mapping[int, Activity]) -> bool:
-        """Look at the ranks, several times at those that compute; return whether that alone shows that they move."""
-        busy = {
-            subject.pid for subject in ranks if (found := activity.get(subject.pid)) and (found.own or found.children)
-        }
-        probe = None if busy else self._probe(ranks)
-        if probe is not None:
-            ranks = [probe]
-        for turn in range(BURST if busy else 1):
-            looked_at = [subject for subject in ranks if turn == 0 or subject.pid in busy]
+        """Look at the ranks, several times at those that compute; return whether one gets on, and with it the run."""
+        busy = {pid for pid, found in activity.items() if found.own or found.children}
+        looked_at: list[Subject] = list(ranks)
+        for turn in range(BURST):
             for stack in self._stacks(looked_at):
                 main = stack.process.main if stack.process is not None else None
-                look = Look(stack, stack.pid in busy, key(stack), main is not None and main.gil)
                 looks = self.looks.setdefault(stack.rank, [])
-                looks.append(look)
+                looks.append(Look(stack, stack.pid in busy, key(stack), main is not None and main.gil))
                 del looks[: -self.most]
-            time.sleep(PAUSE if busy else 0)
-        return probe is not None and self._gets_on(probe.rank)
+            looked_at = [one for one in looked_at if one.pid in busy and not (turn and self._waits(one.rank))]
+            if not looked_at:
+                break
+            time.sleep(PAUSE)
+        return any(map(_gets_on, self.looks.values()))
+
+    def _waits(self, rank: int) -> bool:
+        return kind(self.looks[rank]) == "waiting"
 
     def is_enough(self, ranks: Sequence[Subject]) -> bool:
-        """Return whether the run can be judged: each rank was seen often enough, or the only one seen gets on."""
-        probe = self._probe(ranks)
-        if probe is not None:
-            looks = self.looks.get(probe.rank, ())
-            return len(looks) > 1 and changes(looks)
+        """Return whether the run can be judged: each rank was seen often enough."""
         return all(len(self.looks.get(one.rank, ())) >= SEEN for one in ranks)
 
     def _stacks(self, ranks: Sequence[Subject]) -> list[RankStack]:
@@ -101,19 +94,14 @@ class Window:
             return None
         return stack.replace(process=stack.process.replace(facts=facts))
 
-    def _probe(self, ranks: Sequence[Subject]) -> Subject | None:
-        """Return the one rank to look at, as long as its stack may change: the run gets on if it does."""
-        probe = ranks[self.turn % len(ranks)]
-        looks = self.looks.get(probe.rank, ())
-        same = len(looks) >= PROBES and len({look.key for look in looks}) == 1
-        doubtful = len(looks) >= DOUBTFUL and not changes(looks)
-        return None if same or doubtful or set(self.looks) - {probe.rank} else probe
 
-    def _gets_on(self, rank: int) -> bool:
-        """Return whether the stack of the one rank that was looked at has changed often enough."""
-        keys = [look.key for look in self.looks[rank]]
-        most = keys.count(max(set(keys), key=keys.count))
-        return (most == 1 and len(keys) == PROBES) or (len(keys) >= MIXED and most <= SHARE * len(keys))
+def _gets_on(looks: Sequence[Look]) -> bool:
+    """Return whether the stacks of a rank have changed often enough, or it computes outside of the lock."""
+    if looks[-1].busy:
+        found = kind(looks) if len(looks) >= BUSY else ""
+        return found == "moving" or (found == "computing" and sum(look.gil for look in looks) <= LOCKED * len(looks))
+    different = len({look.key for look in looks}) == len(looks) == DIFFERENT
+    return (different or (len(looks) >= MIXED and mixed(looks))) and kind(looks) != "waiting"
 
 
 def _one(subject: Subject) -> Look:

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from accel_launch.inspecting.snapshot import Subject
+    from accel_launch.inspecting.subject import Subject
     from accel_launch.planning.types import Plan
     from accel_launch.running.output.channel import Channel
 
