@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,7 +32,14 @@ trees: Any = import_module("torch.utils._pytree")
 
 
 class Tracker(Base):
-    """The tracker, for models that run several times in a step, and for frozen parameters."""
+    """The tracker, for models that run several times in a step, and for frozen parameters.
+
+    Its hooks on a module's inputs would keep gradients longer than a step itself does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        import_module("torch.distributed._tools.mod_tracker").register_multi_grad_hook = lambda *_args, **_named: None
 
     def _track_module_params_and_buffers(self, module: Any, **_hooks: bool) -> Any:
         return super()._track_module_params_and_buffers(module, install_grad_hooks=False)
@@ -98,6 +106,7 @@ def really(script: str, *words: str) -> int:
     torch.nn.Module.__call__ = called
     optimizers.register_optimizer_step_post_hook(stepped)
     sys.argv = [script, *words]
+    sys.path.insert(0, str(Path(script).resolve().parent))
     try:
         with paths.of_the_device():
             runpy.run_path(script, run_name="__main__")

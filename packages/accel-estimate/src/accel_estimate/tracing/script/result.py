@@ -6,6 +6,7 @@ from accel_estimate.estimation.memory_report import training_json
 from accel_estimate.tracing import limits
 from accel_estimate.tracing.result import estimate
 from accel_estimate.tracing.script.memory import SKIP, UnsupportedError
+from accel_estimate.tracing.script.replacing import groups
 from accel_estimate.tracing.script.steps import STEPS
 from accel_estimate.training.recipe import Recipe
 
@@ -26,7 +27,7 @@ def training(memory: Memory, steps: Steps) -> dict[str, Any]:
     tape = memory.tape
     if not tape.blocks or not tape.peaks():
         return {"training": None}
-    found = training_json(estimate(tape, Recipe(), steps.trained), ())
+    found = training_json(estimate(tape, Recipe(num_processes=memory.processes), steps.trained), ())
     peak = max(tape.peaks(), key=lambda one: one.total)
     amounts: dict[tuple[str, str], int] = {}
     for block in tape.alive(peak.at):
@@ -50,9 +51,11 @@ def stopped(script: str, error: BaseException | None, done: int, lines: Lines) -
         return f"{script} ended after {count}; give it enough data and epochs for {STEPS}"
     where = lines.of(error.__traceback__) or script
     if isinstance(error, SystemExit):
-        return f"{where} exited: {error.code}"
+        return f"{where} exited{' with status' if isinstance(error.code, int) else ':'} {error.code}"
     if isinstance(error, UnsupportedError):
         return f"{where} {error}"
+    if isinstance(error, KeyError) and error.args[0] in groups.VARIABLES:
+        return f"{where} needs {error.args[0]}, which launchers set; add --num_processes N before --"
     if not isinstance(error, Exception):
         return f"{where} ended with {type(error).__name__}"
     reason = limits.reason(error)
