@@ -89,7 +89,7 @@ def _run(script: str, words: Sequence[str], where: str, processes: int | None) -
         ]
         environ = {**os.environ, "TMPDIR": folder, "ACCEL_ESTIMATE_SCRIPT": "1", "WANDB_MODE": "disabled"}
         if processes is not None:
-            environ |= _launched(processes)
+            environ |= launched(processes)
         try:
             process = subprocess.Popen(command, stdout=2, stdin=subprocess.DEVNULL, env=environ, pass_fds=(writes,))
         finally:
@@ -106,7 +106,7 @@ def _run(script: str, words: Sequence[str], where: str, processes: int | None) -
     return json.loads(text)
 
 
-def _launched(processes: int) -> dict[str, str]:
+def launched(processes: int) -> dict[str, str]:
     """Return what a launcher sets for the first of several processes on one machine."""
     return {
         "RANK": "0",

@@ -46,6 +46,13 @@ class Device(_overrides.TorchFunctionMode):
             return self._device(one) if torch._C._is_torch_function_mode_enabled() else fake.fget(one)
 
         FakeTensor.device = property(device)
+        engine = torch.autograd._engine_run_backward
+
+        def run(*args: Any, **kwargs: Any) -> Any:  # hooks and functions of Python in the backward pass
+            with self:
+                return engine(*args, **kwargs)
+
+        torch.autograd._engine_run_backward = run
         context: Any = import_module("torch.utils._device")
         made, begun = context.DeviceContext.__torch_function__, context._device_constructors
 
@@ -67,7 +74,6 @@ class Device(_overrides.TorchFunctionMode):
             tensor.cpu: self._cpu,
             tensor.pin_memory: _itself,
             tensor.__deepcopy__: self._copied,
-            tensor.backward: self._backward,
             tensor.requires_grad_: self._trained,
         }
 
@@ -152,17 +158,6 @@ class Device(_overrides.TorchFunctionMode):
                 found = torch.nn.Parameter(found)
             memo[id(tensor)] = found.requires_grad_(tensor.requires_grad)
         return memo[id(tensor)]
-
-    def _backward(
-        self,
-        loss: Any,
-        gradient: Any = None,
-        retain_graph: Any = None,
-        create_graph: bool = False,
-        inputs: Any = None,
-    ) -> None:
-        with self:
-            torch.autograd.backward(loss, gradient, retain_graph, create_graph, inputs=inputs)
 
     def _trained(self, tensor: Any, requires_grad: bool = True) -> Any:
         if (

@@ -28,7 +28,11 @@ class Lines:
         found = self._names.get(code)
         if found is None:
             path = os.path.abspath(code.co_filename)  # noqa: PTH100
-            own = not code.co_filename.startswith("<") and path.startswith(self.folder + os.sep) and not any(word in path for word in _OTHERS)
+            own = (
+                not code.co_filename.startswith("<")
+                and path.startswith(self.folder + os.sep)
+                and not any(word in path for word in _OTHERS)
+            )
             found = self._names[code] = os.path.relpath(path, self.folder) if own else ""
         return found
 

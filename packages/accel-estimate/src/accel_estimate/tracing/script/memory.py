@@ -76,6 +76,8 @@ class Memory(Tracker):
         device = self._place if self._place is not None else any(self.on_device(one) for one in fakes)
         if func._opname == "copy_" and not isinstance(args[0], FakeTensor):
             return args[0]  # from the device into a tensor of the host
+        if func._opname in ("record_stream", "record_grad_output_stream"):
+            return None
         known = self._known(func, args, kwargs, tensors)
         loads = func._opname in ("copy_", "_to_copy")
 

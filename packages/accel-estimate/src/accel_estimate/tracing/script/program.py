@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from contextlib import ExitStack
+from itertools import chain
 from types import ModuleType
 
 TYPE_CHECKING = False
@@ -47,7 +48,8 @@ def rehearse(script: str, words: Sequence[str], *, host: bool) -> dict[str, Any]
     steps = Steps(memory)
     writing = Writing(lines)
     changes = libraries.saving(writing)
-    for name, more in (*loading.changes(memory).items(), *groups.changes().items()):
+    others = (loading.changes(memory), groups.changes(), libraries.downloading())
+    for name, more in chain.from_iterable(one.items() for one in others):
         changes.setdefault(name, []).extend(more)
     libraries.Changes(changes).begin()
     groups.pretend(memory)

@@ -44,12 +44,21 @@ def _where(block: Block) -> tuple[str, str]:
     return block.line, block.kind
 
 
+def _first(error: BaseException) -> BaseException:
+    """Return what isn't supported, where a library made another error of it."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, UnsupportedError):
+        cause = cause.__cause__ or cause.__context__
+    return cause or error
+
+
 def stopped(script: str, error: BaseException | None, done: int, lines: Lines) -> str:
     """Return why there is no answer, with the user's line and the way out."""
     count = f"{done} optimizer step{'' if done == 1 else 's'}"
     if error is None or (isinstance(error, SystemExit) and not error.code):
         return f"{script} ended after {count}; give it enough data and epochs for {STEPS}"
     where = lines.of(error.__traceback__) or script
+    error = _first(error)
     if isinstance(error, SystemExit):
         return f"{where} exited{' with status' if isinstance(error.code, int) else ':'} {error.code}"
     if isinstance(error, UnsupportedError):

@@ -72,7 +72,7 @@ def pretend(memory: Memory) -> None:
 class _Stream:
     """A stream or an event: nothing runs beside anything else."""
 
-    cuda_stream = 0
+    cuda_stream = stream_id = device_index = device_type = 0
 
     def __init__(self, *_args: Any, **_named: Any) -> None: ...
 

@@ -36,8 +36,8 @@ def pretend(memory: Memory) -> None:
         known("fake", rank=0, world_size=memory.processes, store=fake.FakeStore())
 
     for name in ("torch.distributed", "torch.distributed.distributed_c10d", "torch.distributed.device_mesh"):
-        import_module(name).init_process_group = begin
-    import_module("torch.multiprocessing").spawn = _spawn
+        setattr(import_module(name), "init_process_group", begin)  # noqa: B010
+    setattr(import_module("torch.multiprocessing"), "spawn", _spawn)  # noqa: B010
     _replicate(memory, import_module("torch.nn.parallel"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from importlib import import_module
 
-from accel_estimate.tracing.script.memory import SKIP, FakeTensor, UnsupportedError
+from accel_estimate.tracing.script.memory import FakeTensor, UnsupportedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
