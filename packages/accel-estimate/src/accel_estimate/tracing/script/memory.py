@@ -78,7 +78,7 @@ class Memory(Tracker):
             return args[0]  # from the device into a tensor of the host
         if func._opname in ("record_stream", "record_grad_output_stream"):
             return None
-        known = self._known(func, args, kwargs, tensors)
+        known = _known(func, args, kwargs, tensors)
         loads = func._opname in ("copy_", "_to_copy")
 
         def without(one: Any) -> Any:
@@ -171,20 +171,6 @@ class Memory(Tracker):
         finally:
             self._place = before
 
-    def _known(self, func: Any, args: Any, kwargs: Any, tensors: Sequence[Any]) -> Any:
-        """Return what an operation on known whole numbers gives; None if that isn't known."""
-        if any(one.numel() > SMALL or _value(one) is None for one in tensors) or func.namespace != "aten":
-            return None
-        if not tensors and func._opname not in ("arange", "zeros", "ones", "full", "scalar_tensor"):
-            return None
-        try:
-            plain, named = _trees.tree_map(_with_value, (args, kwargs))
-            if not tensors and named.get("dtype") in (torch.float32, torch.float16, torch.bfloat16):
-                return None
-            return func(*plain, **named)
-        except RuntimeError:
-            return None
-
     def _places(self, index: Any) -> Sequence[Any]:
         """Return a known mask as the places that it selects, which tensors without data need."""
         known = None if index is None else getattr(index, "_accel_known", None)
@@ -216,6 +202,21 @@ class Memory(Tracker):
     def stepping(self) -> bool:
         """Whether an optimizer steps now."""
         return self._phase == STEP
+
+
+def _known(func: Any, args: Any, kwargs: Any, tensors: Sequence[Any]) -> Any:
+    """Return what an operation on known whole numbers gives; None if that isn't known."""
+    if any(one.numel() > SMALL or _value(one) is None for one in tensors) or func.namespace != "aten":
+        return None
+    if not tensors and func._opname not in ("arange", "zeros", "ones", "full", "scalar_tensor"):
+        return None
+    try:
+        plain, named = _trees.tree_map(_with_value, (args, kwargs))
+        if not tensors and named.get("dtype") in (torch.float32, torch.float16, torch.bfloat16):
+            return None
+        return func(*plain, **named)
+    except RuntimeError:
+        return None
 
 
 def _with_value(one: Any) -> Any:
