@@ -9,11 +9,13 @@ differs between the CPU and a device is chosen explicitly: the device's kernels,
 import json
 import os
 import runpy
+import socket
 import sys
 import traceback
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,15 +25,30 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.data import dataloader
 
 from accel_estimate.tracing import paths
+from accel_estimate.tracing.script import command
 from accel_estimate.tracing.script.program import rehearse
+from accel_estimate.tracing.script.replacing import groups
 
 Base: Any = MemTracker
 optimizers: Any = import_module("torch.optim.optimizer")
 trees: Any = import_module("torch.utils._pytree")
 
 
+modules: Any = import_module("torch.distributed._tools.mod_tracker")
+
+
+def nothing(*_args: object, **_named: object) -> None: ...
+
+
 class Tracker(Base):
-    """The tracker, for models that run several times in a step, and for frozen parameters."""
+    """The tracker, for models that run several times in a step, and for frozen parameters.
+
+    Its hooks on a module's inputs would keep gradients longer than a step itself does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        modules.register_multi_grad_hook = nothing
 
     def _track_module_params_and_buffers(self, module: Any, **_hooks: bool) -> Any:
         return super()._track_module_params_and_buffers(module, install_grad_hooks=False)
@@ -98,6 +115,7 @@ def really(script: str, *words: str) -> int:
     torch.nn.Module.__call__ = called
     optimizers.register_optimizer_step_post_hook(stepped)
     sys.argv = [script, *words]
+    sys.path.insert(0, str(Path(script).resolve().parent))
     try:
         with paths.of_the_device():
             runpy.run_path(script, run_name="__main__")
@@ -112,6 +130,29 @@ def eager(
 ) -> Any:
     """The one attention that the CPU runs as a device does."""
     return torch.ops.aten._scaled_dot_product_attention_math(query, key, value, mask, p, causal, None, **more)[0]
+
+
+def launched(processes: int) -> None:
+    """Set what a launcher sets for the first of several processes; nothing for none."""
+    for name in groups.VARIABLES:
+        os.environ.pop(name, None)
+    if processes:
+        os.environ.update(command.launched(processes))
+
+
+def several(script: str, *words: str) -> int:
+    """The peak of the first of several processes, which are forks of this one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        os.environ["MASTER_PORT"] = str(free.getsockname()[1])
+    for rank in range(1, int(os.environ.get("WORLD_SIZE", "1"))):
+        if os.fork() == 0:
+            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+            try:
+                as_on_a_device(script, *words)
+            finally:
+                os._exit(0)
+    return as_on_a_device(script, *words)
 
 
 def forked(run: Callable[..., Any], case: list[str]) -> Any:
@@ -149,7 +190,8 @@ def main() -> None:
             __import__(name)
     found: list[Any] = []
     for case in json.loads(sys.argv[1]):
-        traced, real = forked(without_data, case), as_on_a_device
+        launched(case.pop(0) if isinstance(case[0], int) else 0)
+        traced, real = forked(without_data, case), several
         if isinstance(traced, dict) and not traced["uses_device"] and "training" in traced:
             traced, real = forked(without_device, case), really
         found.append({"traced": traced} if sys.argv[2:] else {"traced": traced, "really": forked(real, case)})

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from accel_estimate.model.checkpoint import Model
 
 PROGRAM = "accel-estimate"
-_OF_A_SCRIPT = frozenset({"--script", "--json", "--fits"})
+_OF_A_SCRIPT = frozenset({"--script", "--json", "--fits", *options.spellings("num_processes")})
 _SERVED = ("context_len", "kv_dtype")
 _SHARED = frozenset({"batch_size", "tp", "quantize"})
 
@@ -84,7 +84,7 @@ def _script(args: argparse.Namespace, own: Sequence[str], words: Sequence[str]) 
         raise UsageError(f"{others[0]}: not with --script; what the script does counts")
     from accel_estimate.tracing.script import command
 
-    found, fit = command.report(args.script, words, args.fits)
+    found, fit = command.report(args.script, words, args.fits, getattr(args, "num_processes", None))
     if args.json:
         from accel_estimate.estimation.memory_report import fit_json
 

@@ -126,7 +126,7 @@ def parser(program: str, *, launch_config: bool = False) -> argparse.ArgumentPar
         metavar="FILE",
         default=None,
         help="have torch run this training script, up to its second step, on tensors without data; its own arguments "
-        "follow after --; needs torch",
+        "follow after --; --num_processes has it be the first of so many; needs torch",
     )
     if launch_config:
         training.add_argument(

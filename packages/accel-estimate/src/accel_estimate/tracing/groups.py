@@ -9,7 +9,7 @@ from accel_estimate.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
     from typing import Any
 
     from accel_estimate.training.recipe import Recipe
@@ -55,7 +55,12 @@ def distribute(model: Any, recipe: Recipe, mesh: Any) -> list[Any]:
     if recipe.fsdp != "none":
         _shard(model, recipe, mesh)
         return []
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad][::-1]
+    return buckets([parameter for parameter in model.parameters() if parameter.requires_grad])
+
+
+def buckets(trained: Sequence[Any]) -> list[Any]:
+    """Return the buckets that DDP keeps for gradients of parameters in the order of their modules."""
+    trained = trained[::-1]
     assigned, _ = torch.distributed._compute_bucket_assignment_by_size(trained, list(BUCKETS))
     return [
         torch.zeros((sum(trained[index].numel() for index in indices),), dtype=trained[indices[0]].dtype)

@@ -23,10 +23,13 @@ class StoppedError(EstimateError):
     """The script couldn't be run up to its second optimizer step."""
 
 
-def report(script: str, words: Sequence[str], fits: str | None) -> tuple[dict[str, Any], Fit | None]:
+def report(
+    script: str, words: Sequence[str], fits: str | None, processes: int | None = None
+) -> tuple[dict[str, Any], Fit | None]:
     """Return what a script takes, as plain data, and whether that fits a device.
 
-    A script that uses no device is run again, and what it takes on the CPU counts.
+    A script that uses no device is run again, and what it takes on the CPU counts. With `processes` it finds what
+    a launcher sets, as the first of so many.
 
     Raises:
         UsageError: there is no such script, no such device, or no torch.
@@ -38,9 +41,9 @@ def report(script: str, words: Sequence[str], fits: str | None) -> tuple[dict[st
         raise UsageError(f"--script {script}: there is no such file")
     limits.check_installed("--script", ("torch",))
     notes: list[str] = list(where.notes) if where else []
-    found = _run(script, words, "device")
+    found = _run(script, words, "device", processes)
     if not found["uses_device"] and ("training" in found or "ended after" in found["stopped"]):
-        found = _run(script, words, "host")
+        found = _run(script, words, "host", processes)
         notes.append("The script uses no device, so this is what it takes on the CPU.")
     if "stopped" in found:
         raise StoppedError(f"--script: {found['stopped']}")
@@ -54,6 +57,11 @@ def report(script: str, words: Sequence[str], fits: str | None) -> tuple[dict[st
         notes.append(
             f"{lines}: whole numbers of tensors were taken as 1; if sizes depend on them, the estimate is wrong."
         )
+    if found["decided"]:
+        lines = ", ".join(found["decided"])
+        notes.append(f"{lines}: decided as if each number of the tensors was 1.")
+    if found["processes"] > 1:
+        notes.append(f"This is what the first of {found['processes']} processes takes.")
     data: dict[str, Any] = {
         "script": script,
         "arguments": list(words),
@@ -65,7 +73,7 @@ def report(script: str, words: Sequence[str], fits: str | None) -> tuple[dict[st
     return data, Fit(where.text, where.limit, data["training"]["expected_bytes"], "training") if where else None
 
 
-def _run(script: str, words: Sequence[str], where: str) -> dict[str, Any]:
+def _run(script: str, words: Sequence[str], where: str, processes: int | None) -> dict[str, Any]:
     """Run the script in a process of its own, whose output goes to standard error; return what that reports."""
     reads, writes = os.pipe()
     with tempfile.TemporaryDirectory(prefix="accel-estimate-") as folder, os.fdopen(reads, "rb") as channel:
@@ -80,6 +88,8 @@ def _run(script: str, words: Sequence[str], where: str) -> dict[str, Any]:
             *words,
         ]
         environ = {**os.environ, "TMPDIR": folder, "ACCEL_ESTIMATE_SCRIPT": "1", "WANDB_MODE": "disabled"}
+        if processes is not None:
+            environ |= launched(processes)
         try:
             process = subprocess.Popen(command, stdout=2, stdin=subprocess.DEVNULL, env=environ, pass_fds=(writes,))
         finally:
@@ -94,3 +104,15 @@ def _run(script: str, words: Sequence[str], where: str) -> dict[str, Any]:
     if not text:
         raise StoppedError(f"--script: the process of {script} ended with status {status}, without a report")
     return json.loads(text)
+
+
+def launched(processes: int) -> dict[str, str]:
+    """Return what a launcher sets for the first of several processes on one machine."""
+    return {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "29500",
+    }

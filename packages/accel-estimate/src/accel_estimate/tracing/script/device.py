@@ -6,6 +6,7 @@ from importlib import import_module
 
 from accel_estimate.tracing.script import values
 from accel_estimate.tracing.script.memory import FakeTensor, UnsupportedError
+from accel_estimate.tracing.tracker import local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +46,24 @@ class Device(_overrides.TorchFunctionMode):
             return self._device(one) if torch._C._is_torch_function_mode_enabled() else fake.fget(one)
 
         FakeTensor.device = property(device)
+        engine = torch.autograd._engine_run_backward
+
+        def run(*args: Any, **kwargs: Any) -> Any:  # hooks and functions of Python in the backward pass
+            with self:
+                return engine(*args, **kwargs)
+
+        torch.autograd._engine_run_backward = run
+        context: Any = import_module("torch.utils._device")
+        made, begun = context.DeviceContext.__torch_function__, context._device_constructors
+
+        def make(where: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            """Have `with torch.device("cuda")`, which torch asks last, ask here."""
+            kwargs = kwargs or {}
+            if named(where.device) and func in begun() and kwargs.get("device") is None:
+                return self.__torch_function__(func, types, args, {**kwargs, "device": where.device})
+            return made(where, func, types, args, kwargs)
+
+        context.DeviceContext.__torch_function__ = make
         self._own: dict[Any, Callable[..., Any]] = {
             tensor.device.__get__: self._device,
             tensor.is_cuda.__get__: self._is_cuda,
@@ -54,7 +73,7 @@ class Device(_overrides.TorchFunctionMode):
             tensor.cuda: self._cuda,
             tensor.cpu: self._cpu,
             tensor.pin_memory: _itself,
-            tensor.backward: self._backward,
+            tensor.__deepcopy__: self._copied,
             tensor.requires_grad_: self._trained,
         }
 
@@ -82,7 +101,7 @@ class Device(_overrides.TorchFunctionMode):
 
     def _device(self, tensor: Any) -> Any:
         here = not self._memory.host and self._memory.on_device(tensor)
-        if isinstance(tensor, FakeTensor):
+        if isinstance(local(tensor), FakeTensor):
             return CUDA if here else CPU
         return torch.Tensor.device.__get__(tensor)
 
@@ -125,21 +144,25 @@ class Device(_overrides.TorchFunctionMode):
             return tensor.to(dtype=dtype or tensor.dtype, **more)
         return self._memory.moved(tensor, dtype, device=wanted)
 
-    def _backward(
-        self,
-        loss: Any,
-        gradient: Any = None,
-        retain_graph: Any = None,
-        create_graph: bool = False,
-        inputs: Any = None,
-    ) -> None:
-        with self:
-            torch.autograd.backward(loss, gradient, retain_graph, create_graph, inputs=inputs)
+    def _copied(self, tensor: Any, memo: Any) -> Any:
+        """Copy a tensor for `copy.deepcopy`, as averages of weights begin."""
+        if not isinstance(tensor, FakeTensor):
+            return torch.Tensor.__deepcopy__(tensor, memo)
+        if id(tensor) not in memo:
+            with torch.no_grad():
+                found = tensor.detach().clone()
+            known = getattr(tensor, "_accel_known", None)
+            if known is not None:
+                found._accel_known = known.clone()
+            if getattr(tensor, "_is_param", False):
+                found = torch.nn.Parameter(found)
+            memo[id(tensor)] = found.requires_grad_(tensor.requires_grad)
+        return memo[id(tensor)]
 
     def _trained(self, tensor: Any, requires_grad: bool = True) -> Any:
         if (
             requires_grad
-            and not isinstance(tensor, FakeTensor)
+            and not isinstance(local(tensor), FakeTensor)
             and not tensor.requires_grad
             and tensor.is_floating_point()
         ):

@@ -20,6 +20,7 @@ class Lines:
         """Begin with the script's path."""
         self.folder = os.path.dirname(os.path.abspath(script))  # noqa: PTH100, PTH120 - asked for each allocation
         self.guesses: dict[str, None] = {}
+        self.decisions: dict[str, None] = {}
         self._names: dict[CodeType, str] = {}
 
     def name(self, code: CodeType) -> str:
@@ -27,7 +28,11 @@ class Lines:
         found = self._names.get(code)
         if found is None:
             path = os.path.abspath(code.co_filename)  # noqa: PTH100
-            own = path.startswith(self.folder + os.sep) and not any(word in path for word in _OTHERS)
+            own = (
+                not code.co_filename.startswith("<")
+                and path.startswith(self.folder + os.sep)
+                and not any(word in path for word in _OTHERS)
+            )
             found = self._names[code] = os.path.relpath(path, self.folder) if own else ""
         return found
 
@@ -43,6 +48,10 @@ class Lines:
     def guessed(self) -> None:
         """Note that a whole number was read that isn't known: sizes may depend on it."""
         self.guesses[self.here()] = None
+
+    def decided(self) -> None:
+        """Note that the script went on by a comparison whose numbers aren't known."""
+        self.decisions[self.here()] = None
 
     def of(self, traceback: TracebackType | None) -> str:
         """Return the user's line that an exception passed last, and the line of a library that it came from."""

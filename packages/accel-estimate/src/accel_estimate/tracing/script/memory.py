@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from accel_estimate.errors import EstimateError
-from accel_estimate.tracing.tracker import STEP, Tracker
+from accel_estimate.tracing.tracker import STEP, Tracker, local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Memory(Tracker):
         self.host, self.lines = host, lines
         self.fake: Any = _fake.FakeTensorMode()
         self.used = host
+        self.processes = 1
         self._hosted: dict[int, Any] = {}
         self._place: bool | None = None  # where new tensors come to be: True the device, None where the others are
 
@@ -51,6 +52,8 @@ class Memory(Tracker):
         if self._subclasses and any(issubclass(kind, self._subclasses) for kind in types):
             return NotImplemented
         kwargs = kwargs or {}
+        if self._paused:
+            return func(*args, **kwargs)
         with torch._C.DisableTorchFunction():
             tensors = [one for one in _trees.tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
             if any(isinstance(one, FakeTensor) for one in tensors) or (not tensors and self._without_data()):
@@ -73,10 +76,14 @@ class Memory(Tracker):
         device = self._place if self._place is not None else any(self.on_device(one) for one in fakes)
         if func._opname == "copy_" and not isinstance(args[0], FakeTensor):
             return args[0]  # from the device into a tensor of the host
-        known = self._known(func, args, kwargs, tensors)
+        if func._opname in ("record_stream", "record_grad_output_stream"):
+            return None
+        known = _known(func, args, kwargs, tensors)
         loads = func._opname in ("copy_", "_to_copy")
 
         def without(one: Any) -> Any:
+            if isinstance(one, torch.device) and one.type == "cuda":
+                return torch.device("cpu")
             if not isinstance(one, torch.Tensor) or isinstance(one, FakeTensor):
                 return one
             return self.emptied(one, device=device and not loads)
@@ -116,6 +123,7 @@ class Memory(Tracker):
 
     def on_device(self, tensor: Any) -> bool:
         """Return whether a tensor is on the device."""
+        tensor = local(tensor)
         return isinstance(tensor, FakeTensor) and tensor.untyped_storage()._cdata not in self._hosted
 
     def emptied(self, tensor: Any, *, device: bool) -> Any:
@@ -149,6 +157,12 @@ class Memory(Tracker):
             return narrow.clone()
 
     @contextmanager
+    def following(self) -> Generator[None]:
+        """Note what operations don't tell: gathered weights come and go by the size of their storages."""
+        with self._resizes(), self._propagates():
+            yield
+
+    @contextmanager
     def placing(self, device: bool) -> Generator[None]:
         """Have new tensors on the device, or on the host."""
         before, self._place = self._place, device
@@ -156,20 +170,6 @@ class Memory(Tracker):
             yield
         finally:
             self._place = before
-
-    def _known(self, func: Any, args: Any, kwargs: Any, tensors: Sequence[Any]) -> Any:
-        """Return what an operation on known whole numbers gives; None if that isn't known."""
-        if any(one.numel() > SMALL or _value(one) is None for one in tensors) or func.namespace != "aten":
-            return None
-        if not tensors and func._opname not in ("arange", "zeros", "ones", "full", "scalar_tensor"):
-            return None
-        try:
-            plain, named = _trees.tree_map(_with_value, (args, kwargs))
-            if not tensors and named.get("dtype") in (torch.float32, torch.float16, torch.bfloat16):
-                return None
-            return func(*plain, **named)
-        except RuntimeError:
-            return None
 
     def _places(self, index: Any) -> Sequence[Any]:
         """Return a known mask as the places that it selects, which tensors without data need."""
@@ -179,6 +179,8 @@ class Memory(Tracker):
         return [self.emptied(one.contiguous(), device=True) for one in known.nonzero().unbind(1)]
 
     def _note(self, storage: Any, kind: str, cause: str) -> None:
+        if storage._cdata in self._hosted:
+            return
         count = len(self.tape.blocks)
         super()._note(storage, kind, cause)
         if len(self.tape.blocks) > count:
@@ -200,6 +202,21 @@ class Memory(Tracker):
     def stepping(self) -> bool:
         """Whether an optimizer steps now."""
         return self._phase == STEP
+
+
+def _known(func: Any, args: Any, kwargs: Any, tensors: Sequence[Any]) -> Any:
+    """Return what an operation on known whole numbers gives; None if that isn't known."""
+    if any(one.numel() > SMALL or _value(one) is None for one in tensors) or func.namespace != "aten":
+        return None
+    if not tensors and func._opname not in ("arange", "zeros", "ones", "full", "scalar_tensor"):
+        return None
+    try:
+        plain, named = _trees.tree_map(_with_value, (args, kwargs))
+        if not tensors and named.get("dtype") in (torch.float32, torch.float16, torch.bfloat16):
+            return None
+        return func(*plain, **named)
+    except RuntimeError:
+        return None
 
 
 def _with_value(one: Any) -> Any:

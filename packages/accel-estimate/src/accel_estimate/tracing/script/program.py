@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from contextlib import ExitStack
+from itertools import chain
 from types import ModuleType
 
 TYPE_CHECKING = False
@@ -35,9 +36,10 @@ def rehearse(script: str, words: Sequence[str], *, host: bool) -> dict[str, Any]
     """Return what a script's steps take, or where it stopped: the keys `training` or `stopped`."""
     sys.dont_write_bytecode = True
     sys.modules.setdefault("triton", None)  # pyright: ignore[reportArgumentType] - slow, unused, and loud at the end
-    from accel_estimate.tracing.script import cuda, libraries, loading, result
+    from accel_estimate.tracing.script import result
     from accel_estimate.tracing.script.lines import Lines
     from accel_estimate.tracing.script.memory import Memory
+    from accel_estimate.tracing.script.replacing import cuda, groups, libraries, loading
     from accel_estimate.tracing.script.steps import STEPS, EnoughError, Steps
     from accel_estimate.tracing.script.writing import Writing
 
@@ -46,10 +48,11 @@ def rehearse(script: str, words: Sequence[str], *, host: bool) -> dict[str, Any]
     steps = Steps(memory)
     writing = Writing(lines)
     changes = libraries.saving(writing)
-    for name, more in loading.changes(memory).items():
+    others = (loading.changes(memory), groups.changes(), libraries.downloading())
+    for name, more in chain.from_iterable(one.items() for one in others):
         changes.setdefault(name, []).extend(more)
     libraries.Changes(changes).begin()
-    loading.refuse_groups()
+    groups.pretend(memory)
     cuda.on_the_cpu(host=host)
     if not host:
         cuda.pretend(memory)
@@ -71,14 +74,15 @@ def rehearse(script: str, words: Sequence[str], *, host: bool) -> dict[str, Any]
 
 def _around(memory: Memory, steps: Any) -> Sequence[Any]:
     from accel_estimate.tracing import paths
-    from accel_estimate.tracing.script import loading
     from accel_estimate.tracing.script.device import Device
+    from accel_estimate.tracing.script.replacing import loading
 
     return (
         loading.parameters(memory),
         loading.loaders(),
         paths.of_the_device(),
         steps.followed(),
+        memory.following(),
         memory,
         Device(memory),
     )
@@ -100,6 +104,8 @@ def _common(memory: Memory, writing: Writing) -> dict[str, Any]:
     return {
         "uses_device": memory.used and not memory.host,
         "skipped": [{"line": line, "what": what} for line, what in writing.skipped],
+        "processes": memory.processes,
+        "decided": [line for line in memory.lines.decisions if line],
         "guessed": [line for line in memory.lines.guesses if line],
     }
 

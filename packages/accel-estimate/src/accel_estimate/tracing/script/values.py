@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from importlib import import_module
 
 from accel_estimate.tracing.script.memory import SKIP, FakeTensor, UnsupportedError
@@ -28,14 +29,17 @@ def plain(memory: Memory, tensor: Any) -> Any:
         return torch.full(tuple(tensor.shape), 1 if truth is None else truth, dtype=tensor.dtype)
 
 
-def _truth(_memory: Memory, tensor: Any) -> bool:
+def _truth(memory: Memory, tensor: Any) -> bool:
     known = getattr(tensor, "_accel_known", None)
     if known is not None:
         return bool(known)
     truth = getattr(tensor, "_accel_truth", None)
-    if truth is None:
-        raise UnsupportedError(f"decides by the value of a tensor, which tensors without data don't have; {SKIP}")
-    return truth
+    if truth is not None:
+        return truth
+    if tensor.numel() != 1:
+        raise UnsupportedError(f"decides by the values of a tensor, which tensors without data don't have; {SKIP}")
+    memory.lines.decided()
+    return bool(getattr(tensor, "_accel_ones", True))
 
 
 def _contains(memory: Memory, tensor: Any, _element: Any) -> bool:
@@ -85,13 +89,30 @@ _SAME = {torch.any, torch.all, _Tensor.any, _Tensor.all, _Tensor.detach, torch.l
          _Tensor.logical_or, _Tensor.logical_and, _Tensor.__or__, _Tensor.__and__}  # fmt: skip
 _OTHER = {torch.logical_not, _Tensor.logical_not, _Tensor.__invert__}
 
+_COMPARES: dict[str, Any] = {
+    "lt": operator.lt, "less": operator.lt, "le": operator.le, "gt": operator.gt, "greater": operator.gt,
+    "ge": operator.ge, "eq": operator.eq, "ne": operator.ne,
+}  # fmt: skip
+
+
+def _one(value: Any) -> Any:
+    """Return a plain number, and 1 for a tensor."""
+    return 1 if isinstance(value, torch.Tensor) else value
+
 
 def remembered(func: Any, args: Any, found: Any) -> Any:
-    """Return a result that knows whether it is true: in a run that goes well every number is finite."""
+    """Return a result that knows whether it is true: in a run that goes well every number is finite.
+
+    Else a comparison gives what it gives if every number is 1.
+    """
     if isinstance(found, FakeTensor) and found.dtype == torch.bool:
         before = getattr(args[0], "_accel_truth", None) if args else None
         if func in _FALSE or func in _TRUE:
             found._accel_truth = func in _TRUE
         elif before is not None and (func in _SAME or func in _OTHER):
             found._accel_truth = before if func in _SAME else not before
+        elif (how := _COMPARES.get(func.__name__.strip("_"))) is not None and len(args) > 1:
+            found._accel_ones = how(_one(args[0]), _one(args[1]))
+        elif args and (ones := getattr(args[0], "_accel_ones", None)) is not None:
+            found._accel_ones = ones if func in _SAME else not ones
     return found

@@ -93,6 +93,8 @@ class Writing:
         return change
 
     def _heard(self, event: str, args: tuple[Any, ...]) -> None:
+        if event in _STARTS and str(args[0]).rpartition("/")[2] == "nvidia-smi":
+            raise FileNotFoundError("nvidia-smi")  # Accelerate asks how devices are connected
         if event in _STARTS:
             what = f"the command {args[0]!s}"
             self.skip(what)

@@ -72,7 +72,7 @@ def pretend(memory: Memory) -> None:
 class _Stream:
     """A stream or an event: nothing runs beside anything else."""
 
-    cuda_stream = 0
+    cuda_stream = stream_id = device_index = device_type = 0
 
     def __init__(self, *_args: Any, **_named: Any) -> None: ...
 
@@ -98,6 +98,8 @@ def on_the_cpu(*, host: bool) -> None:
         first(self, device_type, dtype=dtype, enabled=enabled, cache_enabled=cache_enabled)
 
     mode.__init__ = begin
+    checkpoint: Any = import_module("torch.utils.checkpoint")
+    checkpoint._allowed_determinism_checks_to_fns["default"] = _form
     for name in ("is_autocast_enabled", "get_autocast_dtype"):
         _of_the_cpu(name)
     scaler: Any = import_module("torch.amp.grad_scaler").GradScaler
@@ -105,6 +107,11 @@ def on_the_cpu(*, host: bool) -> None:
     if not host:
         supported: Any = import_module("torch.optim.optimizer")._foreach_supported_types
         supported.append(import_module("torch._subclasses.fake_tensor").FakeTensor)
+
+
+def _form(tensor: Any) -> dict[str, Any]:
+    """Return what a tensor shares with its recomputation; inside an operation it says that it is on the CPU."""
+    return {"shape": tensor.shape, "dtype": tensor.dtype}
 
 
 def _step(_scaler: Any, optimizer: Any, _state: Any, *args: Any, **kwargs: Any) -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
 from threading import local
+
+from accel_estimate.tracing.script.memory import UnsupportedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,14 @@ SAVES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "mlflow": {"": ("start_run", "log_metrics", "log_metric", "log_params")},
 }  # fmt: skip
 """What saves, tracks or pushes: modules, their classes (or none), and the functions that are skipped."""
+
+DOWNLOADS: Mapping[str, tuple[str, ...]] = {
+    "urllib.request": ("urlretrieve",),
+    "torch.hub": ("download_url_to_file",),
+    "huggingface_hub.file_download": ("http_get", "xet_get"),
+    "torchvision.datasets.utils": ("_urlretrieve",),
+}
+"""What downloads files."""
 
 
 class Changes(MetaPathFinder):
@@ -94,6 +103,19 @@ def saving(writing: Writing) -> dict[str, list[Callable[[ModuleType], None]]]:
     return {module: [change(names)] for module, names in SAVES.items()}
 
 
-def imported(name: str) -> Any:
-    """Return a module."""
-    return import_module(name)
+def downloading() -> dict[str, list[Callable[[ModuleType], None]]]:
+    """Return the changes that refuse to download."""
+
+    def refused(address: Any = "", *_args: Any, **_named: Any) -> None:
+        what = f" {address}" if isinstance(address, str) and address else ""
+        raise UnsupportedError(f"downloads{what}, and nothing is written; run the script once to have its files")
+
+    def change(names: tuple[str, ...]) -> Callable[[ModuleType], None]:
+        def refuse(module: ModuleType) -> None:
+            for name in names:
+                if hasattr(module, name):
+                    setattr(module, name, refused)
+
+        return refuse
+
+    return {module: [change(names)] for module, names in DOWNLOADS.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from importlib import import_module
 
-from accel_estimate.tracing.script.memory import SKIP, FakeTensor, UnsupportedError
+from accel_estimate.tracing.script.memory import FakeTensor, UnsupportedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,19 +54,6 @@ def changes(memory: Memory) -> dict[str, list[Callable[[ModuleType], None]]]:
         "transformers.utils.import_utils": [paths],
         "safetensors.torch": [safetensors],
     }
-
-
-def refuse_groups() -> None:
-    """Stop a script that starts a process group: it is one process of several, and only one is traced."""
-
-    def started(*_args: Any, **_named: Any) -> None:
-        raise UnsupportedError(
-            f"starts a process group, and a single process is traced; {SKIP}, or trace the model by "
-            "--training --trace --num_processes"
-        )
-
-    groups: Any = import_module("torch.distributed")
-    groups.init_process_group = started
 
 
 def _load(memory: Memory) -> None:
@@ -149,7 +136,7 @@ def parameters(memory: Memory) -> Generator[None]:
     known, compiled, applied = kind.__new__, torch.compile, torch.nn.Module._apply
 
     def make(cls: Any, data: Any = None, requires_grad: bool = True) -> Any:
-        if isinstance(data, torch.Tensor) and not isinstance(data, FakeTensor) and data.device.type != "meta":
+        if type(data) in (torch.Tensor, kind) and data.device.type != "meta":
             data = memory.emptied(data.detach(), device=False)
         return known(cls, data, requires_grad)
 
