@@ -495,3 +495,37 @@ def test_fsdp_with_mixed_precision_makes_trained_weights_float32() -> None:
     frozen, adapters = moments(**lora)[STEP].parts, moments(**lora, lora_dtype="bfloat16")[STEP].parts
     assert frozen.weights == pytest.approx(N, rel=0.01)
     assert frozen == adapters
+
+
+def test_gradients_in_float32_are_reduced_and_kept_so() -> None:
+    """DeepSpeed keeps them in 4 bytes for 2. FSDP's own are in the type of the weights; those accumulated are whole."""
+    zero: dict[str, Any] = {"mixed_precision": "bf16", "zero_stage": 2, "num_processes": 4}
+    wide, narrow = (moments(**zero, **more)[STEP].parts.gradients for more in ({"gradient_dtype": "float32"}, {}))
+    assert (wide, narrow) == (4 * N / 4, 2 * N / 4)
+    fsdp: dict[str, Any] = {"mixed_precision": "bf16", "fsdp": "full", "num_processes": 8, "gradient_accumulation": 2}
+    loss = "begin of the backward pass, in the loss"
+    wide, narrow = (moments(**fsdp, **more)[loss].parts.gradients for more in ({"gradient_dtype": "float32"}, {}))
+    assert (wide, narrow) == (4 * N, 2 * N)
+
+
+def test_modules_to_save_are_copies_that_are_trained() -> None:
+    """peft keeps the module and trains a copy, here of the head, in the adapters' type, with gradient and moments."""
+    usual: dict[str, Any] = {"param_dtype": "bfloat16", "lora_rank": 8}
+    with_head, without = (moments(**usual, **more)[STEP].parts for more in ({"modules_to_save": ("lm_head",)}, {}))
+    head = 128256 * 4096
+    assert with_head.weights - without.weights == 4 * head
+    assert with_head.gradients - without.gradients == 4 * head
+    assert with_head.optimizer - without.optimizer == 8 * head
+
+
+def test_a_compiled_run_has_a_margin_on_both_sides_for_the_partitioner() -> None:
+    """Published compiled runs reserved 3 to 13 % less than expected; nobody says how much more others may."""
+    weights, blueprint = parts("Llama-3.1-8B")
+    recipe = Recipe(
+        param_dtype="bfloat16", compile=True, optimizer="sgd", batch_size=4, seq_len=4096, outputs="freed"
+    )
+    found = estimate_training(weights, blueprint, recipe)
+    low, expected, high = found.allocated
+    flexible = found.peak.parts.activations + found.peak.parts.logits
+    assert 0.03 * expected < expected - low == pytest.approx(0.15 * flexible)
+    assert high - expected >= 0.15 * flexible
