@@ -85,7 +85,7 @@ def loaded_bytes(weights: Iterable[Weight], dtype: str) -> int:
 
 
 def divided(sizes: Sequence[int], devices: int) -> int:
-    """Return the bytes of the fullest device if groups stay whole and in their order, divided as evenly as they can be.
+    """Return the bytes of the fullest device if groups stay whole and in their order, divided as evenly as can be.
 
     `device_map` divides them so.
     """
