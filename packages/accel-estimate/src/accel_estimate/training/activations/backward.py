@@ -97,9 +97,6 @@ def normalizing(it: Layer, hidden: int, how: Compute) -> Saved:
     return Saved(stream=(how.stream + 6 * _FP32) * hidden)
 
 
-_FP32 = 4
-
-
 def forward_scores(it: Layer, hidden: int, side: int, how: Compute, *, again: bool = False) -> float:
     """Return the bytes a token of a layer whose forward pass makes scores: each as made, with its bias, and wide.
 

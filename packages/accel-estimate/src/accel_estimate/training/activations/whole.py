@@ -113,11 +113,15 @@ def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
     if blueprint.moved and run.kind != "none" and how.adapted:  # peft has the embeddings' result require a gradient
         outside += how.width * blueprint.moved
     kept += outside * blueprint.hidden * tokens
-    if blueprint.masks > 1:  # T5's last dropout; its biases' gradients are there in the decoder's first layer
-        final += blueprint.hidden * tokens * (1 + how.stream) + of_last * (len(blueprint.decoder.layers) - 1)
+    if blueprint.masks > 1:  # T5's last dropout
+        final += blueprint.hidden * tokens * (1 + how.stream)
+        if run.kind != "none":  # its biases have a gradient until the decoder's first layer, where the peak is
+            final += of_last * (len(blueprint.decoder.layers) - 1)
     found = found or [(0.0, 0.0, 0.0)]
-    peaks = map(max, zip(*found, strict=True))
-    return Total(kept, *peaks, of_last, final, encoder, scored if run.kind != "none" else 0.0, found[0])
+    mlp, attention, norms = map(max, zip(*found, strict=True))
+    return Total(
+        kept, mlp, attention, norms, of_last, final, encoder, scored if run.kind != "none" else 0.0, found[0]
+    )
 
 
 def _one(it: Layer, hidden: int, side: int, run: Run, how: Compute) -> tuple[float, Peaks]:
