@@ -511,7 +511,8 @@ def test_gradients_in_float32_are_reduced_and_kept_so() -> None:
 def test_modules_to_save_are_copies_that_are_trained() -> None:
     """peft keeps the module and trains a copy, here of the head, in the adapters' type, with gradient and moments."""
     usual: dict[str, Any] = {"param_dtype": "bfloat16", "lora_rank": 8}
-    with_head, without = (moments(**usual, **more)[STEP].parts for more in ({"modules_to_save": ("lm_head",)}, {}))
+    saved: dict[str, Any] = {"modules_to_save": ("lm_head",)}
+    with_head, without = moments(**usual, **saved)[STEP].parts, moments(**usual)[STEP].parts
     head = 128256 * 4096
     assert with_head.weights - without.weights == 4 * head
     assert with_head.gradients - without.gradients == 4 * head
