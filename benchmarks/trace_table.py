@@ -1,15 +1,18 @@
 """Make the table that the formulas are held to: the memory of traced training steps, family by family.
 
     uv run --group hf python benchmarks/trace_table.py [--family llama,t5] [--recipe fp32] [--again]
+    uv run --group hf python benchmarks/trace_table.py --apart SEED
 
 Points that the table has aren't traced again, so a run that was stopped goes on; `--again` traces them anew.
 The table is tests/estimate/measured/traced.json; `python -m tests.estimate.held` prints how far the formulas are off.
+`--apart` draws other models, batches and lengths, into apart.json beside it: no formula was shaped on these.
 """
 
 import argparse
 import gc
 import importlib
 import json
+import random
 import sys
 import time
 import warnings
@@ -23,6 +26,7 @@ from accel_estimate.training.recipe import Recipe
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 TABLE = ROOT / "tests" / "estimate" / "measured" / "traced.json"
+APART = TABLE.with_name("apart.json")
 
 _USUAL = {
     "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 4, "num_attention_heads": 16,
@@ -131,12 +135,53 @@ def recipe(settings: Mapping[str, Any]) -> Recipe:
     return Recipe(**values)
 
 
-def traced(family: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+_WIDTHS = ("hidden_size", "n_embd", "d_model", "word_embed_proj_dim")
+_HEADS = ("num_attention_heads", "n_head", "num_heads", "encoder_attention_heads", "decoder_attention_heads")
+_INNER = ("intermediate_size", "ffn_dim", "d_ff", "encoder_ffn_dim", "decoder_ffn_dim", "moe_intermediate_size")
+_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "encoder_layers", "decoder_layers")
+
+
+def drawn(config: Mapping[str, Any], dice: random.Random) -> dict[str, Any]:
+    """Return another model of the same family; heads keep their width, and layers are alike."""
+    heads, shared = dice.choice((8, 12, 20, 24)), dice.choice((2, 4))
+    inner, layers = dice.choice((0.75, 1.25, 1.5)), dice.choice((2, 3, 5, 6))
+    found: dict[str, Any] = {**config, "vocab_size": dice.choice((4096, 12000, 24000, 50272))}
+    for key, value in config.items():
+        if key in _WIDTHS:
+            found[key] = 64 * heads
+        elif key in _HEADS or (key == "num_key_value_heads" and value == config["num_attention_heads"]):
+            found[key] = heads
+        elif key == "num_key_value_heads":
+            found[key] = shared
+        elif key in _INNER:
+            found[key] = round(inner * value)
+        elif key in _LAYERS:
+            found[key] = layers
+    if "layer_types" in config:
+        found["layer_types"] = ["full_attention"] * layers
+    return found
+
+
+def draw(seed: int) -> dict[str, Any]:
+    """Return a table without points: a model or two of each family, each with a recipe of its own."""
+    dice, table = random.Random(seed), dict[str, Any](models={}, recipes={}, points={})  # noqa: S311 - no secret
+    for family in (*CONFIGS, *dice.sample(list(CONFIGS), len(CONFIGS) // 2)):
+        name = f"{family} ({'second' if f'{family} (first)' in table['models'] else 'first'})"
+        kind = family.partition(",")[0]
+        settings = dict({**RECIPES, **MORE}[how := dice.choice([*RECIPES, *RECIPES, *MORE])])
+        if "lora_targets" in settings and "num_key_value_heads" not in CONFIGS[family]:
+            settings = dict(RECIPES[how := "lora"])
+        settings |= {"batch_size": dice.choice((1, 3, 6)), "seq_len": dice.choice((192, 640, 1536))}
+        table["models"][name] = {"model_type": kind, **drawn(CONFIGS[family], dice)}
+        table["recipes"][f"{how} of {name}"] = settings
+    return table
+
+
+def traced(family: str, config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return what one point takes, in bytes, and the phase of its peak; or why it can't be traced."""
     step: Any = importlib.import_module("accel_estimate.tracing.step")
     building: Any = importlib.import_module("accel_estimate.tracing.building")
     allocator: Any = importlib.import_module("accel_estimate.tracing.allocator")
-    config = {"model_type": family.partition(",")[0], **CONFIGS[family]}
     try:
         tape = step.trace(building.Origin(family, config), recipe(settings)).tape
     except EstimateError as error:
@@ -158,7 +203,7 @@ def wanted(families: str, recipes: str) -> list[tuple[str, str]]:
     ]
 
 
-def save(table: dict[str, Any]) -> None:
+def save(table: dict[str, Any], file: Path) -> None:
     """Write the table, a line for each point."""
     lines = [
         f"  {json.dumps(family)}: {{\n"
@@ -167,7 +212,7 @@ def save(table: dict[str, Any]) -> None:
         for family, points in table["points"].items()
     ]
     heads = "\n".join(f" {json.dumps(key)}: {json.dumps(table[key])}," for key in ("versions", "models", "recipes"))
-    TABLE.write_text(f'{{\n{heads}\n "points": {{\n' + ",\n".join(lines) + "\n }\n}\n")
+    file.write_text(f'{{\n{heads}\n "points": {{\n' + ",\n".join(lines) + "\n }\n}\n")
 
 
 def main() -> None:
@@ -176,22 +221,32 @@ def main() -> None:
     parser.add_argument("--family", default="", help="families to trace, with commas between them")
     parser.add_argument("--recipe", default="", help="recipes to trace, with commas between them")
     parser.add_argument("--again", action="store_true", help="trace them anew")
+    parser.add_argument(
+        "--apart", type=int, metavar="SEED", help="trace points drawn at random, into a table of their own"
+    )
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     sys.modules.setdefault("triton", None)  # pyright: ignore[reportArgumentType]
     versions = {name: importlib.import_module(name).__version__ for name in ("torch", "transformers", "peft")}
-    table: dict[str, Any] = json.loads(TABLE.read_text()) if TABLE.exists() else {"points": {}}
-    table["versions"], table["recipes"] = versions, {**RECIPES, **MORE}
-    table["models"] = {family: {"model_type": family.partition(",")[0], **it} for family, it in CONFIGS.items()}
-    for family, name in wanted(args.family, args.recipe):
-        points = table["points"].setdefault(family, {})
-        if name in points and not args.again:
+    file = TABLE if args.apart is None else APART
+    table: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"points": {}}
+    if args.apart is None:
+        table["recipes"] = {**RECIPES, **MORE}
+        table["models"] = {family: {"model_type": family.partition(",")[0], **it} for family, it in CONFIGS.items()}
+        points = wanted(args.family, args.recipe)
+    else:
+        table = draw(args.apart) | {"points": table["points"]}
+        points = list(zip(table["models"], table["recipes"], strict=True))
+    table["versions"] = versions
+    for family, name in points:
+        known = table["points"].setdefault(family, {})
+        if name in known and not args.again:
             continue
         began = time.monotonic()
-        points[name] = traced(family, table["recipes"][name])
+        known[name] = traced(family, table["models"][family], table["recipes"][name])
         gc.collect()
-        print(f"{time.monotonic() - began:6.1f} s  {family}: {name}: {points[name]}", flush=True)
-        save(table)
+        print(f"{time.monotonic() - began:6.1f} s  {family}: {name}: {known[name]}", flush=True)
+        save(table, file)
 
 
 if __name__ == "__main__":

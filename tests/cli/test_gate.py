@@ -53,6 +53,18 @@ def test_what_cannot_fit_is_rejected_what_may_not_is_noted(accelerate: Run, tmp_
     assert "trained\n" in done.stdout
 
 
+def test_a_file_whose_model_cannot_be_read_is_not_valid(accelerate: Run, tmp_path: Path, model: str) -> None:
+    config = tmp_path / "c.yaml"
+    for words, why in ((f"{model} --sequence 9", "--sequence"), (f"{model} --zero_stage 3", "the launch decides it")):
+        config.write_text(f"use_cpu: true\nmodel: {words}\n")
+        done = accelerate("config", "validate", "--config_file", str(config))
+        assert (done.returncode, why in done.stdout, f"{config}:2: " in done.stdout) == (1, True, True), done.stdout
+    config.write_text("use_cpu: true\nmodel: not/here --seq_len 512\n")
+    assert accelerate("config", "validate", "--config_file", str(config)).returncode == 0, (
+        "only the words are checked"
+    )
+
+
 def test_the_config_file_names_the_model(accelerate: Run, tmp_path: Path, model: str) -> None:
     config = tmp_path / "c.yaml"
     config.write_text(f"model: {model} --fits 1GiB\nuse_cpu: true\n")

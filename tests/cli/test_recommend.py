@@ -90,6 +90,12 @@ def test_waiting_is_what_links_take_beyond_the_products() -> None:
     assert cost(busy, pair.replace(zero_stage=2), PLAIN).waiting == zero2, "it doesn't run beside the products"
 
 
+def test_the_simplest_strategy_comes_first_where_a_step_is_short(tmp_path: Path) -> None:
+    small = {**LLAMA, "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 12, "vocab_size": 1000}
+    (tmp_path / "config.json").write_text(json.dumps(small))
+    assert answer(tmp_path, "8xh100", seq_len=64).fitting[0].name == "ddp"
+
+
 def test_machines_share_a_network_and_offloading_waits_for_the_cpu() -> None:
     todo = Work(parameters=700, active=0.001, trained=700, attention=0)
     four = Recipe(batch_size=1, seq_len=1, num_processes=4, processes_per_machine=2, mixed_precision="bf16")

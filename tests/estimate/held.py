@@ -1,5 +1,7 @@
 """The formulas held to traced steps; `python -m tests.estimate.held` prints every kind and the points that are far off.
 
+`--apart` does so for the points that no formula was shaped on.
+
 measured/traced.json has the points, made by benchmarks/trace_table.py: peaks of a step that torch itself ran without
 data. A point that couldn't be traced has the reason instead.
 """
@@ -18,6 +20,7 @@ from accel_estimate.model.weights import logical
 from accel_estimate.training.step import TrainingEstimate, estimate_training
 
 TABLE = Path(__file__).parent / "measured" / "traced.json"
+APART = TABLE.with_name("apart.json")
 
 
 class Point(NamedTuple):
@@ -36,8 +39,8 @@ def recipe(settings: dict[str, Any]) -> Recipe:
     return Recipe(**values)
 
 
-def points() -> Iterator[Point]:
-    data = json.loads(TABLE.read_text())
+def points(file: Path = TABLE) -> Iterator[Point]:
+    data = json.loads(file.read_text())
     recipes = {name: recipe(settings) for name, settings in data["recipes"].items()}
     for model, traced in data["points"].items():
         config = data["models"][model]
@@ -68,6 +71,20 @@ def tables(found: list[Point]) -> str:
     return "\n".join(lines)
 
 
+def apart(found: list[Point]) -> str:
+    """What the page shows of the points held apart: all together, and each that is far off."""
+    far = [point for point in sorted(found, key=lambda point: -abs(point.error)) if abs(point.error) > 0.01]
+    return "\n".join(
+        [
+            "| points | number | median error | within 1 % | furthest |",
+            "| --- | --- | --- | --- | --- |",
+            line("all", found),
+            *(line(point.recipe, [point]) for point in far),
+            "",
+        ]
+    )
+
+
 def report(found: list[Point], *, every: bool = False) -> str:
     lines = [tables(found)]
     for point in sorted(found, key=lambda point: -abs(point.error)):
@@ -81,4 +98,4 @@ def report(found: list[Point], *, every: bool = False) -> str:
 
 
 if __name__ == "__main__":
-    print(report(list(points()), every="--every" in sys.argv))
+    print(report(list(points(APART if "--apart" in sys.argv else TABLE)), every="--every" in sys.argv))

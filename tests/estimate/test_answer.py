@@ -206,6 +206,18 @@ def test_weights_alone_get_a_narrower_type(described: Made, capsys: pytest.Captu
     assert "answer" not in asked(capsys, *words[:-1], "1GiB", "--dtypes", "int4", status=1)["fits"]
 
 
+def test_several_devices_share_the_weights(described: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    """Groups stay whole and in their order: the fullest of four devices has a quarter and at most a layer more."""
+    words = (described("Llama-3.1-8B"), "--dtypes", "float32", "--fits")
+    one, four = asked(capsys, *words, "40GiB")["fits"], asked(capsys, *words, "4x24GiB")["fits"]
+    layer = 4 * (4096 * 4096 * 2 + 2 * 4096 * 1024 + 3 * 4096 * 14336 + 2 * 4096)
+    assert one["needed_bytes"] / 4 <= four["needed_bytes"] <= one["needed_bytes"] / 4 + layer
+    assert four["of"] == "weights in float32, on the fullest of 4 devices"
+    answer = asked(capsys, *words, "2x8GiB", status=1)["fits"]["answer"]
+    assert answer["flags"] == "--dtypes bfloat16"
+    assert answer["needed_bytes"] < 8 * 2**30
+
+
 @pytest.mark.parametrize(("factor", "traces"), [(0.9, 1), (1.3, 2), (20, 3)])
 def test_a_traced_step_gets_a_traced_answer(
     described: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, factor: float, traces: int

@@ -7,7 +7,7 @@ import pytest
 
 from accel_estimate.model import families
 from tests.estimate.conftest import ROOT
-from tests.estimate.held import TABLE, Point, points, report, tables
+from tests.estimate.held import APART, Point, apart, points, report, tables
 from tests.estimate.test_docs import current
 
 PAGE = ROOT / "docs" / "estimate-accuracy.md"
@@ -18,13 +18,25 @@ def found() -> list[Point]:
     return list(points())
 
 
+@pytest.fixture(scope="module")
+def others() -> list[Point]:
+    return list(points(APART))
+
+
 def test_expected_is_what_torch_allocates(found: list[Point]) -> None:
     errors = sorted(abs(point.error) for point in found)
     assert len(errors) >= 500
     assert errors[len(errors) // 2] <= 0.001, report(found)
-    assert errors[int(0.91 * len(errors))] <= 0.01, report(found)
-    assert errors[int(0.96 * len(errors))] <= 0.02, report(found)
-    assert errors[-1] <= 0.055, report(found)
+    assert errors[int(0.95 * len(errors))] <= 0.01, report(found)
+    assert errors[-1] <= 0.05, report(found)
+
+
+def test_points_that_no_formula_was_shaped_on_are_near_too(others: list[Point]) -> None:
+    errors = sorted(abs(point.error) for point in others)
+    assert len(errors) >= 48
+    assert errors[len(errors) // 2] <= 0.001, report(others)
+    assert errors[int(0.8 * len(errors))] <= 0.01, report(others)
+    assert errors[-1] <= 0.07, report(others)
 
 
 def test_every_family_that_can_be_traced_is_there(found: list[Point]) -> None:
@@ -38,12 +50,14 @@ def test_every_family_that_can_be_traced_is_there(found: list[Point]) -> None:
     assert there | loops | others.keys() == families.FAMILIES.keys()
 
 
-def test_the_page_shows_the_table(found: list[Point]) -> None:
-    text = re.sub(
-        r"(<!-- the tables: [^\n]*-->\n).*?(?=\n## |\Z)",
-        lambda it: f"{it[1]}\n{tables(found)}",
-        PAGE.read_text(),
-        flags=re.DOTALL,
-    )
+def test_the_page_shows_the_tables(found: list[Point], others: list[Point]) -> None:
+    text = PAGE.read_text()
+    for marker, shown in (("the tables", tables(found)), ("the points held apart", apart(others))):
+        text, times = re.subn(
+            rf"(<!-- {marker}: [^\n]*-->\n).*?(?=\n## |\Z)",
+            lambda it, shown=shown: f"{it[1]}\n{shown}",
+            text,
+            flags=re.DOTALL,
+        )
+        assert times == 1
     current(Path(PAGE), text)
-    assert TABLE.exists()

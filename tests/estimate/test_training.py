@@ -103,7 +103,8 @@ def test_fsdp_divides_states_and_gathers_one_layer_after_the_other() -> None:
     layer = (4096 * 4096 * 2 + 2 * 4096 * 1024 + 3 * 4096 * 14336) + 2 * 4096
     root = 2 * 128256 * 4096 + 4096
     head, matrix = 128256 * 4096, 4096 * 14336
-    begin, end = at["begin of the backward pass, in the last layer"].parts, at["end of the backward pass"].parts
+    begin = at["begin of the backward pass, in the last layer"].parts
+    end = moments(mixed_precision="bf16", fsdp="full", num_processes=8, seq_len=64)["end of the backward pass"].parts
     assert at["end of the forward pass"].parts.communication == 2 * (root + layer)
     assert begin.communication == 2 * (root + 2 * layer) + 2 * (head + matrix + layer)
     assert begin.gradients == 4 * layer / 8
@@ -122,7 +123,8 @@ def test_fsdp_from_the_cpu_brings_layers_to_a_single_device_too() -> None:
 
 def test_fsdp_grad_op_keeps_the_weights_and_hybrid_divides_within_a_machine() -> None:
     whole = moments(mixed_precision="bf16", fsdp="grad_op", num_processes=8)["end of the forward pass"].parts
-    assert whole.communication == 2 * N
+    layer = (4096 * 4096 * 2 + 2 * 4096 * 1024 + 3 * 4096 * 14336) + 2 * 4096
+    assert whole.communication == 2 * (N + layer)  # and the buffer that the last layer came in
     hybrid = moments(mixed_precision="bf16", fsdp="hybrid", num_processes=64)[STEP].parts
     assert hybrid.optimizer == 8 * N / 8
 
@@ -164,8 +166,8 @@ def test_autocast_keeps_narrow_copies_of_weights_until_the_backward_pass() -> No
     full = moments(mixed_precision="bf16", gradient_checkpointing="full")
     assert full["end of the forward pass"].parts.weights == 4 * N + copies
     assert full[begin].parts.weights == 4 * N + 2 * 128256 * 4096
-    layer = blocks / 32 + 2 * 4096
-    assert full["begin of the backward pass, in the last layer"].parts.weights == 4 * N + 2 * layer
+    left = blocks / 32 + 2 * 4096 - 4096 * 14336  # without the MLP's last matrix, which the backward pass has used
+    assert full["begin of the backward pass, in the last layer"].parts.weights == 4 * N + 2 * left
 
 
 def test_frozen_weights_are_not_in_autocasts_cache() -> None:
@@ -493,3 +495,38 @@ def test_fsdp_with_mixed_precision_makes_trained_weights_float32() -> None:
     frozen, adapters = moments(**lora)[STEP].parts, moments(**lora, lora_dtype="bfloat16")[STEP].parts
     assert frozen.weights == pytest.approx(N, rel=0.01)
     assert frozen == adapters
+
+
+def test_gradients_in_float32_are_reduced_and_kept_so() -> None:
+    """DeepSpeed keeps them in 4 bytes for 2. FSDP's own are in the type of the weights; those accumulated are whole."""
+    zero: dict[str, Any] = {"mixed_precision": "bf16", "zero_stage": 2, "num_processes": 4}
+    wide, narrow = (moments(**zero, **more)[STEP].parts.gradients for more in ({"gradient_dtype": "float32"}, {}))
+    assert (wide, narrow) == (4 * N / 4, 2 * N / 4)
+    fsdp: dict[str, Any] = {"mixed_precision": "bf16", "fsdp": "full", "num_processes": 8, "gradient_accumulation": 2}
+    loss = "begin of the backward pass, in the loss"
+    wide, narrow = (moments(**fsdp, **more)[loss].parts.gradients for more in ({"gradient_dtype": "float32"}, {}))
+    assert (wide, narrow) == (4 * N, 2 * N)
+
+
+def test_modules_to_save_are_copies_that_are_trained() -> None:
+    """peft keeps the module and trains a copy, here of the head, in the adapters' type, with gradient and moments."""
+    usual: dict[str, Any] = {"param_dtype": "bfloat16", "lora_rank": 8}
+    saved: dict[str, Any] = {"modules_to_save": ("lm_head",)}
+    with_head, without = moments(**usual, **saved)[STEP].parts, moments(**usual)[STEP].parts
+    head = 128256 * 4096
+    assert with_head.weights - without.weights == 4 * head
+    assert with_head.gradients - without.gradients == 4 * head
+    assert with_head.optimizer - without.optimizer == 8 * head
+
+
+def test_a_compiled_run_has_a_margin_on_both_sides_for_the_partitioner() -> None:
+    """Published compiled runs reserved 3 to 13 % less than expected; nobody says how much more others may."""
+    weights, blueprint = parts("Llama-3.1-8B")
+    recipe = Recipe(
+        param_dtype="bfloat16", compile=True, optimizer="sgd", batch_size=4, seq_len=4096, outputs="freed"
+    )
+    found = estimate_training(weights, blueprint, recipe)
+    low, expected, high = found.allocated
+    flexible = found.peak.parts.activations + found.peak.parts.logits
+    assert 0.03 * expected < expected - low == pytest.approx(0.15 * flexible)
+    assert high - expected >= 0.15 * flexible

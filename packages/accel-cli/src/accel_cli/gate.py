@@ -90,6 +90,17 @@ def described(settings: Settings) -> Recipe:
     return recipe.replace(**{name: getattr(args, name) for name in recipe._fields if hasattr(args, name)})
 
 
+def readable(settings: Settings) -> None:
+    """Check the words of `--check_memory`, without looking at the model.
+
+    Raises:
+        AccelError: they aren't a model with flags of `estimate-memory`.
+    """
+    text = settings[Launcher].check_memory
+    if text is not None:
+        _read(describe(settings, "check_memory"), text)
+
+
 def words(model: str, recipe: Recipe) -> str:
     """Return the words for `--check_memory` with which a launch that spreads the recipe's model so is checked."""
     script = [name for name in recipe._fields if name not in DECIDED and not any(_flags(name, recipe))]

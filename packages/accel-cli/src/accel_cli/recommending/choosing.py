@@ -40,6 +40,8 @@ CHANGES: dict[str, dict[str, str]] = {
 """Changes of what is trained that save memory, the cheapest first."""
 EQUAL = 1.05
 """Times up to this ratio aren't told apart: the model is coarser."""
+SHORT = 0.005
+"""Nor are times that differ by fewer seconds: what Python and launches of kernels take in a step isn't counted."""
 
 
 class Question(Record):
@@ -176,8 +178,9 @@ def _ordered(choices: list[Choice]) -> Iterator[Choice]:
     left: list[Choice] = choices
     while left:
         fastest = min(one.cost.seconds for one in left)
-        yield from (one for one in left if one.cost.seconds <= EQUAL * fastest)
-        left = [one for one in left if one.cost.seconds > EQUAL * fastest]
+        most = max(EQUAL * fastest, fastest + SHORT)
+        yield from (one for one in left if one.cost.seconds <= most)
+        left = [one for one in left if one.cost.seconds > most]
 
 
 def here() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accel_config.checking.rules import broken, hints
-from accel_config.errors import SettingError, nearest
+from accel_config.errors import AccelError, SettingError, nearest
 from accel_config.reading.files import Problem
 from accel_config.reading.own import load_all
 from accel_config.record import Record
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from accel_config.settings.index import Catalogue
     from accel_config.settings.resolved import Settings
 
+MORE = "accel_config.checking.file"
+"""Entry points: other packages' checks, each a function of the settings of a file that it says can't be right."""
 JOB = "AMAZON_SAGEMAKER"
 IN_JOBS = ("job", "both")
 ON_MACHINES = ("machine", "both")
@@ -40,6 +42,7 @@ def check(catalogue: Catalogue, path: str, own: str | None = None) -> FileReport
     problems = [*read.problems, *_missing(path, settings), *(_placed(path, text) for text in broken(settings))]
     problems += read.conflicts
     problems += _unregistered(path, settings)
+    problems += _words(path, settings)
     notes = [
         *(note for note in read.notes if note not in read.conflicts),
         *(_placed(path, text) for text in hints(settings)),
@@ -85,6 +88,19 @@ def _unregistered(path: str, settings: Settings) -> Iterator[Problem]:
             hint = nearest(str(value.value), known)
             if hint:
                 yield _placed(path, f"{one.key} {value.value!r} ({value.origin}) isn't installed{hint}")
+
+
+def _words(path: str, settings: Settings) -> Iterator[Problem]:
+    """Yield what other packages say of a value that only they can read: the model whose memory is checked."""
+    if not settings.value("check_memory").given:
+        return
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=MORE):
+        try:
+            entry.load()(settings)
+        except AccelError as error:
+            yield _placed(path, str(error))
 
 
 def _unread(path: str, read: Read, settings: Settings, *, default: bool) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from accel_estimate.answer.reach import Reach, reach
 from accel_estimate.answer.search import Answer, Space, changed, flags, search
 from accel_estimate.errors import UsageError
 from accel_estimate.estimation.subject import as_stored
-from accel_estimate.model.sizes import DTYPES, loaded_bytes
+from accel_estimate.model.sizes import DTYPES
 from accel_estimate.model.weights import stored_packing
 from accel_estimate.serving.server import estimate_serving
 from accel_estimate.training.recipe import check
@@ -16,7 +16,7 @@ from accel_estimate.training.step import estimate_training, expected, holdings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from accel_estimate.model.blueprint import Blueprint
@@ -172,9 +172,9 @@ class Server:
         return found.replace(reach=self.reach(found.settings, limit) if found.fits else None)
 
 
-def loading(weights: Sequence[Weight], dtype: str, limit: int) -> Answer | None:
+def loading(need: Callable[[str], int], dtype: str, limit: int) -> Answer | None:
     """Return the widest type of the weights that fits in `limit` bytes; `dtype` is the one asked for."""
-    held = {name: loaded_bytes(weights, name) for name in DTYPES}
+    held = {name: need(name) for name in DTYPES}
     found = search(_Weights(dtype), Space([changes.of_weights(dtype)]), lambda it: held[it.dtype], limit)
     return None if found is None or found.needed >= held[dtype] else found
 

@@ -6,12 +6,15 @@ from accel_estimate.answer import answers
 from accel_estimate.devices.limits import Fit, check_number_of, read_devices
 from accel_estimate.estimation.subject import blueprint_of
 from accel_estimate.formats.tensors import total
+from accel_estimate.model.sizes import divided, loaded_bytes
+from accel_estimate.model.weights import groups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from accel_estimate.answer.search import Answer
+    from accel_estimate.devices.limits import Devices
     from accel_estimate.estimation.ask import Ask
     from accel_estimate.estimation.memory_report import Report
     from accel_estimate.model.weights import Weight
@@ -50,12 +53,32 @@ def fitted(report: Report, ask: Ask, weights: Sequence[Weight], trace: Tracer | 
         return report.replace(fit=_training(fit, ask.training, run, trace) if ask.answer else fit)
     if report.fit is not None:
         return report
+    return report.replace(fit=_weights(report, weights, where, answer=ask.answer))
+
+
+def _weights(report: Report, weights: Sequence[Weight], where: Devices, *, answer: bool) -> Fit:
+    """Return whether the weights fit, in the first type that was asked for; several devices share them."""
+    grouped = groups(weights, report.model.config, report.model.library).values()
+
+    def needed(dtype: str) -> int:
+        if where.count == 1:
+            return loaded_bytes(weights, dtype)
+        return divided([loaded_bytes(members, dtype) for members in grouped], where.count)
+
     row = report.rows[0] if report.rows else None
-    needed = row.total_bytes if row else total(report.model.tensors)
-    fit = Fit(where.text, where.limit, needed, f"weights in {row.dtype}" if row else "weights as stored")
-    if ask.answer and row and not fit.fits:
-        fit = fit.replace(answer=answers.loading(weights, row.dtype, where.limit))
-    return report.replace(fit=fit)
+    if row is not None:
+        amount = needed(row.dtype)
+    elif where.count == 1:
+        amount = total(report.model.tensors)
+    else:
+        amount = divided([sum(weight.nbytes for weight in members) for members in grouped], where.count)
+    subject = f"weights in {row.dtype}" if row else "weights as stored"
+    if where.count > 1:
+        subject += f", on the fullest of {where.count} devices"
+    fit = Fit(where.text, where.limit, amount, subject)
+    if answer and row and not fit.fits:
+        fit = fit.replace(answer=answers.loading(needed, row.dtype, where.limit))
+    return fit
 
 
 def _training(fit: Fit, recipe: Recipe, run: answers.Training, trace: Tracer | None) -> Fit:

@@ -22,7 +22,8 @@ class Attention(Record):
 
     `window` > 0 is a sliding window. `kv_rank` > 0 is multi-head latent attention (MLA, DeepSeek-V2), which caches
     `kv_rank + rope_dim` numbers a token; `q_rank` > 0 compresses its queries. `eager`: transformers writes it with
-    scores even where `sdpa` is asked for. `partial`: only a part of each head is rotated. `biased`: a bias for every
+    scores even where `sdpa` is asked for. `copied`: heads aren't where
+    flash attention leaves them, so its result is copied. `biased`: a bias for every
     pair of tokens is added to the scores. `unfused`: no kernel takes its heads, so torch makes scores in fp32.
     """
 
@@ -43,7 +44,7 @@ class Attention(Record):
     rotary: bool = True
     softcap: bool = False
     eager: bool = False
-    partial: bool = False
+    copied: bool = False
     unfused: bool = False
     biased: bool = False
 
@@ -85,7 +86,8 @@ class Mlp(Record):
 class Experts(Record):
     """`number` experts, of which each token visits `active`; `shared` is the width that every token visits.
 
-    `wide_router`: the router computes in fp32. `adapts`: peft gives all experts of a block adapters, as one tensor.
+    `wide_router`: the router computes in fp32; `wide_weights`: so are the weights that it gives. `adapts`:
+    peft gives all experts of a block adapters, as one tensor.
     """
 
     number: int
@@ -94,6 +96,7 @@ class Experts(Record):
     shared: int = 0
     shared_gate: bool = False
     wide_router: bool = False
+    wide_weights: bool = False
     adapts: bool = False
     bias: bool = False
     stacked: bool = False
@@ -152,6 +155,8 @@ class Blueprint(Record):
     `narrow_loss`: the loss doesn't ask for fp32.
     `vectors` (in the type of the stream), `narrow_vectors` (in that of products) and `masks` (of dropout): vectors of
     the hidden width that are kept outside layers. `moved`: embeddings whose result isn't the first layer's input.
+    `frozen`: a tensor that is never trained.
+    `norms_stream`: what a layer gives is normalized (BERT), so autocast makes the stream fp32.
     """
 
     family: str
@@ -172,6 +177,8 @@ class Blueprint(Record):
     narrow_vectors: int = 0
     masks: int = 0
     moved: int = 0
+    frozen: str = ""
+    norms_stream: bool = False
 
     @property
     def fixed(self) -> bool:

@@ -84,6 +84,23 @@ def loaded_bytes(weights: Iterable[Weight], dtype: str) -> int:
     return round(total)
 
 
+def divided(sizes: Sequence[int], devices: int) -> int:
+    """Return the bytes of the fullest device if groups stay whole and in their order, divided as evenly as can be.
+
+    `device_map` divides them so.
+    """
+    least, most = max(sizes, default=0), sum(sizes)
+    while least < most:
+        tried = (least + most) // 2
+        used, held = 1, 0
+        for size in sizes:
+            if held + size > tried:
+                used, held = used + 1, 0
+            held += size
+        least, most = (least, tried) if used <= devices else (tried + 1, most)
+    return least
+
+
 def rows(weights: Sequence[Weight], grouped: Mapping[str, list[Weight]], dtypes: Iterable[str]) -> list[Row]:
     """Return the table of sizes, one row for each of `dtypes` in their order."""
     parameters = sum(weight.parameters for weight in weights)

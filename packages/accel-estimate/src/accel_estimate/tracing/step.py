@@ -105,6 +105,6 @@ def _pass(tracker: Tracker, model: Any, batch: Callable[[], dict[str, Any]], rec
 
 
 def _precision(recipe: Recipe) -> Any:
-    if not recipe.autocasts:
+    if not recipe.under_autocast:
         return nullcontext()
     return torch.autocast("cpu", torch.float16 if recipe.mixed_precision == "fp16" else torch.bfloat16)

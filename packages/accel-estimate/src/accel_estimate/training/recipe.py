@@ -171,14 +171,14 @@ class Recipe(Record):
         return WIDTH[self.param_dtype] if self.mixed_precision == "no" else 2
 
     @property
+    def under_autocast(self) -> bool:
+        """Whether the forward pass runs under torch's autocast (DeepSpeed and FSDP cast the weights instead)."""
+        return self.mixed_precision != "no" and self.zero_stage < 0 and self.fsdp == "none"
+
+    @property
     def autocasts(self) -> bool:
-        """Whether torch's autocast casts for each narrow product (DeepSpeed and FSDP cast the weights instead)."""
-        return (
-            self.mixed_precision != "no"
-            and self.param_dtype == "float32"
-            and self.zero_stage < 0
-            and self.fsdp == "none"
-        )
+        """Whether autocast casts for each narrow product: weights that are narrow already keep theirs."""
+        return self.under_autocast and self.param_dtype == "float32"
 
     @property
     def offloads_states(self) -> bool:

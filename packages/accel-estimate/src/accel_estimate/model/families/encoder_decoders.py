@@ -65,7 +65,9 @@ def _whisper(config: ConfigJson) -> Blueprint:
     def stack(side: str, *, cross: bool) -> Stack:
         heads = config.count(f"{side}_attention_heads")
         width = hidden // max(heads, 1)
-        attention = Attention(heads, heads, width, width, bias=True, key_bias=False, out_bias=True, rotary=False)
+        attention = Attention(
+            heads, heads, width, width, bias=True, key_bias=False, out_bias=True, rotary=False, copied=True
+        )
         mlp = Mlp(config.count(f"{side}_ffn_dim"), gated=False, bias=True, activation="gelu")
         layer = Layer(attention, cross=attention if cross else None, mlp=mlp, norms=3 if cross else 2, norm="layer")
         return Stack(f"model.{side}.layers", (layer,) * config.layers(f"{side}_layers"))
@@ -92,6 +94,7 @@ def _whisper(config: ConfigJson) -> Blueprint:
         narrow_loss=True,
         positions=positions,
         encoder_tokens=frames,
+        frozen="model.encoder.embed_positions.weight",
         names=NAMES | {"o": "self_attn.out_proj", "up": "fc1", "down": "fc2"},
     )
 

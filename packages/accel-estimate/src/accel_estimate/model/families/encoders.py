@@ -58,6 +58,7 @@ def _bert(config: ConfigJson) -> Blueprint:
         positions=positions,
         names=_NAMES,
         causal=False,
+        norms_stream=True,
     )
 
 

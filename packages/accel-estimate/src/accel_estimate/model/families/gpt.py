@@ -45,7 +45,7 @@ def _neox(config: ConfigJson) -> Blueprint:
     hidden, vocab = config.count("hidden_size"), config.count("vocab_size")
     bias, tied = config.flag("attention_bias", default=True), config.flag("tie_word_embeddings")
     layer = Layer(
-        attention(config, bias=bias, fused=True, out_bias=bias, partial=True),
+        attention(config, bias=bias, fused=True, out_bias=bias, copied=True),
         mlp=Mlp(config.count("intermediate_size"), gated=False, bias=True, activation="gelu"),
         norm="layer",
         parallel=config.flag("use_parallel_residual", default=True),
@@ -71,7 +71,7 @@ def _neox(config: ConfigJson) -> Blueprint:
 
 def _phi(config: ConfigJson) -> Blueprint:
     layer = Layer(
-        attention(config, bias=True, out_bias=True, partial=True),
+        attention(config, bias=True, out_bias=True, copied=True),
         norms=1,
         norm="layer",
         mlp=Mlp(config.count("intermediate_size"), gated=False, bias=True, activation="gelu_new"),
@@ -110,7 +110,7 @@ def _bloom(config: ConfigJson) -> Blueprint:
     layer = Layer(
         Attention(heads, heads, width, width, bias=True, out_bias=True, fused=True, rotary=False, eager=True),
         norm="layer",
-        mlp=Mlp(4 * hidden, gated=False, bias=True, activation="gelu"),
+        mlp=Mlp(4 * hidden, gated=False, bias=True, activation="gelu_bloom"),
     )
     return Blueprint(
         "",

@@ -63,7 +63,7 @@ def _granite(config: ConfigJson) -> Blueprint:
 
 
 def _phi3(config: ConfigJson) -> Blueprint:
-    blueprint = _changed(read(config), fused=True, partial=True)
+    blueprint = _changed(read(config), fused=True, copied=True)
     layers = tuple(it.replace(mlp=it.mlp and it.mlp.replace(fused=True)) for it in blueprint.decoder.layers)
     return blueprint.replace(decoder=Stack(blueprint.decoder.prefix, layers))
 

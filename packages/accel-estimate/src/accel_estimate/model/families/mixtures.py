@@ -21,6 +21,7 @@ def _mixtral(config: ConfigJson) -> Blueprint:
         config.count("num_local_experts", default=8, most=MOST_EXPERTS),
         config.count("num_experts_per_tok", default=2),
         config.count("intermediate_size"),
+        wide_weights=True,
         adapts=True,
     )
     layers = [
@@ -67,6 +68,7 @@ def _deepseek(config: ConfigJson) -> Blueprint:
         width,
         shared=width * config.count("n_shared_experts", default=0),
         wide_router=True,
+        wide_weights=True,
     )
     sparse, plain = Layer(latent, experts=experts), Layer(latent, mlp=Mlp(config.count("intermediate_size")))
     dense, count = config.count("first_k_dense_replace", default=0), config.layers("num_hidden_layers")

@@ -8,7 +8,7 @@ from accel_config.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from accel_estimate.model.blueprint import Attention
+    from accel_estimate.model.blueprint import Attention, NormKind
 
 _FP32 = 4
 
@@ -24,7 +24,8 @@ class Compute(Record):
     up, down carry adapters. `adapter_copy`: bytes a number of the copy of its input that every adapter makes (0:
     none, they share). `keeps_inputs`: products keep their inputs although their weights are frozen (LLM.int8()).
     `compiled`: torch.compile fuses norms and activations and recomputes them. `repeats_keys`: keys and values are
-    repeated for every query head.
+    repeated for every query head. `amp`: the pass runs under torch's autocast, which computes LayerNorm in fp32.
+    `across`: tokens of the encoder for each token of the decoder.
     """
 
     width: int
@@ -36,6 +37,8 @@ class Compute(Record):
     keeps_inputs: bool = False
     compiled: bool = False
     repeats_keys: bool = False
+    amp: bool = False
+    across: float = 1.0
 
     def scores(self, it: Attention) -> bool:
         """Return whether attention makes a score for every pair of tokens.
@@ -45,6 +48,10 @@ class Compute(Record):
         if self.attention != "sdpa":
             return self.attention == "eager"
         return it.eager or self.unfused(it)
+
+    def masks(self, it: Attention) -> bool:
+        """Return whether transformers makes a mask of numbers, as it does for attention that it writes itself."""
+        return self.attention == "eager" or (it.eager and self.attention == "sdpa")
 
     def unfused(self, it: Attention) -> bool:
         """Return whether torch itself makes scores for sdpa, in fp32, because no fused kernel takes these heads."""
@@ -56,6 +63,15 @@ class Compute(Record):
     def flash(self) -> bool:
         """Whether flash attention runs; for sdpa it needs 16 bits on a device."""
         return self.attention == "flash" or (self.attention == "sdpa" and self.width < _FP32)
+
+    def behind(self, norm: NormKind) -> Compute:
+        """Return how products compute that read what a norm gives; autocast's LayerNorm gives fp32."""
+        return self.replace(stream=_FP32) if self.amp and norm == "layer" else self
+
+    @property
+    def widens(self) -> bool:
+        """Whether autocast computes powers and softmax in fp32."""
+        return self.amp and not self.compiled
 
     @property
     def casts(self) -> bool:

@@ -17,23 +17,23 @@ _FP32 = 4
 
 def layer(it: Layer, hidden: int, length: int, how: Compute) -> Saved:
     """Return the bytes a token that one layer saves in a sequence of `length` tokens, without checkpointing."""
-    parts = [Saved(stream=it.norms * norm(it.norm, hidden, how))]
+    parts, reads = [Saved(stream=it.norms * norm(it.norm, hidden, how))], how.behind(it.norm)
     parallel = it.norms == 1 and it.attention is not None and it.mlp is not None
-    if it.parallel and it.norms > 1 and it.norm == "layer":  # both norms keep the same input
+    if it.parallel and it.norms > 1 and it.norm == "layer" and reads.stream == how.stream:  # they keep the same input
         parts.append(Saved(stream=-how.stream * hidden))
     if it.attention:
         parts.append(_attention(it, it.attention, length, how))
         keys = _inputs(it.attention, it.mlp if parallel else None)
-        parts.append(Saved(gathered=_kept(hidden, keys, how)))
+        parts.append(Saved(gathered=_kept(hidden, keys, reads)))
     if it.cross:
         parts += [
-            _attention(it, it.cross, length, how),
-            Saved(gathered=_kept(hidden, ("q", "k", "v") if how.casts else ("q",), how)),
+            _attention(it, it.cross, length, how, how.across),
+            Saved(gathered=_kept(hidden, ("q", "k", "v") if how.casts else ("q",), reads)),
         ]
     if it.mlp:
         parts.append(_mlp(it.mlp, how))
         if not parallel:
-            parts.append(Saved(gathered=_kept(hidden, _first(it.mlp), how)))
+            parts.append(Saved(gathered=_kept(hidden, _first(it.mlp), reads)))
     if it.experts:
         parts.append(_experts(it.experts, hidden, how))
     if it.space:
@@ -53,7 +53,7 @@ def norm(kind: NormKind, width: int, how: Compute) -> float:
     if how.compiled:
         return how.width * width
     if kind == "layer":
-        return how.stream * width + 8
+        return how.behind(kind).stream * width + 8
     normalized = 4 if kind == "gemma" else how.stream
     kept = how.stream * width if kind == "t5" and how.stream < _FP32 else 0
     return kept + 4 * width + 4 + (normalized * width if how.trained else 0)
@@ -82,15 +82,16 @@ def _kept(width: int, keys: Iterable[str], how: Compute) -> float:
     return kept
 
 
-def _attention(block: Layer, it: Attention, length: int, how: Compute) -> Saved:
-    key, value = it.key_width, it.value_width
+def _attention(block: Layer, it: Attention, length: int, how: Compute, across: float = 1.0) -> Saved:
+    """Return the bytes of attention itself; `across` is the number of keys for each query."""
+    key, value = across * it.key_width, across * it.value_width
     eager = how.scores(it)
     if it.kv_rank or how.repeats_keys or eager:  # as many keys and values as query heads
-        key, value = it.heads * it.head_dim, it.heads * it.value_dim
+        key, value = across * it.heads * it.head_dim, across * it.heads * it.value_dim
     inner = (_FP32 if how.unfused(it) else how.width) * (it.query_width + key + value) + _around(block, it, how)
     narrow = how.replace(stream=how.width)  # the result of attention is narrow already: no cast
     if eager:
-        inner += _kept(it.out_width, ("o",), narrow) + it.heads * length * _scores(it, how, dropout=block.dropout)
+        inner += _kept(it.out_width, ("o",), narrow) + it.heads * length * scores(it, how, dropout=block.dropout)
         return Saved(inner=inner)
     own = how.adapter_copy * it.out_width if "o" in how.adapted else 0
     return Saved(inner=inner + how.width * it.out_width + own + 4 * it.heads)  # and a log-sum-exp a head
@@ -112,12 +113,12 @@ def _around(block: Layer, it: Attention, how: Compute) -> float:
         extra += how.width * width if how.compiled else norm(block.norm, width, how.replace(stream=how.width))
     if it.fused and it.rotary and not how.scores(it):
         extra += how.width * (it.query_width + it.key_width)
-    if it.partial and how.flash and how.trained:  # heads aren't where flash attention would leave them: one copy more
+    if it.copied and how.flash and how.trained:
         extra += how.width * it.out_width
     return extra
 
 
-def _scores(it: Attention, how: Compute, *, dropout: bool) -> float:
+def scores(it: Attention, how: Compute, *, dropout: bool) -> float:
     """Return the bytes of a score of eager attention: an fp32 softmax, its narrow copy, dropout's mask and result.
 
     In fp32 the copy is the softmax itself. A soft cap (Gemma 2) keeps the tangent of the score.
@@ -139,7 +140,7 @@ def _mlp(it: Mlp, how: Compute) -> Saved:
     last, mask = _kept(it.width, ("down",), how.replace(stream=how.width)), it.width * it.dropout
     if it.gated:
         kept = how.width * (6 if it.activation in ("clamped", "gelu_new") else 3)
-        if it.activation == "gelu_new" and how.casts:
+        if it.activation == "gelu_new" and how.widens:
             kept = 4 * _FP32 + 2 * how.width
         return Saved(inner=it.width * (2 * how.width if how.compiled else kept) + last + mask)
     if it.activation == "relu":
@@ -147,7 +148,7 @@ def _mlp(it: Mlp, how: Compute) -> Saved:
         return Saved(inner=mask + how.width * it.width + (last if it.dropout else copy))
     kept = float(how.width)
     if it.activation == "gelu_new" and not how.compiled:  # autocast computes its power in fp32, and what follows
-        kept = 3 * _FP32 + how.width if how.casts else 4 * how.width
+        kept = 3 * _FP32 + how.width if how.widens else 4 * how.width
     return Saved(inner=kept * it.width + last + mask)
 
 
@@ -158,14 +159,19 @@ def _experts(it: Experts, hidden: int, how: Compute) -> Saved:
         wider = wider.replace(adapted=frozenset(), trained=how.trained or (it.adapts and bool(how.adapted)))
     one = _mlp(Mlp(it.width, activation="clamped" if it.stacked else "silu"), wider)
     copies = wider.width * hidden * (2 if wider.trained or "gate" in wider.adapted or "up" in wider.adapted else 1)
-    shared = _mlp(Mlp(it.shared), how).inner if it.shared else 0
-    shared += how.width * hidden * it.shared_gate
     wide = _FP32 * hidden * (it.wide_router and how.trained and how.stream < _FP32)
     router = how.width * hidden * wider.trained
     if it.shared:  # its products read what the router reads
         keys = ("gate", "up", "gate") if it.shared_gate else ("gate", "up")
         router += _kept(hidden, keys, how) - how.width * hidden * (how.trained and not how.casts)
-    return Saved(stream=router + wide + 8 * it.number, inner=it.active * (one.inner + copies) + shared)
+    return Saved(
+        stream=router + wide + 8 * it.number, inner=it.active * (one.inner + copies) + shared(it, hidden, how)
+    )
+
+
+def shared(it: Experts, hidden: int, how: Compute) -> float:
+    """Return the bytes of the experts that every token visits."""
+    return (_mlp(Mlp(it.shared), how).inner if it.shared else 0.0) + how.width * hidden * it.shared_gate
 
 
 def _space(it: StateSpace, how: Compute) -> Saved:

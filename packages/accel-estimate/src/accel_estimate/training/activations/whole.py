@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from accel_config.record import Record
 from accel_estimate.model.blueprint import Layer
+from accel_estimate.training.activations.backward import attending, forward_scores, normalizing, working
 from accel_estimate.training.activations.compute import Saved
 from accel_estimate.training.activations.layers import layer, norm
 
@@ -33,33 +34,6 @@ def checkpointed(it: Layer, hidden: int, how: Compute, kind: Checkpointing) -> S
     return Saved(stream, inner)
 
 
-def working(it: Layer, hidden: int, how: Compute) -> Saved:
-    """Return the bytes a token that one layer's backward pass adds at its peak to what the layer keeps.
-
-    These are the gradients of the MLP's inner vectors, less the input of its last matrix, which is released by then
-    if it was kept; or those of q, k, v and the result of attention; and that of the stream.
-    """
-    mlp = 0.0
-    if it.mlp:
-        mlp = it.mlp.width * ((3 if it.mlp.gated and it.mlp.activation != "gelu_new" else 2) - how.trained)
-    if it.mlp and it.mlp.activation == "gelu_new" and how.casts:  # two in fp32
-        mlp = 2 * _FP32 / how.width * it.mlp.width
-    if it.experts:
-        experts = it.experts
-        mlp = (3 if experts.stacked else 2) * experts.width * experts.active + 2 * experts.shared
-    if it.mlp and "down" in how.adapted:  # the gradient of the adapter's own copy of its input
-        mlp += how.adapter_copy / how.width * it.mlp.width
-    attention = it.attention or it.cross
-    core = (
-        attention.query_width + attention.out_width + attention.key_width + attention.value_width if attention else 0
-    )
-    space = 4 * it.space.inner if it.space else 0
-    scaled = 2 * how.adapter_copy if how.adapted else 0  # an adapter's result, and that times its factor
-    return Saved(
-        stream=(how.stream + how.width * how.casts + scaled) * hidden, inner=how.width * max(mlp, core, space)
-    )
-
-
 _FP32 = 4
 _CONVOLVED = 6
 
@@ -67,15 +41,25 @@ _CONVOLVED = 6
 class Total(Record):
     """Bytes on one device.
 
-    `kept` after the forward pass, of them `last` of one layer and `encoder` of an encoder with an input of its own;
-    `layer` more while one layer's backward pass runs, `scores` more while its forward pass makes scores.
+    `kept` after the forward pass, of them `last` of one layer, `final` behind the last layer and `encoder` of an
+    encoder with an input of its own; `layer` more while one layer's MLP runs backward, `attending` while its
+    attention does, `normalizing` while its first norm does; `first`: the same three of the first layer; `scores` more
+    while a forward pass makes scores.
     """
 
     kept: float
     layer: float
+    attending: float = 0.0
+    normalizing: float = 0.0
     last: float = 0.0
+    final: float = 0.0
     encoder: float = 0.0
     scores: float = 0.0
+    first: Peaks = (0.0, 0.0, 0.0)
+
+
+Peaks = tuple[float, float, float]
+"""While a layer's MLP runs backward, its attention, its first norm."""
 
 
 class Run(Record):
@@ -98,58 +82,69 @@ def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
 
     An encoder whose input has a fixed length (an image, a sound) gets that length, any other `run.length`.
     """
-    kept = peak = of_last = encoder = scores = 0.0
+    kept = of_last = encoder = scored = final = 0.0
+    found: list[Peaks] = []
     for stack in blueprint.stacks:
         fixed = blueprint.fixed or (blueprint.encoder_tokens and stack is blueprint.encoder)
         side = blueprint.encoder_tokens if fixed else run.length
-        cache: dict[int, tuple[float, float]] = {}  # a layer repeats as one object: it is worked out once
+        cache: dict[int, tuple[float, Peaks]] = {}  # a layer repeats as one object: it is worked out once
         for it in stack.layers:
             if id(it) not in cache:
                 cache[id(it)] = _one(it, blueprint.hidden, side, run, how)
             held, added = cache[id(it)]
             kept += held * run.batch * side * run.share
-            peak = max(peak, added * run.batch * side)
+            mlp, attention, first = added
+            tokens = run.batch * side
+            found.append((mlp * tokens, attention * tokens, first * tokens))
             of_last = held * run.batch * side
-            scores = _forward_scores(it, blueprint.hidden, side, how) * run.batch * side / run.tp
+            scored = forward_scores(it, blueprint.hidden, side, how) * run.batch * side / run.tp
             kept += _biases(it, side, run, how)
         kept += _masks(stack, side, run, how)
-        if fixed and blueprint.vocab:  # two convolutions and their activations, the first at twice the length
+        if (
+            fixed and blueprint.vocab and how.trained
+        ):  # two convolutions and their activations, the first at twice the length
             kept += _CONVOLVED * how.width * blueprint.hidden * run.batch * side
             encoder = kept
         last = Saved(stream=norm(stack.layers[0].norm if stack.layers else "rms", blueprint.hidden, how))
-        kept += last.split(run.tp, sequence=run.sequence) * run.batch * side
+        final = last.split(run.tp, sequence=run.sequence) * run.batch * side
+        kept += final
     tokens = run.batch * run.length
     outside = how.stream * blueprint.vectors + how.width * blueprint.narrow_vectors + blueprint.masks
     if blueprint.moved and run.kind != "none" and how.adapted:  # peft has the embeddings' result require a gradient
         outside += how.width * blueprint.moved
     kept += outside * blueprint.hidden * tokens
-    return Total(kept, peak, of_last, encoder, scores if run.kind != "none" else 0.0)
+    if blueprint.masks > 1:  # T5's last dropout
+        final += blueprint.hidden * tokens * (1 + how.stream)
+        if run.kind != "none":  # its biases have a gradient until the decoder's first layer, where the peak is
+            final += of_last * (len(blueprint.decoder.layers) - 1)
+    found = found or [(0.0, 0.0, 0.0)]
+    mlp, attention, norms = map(max, zip(*found, strict=True))
+    return Total(
+        kept, mlp, attention, norms, of_last, final, encoder, scored if run.kind != "none" else 0.0, found[0]
+    )
 
 
-def _forward_scores(it: Layer, hidden: int, side: int, how: Compute) -> float:
-    """Return the bytes a token of a layer whose forward pass makes scores: each as made, with its bias, and wide.
+def _one(it: Layer, hidden: int, side: int, run: Run, how: Compute) -> tuple[float, Peaks]:
+    """Return the bytes that a layer keeps of a token, and those that each part of its backward pass adds.
 
-    Positions that aren't rotated are such biases.
+    What a checkpointed layer makes again takes the place of what it kept, but for its input; a norm that doesn't copy
+    that keeps the same tensor.
     """
-    if it.attention is None or not how.scores(it.attention) or it.attention.rotary:
-        return 0.0
-    ends = layer(it.replace(mlp=None, experts=None, norms=1), hidden, side, how)
-    return ends.whole + it.attention.heads * side * (2 * how.width + _FP32)
-
-
-def _one(it: Layer, hidden: int, side: int, run: Run, how: Compute) -> tuple[float, float]:
-    """Return the bytes that a layer keeps of a token, and those that its backward pass adds."""
     whole = layer(it, hidden, side, how)
     kept = whole if run.kind == "none" else checkpointed(it, hidden, how, run.kind)
-    peaks = [whole.plus(working(it, hidden, how))]
-    if it.attention and how.scores(it.attention):
-        peaks.append(scoring(it, hidden, side, how))
-    elif it.attention and it.attention.biased:
-        peaks.append(biasing(it, hidden, side, how))
-    before = kept.split(run.tp, sequence=run.sequence) if run.kind == "none" else 0.0
-    return kept.split(run.tp, sequence=run.sequence), max(
-        peak.split(run.tp, sequence=run.sequence) - before for peak in peaks
+    again = run.kind != "none"
+    added = working(it, hidden, how, again=again)
+    peaks = whole.plus(added), attending(it, hidden, side, how, again=again), normalizing(it, hidden, how)
+    before = kept if not again or not _copies(it, how) else kept.replace(stream=kept.stream - how.stream * hidden)
+    mlp, attention, first = (
+        peak.split(run.tp, sequence=run.sequence) - before.split(run.tp, sequence=run.sequence) for peak in peaks
     )
+    return kept.split(run.tp, sequence=run.sequence), (mlp, attention, first)
+
+
+def _copies(it: Layer, how: Compute) -> bool:
+    """Return whether a layer's first norm makes an fp32 copy of a narrow input and keeps no more of it."""
+    return how.behind(it.norm).stream > how.stream if it.norm == "layer" else it.norm != "t5" and how.stream < _FP32
 
 
 def _biases(it: Layer, side: int, run: Run, how: Compute) -> float:
@@ -160,38 +155,17 @@ def _biases(it: Layer, side: int, run: Run, how: Compute) -> float:
 
 
 def _masks(stack: Stack, side: int, run: Run, how: Compute) -> float:
-    """Return the bytes of the biases that all layers of a stack have together, and of cross attention's mask."""
+    """Return the bytes of the masks that all layers of a stack have together.
+
+    Eager attention has one for each kind of window; checkpointed layers keep it for what they make again. T5's has a
+    bias for each head: checkpointed, the encoder's and the decoder's are there, a copy of that, two for cross
+    attention, and the bias's gradient with, if it is trained, a copy: seven in all.
+    """
     first = stack.layers[0] if stack.layers else Layer()
     if first.attention is None or not first.attention.biased or how.attention == "eager":
-        return 0.0
-    masks = (2.5 if how.trained else 3) if run.kind != "none" else bool(first.cross)
-    width = how.stream if run.kind != "none" else how.width
-    return width * first.attention.heads * side * side * run.share * masks
-
-
-def biasing(it: Layer, hidden: int, side: int, how: Compute) -> Saved:
-    """Return the bytes a token that a layer has in the backward pass of biased attention: a gradient a score."""
-    heads = it.attention.heads if it.attention else 0
-    ends = layer(it.replace(mlp=None, experts=None, norms=1), hidden, side, how)
-    return ends.plus(Saved(stream=2 * how.stream * hidden, inner=heads * side * how.width))
-
-
-def scoring(it: Layer, hidden: int, side: int, how: Compute) -> Saved:
-    """Return the bytes a token that a layer has in the backward pass of scores, when that of its MLP is over.
-
-    These are two gradients of each score, in the type of the softmax. The values, and the input of the last matrix,
-    are released by then.
-    """
-    attention = it.attention
-    if attention is None:
-        return Saved()
-    wide = how.width if attention.sinks and not how.casts else _FP32
-    narrow = (
-        how.width if wide > how.width and not how.unfused(attention) else 0
-    )  # the narrow copy of the softmax is released by then
-    scores = attention.heads * side * (2 * wide - narrow)
-    ends = layer(it.replace(mlp=None, experts=None, norms=1), hidden, side, how)
-    released = (_FP32 if how.unfused(attention) else how.width) + how.width * how.trained
-    more = 0 if how.unfused(attention) else how.width
-    stream = how.stream * (2 if how.casts else 1) + (how.adapter_copy if how.adapted else 0)
-    return ends.plus(Saved(stream=stream * hidden, inner=scores + (more - released) * attention.out_width))
+        eager = {it.attention.window > 0 for it in stack.layers if it.attention and how.masks(it.attention)}
+        return len(eager) * how.stream * run.batch * side * side * run.share * (run.kind != "none")
+    masks = how.width * bool(first.cross)
+    if run.kind != "none":
+        masks = 1.5 * how.stream + 2 * how.width if how.trained else how.stream + 2 * how.width
+    return masks * first.attention.heads * side * side * run.share

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from accel_estimate.training.device import states
 from accel_estimate.training.recipe import ZERO_3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from accel_estimate.training.device.rank import Rank
+    from accel_estimate.training.device.states import Part
 
 LIVE_PARAMETERS = 1_000_000_000
 """Parameters that ZeRO-3 keeps gathered (`stage3_max_live_parameters`), in elements."""
@@ -28,21 +30,30 @@ def communication(rank: Rank) -> float:
     return 0.0
 
 
-def in_a_layer(rank: Rank, *, last: bool) -> float:
-    """Return what FSDP adds to `communication` in the backward pass of the last layer, or of one that follows it.
+def in_the_loss(rank: Rank) -> float:
+    """Return what FSDP adds to `communication` in the forward pass of the loss: where the last layer came in."""
+    return rank.width * _layer(rank) if rank.recipe.fsdp == "grad_op" and not _alone(rank) else 0.0
 
-    The running layer's weights are gathered again, and the buffer has the next one's. There are whole gradients: of
-    the head, and of the first matrix. After the last layer there is also what the one before is reduced in.
+
+def in_a_layer(rank: Rank, part: Part, *, last: bool = False, first: bool = False) -> float:
+    """Return what FSDP adds to `communication` in the backward pass of a layer: the last, the first, or any between.
+
+    The running layer's weights are gathered again, and the buffer has the next one's, but in the first. There are
+    whole gradients: of the head, and of what the layer has passed. After the last layer there is also what the one
+    before is reduced in.
     """
     if rank.recipe.fsdp == "none" or _alone(rank):
         return 0.0
     layer = _layer(rank)
-    again = 0.0 if _stays(rank) else layer
+    again = 0.0 if _stays(rank) or first else layer
     if rank.recipe.gradient_accumulation > 1 and not rank.recipe.sync_each_batch:
         # Gradients are whole already, and a layer's become what they are reduced in; tied ones wait to be added up.
         waiting = rank.stage.head if rank.tied and rank.trains_head and not rank.kept.encoder else 0
-        return rank.width * (again + layer - min(layer, rank.stage.largest_block) + waiting + rank.added)
-    whole = (rank.stage.head if rank.trains_head else 0) + rank.stage.largest_matrix + (0 if last else layer)
+        added = rank.added if part == "layer" else 0.0
+        return rank.width * (again + layer - min(layer, rank.stage.largest_block) + waiting + added)
+    whole = (rank.stage.head if rank.trains_head else 0) + states.passed(rank, part) + (0 if last else layer)
+    if rank.recipe.fsdp == "hybrid" and not last:  # a part that is on its way to the other machines
+        whole += layer / rank.shards
     return rank.width * again + _whole(rank) * whole
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from accel_config.record import Record
 from accel_estimate.training import loss
 from accel_estimate.training.device import states
-from accel_estimate.training.device.communication import communication, in_a_layer, in_the_embeddings
+from accel_estimate.training.device.communication import communication, in_a_layer, in_the_embeddings, in_the_loss
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from accel_estimate.training.device.rank import Rank
 
@@ -80,7 +80,11 @@ def _output(rank: Rank) -> float:
 
 def _forward(rank: Rank, at: Parts) -> Moment:
     layers = rank.stage.narrowed if rank.recipe.trains_all else states.casts_kept(rank)
-    end = at.replace(weights=at.weights + states.casts(rank, layers, head=True), logits=_logits(rank, loss.forward))
+    end = at.replace(
+        weights=at.weights + states.casts(rank, layers, head=True),
+        logits=_logits(rank, loss.forward),
+        communication=at.communication + in_the_loss(rank),
+    )
     if rank.kept.scores:  # before there are logits
         end = max(end, end.replace(activations=at.activations + rank.kept.scores, logits=0.0), key=_total)
     return Moment("end of the forward pass", "all kept activations, and the loss being worked out", end)
@@ -96,46 +100,67 @@ def _loss(rank: Rank, at: Parts) -> Moment:
 
 
 def _backward_begins(rank: Rank, at: Parts) -> Moment:
-    # A checkpointed layer makes its narrow copies again.
-    casts = states.casts(rank, states.casts_kept(rank) or states.casts_again(rank), head=False)
-    running = at.activations + rank.kept.layer + states.dequantized(rank)
+    running = at.activations - rank.head_input - rank.kept.final + states.dequantized(rank)
     fsdp = rank.recipe.fsdp != "none"
-    begin = at.replace(
-        weights=at.weights + casts,
-        gradients=at.gradients if fsdp else max(at.gradients, states.head_gradient(rank)),
-        activations=running,
-        logits=_output(rank),
-        communication=at.communication + in_a_layer(rank, last=True),
-    )
-    following = begin.replace(
-        gradients=at.gradients + states.layer_gradient(rank),
-        activations=running - rank.kept.last,
-        communication=at.communication + in_a_layer(rank, last=False),
-    )
+    found: list[Parts] = []
+    for part, added, _ in _parts(rank):
+        # A checkpointed layer makes its narrow copies again.
+        casts = states.casts(rank, states.casts_kept(rank) or states.casts_again(rank, part), head=False)
+        begin = at.replace(
+            weights=at.weights + casts,
+            gradients=at.gradients if fsdp else max(at.gradients, states.head_gradient(rank, part)),
+            activations=running + added,
+            logits=_output(rank),
+            communication=at.communication + in_a_layer(rank, part, last=True),
+        )
+        following = begin.replace(
+            gradients=at.gradients + max(rank.behind, 1) * states.layer_gradient(rank),
+            activations=running + added - rank.kept.last,
+            communication=at.communication + in_a_layer(rank, part),
+        )
+        found += [begin, following] if fsdp else [begin]
     return Moment(
         "begin of the backward pass, in the last layer",
         "all kept activations, and one layer's whole activations and gradients",
-        max(begin, following, key=_total) if fsdp else begin,
+        max(found, key=_total),
     )
+
+
+def _parts(rank: Rank) -> Iterator[tuple[states.Part, float, float]]:
+    """Yield the parts of a layer's backward pass, and what each adds to the activations: at most, in the first."""
+    kept = rank.kept
+    yield "layer", kept.layer, kept.first[0]
+    yield "attending", kept.attending, kept.first[1]
+    yield "normalizing", kept.normalizing, kept.first[2]
 
 
 def _backward_ends(rank: Rank, at: Parts) -> Moment:
-    end = at.replace(
-        weights=at.weights + states.casts(rank, states.casts_again(rank), head=False),
-        gradients=max(states.gradients(rank) - states.later_gradients(rank), at.gradients),
-        optimizer=at.optimizer + (states.stepping(rank) if rank.recipe.optimizer_in_backward else 0.0),
-        activations=rank.kept.layer + states.dequantized(rank),
-        logits=_output(rank),
-        communication=at.communication + in_a_layer(rank, last=False),
-    )
-    embedded = end.replace(
+    found: list[Parts] = []
+    fsdp = rank.recipe.fsdp != "none"
+    held = 0.0 if rank.kept.encoder else rank.kept.last
+    for part, added, first in _parts(rank):
+        end = at.replace(
+            weights=at.weights + states.casts(rank, states.casts_again(rank, part), head=False),
+            gradients=max(states.gradients(rank) - states.later_gradients(rank, part), at.gradients),
+            optimizer=at.optimizer + (states.stepping(rank) if rank.recipe.optimizer_in_backward else 0.0),
+            activations=held + first + states.dequantized(rank),
+            logits=_output(rank),
+            communication=at.communication + in_a_layer(rank, part, first=True),
+        )
+        behind = end.replace(  # in the layer behind it, which may be larger; FSDP gathers the first one's weights
+            gradients=max(end.gradients - states.layer_gradient(rank), at.gradients),
+            activations=end.activations + held + added - first,
+            communication=at.communication + in_a_layer(rank, part),
+        )
+        found += [end, behind] if states.grows(rank) else [end]
+    embedded = found[0].replace(
         weights=at.weights,
         gradients=max(states.gradients(rank) - states.last_gradients(rank), at.gradients)
         + states.shared_gradient(rank),
         activations=rank.kept.encoder,
-        communication=in_the_embeddings(rank) if rank.recipe.fsdp != "none" else at.communication,
+        communication=in_the_embeddings(rank) if fsdp else at.communication,
     )
-    end = max(end, embedded, key=_total)
+    end = max(*found, embedded, key=_total)
     return Moment("end of the backward pass", "all gradients, and the first layer's activations", end)
 
 

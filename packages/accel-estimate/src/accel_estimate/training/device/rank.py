@@ -27,6 +27,7 @@ class Rank:
         gradient_width: bytes of a number in a gradient.
         added: parameters of a gradient that is new while the one before is kept.
         padding: how many times as much FSDP holds and gathers of experts, if devices don't divide their number.
+        behind: decoder layers whose backward pass is over at a layer's peak: biases have a gradient until the first.
         trains_head: whether the language head is trained.
         master: whether DeepSpeed keeps an fp32 copy of the weights.
         shards: over how many devices ZeRO or FSDP divides the parameters, on average.
@@ -55,9 +56,14 @@ class Rank:
         self.padding = self._padding(blueprint)
         if self.padding > 1:
             self.shards = stage.parameters / ((stage.parameters + (self.padding - 1) * self.routed) / recipe.shards)
-        plain = blueprint.encoder is None and any(it.mlp and not it.mlp.gated for it in blueprint.decoder.layers)
-        self.added = stage.largest_matrix if plain else self.routed / (stage.blocks or 1) * stage.largest_block / 3
+        self.added = self.routed / (stage.blocks or 1) * stage.largest_block / 3
         tokens = recipe.batch_size * recipe.seq_len / recipe.cp
+        for it in () if blueprint.encoder else blueprint.decoder.layers[-1:]:
+            if it.mlp:  # or its gradients of more vectors, when that of the matrix is added up
+                vectors = 1 if it.mlp.gated else 4 if it.mlp.activation == "gelu_bloom" else 0
+                self.added = max(stage.largest_matrix - vectors * it.mlp.width * tokens, 0)
+        biased = any(it.attention and it.attention.biased for it in blueprint.decoder.layers)
+        self.behind = len(blueprint.decoder.layers) - 1 if biased and recipe.gradient_checkpointing != "none" else 0
         run = Run(
             recipe.batch_size,
             ceil(recipe.seq_len / recipe.cp),
@@ -72,7 +78,7 @@ class Rank:
         self.head_input = self.width * blueprint.hidden * tokens if self.trains_head else 0
         self.capped, self.tied = blueprint.softcap, blueprint.tied
         self.loss: Loss = recipe.loss_kind
-        if self.loss == "plain" and blueprint.narrow_loss and not recipe.autocasts:
+        if self.loss == "plain" and blueprint.narrow_loss and not recipe.under_autocast:
             self.loss = "narrow"
         self.logits = blueprint.vocab * tokens / recipe.tp if stage.has_head else 0
 
@@ -100,7 +106,7 @@ class Rank:
     def _compute(self, blueprint: Blueprint) -> Compute:
         """Return how the forward pass computes."""
         recipe = self.recipe
-        stream = 4 if recipe.autocasts else self.width
+        stream = 4 if recipe.autocasts or (recipe.under_autocast and blueprint.norms_stream) else self.width
         adapter = 4 if self.trained.adapters and recipe.lora_dtype == "float32" and not self.deepspeed else self.width
         own = 0 if adapter == self.width == stream else (4 if recipe.mixed_precision == "no" else self.width)
         if recipe.lora_dropout:  # the rest of the input, and a one-byte mask
@@ -115,4 +121,6 @@ class Rank:
             keeps_inputs=recipe.quantize == "int8" or (recipe.quantize != "none" and recipe.keeps_inputs),
             compiled=recipe.compile,
             repeats_keys=recipe.repeats_keys,
+            amp=recipe.under_autocast,
+            across=blueprint.encoder_tokens / recipe.seq_len if blueprint.encoder_tokens and blueprint.vocab else 1.0,
         )

@@ -22,9 +22,9 @@ class Stage(Record):
 
     In parameters: `blocks` and, in them, `experts` (0 unless these are spread over devices), `linear` (the matrices)
     and, of them, `encoder` (those of an encoder) and `narrowed` (those that autocast makes narrow copies of:
-    transformers multiplies by experts in groups); `root` (all outside blocks) and, in it, `head`; `largest_block` and
-    `largest_matrix`. `packed` are the bytes of packed matrices. `share` is the part of the layers, `in_flight` the
-    number of micro-batches at once.
+    transformers multiplies by experts in groups); `root` (all outside blocks) and, in it, `head`; `largest_block`, of
+    it `reading` (the matrices of q, k and v), and `largest_matrix`. `packed` are the bytes of packed matrices.
+    `share` is the part of the layers, `in_flight` the number of micro-batches at once.
     """
 
     blocks: float
@@ -36,6 +36,7 @@ class Stage(Record):
     encoder: float
     packed: float
     largest_block: float
+    reading: float
     largest_matrix: float
     share: float
     in_flight: int
@@ -85,6 +86,7 @@ def stages(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> l
         * share,
         packed * share,
         max(sizes.values(), default=0),
+        _reading(blueprint) / recipe.tp,
         max((parameters / copies for parameters, copies in linear), default=0),
         share,
         1,
@@ -98,6 +100,19 @@ def stages(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> l
         whole.replace(root=first / recipe.tp, in_flight=in_flight, has_head=False),
         whole.replace(root=head / recipe.tp),
     ]
+
+
+def _reading(blueprint: Blueprint) -> int:
+    """Return the parameters of the matrices from which a layer's attention has its queries, keys and values."""
+    found = [it.attention for it in blueprint.decoder.layers if it.attention]
+    if not found:
+        return 0
+    it, hidden = found[-1], blueprint.hidden
+    if not it.kv_rank:
+        return hidden * (it.query_width + it.key_width + it.value_width)
+    queries = it.q_rank * (hidden + it.query_width) if it.q_rank else hidden * it.query_width
+    wide = it.heads * (it.head_dim - it.rope_dim) + it.out_width
+    return queries + hidden * (it.kv_rank + it.rope_dim) + it.kv_rank * wide
 
 
 def _spreads(weight: Weight, recipe: Recipe) -> bool:

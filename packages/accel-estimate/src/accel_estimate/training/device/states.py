@@ -5,12 +5,17 @@ The arithmetic is ZeRO's (arXiv 1910.02054, sections 3 and 5) for DeepSpeed, and
 
 from __future__ import annotations
 
+from typing import Literal
+
 from accel_estimate.training import optimizers
 from accel_estimate.training.recipe import WIDTH, ZERO_2, ZERO_3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from accel_estimate.training.device.rank import Rank
+
+Part = Literal["layer", "attending", "normalizing"]
+"""The parts of a layer's backward pass: the MLP, attention, and the norm before it."""
 
 SUB_GROUP = 1_000_000_000
 """Parameters that ZeRO-3 steps at a time (`sub_group_size`), in elements."""
@@ -51,9 +56,9 @@ def casts_kept(rank: Rank) -> float:
     return rank.stage.narrowed if rank.recipe.gradient_checkpointing == "none" else 0.0
 
 
-def casts_again(rank: Rank) -> float:
-    """Return the number of parameters of one layer whose narrow copies its backward pass has."""
-    return rank.stage.largest_block * rank.stage.narrowed / (rank.stage.linear or 1)
+def casts_again(rank: Rank, part: Part) -> float:
+    """Return the number of parameters of one layer whose narrow copies a part of its backward pass still has."""
+    return (rank.stage.largest_block - passed(rank, part)) * rank.stage.narrowed / (rank.stage.linear or 1)
 
 
 def gradients(rank: Rank) -> float:
@@ -87,18 +92,23 @@ def accumulated(rank: Rank) -> float:
     return rank.trained.parameters * width
 
 
-def later_gradients(rank: Rank) -> float:
-    """Return the gradients that don't exist yet in the first layer's backward pass: its own, and the embeddings'.
+def later_gradients(rank: Rank, part: Part) -> float:
+    """Return the gradients that don't exist yet in a part of the first layer's backward pass: its own too.
 
-    Its first matrix has one. With FSDP those of the layer and of the head aren't divided yet either.
+    With FSDP those of the layer and of the head aren't divided yet either.
     """
     recipe, stage = rank.recipe, rank.stage
     if not recipe.trains_all or recipe.zero_stage >= 0 or recipe.optimizer_in_backward or gradients(rank) == 0.0:
         return 0.0
     if recipe.fsdp != "none":
         return (stage.root + stage.largest_block) * rank.gradient_width / rank.shards
-    embeddings = max(stage.root - stage.head, 0) if not rank.tied and stage.has_head else 0.0
-    return (embeddings + stage.largest_block - stage.largest_matrix) * rank.gradient_width
+    embeddings = max(stage.root - stage.head, 0) if stage.has_head else 0.0
+    return (embeddings + stage.largest_block - passed(rank, part)) * rank.gradient_width
+
+
+def grows(rank: Rank) -> bool:
+    """Return whether gradients become more with every layer of the backward pass, as far as this counts them."""
+    return rank.recipe.zero_stage < 0 and not rank.recipe.optimizer_in_backward
 
 
 def last_gradients(rank: Rank) -> float:
@@ -131,12 +141,20 @@ def layer_gradient(rank: Rank) -> float:
     return rank.stage.largest_block * rank.gradient_width / rank.shards
 
 
-def head_gradient(rank: Rank) -> float:
-    """Return the bytes of the first gradients of the backward pass: the language head's, and that of a matrix."""
+def passed(rank: Rank, part: Part) -> float:
+    """Return the parameters of a layer that have gradients while a part of it runs backward."""
+    stage = rank.stage
+    if part == "layer":
+        return stage.largest_matrix
+    return stage.largest_block - (stage.reading if part == "attending" else 0.0)
+
+
+def head_gradient(rank: Rank, part: Part) -> float:
+    """Return the bytes of the first gradients of the backward pass: the language head's, and those of a layer."""
     recipe = rank.recipe
     numbers = rank.stage.head if rank.trains_head else 0.0
     if recipe.trains_all:
-        numbers += rank.stage.largest_matrix
+        numbers += passed(rank, part) + rank.behind * rank.stage.largest_block
     head = numbers * rank.gradient_width
     divided = rank.shards if recipe.fsdp != "none" or recipe.zero_stage >= ZERO_2 else 1
     return min(head / divided, gradients(rank))

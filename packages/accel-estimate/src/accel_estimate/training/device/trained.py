@@ -50,9 +50,10 @@ def trained(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> 
     """
     if recipe.trains_all:
         shapes: Counter[tuple[int, ...]] = Counter()
-        for weight in weights:
+        steps = [weight for weight in weights if weight.name != blueprint.frozen]
+        for weight in steps:
             shapes[weight.shape or (weight.parameters // weight.copies,)] += weight.copies if weight.parameters else 0
-        count = sum(weight.parameters for weight in weights)
+        count = sum(weight.parameters for weight in steps)
         width = 4 if recipe.zero_stage >= 0 else WIDTH[recipe.weights_dtype]
         states = optimizers.state_bytes(shapes, recipe.optimizer, width)
         return Trained(count, width, states, 0, largest(weights))
