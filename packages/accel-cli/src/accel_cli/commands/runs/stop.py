@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Sequence
 
+    from accel_launch.runs import Run
+
+SOON = 1.0  # seconds in which a run may end without a word
+
 
 def main(argv: Sequence[str] | None = None, program: str = "accelerate-stop") -> int:
     """End what the arguments name; return the exit status."""
@@ -34,7 +38,12 @@ def parser(program: str) -> ArgumentParser:
         nargs="*",
         help="Names of runs, beginnings of names, or pids of launchers or ranks; the newest by default.",
     )
-    found.flag("--signal", default="TERM", help="Signal to end them by, such as INT or 2; TERM by default.")
+    found.flag(
+        "--signal",
+        default="TERM",
+        help="Signal to end them by, such as INT or 2; TERM by default. A run that ends by a signal already gets no "
+        "other one. KILL is --now.",
+    )
     found.flag("--now", action="store_true", help="Kill the ranks at once, without the grace.")
     found.flag("--warm", action="store_true", help="End your processes that wait for the same launch again.")
     return found
@@ -52,17 +61,27 @@ def _stop(words: list[str], program: str) -> int:
     from accel_launch import runs
 
     number = _number(arguments.signal)
+    now = arguments.now or number == signal.SIGKILL
     found = [runs.open(which, running=True) for which in arguments.run or (None,)]
     for run in found:  # all at once
-        run.send(number)
+        run.end(signal.SIGTERM if number == signal.SIGKILL else number)
     statuses: list[int] = []
     for run in found:
-        if arguments.now:
+        if now:
             run.stop(number, now=True)
         else:
-            run.wait()
+            _wait(run)
         statuses.append(told(run))
     return next((status for status in statuses if status), 0)
+
+
+def _wait(run: Run) -> None:
+    """Wait for the end of a run; on a terminal say so, if it takes long."""
+    run.wait(SOON)
+    if run.running and os.isatty(2):
+        grace = "" if run.grace is None else f"; after {run.grace:.0f} s its ranks are killed"
+        front.say(f"accel: waiting for {run.name} to end{grace}; accelerate stop --now {run.name} kills them now\n")
+    run.wait()
 
 
 def _number(text: str) -> int:

@@ -38,6 +38,8 @@ class Recorder:
         self.began = _began()
         self.states, self.status = States(plan), None
         self.ranks = Ranks()
+        self.ended_by = 0
+        """The signal that ends the run, if one does."""
         self.failure = ""
         """Why the record is incomplete."""
         self.numbered = 0
@@ -80,7 +82,7 @@ class Recorder:
     def signal(self, number: int, at: float) -> None:
         """Take a signal to the launcher that ends the run; it is called within the signal's handler."""
         self._add("signal", signal=number, time=at)
-        self.states.now = ENDING
+        self.states.now, self.ended_by = ENDING, number
         if self.described and not self.busy:
             self._write()
 
@@ -161,6 +163,7 @@ class Recorder:
             "clock": OFFSET,
             "state": self.states.now,
             "status": self.status,
+            "ended_by": self.ended_by or None,
             "attempt": self.states.attempt,
             "count": self.plan.hosted or len(self.plan.commands),
             "processes": len(self.plan.commands),

@@ -83,6 +83,7 @@ def described(plan: Plan, began: float) -> dict[str, object]:
             "commands": explain.commands(plan),
             "ranks": plan.hosted or len(plan.commands),
             "terminals": plan.display.terminals,
+            "grace": plan.grace,
             "max_restarts": plan.restarting.most,
         },
     }
