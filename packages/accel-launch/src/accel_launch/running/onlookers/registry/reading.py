@@ -42,6 +42,16 @@ class Run:
         self.here = self.held or bool({*machine} & {*folders.machine_names()})
         self.restarted = self.here and not self.held and folders.machine_names()[-1] not in machine
         self.facts: Mapping[str, Any] = self.file(folders.STATE) or {}
+        if not self.held and self.status is None:
+            self._take_note(next((word for word in machine if word.startswith(folders.MARK.encode())), b""))
+
+    def _take_note(self, note: bytes) -> None:
+        """Take how a run has ended from the file of its lock, where the disk had no room for its state."""
+        status, _, at = note.removeprefix(folders.MARK.encode()).partition(b"@")
+        try:
+            self.facts = {**self.facts, "status": int(status), "at": float(at)}
+        except ValueError:
+            pass
 
     def file(self, name: str) -> Any:
         """Return what a file of the record holds; None if there is none, or another version wrote something else."""
@@ -88,7 +98,7 @@ class Run:
     def plan(self) -> Mapping[str, Any]:
         """What is known of its plan."""
         described: Mapping[str, Any] = self.file(folders.RUN) or {}
-        found = described.get("plan")
+        found: Any = described.get("plan")
         return found if _is_object(found) else {}
 
     @property

@@ -16,15 +16,20 @@ class States:
     def __init__(self, plan: Plan) -> None:
         """Begin before its ranks start."""
         self.plan, self.now, self.attempt, self.started = plan, STARTING, 0, 0
+        self.between = False
+        """Whether all ranks of the attempt have ended."""
 
     def follow(self, event: Event) -> None:
         """See what an event makes of the run."""
         if event.kind == "started":
+            if self.between:
+                self.between, self.attempt = False, self.attempt + 1
             self.started += 1
             if self.started >= len(self.plan.commands) and self.now == STARTING:
                 self.now = RUNNING
         elif event.attempt is not None:
-            self.now, self.started, self.attempt = STARTING, 0, event.attempt.number + 1
+            self.now, self.started, self.attempt = STARTING, 0, event.attempt.number
+            self.between = True
         elif self.now == ENDING:
             return
         elif event.kind in ("stalled", "moves"):

@@ -49,16 +49,24 @@ class Files:
             OSError: it can't be written.
         """
         part = f"{name}.part"
-        self._write(part, os.O_TRUNC, f"{text}\n")
+        try:
+            self._write(part, os.O_TRUNC, f"{text}\n")
+        except OSError:
+            os.unlink(os.path.join(self.path, part))
+            raise
         os.replace(os.path.join(self.path, part), os.path.join(self.path, name))
 
     def _write(self, name: str, how: int, text: str) -> None:
         how |= os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(os.path.join(self.path, name), how, 0o600)
+        size = os.fstat(fd).st_size
         try:
             data = text.encode(errors="replace")
             while data:
                 data = data[os.write(fd, data) :]
+        except OSError:
+            os.ftruncate(fd, size)  # what is there is whole
+            raise
         finally:
             os.close(fd)
 
@@ -92,8 +100,9 @@ def described(plan: Plan, began: float) -> dict[str, object]:
 class Ranks:
     """What the ranks of an attempt do, as the launcher sees it."""
 
-    def __init__(self) -> None:
-        """Know none yet."""
+    def __init__(self, last: str = "") -> None:
+        """Know none yet; the ``last`` line is that of an earlier attempt."""
+        self.last = last
         self.subjects: Callable[[], Sequence[Subject]] = tuple
         self.channels: Callable[[], Sequence[Channel]] = tuple
         self.samples: tuple[Sample | None, Sample | None] = (None, None)
@@ -109,7 +118,7 @@ class Ranks:
         if running and (last is None or now - last[0] >= PACE):
             seen = [kernel.stat(f"/proc/{one.pid}/stat") for one in running]
             self.samples = last, (now, sum(found[2] for found in seen if found is not None))
-        return {"ranks": ranks, "sample": self.samples[0], "line": self._line()}
+        return {"ranks": ranks, "sample": self.samples[0], "line": self.line()}
 
     def connected(self) -> bool:
         """Return whether one of them has opened a connection, or a device of an accelerator."""
@@ -121,12 +130,14 @@ class Ranks:
             self.ticks[pid] = 0 if facts is None else facts[2]
         return self.ticks[pid]
 
-    def _line(self) -> str:
+    def line(self) -> str:
         """Return the last line, of a progress bar too; one that isn't whole if there is no other."""
         latest = max(self.channels(), key=lambda channel: channel.written_at, default=None)
         kept = b"" if latest is None else bytes(latest.recent if latest.tail is None else latest.tail.end)
         *whole, rest = kept[-4 * WIDEST :].decode(errors="replace").replace("\r", "\n").split("\n")
-        return next((line for line in reversed(whole) if line.strip()), rest)[:WIDEST]
+        if rest.strip() and latest is not None and not latest.line:  # shown, as its end doesn't come
+            return rest[:WIDEST]
+        return next((line for line in reversed(whole) if line.strip()), rest or self.last)[:WIDEST]
 
 
 def _connected(pid: int) -> bool:
