@@ -42,7 +42,12 @@ def _logs(words: list[str], program: str) -> int:
     from accel_launch import runs
 
     since = seconds_of(arguments.since)
+    if arguments.tail is not None and arguments.tail < 0:
+        raise AccelError(f"--tail: {arguments.tail} isn't a number of lines")
     run = runs.open(arguments.run)
+    ranks = run.facts()["ranks"]
+    if arguments.rank is not None and ranks and not 0 <= arguments.rank < ranks:
+        raise AccelError(f"--rank: {run.name} has no rank {arguments.rank}; it has {ranks} from 0 on")
     output = run.output()
 
     def wanted(piece: Piece) -> bool:
@@ -84,9 +89,12 @@ def seconds_of(text: str | None) -> float | None:
 def _last(pieces: Iterable[Piece], count: int) -> list[bytes]:
     from collections import deque
 
-    lines: deque[bytes] = deque(maxlen=max(count, 0))
+    lines: deque[bytes] = deque(maxlen=count)
     for piece in pieces:
-        lines.extend(piece.data.splitlines(keepends=True))
+        first, *rest = piece.data.splitlines(keepends=True) or (b"",)
+        if lines and not lines[-1].endswith((b"\n", b"\r")):
+            first = lines.pop() + first
+        lines.extend((first, *rest))
     return list(lines)
 
 
