@@ -137,7 +137,7 @@ def test_a_launcher_that_nobody_collects_is_not_running(
 @pytest.mark.exhaustive
 def test_stop_takes_several_a_signal_and_no_grace(launched: Start, accelerate: Run, script: Script) -> None:
     two = [up(launched, script, "--name", name) for name in ("alpha", "beta")]
-    done = accelerate("stop", "--signal", "SIGINT", "alpha", "beta")
+    done = accelerate("stop", "--signal", "SIGINT", "alpha", "beta", "alph")  # which is signalled once
     assert done.returncode == 130
     assert done.stdout == "alpha ended: terminated by SIGINT\nbeta ended: terminated by SIGINT\n"
     assert [running.wait(10) for running in two] == [-signal.SIGINT] * 2
@@ -184,6 +184,8 @@ def test_a_run_is_named_by_an_unambiguous_beginning(accelerate: Run, runs: Path)
         made(runs, name, {"state": "ended", "status": 0}, began=1e9 + len(name))
     assert accelerate("wait", "alpha").stdout == "alpha ended: exit status 0\n"
     assert accelerate("wait", "b").stdout == "beta ended: exit status 0\n"
+    both = accelerate("wait", "b", "alpha", "beta")
+    assert (both.returncode, both.stdout) == (0, "beta ended: exit status 0\nalpha ended: exit status 0\n")
     assert accelerate("wait").stdout == "alphabet ended: exit status 0\n"
     assert "'al' is the beginning of several runs: alphabet, alpha\n" in accelerate("wait", "al").stderr
     assert "no run 'gamma' is known; known: alphabet, alpha, beta\n" in accelerate("wait", "gamma").stderr

@@ -117,15 +117,6 @@ def test_a_name_is_one_run_s_at_a_time(launched: Start, accelerate: Run, script:
     assert state(runs / "twin.1")["status"] is None
 
 
-@pytest.mark.exhaustive
-def test_two_launches_that_take_the_same_name_at_once(launched: Start, script: Script, runs: Path) -> None:
-    path = script(TWO)
-    both = [launched(*N2, "--name", "same", path) for _each in range(4)]
-    assert until(lambda: sum(popen.poll() is not None for popen in both) == 3, 30)
-    assert sorted(popen.poll() or 0 for popen in both) == [0, 2, 2, 2]
-    assert [path.name for path in runs.iterdir()] == ["same"]
-
-
 @pytest.mark.parametrize("name", sampled(["../up", "-x", ".x", "12", "a/b", "x" * 61, "a b"], every=4))
 def test_a_name_that_is_none(accelerate: Run, script: Script, name: str) -> None:
     done = accelerate("launch", "--cpu", "--dry_run", f"--name={name}", str(script("pass")))

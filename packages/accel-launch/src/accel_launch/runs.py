@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from accel_launch.running.onlookers.registry.record.reader import Reader
 
-__all__ = ["Output", "Piece", "Run", "facts", "list", "open"]
+__all__ = ["Output", "Piece", "Run", "facts", "list", "open", "several"]
 
 LOOK = 0.2  # seconds between two looks at a record that is followed
 SOON = 0.1  # seconds between two looks at what a run prints
@@ -266,3 +266,9 @@ def open(name: str | int | None = None, *, running: bool = False) -> Run:  # noq
         AccelError: there is no such run, or there are several.
     """
     return Run(finding.find(None if name is None else str(name), os.environ, ended=not running))
+
+
+def several(names: Iterable[str], *, running: bool = False) -> Sequence[Run]:
+    """Return the runs of these names, each once, as `open` finds them; the newest if there are no names."""
+    found = [open(name, running=running) for name in names] or [open(running=running)]
+    return [*{run.path: run for run in found}.values()]

@@ -25,6 +25,11 @@ class Parser(arguments.Parser):
         text = "Name of a run, the beginning of one, or the pid of its launcher or of a rank; the newest by default."
         self.add_argument("run", nargs="?", help=text)
 
+    def runs(self) -> None:
+        """Add the argument that names several runs."""
+        text = "Names of runs, beginnings of names, or pids of launchers or ranks; the newest by default."
+        self.add_argument("run", nargs="*", help=text)
+
     def flag(self, name: str, **options: Any) -> None:
         """Add the flag ``name``, such as ``--config_file``, in both spellings."""
         self.add_argument(*dict.fromkeys((name, "--" + name[2:].replace("_", "-"))), **options)

@@ -5,7 +5,6 @@ Errors of the stream itself are for the command's front (`accel_config.front.run
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 
@@ -67,6 +66,8 @@ def pass_on(text: str) -> None:
     while rest:  # with PYTHONUNBUFFERED a signal cuts off what a slow reader hasn't taken
         written = raw.write(rest)
         if written is None:
+            import errno
+
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         rest = rest[written:]
     raw.flush()

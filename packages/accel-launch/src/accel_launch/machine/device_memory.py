@@ -75,17 +75,21 @@ def _answer(*words: str, seconds: float | None = None) -> str:
 
     parent = os.getpid()
     try:
-        done = subprocess.run(  # noqa: S603
+        asked = subprocess.Popen(  # noqa: S603
             words,
-            capture_output=True,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             stdin=subprocess.DEVNULL,
-            preexec_fn=lambda: die_with(parent),
-            timeout=seconds,
+            preexec_fn=lambda: die_with(parent),  # noqa: PLW1509  we have no threads
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
         return ""
-    return "" if done.returncode else done.stdout.decode(errors="replace")
+    try:
+        found, _nothing = asked.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        asked.kill()  # one that hangs in the driver doesn't end, and isn't waited for
+        return ""
+    return "" if asked.returncode else found.decode(errors="replace")
 
 
 def _has_memory(folder: str) -> bool:

@@ -66,6 +66,8 @@ def plan(settings: Settings, host: Host, script: Sequence[str]) -> Plan:
     launcher = settings[Launcher]
     watched = launcher.stall_after > 0 and (settings.given("stall_after") or launcher.stall_action != "note")
     recorded = recording(settings, shown.place)
+    if recorded.detached:
+        planned = planned.replace(commands=tuple(command.unbuffered() for command in planned.commands))
     elsewhere = layout.total > (planned.hosted or len(planned.commands))
     return planned.replace(
         notes=tuple(dict.fromkeys((*settings.notes, *findings.notes))),

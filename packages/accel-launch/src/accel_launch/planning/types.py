@@ -28,6 +28,10 @@ class Command(Record):
     label: str = ""
     """Name of a process that isn't a rank, such as ``worker 3``: the prefix of its lines, and its name in reports."""
 
+    def unbuffered(self) -> Command:
+        """Return it with a Python that passes on its lines as they come, though nobody's terminal is there."""
+        return self.replace(env={"PYTHONUNBUFFERED": "1", **self.env})
+
 
 class Request:
     """A request to a service, for an engine that starts no commands here. Subclass both this and `Record`."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO, Any
 
-    from accel_launch.planning.types import Command, Plan
+    from accel_launch.planning.types import Plan
     from accel_launch.running.report.records import Event, Line, Result
 
 LOOK = 0.1  # seconds between two looks at whether the caller wants to cancel
@@ -70,7 +70,7 @@ def run(
     if plan.request is not None:
         return plan.request.run()
     if on_line is not None:
-        plan = plan.replace(commands=tuple(map(_unbuffered, plan.commands)))
+        plan = plan.replace(commands=tuple(command.unbuffered() for command in plan.commands))
     orders, order = os.pipe()
     reports, report = os.pipe()
     relays = [_relay(stream, fd) for fd, stream in ((1, sys.stdout), (2, sys.stderr))]
@@ -144,11 +144,6 @@ def _interrupt(to_child: IO[bytes]) -> None:
         to_child.flush()
     except OSError:
         pass  # it has ended already
-
-
-def _unbuffered(command: Command) -> Command:
-    """Return the command with a Python that writes its lines as they come, though nobody's terminal is there."""
-    return command.replace(env={"PYTHONUNBUFFERED": os.environ.get("PYTHONUNBUFFERED") or "1", **command.env})
 
 
 def _listen(from_child: IO[bytes], handlers: dict[str, Callable[[Any], object]], end: _End | None) -> Result | None:

@@ -7,11 +7,17 @@ from accel_config.showing import console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from accel_launch.runs import Run
 
 
-def told(run: Run) -> int:
-    """Print how a run has ended; return its exit status, or that of a failure if it has none."""
-    status = run.status
-    console.show(f"{run.name} ended{' without a status' if status is None else ''}: {run.ending}\n")
-    return FAILED if status is None else status
+def first_failure(runs: Iterable[Run], end: Callable[[Run], object]) -> int:
+    """Wait for each run by ``end``, and print how it has ended; return the first exit status that isn't 0."""
+    statuses: list[int] = []
+    for run in runs:
+        end(run)
+        status = run.status
+        console.show(f"{run.name} ended{' without a status' if status is None else ''}: {run.ending}\n")
+        statuses.append(FAILED if status is None else status)
+    return next((status for status in statuses if status), 0)

@@ -41,13 +41,10 @@ def _logs(words: list[str], program: str) -> int:
     arguments = parser(program).parse_args(words)
     from accel_launch import runs
 
-    since = seconds_of(arguments.since)
     if arguments.tail is not None and arguments.tail < 0:
         raise AccelError(f"--tail: {arguments.tail} isn't a number of lines")
+    since = seconds_of(arguments.since)
     run = runs.open(arguments.run)
-    ranks = run.facts()["ranks"]
-    if arguments.rank is not None and ranks and not 0 <= arguments.rank < ranks:
-        raise AccelError(f"--rank: {run.name} has no rank {arguments.rank}; it has {ranks} from 0 on")
     output = run.output()
 
     def wanted(piece: Piece) -> bool:
@@ -57,8 +54,12 @@ def _logs(words: list[str], program: str) -> int:
     over = not run.running  # before what it has printed is read to its end
     pieces: Iterable[Piece] = filter(wanted, output.read(since))
     shown = (piece.data for piece in pieces) if arguments.tail is None else _last(pieces, arguments.tail)
+    nothing = True
     for data in shown:
         _show(data)
+        nothing = False
+    if nothing and arguments.rank is not None and not arguments.follow:
+        front.say(f"accel: rank {arguments.rank} of {run.name} has printed nothing of this\n")
     if arguments.follow and not over:
         for piece in output.follow():
             if piece is not None and wanted(piece):

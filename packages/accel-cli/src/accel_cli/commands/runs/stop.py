@@ -33,11 +33,7 @@ def parser(program: str) -> ArgumentParser:
         "End runs on this machine, wait for that, and exit with the status of the first that didn't end with 0; or "
         "end the processes that --keep_warm keeps.",
     )
-    found.add_argument(
-        "run",
-        nargs="*",
-        help="Names of runs, beginnings of names, or pids of launchers or ranks; the newest by default.",
-    )
+    found.runs()
     found.flag(
         "--signal",
         default="TERM",
@@ -57,22 +53,16 @@ def _stop(words: list[str], program: str) -> int:
         pids = warm.stop(os.environ)
         console.show("".join(f"stopped warm process (pid {pid})\n" for pid in pids) or "no process is kept warm\n")
         return 0
-    from accel_cli.commands.runs.ending import told
+    from accel_cli.commands.runs.ending import first_failure
     from accel_launch import runs
 
     number = _number(arguments.signal)
     now = arguments.now or number == signal.SIGKILL
-    found = [runs.open(which, running=True) for which in arguments.run or (None,)]
+    number = signal.SIGTERM if number == signal.SIGKILL else number
+    found = runs.several(arguments.run, running=True)
     for run in found:  # all at once
-        run.end(signal.SIGTERM if number == signal.SIGKILL else number)
-    statuses: list[int] = []
-    for run in found:
-        if now:
-            run.stop(number, now=True)
-        else:
-            _wait(run)
-        statuses.append(told(run))
-    return next((status for status in statuses if status), 0)
+        run.end(number)
+    return first_failure(found, (lambda run: run.stop(number, now=True)) if now else _wait)
 
 
 def _wait(run: Run) -> None:

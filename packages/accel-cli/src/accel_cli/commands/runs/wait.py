@@ -19,16 +19,17 @@ def parser(program: str) -> ArgumentParser:
     """Return the parser of the command's arguments."""
     from accel_cli.commands.parser import Parser
 
-    found = Parser(program, "Wait until a run on this machine has ended, and exit with its status.")
-    found.run()
+    found = Parser(
+        program,
+        "Wait until runs on this machine have ended, and exit with the status of the first that didn't end with 0.",
+    )
+    found.runs()
     return found
 
 
 def _wait(words: list[str], program: str) -> int:
     arguments = parser(program).parse_args(words)
-    from accel_cli.commands.runs.ending import told
+    from accel_cli.commands.runs.ending import first_failure
     from accel_launch import runs
 
-    run = runs.open(arguments.run)
-    run.wait()
-    return told(run)
+    return first_failure(runs.several(arguments.run), lambda run: run.wait())

@@ -15,7 +15,7 @@ from accel_launch.running.onlookers.registry import folder as folders
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, TypeGuard
 
     from accel_launch.running.onlookers.registry.reading import Run
     from accel_launch.running.onlookers.registry.record.reader import Reader
@@ -134,10 +134,14 @@ def ending(run: Run) -> str:
 def report(run: Run) -> str:
     """Return how a run has ended as its launcher has printed it, with its notes; empty if it hasn't ended."""
     text = run.text(folders.TEXT).strip()
-    written: Mapping[str, Any] = run.file(folders.REPORT) or {}
-    notes: Any = written.get("notes")
-    lines = [f"  note: {note}" for note in notes if str(note) not in text] if isinstance(notes, list) else []
+    found: Mapping[str, Any] = run.file(folders.REPORT) or {}
+    notes = found.get("notes")
+    lines = [f"  note: {note}" for note in (notes if _is_list(notes) else ()) if str(note) not in text]
     return "\n".join((text, *lines)).strip("\n")
+
+
+def _is_list(found: object) -> TypeGuard[list[object]]:
+    return isinstance(found, list)
 
 
 def output(run: Run, *, from_now: bool) -> Reader:

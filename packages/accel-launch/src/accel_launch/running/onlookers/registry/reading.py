@@ -44,6 +44,12 @@ class Run:
         self.facts: Mapping[str, Any] = self.file(folders.STATE) or {}
         if not self.held and self.status is None:
             self._take_note(next((word for word in machine if word.startswith(folders.MARK.encode())), b""))
+        clock, same_boot = (
+            _number(self.facts.get("clock")),
+            self.pid if self.held else self.here and not self.restarted,
+        )
+        self.shift = time.time() - time.monotonic() - clock if clock and same_boot else 0.0
+        """By how much the clock was set since its launcher has begun, as far as that is known."""
 
     def _take_note(self, note: bytes) -> None:
         """Take how a run has ended from the file of its lock, where the disk had no room for its state."""
@@ -135,33 +141,23 @@ class Run:
     @property
     def began(self) -> float:
         """When it began, in seconds since the epoch."""
-        return self._moved("began") or self.changed
+        return self.began_at + self.shift
 
     @property
     def seen(self) -> float:
         """When its record was last written, in seconds since the epoch."""
-        return self._moved("at") or self.changed
+        at = _number(self.facts.get("at"))
+        return at + self.shift if at else self.changed
 
     @property
     def began_at(self) -> float:
-        """When it began, by the clock of its events."""
-        return _number(self.facts.get("began")) or self.changed
-
-    def _moved(self, name: str) -> float:
-        """Return a time of the state as the clock shows it now, however it was set since then."""
-        at, clock = (_number(self.facts.get(fact)) for fact in (name, "clock"))
-        return at - clock + time.time() - time.monotonic() if at and clock and self.same_boot else at
+        """When it began, by the clock of its record."""
+        return _number(self.facts.get("began")) or self.changed - self.shift
 
     @property
     def now(self) -> float:
-        """The time now by the clock of its record."""
-        clock = _number(self.facts.get("clock"))
-        return clock + time.monotonic() if clock and self.same_boot else time.time()
-
-    @property
-    def same_boot(self) -> bool:
-        """Whether this machine hasn't been started again since then, as far as is known."""
-        return bool(self.pid) if self.held else self.here and not self.restarted
+        """The time now, by the clock of its record."""
+        return time.time() - self.shift
 
     @property
     def age(self) -> float:

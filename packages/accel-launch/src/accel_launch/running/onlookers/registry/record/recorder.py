@@ -46,9 +46,7 @@ class Recorder:
         self.numbered = 0
         """The events so far."""
         self.waiting: list[str] = []
-        self.described, self.busy = False, False
-        self.printed, self.connected, self.looked = False, False, time.monotonic()
-        """Whether ranks of this attempt have printed something, or have opened a connection; and the last look."""
+        self.described, self.printed, self.busy = False, False, False
         self.changed: float | None = None
         """When something changed that the file of the state doesn't hold, in monotonic seconds."""
         self.saved = time.monotonic() + QUIET - PACE
@@ -78,7 +76,7 @@ class Recorder:
         self._add(event.kind, **facts)
         self.states.follow(event)
         if event.attempt is not None:
-            self.printed, self.connected, self.ranks = False, False, Ranks(self.ranks.line())
+            self.printed, self.ranks = False, Ranks(self.ranks.line())
 
     def signal(self, number: int, at: float) -> None:
         """Take a signal to the launcher that ends the run; it is called within the signal's handler."""
@@ -95,17 +93,10 @@ class Recorder:
     def prints(self) -> None:
         """Take notice that a rank has printed something."""
         if not self.printed:
-            self.printed = self.connected = True
+            self.printed = self.ranks.connected = True
             self._add("prints", attempt=self.states.attempt)
             self.saved = 0.0
         self.changed = self.changed or time.monotonic()
-
-    def _look(self) -> None:
-        """See whether ranks that haven't printed anything have done with their imports."""
-        self.looked = time.monotonic()
-        if self.ranks.connected():
-            self.connected = True
-            self._add("connects", attempt=self.states.attempt)
 
     @property
     def active(self) -> bool:
@@ -118,15 +109,15 @@ class Recorder:
         if not self.active:
             return None
         due = [] if self.changed is None else [self.saved]
-        due += [] if self.connected else [self.looked]
+        due += [] if self.ranks.connected else [self.ranks.looked]
         return max(0.0, min(due) + PACE - time.monotonic()) if due else None
 
     def step(self) -> None:
         """Write what is due."""
         if self.due != 0.0:
             return
-        if not self.connected and self.looked + PACE <= time.monotonic():
-            self._look()
+        if self.ranks.connects():
+            self._add("connects", attempt=self.states.attempt)
         if self.changed is not None and self.saved + PACE <= time.monotonic():
             self._write()
 
@@ -205,7 +196,7 @@ class Recorder:
         self._write()
         self.folder.note(f"{result.status}@{steady():.3f}")
         try:
-            files.put(folders.TEXT, rendering.text(result, host) + rendering.closing(result))
+            files.put(folders.TEXT, rendering.text(result, host) + rendering.closing(result) + rendering.queued(result))
             files.put(folders.REPORT, plain.text(rendering.data(result, host)))
         except OSError as error:
             self.failure = self.failure or f"the record of the run is incomplete: {error.strerror}"

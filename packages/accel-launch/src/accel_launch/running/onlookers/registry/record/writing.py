@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from accel_launch.inspecting import kernel
 from accel_launch.machine import process_tree
@@ -80,7 +81,7 @@ def described(plan: Plan, began: float) -> dict[str, object]:
     return {
         "version": VERSION,
         "command": command_line(plan.recording.command),
-        "folder": os.getcwd(),
+        "folder": _folder(),
         "host": os.uname().nodename,
         "machine": machine,
         "launcher": os.getpid(),
@@ -97,6 +98,13 @@ def described(plan: Plan, began: float) -> dict[str, object]:
     }
 
 
+def _folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return None
+
+
 class Ranks:
     """What the ranks of an attempt do, as the launcher sees it."""
 
@@ -107,6 +115,8 @@ class Ranks:
         self.channels: Callable[[], Sequence[Channel]] = tuple
         self.samples: tuple[Sample | None, Sample | None] = (None, None)
         """What CPU time they had used, and when, the last two times."""
+        self.connected, self.looked = False, time.monotonic()
+        """Whether they have printed something, or opened a connection; and when that was looked at."""
         self.ticks: dict[int, int] = {}
         """When each one's process started, by pid."""
 
@@ -120,9 +130,13 @@ class Ranks:
             self.samples = last, (now, sum(found[2] for found in seen if found is not None))
         return {"ranks": ranks, "sample": self.samples[0], "line": self.line()}
 
-    def connected(self) -> bool:
-        """Return whether one of them has opened a connection, or a device of an accelerator."""
-        return any(_connected(one.pid) for one in self.subjects() if not one.ended)
+    def connects(self) -> bool:
+        """Look, where it is due, and return whether one of them has just opened a connection, or a device."""
+        if self.connected or self.looked + PACE > time.monotonic():
+            return False
+        self.looked = time.monotonic()
+        self.connected = any(_connected(one.pid) for one in self.subjects() if not one.ended)
+        return self.connected
 
     def _started(self, pid: int) -> int:
         if pid not in self.ticks:
