@@ -155,7 +155,8 @@ def test_a_fast_run_is_attached_to_again_and_again_and_followed(
             first = attached.stdout.readline()
             attached.send_signal(signal.SIGINT)
             in_turn(first + attached.stdout.read())
-    assert until((runs / "fast" / "output.older").exists, 60)
+    older = runs / "fast" / "output.older"
+    assert until(lambda: older.exists() and b"step 0 " not in older.read_bytes()[:200], 60)
     end.touch()
     assert following.wait(60) == 0
     assert following.stderr is not None
@@ -316,3 +317,29 @@ def test_a_detached_run_has_its_plan_in_its_record(accelerate: Run, script: Scri
     run = json.loads((runs / "single" / folder.RUN).read_text())
     assert "-d" in run["command"]
     assert accelerate("logs", "single").stdout == "one\n"
+
+
+def test_the_record_s_lines_are_those_of_a_terminal(
+    accelerate: Run, script: Script, runs: Path, tmp_path: Path
+) -> None:
+    """Long ones stay whole, beginnings come without their end, ends that never come are put there, with prefixes."""
+    text = (
+        TURNS + "import sys\nrank = os.environ['RANK']\ndef put(text): os.write(1, text.encode())\n"
+        "if rank == '0':\n    put('begin')\n    announced('seen')\n    put('ning\\nabc')\n    sys.exit(here('over'))\n"
+        "dead('over')\nput('def\\n')\n"
+    )
+    long = "import os\nfor turn in range(5): os.write(1, os.environ['RANK'].encode() * 300_000 + b'\\n')\n"
+    flags = ("-d", "--name", "lines", "--tee", "3", "--log_dir", str(runs / "logs"))
+    assert accelerate("launch", *N2, *flags, str(script(text))).returncode == 0
+    assert until(lambda: accelerate("logs", "lines").stdout.endswith("begin"), 60)
+    assert until(lambda: listed(accelerate)["lines"]["line"] == "begin", 60)
+    (tmp_path / "seen").symlink_to("1")
+    assert accelerate("wait", "lines").returncode == 0
+    shown = accelerate("logs", "lines").stdout
+    assert [line.partition(":")[2] or line for line in shown.splitlines()] == ["beginning", "abc", "def"], shown
+    flags = ("-d", "--name", "long", "--prefix")
+    assert accelerate("launch", *N2, *flags, str(script(long))).returncode == 0
+    assert accelerate("wait", "long").returncode == 0
+    lines = accelerate("logs", "long").stdout.splitlines()
+    assert sorted({*lines}) == [f"[{rank}] {rank * 300_000}" for rank in "01"]
+    assert accelerate("logs", "long", "--tail", "1").stdout.splitlines() == lines[-1:]

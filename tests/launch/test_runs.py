@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -156,17 +157,48 @@ def test_old_records_go_by_number_and_by_age(accelerate: Run, script: Script, ru
 
 
 def test_a_disk_that_is_full_is_a_note(accelerate: Run, script: Script, runs: Path) -> None:
-    """Each rank sees to it, before it prints, that the first file can't be written."""
+    """Each rank sees to it, before it prints, that a file can't be written; that is tried again until the end."""
+    part = str(runs / "full" / "state.json.part")
     text = (
-        "import os\n"
-        f"try: os.symlink('/dev/full', {str(runs / 'full' / 'run.json.part')!r})\n"
-        "except FileExistsError: pass\n"
-        "print('trained')\n"
+        f"import os, sys\ntry: os.makedirs({part!r}, exist_ok=True)\nexcept FileNotFoundError: pass\n"
+        "print('trained')\nsys.exit(5 * (os.environ['RANK'] == '1' and 'fail' in sys.argv))\n"
     )
     done = accelerate("launch", *N2, "--name", "full", str(script(text)))
     assert (done.returncode, done.stdout) == (0, "trained\n" * 2)
     assert "accel: note: the record of the run is incomplete: " in done.stderr
     assert "Traceback" not in done.stderr
+    assert accelerate("launch", *N2, "--name", "full", str(script(text)), "fail").returncode == 5
+    assert accelerate("wait", "full").stdout == "full ended: exit status 5\n"
+    assert json.loads(accelerate("ps", "-a", "--json").stdout)[0]["state"] == "ended"
+    (runs / "again").mkdir()
+    text = (
+        f"import os, time\npart, record = {part!r}.replace('full', 'again'), {str(runs / 'again')!r}\n"
+        "if os.environ['RANK'] == '0': os.makedirs(part)\n"
+        "while not os.path.exists(part): time.sleep(0.01)\nprint('here', flush=True)\n"
+        "while not os.path.exists(record + '/events.jsonl'): time.sleep(0.01)\n"
+        "if os.environ['RANK'] == '0': os.rmdir(part)\n"
+    )
+    done = accelerate("launch", *N2, "--name", "again", str(script(text)))
+    assert (done.returncode, "note" in done.stderr) == (0, False), done.stderr
+    assert state(runs / "again")["status"] == 0
+    assert [event["number"] for event in events(runs / "again")] == list(range(1, len(events(runs / "again")) + 1))
+
+
+def test_a_folder_that_cant_be_locked_takes_no_name(
+    environ: dict[str, str], runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_fd: int, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        assert folders.claim(environ, "x7") is None
+        with pytest.raises(OSError, match="full"):
+            folders.Folder.make(environ)
+    assert list(runs.iterdir()) == []
+    (runs / "x7").mkdir()
+    assert folders.claim(environ, "x7") is not None
+    assert (runs / "x7" / "lock").exists()
 
 
 def test_each_restart_is_in_the_record(accelerate: Run, script: Script, runs: Path) -> None:
@@ -176,6 +208,11 @@ def test_each_restart_is_in_the_record(accelerate: Run, script: Script, runs: Pa
     assert done.returncode == 0, done.stderr
     assert [event["status"] for event in events(runs / "again") if event["kind"] == "attempt"] == [1, 0]
     assert kinds(runs / "again").count("prints") == 2
+    assert [event["attempt"] for event in events(runs / "again") if event["kind"] == "attempt"] == [0, 1]
+    assert [event["number"] for event in events(runs / "again")] == list(range(1, len(events(runs / "again")) + 1))
+    assert (state(runs / "again")["line"], state(runs / "again")["attempt"]) == ("try", 1)
+    spent = json.loads(accelerate("report", "again", "--json").stdout)["time_spent"]
+    assert spent["restarting"] > 0
 
 
 def test_json_is_made_without_its_module() -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from accel_launch.running.onlookers.registry import acting, asking, figures, reading
+from accel_launch.running.onlookers.registry import acting, asking, figures, finding, reading
 from accel_launch.running.onlookers.registry import folder as folders
 from accel_launch.running.onlookers.registry.asking import PATIENCE
 from accel_launch.running.onlookers.registry.figures import devices
@@ -180,7 +180,7 @@ class Run:
     @property
     def terminals(self) -> bool:
         """Whether its ranks have terminals of their own (``launch --terminal``)."""
-        return acting.terminals(self._run)
+        return self._run.plan.get("terminals") is True
 
     def _ask(self, question: dict[str, Any], patience: float = PATIENCE) -> dict[str, Any]:
         return dict(asking.ask(self._run.folder, question, patience))
@@ -198,15 +198,29 @@ class Run:
         """
         return acting.send(self._run, number)
 
+    @property
+    def grace(self) -> float | None:
+        """The seconds that its ranks get to end after a signal; None if that isn't known."""
+        found = self._run.plan.get("grace")
+        return found if isinstance(found, (int, float)) else None
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        """Ask it to end by a signal, without waiting for that; nothing happens if a signal has asked it already.
+
+        Raises:
+            AccelError: its launcher isn't in reach, or the signal asks for something else.
+        """
+        acting.end(self._run, number)
+
     def stop(self, number: int = signal.SIGTERM, *, now: bool = False) -> int | None:
         """End it by a signal to its launcher, and wait for that; return its exit status.
 
         Args:
-            number: The signal that the ranks get.
+            number: The signal that the ranks get, if none has asked them to end already; SIGKILL is ``now``.
             now: Kill them at once, without the grace.
 
         Raises:
-            AccelError: its launcher isn't in reach.
+            AccelError: its launcher isn't in reach, or the signal asks for something else.
         """
         acting.stop(self._run, number, now=now)
         return self._run.status
@@ -269,7 +283,7 @@ def list(*, ended: bool = False, lost: bool = False) -> Sequence[Run]:  # noqa: 
     def wanted(run: reading.Run) -> bool:
         return ended or run.running or (lost and run.state == reading.LOST and run.recent)
 
-    return [Run(found) for found in reading.every(os.environ) if wanted(found)]
+    return [Run(found) for found in finding.every(os.environ) if wanted(found)]
 
 
 def open(name: str | int | None = None, *, running: bool = False) -> Run:  # noqa: A001
@@ -282,7 +296,7 @@ def open(name: str | int | None = None, *, running: bool = False) -> Run:  # noq
     Raises:
         AccelError: there is no such run, or there are several.
     """
-    return Run(reading.find(None if name is None else str(name), os.environ, ended=not running))
+    return Run(finding.find(None if name is None else str(name), os.environ, ended=not running))
 
 
 def several(names: Iterable[str], *, running: bool = False) -> Sequence[Run]:

@@ -30,13 +30,13 @@ def stacks(run: str | int | None = None, *, variables: bool = False, native: boo
     Raises:
         AccelError: there is no such run, or its launcher doesn't answer.
     """
-    from accel_launch.running.onlookers.registry import asking, reading
+    from accel_launch.running.onlookers.registry import asking, finding
 
     found = None
     if run is None:
-        found = next(filter(_launched_here, reading.running(os.environ)), None)
+        found = next(filter(_launched_here, finding.running(os.environ)), None)
     if found is None:
-        found = reading.find(None if run is None else str(run), os.environ)
+        found = finding.find(None if run is None else str(run), os.environ)
     return dict(
         asking.ask(found.folder, {"ask": "stacks", "children": True, "variables": variables, "native": native})
     )

@@ -17,11 +17,17 @@ NAMES = {1: "stdout", 2: "stderr"}
 class Caller:
     """The other end of a pipe."""
 
+    records = False
+    """Whether its stream takes what is printed as our own streams do, beginnings of lines and prefixes too."""
+
     def __init__(self, fd: int, *, lines: bool) -> None:
         """Write to ``fd``; with ``lines`` the caller gets what ranks print, instead of the standard streams."""
-        self.stream, self.lines = Stream(fd), lines
+        self.stream, self.lines = self._stream(fd), lines
         self.failure = ""
         """Why it hasn't got everything."""
+
+    def _stream(self, fd: int) -> Stream:
+        return Stream(fd)
 
     def send(self, kind: str, value: object) -> None:
         """Send something, at the latest with `flush`."""

@@ -32,7 +32,7 @@ def parser(program: str) -> ArgumentParser:
     found = Parser(
         program,
         "Print what a run that was started with --detach prints from now on, and exit with its status. Ctrl-C leaves "
-        "it, and it goes on.",
+        "it, with status 0, and it goes on.",
     )
     found.run()
     found.flag("--since", metavar="TIME", help="Begin with what was printed so long ago, such as 10m.")
@@ -48,7 +48,9 @@ def _attach(words: list[str], program: str) -> int:
     from accel_launch import runs
 
     since = seconds_of(arguments.since)
-    run = runs.open(arguments.run, running=True)
+    run = runs.open(arguments.run)
+    if not run.running and since is None:
+        front.say(f"accel: {run.name} has ended; accelerate logs {run.name} prints what it printed\n")
     output = run.output(from_now=since is None)
     window = Window(run)
     interrupts: list[int] = []

@@ -90,9 +90,12 @@ def seconds_of(text: str | None) -> float | None:
 def _last(pieces: Iterable[Piece], count: int) -> list[bytes]:
     from collections import deque
 
-    lines: deque[bytes] = deque(maxlen=max(count, 0))
+    lines: deque[bytes] = deque(maxlen=count)
     for piece in pieces:
-        lines.extend(piece.data.splitlines(keepends=True))
+        first, *rest = piece.data.splitlines(keepends=True) or (b"",)
+        if lines and not lines[-1].endswith((b"\n", b"\r")):
+            first = lines.pop() + first
+        lines.extend((first, *rest))
     return list(lines)
 
 

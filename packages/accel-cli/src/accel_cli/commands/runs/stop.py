@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Sequence
 
+    from accel_launch.runs import Run
+
+SOON = 1.0  # seconds in which a run may end without a word
+
 
 def main(argv: Sequence[str] | None = None, program: str = "accelerate-stop") -> int:
     """End what the arguments name; return the exit status."""
@@ -30,7 +34,12 @@ def parser(program: str) -> ArgumentParser:
         "end the processes that --keep_warm keeps.",
     )
     found.runs()
-    found.flag("--signal", default="TERM", help="Signal to end them by, such as INT or 2; TERM by default.")
+    found.flag(
+        "--signal",
+        default="TERM",
+        help="Signal to end them by, such as INT or 2; TERM by default. A run that ends by a signal already gets no "
+        "other one. KILL is --now.",
+    )
     found.flag("--now", action="store_true", help="Kill the ranks at once, without the grace.")
     found.flag("--warm", action="store_true", help="End your processes that wait for the same launch again.")
     return found
@@ -48,10 +57,21 @@ def _stop(words: list[str], program: str) -> int:
     from accel_launch import runs
 
     number = _number(arguments.signal)
+    now = arguments.now or number == signal.SIGKILL
+    number = signal.SIGTERM if number == signal.SIGKILL else number
     found = runs.several(arguments.run, running=True)
     for run in found:  # all at once
-        run.send(number)
-    return first_failure(found, (lambda run: run.stop(number, now=True)) if arguments.now else lambda run: run.wait())
+        run.end(number)
+    return first_failure(found, (lambda run: run.stop(number, now=True)) if now else _wait)
+
+
+def _wait(run: Run) -> None:
+    """Wait for the end of a run; on a terminal say so, if it takes long."""
+    run.wait(SOON)
+    if run.running and os.isatty(2):
+        grace = "" if run.grace is None else f"; after {run.grace:.0f} s its ranks are killed"
+        front.say(f"accel: waiting for {run.name} to end{grace}; accelerate stop --now {run.name} kills them now\n")
+    run.wait()
 
 
 def _number(text: str) -> int:

@@ -42,6 +42,8 @@ class Channel(Source):
         """Whether the rank has a terminal though our output isn't one."""
         self.local, self.mark = 0, ""
         """The local rank, and what the prefix is made of."""
+        self.is_rank: Callable[[], int] = lambda: self.local
+        """Returns the rank that prints."""
         self.number, self.starts = 0, 0
         """Which stream of the rank it is, if that is kept, and how often the rank is known to have been started."""
         self.file: LogFile | None = None
@@ -160,6 +162,7 @@ class Channel(Source):
     def close(self) -> None:
         """Pass on what is left, and close the channel and its log file."""
         self.flush()
+        self.ended = True
         if self.prefix and self.stream.open is self:
             self.stream.put(self, b"\n")  # a line with a prefix is a whole line, also at the end
         os.close(self.fd)

@@ -81,7 +81,10 @@ class Channels:
     def _for_caller(self, channel: Channel, local: int, rank: int, number: int) -> None:
         """Let a caller that takes lines take those of this channel."""
         caller = self.caller
-        if caller is not None:
+        if caller is not None and caller.records:
+            channel.stream, channel.number = caller.stream, number
+            channel.is_rank = lambda: self._rank(local, rank)
+        elif caller is not None:
             channel.stream, channel.mark = caller.stream, ""
             channel.set_rank(rank)
             channel.take = lambda data: caller.print(self._rank(local, rank), number, data)

@@ -52,7 +52,7 @@ class OutputRouter:
             _unregister(poller, channel.fd)
             channel.close()
         self.channels.open.clear()
-        for stream in self.distinct:
+        for stream in self.all:
             stream.end_line()
 
     @property

@@ -21,6 +21,8 @@ class Source:
     """A writer of lines that may come in parts; each line begins with its prefix."""
 
     prefix: bytes = b""
+    ended = False
+    """Whether nothing more comes from it."""
 
 
 class Stream:
@@ -65,6 +67,8 @@ class Stream:
         """
         if self.gone or not data:
             return
+        if self.open is not None and self.open is not source and self.open.ended:
+            self._end_line()
         if self.open is not None and self.open is not source:
             if not self.held:
                 self.held_since = time.monotonic()
@@ -73,7 +77,7 @@ class Stream:
         starts = self.open is not source
         if starts:
             self.passed = self.counted = 0
-        self.waiting += prefixed(data, source.prefix, starts=starts) if source and source.prefix else data
+        self._add(source, prefixed(data, source.prefix, starts=starts) if source and source.prefix else data)
         self.open = None if data.endswith(LINE_ENDS) else source
         self.passed = len(data) - data.rfind(b"\n") - 1 + (0 if b"\n" in data else self.passed)
         if self.counted + BULK <= self.passed <= LONGEST:
@@ -82,6 +86,14 @@ class Stream:
             self.counted = 0
         if self.open is None and self.held:
             self._release()
+
+    def _add(self, _source: Source | None, data: bytes) -> None:
+        """Take what is next in what a reader gets."""
+        self.waiting += data
+
+    def _end_line(self) -> None:
+        self._add(self.open, b"\n")
+        self.open = None
 
     def end_line(self) -> None:
         """End lines that aren't finished: their sources are gone."""
@@ -100,8 +112,7 @@ class Stream:
             self.held_since = now  # the line can't go on as long as our own reader doesn't
         if now < self.held_since + COURTESY:
             return self.held_since + COURTESY - now
-        self.waiting += b"\n"
-        self.open = None
+        self._end_line()
         self._release()
         return COURTESY if self.held else None
 

@@ -74,9 +74,14 @@ def _carried_out(plan: Plan, supervise: Callable[..., int], waiting: _Waiting) -
 
     try:
         folder = Folder.make(os.environ, plan.recording.name)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise AccelError(f"no folder for this run: {where}{error.strerror}", status=FAILED) from None
+    try:
         store = Store(folder.path, plan.recording.output)
     except OSError as error:
-        raise AccelError(f"no folder for this run: {error.strerror}", status=FAILED) from None
+        folder.remove()
+        raise AccelError(f"no file for the output of this run: {error.strerror}", status=FAILED) from None
     sys.stdout = sys.stderr = _Said(store)  # pyright: ignore[reportAttributeAccessIssue]
     try:
         return supervise(caller=store, folder=folder, started=lambda: waiting.answer(f"{STARTED} {folder.name}"))

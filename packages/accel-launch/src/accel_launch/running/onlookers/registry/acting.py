@@ -9,6 +9,7 @@ import time
 
 from accel_config.errors import FAILED, AccelError
 from accel_launch.machine import process_tree
+from accel_launch.ranks.signals import ENDING, ENDS
 from accel_launch.running.onlookers.registry import folder as folders
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 LOOK = 0.1  # seconds between two looks at a run whose launcher can't be waited for
 AGAIN = 0.5  # seconds between two requests to end at once
 LONGEST = 10.0  # seconds for a launcher to end at once, before it is killed
+ANSWERS = 2.0  # seconds for a launcher to say where its run is
 LEAVING = 2.0  # seconds for a launcher to leave once it has written how its run has ended
 
 
@@ -55,6 +57,33 @@ def send(run: Run, number: int) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def end(run: Run, number: int = signal.SIGTERM) -> None:
+    """Ask a run to end by a signal to its launcher, unless it was asked already: a second one would end the grace.
+
+    Raises:
+        AccelError: it isn't in reach, or the signal asks for something else.
+    """
+    if number not in ENDS:
+        names = ", ".join(one.name.removeprefix("SIG") for one in ENDS)
+        raise AccelError(f"signal {number} ends no run in order; {names} do, or KILL for --now")
+    if not (number in ENDING and asked(run)):
+        send(run, number)
+
+
+def asked(run: Run) -> bool:
+    """Return whether a signal has asked the launcher of a run for the end."""
+    run.look()
+    if not run.running or not run.pid or process_tree.stopped(run.pid):
+        return bool(run.facts.get("ended_by"))
+    from accel_launch.running.onlookers.registry import asking
+
+    try:  # its record may be a moment behind
+        return bool(asking.ask(run.folder, {"ask": "state"}, ANSWERS).get("ended_by"))
+    except AccelError:
+        run.look()
+        return bool(run.facts.get("ended_by"))
 
 
 def wait(run: Run, seconds: float | None = None) -> bool:
@@ -111,13 +140,6 @@ def report(run: Run) -> str:
     return "\n".join((text, *lines)).strip("\n")
 
 
-def terminals(run: Run) -> bool:
-    """Return whether the ranks have terminals of their own."""
-    found: Mapping[str, Any] = run.file(folders.RUN) or {}
-    plan: Any = found.get("plan")
-    return isinstance(plan, dict) and plan.get("terminals") is True  # pyright: ignore[reportUnknownMemberType]
-
-
 def _is_list(found: object) -> TypeGuard[list[object]]:
     return isinstance(found, list)
 
@@ -136,14 +158,15 @@ def output(run: Run, *, from_now: bool) -> Reader:
 
 
 def stop(run: Run, number: int = signal.SIGTERM, *, now: bool = False) -> None:
-    """Ask a run to end by a signal to its launcher, and wait for that; ``now`` kills its ranks at once.
+    """Ask a run to end by a signal to its launcher, and wait for that; ``now``, or SIGKILL, kills its ranks at once.
 
     Raises:
-        AccelError: it isn't in reach.
+        AccelError: it isn't in reach, or the signal asks for something else.
     """
-    if not send(run, number):
-        return
+    if number == signal.SIGKILL:
+        number, now = signal.SIGTERM, True
+    end(run, number)
     until = time.monotonic() + LONGEST
-    while now and not wait(run, AGAIN):
-        send(run, number if time.monotonic() < until else signal.SIGKILL)
+    while now and send(run, number if time.monotonic() < until else signal.SIGKILL) and not wait(run, AGAIN):
+        pass
     wait(run)

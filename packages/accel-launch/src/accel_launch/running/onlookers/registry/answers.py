@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from accel_launch.ranks.signals import ENDING, ENDS
 from accel_launch.running.onlookers.registry import ranks
 from accel_launch.running.onlookers.registry.desk import TO_SEND
 
@@ -45,8 +46,12 @@ def answer(
     if kind == "events":
         return {"events": recorder.events(_number(question, "after", 0))}
     if kind == "stop":
-        number = signal.Signals(_number(question, "signal", signal.SIGTERM))
-        return {"signal": int(number), TO_SEND: int(number)}
+        number = _number(question, "signal", signal.SIGTERM)
+        if number not in ENDS:
+            raise ValueError(f"signal must be one of {', '.join(str(int(each)) for each in ENDS)}, not {number}")
+        # A second one would end the grace.
+        asked = number in ENDING and recorder.ended_by and not question.get("now")
+        return {"signal": number, **({} if asked else {TO_SEND: number})}
     if kind == "resize":
         return _resized(recorder, _number(question, "lines", 0), _number(question, "columns", 0))
     raise ValueError(f"ask must be stacks, state, output, events, stop or resize, not {kind!r}")

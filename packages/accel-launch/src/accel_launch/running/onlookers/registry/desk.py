@@ -100,6 +100,12 @@ class Desk:
         self.workers.clear()
 
 
+def _object(asked: Any) -> Any:
+    if not isinstance(asked, dict):
+        raise ValueError('a question is a JSON object, such as {"ask": "state"}')
+    return asked  # pyright: ignore[reportUnknownVariableType]
+
+
 def _accepted(listening: Any) -> int:
     """Return the descriptor of a client; the module `socket` wraps it in an object, `_socket` doesn't."""
     fd: int = listening._accept()[0]
@@ -123,8 +129,8 @@ def _serve(fd: int, answer: Callable[[Mapping[str, Any]], Mapping[str, Any]], la
                 return
             question += data
         try:
-            answered = answer(json.loads(question))
-        except ValueError as error:
+            answered = answer(_object(json.loads(question)))
+        except (ValueError, RecursionError) as error:
             answered = {"error": str(error)}
         client.settimeout(None)
         number: Any = answered.get(TO_SEND)

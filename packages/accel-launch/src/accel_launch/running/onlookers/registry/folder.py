@@ -20,9 +20,10 @@ SOCKET, LOCK, PART = "socket", "lock", "lock.part"
 RUN, STATE, EVENTS, REPORT, TEXT = "run.json", "state.json", "events.jsonl", "report.json", "report.txt"
 OURS = frozenset(("socket", "lock", "run", "state", "events", "report", "output"))
 """What the names of our files begin with, up to a dot."""
-YOUNG = 60.0  # seconds in which a launcher has locked its folder after it has made it
+MAKING = 1.0  # seconds for another launch to lock a folder that is there, before it counts as left
 TURN = 5.0  # seconds to wait for others that take a name
 BOOT = "/proc/sys/kernel/random/boot_id"
+NOTE, MARK = 32, "ended="  # bytes of the lock's file for how the run has ended, and how they begin
 FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux
 
 
@@ -80,7 +81,7 @@ class Folder:
                 continue
             folder = cls(os.path.join(runs, name))
             try:
-                folder.hold()
+                folder._hold()
             except FileNotFoundError:  # who removes an older one of this name has taken it for that
                 continue
             return folder
@@ -95,8 +96,18 @@ class Folder:
             except FileExistsError:
                 folder._step_aside()
                 os.mkdir(path, mode=0o700)
-            folder.hold()
+            folder._hold()
         return folder
+
+    def _hold(self) -> None:
+        """Lock a folder that was just made; leave nothing of it if that can't be done."""
+        try:
+            self.hold()
+        except FileNotFoundError:  # it is another's now
+            raise
+        except OSError:
+            self.remove()
+            raise
 
     def _step_aside(self) -> None:
         """Give the record of a run that has ended another name.
@@ -104,9 +115,11 @@ class Folder:
         Raises:
             AccelError: the run hasn't ended.
         """
-        held, pid, _machine = lock(os.path.join(self.path, LOCK))
-        young = not os.path.lexists(os.path.join(self.path, LOCK)) and not _old(os.stat(self.path).st_mtime)
-        if held or young:
+        locked, until = os.path.join(self.path, LOCK), time.monotonic() + MAKING
+        while not os.path.lexists(locked) and time.monotonic() < until:  # another launch may have just made it
+            time.sleep(0.01)
+        held, pid, _machine = lock(locked)
+        if held:
             who = f" (pid {pid})" if pid else ""
             raise AccelError(f"a run {self.name!r} is running{who}; give another --name")
         number = 1
@@ -127,8 +140,18 @@ class Folder:
         part = os.path.join(self.path, PART)
         self.held = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         fcntl.lockf(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.write(self.held, b" ".join(machine_names()))
+        names = b" ".join(machine_names())
+        if os.write(self.held, names.ljust(len(names) + NOTE)) < len(names) + NOTE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.rename(part, os.path.join(self.path, LOCK))
+
+    def note(self, end: str) -> None:
+        """Note how the run has ended, in bytes that are the lock's already: a full disk has no others."""
+        if self.held != -1:
+            try:
+                os.pwrite(self.held, f" {MARK}{end}".encode()[:NOTE], len(b" ".join(machine_names())))
+            except OSError:
+                pass
 
     @property
     def pid(self) -> int:
@@ -169,60 +192,6 @@ def claim(environ: Mapping[str, str], name: str) -> Folder | None:
         return Folder.make(environ, name)
     except OSError:
         return None
-
-
-def clean(runs: str, age: float, count: int, own: str = "") -> None:
-    """Remove old records, and what killed launchers have left without any record.
-
-    Not this process's ``own`` one: looking frees its lock. Others may do the same, or make a folder of the same name
-    meanwhile.
-    """
-    found: list[tuple[float, str]] = []
-    try:
-        for entry in os.scandir(runs):
-            facts = entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(facts.st_mode) and private(facts):
-                found.append((facts.st_mtime, entry.path))
-    except OSError:
-        return
-    found.sort(reverse=True)
-    now = time.time()
-    for place, (changed, path) in enumerate(found):
-        if os.path.basename(path) == own:
-            continue
-        if place >= count or changed < now - age:
-            Folder(path).remove(when=_over)
-        elif not os.path.lexists(os.path.join(path, STATE)):
-            Folder(path).remove(when=_left)
-
-
-def _over(folder: int) -> bool:
-    """Return whether a folder is of a run that has ended, here or elsewhere."""
-    held, _pid, machine = lock(LOCK, folder)
-    return not held and ({*machine} & {*machine_names()} != set() or _exists(REPORT, folder))
-
-
-def _left(folder: int) -> bool:
-    """Return whether a launcher of this machine that was killed has left a folder without a record."""
-    held, _pid, machine = lock(LOCK, folder)
-    if held or _exists(STATE, folder):
-        return False
-    if machine:  # the name stays when the machine starts again; containers have several
-        return bool({*machine} & {*machine_names()})
-    # One that was killed before it could lock it.
-    return _old(os.fstat(folder).st_mtime) and not {*os.listdir(folder)} - {PART}
-
-
-def _old(changed: float) -> bool:
-    return abs(time.time() - changed) > YOUNG  # a clock may have been set
-
-
-def _exists(name: str, folder: int) -> bool:
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except OSError:
-        return False
-    return True
 
 
 class _Turn:

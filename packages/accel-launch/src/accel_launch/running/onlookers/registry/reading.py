@@ -1,31 +1,24 @@
-"""The runs of this user as their records show them: those that run, and those that have ended."""
+"""A run as its record shows it."""
 
 from __future__ import annotations
 
 import os
-import stat
 import time
 
-from accel_config.errors import FAILED, AccelError
 from accel_launch.inspecting import kernel
 from accel_launch.machine import process_tree
 from accel_launch.running.onlookers.registry import folder as folders
-from accel_launch.running.onlookers.registry.folder import Folder, home
+from accel_launch.running.onlookers.registry.folder import Folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
     from typing import Any
 
 RECENT = 86400.0  # seconds for which a run that was lost is listed with those that run
-FOUND = 10  # names to list in a message
 HUGE = 1e12  # a number that is none of ours: seconds, counts
 LARGEST = 1 << 26  # bytes of a file that is read whole
 ENDED, LOST, ELSEWHERE, STOPPED, STARTING = "ended", "lost", "elsewhere", "stopped", "starting"
-ALONE = (
-    "a single process has no launcher to ask, unless it is started with --stall_after or --name; `py-spy dump --pid "
-    "PID` shows its stacks"
-)
 
 
 class Run:
@@ -49,12 +42,22 @@ class Run:
         self.here = self.held or bool({*machine} & {*folders.machine_names()})
         self.restarted = self.here and not self.held and folders.machine_names()[-1] not in machine
         self.facts: Mapping[str, Any] = self.file(folders.STATE) or {}
+        if not self.held and self.status is None:
+            self._take_note(next((word for word in machine if word.startswith(folders.MARK.encode())), b""))
         clock, same_boot = (
             _number(self.facts.get("clock")),
             self.pid if self.held else self.here and not self.restarted,
         )
         self.shift = time.time() - time.monotonic() - clock if clock and same_boot else 0.0
         """By how much the clock was set since its launcher has begun, as far as that is known."""
+
+    def _take_note(self, note: bytes) -> None:
+        """Take how a run has ended from the file of its lock, where the disk had no room for its state."""
+        status, _, at = note.removeprefix(folders.MARK.encode()).partition(b"@")
+        try:
+            self.facts = {**self.facts, "status": int(status), "at": float(at)}
+        except ValueError:
+            pass
 
     def file(self, name: str) -> Any:
         """Return what a file of the record holds; None if there is none, or another version wrote something else."""
@@ -96,6 +99,13 @@ class Run:
             if _is_object(event) and _number(event.get("at")) and _number(event.get("number")) > after:
                 found.append(event)
         return found
+
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """What is known of its plan."""
+        described: Mapping[str, Any] = self.file(folders.RUN) or {}
+        found: Any = described.get("plan")
+        return found if _is_object(found) else {}
 
     @property
     def running(self) -> bool:
@@ -177,80 +187,3 @@ def _is_object(found: object) -> bool:
 
 def _number(found: object) -> float:
     return float(found) if isinstance(found, (int, float)) and abs(found) < HUGE else 0.0
-
-
-def every(environ: Mapping[str, str]) -> list[Run]:
-    """Return the runs of this user of which something is known, the newest first.
-
-    Raises:
-        AccelError: the folder of the records isn't this user's alone.
-    """
-    return sorted(_all(environ), key=lambda run: run.began, reverse=True)
-
-
-def _all(environ: Mapping[str, str]) -> Iterator[Run]:
-    try:
-        folders.check(home(environ))
-        entries = list(os.scandir(home(environ)))
-    except PermissionError as error:
-        raise AccelError(f"{error.filename}: {error.strerror}", status=FAILED) from None
-    except OSError:
-        return
-    for entry in entries:
-        try:
-            facts = entry.stat(follow_symlinks=False)
-        except OSError:
-            continue  # it has just been removed
-        if stat.S_ISDIR(facts.st_mode) and folders.private(facts):
-            run = Run(entry.path, facts.st_mtime)
-            if run.held or run.facts:
-                yield run
-
-
-def running(environ: Mapping[str, str]) -> list[Run]:
-    """Return the runs whose launcher lives and can be seen from here, the newest first."""
-    return [run for run in every(environ) if run.held and run.pid]
-
-
-def find(which: str | None, environ: Mapping[str, str], *, ended: bool = False) -> Run:
-    """Return a run; the newest by default.
-
-    ``which`` is its name, an unambiguous beginning of that, or the pid of its launcher or of a process below it. With
-    ``ended`` it may have ended.
-
-    Raises:
-        AccelError: there is none, or there are several.
-    """
-    runs = every(environ) if ended else running(environ)
-    if not runs:
-        if ended:
-            raise AccelError(f"there is no record of a run of this user in {home(environ)}")
-        raise AccelError(f"no run of this user is running on this machine (none in {home(environ)})", ALONE)
-    if which is None:
-        return runs[0]
-    exact = [run for run in runs if which == run.name or (run.pid and which == str(run.pid))]
-    if not exact and which.isdecimal():
-        exact = [run for run in runs if run.pid and run.pid in _above(int(which))]
-    fitting = exact or [run for run in runs if run.name.startswith(which)]
-    if len(fitting) == 1:
-        return fitting[0]
-    names = _named(fitting or runs)
-    if fitting:
-        raise AccelError(f"{which!r} is the beginning of several runs: {names}")
-    if ended:
-        raise AccelError(f"no run {which!r} is known; known: {names}")
-    alone = (ALONE,) if which.isdecimal() and os.path.exists(f"/proc/{which}") else ()
-    raise AccelError(f"no run {which!r} is running on this machine; running: {names}", *alone)
-
-
-def _named(runs: Sequence[Run]) -> str:
-    return ", ".join(f"{run.name} (pid {run.pid})" if run.pid else run.name for run in runs[:FOUND])
-
-
-def _above(pid: int) -> list[int]:
-    """Return the pids of a process's parents, as far as they are known."""
-    found: list[int] = []
-    while (facts := process_tree.look(pid)) is not None and facts[0] not in (0, *found):
-        pid = facts[0]
-        found.append(pid)
-    return found

@@ -11,6 +11,7 @@ import time
 
 from accel_launch.machine import process_tree
 from accel_launch.machine.clock import OFFSET, steady
+from accel_launch.running.onlookers.registry import cleaning
 from accel_launch.running.onlookers.registry import folder as folders
 from accel_launch.running.onlookers.registry.folder import Folder
 from accel_launch.running.onlookers.registry.record import plain
@@ -38,6 +39,8 @@ class Recorder:
         self.began = _began()
         self.states, self.status = States(plan), None
         self.ranks = Ranks()
+        self.ended_by = 0
+        """The signal that ends the run, if one does."""
         self.failure = ""
         """Why the record is incomplete."""
         self.numbered = 0
@@ -67,24 +70,24 @@ class Recorder:
         if event.ending is not None:
             facts |= {"status": event.ending.status, "signal": event.ending.signal, "time": event.ending.at}
         if event.attempt is not None:
-            facts = dict(event.attempt)
+            facts = {**dict(event.attempt), "attempt": event.attempt.number}
         if event.stall is not None:
             facts["stall"] = event.stall.as_json()
         self._add(event.kind, **facts)
         self.states.follow(event)
         if event.attempt is not None:
-            self.printed, self.ranks = False, Ranks()
+            self.printed, self.ranks = False, Ranks(self.ranks.line())
 
     def signal(self, number: int, at: float) -> None:
         """Take a signal to the launcher that ends the run; it is called within the signal's handler."""
         self._add("signal", signal=number, time=at)
-        self.states.now = ENDING
+        self.states.now, self.ended_by = ENDING, number
         if self.described and not self.busy:
             self._write()
 
     def _add(self, kind: str, **facts: object) -> None:
         self.numbered += 1
-        self.waiting.append(plain.text({"number": self.numbered, "at": steady(), "kind": kind, **facts}) + "\n")
+        self.waiting.append(plain.text({**facts, "number": self.numbered, "at": steady(), "kind": kind}) + "\n")
         self.changed = self.changed or time.monotonic()
 
     def prints(self) -> None:
@@ -120,7 +123,7 @@ class Recorder:
 
     def _write(self) -> None:
         """Write the events, and the state as it is now."""
-        if self.failure or self.folder is None:
+        if self.folder is None:
             self.changed = None
             return
         files = Files(self.folder.path)
@@ -133,10 +136,15 @@ class Recorder:
                 self.changed = None
                 lines, self.waiting = "".join(self.waiting), []
                 if lines:
-                    files.append(folders.EVENTS, lines)
+                    try:
+                        files.append(folders.EVENTS, lines)
+                    except OSError:
+                        self.waiting.insert(0, lines)
+                        raise
                 files.put(folders.STATE, plain.text(self.facts()))
         except (OSError, ImportError) as error:  # without descriptors nothing can be loaded either
             self.failure = f"the record of the run is incomplete: {getattr(error, 'strerror', '') or error}"
+            self.changed = time.monotonic()  # the disk may have room again later
         finally:
             self.busy = False
             self.saved = time.monotonic()
@@ -152,6 +160,7 @@ class Recorder:
             "clock": OFFSET,
             "state": self.states.now,
             "status": self.status,
+            "ended_by": self.ended_by or None,
             "attempt": self.states.attempt,
             "stalls": self.states.stalls,
             "count": self.plan.hosted or len(self.plan.commands),
@@ -167,7 +176,7 @@ class Recorder:
 
         path = "" if self.folder is None else self.folder.path
         written = Run(path).events(after) if self.described else []
-        waiting = [json.loads(line) for line in self.waiting]
+        waiting = [json.loads(line) for line in "".join(self.waiting).splitlines()]
         return written + [event for event in waiting if event["number"] > after]
 
     def end(self, result: Result, failure: str = "") -> Result:
@@ -184,14 +193,18 @@ class Recorder:
         host, files = os.uname().nodename, Files(self.folder.path)
         self.states.now, self.status = ENDED, result.status
         self._add("finished", status=result.status, signal=result.signal)
+        self.failure = ""
         self._write()
+        self.folder.note(f"{result.status}@{steady():.3f}")
         try:
-            files.put(folders.TEXT, rendering.text(result, host) + rendering.closing(result))
+            files.put(
+                folders.TEXT, rendering.text(result, host) + rendering.closing(result) + rendering.queued(result)
+            )
             files.put(folders.REPORT, plain.text(rendering.data(result, host)))
         except OSError as error:
             self.failure = self.failure or f"the record of the run is incomplete: {error.strerror}"
         recording = self.plan.recording
-        folders.clean(os.path.dirname(self.folder.path), recording.age, recording.count, self.folder.name)
+        cleaning.clean(os.path.dirname(self.folder.path), recording.age, recording.count, self.folder.name)
         return result.replace(notes=(*result.notes, self.failure)) if self.failure else result
 
 

@@ -16,6 +16,8 @@ class States:
     def __init__(self, plan: Plan) -> None:
         """Begin before its ranks start."""
         self.plan, self.now, self.attempt, self.started = plan, STARTING, 0, 0
+        self.between = False
+        """Whether all ranks of the attempt have ended."""
         self.stalls = 0
         """How often the run has stood still."""
         self.doing: dict[int, str] = {}
@@ -27,11 +29,14 @@ class States:
         # It is told again when ranks do something else meanwhile.
         self.stalls += event.kind == "stalled" and self.now != STALLED
         if event.kind == "started":
+            if self.between:
+                self.between, self.attempt = False, self.attempt + 1
             self.started += 1
             if self.started >= len(self.plan.commands) and self.now == STARTING:
                 self.now = RUNNING
         elif event.attempt is not None:
-            self.now, self.started, self.attempt = STARTING, 0, event.attempt.number + 1
+            self.now, self.started, self.attempt = STARTING, 0, event.attempt.number
+            self.between = True
         elif self.now == ENDING:
             return
         elif event.kind in ("stalled", "moves"):

@@ -13,9 +13,13 @@ import os
 from accel_launch.machine.clock import steady
 from accel_launch.running.caller import Caller
 from accel_launch.running.output.log_file import STDERR
+from accel_launch.running.output.stream import Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from accel_launch.running.output.stream import Source
     from accel_launch.running.report.records import Event
 
 NEWER, OLDER = "output", "output.older"
@@ -23,8 +27,21 @@ LAUNCHER = -1
 """The rank of the launcher's own lines."""
 
 
+class Printed(Stream):
+    """What all ranks print, in the order in which a terminal would show it: no line is torn apart."""
+
+    def __init__(self, fd: int, store: Store) -> None:
+        super().__init__(fd)
+        self.store = store
+
+    def _add(self, source: Source | None, data: bytes) -> None:
+        self.store.keep(source, data)
+
+
 class Store(Caller):
     """Takes the output of the ranks in place of the standard streams, and writes it."""
+
+    records = True
 
     def __init__(self, path: str, limit: int) -> None:
         """Write to the folder ``path``.
@@ -41,6 +58,16 @@ class Store(Caller):
     def _opened(self) -> int:
         how = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(os.path.join(self.path, NEWER), how, 0o600)
+
+    def _stream(self, fd: int) -> Stream:
+        return Printed(fd, self)
+
+    def keep(self, source: Any, data: bytes) -> None:
+        """Keep what comes from a rank's channel, or without one from the launcher."""
+        if source is None:
+            self.print(LAUNCHER, STDERR, data)
+        else:
+            self.print(source.is_rank(), source.number, data)
 
     def print(self, rank: int, fd: int, data: bytes) -> None:
         """Keep what a rank has printed to its descriptor ``fd``."""
@@ -72,7 +99,7 @@ class Store(Caller):
 
     def say(self, line: str) -> bool:
         """Keep a line of the launcher."""
-        self.print(LAUNCHER, STDERR, line.encode(errors="replace"))
+        self.stream.put(None, line.encode(errors="replace"))
         return True
 
     def event(self, event: Event) -> None:

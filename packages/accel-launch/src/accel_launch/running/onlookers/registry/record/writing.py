@@ -50,16 +50,24 @@ class Files:
             OSError: it can't be written.
         """
         part = f"{name}.part"
-        self._write(part, os.O_TRUNC, f"{text}\n")
+        try:
+            self._write(part, os.O_TRUNC, f"{text}\n")
+        except OSError:
+            os.unlink(os.path.join(self.path, part))
+            raise
         os.replace(os.path.join(self.path, part), os.path.join(self.path, name))
 
     def _write(self, name: str, how: int, text: str) -> None:
         how |= os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(os.path.join(self.path, name), how, 0o600)
+        size = os.fstat(fd).st_size
         try:
             data = text.encode(errors="replace")
             while data:
                 data = data[os.write(fd, data) :]
+        except OSError:
+            os.ftruncate(fd, size)  # what is there is whole
+            raise
         finally:
             os.close(fd)
 
@@ -73,7 +81,7 @@ def described(plan: Plan, began: float) -> dict[str, object]:
     return {
         "version": VERSION,
         "command": command_line(plan.recording.command),
-        "folder": os.getcwd(),
+        "folder": _folder(),
         "host": os.uname().nodename,
         "machine": machine,
         "launcher": os.getpid(),
@@ -84,16 +92,25 @@ def described(plan: Plan, began: float) -> dict[str, object]:
             "commands": explain.commands(plan),
             "ranks": plan.hosted or len(plan.commands),
             "terminals": plan.display.terminals,
+            "grace": plan.grace,
             "max_restarts": plan.restarting.most,
         },
     }
 
 
+def _folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return None
+
+
 class Ranks:
     """What the ranks of an attempt do, as the launcher sees it."""
 
-    def __init__(self) -> None:
-        """Know none yet."""
+    def __init__(self, last: str = "") -> None:
+        """Know none yet; the ``last`` line is that of an earlier attempt."""
+        self.last = last
         self.subjects: Callable[[], Sequence[Subject]] = tuple
         self.channels: Mapping[int, Sequence[Channel]] = {}
         """Those of each local rank, and of an engine."""
@@ -112,7 +129,7 @@ class Ranks:
         if running and (last is None or now - last[0] >= PACE):
             seen = [kernel.stat(f"/proc/{one.pid}/stat") for one in running]
             self.samples = last, (now, sum(found[2] for found in seen if found is not None))
-        return {"ranks": ranks, "sample": self.samples[0], "line": self._line()}
+        return {"ranks": ranks, "sample": self.samples[0], "line": self.line()}
 
     def connects(self) -> bool:
         """Look, where it is due, and return whether one of them has just opened a connection, or a device."""
@@ -128,15 +145,18 @@ class Ranks:
             self.ticks[pid] = 0 if facts is None else facts[2]
         return self.ticks[pid]
 
-    def _line(self) -> str:
-        return last_line([channel for found in self.channels.values() for channel in found])
+    def line(self) -> str:
+        """Return the last line of the ranks; that of an earlier attempt if these have printed none yet."""
+        return last_line([channel for found in self.channels.values() for channel in found]) or self.last
 
 
 def last_line(channels: Sequence[Channel]) -> str:
-    """Return the line that came last, of a progress bar too; one that isn't whole if there is no other."""
+    """Return the line that came last, of a progress bar too; one that isn't whole if it is shown, or the only one."""
     latest = max(channels, key=lambda channel: channel.written_at, default=None)
     kept = b"" if latest is None else latest.end
     *whole, rest = kept[-4 * WIDEST :].decode(errors="replace").replace("\r", "\n").split("\n")
+    if rest.strip() and latest is not None and not latest.line:  # shown, as its end doesn't come
+        return rest[:WIDEST]
     return next((line for line in reversed(whole) if line.strip()), rest)[:WIDEST]
 
 
