@@ -184,7 +184,8 @@ def test_a_launcher_that_is_stopped_and_another_attempt(
     )
     running = launched(*N2, "--name", "two", "--max_restarts", "1", "--restart_policy", "always", script(text))
     assert until((runs / "two" / "state.json").exists)
-    watch, output = Watch(str(runs / "two")), Output(str(runs / "two"), 1)
+    run = open_run("two")
+    watch, output = Watch(run), Output(run, 1)
 
     def shows(line: str) -> bool:
         output.read()
@@ -207,7 +208,7 @@ def test_a_launcher_that_is_stopped_and_another_attempt(
 
 
 def test_what_the_launcher_has_not_kept_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    output = Output(str(tmp_path), 0)
+    output = Output(Run(reading.Run(str(tmp_path))), 0)
     answers = iter([[0, "one\ntw"], [2500, "lf a line\nnine\nten \x1b[3"], [0, "2mgreen\x1b[m\n"]])
 
     def answer() -> dict[str, Any]:
