@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from accel_config.errors import AccelError
 from accel_launch.running.onlookers.registry import folder as folders
 
 TYPE_CHECKING = False
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from accel_launch.running.onlookers.registry.reading import Run
+
+
+ANSWERS = 1.0  # seconds for a launcher to say where its run is
 
 
 def device_memory(runs: Iterable[Run]) -> Mapping[int, int]:
@@ -25,6 +29,13 @@ def device_memory(runs: Iterable[Run]) -> Mapping[int, int]:
 
 def facts(run: Run, memory: Mapping[int, int], *, brief: bool = False) -> dict[str, Any]:
     """Return what is known of a run, as ``accelerate ps --json`` prints it; ``brief`` leaves out its command."""
+    if run.held and run.pid and not run.facts:  # it is young, or writes no record
+        from accel_launch.running.onlookers.registry import asking
+
+        try:
+            run.facts = asking.ask(run.folder, {"ask": "state"}, ANSWERS)
+        except AccelError:
+            pass
     ranks = run.ranks
     state = run.state
     found: dict[str, Any] = {

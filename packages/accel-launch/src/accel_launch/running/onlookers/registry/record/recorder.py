@@ -185,6 +185,7 @@ class Recorder:
         if self.folder is None:
             return result
         if not self.plan.recording.kept:
+            self.folder.note(f"{result.status}@{steady():.3f}")  # for who waits for it
             self.folder.remove()
             return result
         from accel_launch.running.report import rendering
@@ -196,7 +197,9 @@ class Recorder:
         self._write()
         self.folder.note(f"{result.status}@{steady():.3f}")
         try:
-            files.put(folders.TEXT, rendering.text(result, host) + rendering.closing(result) + rendering.queued(result))
+            files.put(
+                folders.TEXT, rendering.text(result, host) + rendering.closing(result) + rendering.queued(result)
+            )
             files.put(folders.REPORT, plain.text(rendering.data(result, host)))
         except OSError as error:
             self.failure = self.failure or f"the record of the run is incomplete: {error.strerror}"
