@@ -343,3 +343,38 @@ def test_the_record_s_lines_are_those_of_a_terminal(
     lines = accelerate("logs", "long").stdout.splitlines()
     assert sorted({*lines}) == [f"[{rank}] {rank * 300_000}" for rank in "01"]
     assert accelerate("logs", "long", "--tail", "1").stdout.splitlines() == lines[-1:]
+
+
+def test_a_run_without_its_folder_the_shell_s_descriptors_and_a_record(
+    accelerate: Run, script: Script, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Its folder is removed at once, and it asks to be queued again; another one leaves no record."""
+    (tmp_path / "gone").mkdir()
+    go = tmp_path / "go"
+    text = f"import os, sys, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\nsys.exit(75)\n"
+    path = script(text)
+    reader, writer = os.pipe()
+    words = [BIN / "accelerate", "launch", *N2, "-d", "--name", "away", path]
+    done = subprocess.run(
+        words, env=environ, cwd=tmp_path / "gone", pass_fds=(writer,), check=False, timeout=60, capture_output=True
+    )
+    (tmp_path / "gone").rmdir()
+    assert done.returncode == 0, done.stderr
+    os.close(writer)
+    os.set_blocking(reader, False)
+    assert until(lambda: os.read(reader, 1) == b"", 1)  # or it would block
+    os.close(reader)
+    without = [BIN / "accelerate", "launch", *N2, "--no_record", "--name", "none", path]
+    with subprocess.Popen(without, env=environ) as running:
+        assert until(lambda: listed(accelerate).get("none", {}).get("running_ranks") == 2, 60)
+        with subprocess.Popen([BIN / "accelerate", "wait", "none"], env=environ, stdout=-1, text=True) as waiting:
+            opened = Path(f"/proc/{waiting.pid}/fd")
+            assert until(
+                lambda: any("none/lock" in str(fd.readlink()) for fd in opened.iterdir() if fd.is_symlink()), 60
+            )
+            go.touch()
+            assert waiting.communicate(timeout=60)[0] == "none ended: exit status 75\n"
+        assert (running.wait(60), waiting.returncode) == (75, 75)
+    assert accelerate("wait", "away").returncode == 75
+    assert "the run asks to be queued again (exit status 75" in accelerate("report", "away").stdout
+    assert "incomplete" not in accelerate("report", "away").stdout

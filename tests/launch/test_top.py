@@ -18,8 +18,10 @@ import pytest
 from accel_cli.commands.runs.live import sheet
 from accel_cli.commands.runs.live.screen import Pen
 from accel_cli.commands.runs.live.watch import Output, Watch
+from accel_launch import runs as api
 from accel_launch.machine import device_memory
 from accel_launch.planning.types import Plan
+from accel_launch.running.onlookers.registry import reading
 from accel_launch.running.onlookers.registry.record.states import States
 from accel_launch.running.onlookers.stall.telling import Stall
 from accel_launch.running.report.records import Event
@@ -40,6 +42,11 @@ HOSTILE = (
 )
 TOP = (BIN / "accelerate", "top")
 Show = Callable[..., Screen]
+
+
+def recorded(folder: Path) -> api.Run:
+    """The run whose record this is."""
+    return api.Run(reading.Run(str(folder)))
 
 
 @pytest.fixture
@@ -184,8 +191,8 @@ def test_a_launcher_that_is_stopped_and_another_attempt(
     )
     running = launched(*N2, "--name", "two", "--max_restarts", "1", "--restart_policy", "always", script(text))
     assert until((runs / "two" / "state.json").exists)
-    run = open_run("two")
-    watch, output = Watch(run), Output(run, 1)
+    found = recorded(runs / "two")
+    watch, output = Watch(found), Output(found, 1)
 
     def shows(line: str) -> bool:
         output.read()
@@ -208,7 +215,7 @@ def test_a_launcher_that_is_stopped_and_another_attempt(
 
 
 def test_what_the_launcher_has_not_kept_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    output = Output(Run(reading.Run(str(tmp_path))), 0)
+    output = Output(recorded(tmp_path), 0)
     answers = iter([[0, "one\ntw"], [2500, "lf a line\nnine\nten \x1b[3"], [0, "2mgreen\x1b[m\n"]])
 
     def answer() -> dict[str, Any]:

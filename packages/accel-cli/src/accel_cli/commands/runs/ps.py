@@ -55,21 +55,21 @@ def _list(words: list[str], program: str) -> int:
             return 0
         if found:
             columns = console.width(os.environ) if console.is_terminal() else None
-            rows = [HEAD, *(_row(*each) for each in zip(found, facts, strict=True))]
+            rows = [HEAD, *(_row(*each, columns) for each in zip(found, facts, strict=True))]
             console.show(listing.table(rows, columns))
     if not as_json:
         console.show("".join(f"{line}\n" for line in _warm()))
     return 0
 
 
-def _row(run: Run, facts: dict[str, Any]) -> tuple[str, ...]:
+def _row(run: Run, facts: dict[str, Any], columns: int | None) -> tuple[str, ...]:
     from accel_launch.machine.clock import duration
 
     living, count = facts["running_ranks"], facts["ranks"]
     cpu, memory = facts["cpu"], facts["device_memory"]
     return (
         run.name,
-        run.words,
+        run.words if columns is None else run.words.partition(":")[0],
         f"{living} of {count}" if facts["ended"] is None and living != count else f"{count or '?'}",
         duration(run.age),
         "" if cpu is None else f"{cpu:.1f}",

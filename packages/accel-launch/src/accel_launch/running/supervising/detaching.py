@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from accel_launch.planning.types import Plan
     from accel_launch.running.onlookers.registry.record.store import Store
 
+STANDARD = 2  # the last of the standard streams
 STARTED, END = "started", b"\0"
 
 
@@ -58,6 +59,7 @@ def _go_on(plan: Plan, supervise: Callable[..., int], waiting: _Waiting) -> NoRe
         for fd in range(3):
             os.dup2(nowhere, fd)
         os.close(nowhere)
+        _let_go(plan)
         status = _carried_out(plan, supervise, waiting)
     except AccelError as error:
         waiting.answer(f"{error.status} {error}")
@@ -66,6 +68,20 @@ def _go_on(plan: Plan, supervise: Callable[..., int], waiting: _Waiting) -> NoRe
         sys.excepthook(*sys.exc_info())  # pyright: ignore[reportArgumentType]
     finally:
         os._exit(status)
+
+
+def _let_go(plan: Plan) -> None:
+    """Close what whoever started us has left open, a lock's file say, but no descriptor that a command names."""
+    import fcntl
+
+    words = {word for command in plan.commands for word in command.argv}
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        try:
+            ours = fd <= STANDARD or fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+            if not ours and not {f"/dev/fd/{fd}", f"/proc/self/fd/{fd}"} & words:
+                os.close(fd)
+        except OSError:
+            pass  # the listing's own
 
 
 def _carried_out(plan: Plan, supervise: Callable[..., int], waiting: _Waiting) -> int:

@@ -130,10 +130,7 @@ class Member:
     def over(self, failure: RemoteFailure | None) -> None:
         """Report the end of the run here, by a failure or without one."""
         self.reports.finished = True
-        if failure is not None:
-            self.failed(failure)
-        else:
-            self._report()
+        self._report() if failure is None else self.failed(failure)
 
     def close(self) -> None:
         """Close the connection."""
@@ -142,8 +139,7 @@ class Member:
 
     def _receive(self, kind: str, message: dict[str, Any]) -> None:
         if kind == "refused":
-            self.refused = message["why"]
-            self.ending = True
+            self.refused, self.ending = message["why"], True
             self._give_up()
             return
         self.main.received = time.monotonic()

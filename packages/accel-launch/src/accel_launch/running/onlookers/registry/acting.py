@@ -88,6 +88,19 @@ def asked(run: Run) -> bool:
 
 def wait(run: Run, seconds: float | None = None) -> bool:
     """Wait until a run has ended; return False if it hasn't after so many seconds."""
+    try:
+        lock = os.open(os.path.join(run.folder.path, folders.LOCK), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return _wait(run, seconds)
+    try:
+        return _wait(run, seconds)
+    finally:
+        if not run.held and run.status is None:
+            run.remember(lock)
+        os.close(lock)
+
+
+def _wait(run: Run, seconds: float | None) -> bool:
     until = None if seconds is None else time.monotonic() + seconds
     leaving: float | None = None
     while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from accel_config.errors import AccelError
 from accel_launch.running.onlookers.registry import asking
 from accel_launch.running.onlookers.registry import folder as folders
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from accel_launch.running.onlookers.registry.reading import Run
 
     Devices = tuple[Mapping[int, int], Mapping[int, float]]
+
+
+ANSWERS = 1.0  # seconds for a launcher to say where its run is
 
 
 def device_memory(runs: Iterable[Run]) -> Mapping[int, int]:
@@ -50,6 +54,11 @@ def devices() -> Devices:
 
 def facts(run: Run, memory: Mapping[int, int], *, brief: bool = False) -> dict[str, Any]:
     """Return what is known of a run, as ``accelerate ps --json`` prints it; ``brief`` leaves out its command."""
+    if run.held and run.pid and not run.facts:  # it is young, or writes no record
+        try:
+            run.facts = asking.ask(run.folder, {"ask": "state"}, ANSWERS)
+        except AccelError:
+            pass
     ranks = run.ranks
     state = run.state
     found: dict[str, Any] = {

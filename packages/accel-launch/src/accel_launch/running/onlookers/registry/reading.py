@@ -26,7 +26,7 @@ class Run:
 
     def __init__(self, path: str, changed: float = 0.0) -> None:
         """Take the path of its folder, and when that last changed."""
-        self.folder, self.changed = Folder(path), changed
+        self.folder, self.changed, self.noted = Folder(path), changed, b""
         self.look()
 
     @property
@@ -43,13 +43,19 @@ class Run:
         self.restarted = self.here and not self.held and folders.machine_names()[-1] not in machine
         self.facts: Mapping[str, Any] = self.file(folders.STATE) or {}
         if not self.held and self.status is None:
-            self._take_note(next((word for word in machine if word.startswith(folders.MARK.encode())), b""))
+            self._take_note(next((word for word in machine if word.startswith(folders.MARK.encode())), self.noted))
         clock, same_boot = (
             _number(self.facts.get("clock")),
             self.pid if self.held else self.here and not self.restarted,
         )
         self.shift = time.time() - time.monotonic() - clock if clock and same_boot else 0.0
         """By how much the clock was set since its launcher has begun, as far as that is known."""
+
+    def remember(self, lock: int) -> None:
+        """Take from the open file of its lock how it has ended, for a run that leaves no record."""
+        words = os.pread(lock, 1 << 10, 0).split()
+        self.noted = next((word for word in words if word.startswith(folders.MARK.encode())), b"")
+        self.look()
 
     def _take_note(self, note: bytes) -> None:
         """Take how a run has ended from the file of its lock, where the disk had no room for its state."""

@@ -66,14 +66,7 @@ class Recorder:
         """Take an event of the ranks, and pass it on."""
         if self.pass_on is not None:
             self.pass_on(event)
-        facts: dict[str, Any] = {"rank": event.rank, "local_rank": event.local_rank, "pid": event.pid}
-        if event.ending is not None:
-            facts |= {"status": event.ending.status, "signal": event.ending.signal, "time": event.ending.at}
-        if event.attempt is not None:
-            facts = {**dict(event.attempt), "attempt": event.attempt.number}
-        if event.stall is not None:
-            facts["stall"] = event.stall.as_json()
-        self._add(event.kind, **facts)
+        self._add(event.kind, **_facts(event))
         self.states.follow(event)
         if event.attempt is not None:
             self.printed, self.ranks = False, Ranks(self.ranks.line())
@@ -186,6 +179,7 @@ class Recorder:
         if self.folder is None:
             return result
         if not self.plan.recording.kept:
+            self.folder.note(f"{result.status}@{steady():.3f}")  # for who waits for it
             self.folder.remove()
             return result
         from accel_launch.running.report import rendering
@@ -206,6 +200,18 @@ class Recorder:
         recording = self.plan.recording
         cleaning.clean(os.path.dirname(self.folder.path), recording.age, recording.count, self.folder.name)
         return result.replace(notes=(*result.notes, self.failure)) if self.failure else result
+
+
+def _facts(event: Event) -> dict[str, Any]:
+    """Return what the record says of an event."""
+    facts: dict[str, Any] = {"rank": event.rank, "local_rank": event.local_rank, "pid": event.pid}
+    if event.ending is not None:
+        facts |= {"status": event.ending.status, "signal": event.ending.signal, "time": event.ending.at}
+    if event.attempt is not None:
+        facts = {**dict(event.attempt), "attempt": event.attempt.number}
+    if event.stall is not None:
+        facts["stall"] = event.stall.as_json()
+    return facts
 
 
 def _began() -> float:

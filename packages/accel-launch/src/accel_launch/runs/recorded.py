@@ -1,0 +1,120 @@
+"""What the record of a run says."""
+
+from __future__ import annotations
+
+from accel_launch.running.onlookers.registry import acting, figures, reading
+from accel_launch.running.onlookers.registry import folder as folders
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+
+class Recorded:
+    """A run, as far as its record tells."""
+
+    def __init__(self, found: reading.Run) -> None:
+        """Take it from `list` or `open`."""
+        self._run = found
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._run.name
+
+    @property
+    def path(self) -> str:
+        """The folder of its record."""
+        return self._run.folder.path
+
+    @property
+    def state(self) -> str:
+        """What it does now: ``starting``, ``running``, ``stalled``, ``stopped``, ``ending``, ``ended``, or ``lost``.
+
+        ``elsewhere`` is a run of another machine whose end isn't known here.
+        """
+        self._run.look()
+        return self._run.state
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status; None while it runs, or if its launcher was killed."""
+        self._run.look()
+        return self._run.status
+
+    @property
+    def running(self) -> bool:
+        """Whether its launcher lives."""
+        self._run.look()
+        return self._run.running
+
+    @property
+    def age(self) -> float:
+        """The seconds since it began; of a run that has ended, until then."""
+        return self._run.age
+
+    @property
+    def words(self) -> str:
+        """Its state as `ps` prints it, such as ``ended (3)``."""
+        return self._run.told
+
+    @property
+    def ending(self) -> str:
+        """How it has ended, in words; why that isn't known, if it has no status."""
+        self._run.look()
+        return acting.ending(self._run)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what ``accelerate ps --json`` prints of it."""
+        self._run.look()
+        return facts([self])[0]
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What was known of it when it began: its command, folder, host, machine and plan."""
+        return dict(self._run.file(folders.RUN) or {})
+
+    def events(self, after: int = 0) -> Sequence[dict[str, Any]]:
+        """Return the events with a higher number than ``after``."""
+        return self._run.events(after)
+
+    def report(self) -> dict[str, Any] | None:
+        """Return what ``--report`` would have written, and ``time_spent``; None if it hasn't ended."""
+        self._run.look()
+        found = self._run.file(folders.REPORT)
+        return None if found is None else {**found, "time_spent": self.time_spent()}
+
+    def report_text(self) -> str:
+        """Return the report as the launcher has printed it, and its notes; empty if it hasn't ended."""
+        return acting.report(self._run)
+
+    def time_spent(self) -> dict[str, float]:
+        """Return the seconds of each phase: ``starting``, ``importing``, ``running``, and so on."""
+        from accel_launch.running.onlookers.registry import goodput
+
+        return goodput.of(self._run)
+
+    def time_words(self) -> Sequence[str]:
+        """Return lines that say what its time was spent on."""
+        from accel_launch.running.onlookers.registry import goodput
+
+        return goodput.told(self._run)
+
+    @property
+    def terminals(self) -> bool:
+        """Whether its ranks have terminals of their own (``launch --terminal``)."""
+        return self._run.plan.get("terminals") is True
+
+    @property
+    def grace(self) -> float | None:
+        """The seconds that its ranks get to end after a signal; None if that isn't known."""
+        found = self._run.plan.get("grace")
+        return found if isinstance(found, (int, float)) else None
+
+
+def facts(found: Sequence[Recorded], *, brief: bool = False) -> Sequence[dict[str, Any]]:
+    """Return what ``accelerate ps --json`` prints of runs; ``brief`` leaves out their commands."""
+    runs = [each._run for each in found]
+    memory = figures.device_memory(runs)
+    return [figures.facts(run, memory, brief=brief) for run in runs]
