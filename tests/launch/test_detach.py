@@ -15,7 +15,8 @@ import pytest
 
 from accel_launch.running.onlookers.registry import folder
 from accel_launch.running.onlookers.registry.record import reader, store
-from accel_launch.running.output import terminals
+from accel_launch.running.output import channel, terminals
+from accel_launch.running.supervising import detaching
 from tests.conftest import BIN, Run
 from tests.launch.processes import TURNS, Script, gone, marked, until
 from tests.launch.test_ps import listed
@@ -378,3 +379,15 @@ def test_a_run_without_its_folder_the_shell_s_descriptors_and_a_record(
     assert accelerate("wait", "away").returncode == 75
     assert "the run asks to be queued again (exit status 75" in accelerate("report", "away").stdout
     assert "incomplete" not in accelerate("report", "away").stdout
+
+
+def test_the_launcher_s_last_lines_wait_for_no_rank_s(tmp_path: Path) -> None:
+    """A stranger may hold the rank's pipe open, in the middle of a line."""
+    kept = store.Store(str(tmp_path), 1 << 20)
+    ours, theirs = os.pipe()
+    rank = channel.Channel(ours, kept.stream)
+    kept.stream.put(rank, b"abc")
+    detaching._Said(kept).write("report\n")
+    assert [piece.data for piece in reader.Reader(str(tmp_path)).read()] == [b"abc", b"\n", b"report\n"]
+    os.close(ours)
+    os.close(theirs)

@@ -134,6 +134,7 @@ class _Said:
 
     def write(self, text: str) -> int:
         if text:
+            self.store.stream.end_line()  # nobody waits for its end any more
             self.store.say(text)
         return len(text)
 
