@@ -240,9 +240,11 @@ def test_as_pid_1_orphans_are_collected_as_they_come(script: Script, environ: di
 
 def test_as_pid_1_our_own_forks_are_collected_by_who_made_them(script: Script, environ: dict[str, str]) -> None:
     """Those that answer questions end by themselves; who collects strangers must leave them."""
-    ask = f"subprocess.run([{str(BIN / 'accelerate')!r}, 'stacks'], check=True)\n"
+    ask = f"subprocess.run([{str(BIN / 'accelerate')!r}, 'stacks']).returncode"
     path = script(
-        f"import os, subprocess, time\nif os.environ['RANK'] == '0':\n    {ask}    time.sleep(0.3)\n    {ask}"
+        "import os, subprocess, time\nif os.environ['RANK'] == '0':\n"
+        f"    while {ask}: time.sleep(0.1)\n"  # the launcher may not listen yet
+        f"    time.sleep(0.3)\n    assert {ask} == 0\n"
     )
     done = _as_pid_1(BIN / "accelerate", "launch", "-q", "--cpu", "--num_processes", "2", path, environ=environ)
     assert done.returncode == 0, done.stderr
