@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,13 @@ TWO = "import os, sys, time\nprint('rank', os.environ['RANK'], flush=True)\ntime
 
 
 @pytest.fixture
-def runs(environ: dict[str, str]) -> Path:
-    """The folder of all runs."""
-    return Path(environ["XDG_STATE_HOME"]) / "accel" / "runs"
+def runs(environ: dict[str, str]) -> Iterator[Path]:
+    """The folder of all runs; a detached one that a failed test has left is killed."""
+    folder = Path(environ["XDG_STATE_HOME"]) / "accel" / "runs"
+    yield folder
+    for path in folder.glob("*"):
+        if pid := folders.Folder(str(path)).pid:
+            os.kill(pid, signal.SIGKILL)
 
 
 def events(record: Path) -> list[dict[str, Any]]:

@@ -53,7 +53,10 @@ class Files:
         try:
             self._write(part, os.O_TRUNC, f"{text}\n")
         except OSError:
-            os.unlink(os.path.join(self.path, part))
+            try:
+                os.unlink(os.path.join(self.path, part))
+            except OSError:
+                pass  # it couldn't even be made
             raise
         os.replace(os.path.join(self.path, part), os.path.join(self.path, name))
 
