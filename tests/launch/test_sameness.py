@@ -213,7 +213,8 @@ def test_the_modules_of_a_script_are_those_that_it_imports(tmp_path: Path, monke
     for name in ("late.py", "lib/__init__.py", "lib/deep.py", "lib/other.py", "unrelated.py"):
         write(name, "pass\n")
     subject = Subject("python3", ("train.py",), folder=str(tmp_path))
-    digest, found = code.digests(subject)
+    digest, found, complete = code.digests(subject)
+    assert complete
     assert sorted(found) == ["helper.py", "late.py", "lib/__init__.py", "lib/deep.py", "lib/other.py"]
     write("lib/other.py", "more\n")
     assert code.digests(subject)[1]["lib/other.py"] != found["lib/other.py"]
@@ -221,10 +222,11 @@ def test_the_modules_of_a_script_are_those_that_it_imports(tmp_path: Path, monke
     assert code.digests(subject)[0] not in (digest, code.MISSING)
     module = Subject("python3", ("lib.deep",), how="module", folder=str(tmp_path))
     assert sorted(code.digests(module)[1]) == ["lib/__init__.py", "lib/other.py"]
-    assert code.digests(subject.replace(words=("none.py",))) == (code.MISSING, {})
+    assert code.digests(subject.replace(words=("none.py",))) == (code.MISSING, {}, True)
     assert code.digests(Subject("python3", ("sh",), how="program"))[0] not in ("", code.MISSING)
     monkeypatch.setattr(code, "MOST_FILES", 2)
     assert len(code.digests(subject)[1]) == 1
+    assert portrait(subject, None)[CUT], "a module that wasn't read isn't missing"
 
 
 def test_another_interpreter_is_read_where_it_is(tmp_path: Path) -> None:

@@ -71,12 +71,15 @@ class Code:
                     yield os.path.join(where, name)
 
 
-def digests(subject: Subject) -> tuple[str, dict[str, str]]:
-    """Return the digest of what is started, and those of the modules that belong to it, by their paths from there."""
+def digests(subject: Subject) -> tuple[str, dict[str, str], bool]:
+    """Return the digest of what is started, and those of the modules that belong to it, by their paths from there.
+
+    And whether that is all: there may be too many, or the disk too slow.
+    """
     code, name = Code(), subject.words[0] if subject.words else ""
     path, base = _place(subject, name)
     if not path:
-        return ("" if subject.how == "module" else MISSING), {}
+        return ("" if subject.how == "module" else MISSING), {}, True
     digest = code.add(path)
     if subject.how != "program":
         top = os.path.dirname(path)
@@ -86,8 +89,9 @@ def digests(subject: Subject) -> tuple[str, dict[str, str]]:
                     code.add(one)
             top = os.path.dirname(top)
         code.follow(path, base)
-    own = code.digests.pop(path, "")
-    return digest or own or MISSING, {os.path.relpath(one, base): text for one, text in code.digests.items()}
+    full, own = code.full, code.digests.pop(path, "")
+    modules = {os.path.relpath(one, base): text for one, text in code.digests.items()}
+    return digest or own or MISSING, modules, not full
 
 
 def _place(subject: Subject, name: str) -> tuple[str, str]:

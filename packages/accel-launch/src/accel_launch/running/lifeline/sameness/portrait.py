@@ -45,7 +45,7 @@ def _facts(subject: Subject, key: bytes | None) -> Iterator[tuple[str, str]]:
     yield "launcher", found.pop("accel_launch", "")
     yield "on", subject.where
     yield "devices", _counted(subject.devices)
-    own, modules = code.digests(subject)
+    own, modules, complete = code.digests(subject)
     yield "script", own
     yield "arguments", " ".join(command_line(subject.words[1:]))
     yield from _limits()
@@ -53,6 +53,8 @@ def _facts(subject: Subject, key: bytes | None) -> Iterator[tuple[str, str]]:
     yield from ((f"library {name}", version) for name, version in sorted(found.items()))
     yield from ((f"variable {name}", value) for name, value in variables.portrayed(os.environ, key).items())
     yield from ((f"module {name}", digest) for name, digest in sorted(modules.items()))
+    if not complete:
+        yield CUT, "yes"
 
 
 def _counted(devices: tuple[str, ...]) -> str:
