@@ -152,11 +152,20 @@ def test_a_mistake_is_named_with_status_2(
 
 
 @pytest.mark.parametrize(
-    "argv", [(), ("x", "--dtypes", "float99"), ("x", "--nonsense"), ("x", "--library_name", "keras")]
+    ("argv", "said"),
+    [
+        ((), "required: MODEL"),
+        (("x", "--dtypes", "float99"), "float99"),
+        (("x", "--seq_lenght", "2048"), "unrecognized arguments: --seq_lenght 2048. Did you mean '--seq_len'?"),
+        (("x", "--library_name", "keras"), "keras"),
+    ],
 )
-def test_usage_is_status_2(argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_is_status_2(argv: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In two lines: nobody finds a message below the usage of 60 flags."""
     assert main(list(argv)) == 2
-    assert "usage:" in capsys.readouterr().err
+    message, way_out = capsys.readouterr().err.splitlines()
+    assert said in message
+    assert way_out.endswith("--help lists the flags")
 
 
 def test_help_is_status_0(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 
+from accel_config.errors import USAGE, nearest
 from accel_config.printable import one_line
 from accel_config.showing.masking import sentence
 
@@ -11,6 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Action
     from typing import Any, NoReturn
+
+SHORT = 4  # lines of a usage that are read
+UNKNOWN = "unrecognized arguments: "
 
 
 class Parser(ArgumentParser):
@@ -23,5 +27,12 @@ class Parser(ArgumentParser):
         return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and the message; exit with status 2."""
-        super().error(one_line(sentence(message)))
+        """Print the message, after the usage if that is short; exit with status 2."""
+        message = one_line(sentence(message))
+        unknown = message.removeprefix(UNKNOWN) if message.startswith(UNKNOWN) else ""
+        if unknown.startswith("-"):
+            flags = [name for action in self._actions for name in action.option_strings]
+            message += nearest(unknown.partition(" ")[0].partition("=")[0], flags)
+        if self.format_usage().count("\n") <= SHORT:
+            super().error(message)
+        self.exit(USAGE, f"{self.prog}: error: {message}\n{self.prog} --help lists the flags\n")
