@@ -217,7 +217,9 @@ def test_what_no_launcher_sends_is_no_result(wrong: dict[str, object]) -> None:
 def test_this_machine_needs_no_ssh(environ: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "train.py"
     path.write_text(
-        "import os, sys\nprint(os.environ['RANK'], os.environ['A'])\nsys.exit(int(os.environ['RANK']) * 4)\n"
+        "import os, sys, time\nrank = os.environ['RANK']\nprint(rank, os.environ['A'], flush=True)\n"
+        f"folder = {str(tmp_path)!r}\nopen(folder + '/printed' + rank, 'w')\n"
+        "while not os.path.exists(folder + '/printed0'): time.sleep(0.01)\nsys.exit(int(rank) * 4)\n"
     )
     environ["PATH"] = str(BIN)
     done = launch(environ, "--hosts", "localhost*2", "--env", "A=b", path)

@@ -33,7 +33,6 @@ class Dynamo(Section, title="Torch dynamo", key="dynamo_config", prefix="dynamo_
         renamed={"torhchxla_trace_once": "torchxla_trace_once", "false": "no"},
         env="ACCELERATE_DYNAMO_BACKEND",
         form=upper,
-        common=True,
         help="`torch.compile` backend; `no` disables it.",
         ask=Question(
             "Which dynamo backend do you want to use?",
