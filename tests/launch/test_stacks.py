@@ -149,17 +149,14 @@ def test_without_a_run_that_is_said(accelerate: Run) -> None:
     assert "a single process has no launcher to ask, unless it is started with --stall_after" in done.stderr
 
 
-def test_a_launcher_that_is_stopped_is_named(
-    launched: Start, script: Script, accelerate: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_launcher_that_is_stopped_is_named(launched: Start, script: Script, accelerate: Run) -> None:
     from accel_launch.running.onlookers.registry import asking, finding
 
     running = up(launched, script)
     os.kill(running.pid, signal.SIGSTOP)
-    monkeypatch.setattr(asking, "PATIENCE", 0.5)
     run = finding.find(str(running.pid), {**os.environ, **environ_of(running.pid)})
     with pytest.raises(Exception, match="doesn't answer: it has ended, or is stopped"):
-        asking.ask(run.folder, {"ask": "stacks"})
+        asking.ask(run.folder, {"ask": "stacks"}, 0.5)
     os.kill(running.pid, signal.SIGCONT)
 
 
