@@ -169,6 +169,11 @@ def test_settings_travel_as_they_are() -> None:
             "has no accel-launch for /py; install this version: ssh -p 2222 me@b",
         ),
         (1, f"{MISSING} 'accel_launch.hosts')", "has an older accel-launch for /py; install this version:"),
+        (
+            2,
+            "Unknown option: -P\nusage: /py [option]",
+            "its Python is older than 3.11; name a newer one with --python",
+        ),
         (9, "noise\nlast", "ssh ended with status 9: last"),
     ],
 )
