@@ -83,7 +83,7 @@ class Listener:
 def boot(
     hello: dict[str, Any], receive: Callable[[Listener, Speaker, dict[str, Any]], str]
 ) -> tuple[Listener, Speaker]:
-    """Take the launcher's packages from the other side; return what `accel_launch.hosts.machine.main` goes on with."""
+    """Take the launcher's packages from the other side; return what `hosts.machine.main` goes on with."""
     listener, speaker = Listener(), Speaker(hello["mark"])
     sys.path.insert(0, receive(listener, speaker, hello["tree"]))
     return listener, speaker
