@@ -204,8 +204,11 @@ def test_a_folder_of_the_user_s_is_made_equal_and_keeps_what_runs_have_written(p
         shutil.rmtree(project / name)
     fill(project, table="3", **{"out2": "", "fresh/train.py": "fresh"})
     (to / "fresh").symlink_to(outside)  # nothing is written through a link
+    (project / "run.sh").chmod(0o644)
+    assert os.access(to / "run.sh", os.X_OK)
     assert carry(code(project, *words))[1] == ["fresh/train.py", "out2", "table"]
     assert (outside / "train.py").read_text() == "print()\n"
+    assert not os.access(to / "run.sh", os.X_OK)
     assert there(to) == {
         **{
             ".gitignore": b"out/\n*.log\n",
@@ -233,7 +236,10 @@ def test_old_folders_go_unless_a_run_is_in_them_or_has_left_something(project: P
             used = os.open(listed, os.O_RDWR)
             fcntl.flock(used, fcntl.LOCK_SH)
         if number == 1:
-            fill(made[1], **{"out/model": "weights", "lib/__pycache__/a.pyc": ""})
+            fill(
+                made[1],
+                **{"out/model": "weights", "lib/__pycache__/a.pyc": "", "lib/.accel-new-1": "of a killed one"},
+            )
     assert [one.exists() for one in made] == [True, True, False, *[True] * receiving.KEPT]
     assert there(made[1]) == {"out/model": b"weights"}
     assert len(there(made[0])) == 5

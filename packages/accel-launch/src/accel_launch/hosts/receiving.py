@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 16  # bytes
 LIST = b".accel-sync"  # a file of the folder: what was carried into it; who uses the folder holds a lock on it
+NEW = b".accel-new-"  # how a file begins that isn't whole yet
 KEPT = 5  # folders named by content
 LINK, EXECUTABLE = "l", "x"
 
@@ -119,7 +120,7 @@ class Folder:
         """Write a file that appears whole; return whether its content is right, without which it doesn't appear."""
         name, kind, what, _ = self.files[number]
         path, found = os.path.join(self.path, name), hashlib.sha256()
-        new = os.path.join(os.path.dirname(path), b".accel-%d-%s" % (os.getpid(), os.urandom(6).hex().encode()))
+        new = os.path.join(os.path.dirname(path), NEW + os.urandom(8).hex().encode())
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o777 if kind == EXECUTABLE else 0o666)
         try:
             with open(fd, "wb") as file:
@@ -227,9 +228,11 @@ def clean(own: bytes) -> None:
 
 def _forget(folder: bytes) -> None:
     for inside, _, names in os.walk(folder, topdown=False):
-        if os.path.basename(inside) == b"__pycache__":
-            for name in names:
+        compiled = os.path.basename(inside) == b"__pycache__"
+        for name in names:
+            if compiled or name.startswith(NEW):
                 os.unlink(os.path.join(inside, name))
+        if compiled:
             os.rmdir(inside)
     remove(folder, {name: (kind, what) for name, kind, what, _ in listed(folder)})
     if os.listdir(folder) == [LIST]:
