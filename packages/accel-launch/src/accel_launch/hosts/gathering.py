@@ -9,9 +9,8 @@ import time
 
 from accel_config.errors import AccelError
 from accel_config.printable import one_line
-from accel_launch.hosts import receiving, ssh, wire
+from accel_launch.hosts import ssh
 from accel_launch.hosts.link import Link
-from accel_launch.hosts.outcome import by_machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,6 +89,7 @@ class Crew:
                     link.feed(tree.contents(_wanted(link, tree)))
 
         self._await(f"{tree.name} here", lambda _link: "", there, answer)
+        from accel_launch.hosts.outcome import by_machine
         from accel_launch.hosts.tree import measure
 
         gone = {link.name: [size for *_, size in map(tree.files.__getitem__, _wanted(link, tree))] for link in there}
@@ -197,6 +197,8 @@ def _wanted(link: Link, tree: Tree) -> list[int]:
 
 def _boot() -> list[str]:
     """Return the programs that take the launcher's packages on a machine, and become its launcher."""
+    from accel_launch.hosts import receiving, wire
+
     texts = list[str]()
     for module in (receiving, wire):
         with open(str(module.__file__), encoding="utf-8") as file:

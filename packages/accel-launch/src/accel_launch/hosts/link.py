@@ -113,7 +113,10 @@ class Link:
                 self.said.setdefault(data.pop("kind"), data)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
     def say(self, data: Mapping[str, object]) -> None:
-        """Send a line, however long it takes to go: the other side does nothing else than read it."""
+        """Send a line, however long it takes to go: the other side has all it was fed, and does nothing but read."""
+        self.going = None
+        with suppress(OSError):
+            os.set_blocking(self.input, True)
         self.send(json.dumps(data).encode() + b"\n")
 
     def send(self, data: bytes) -> None:

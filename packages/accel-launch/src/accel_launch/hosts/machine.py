@@ -12,7 +12,6 @@ import os
 import sys
 
 from accel_config.errors import FAILED, AccelError
-from accel_launch.hosts.receiving import receive
 from accel_launch.hosts.wire import Listener, Speaker
 
 TYPE_CHECKING = False
@@ -38,6 +37,8 @@ def main(listener: Listener | None = None, speaker: Speaker | None = None) -> in
         speaker.say("ready", **_facts(main=hello["main"]))
         _load("accel_launch.hosts.assigning", "accel_launch.planning.making", "accel_launch.machine.host")
         if code:
+            from accel_launch.hosts.receiving import receive
+
             tree = json.loads(listener.line())["tree"]
             _go_to(os.path.join(receive(listener, speaker, tree), tree["cwd"]))
         asked = json.loads(listener.line())
