@@ -30,9 +30,13 @@ class Daemons:
         self.known = "".join(f"{network.address(n)} {key}" for n in range(network.count))
         self.known_hosts = folder / "known_hosts"
         self.known_hosts.write_text(self.known)
+        self.home = folder / "home"
+        """The user's home, which all machines share."""
+        self.home.mkdir()
         (folder / "conf").write_text(
             f"Port 22\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\nPidFile none\nStrictModes no\n"
             "UsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nMaxStartups 100\n"
+            f"SetEnv HOME={self.home}\n"
         )
         hosts = "".join(f"Host n{n}\n  HostName {network.address(n)}\n" for n in range(network.count))
         (folder / "config").write_text(

@@ -169,6 +169,11 @@ def test_settings_travel_as_they_are() -> None:
             "has no accel-launch for /py; install this version: ssh -p 2222 me@b",
         ),
         (1, f"{MISSING} 'accel_launch.hosts')", "has an older accel-launch for /py; install this version:"),
+        (
+            2,
+            "Unknown option: -P\nusage: /py [option]",
+            "its Python is older than 3.11; name a newer one with --python",
+        ),
         (9, "noise\nlast", "ssh ended with status 9: last"),
     ],
 )
@@ -217,9 +222,9 @@ def test_what_no_launcher_sends_is_no_result(wrong: dict[str, object]) -> None:
 def test_this_machine_needs_no_ssh(environ: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "train.py"
     path.write_text(
-        "import os, sys, time\nrank = os.environ['RANK']\nprint(rank, os.environ['A'], flush=True)\n"
-        f"folder = {str(tmp_path)!r}\nopen(folder + '/printed' + rank, 'w')\n"
-        "while not os.path.exists(folder + '/printed0'): time.sleep(0.01)\nsys.exit(int(rank) * 4)\n"
+        "import os, sys, time\nprint(os.environ['RANK'], os.environ['A'], flush=True)\nprinted = __file__ + '.printed'\n"
+        "if os.environ['RANK'] == '0':\n    sys.exit(open(printed, 'w').close())\n"
+        "while not os.path.exists(printed):\n    time.sleep(0.01)\nsys.exit(4)\n"
     )
     environ["PATH"] = str(BIN)
     done = launch(environ, "--hosts", "localhost*2", "--env", "A=b", path)

@@ -260,3 +260,38 @@ def test_what_keeps_a_machine_out_is_told_before_any_rank_starts(
     said = refused()
     assert all(f"{host}: " in said and str(path) in said for host in ("n0", "n1", "n2"))
     assert user.nothing_left()
+
+
+def test_code_and_launcher_are_carried_to_machines_that_share_a_home(user: User, ssh: Daemons) -> None:
+    python, project = shutil.which("python3", path="/usr/bin"), user.folder / "project"
+    if python is None:
+        pytest.skip("no Python without the launcher")
+    project.mkdir()
+    (project / "train.py").write_text("import os, a\nprint(os.uname().nodename, os.getcwd(), a.word, flush=True)\n")
+    (project / "a.py").write_text("word = 'one'\n")
+    (project / "data").write_bytes(os.urandom(3_000_000))
+    words = ("--python", python, "--sync", "project/train.py")
+    assert user.run("--hosts", "n1,n2", *words) == 2, user.err
+    assert user.err.count(" (or carry it there with --sync_launcher)") == 2
+    said: list[list[str]] = []
+    pipes = [os.pipe() for _ in range(2)]
+    for n, (_, writer) in enumerate(pipes, 1):  # both write to one folder at once
+        user.start("--hosts", f"n{n}", "--sync_launcher", *words, stdout=writer)
+        os.close(writer)
+    for launch, (reader, _) in zip(user.started[-2:], pipes, strict=True):
+        with os.fdopen(reader) as out:
+            said.append(out.read().split())
+        assert launch.wait(60) == 0, user.err
+    (first, where, word), (second, *same) = said
+    assert (first, second, same, word) == ("n1", "n2", [where, word], "one")
+    assert re.fullmatch(rf"{ssh.home}/.cache/accel/sync/[0-9a-f]{{16}}", where)
+    there = {str(path.relative_to(where)) for path in Path(where).rglob("*")}
+    assert {name for name in there if "pyc" not in name} == {  # nothing is set aside
+        *(".accel-sync", "project", "project/a.py", "project/data", "project/train.py"),
+    }
+    assert len(list((ssh.home / ".cache/accel/launcher").iterdir())) == 1
+    (project / "a.py").write_text("word = 'two'\n")
+    assert user.run("--hosts", "n1", "--sync_launcher", *words) == 0, user.err
+    assert user.out.split()[2] == "two"
+    assert "accel: n1: carried 1 file (0.0 kB)\n" in user.err
+    assert user.nothing_left()

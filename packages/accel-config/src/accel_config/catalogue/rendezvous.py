@@ -41,6 +41,28 @@ class Rendezvous(
         help="Machines whose launchers this one starts over `ssh`, the main one first: names, `node[1-4]`, "
         "`user@host:port`, `host*8` for 8 ranks there, or a file of hosts. This machine may be among them.",
     )
+    sync: bool = setting(
+        False,
+        switch=True,
+        ours=True,
+        help="Carry the working tree to the machines of `--hosts`: what git tracks, and other files that it doesn't "
+        "ignore; without git the script's folder. Never credentials.",
+    )
+    sync_to: str | None = setting(
+        ours=True,
+        metavar="FOLDER",
+        default_text="`~/.cache/accel/sync/` and a name by content",
+        help="Folder on the machines to which the working tree is carried.",
+    )
+    sync_limit: int = setting(
+        200, minimum=1, ours=True, metavar="MB", help="Largest size of the working tree that is carried."
+    )
+    sync_launcher: bool = setting(
+        False,
+        switch=True,
+        ours=True,
+        help="Carry this launcher to the machines of `--hosts`, which need only Python and what the ranks use.",
+    )
     machine_rank: int | None = setting(
         minimum=0,
         common=True,

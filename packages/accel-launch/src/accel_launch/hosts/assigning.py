@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 # What this launcher does itself, or has replaced by what it means for each machine.
 KEPT = frozenset(
     (
-        *("hosts", "env", "python", "config_file", "preset", "dry_run", "json", "explain", "report", "detach"),
+        *("hosts", "sync", "sync_to", "sync_limit", "sync_launcher"),
+        *("env", "python", "config_file", "preset", "dry_run", "json", "explain", "report", "detach"),
         *("num_machines", "machine_rank", "num_processes", "nproc_per_node"),
         *(one.name for one in Scheduler.settings),
     )

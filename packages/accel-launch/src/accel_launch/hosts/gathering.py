@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import time
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from accel_launch.hosts.assigning import Place
+    from accel_launch.hosts.tree import Tree
     from accel_launch.running.output.router import OutputRouter
 
 PATIENCE = 90.0  # seconds for an answer: the first import from a file system of the network takes long
+BEAT = 30.0  # seconds between two signs to machines that wait for the others
 
 
 class Crew:
@@ -33,8 +36,14 @@ class Crew:
         self.mark = f"\x1e{os.urandom(12).hex()} "
         """It begins the lines of the machines' launchers for this one."""
 
-    def call(self, places: Sequence[Place], cwd: str) -> None:
+    def call(self, places: Sequence[Place], cwd: str, launcher: Tree | None, *, sync: bool) -> None:
         """Connect with each machine at once; return when all have answered.
+
+        Args:
+            places: The machines.
+            cwd: The folder to which they go.
+            launcher: The launcher, if it is to be carried to them.
+            sync: Whether the code is, by which they get another folder.
 
         Raises:
             AccelError: one hasn't, or has another version; the message has a line for each.
@@ -42,22 +51,49 @@ class Crew:
         from accel_config.showing.installing import quick_version
 
         for place in places:
-            launcher = (
+            words = (
                 ssh.launcher(os.path.expanduser(self.python))
                 if place.here
-                else ssh.command(place.machine, self.python)
+                else ssh.command(place.machine, self.python, carried=launcher is not None)
             )
             try:
-                link = Link(place, launcher, self.router, self.mark)
+                link = Link(place, words, self.router, self.mark)
             except OSError as error:
                 self.leave()
                 way = "name its interpreter with --python" if place.here else "install OpenSSH's client"
-                why = f"{launcher[0]} can't be started on this machine ({error.strerror})"
+                why = f"{words[0]} can't be started on this machine ({error.strerror})"
                 raise AccelError(f"{place.machine.label}: {why}; {way}") from None
             self.links.append(link)
-            link.say({"mark": self.mark, "cwd": cwd, "main": place.rank == 0})
+        if launcher is not None:
+            self.carry(launcher, mark=self.mark, boot=_boot())
+        for link in self.links:
+            carried = sync and not link.place.here
+            link.say({"mark": self.mark, "cwd": cwd, "sync": carried, "main": link.place.rank == 0})
         own = quick_version("accel-launch")
         self._await("ready", lambda link: self._other_version(link, own))
+
+    def carry(self, tree: Tree, **more: object) -> tuple[str, ...]:
+        """Bring a tree to each machine but this one; return lines about what has gone there.
+
+        Raises:
+            AccelError: one can't take it; the message has a line for each.
+        """
+        there, fed = [link for link in self.links if not link.place.here], set[Link]()
+        for link in there:
+            link.feed((json.dumps({**more, "tree": tree.data()}).encode() + b"\n",))
+
+        def answer() -> None:
+            for link in there:
+                if link not in fed and f"{tree.name} wanted" in link.said:
+                    fed.add(link)
+                    link.feed(tree.contents(_wanted(link, tree)))
+
+        self._await(f"{tree.name} here", lambda _link: "", there, answer)
+        from accel_launch.hosts.outcome import by_machine
+        from accel_launch.hosts.tree import measure
+
+        gone = {link.name: [size for *_, size in map(tree.files.__getitem__, _wanted(link, tree))] for link in there}
+        return by_machine({name: [f"carried {measure(sizes)}"] for name, sizes in gone.items()})
 
     def plan(self, asked: Callable[[Link], Mapping[str, object]]) -> None:
         """Let each machine plan what it is asked for.
@@ -74,13 +110,32 @@ class Crew:
         if its == own:
             return ""
         install = ssh.install(link.machine, self.python, here=link.place.here)
-        return f"{link.name} has accel-launch {one_line(its)}, and this is {own}; install the same: {install}"
+        return f"{link.name} has accel-launch {one_line(its)}, and this is {own}; {install}"
 
-    def _await(self, kind: str, check: Callable[[Link], str]) -> None:
-        until = time.monotonic() + PATIENCE
-        while any(not self._decided(link, kind) for link in self.links) and time.monotonic() < until:
-            self.turn(until - time.monotonic())
-        wrong = [line for link in self.links for line in self._wrong(link, kind, check)]
+    def _await(
+        self,
+        kind: str,
+        check: Callable[[Link], str],
+        links: Sequence[Link] | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> None:
+        """Wait until each machine has said something of a kind, or any of ``links``.
+
+        Raises:
+            AccelError: one hasn't; the message has a line for each.
+        """
+        links, until, beat = links or self.links, time.monotonic() + PATIENCE, time.monotonic() + BEAT
+        while any(not self._decided(link, kind) for link in links) and (now := time.monotonic()) < until:
+            if self.turn(min(until, beat) - now, carried=True):
+                until = time.monotonic() + PATIENCE
+            if meanwhile is not None:
+                meanwhile()
+            if now >= beat:
+                beat = now + BEAT
+                for link in self.links:  # who is done waits for the others
+                    if link not in links or kind in link.said:
+                        link.send(b"\n")
+        wrong = [line for link in links for line in self._wrong(link, kind, check)]
         if wrong:
             self.leave()
             raise AccelError(*wrong)
@@ -110,17 +165,42 @@ class Crew:
         for link in self.links:
             link.kill()
 
-    def turn(self, due: float) -> bool:
-        """Wait for ``due`` seconds at most, and carry what has come; return whether anything has."""
+    def turn(self, due: float, *, carried: bool = False) -> bool:
+        """Wait for ``due`` seconds at most, and carry what has come; return whether anything has.
+
+        With ``carried``, return whether any of what is carried to a machine has gone.
+        """
         overdue = self.router.overdue()
         self.router.register(self.poller)
         handles = [link.handle for link in self.links if link.handle is not None]
+        feeding = [link for link in self.links if link.going is not None and link.input != -1]
         for handle in handles:
             self.poller.register(handle, select.POLLIN)
+        for link in feeding:
+            self.poller.register(link.input, select.POLLOUT)
         ready = self.poller.poll(max(0.0, min(due, due if overdue is None else overdue)) * 1000)
-        for handle in handles:
-            self.poller.unregister(handle)
+        for fd in (*handles, *(link.input for link in feeding)):
+            self.poller.unregister(fd)
         self.router.handle(self.poller, ready)
+        gone = [link.pump() for link in feeding]
         for link in self.links:
             link.look()
-        return bool(ready)
+        return any(gone) if carried else bool(ready)
+
+
+def _wanted(link: Link, tree: Tree) -> list[int]:
+    """Return the files whose contents a machine asks for."""
+    found: Any = link.said[f"{tree.name} wanted"].get("files")
+    known = range(len(tree.files))
+    return [number for number in found if number in known] if isinstance(found, list) else []  # pyright: ignore[reportUnknownVariableType]
+
+
+def _boot() -> list[str]:
+    """Return the programs that take the launcher's packages on a machine, and become its launcher."""
+    from accel_launch.hosts import receiving, wire
+
+    texts = list[str]()
+    for module in (receiving, wire):
+        with open(str(module.__file__), encoding="utf-8") as file:
+            texts.append(file.read())
+    return [*texts, "given = boot(hello, receive)", f"from {ssh.MODULE} import main; sys.exit(main(*given))"]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from accel_config.settings.resolved import Settings
     from accel_launch.hosts.gathering import Crew
+    from accel_launch.hosts.tree import Tree
     from accel_launch.machine.host import Host
     from accel_launch.running.report.records import Result
 
@@ -43,6 +44,19 @@ class HostsPlan:
         self.variables = assigning.variables(settings, host.environ)
         self.python = assigning.python(settings, host.python)
         self.places = assigning.places(self.settings, machines, [is_here(one, host) for one in machines])
+        self.code, self.launcher = self._carried()
+
+    def _carried(self) -> tuple[Tree | None, Tree | None]:
+        """Return what is carried to machines other than this one: the code, and the launcher."""
+        asked = self.settings[Rendezvous]
+        sync = asked.sync or asked.sync_to is not None
+        if not (sync or asked.sync_launcher) or all(place.here for place in self.places):
+            return None, None
+        from accel_launch.hosts import tree
+
+        code = tree.code(self.settings, self.host.cwd, self.script) if sync else None
+        self.findings.notes += code.notes if code is not None else ()
+        return code, tree.launcher() if asked.sync_launcher else None
 
     @property
     def several(self) -> bool:
@@ -65,7 +79,9 @@ class HostsPlan:
 
         secret = take_secret() or os.urandom(32).hex()
         crew = Crew(OutputRouter(Display()), self.python)
-        crew.call(self.places, self.host.cwd)
+        code = self.code
+        crew.call(self.places, self.host.cwd, self.launcher, sync=code is not None)
+        carried = crew.carry(code) if code is not None else ()
         meeting = self._meeting(crew) if self.several else {}
         own = "" if self.settings[Rendezvous].lifeline_secret_file else secret
         crew.plan(
@@ -74,13 +90,13 @@ class HostsPlan:
                 "notes": list(self.settings.notes),
                 "env": self.variables,
                 "secret": own if len(self.places) > 1 else "",
-                "script": list(self.script),
+                "script": list(self.script if code is None or link.place.here else code.script),
                 "rank": link.place.rank,
                 "label": link.name,
             }
         )
         if not self.settings[Launcher].quiet:
-            self._announce(crew)
+            self._announce(crew, carried)
         off = self.settings[Rendezvous].lifeline_port == 0
         grace = float(self.settings[Launcher].grace)
         return Run(crew, limit=assigning.limit(self.settings), grace=grace, alone=off).follow()
@@ -119,7 +135,7 @@ class HostsPlan:
             )
         return address, f"where {other.name} sees this machine"
 
-    def _announce(self, crew: Crew) -> None:
+    def _announce(self, crew: Crew, carried: tuple[str, ...]) -> None:
         from accel_launch.hosts.outcome import by_machine
 
         planned = {link.name: link.said["planned"] for link in crew.links}
@@ -128,6 +144,10 @@ class HostsPlan:
         machine = f", machine 0 of {len(counts)}"
         notes = by_machine({name: [str(note) for note in told.get("notes", ())] for name, told in planned.items()})
         where = f"{len(counts)} hosts ({', '.join(counts)})" if len(counts) > 1 else f"host {counts[0].split()[0]}"
+        if self.code is not None:
+            tell(
+                "accel", (f"the code: {self.code.summary}", *carried, *(f"note: {note}" for note in self.code.notes))
+            )
         tell(
             "accel", (f"{where}; on the first: {summary.replace(machine, '')}", *(f"note: {note}" for note in notes))
         )

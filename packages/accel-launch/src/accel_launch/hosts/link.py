@@ -17,7 +17,7 @@ from accel_launch.running.output.markers import Markers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any
 
     from accel_launch.hosts.assigning import Place
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LONGEST = 1 << 22  # bytes of a line for us: the endings of a machine's ranks
 KEPT = 1 << 14  # bytes of what is printed before the ranks run
+AT_ONCE = 16  # pieces of what is carried to one machine before the next one gets some
 DRAIN = 1.0  # seconds without anything new after which the output of an ssh that has ended is given up
 
 
@@ -89,6 +90,9 @@ class Link:
             for fd in (theirs, their_out, their_err):
                 os.close(fd)
         self.handle = _handle(self.pid)
+        self.going: Iterator[bytes] | None = None
+        """What is still to be carried there."""
+        self.piece = b""
         self.error = Error(err, router.streams[1], mark, self._hear)
         for channel in (Channel(out, router.streams[0]), self.error):
             channel.local = place.rank
@@ -109,7 +113,10 @@ class Link:
                 self.said.setdefault(data.pop("kind"), data)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
     def say(self, data: Mapping[str, object]) -> None:
-        """Send a line, however long it takes to go: the other side does nothing else than read it."""
+        """Send a line, however long it takes to go: the other side has all it was fed, and does nothing but read."""
+        self.going = None
+        with suppress(OSError):
+            os.set_blocking(self.input, True)
         self.send(json.dumps(data).encode() + b"\n")
 
     def send(self, data: bytes) -> None:
@@ -117,6 +124,29 @@ class Link:
         with suppress(OSError):
             while data:
                 data = data[os.write(self.input, data) :]
+
+    def feed(self, pieces: Iterable[bytes]) -> None:
+        """Begin to send what may be much, as fast as the machine takes it, while others get theirs."""
+        self.going = iter(pieces)
+        os.set_blocking(self.input, False)
+
+    def pump(self) -> bool:
+        """Send some of it; return whether any has gone."""
+        gone = False
+        try:
+            for _ in range(AT_ONCE):
+                self.piece = self.piece or next(self.going or iter(()), b"")
+                if not self.piece:
+                    self.going = None
+                    os.set_blocking(self.input, True)
+                    break
+                self.piece = self.piece[os.write(self.input, self.piece) :]
+                gone = True
+        except BlockingIOError:
+            pass
+        except OSError:  # the other side is gone, and its end will show it
+            self.going = None
+        return gone
 
     def run(self) -> None:
         """Let the ranks start; from now on, show what they print, and never wait for the other side."""

@@ -1,19 +1,18 @@
 """The far side of ``--hosts``: the launcher of one machine, which ssh starts without any argument.
 
-It reads from standard input: a line that introduces the other side, a line with all that it has to know, and ``go``.
-To each it answers on standard error. Then standard input is the lifeline to the launcher that has started it: its
-end, or its silence, kills the ranks. See `accel_launch.hosts.link` for the other side.
+It reads from standard input: a line that introduces the other side, maybe a folder of code, a line with all that it
+has to know, and ``go``. To each it answers on standard error. Then standard input is the lifeline to the launcher
+that has started it: its end, or its silence, kills the ranks. See `accel_launch.hosts.link` for the other side.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import select
 import sys
-import time
 
 from accel_config.errors import FAILED, AccelError
+from accel_launch.hosts.wire import Listener, Speaker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,68 +22,29 @@ if TYPE_CHECKING:
     from accel_launch.planning.types import Plan
     from accel_launch.running.report.records import Result
 
-PATIENCE = 300.0  # seconds for the next line: the other machines may be slow
-WAIT = 5.0  # seconds for a reader of what we say
-AT_ONCE = 4096  # bytes that a pipe takes once it is writable
 MOST_PORTS = 20  # tries to find two free ports, one above the other
 
 
-class Speaker:
-    """Says something to the other side."""
-
-    def __init__(self, mark: str) -> None:
-        """Put ``mark`` before each line."""
-        self.mark = mark
-
-    def say(self, kind: str, **data: object) -> None:
-        """Say it; if nobody reads for a while, the other side is gone."""
-        text = f"{self.mark}{json.dumps({'kind': kind, **data})}\n".encode()
-        poller = select.poll()
-        poller.register(2, select.POLLOUT)
-        try:
-            while text and poller.poll(WAIT * 1000):
-                text = text[os.write(2, text[:AT_ONCE]) :]
-        except OSError:
-            pass
-
-
-class Listener:
-    """Reads lines from the other side."""
-
-    def __init__(self) -> None:
-        """Take standard input, which ranks must not have."""
-        self.fd = os.dup(0)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.close(nothing)
-
-    def line(self, at_once: int = 65536) -> str:
-        """Return the next line; leave if there is none. More may follow it only if bytes are read one ``at_once``."""
-        data, until = bytearray(), time.monotonic() + PATIENCE
-        poller = select.poll()
-        poller.register(self.fd, select.POLLIN)
-        while not data.endswith(b"\n"):
-            more = os.read(self.fd, at_once) if poller.poll(max(0.0, until - time.monotonic()) * 1000) else b""
-            if not more:
-                sys.exit(FAILED)
-            data += more
-        return data.decode()
-
-
-def main() -> int:
-    """Do what the other side asks for; return the exit status."""
-    listener = Listener()
+def main(listener: Listener | None = None, speaker: Speaker | None = None) -> int:
+    """Do what the other side asks for; return the exit status. It may have been spoken with before."""
+    listener = listener or Listener()
     hello = json.loads(listener.line())
-    speaker = Speaker(hello["mark"])
+    speaker = speaker or Speaker(hello["mark"])
+    code = hello["sync"]
     try:
-        _go_to(hello["cwd"])
+        if not code:
+            _go_to(hello["cwd"])
         speaker.say("ready", **_facts(main=hello["main"]))
         _load("accel_launch.hosts.assigning", "accel_launch.planning.making", "accel_launch.machine.host")
+        if code:
+            from accel_launch.hosts.receiving import receive
+
+            tree = json.loads(listener.line())["tree"]
+            _go_to(os.path.join(receive(listener, speaker, tree), tree["cwd"]))
         asked = json.loads(listener.line())
         planned = _planned(asked)
     except AccelError as error:
-        speaker.say("refused", lines=str(error).splitlines(), status=error.status)
-        return error.status
+        speaker.refuse(*str(error).splitlines(), status=error.status)
     ranks = planned.hosted or len(planned.commands)
     speaker.say("planned", ranks=ranks, summary=planned.summary, notes=list(planned.notes))
     _load("accel_launch.running.supervisor", "accel_launch.running.lifeline.failures")

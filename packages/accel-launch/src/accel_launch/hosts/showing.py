@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from accel_config.catalogue import CATALOGUE, Rendezvous
 from accel_config.showing.masking import shown
 from accel_config.showing.wording import line
@@ -12,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from accel_launch.hosts.assigning import Place
     from accel_launch.hosts.hosts_plan import HostsPlan
+    from accel_launch.hosts.tree import Tree
 
 OWN = ("machine_rank", "nproc_per_node")
 """Settings that differ between the machines."""
@@ -25,8 +28,8 @@ def shell(plan: HostsPlan) -> str:
     lines += [_comment(f"  {text}") for text in _found_later(plan)]
     lines += [_comment(f"  the variable {name}={text} (--env)") for name, text in plan.masked.items()]
     lines += [
-        _comment(f"  the folder {plan.host.cwd} (this one)"),
-        _comment(f"  the script {line(list(plan.script))}"),
+        *(_comment(f"  {text}") for text in _carried(plan)),
+        _comment(f"  the script {line(list(plan.code.script if plan.code else plan.script))}"),
     ]
     lines += [_comment(f"note: {note}") for note in plan.findings.notes]
     for place in plan.places:
@@ -43,7 +46,8 @@ def shell(plan: HostsPlan) -> str:
 
 def words(plan: HostsPlan, place: Place) -> tuple[str, ...]:
     """Return the command for a machine."""
-    return ssh.launcher(plan.python) if place.here else ssh.command(place.machine, plan.python)
+    carried = plan.launcher is not None
+    return ssh.launcher(plan.python) if place.here else ssh.command(place.machine, plan.python, carried=carried)
 
 
 def as_json(plan: HostsPlan) -> str:
@@ -64,8 +68,27 @@ def as_json(plan: HostsPlan) -> str:
     ]
     settings = {one.name: {"value": shown(one, value), "origin": value.origin.text} for one, value in plan.settings}
     whole = {"hosts": hosts, "env": plan.masked, "cwd": plan.host.cwd, "script": list(plan.script)}
+    whole |= {"code": _measured(plan.code), "launcher": _measured(plan.launcher)}
     whole |= {"settings": settings, "notes": [*_found_later(plan), *plan.findings.notes]}
     return json.dumps(whole, indent=2) + "\n"
+
+
+def _carried(plan: HostsPlan) -> list[str]:
+    """Return the folder of the run, and what is carried to machines other than this one."""
+    found = list[str]()
+    if plan.launcher is not None:
+        found.append(f"the launcher: {plan.launcher.summary} (--sync_launcher)")
+    if plan.code is None:
+        return [*found, f"the folder {plan.host.cwd} (this one)"]
+    folder = os.path.normpath(os.path.join(plan.code.folder, plan.code.cwd))
+    return [*found, f"the code: {plan.code.summary}, from {plan.code.root} (--sync)", f"the folder {folder}"]
+
+
+def _measured(tree: Tree | None) -> dict[str, object] | None:
+    if tree is None:
+        return None
+    named = {name: getattr(tree, name) for name in ("folder", "cwd", "size", "root")}
+    return {**named, "files": [name for name, *_ in tree.files]}
 
 
 def _found_later(plan: HostsPlan) -> list[str]:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from accel_launch.hosts.listing import Machine
 
 MODULE = "accel_launch.hosts.machine"
+BOOT = """import json,sys;hello=json.loads(sys.stdin.readline());list(map(exec,hello["boot"]))"""
+"""A machine without the launcher gets it as the first line; see `accel_launch.hosts.wire.boot`."""
 OPTIONS = (
     *("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"),
     *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2"),
@@ -20,15 +22,15 @@ NOT_FOUND = 127  # of a shell
 WIDEST = 200  # characters of what ssh has printed
 
 
-def launcher(python: str) -> tuple[str, ...]:
+def launcher(python: str, *, carried: bool = False) -> tuple[str, ...]:
     """Return the words that start the launcher of a machine: the same on each, and without anything secret."""
-    return (python, "-P", "-m", MODULE)
+    return (python, "-P", *(("-c", BOOT) if carried else ("-m", MODULE)))
 
 
-def command(machine: Machine, python: str) -> tuple[str, ...]:
-    """Return the words that start it there."""
+def command(machine: Machine, python: str, *, carried: bool = False) -> tuple[str, ...]:
+    """Return the words that start it there; ``carried``: it isn't installed there."""
     path = f"~/{shlex.quote(python[2:])}" if python.startswith("~/") else shlex.quote(python)
-    return (*_ssh(machine, *OPTIONS), f"exec {path} {shlex.join(launcher(python)[1:])}")
+    return (*_ssh(machine, *OPTIONS), f"exec {path} {shlex.join(launcher(python, carried=carried)[1:])}")
 
 
 def _ssh(machine: Machine, *options: str) -> tuple[str, ...]:
@@ -49,7 +51,7 @@ def complaint(machine: Machine, python: str, status: int, printed: str, *, here:
     if "No module named" in printed:
         older = any(f"No module named {quote}accel_launch.hosts" in printed for quote in ("'", ""))
         what = "an older accel-launch" if older else "no accel-launch"
-        return f"{name} has {what} for {python}; install this version: {install(machine, python, here=here)}"
+        return f"{name} has {what} for {python}; {install(machine, python, here=here)}"
     if status == NOT_FOUND or (python in last and ("No such file" in last or "not found" in last)):
         return f"{name} has no {python}; name its interpreter with --python"
     for words, why in REASONS:
@@ -62,15 +64,17 @@ def complaint(machine: Machine, python: str, status: int, printed: str, *, here:
 
 
 def install(machine: Machine, python: str, *, here: bool) -> str:
-    """Return the command line that installs this version there."""
+    """Return how to have this version there."""
     from accel_config.showing.installing import version
 
     own = version("accel-launch", "")
     words = (python, "-m", "pip", "install", f"accel-launch=={own}" if own else "accel-launch")
-    return shlex.join(words) if here else typed(machine, *words)
+    line = shlex.join(words) if here else typed(machine, *words)
+    return f"install this version: {line}{'' if here else ' (or carry it there with --sync_launcher)'}"
 
 
 REASONS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("Unknown option: -P",), "its Python is older than 3.11; name a newer one with --python"),
     (
         ("IDENTIFICATION HAS CHANGED",),
         "its host key has changed, maybe by an attack; if you know why, `ssh-keygen -R {host}`, then `{ssh}` once",
