@@ -103,7 +103,7 @@ def _hidden(name: str, one: Setting | None) -> bool:
 
 def _name_only(item: str) -> str:
     name, equals, _value = item.partition("=")
-    return f"{name}={MASK}" if equals else name
+    return f"{name}={MASK}" if equals else text(name)  # a secret may have been typed in place of a name
 
 
 def text(value: str) -> str:
