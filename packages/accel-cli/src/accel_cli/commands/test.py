@@ -21,7 +21,8 @@ HELP = """usage: {program} [--config_file FILE] [flags of launch]
 Check that training works on this machine with these settings: ranks, devices, collectives, a small model trained
 alone and together in each precision, checkpoints. If Hugging Face's accelerate is installed, run its own checks too.
 
-Every flag of `accelerate launch` is valid here. --version prints the version of accel-cli. The exit status is 0 only
+Every flag of `accelerate launch` is valid here. With --hosts, check all of those machines, and first the links between
+them; --json then prints all results as JSON. --version prints the version of accel-cli. The exit status is 0 only
 if every check passes.
 """
 
@@ -48,6 +49,10 @@ def _test(words: list[str], program: str) -> int:
 
     settings = settle(typed, os.environ, Probe())
     _refuse(settings)
+    if settings.value("hosts").value:
+        from accel_cli.trial.on_hosts import test
+
+        return test(words, settings)
     status, library = _launch(settings, "torch")
     if status or not library:
         show("" if status else "Hugging Face's accelerate isn't installed, so its own checks don't run.\n")
@@ -99,7 +104,7 @@ def _launch(settings: Settings, suite: str) -> tuple[int, str]:
         finally:
             rows = following.finish()
             devices = dict(enumerate(planned.devices, results.first))
-    show(_count(rows))
+    show(count(rows))
     show(diagnose(rows, settings, devices))
     # A check that failed on one rank ends all ranks, and its row explains more than how they ended.
     if result.status and not any(row.state == "failed" for row in rows):
@@ -108,7 +113,8 @@ def _launch(settings: Settings, suite: str) -> tuple[int, str]:
     return result.status or int(not complete), results.library
 
 
-def _count(rows: Sequence[Row]) -> str:
+def count(rows: Sequence[Row]) -> str:
+    """Return a line that says how many checks passed."""
     states = [row.state for row in rows]
     words = {"ok": "passed", "skipped": "skipped", "failed": "failed", "begun": "unfinished"}
     counts = [f"{states.count(state)} {word}" for state, word in words.items() if state in states]

@@ -41,6 +41,12 @@ class Rendezvous(
         help="Machines whose launchers this one starts over `ssh`, the main one first: names, `node[1-4]`, "
         "`user@host:port`, `host*8` for 8 ranks there, or a file of hosts. This machine may be among them.",
     )
+    check_network: bool = setting(
+        False,
+        switch=True,
+        ours=True,
+        help="With `--hosts`, try the link of every pair of machines before any rank starts, and name slow ones.",
+    )
     machine_rank: int | None = setting(
         minimum=0,
         common=True,

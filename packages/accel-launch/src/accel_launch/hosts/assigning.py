@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 KEPT = frozenset(
     (
         *("hosts", "env", "python", "config_file", "preset", "dry_run", "json", "explain", "report", "detach"),
+        "check_network",
         *("num_machines", "machine_rank", "num_processes", "nproc_per_node"),
         *(one.name for one in Scheduler.settings),
     )

@@ -65,9 +65,17 @@ class Crew:
         Raises:
             AccelError: one can't do it; the message has a line for each.
         """
+        self.ask("planned", asked)
+
+    def ask(self, kind: str, asked: Callable[[Link], Mapping[str, object]]) -> None:
+        """Let each machine do what it is asked for, until all have answered with something of this ``kind``.
+
+        Raises:
+            AccelError: one can't do it; the message has a line for each.
+        """
         for link in self.links:
             link.say(asked(link))
-        self._await("planned", lambda _link: "")
+        self._await(kind, lambda _link: "")
 
     def _other_version(self, link: Link, own: str) -> str:
         its = str(link.said["ready"].get("version"))

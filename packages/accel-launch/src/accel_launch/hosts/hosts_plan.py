@@ -81,9 +81,20 @@ class HostsPlan:
         )
         if not self.settings[Launcher].quiet:
             self._announce(crew)
+        network = self._check_network(crew, meeting)
         off = self.settings[Rendezvous].lifeline_port == 0
         grace = float(self.settings[Launcher].grace)
-        return Run(crew, limit=assigning.limit(self.settings), grace=grace, alone=off).follow()
+        result = Run(crew, limit=assigning.limit(self.settings), grace=grace, alone=off).follow()
+        return result.replace(network=network)
+
+    def _check_network(self, crew: Crew, meeting: dict[str, list[object]]) -> tuple[dict[str, object], ...]:
+        """Try the links between the machines if that is asked for; return what was measured."""
+        rendezvous = self.settings[Rendezvous]
+        if not (self.several and rendezvous.check_network):
+            return ()
+        from accel_launch.hosts.network.telling import tried
+
+        return tried(crew, self.settings, str(meeting.get("main_process_ip", [rendezvous.main_process_ip])[0]))
 
     def _meeting(self, crew: Crew) -> dict[str, list[object]]:
         """Return where the machines meet, as far as the user hasn't named it."""
