@@ -46,6 +46,7 @@ class User:
         self.network, self.ssh, self.folder = network, ssh, folder
         self.environ = {**ssh.environ(environ), "SHELL_ONLY": "here"}
         self.started: list[subprocess.Popen[bytes]] = []
+        self.command = "launch"
 
     def start(self, *words: object, stdout: int | None = None) -> subprocess.Popen[bytes]:
         there = [
@@ -59,7 +60,7 @@ class User:
             "-c",
             'hostname n0; exec "$@"',
         ]
-        launch = ["sh", BIN / "accelerate", "launch", "--cpu", *map(str, words)]
+        launch = ["sh", BIN / "accelerate", self.command, "--cpu", *map(str, words)]
         with (self.folder / "out").open("wb") as out, (self.folder / "err").open("wb") as err:
             made = subprocess.Popen(
                 [*there, *launch], stdout=stdout or out, stderr=err, env=self.environ, cwd=self.folder

@@ -21,9 +21,9 @@ HELP = """usage: {program} [--config_file FILE] [flags of launch]
 Check that training works on this machine with these settings: ranks, devices, collectives, a small model trained
 alone and together in each precision, checkpoints. If Hugging Face's accelerate is installed, run its own checks too.
 
-Every flag of `accelerate launch` is valid here. With --hosts, check all of those machines, and first the links between
-them; --json then prints all results as JSON. --version prints the version of accel-cli. The exit status is 0 only
-if every check passes.
+Every flag of `accelerate launch` is valid here. With --hosts, check all of those machines, and first the links
+between them; --json then prints all results as JSON. --version prints the version of accel-cli. The exit status is 0
+only if every check passes.
 """
 
 
@@ -52,7 +52,7 @@ def _test(words: list[str], program: str) -> int:
     if settings.value("hosts").value:
         from accel_cli.trial.on_hosts import test
 
-        return test(words, settings)
+        return test(settings)
     status, library = _launch(settings, "torch")
     if status or not library:
         show("" if status else "Hugging Face's accelerate isn't installed, so its own checks don't run.\n")

@@ -30,7 +30,7 @@ def main(suite: str, folder: str, mark: str = "") -> NoReturn:
     from accel_cli.trial.record import Recorder
 
     if mark:
-        os.makedirs(folder, exist_ok=True)
+        Path(folder).mkdir(parents=True, exist_ok=True)
     recorder = Recorder(Path(folder), int(os.environ.get("RANK", "0")), mark)
     if suite == "library":
         from accel_cli.trial.library import run

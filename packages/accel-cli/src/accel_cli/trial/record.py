@@ -37,7 +37,7 @@ class Recorder:
     """Runs checks, and appends their results to the rank's file, or prints them."""
 
     def __init__(self, folder: Path, rank: int, mark: str = "") -> None:
-        """Append to a file in ``folder``; on a machine without that folder, write nothing. A ``mark``: print lines."""
+        """Append to a file in ``folder``; on a machine without that folder, write nothing. With ``mark``, print."""
         self.rank, self.mark = rank, mark
         self.failed = False
         self._path = folder / f"rank{rank}.jsonl"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from accel_launch.hosts.assigning import Place
     from accel_launch.running.output.router import OutputRouter
 
+BEAT = 3.0  # seconds between two signs of life
 PATIENCE = 90.0  # seconds for an answer: the first import from a file system of the network takes long
 
 
@@ -30,6 +31,7 @@ class Crew:
         self.router, self.python = router, python
         self.links: list[Link] = []
         self.poller = select.poll()
+        self.beat = 0.0
         self.mark = f"\x1e{os.urandom(12).hex()} "
         """It begins the lines of the machines' launchers for this one."""
 
@@ -120,7 +122,12 @@ class Crew:
 
     def turn(self, due: float) -> bool:
         """Wait for ``due`` seconds at most, and carry what has come; return whether anything has."""
-        overdue = self.router.overdue()
+        overdue, now = self.router.overdue(), time.monotonic()
+        if now >= self.beat:
+            self.beat = now + BEAT
+            for link in self.links:
+                link.sign()
+        due = min(due, self.beat - now)
         self.router.register(self.poller)
         handles = [link.handle for link in self.links if link.handle is not None]
         for handle in handles:

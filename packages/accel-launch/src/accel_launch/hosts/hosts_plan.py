@@ -49,8 +49,8 @@ class HostsPlan:
         """Whether the machines have to meet."""
         return len(self.places) > 1 and not alone(self.settings)
 
-    def run(self) -> Result:
-        """Run it to the end.
+    def run(self, stdout: int = 1) -> Result:
+        """Run it to the end, with the ranks' output at the descriptor ``stdout``.
 
         Raises:
             AccelError: a machine can't take part; no rank was started.
@@ -64,7 +64,7 @@ class HostsPlan:
         from accel_launch.running.process import take_secret
 
         secret = take_secret() or os.urandom(32).hex()
-        crew = Crew(OutputRouter(Display()), self.python)
+        crew = Crew(OutputRouter(Display(), stdout=stdout), self.python)
         crew.call(self.places, self.host.cwd)
         meeting = self._meeting(crew) if self.several else {}
         own = "" if self.settings[Rendezvous].lifeline_secret_file else secret

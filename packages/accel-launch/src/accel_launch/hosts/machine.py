@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from accel_launch.running.report.records import Result
 
 PATIENCE = 300.0  # seconds for the next line: the other machines may be slow
+SILENCE = 15.0  # seconds for a sign of life, once the other side gives them
 WAIT = 5.0  # seconds for a reader of what we say
 AT_ONCE = 4096  # bytes that a pipe takes once it is writable
 MOST_PORTS = 20  # tries to find two free ports, one above the other
@@ -36,9 +37,13 @@ class Speaker:
         """Put ``mark`` before each line."""
         self.mark = mark
 
+    def line(self, kind: object, **data: object) -> str:
+        """Return what says it."""
+        return f"{self.mark}{json.dumps({'kind': kind, **data})}\n"
+
     def say(self, kind: object, **data: object) -> None:
         """Say it; if nobody reads for a while, the other side is gone."""
-        text = f"{self.mark}{json.dumps({'kind': kind, **data})}\n".encode()
+        text = self.line(kind, **data).encode()
         poller = select.poll()
         poller.register(2, select.POLLOUT)
         try:
@@ -58,9 +63,9 @@ class Listener:
         os.dup2(nothing, 0)
         os.close(nothing)
 
-    def line(self, at_once: int = 65536) -> str:
+    def line(self, at_once: int = 65536, patience: float = PATIENCE) -> str:
         """Return the next line; leave if there is none. More may follow it only if bytes are read one ``at_once``."""
-        data, until = bytearray(), time.monotonic() + PATIENCE
+        data, until = bytearray(), time.monotonic() + patience
         poller = select.poll()
         poller.register(self.fd, select.POLLIN)
         while not data.endswith(b"\n"):
@@ -89,11 +94,15 @@ def main() -> int:
     speaker.say("planned", ranks=ranks, summary=planned.summary, notes=list(planned.notes))
     _load("accel_launch.running.supervisor", "accel_launch.running.lifeline.failures")
     trial = None
-    while (order := listener.line(1).strip()) != "go":
+    while (order := listener.line(1, SILENCE).strip()) != "go":
+        if not order:  # a sign of life
+            continue
         from accel_launch.hosts.network.trial import Trial
 
         trial = trial or Trial()
         speaker.say(**trial.answer(json.loads(order)))
+    alive = speaker.line("alive")
+    planned = planned.replace(display=planned.display.replace(alive=alive))
     result = _run(planned, asked, listener.fd)
     speaker.say("result", **_told(result, asked["rank"]))
     return result.status

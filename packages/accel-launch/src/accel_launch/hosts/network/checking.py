@@ -77,9 +77,7 @@ def check(crew: Crew, towards: str, *, cpu: bool) -> Network:
         AccelError: a machine has no network, or is gone.
     """
     key = os.urandom(32).hex()
-    crew.ask(
-        "listening", lambda link: {"key": key, "rank": link.place.rank, "towards": towards, "cpu": cpu}
-    )
+    crew.ask("listening", lambda link: {"key": key, "rank": link.place.rank, "towards": towards, "cpu": cpu})
     found: list[Direction] = []
     rounds = 0
     for number, met in enumerate(pairs(len(crew.links))):

@@ -22,13 +22,13 @@ UNITS = ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s"), (1.0, "bit/s"))
 
 def table(network: Network) -> str:
     """Return a row for each machine, with the medians of its links."""
-    rows = [("machine", "address", "sends", "receives", "round trip")]
+    rows: list[tuple[str, ...]] = [("machine", "address", "sends", "receives", "round trip")]
     for name, (address, interface) in network.addresses.items():
         sent = [one for one in network.directions if one.sender == name and not one.problem]
         received = [one for one in network.directions if one.receiver == name and not one.problem]
         figures = (speed(_typical(map(_rate, sent))), speed(_typical(map(_rate, received))), delay(_trips(sent)))
-        tried = tuple(figures) if sent else ("-", "-", "-")
-        rows.append((name, f"{address} ({interface})" if interface else address, *tried))
+        where = f"{address} ({interface})" if interface else address
+        rows.append((name, where, *(figures if sent else ("-", "-", "-"))))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "".join(f"  {one_line(line)}\n" for line in lines)
@@ -36,10 +36,13 @@ def table(network: Network) -> str:
 
 def unconnected(network: Network) -> list[str]:
     """Return a line for each machine that others can't reach, and for each that can't reach others."""
-    bad, lines = [one for one in network.directions if one.problem], list[str]()
+    bad: list[Direction] = [one for one in network.directions if one.problem]
+    lines: list[str] = []
+    ends: tuple[Callable[[Direction], str], ...] = (_receiver, _sender)
     while bad:
-        ends: tuple[Callable[[Direction], str], ...] = (_receiver, _sender)
-        groups = [[one for one in bad if end(one) == name] for end in ends for name in dict.fromkeys(map(end, bad))]
+        groups: list[list[Direction]] = [
+            [one for one in bad if end(one) == name] for end in ends for name in dict.fromkeys(map(end, bad))
+        ]
         group = max(groups, key=len)
         bad = [one for one in bad if one not in group]
         lines.append(_refusal(group, network))
