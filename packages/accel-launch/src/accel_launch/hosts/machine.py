@@ -27,6 +27,10 @@ PATIENCE = 300.0  # seconds for the next line: the other machines may be slow
 SILENCE = 15.0  # seconds for a sign of life, once the other side gives them
 WAIT = 5.0  # seconds for a reader of what we say
 AT_ONCE = 4096  # bytes that a pipe takes once it is writable
+PLANNING = (
+    *("accel_launch.hosts.assigning", "accel_launch.planning.making", "accel_launch.machine.host"),
+    *("accel_launch.engines.torchrun", "accel_config.checking.address", "encodings.idna"),
+)
 MOST_PORTS = 20  # tries to find two free ports, one above the other
 
 
@@ -84,7 +88,7 @@ def main() -> int:
     try:
         _go_to(hello["cwd"])
         speaker.say("ready", **_facts(main=hello["main"]))
-        _load("accel_launch.hosts.assigning", "accel_launch.planning.making", "accel_launch.machine.host")
+        _load(*PLANNING)
         asked = json.loads(listener.line())
         planned = _planned(asked)
     except AccelError as error:
