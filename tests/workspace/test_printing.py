@@ -14,6 +14,7 @@ DOORS = {
     "accel_config/showing/reference.py": "prints the reference for the repository",
     "accel_cli/main.py": "prints what is missing, where accel-config itself may be",
     "accel_launch/hosts/machine.py": "speaks with the launcher that has started it, which shows only what is text",
+    "accel_launch/running/supervising/calling_process.py": "answers the launcher that has started it",
     "accel_launch/ranks/": "runs in the ranks' processes, whose output is theirs",
     "accel_cli/trial/": "runs in the ranks' processes",
     "accel_tpu/spawn.py": "runs in the ranks' processes",

@@ -12,7 +12,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from accel_cli.trial.results import Row
     from accel_config.settings.resolved import Settings
 
 TRIAL = ("trial", "__main__.py")
@@ -85,7 +84,7 @@ def _launch(settings: Settings, suite: str) -> tuple[int, str]:
     from tempfile import TemporaryDirectory
 
     from accel_cli.diagnosis import diagnose
-    from accel_cli.trial.results import Following, Results
+    from accel_cli.trial.results import Following, Results, count
     from accel_launch import Host, plan, run
     from accel_launch.running.report import rendering
 
@@ -111,12 +110,3 @@ def _launch(settings: Settings, suite: str) -> tuple[int, str]:
         show(rendering.text(result, host.name, whole=bool(settings.value("debug").value)))
     complete = results.ended and all(row.state in ("ok", "skipped") for row in rows)
     return result.status or int(not complete), results.library
-
-
-def count(rows: Sequence[Row]) -> str:
-    """Return a line that says how many checks passed."""
-    states = [row.state for row in rows]
-    words = {"ok": "passed", "skipped": "skipped", "failed": "failed", "begun": "unfinished"}
-    counts = [f"{states.count(state)} {word}" for state, word in words.items() if state in states]
-    checks = "1 check" if len(rows) == 1 else f"{len(rows)} checks"
-    return f"{checks}: {', '.join(counts)}\n" if rows else "no check began\n"

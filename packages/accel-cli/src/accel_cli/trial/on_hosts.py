@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from accel_cli.trial.results import Following, Results
+from accel_cli.trial.results import Following, Results, count
 from accel_config import CATALOGUE
 from accel_config.record import Record
 from accel_config.settings.origin import FLAG, Origin, Value
@@ -56,7 +56,6 @@ def test(settings: Settings) -> int:
 
 def _launch(settings: Settings, suite: str, *, quiet: bool) -> Tested:
     """Run a suite; show its rows as they come, unless ``quiet``."""
-    from accel_cli.commands.test import count
     from accel_cli.diagnosis import diagnose
     from accel_launch import Host
     from accel_launch.hosts.hosts_plan import HostsPlan
