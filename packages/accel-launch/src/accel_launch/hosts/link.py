@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LONGEST = 1 << 22  # bytes of a line for us: the endings of a machine's ranks
 KEPT = 1 << 14  # bytes of what is printed before the ranks run
 SILENCE = 15.0  # seconds without a sign of life after which a machine is lost
+FIRST = 10.0  # seconds more for the first one: the launcher starts its ranks before
 DRAIN = 1.0  # seconds without anything new after which the output of an ssh that has ended is given up
 
 
@@ -129,7 +130,7 @@ class Link:
         self.error.open = True
         self.send(b"go\n")
         os.set_blocking(self.input, False)
-        self.heard = time.monotonic()
+        self.heard = time.monotonic() + FIRST
 
     def sign(self) -> None:
         """Give a sign of life if the other side has planned, and waits for the word to start."""
@@ -139,10 +140,12 @@ class Link:
     def check(self) -> None:
         """Kill ssh if the other side gives no sign of life though we read all that comes."""
         now = time.monotonic()
-        if self.status is not None or any(
-            one.blocked for one in self.router.channels.open.values() if one.local == self.place.rank
+        if (
+            self.status is not None
+            or "result" in self.said
+            or any(one.blocked for one in self.router.channels.open.values() if one.local == self.place.rank)
         ):
-            self.heard = now
+            self.heard = max(self.heard, now)
         elif now >= self.heard + SILENCE:
             self.silent = True
             self.kill()

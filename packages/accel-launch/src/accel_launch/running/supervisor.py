@@ -218,7 +218,7 @@ class Supervisor:
         self.signals.rest()
         self.attempt.preparation.remove()
         watch = self.carrier.watch
-        result = result if watch is None else watch.conclude(result)
+        result = result if watch is None else watch.conclude(result, self.calling)
         result = self.record.end(result, self.caller.failure if self.caller is not None else "")
         if self.output.needs_end:
             from accel_launch.running.output.ending import finish

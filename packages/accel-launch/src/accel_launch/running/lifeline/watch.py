@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from accel_launch.running.lifeline.secret import Secret
     from accel_launch.running.report.observation import Observation
     from accel_launch.running.report.records import Result
+    from accel_launch.running.supervising.calling_process import CallingProcess
 
     class Ranks(Protocol):
         """The ranks of this machine: `accel_launch.running.attempts.attempt.Attempt`."""
@@ -134,11 +135,14 @@ class Watch:
             waiting.end()
             self.late = f"{_late(self.line, missing)} within {self.line.patience:.0f} s (join_timeout)"
 
-    def conclude(self, result: Result) -> Result:
-        """End the lifeline with the run here; return the result in the light of what failed first anywhere."""
+    def conclude(self, result: Result, calling: CallingProcess | None = None) -> Result:
+        """End the lifeline with the run here; return the result in the light of what failed first anywhere.
+
+        The ``calling`` process is answered meanwhile.
+        """
         if self.late:  # that ranks are killed for it is no news for the others
             result = result.replace(status=1, failure=None, problems=(self.late,))
-        first = self._first(failures.of(self.line.machine, result))
+        first = self._first(failures.of(self.line.machine, result), calling)
         if isinstance(self.side, Hub):
             result = result.replace(differences=tuple(self.side.reception.comparison.found))
         refused = self.side.refused if isinstance(self.side, Member) else ""
@@ -156,7 +160,7 @@ class Watch:
         failure = None if first.status == LATER and first.rank is None else failures.shown(first)
         return result.replace(status=status, failure=failure, problems=())
 
-    def _first(self, failure: RemoteFailure | None) -> RemoteFailure | None:
+    def _first(self, failure: RemoteFailure | None, calling: CallingProcess | None) -> RemoteFailure | None:
         """Report the end of the run here, by a failure or without; return what failed first anywhere."""
         if self.ended is not None and failure is not None and failure.at >= self.ended:
             failure = None  # it follows from the failure of another machine
@@ -167,7 +171,12 @@ class Watch:
         while not self.side.settled and time.monotonic() < until:
             poller = select.poll()
             self._register(poller)
-            self.side.handle(dict(poller.poll(self.due * 1000)))
+            if calling is not None:
+                calling.register(poller)
+            ready = poller.poll(self.due * 1000)
+            self.side.handle(dict(ready))
+            if calling is not None:
+                calling.step(poller, ready)
             if not self.due:
                 self.next = time.monotonic() + self.line.beat / 2
                 self.side.tick()
