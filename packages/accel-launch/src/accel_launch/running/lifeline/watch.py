@@ -57,6 +57,8 @@ class Watch:
         self.side, self.free = _side(line, host, secret), False
         self.waiting: Waiting | None = Waiting(line)
         self.next = time.monotonic()
+        self.calling: CallingProcess | None = None
+        """Who is answered while the other machines' last word is awaited."""
         self.registered: tuple[int, ...] = ()
         """The descriptors that the supervisor waits for on our behalf."""
         self.failure: RemoteFailure | None = None
@@ -140,9 +142,10 @@ class Watch:
 
         The ``calling`` process is answered meanwhile.
         """
+        self.calling = calling
         if self.late:  # that ranks are killed for it is no news for the others
             result = result.replace(status=1, failure=None, problems=(self.late,))
-        first = self._first(failures.of(self.line.machine, result), calling)
+        first = self._first(failures.of(self.line.machine, result))
         if isinstance(self.side, Hub):
             result = result.replace(differences=tuple(self.side.reception.comparison.found))
         refused = self.side.refused if isinstance(self.side, Member) else ""
@@ -160,7 +163,7 @@ class Watch:
         failure = None if first.status == LATER and first.rank is None else failures.shown(first)
         return result.replace(status=status, failure=failure, problems=())
 
-    def _first(self, failure: RemoteFailure | None, calling: CallingProcess | None) -> RemoteFailure | None:
+    def _first(self, failure: RemoteFailure | None) -> RemoteFailure | None:
         """Report the end of the run here, by a failure or without; return what failed first anywhere."""
         if self.ended is not None and failure is not None and failure.at >= self.ended:
             failure = None  # it follows from the failure of another machine
@@ -171,12 +174,12 @@ class Watch:
         while not self.side.settled and time.monotonic() < until:
             poller = select.poll()
             self._register(poller)
-            if calling is not None:
-                calling.register(poller)
+            if self.calling is not None:
+                self.calling.register(poller)
             ready = poller.poll(self.due * 1000)
             self.side.handle(dict(ready))
-            if calling is not None:
-                calling.step(poller, ready)
+            if self.calling is not None:
+                self.calling.step(poller, ready)
             if not self.due:
                 self.next = time.monotonic() + self.line.beat / 2
                 self.side.tick()
