@@ -22,22 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.launch.machines import Network
 from tests.launch.sshd import Daemons
+from tests.launch.user import without_torch
 
 ACCELERATE = Path(sys.executable).parent / "accelerate"
 SCRIPT = "import os\nprint(os.environ['RANK'], flush=True)\n"
-# Starts the ranks of its machine, as torch's agent does.
-AGENT = """
-import os, subprocess, sys
-flags = dict(word[2:].split("=", 1) for word in sys.argv[1 : sys.argv.index("--no-python")])
-count, place, machines = (int(flags[name]) for name in ("nproc-per-node", "node-rank", "nnodes"))
-given = {"WORLD_SIZE": count * machines, "MASTER_ADDR": flags["master-addr"], "MASTER_PORT": flags["master-port"]}
-words = sys.argv[sys.argv.index("--no-python") + 1 :]
-ranks = []
-for local in range(count):
-    own = {**given, "RANK": place * count + local, "LOCAL_RANK": local, "LOCAL_WORLD_SIZE": count}
-    ranks.append(subprocess.Popen(words, env={**os.environ, **{name: str(text) for name, text in own.items()}}))
-sys.exit(max(rank.wait() for rank in ranks))
-"""
 
 
 def main() -> None:
@@ -66,15 +54,10 @@ def main() -> None:
 def measure(network: Network, made: Daemons, folder: Path, options: argparse.Namespace) -> None:
     """Measure one ssh connection, and launches on all machines, by turns."""
     (folder / "train.py").write_text(SCRIPT)
-    agent = folder / "modules" / "torch" / "distributed"
-    agent.mkdir(parents=True)
-    for package in (agent, agent.parent):
-        (package / "__init__.py").touch()
-    (agent / "run.py").write_text(AGENT)
+    fake = () if options.torch else without_torch(folder)
     inside = ["ip", "netns", "exec", network.space(0)]
     environ = made.environ(dict(os.environ))
     hosts = f"n[0-{options.machines - 1}]"
-    fake = () if options.torch else ("--env", f"PYTHONPATH={folder / 'modules'}")
     launch = [*inside, ACCELERATE, "launch", "--cpu", "--hosts", hosts, "--nproc_per_node", "1", *fake, "train.py"]
     connected, together, started = list[float](), list[float](), list[float]()
     for _round in range(options.rounds):

@@ -15,6 +15,8 @@ import pytest
 from tests.launch import slurm as cluster
 from tests.launch.machines import PORT, Launch, Network
 from tests.launch.processes import Start, close, marked, start, until
+from tests.launch.sshd import Daemons, daemons
+from tests.launch.user import User, at_work
 
 
 @pytest.fixture
@@ -69,6 +71,20 @@ def network() -> Iterator[Network]:
         pytest.skip(f"network namespaces can't be made here: {error}")
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def ssh(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemons]:
+    """An ssh daemon on each machine."""
+    with daemons(network, tmp_path_factory.mktemp("sshd") / "ssh") as made:
+        yield made
+
+
+@pytest.fixture
+def user(network: Network, ssh: Daemons, environ: dict[str, str], tmp_path: Path) -> Iterator[User]:
+    """Somebody who launches from machine 0; at the end nothing may be left anywhere."""
+    with at_work(network, ssh, environ, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

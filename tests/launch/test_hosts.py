@@ -222,9 +222,8 @@ def test_what_no_launcher_sends_is_no_result(wrong: dict[str, object]) -> None:
 def test_this_machine_needs_no_ssh(environ: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "train.py"
     path.write_text(
-        "import os, sys, time\nprint(os.environ['RANK'], os.environ['A'], flush=True)\nprinted = __file__ + '.printed'\n"
-        "if os.environ['RANK'] == '0':\n    sys.exit(open(printed, 'w').close())\n"
-        "while not os.path.exists(printed):\n    time.sleep(0.01)\nsys.exit(4)\n"
+        "import os, sys, time\nrank = int(os.environ['RANK'])\nwhile rank and not os.path.exists(__file__ + '.said'):\n"
+        "    time.sleep(0.01)\nprint(rank, os.environ['A'], flush=True)\nopen(__file__ + '.said', 'w')\nsys.exit(rank * 4)\n"
     )
     environ["PATH"] = str(BIN)
     done = launch(environ, "--hosts", "localhost*2", "--env", "A=b", path)

@@ -9,16 +9,15 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.conftest import BIN
 from tests.launch.machines import Network
 from tests.launch.processes import Script, until
-from tests.launch.sshd import Daemons, daemons
+from tests.launch.sshd import Daemons
+from tests.launch.user import User
 
 pytestmark = pytest.mark.machines
 
@@ -39,92 +38,6 @@ print("up", flush=True)
 while True:
     time.sleep(0.1)
 """
-
-
-class User:
-    """Somebody who launches on machine 0, and looks at what runs on all of them."""
-
-    def __init__(self, network: Network, ssh: Daemons, environ: dict[str, str], folder: Path) -> None:
-        self.network, self.ssh, self.folder = network, ssh, folder
-        self.environ = {**ssh.environ(environ), "SHELL_ONLY": "here"}
-        self.started: list[subprocess.Popen[bytes]] = []
-
-    def start(self, *words: object, stdout: int | None = None) -> subprocess.Popen[bytes]:
-        there = [
-            "ip",
-            "netns",
-            "exec",
-            self.network.space(0),
-            "unshare",
-            "--uts",
-            "sh",
-            "-c",
-            'hostname n0; exec "$@"',
-        ]
-        launch = ["sh", BIN / "accelerate", "launch", "--cpu", *map(str, words)]
-        with (self.folder / "out").open("wb") as out, (self.folder / "err").open("wb") as err:
-            made = subprocess.Popen(
-                [*there, *launch], stdout=stdout or out, stderr=err, env=self.environ, cwd=self.folder
-            )
-        self.started.append(made)
-        return made
-
-    def run(self, *words: object) -> int:
-        return self.start(*words).wait(200)
-
-    @property
-    def out(self) -> str:
-        return (self.folder / "out").read_text(errors="replace")
-
-    @property
-    def err(self) -> str:
-        return (self.folder / "err").read_text(errors="replace")
-
-    def on(self, n: int) -> list[psutil.Process]:
-        """What runs on a machine, beside sshd: launchers, and what is below them; on machine 0 ssh as well."""
-        pids = subprocess.run(
-            ["ip", "netns", "pids", self.network.space(n)], capture_output=True, text=True, check=True
-        )
-        found: list[psutil.Process] = []
-        for pid in pids.stdout.split():
-            try:
-                process = psutil.Process(int(pid))
-                if not process.name().startswith("sshd") and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
-
-    def nothing_left(self, within: float = 30.0) -> bool:
-        return until(lambda: not any(self.on(n) for n in range(self.network.count)), within)
-
-    def named(self, n: int, text: str) -> psutil.Process:
-        """The oldest process of a machine that has ``text`` in its command line."""
-        return next(one for one in self.on(n) if text in " ".join(one.cmdline()))
-
-
-@pytest.fixture(scope="module")
-def ssh(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemons]:
-    with daemons(network, tmp_path_factory.mktemp("sshd") / "ssh") as made:
-        yield made
-
-
-@pytest.fixture
-def user(network: Network, ssh: Daemons, environ: dict[str, str], tmp_path: Path) -> Iterator[User]:
-    made = User(network, ssh, environ, tmp_path)
-    yield made
-    for n in range(network.count):
-        network.mend(n)
-    for launch in made.started:
-        if launch.poll() is None:
-            launch.kill()
-            launch.wait(10)
-    made.nothing_left(20)
-    left = [process.cmdline() for n in range(network.count) for process in made.on(n)]
-    for n in range(network.count):
-        for process in made.on(n):
-            process.kill()
-    assert not left, f"left running: {left}"
 
 
 def test_one_command_runs_another_machine(user: User, script: Script) -> None:
@@ -183,33 +96,6 @@ def test_signals_go_to_all(user: User, script: Script) -> None:
     assert user.err.count("term\n") == 2
     assert "accel: terminated by SIGTERM; ranks 0-1 ended in" in user.err
     assert user.nothing_left()
-
-
-@pytest.mark.parametrize(
-    ("killed", "cause"),
-    [
-        ("ssh", "machine 0 is lost: ssh was terminated by SIGKILL, without a result"),
-        ("launcher there", "machine 0 is lost: ssh ended with status"),
-        ("launcher here", ""),
-        pytest.param("cable", "machine 0 is lost: ssh ended with status 255", marks=pytest.mark.exhaustive),
-    ],
-)
-def test_whatever_is_killed_nothing_is_left(user: User, script: Script, killed: str, cause: str) -> None:
-    launch = up(user, script)
-    if killed == "cable":
-        user.network.cut(1)
-    elif killed == "launcher here":
-        launch.kill()
-    else:
-        where, name = (0, "ServerAliveInterval") if killed == "ssh" else (1, "accel_launch.hosts.machine")
-        user.named(where, name).kill()
-    began = time.monotonic()
-    assert user.nothing_left(30), [process.cmdline() for n in (0, 1) for process in user.on(n)]
-    assert time.monotonic() - began < 30
-    status = launch.wait(30)
-    assert status == (1 if cause else -signal.SIGKILL), user.err
-    assert user.err.count("failed first") == bool(cause), user.err
-    assert cause in user.err
 
 
 def test_a_slow_reader_holds_ranks_up_and_one_that_leaves_ends_them(user: User, script: Script) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from accel_config import CATALOGUE, AccelError, resolve, split
-from accel_launch.hosts import receiving, tree
+from accel_launch.hosts.carrying import receiving, tree
 from tests.conftest import BIN
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n"

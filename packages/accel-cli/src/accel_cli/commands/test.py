@@ -12,7 +12,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from accel_cli.trial.results import Row
     from accel_config.settings.resolved import Settings
 
 TRIAL = ("trial", "__main__.py")
@@ -21,8 +20,9 @@ HELP = """usage: {program} [--config_file FILE] [flags of launch]
 Check that training works on this machine with these settings: ranks, devices, collectives, a small model trained
 alone and together in each precision, checkpoints. If Hugging Face's accelerate is installed, run its own checks too.
 
-Every flag of `accelerate launch` is valid here. --version prints the version of accel-cli. The exit status is 0 only
-if every check passes.
+Every flag of `accelerate launch` is valid here. With --hosts, check all of those machines, and first the links
+between them; --json then prints all results as JSON. --version prints the version of accel-cli. The exit status is 0
+only if every check passes.
 """
 
 
@@ -48,6 +48,10 @@ def _test(words: list[str], program: str) -> int:
 
     settings = settle(typed, os.environ, Probe())
     _refuse(settings)
+    if settings.value("hosts").value:
+        from accel_cli.trial.on_hosts import test
+
+        return test(settings)
     status, library = _launch(settings, "torch")
     if status or not library:
         show("" if status else "Hugging Face's accelerate isn't installed, so its own checks don't run.\n")
@@ -80,7 +84,7 @@ def _launch(settings: Settings, suite: str) -> tuple[int, str]:
     from tempfile import TemporaryDirectory
 
     from accel_cli.diagnosis import diagnose
-    from accel_cli.trial.results import Following, Results
+    from accel_cli.trial.results import Following, Results, count
     from accel_launch import Host, plan, run
     from accel_launch.running.report import rendering
 
@@ -99,18 +103,10 @@ def _launch(settings: Settings, suite: str) -> tuple[int, str]:
         finally:
             rows = following.finish()
             devices = dict(enumerate(planned.devices, results.first))
-    show(_count(rows))
+    show(count(rows))
     show(diagnose(rows, settings, devices))
     # A check that failed on one rank ends all ranks, and its row explains more than how they ended.
     if result.status and not any(row.state == "failed" for row in rows):
         show(rendering.text(result, host.name, whole=bool(settings.value("debug").value)))
     complete = results.ended and all(row.state in ("ok", "skipped") for row in rows)
     return result.status or int(not complete), results.library
-
-
-def _count(rows: Sequence[Row]) -> str:
-    states = [row.state for row in rows]
-    words = {"ok": "passed", "skipped": "skipped", "failed": "failed", "begun": "unfinished"}
-    counts = [f"{states.count(state)} {word}" for state, word in words.items() if state in states]
-    checks = "1 check" if len(rows) == 1 else f"{len(rows)} checks"
-    return f"{checks}: {', '.join(counts)}\n" if rows else "no check began\n"

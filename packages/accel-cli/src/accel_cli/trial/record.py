@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import traceback
 
@@ -33,18 +34,21 @@ def expect(what: str, got: object, wanted: object) -> None:
 
 
 class Recorder:
-    """Runs checks, and appends their results to the rank's file."""
+    """Runs checks, and appends their results to the rank's file, or prints them."""
 
-    def __init__(self, folder: Path, rank: int) -> None:
-        """Append to a file in ``folder``; on a machine without that folder, write nothing."""
-        self.rank = rank
+    def __init__(self, folder: Path, rank: int, mark: str = "") -> None:
+        """Append to a file in ``folder``; on a machine without that folder, write nothing. With ``mark``, print."""
+        self.rank, self.mark = rank, mark
         self.failed = False
         self._path = folder / f"rank{rank}.jsonl"
         self._exists = folder.is_dir()
 
     def write(self, **fields: object) -> None:
-        """Append one line."""
-        if self._exists:
+        """Write one line."""
+        if self.mark:
+            data = {"rank": self.rank, "world": int(os.environ.get("WORLD_SIZE", "1")), **fields}
+            os.write(1, f"{self.mark}{json.dumps(data)}\n".encode())
+        elif self._exists:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"rank": self.rank, **fields}) + "\n")
 

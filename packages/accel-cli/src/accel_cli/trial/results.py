@@ -11,7 +11,7 @@ from accel_config.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -129,3 +129,12 @@ class Following(threading.Thread):
 
 def _open(row: Row) -> bool:
     return row.state == "begun" or bool(row.inside)
+
+
+def count(rows: Sequence[Row]) -> str:
+    """Return a line that says how many checks passed."""
+    states = [row.state for row in rows]
+    words = {"ok": "passed", "skipped": "skipped", "failed": "failed", "begun": "unfinished"}
+    counts = [f"{states.count(state)} {word}" for state, word in words.items() if state in states]
+    checks = "1 check" if len(rows) == 1 else f"{len(rows)} checks"
+    return f"{checks}: {', '.join(counts)}\n" if rows else "no check began\n"

@@ -63,6 +63,12 @@ class Rendezvous(
         ours=True,
         help="Carry this launcher to the machines of `--hosts`, which need only Python and what the ranks use.",
     )
+    check_network: bool = setting(
+        False,
+        switch=True,
+        ours=True,
+        help="With `--hosts`, try the link of every pair of machines before any rank starts, and name slow ones.",
+    )
     machine_rank: int | None = setting(
         minimum=0,
         common=True,

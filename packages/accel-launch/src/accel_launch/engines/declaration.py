@@ -56,7 +56,7 @@ SPECIAL: Mapping[str, Names] = {
     "only a TPU pod uses it (--tpu_cluster)": ("tpu_name", "tpu_zone", "tpu_use_sudo", "vm"),
     "only a TPU pod (--tpu_cluster) and the machines of --hosts get it": ("env",),
     "only the command `accelerate launch` uses it": ("hosts",),
-    "only a launch with --hosts uses it": ("sync", "sync_to", "sync_limit", "sync_launcher"),
+    "only a launch with --hosts uses it": ("sync", "sync_to", "sync_limit", "sync_launcher", "check_network"),
     "only the engines local and torchrun start ranks again": ("max_restarts",),
     "only torch's agent uses it (--engine torchrun)": AGENT,
     "only restarts on one machine use it (--engine local)": ("restart_policy",),

@@ -11,7 +11,6 @@ from accel_config.settings.paradigm import alone, paradigm
 from accel_config.settings.resolved import Settings
 from accel_config.settings.span import Span
 from accel_config.showing.wording import describe
-from accel_config.writing.spelling import plain
 from accel_launch.machine.hostlist import MOST
 from accel_launch.schedulers.precedence import reaching
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 # What this launcher does itself, or has replaced by what it means for each machine.
 KEPT = frozenset(
     (
-        *("hosts", "sync", "sync_to", "sync_limit", "sync_launcher"),
+        *("hosts", "sync", "sync_to", "sync_limit", "sync_launcher", "check_network"),
         *("env", "python", "config_file", "preset", "dry_run", "json", "explain", "report", "detach"),
         *("num_machines", "machine_rank", "num_processes", "nproc_per_node"),
         *(one.name for one in Scheduler.settings),
@@ -49,6 +48,8 @@ class Place(Record):
 
     def data(self) -> dict[str, list[object]]:
         """Return the settings as JSON has them: the value, the text of its origin, and its layer."""
+        from accel_config.writing.spelling import plain  # not where these are read
+
         return {
             name: [plain(CATALOGUE.by_name[name], value.value), value.origin.text, value.origin.layer]
             for name, value in self.values.items()
@@ -64,7 +65,7 @@ def read(data: Mapping[str, Sequence[object]]) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for name, (raw, text, layer) in data.items():
         origin = Origin(str(text), layer if isinstance(layer, int) else FLAG)
-        found[name] = Value(None if raw is None else CATALOGUE.named(name).parse(raw, origin), origin)
+        found[name] = Value(None if raw is None else CATALOGUE.by_name[name].parse(raw, origin), origin)
     return found
 
 

@@ -7,6 +7,7 @@ import time
 
 from accel_config.errors import LATER, READER_GONE
 from accel_launch.hosts import outcome
+from accel_launch.hosts.gathering import BEAT
 from accel_launch.hosts.link import DRAIN
 from accel_launch.ranks.signals import ENDING
 from accel_launch.running.report.records import Result
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from accel_launch.hosts.link import Link
     from accel_launch.running.lifeline.remote_failure import RemoteFailure
 
-BEAT = 3.0  # seconds between two signs of life
 LAST = 3.0  # seconds for ssh to end by itself once its way there is closed
 SENT = frozenset((*ENDING, signal.SIGUSR1, signal.SIGUSR2))
 
@@ -80,6 +80,7 @@ class Run:
         if self.crew.turn(max(0.0, min(due))):
             self.moved = time.monotonic()
         for link in self.crew.links:
+            link.check()
             self._look(link)
         if self.crew.router.gone and not self.signals.first:
             self.signals.terminate()

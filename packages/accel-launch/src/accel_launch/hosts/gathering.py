@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from accel_launch.hosts.assigning import Place
-    from accel_launch.hosts.tree import Tree
+    from accel_launch.hosts.carrying.tree import Tree
     from accel_launch.running.output.router import OutputRouter
 
+BEAT = 3.0  # seconds between two signs of life
 PATIENCE = 90.0  # seconds for an answer: the first import from a file system of the network takes long
-BEAT = 30.0  # seconds between two signs to machines that wait for the others
+AGAIN = 30.0  # seconds between two signs to machines that wait while something is carried to others
 
 
 class Crew:
@@ -33,6 +34,7 @@ class Crew:
         self.router, self.python = router, python
         self.links: list[Link] = []
         self.poller = select.poll()
+        self.beat = 0.0
         self.mark = f"\x1e{os.urandom(12).hex()} "
         """It begins the lines of the machines' launchers for this one."""
 
@@ -89,8 +91,8 @@ class Crew:
                     link.feed(tree.contents(_wanted(link, tree)))
 
         self._await(f"{tree.name} here", lambda _link: "", there, answer)
+        from accel_launch.hosts.carrying.tree import measure
         from accel_launch.hosts.outcome import by_machine
-        from accel_launch.hosts.tree import measure
 
         gone = {link.name: [size for *_, size in map(tree.files.__getitem__, _wanted(link, tree))] for link in there}
         return by_machine({name: [f"carried {measure(sizes)}"] for name, sizes in gone.items()})
@@ -101,9 +103,17 @@ class Crew:
         Raises:
             AccelError: one can't do it; the message has a line for each.
         """
+        self.ask("planned", asked)
+
+    def ask(self, kind: str, asked: Callable[[Link], Mapping[str, object]]) -> None:
+        """Let each machine do what it is asked for, until all have answered with something of this ``kind``.
+
+        Raises:
+            AccelError: one can't do it; the message has a line for each.
+        """
         for link in self.links:
             link.say(asked(link))
-        self._await("planned", lambda _link: "")
+        self._await(kind, lambda _link: "")
 
     def _other_version(self, link: Link, own: str) -> str:
         its = str(link.said["ready"].get("version"))
@@ -124,14 +134,14 @@ class Crew:
         Raises:
             AccelError: one hasn't; the message has a line for each.
         """
-        links, until, beat = links or self.links, time.monotonic() + PATIENCE, time.monotonic() + BEAT
+        links, until, beat = links or self.links, time.monotonic() + PATIENCE, time.monotonic() + AGAIN
         while any(not self._decided(link, kind) for link in links) and (now := time.monotonic()) < until:
             if self.turn(min(until, beat) - now, carried=True):
                 until = time.monotonic() + PATIENCE
             if meanwhile is not None:
                 meanwhile()
             if now >= beat:
-                beat = now + BEAT
+                beat = now + AGAIN
                 for link in self.links:  # who is done waits for the others
                     if link not in links or kind in link.said:
                         link.send(b"\n")
@@ -170,7 +180,12 @@ class Crew:
 
         With ``carried``, return whether any of what is carried to a machine has gone.
         """
-        overdue = self.router.overdue()
+        overdue, now = self.router.overdue(), time.monotonic()
+        if now >= self.beat:
+            self.beat = now + BEAT
+            for link in self.links:
+                link.sign()
+        due = min(due, self.beat - now)
         self.router.register(self.poller)
         handles = [link.handle for link in self.links if link.handle is not None]
         feeding = [link for link in self.links if link.going is not None and link.input != -1]
@@ -197,7 +212,7 @@ def _wanted(link: Link, tree: Tree) -> list[int]:
 
 def _boot() -> list[str]:
     """Return the programs that take the launcher's packages on a machine, and become its launcher."""
-    from accel_launch.hosts import receiving, wire
+    from accel_launch.hosts.carrying import receiving, wire
 
     texts = list[str]()
     for module in (receiving, wire):

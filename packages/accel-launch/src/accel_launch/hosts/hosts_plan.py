@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from accel_config.settings.resolved import Settings
+    from accel_launch.hosts.carrying.tree import Tree
     from accel_launch.hosts.gathering import Crew
-    from accel_launch.hosts.tree import Tree
     from accel_launch.machine.host import Host
     from accel_launch.running.report.records import Result
 
@@ -52,7 +52,7 @@ class HostsPlan:
         sync = asked.sync or asked.sync_to is not None
         if not (sync or asked.sync_launcher) or all(place.here for place in self.places):
             return None, None
-        from accel_launch.hosts import tree
+        from accel_launch.hosts.carrying import tree
 
         code = tree.code(self.settings, self.host.cwd, self.script) if sync else None
         self.findings.notes += code.notes if code is not None else ()
@@ -63,8 +63,8 @@ class HostsPlan:
         """Whether the machines have to meet."""
         return len(self.places) > 1 and not alone(self.settings)
 
-    def run(self) -> Result:
-        """Run it to the end.
+    def run(self, stdout: int = 1) -> Result:
+        """Run it to the end, with the ranks' output at the descriptor ``stdout``.
 
         Raises:
             AccelError: a machine can't take part; no rank was started.
@@ -78,7 +78,7 @@ class HostsPlan:
         from accel_launch.running.process import take_secret
 
         secret = take_secret() or os.urandom(32).hex()
-        crew = Crew(OutputRouter(Display()), self.python)
+        crew = Crew(OutputRouter(Display(), stdout=stdout), self.python)
         code = self.code
         crew.call(self.places, self.host.cwd, self.launcher, sync=code is not None)
         carried = crew.carry(code) if code is not None else ()
@@ -97,9 +97,20 @@ class HostsPlan:
         )
         if not self.settings[Launcher].quiet:
             self._announce(crew, carried)
+        network = self._check_network(crew, meeting)
         off = self.settings[Rendezvous].lifeline_port == 0
         grace = float(self.settings[Launcher].grace)
-        return Run(crew, limit=assigning.limit(self.settings), grace=grace, alone=off).follow()
+        result = Run(crew, limit=assigning.limit(self.settings), grace=grace, alone=off).follow()
+        return result.replace(network=network)
+
+    def _check_network(self, crew: Crew, meeting: dict[str, list[object]]) -> tuple[dict[str, object], ...]:
+        """Try the links between the machines if that is asked for; return what was measured."""
+        rendezvous = self.settings[Rendezvous]
+        if not (self.several and rendezvous.check_network):
+            return ()
+        from accel_launch.hosts.network.telling import tried
+
+        return tried(crew, self.settings, str(meeting.get("main_process_ip", [rendezvous.main_process_ip])[0]))
 
     def _meeting(self, crew: Crew) -> dict[str, list[object]]:
         """Return where the machines meet, as far as the user hasn't named it."""

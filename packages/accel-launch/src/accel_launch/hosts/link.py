@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LONGEST = 1 << 22  # bytes of a line for us: the endings of a machine's ranks
 KEPT = 1 << 14  # bytes of what is printed before the ranks run
 AT_ONCE = 16  # pieces of what is carried to one machine before the next one gets some
+SILENCE = 15.0  # seconds without a sign of life after which a machine is lost
+FIRST = 10.0  # seconds more for the first one: the launcher starts its ranks before
 DRAIN = 1.0  # seconds without anything new after which the output of an ssh that has ended is given up
 
 
@@ -77,6 +79,10 @@ class Link:
         """The exit status of ssh, as a shell gives it; None while it runs."""
         self.ended_at = 0.0
         """When it ended, or was seen to have, in seconds since the epoch."""
+        self.heard = 0.0
+        """When the other side last gave a sign of life, in monotonic seconds."""
+        self.silent = False
+        """Whether it was given up because it gives none."""
         theirs, self.input = os.pipe()
         out, their_out = os.pipe()
         err, their_err = os.pipe()
@@ -107,6 +113,7 @@ class Link:
 
     def _hear(self, text: str) -> None:
         """Take a line for us; what isn't one of ours means nothing."""
+        self.heard = time.monotonic()
         with suppress(ValueError, RecursionError):
             data = json.loads(text)
             if isinstance(data, dict) and isinstance(data.get("kind"), str):  # pyright: ignore[reportUnknownMemberType]
@@ -153,6 +160,25 @@ class Link:
         self.error.open = True
         self.send(b"go\n")
         os.set_blocking(self.input, False)
+        self.heard = time.monotonic() + FIRST
+
+    def sign(self) -> None:
+        """Give a sign of life if the other side has planned, and waits for the word to start."""
+        if "planned" in self.said and not self.error.open:
+            self.send(b"\n")
+
+    def check(self) -> None:
+        """Kill ssh if the other side gives no sign of life though we read all that comes."""
+        now = time.monotonic()
+        if (
+            self.status is not None
+            or "result" in self.said
+            or any(one.blocked for one in self.router.channels.open.values() if one.local == self.place.rank)
+        ):
+            self.heard = max(self.heard, now)
+        elif now >= self.heard + SILENCE:
+            self.silent = True
+            self.kill()
 
     def hang_up(self) -> None:
         """Close the way there: whatever runs there is killed."""

@@ -11,8 +11,8 @@ import json
 import os
 import sys
 
-from accel_config.errors import FAILED, AccelError
-from accel_launch.hosts.wire import Listener, Speaker
+from accel_config.errors import AccelError
+from accel_launch.hosts.carrying.wire import Listener, Speaker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from accel_launch.planning.types import Plan
     from accel_launch.running.report.records import Result
 
+SILENCE = 15.0  # seconds for a sign of life, once the other side gives them
+PLANNING = (
+    *("accel_launch.hosts.assigning", "accel_launch.planning.making", "accel_launch.machine.host"),
+    *("accel_launch.engines.torchrun", "accel_config.checking.address", "encodings.idna"),
+)
 MOST_PORTS = 20  # tries to find two free ports, one above the other
 
 
@@ -35,9 +40,9 @@ def main(listener: Listener | None = None, speaker: Speaker | None = None) -> in
         if not code:
             _go_to(hello["cwd"])
         speaker.say("ready", **_facts(main=hello["main"]))
-        _load("accel_launch.hosts.assigning", "accel_launch.planning.making", "accel_launch.machine.host")
+        _load(*PLANNING)
         if code:
-            from accel_launch.hosts.receiving import receive
+            from accel_launch.hosts.carrying.receiving import receive
 
             tree = json.loads(listener.line())["tree"]
             _go_to(os.path.join(receive(listener, speaker, tree), tree["cwd"]))
@@ -48,8 +53,14 @@ def main(listener: Listener | None = None, speaker: Speaker | None = None) -> in
     ranks = planned.hosted or len(planned.commands)
     speaker.say("planned", ranks=ranks, summary=planned.summary, notes=list(planned.notes))
     _load("accel_launch.running.supervisor", "accel_launch.running.lifeline.failures")
-    if listener.line(1).strip() != "go":
-        return FAILED
+    trial = None
+    while (order := listener.line(1, SILENCE).strip()) != "go":
+        from accel_launch.hosts.network.trial import Trial
+
+        trial = trial or Trial()
+        speaker.say(**trial.answer(json.loads(order)))
+    alive = speaker.line("alive")
+    planned = planned.replace(display=planned.display.replace(alive=alive))
     result = _run(planned, asked, listener.fd)
     speaker.say("result", **_told(result, asked["rank"]))
     return result.status

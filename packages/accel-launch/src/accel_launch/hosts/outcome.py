@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from accel_config.errors import FAILED, LATER
 from accel_config.record import Record
+from accel_launch.hosts.link import SILENCE
 from accel_launch.running.lifeline import failures
 from accel_launch.running.lifeline.messages import COUNT, FAILURE, STATUS, TIME, valid, whole
 from accel_launch.running.lifeline.remote_failure import LOST, RemoteFailure
@@ -56,6 +57,9 @@ def _list(value: Any) -> list[Any]:
 def lost(link: Link) -> RemoteFailure:
     """Return the failure of a machine whose connection has ended without a result."""
     status = link.status or 0
+    if link.silent:
+        cause = f"machine {link.place.rank}{LOST}silent for {SILENCE:.0f} s"
+        return RemoteFailure(link.place.rank, link.name, link.ended_at, FAILED, cause)
     what = "its launcher" if link.place.here else "ssh"
     how = f"was terminated by {signal_name(status - 128)}" if 128 < status < 255 else f"ended with status {status}"  # noqa: PLR2004
     cause = f"machine {link.place.rank}{LOST}{what} {how}, without a result"

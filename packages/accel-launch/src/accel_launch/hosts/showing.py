@@ -13,8 +13,8 @@ from accel_launch.planning.quoting import quote
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from accel_launch.hosts.assigning import Place
+    from accel_launch.hosts.carrying.tree import Tree
     from accel_launch.hosts.hosts_plan import HostsPlan
-    from accel_launch.hosts.tree import Tree
 
 OWN = ("machine_rank", "nproc_per_node")
 """Settings that differ between the machines."""

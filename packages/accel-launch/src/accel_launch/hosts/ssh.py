@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 MODULE = "accel_launch.hosts.machine"
 BOOT = """import json,sys;hello=json.loads(sys.stdin.readline());list(map(exec,hello["boot"]))"""
-"""A machine without the launcher gets it as the first line; see `accel_launch.hosts.wire.boot`."""
+"""A machine without the launcher gets it as the first line; see `accel_launch.hosts.carrying.wire.boot`."""
 OPTIONS = (
     *("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"),
     *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2"),

@@ -59,6 +59,8 @@ class Display(Record):
     prefix: bool = False
     host: str = ""
     """The name of this machine in that prefix, where one terminal shows the output of several."""
+    alive: str = ""
+    """The line on standard error that answers a sign of life from another machine; empty for none."""
     shown: tuple[int, ...] | None = None
     """The local ranks whose output is shown; None: all."""
     log_dir: str | None = None

@@ -70,7 +70,7 @@ class Supervisor:
     def run(self, started: Callable[[], None]) -> Result:
         """Run to the end."""
         self.secret = take_secret()
-        self.guardian = GuardianHandle()
+        self.guardian = GuardianHandle(self.parent_fd)
         if self.plan.preload and (self.plan.restarting.most or self.plan.keep_warm):
             from accel_launch.running.guardian.preloading.parked import Parked
 
@@ -83,7 +83,7 @@ class Supervisor:
         resize = lambda: self.output.channels.resize()  # noqa: E731, PLW0108  those of the attempt of the day
         self.signals = SignalHandling(self.orders, self._failed, resize)
         self.signals.start()
-        self.calling = CallingProcess(self.parent_fd, self.orders, self.signals)
+        self.calling = CallingProcess(self.parent_fd, self.orders, self.signals, self.plan.display.alive)
         self._fork(() if self.folder is None else (self.folder.held,))
         started()
         self._look_after()
@@ -218,7 +218,7 @@ class Supervisor:
         self.signals.rest()
         self.attempt.preparation.remove()
         watch = self.carrier.watch
-        result = result if watch is None else watch.conclude(result)
+        result = result if watch is None else watch.conclude(result, self.calling)
         result = self.record.end(result, self.caller.failure if self.caller is not None else "")
         if self.output.needs_end:
             from accel_launch.running.output.ending import finish

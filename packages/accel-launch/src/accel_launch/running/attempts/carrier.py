@@ -45,6 +45,8 @@ class Carrier:
                 attempt.hear(self.poller, guardian, self.onlookers)
             attempt.announcement.look(attempt.pids, self.output.print)
             self.turn(ready)
+            if self.calling.gone and attempt.listening:
+                guardian.wake()
             attempt.look()
             ended_at = time.time() if self.output.gone else self.onlookers.standstills.ended_at
             attempt.asked = attempt.asked or ended_at

@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import time
+from contextlib import suppress
 
 from accel_config.errors import LATER
 from accel_launch.machine import process_tree
@@ -73,6 +74,9 @@ class Guardian:
                 signal.signal(number, signal.SIG_IGN)
         self.children = Children(self._ended)
         self.children.poller.register(self.orders, select.EPOLLIN)
+        if self.work.caller is not None:
+            with suppress(OSError):  # what isn't a pipe or socket has no end
+                self.children.poller.register(self.work.caller, select.EPOLLRDHUP)
         self.teardown = Teardown(self.children, self.events, self.work.grace, self.work.launcher)
         self.starter = Starter(self.work, self.children, self.events, self.teardown)
         if self.work.preload or self.work.forked:
@@ -86,6 +90,8 @@ class Guardian:
         ready = self.children.wait(self._timeout())
         if self.orders in ready and not self._obey():
             return False
+        if self.work.caller in ready and self._abandoned():
+            return False
         if self.failed and time.monotonic() >= self.held:
             self._stop_after_failure()
         if self.patience is not None and time.monotonic() >= self.patience:
@@ -97,6 +103,17 @@ class Guardian:
         if self.children.ranks or some_left:
             self.teardown.advance(some_left=some_left)
         return bool(self.children.ranks) or some_left
+
+    def _abandoned(self) -> bool:
+        """Return whether nobody is left: the caller has gone, and the launcher, which would notice, was stopped."""
+        if self.work.caller is not None:
+            self.children.poller.unregister(self.work.caller)
+        if not process_tree.stopped(self.work.launcher):
+            return False
+        self.teardown.kill()
+        process_tree.send(self.work.launcher, signal.SIGKILL)
+        self.work.tidy(alone=True)
+        return True
 
     def _timeout(self) -> float:
         """Return the seconds until something is due, a day at most; -1 if nothing is."""

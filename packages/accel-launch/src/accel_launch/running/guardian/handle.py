@@ -28,8 +28,9 @@ class GuardianHandle:
     such as a service that a shell started before it became the launcher.
     """
 
-    def __init__(self) -> None:
-        """Adopt orphans from now on, unless a keeper will."""
+    def __init__(self, caller: int | None) -> None:
+        """Adopt orphans from now on, unless a keeper will; ``caller`` is the pipe from the launcher's caller."""
+        self.caller = caller
         self.first = os.getpid() == 1
         self.apart = self.first or process_tree.has_children()
         self.pid = 0
@@ -46,7 +47,7 @@ class GuardianHandle:
         Raises:
             OSError: the system refuses a process.
         """
-        self.work = work = work.replace(launcher=os.getpid())
+        self.work = work = work.replace(launcher=os.getpid(), caller=self.caller)
         try:
             self.reported = None if parked is None else parked.start(work, preparation)
         except OSError:
@@ -70,6 +71,11 @@ class GuardianHandle:
         if self.first:
             signal.signal(signal.SIGCHLD, lambda _number, _frame: self._collect_strangers())
             self._collect_strangers()
+
+    def wake(self) -> None:
+        """Let it go on if it was stopped, so that it carries out its orders."""
+        if self.reported is None:
+            process_tree.send(self.pid, signal.SIGCONT)
 
     def collect(self) -> Ending | None:
         """Wait for the guardian's end and kill what it left; return how it ended, None for exit status 0."""

@@ -51,6 +51,8 @@ class Workload(Record):
     """The path of a folder that an engine may make; see `accel_launch.ranks.module`."""
     launcher: int = 0
     """The pid of the launcher, which looks at what ranks do."""
+    caller: int | None = None
+    """Descriptor of the pipe from who has called the launcher, at whose end everything is killed."""
     parked: int = -1
     """Descriptor of the socket for the process that keeps what was imported for later attempts; -1 for none."""
     forked: Forked | None = None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from accel_launch.running.lifeline.secret import Secret
     from accel_launch.running.report.observation import Observation
     from accel_launch.running.report.records import Result
+    from accel_launch.running.supervising.calling_process import CallingProcess
 
     class Ranks(Protocol):
         """The ranks of this machine: `accel_launch.running.attempts.attempt.Attempt`."""
@@ -56,6 +57,8 @@ class Watch:
         self.side, self.free = _side(line, host, secret), False
         self.waiting: Waiting | None = Waiting(line)
         self.next = time.monotonic()
+        self.calling: CallingProcess | None = None
+        """Who is answered while the other machines' last word is awaited."""
         self.registered: tuple[int, ...] = ()
         """The descriptors that the supervisor waits for on our behalf."""
         self.failure: RemoteFailure | None = None
@@ -134,8 +137,12 @@ class Watch:
             waiting.end()
             self.late = f"{_late(self.line, missing)} within {self.line.patience:.0f} s (join_timeout)"
 
-    def conclude(self, result: Result) -> Result:
-        """End the lifeline with the run here; return the result in the light of what failed first anywhere."""
+    def conclude(self, result: Result, calling: CallingProcess | None = None) -> Result:
+        """End the lifeline with the run here; return the result in the light of what failed first anywhere.
+
+        The ``calling`` process is answered meanwhile.
+        """
+        self.calling = calling
         if self.late:  # that ranks are killed for it is no news for the others
             result = result.replace(status=1, failure=None, problems=(self.late,))
         first = self._first(failures.of(self.line.machine, result))
@@ -167,7 +174,12 @@ class Watch:
         while not self.side.settled and time.monotonic() < until:
             poller = select.poll()
             self._register(poller)
-            self.side.handle(dict(poller.poll(self.due * 1000)))
+            if self.calling is not None:
+                self.calling.register(poller)
+            ready = poller.poll(self.due * 1000)
+            self.side.handle(dict(ready))
+            if self.calling is not None:
+                self.calling.step(poller, ready)
             if not self.due:
                 self.next = time.monotonic() + self.line.beat / 2
                 self.side.tick()

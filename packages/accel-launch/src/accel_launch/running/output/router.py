@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 class OutputRouter:
     """Carries everything from the ranks' channels to our streams and the log files."""
 
-    def __init__(self, display: Display, caller: Caller | None = None) -> None:
-        """Show and keep what ``display`` asks for, and write what is for the ``caller``.
+    def __init__(self, display: Display, caller: Caller | None = None, stdout: int = STDOUT) -> None:
+        """Show and keep what ``display`` asks for, and write what is for the ``caller``; ``stdout`` is our output.
 
         Raises:
             OSError: the folder for log files can't be created.
         """
-        out, err = Stream(STDOUT), Stream(STDERR)
+        out, err = Stream(stdout), Stream(STDERR)
         self.streams = (err, err) if out.is_same_file(err) else (out, err)
         self.distinct = tuple({stream.fd: stream for stream in self.streams}.values())
         self.caller = caller

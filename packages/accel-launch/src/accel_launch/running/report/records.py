@@ -180,6 +180,8 @@ class Result(Record):
     """The label of each labelled command, such as a pod's worker, and how it ended in words, in the plan's order."""
     differences: tuple[Difference, ...] = ()
     """What isn't the same on all machines of the run, on its main machine."""
+    network: tuple[Mapping[str, Any], ...] = ()
+    """What ``--check_network`` has measured: a mapping for each direction of each link between the machines."""
     attempts: tuple[AttemptReport, ...] = ()
     """Each attempt, the last one too; empty where another launcher, such as torch's agent, restarts the ranks."""
     not_again: str = ""

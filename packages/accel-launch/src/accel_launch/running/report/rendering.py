@@ -141,6 +141,7 @@ def data(result: Result, host: str) -> dict[str, object]:
         "stalls": [{**stall.as_json(), "stacks": list(stall.stacks)} for stall in result.stalls],
         "stacks": list(result.stacks),
         "differences": [difference.as_json() for difference in result.differences],
+        "network": [dict(link) for link in result.network],
         "outcomes": dict(result.outcomes),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 
 from accel_launch.running.guardian.orders import KILL
 
@@ -29,9 +30,9 @@ class CallingProcess:
     silence is the end.
     """
 
-    def __init__(self, fd: int | None, orders: Orders, signals: SignalHandling) -> None:
-        """Read from ``fd``; None: no such process."""
-        self.fd, self.orders, self.signals = fd, orders, signals
+    def __init__(self, fd: int | None, orders: Orders, signals: SignalHandling, alive: str) -> None:
+        """Read from ``fd``; None: no such process. Answer each sign of life with the line ``alive``, if any."""
+        self.fd, self.orders, self.signals, self.alive = fd, orders, signals, alive
         self.timed_out = False
         """Whether the run takes too long, and is to be ended once its ranks are shown."""
         self.gone = False
@@ -67,9 +68,21 @@ class CallingProcess:
     def _take(self, byte: bytes) -> None:
         if byte == ALIVE or self.deadline is not None:
             self.deadline = time.monotonic() + PATIENCE
+        if byte == ALIVE and self.alive:
+            self._answer()
         if byte == TIMEOUT:
             self.timed_out = True
         elif byte == INTERRUPT:
             self.signals.interrupt()
         elif byte[0] < SIGNALS:
             os.kill(os.getpid(), byte[0])
+
+    def _answer(self) -> None:
+        """Answer on standard error, unless the way is blocked: who doesn't read there doesn't count our silence."""
+        import select
+
+        poller = select.poll()
+        poller.register(2, select.POLLOUT)
+        if poller.poll(0):
+            with suppress(OSError):
+                os.write(2, self.alive.encode())

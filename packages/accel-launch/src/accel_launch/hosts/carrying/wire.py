@@ -29,9 +29,13 @@ class Speaker:
         """Put ``mark`` before each line."""
         self.mark = mark
 
-    def say(self, kind: str, **data: object) -> None:
+    def line(self, kind: object, **data: object) -> str:
+        """Return what says it."""
+        return f"{self.mark}{json.dumps({'kind': kind, **data})}\n"
+
+    def say(self, kind: object, **data: object) -> None:
         """Say it; if nobody reads for a while, the other side is gone."""
-        text = f"{self.mark}{json.dumps({'kind': kind, **data})}\n".encode()
+        text = self.line(kind, **data).encode()
         poller = select.poll()
         poller.register(2, select.POLLOUT)
         try:
@@ -58,18 +62,21 @@ class Listener:
         self.poller = select.poll()
         self.poller.register(self.fd, select.POLLIN)
 
-    def read(self, most: int) -> bytes:
-        """Return some bytes; leave if none come."""
-        data = os.read(self.fd, most) if self.poller.poll(PATIENCE * 1000) else b""
+    def read(self, most: int, patience: float = PATIENCE) -> bytes:
+        """Return some bytes; leave if none come within ``patience`` seconds."""
+        data = os.read(self.fd, most) if self.poller.poll(patience * 1000) else b""
         if not data:
             sys.exit(1)
         return data
 
-    def line(self, at_once: int = PIECE) -> str:
-        """Return the next line that isn't empty. More may follow it only if bytes are read one ``at_once``."""
+    def line(self, at_once: int = PIECE, patience: float = PATIENCE) -> str:
+        """Return the next line that isn't empty, which is a sign of life.
+
+        More may follow it only if bytes are read one ``at_once``.
+        """
         data = bytearray()
         while not (data.endswith(b"\n") and data.strip()):
-            data += self.read(at_once)
+            data += self.read(at_once, patience)
         return data.decode()
 
     def content(self, size: int) -> Iterator[bytes]:

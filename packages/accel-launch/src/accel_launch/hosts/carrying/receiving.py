@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from accel_launch.hosts.wire import Listener, Speaker
+    from accel_launch.hosts.carrying.wire import Listener, Speaker
 
 PIECE = 1 << 16  # bytes
 LIST = b".accel-sync"  # a file of the folder: what was carried into it; who uses the folder holds a lock on it

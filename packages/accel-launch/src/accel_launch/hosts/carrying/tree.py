@@ -12,7 +12,7 @@ from accel_config.checking import private
 from accel_config.errors import AccelError
 from accel_config.record import Record
 from accel_config.showing.wording import describe, line
-from accel_launch.hosts.receiving import EXECUTABLE, LINK, LIST, PIECE
+from accel_launch.hosts.carrying.receiving import EXECUTABLE, LINK, LIST, PIECE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Tree(Record):
         return f"{measure([size for *_, size in self.files])} in {self.folder}"
 
     def data(self) -> dict[str, object]:
-        """Return what the far side gets first; see `accel_launch.hosts.receiving`."""
+        """Return what the far side gets first; see `accel_launch.hosts.carrying.receiving`."""
         return {name: getattr(self, name) for name in ("name", "flag", "folder", "fixed", "files", "cwd")}
 
     def contents(self, wanted: Sequence[object]) -> Iterator[bytes]:
