@@ -135,7 +135,7 @@ class Crew:
             AccelError: one hasn't; the message has a line for each.
         """
         links, until, beat = links or self.links, time.monotonic() + PATIENCE, time.monotonic() + AGAIN
-        while any(not self._decided(link, kind) for link in links) and (now := time.monotonic()) < until:
+        while any(not _decided(link, kind) for link in links) and (now := time.monotonic()) < until:
             if self.turn(min(until, beat) - now, carried=True):
                 until = time.monotonic() + PATIENCE
             if meanwhile is not None:
@@ -145,25 +145,10 @@ class Crew:
                 for link in self.links:  # who is done waits for the others
                     if link not in links or kind in link.said:
                         link.send(b"\n")
-        wrong = [line for link in links for line in self._wrong(link, kind, check)]
+        wrong = [line for link in links for line in _wrong(link, kind, check, self.python)]
         if wrong:
             self.leave()
             raise AccelError(*wrong)
-
-    @staticmethod
-    def _decided(link: Link, kind: str) -> bool:
-        return kind in link.said or (link.status is not None and not link.reading)
-
-    def _wrong(self, link: Link, kind: str, check: Callable[[Link], str]) -> list[str]:
-        refused = link.said.get("refused")
-        if refused is not None:
-            lines: Any = refused.get("lines")
-            return [f"{link.name}: {line}" for line in lines] if isinstance(lines, list) else [link.name]  # pyright: ignore[reportUnknownVariableType]
-        if kind in link.said:
-            return [line] if (line := check(link)) else []
-        if link.status is None:
-            return [f"{link.name}: no answer within {PATIENCE:.0f} s; try `{ssh.typed(link.machine)}`"]
-        return [ssh.complaint(link.machine, self.python, link.status, link.printed, here=link.place.here)]
 
     def leave(self) -> None:
         """Give all up: whoever waits there ends."""
@@ -201,6 +186,22 @@ class Crew:
         for link in self.links:
             link.look()
         return any(gone) if carried else bool(ready)
+
+
+def _decided(link: Link, kind: str) -> bool:
+    return kind in link.said or (link.status is not None and not link.reading)
+
+
+def _wrong(link: Link, kind: str, check: Callable[[Link], str], python: str) -> list[str]:
+    refused = link.said.get("refused")
+    if refused is not None:
+        lines: Any = refused.get("lines")
+        return [f"{link.name}: {line}" for line in lines] if isinstance(lines, list) else [link.name]  # pyright: ignore[reportUnknownVariableType]
+    if kind in link.said:
+        return [line] if (line := check(link)) else []
+    if link.status is None:
+        return [f"{link.name}: no answer within {PATIENCE:.0f} s; try `{ssh.typed(link.machine)}`"]
+    return [ssh.complaint(link.machine, python, link.status, link.printed, here=link.place.here)]
 
 
 def _wanted(link: Link, tree: Tree) -> list[int]:
