@@ -42,8 +42,8 @@ class Channel(Source):
         """Whether the rank has a terminal though our output isn't one."""
         self.local, self.mark = 0, ""
         """The local rank, and what the prefix is made of."""
-        self.is_rank: Callable[[], int] = lambda: self.local
-        """Returns the rank that prints."""
+        self.ranked: Callable[[], int] | None = None
+        """Returns the rank that prints, where that isn't the local one."""
         self.number, self.starts = 0, 0
         """Which stream of the rank it is, if that is kept, and how often the rank is known to have been started."""
         self.file: LogFile | None = None
@@ -130,6 +130,10 @@ class Channel(Source):
             self.line += data
         if len(self.line) > LONGEST:
             self.flush()
+
+    def is_rank(self) -> int:
+        """Return the rank that prints."""
+        return self.local if self.ranked is None else self.ranked()
 
     @property
     def end(self) -> bytes:

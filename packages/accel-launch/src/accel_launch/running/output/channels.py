@@ -83,7 +83,7 @@ class Channels:
         caller = self.caller
         if caller is not None and caller.records:
             channel.stream, channel.number = caller.stream, number
-            channel.is_rank = lambda: self._rank(local, rank)
+            channel.ranked = lambda: self._rank(local, rank)
         elif caller is not None:
             channel.stream, channel.mark = caller.stream, ""
             channel.set_rank(rank)
