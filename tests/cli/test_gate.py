@@ -174,7 +174,7 @@ def gate(model: str, words: str, *flags: str, total: int = 1) -> tuple[str, list
         ("--zero_stage 3", "set --use_deepspeed with --zero_stage"),
         ("--offload-param-device cpu", "set --offload_param_device"),
         ("--num_processes 8", "set --num_processes"),
-        ("--lora_rnk 16", ": unrecognized arguments: --lora_rnk 16; write a model"),
+        ("--lora_rnk 16", ": unrecognized arguments: --lora_rnk 16. Did you mean '--lora_rank'?; write a model"),
         ("--lora_rank x", ": argument --lora_rank/--lora-rank: invalid int value: 'x'; write a model"),
     ],
 )

@@ -124,7 +124,8 @@ def _read(said: str, text: str) -> Namespace:
         with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
             args = parser("--check_memory").parse_args([*shlex.split(text), "--training"])
     except (SystemExit, ValueError) as error:
-        why = str(error) if isinstance(error, ValueError) else told.getvalue().partition("error: ")[2].strip()
+        usage = told.getvalue().partition("error: ")[2].partition("\n")[0]
+        why = str(error) if isinstance(error, ValueError) else usage
         raise AccelError(f"{said}: {why}; {way}" if why else f"{said}: {way}") from None
     if args.model_name is None or args.script is not None:
         raise AccelError(f"{said}: {way}")
