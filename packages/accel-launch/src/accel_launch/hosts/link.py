@@ -12,6 +12,7 @@ import signal
 import time
 from contextlib import suppress
 
+from accel_launch.hosts.carrying.wire import SILENCE
 from accel_launch.running.output.channel import Channel
 from accel_launch.running.output.markers import Markers
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 LONGEST = 1 << 22  # bytes of a line for us: the endings of a machine's ranks
 KEPT = 1 << 14  # bytes of what is printed before the ranks run
 AT_ONCE = 16  # pieces of what is carried to one machine before the next one gets some
-SILENCE = 15.0  # seconds without a sign of life after which a machine is lost
 FIRST = 10.0  # seconds more for the first one: the launcher starts its ranks before
 DRAIN = 1.0  # seconds without anything new after which the output of an ssh that has ended is given up
 

@@ -12,7 +12,7 @@ import os
 import sys
 
 from accel_config.errors import AccelError
-from accel_launch.hosts.carrying.wire import Listener, Speaker
+from accel_launch.hosts.carrying.wire import SILENCE, Listener, Speaker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from accel_launch.planning.types import Plan
     from accel_launch.running.report.records import Result
 
-SILENCE = 15.0  # seconds for a sign of life, once the other side gives them
 PLANNING = (
     *("accel_launch.hosts.assigning", "accel_launch.planning.making", "accel_launch.machine.host"),
     *("accel_launch.engines.torchrun", "accel_config.checking.address", "encodings.idna"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accel_config.errors import FAILED, LATER
 from accel_config.record import Record
-from accel_launch.hosts.link import SILENCE
+from accel_launch.hosts.carrying.wire import SILENCE
 from accel_launch.running.lifeline import failures
 from accel_launch.running.lifeline.messages import COUNT, FAILURE, STATUS, TIME, valid, whole
 from accel_launch.running.lifeline.remote_failure import LOST, RemoteFailure

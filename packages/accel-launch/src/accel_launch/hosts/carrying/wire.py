@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, NoReturn
 
+SILENCE = 15.0  # seconds without a sign of life after which the other side is lost, once it gives them
 PATIENCE = 300.0  # seconds for the next bytes: the other machines may be slow
 WAIT = 5.0  # seconds for a reader of what we say
 AT_ONCE = 4096  # bytes that a pipe takes once it is writable
