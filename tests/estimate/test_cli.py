@@ -158,6 +158,7 @@ def test_a_mistake_is_named_with_status_2(
         (("x", "--dtypes", "float99"), "float99"),
         (("x", "--seq_lenght", "2048"), "unrecognized arguments: --seq_lenght 2048. Did you mean '--seq_len'?"),
         (("x", "--library_name", "keras"), "keras"),
+        (("x", "--lora", "8"), "could match --lora_rank, --lora_targets, --lora_dtype, --lora_dropout"),
     ],
 )
 def test_usage_is_status_2(argv: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,6 +167,10 @@ def test_usage_is_status_2(argv: tuple[str, ...], said: str, capsys: pytest.Capt
     message, way_out = capsys.readouterr().err.splitlines()
     assert said in message
     assert way_out.endswith("--help lists the flags")
+
+
+def test_an_abbreviation_of_one_flag_is_it_though_it_has_two_spellings(llama: Path) -> None:
+    assert main([str(llama), "--training", "--zero", "3", "--num_pro=8"]) == 0
 
 
 def test_help_is_status_0(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,13 @@ class Parser(ArgumentParser):
             return self._get_value(action, "--")
         return super()._get_values(action, arg_strings)
 
+    def _get_option_tuples(self, option_string: str) -> list[Any]:
+        """Return what an abbreviation may stand for; two spellings of one flag aren't two."""
+        first: dict[int, Any] = {}
+        for match in super()._get_option_tuples(option_string):
+            first.setdefault(id(match[0]), match)
+        return list(first.values())
+
     def error(self, message: str) -> NoReturn:
         """Print the message, after the usage if that is short; exit with status 2."""
         message = one_line(sentence(message))
