@@ -47,7 +47,7 @@ class Host(Record):
             name=os.uname().nodename,
             environ=environ,
             devices=devices.find(environ),
-            cores=_cores(),
+            cores=cores(),
             python=sys.executable or "python3",
             cwd=cwd,
             driver=_driver(),
@@ -60,7 +60,7 @@ def _driver() -> str:
     return next((word for word in words if word[:1].isdigit() and "." in word), "")
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return the number of physical cores in our affinity, at most the cgroup's quota."""
     try:
         cpus = os.sched_getaffinity(0)

@@ -9,6 +9,7 @@ import signal
 from accel_config.errors import AccelError
 from accel_launch.running.attempts.attempt import Attempt
 from accel_launch.running.attempts.carrier import Carrier
+from accel_launch.running.attempts.starting import step_back
 from accel_launch.running.guardian.handle import GuardianHandle
 from accel_launch.running.guardian.orders import Orders
 from accel_launch.running.output.router import OutputRouter
@@ -86,8 +87,11 @@ class Supervisor:
         self.calling = CallingProcess(self.parent_fd, self.orders, self.signals, self.plan.display.alive)
         self._fork(() if self.folder is None else (self.folder.held,))
         started()
+        printed = step_back(self.output, len(self.plan.commands))
         self._look_after()
         self._look_on()
+        if printed:
+            self.onlookers.printed()
         self.carrier.carry(self.attempt, self.guardian)
         while self._goes_on():
             self.carrier.carry(self.attempt, self.guardian)
@@ -140,7 +144,7 @@ class Supervisor:
     def _ending(self) -> bool:
         """Return whether the run is about to end by a signal or a failure, here or elsewhere."""
         elsewhere = self.carrier.watch is not None and self.carrier.watch.ending
-        return bool(self.signals.hurried or elsewhere or self._called_off() or self.attempt.failed())
+        return bool(self.signals.hurried or elsewhere or self.carrier.called_off or self.attempt.failed())
 
     def _observe(self) -> Observation:
         return self.attempt.observed(self.signals, self.onlookers)
@@ -152,7 +156,7 @@ class Supervisor:
         if not self.plan.restarting.most or self.attempt.dead_guardian is not None:
             return False
         result = self.attempt.judged(self.signals, self.onlookers)
-        if not result.status or result.signal or self._called_off():
+        if not result.status or result.signal or self.carrier.called_off:
             return False
         verdict = self.series.verdict(self.attempt, result)
         if not verdict.again:
@@ -165,10 +169,6 @@ class Supervisor:
         self.series.announce(self.attempt, verdict, self.signals.first)
         return self._waited(verdict) and self._restarted(result)
 
-    def _called_off(self) -> bool:
-        """Return whether nobody is there for another attempt."""
-        return bool(self.output.gone or self.calling.gone)
-
     def _waited(self, verdict: Verdict) -> bool:
         """Wait until another attempt may start; return False if the run ends before."""
         if verdict.delay or any(self.plan.devices):
@@ -177,14 +177,14 @@ class Supervisor:
             interval = Interval(verdict.delay, self.orders, self.carrier.poller)
             if any(self.plan.devices):
                 interval.free(tuple(self.attempt.pids().values()), self.output.print)
-            while interval.due and not (self._called_off() or self.signals.hurried):
+            while interval.due and not (self.carrier.called_off or self.signals.hurried):
                 ready = self.carrier.wait(min(interval.due, LOOK) if verdict.awaited else interval.due)
                 self.carrier.turn(ready)
                 interval.step(ready)
                 if verdict.ready:
                     interval.until = 0.0
             interval.end()
-        return not (self._called_off() or self.signals.hurried)
+        return not (self.carrier.called_off or self.signals.hurried)
 
     def _restarted(self, result: Result) -> bool:
         """Start the next attempt; return False if that isn't possible, or if a signal has come."""

@@ -62,6 +62,11 @@ class Carrier:
             self.turn(self.wait(DRAIN))
 
     @property
+    def called_off(self) -> bool:
+        """Whether nobody is there for another attempt."""
+        return bool(self.output.gone or self.calling.gone)
+
+    @property
     def _hurried(self) -> bool:
         return bool(self.signals.hurried or self.calling.gone)
 
