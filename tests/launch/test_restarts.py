@@ -17,6 +17,7 @@ import pytest
 
 from accel_launch import Event, launch
 from tests.conftest import BIN, ROOT, Run, needs_torch
+from tests.launch import smi as smi_program
 from tests.launch.processes import TURNS, Script, Start, gone, read_pids, until
 from tests.launch.test_terminal import Shown
 
@@ -399,51 +400,11 @@ def test_a_cancelled_run_is_not_started_again(script: Script) -> None:
 
 # Devices.
 
-SMI = """#!{python}
-# As strict as NVIDIA's own: unknown options and fields are refused, with its words and its status.
-import os, sys
-FIELDS = {{"timestamp", "gpu_name", "gpu_bus_id", "gpu_serial", "gpu_uuid", "pid", "process_name", "name",
-          "used_gpu_memory", "used_memory"}}
-fields, form = [], ""
-for word in sys.argv[1:]:
-    option, _, value = word.partition("=")
-    if option == "--query-compute-apps":
-        fields = value.split(",")
-    elif option == "--format":
-        form = value
-    else:
-        print(f'Option "{{word}}" is not recognized. Please run \\'nvidia-smi -h\\'.')
-        sys.exit(6)
-for field in fields:
-    if field not in FIELDS:
-        print(f'Field "{{field}}" is not a valid field to query.\\n')
-        sys.exit(2)
-if not fields:
-    sys.exit("a query of memory only")
-if form.split(",")[0] != "csv" or set(form.split(",")[1:]) - {{"noheader", "nounits"}}:
-    print(f'"--format=" switch is missing. Only "csv" is supported.')
-    sys.exit(2)
-with open("{folder}/asked", "a") as log:
-    log.write("asked\\n")
-try:
-    holders = [line.split() for line in open("{folder}/held")]
-except FileNotFoundError:
-    holders = []
-unit = "" if "nounits" in form else " MiB"
-for pid, memory in holders:
-    values = {{"pid": pid, "used_memory": memory + unit, "used_gpu_memory": memory + unit}}
-    print(", ".join(values.get(field, "[Not Found]") for field in fields))
-"""
-
 
 @pytest.fixture
 def smi(tmp_path: Path, environ: dict[str, str]) -> Path:
     """A folder in which a file tells a stand-in of nvidia-smi who holds memory."""
-    program = tmp_path / "bin" / "nvidia-smi"
-    program.parent.mkdir()
-    program.write_text(SMI.format(python=sys.executable, folder=tmp_path))
-    program.chmod(0o755)
-    environ["PATH"] = f"{program.parent}:{environ['PATH']}"
+    environ["PATH"] = smi_program.install(tmp_path)
     return tmp_path
 
 

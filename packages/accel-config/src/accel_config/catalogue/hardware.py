@@ -4,6 +4,7 @@ from accel_config.settings.declaration import Section, setting
 from accel_config.settings.forms import digit
 from accel_config.settings.paradigm import paradigm
 from accel_config.settings.question import Question
+from accel_config.settings.readers import Duration
 from accel_config.settings.span import Span
 
 MULTI_DEVICE = tuple(f"MULTI_{kind}" for kind in ["GPU", "NPU", "MLU", "SDAA", "MUSA", "XPU", "HPU", "NEURON"])
@@ -190,12 +191,19 @@ class Resources(Section, title="Resources"):
         metavar="IDS",
         default_text="all",
         common=True,
-        help="Visible devices of this machine to use: ids, ranges (`0-3`), UUIDs, or `all`.",
+        help="Visible devices of this machine to use: ids, ranges (`0-3`), UUIDs, or `all`; or `idle`, or `idle:2`: "
+        "those that nobody computes on.",
         ask=Question(
             "Which GPUs of this machine should be used (ids, separated by commas, or all)?",
             default="all",
             when=lambda settings: not _job(settings) and _on_devices(settings),
         ),
+    )
+    wait_for_devices: Duration = setting(
+        Duration.read("0s"),
+        minimum=0,
+        ours=True,
+        help="Time such as `30m` to wait until there are enough idle devices for `--gpu_ids idle`.",
     )
     enable_cpu_affinity: bool = setting(
         False,

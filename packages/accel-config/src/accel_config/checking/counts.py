@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from accel_config.catalogue import Resources
+from accel_config.catalogue import Resources, Scheduler
 from accel_config.settings.paradigm import alone, paradigm
+from accel_config.settings.readers import natural
 from accel_config.showing.wording import describe
 
 TYPE_CHECKING = False
@@ -81,7 +82,37 @@ def one_id_on_many(settings: Settings) -> str:
     ids = settings[Resources].gpu_ids or ""
     several = paradigm(settings).kind.startswith("MULTI_") and paradigm(settings).kind != "MULTI_CPU"
     one = len([entry for entry in ids.split(",") if entry.strip()]) == 1 and "-" not in ids
+    one = idle(ids) == 1 if idle(ids) is not None else one
     if several and one and settings[Resources].num_machines == 1:
         kind = paradigm(settings)
         return f"{describe(settings, 'gpu_ids')} is one device, but {kind.kind} ({kind.origin}) needs several"
     return ""
+
+
+def idle(ids: str) -> int | None:
+    """Return how many idle devices ``gpu_ids`` asks for: ``idle:2``, or 0 for ``idle``; None for other ids."""
+    word, colon, count = ids.strip().partition(":")
+    if word.strip().lower() != "idle":
+        return None
+    return natural(count) if colon else 0
+
+
+def unread_idle(settings: Settings) -> str:
+    """Return why ``gpu_ids`` isn't read, or has no meaning in a job, where the scheduler chooses the devices."""
+    ids, scheduler = settings[Resources].gpu_ids or "", settings[Scheduler]
+    word = ids.partition(":")[0].strip().lower()
+    if word != "idle":
+        return ""
+    if idle(ids) is None or (":" in ids and not idle(ids)):
+        return f"{describe(settings, 'gpu_ids')}: write idle, or idle:2 for two idle devices"
+    for name in ("slurm", "kubernetes", "submit"):
+        if settings.given(name) and getattr(scheduler, name):
+            return f"{describe(settings, 'gpu_ids', name)}: in a job the scheduler chooses the devices"
+    return ""
+
+
+def unneeded_wait(settings: Settings) -> str:
+    """Return that nothing is waited for."""
+    if not settings.given("wait_for_devices") or idle(settings[Resources].gpu_ids or "") is not None:
+        return ""
+    return f"{describe(settings, 'wait_for_devices')}: no effect, since gpu_ids isn't idle"

@@ -114,6 +114,7 @@ RULES: tuple[Callable[[Settings], str], ...] = (
     _contradicting_stalls,
     counts.one_process_on_many,
     counts.one_id_on_many,
+    counts.unread_idle,
     sharding.unsynced_loading,
     _parallelism,
     _world,
@@ -125,5 +126,6 @@ HINTS: tuple[Callable[[Settings], str], ...] = (
     sharding.zero3_only,
     _idle_policy,
     _idle_stall_action,
+    counts.unneeded_wait,
     lambda settings: paradigm(settings).note,
 )

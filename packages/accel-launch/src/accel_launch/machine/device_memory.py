@@ -44,12 +44,12 @@ def used(root: str = "/") -> dict[int, int]:
     """Return the bytes that each process holds on all devices, by pid."""
     found: dict[int, int] = {}
     amd = os.path.join(root, AMD)
-    for pid in _names(amd):
+    for pid in names(amd):
         folder = os.path.join(amd, pid)
-        sizes = (read(folder, name) for name in _names(folder) if name.startswith("vram_"))
+        sizes = (read(folder, name) for name in names(folder) if name.startswith("vram_"))
         found[int(pid)] = sum(int(size) for size in sizes if size.isdecimal())
     path = Programs().find(NVIDIA)
-    for line in _answer(path, *QUERY, seconds=PATIENCE).splitlines() if path is not None else ():
+    for line in answer(path, *QUERY, seconds=PATIENCE).splitlines() if path is not None else ():
         pid, _, size = (word.strip() for word in line.partition(","))
         if pid.isdecimal() and size.isdecimal():
             found[int(pid)] = found.get(int(pid), 0) + (int(size) << 20)
@@ -60,13 +60,13 @@ def busy(root: str = "/") -> dict[int, float]:
     """Return how busy the devices are on which each process holds memory, in percent; the mean of several."""
     found: dict[int, list[int]] = {}
     amd = _amd_devices(root)
-    for pid in _names(os.path.join(root, AMD)):
-        held = [name[len("vram_") :] for name in _names(os.path.join(root, AMD, pid)) if name.startswith("vram_")]
+    for pid in names(os.path.join(root, AMD)):
+        held = [name[len("vram_") :] for name in names(os.path.join(root, AMD, pid)) if name.startswith("vram_")]
         found[int(pid)] = [
             amd[gpu] for gpu in held if gpu in amd and read(root, AMD, pid, f"vram_{gpu}") not in ("", "0")
         ]
     path = Programs().find(NVIDIA)
-    places, percents = (_pairs(_answer(path, *words, seconds=PATIENCE)) if path else [] for words in (PLACES, BUSY))
+    places, percents = (_pairs(answer(path, *words, seconds=PATIENCE)) if path else [] for words in (PLACES, BUSY))
     nvidia = {device: int(percent) for device, percent in percents if percent.isdecimal()}
     for pid, device in places:
         if pid.isdecimal() and device in nvidia:
@@ -82,7 +82,7 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 def _amd_devices(root: str) -> dict[str, int]:
     """Return how busy each of AMD's devices is, by the number that its driver gives it."""
     found: dict[str, int] = {}
-    for node in _names(os.path.join(root, AMD_DEVICES)):
+    for node in names(os.path.join(root, AMD_DEVICES)):
         facts = read(root, AMD_DEVICES, node, "properties").split()
         minor = dict(zip(facts[::2], facts[1::2], strict=False)).get("drm_render_minor")
         percent = read(root, AMD_BUSY.format(minor))
@@ -91,7 +91,8 @@ def _amd_devices(root: str) -> dict[str, int]:
     return found
 
 
-def _names(folder: str) -> list[str]:
+def names(folder: str) -> list[str]:
+    """Return the numbers among the names in a driver's folder, and the names of files about memory."""
     try:
         return [name for name in os.listdir(folder) if name.isdecimal() or name.startswith("vram_")]
     except OSError:
@@ -105,11 +106,11 @@ def _holders(root: str) -> set[int]:
     except OSError:
         found = set[int]()
     path = Programs().find(NVIDIA)
-    lines = _answer(path, *QUERY).splitlines() if path is not None else []
+    lines = answer(path, *QUERY).splitlines() if path is not None else []
     return found | {int(first) for line in lines if (first := line.partition(",")[0].strip()).isdecimal()}
 
 
-def _answer(*words: str, seconds: float | None = None) -> str:
+def answer(*words: str, seconds: float | None = None) -> str:
     """Return what a program prints; empty if it fails, or takes longer."""
     import subprocess  # noqa: TID251 - a question, in a fork that waits for the answer
 

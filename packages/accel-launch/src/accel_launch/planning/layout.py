@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from accel_config.catalogue import Rendezvous, Resources
 from accel_config.catalogue.hardware import MULTI_DEVICE
+from accel_config.checking.counts import idle
+from accel_config.errors import AccelError
 from accel_config.record import Record
 from accel_config.settings.paradigm import alone, paradigm
 from accel_config.settings.readers import TRUE
@@ -63,6 +65,8 @@ def lay_out(settings: Settings, host: Host, findings: Findings) -> Layout:
     tpu = paradigm(settings).kind == "XLA"  # torch_xla finds the chips itself, and counts the processes
     found, narrowed = ((), None) if paradigm(settings).cpu or tpu else _devices(settings, host, findings)
     task = schedulers.task(settings, host.environ, host.probe)
+    if task is not None and idle(settings[Resources].gpu_ids or "") is not None:
+        findings.refuse_locally(f"{describe(settings, 'gpu_ids')}: the scheduler has chosen this task's devices")
     if task is not None:
         return _of_task(settings, host, task, (found, narrowed), findings)
     machines = settings[Resources].num_machines
@@ -138,6 +142,8 @@ def _devices(settings: Settings, host: Host, findings: Findings) -> tuple[tuple[
     if not ids:
         return host.devices, None
     described = describe(settings, "gpu_ids")
+    if idle(ids) is not None:
+        return _idle(settings, host, findings, described)
     if not host.devices:
         findings.notes.append(f"{described}: no device is visible on this machine")
         return (), tuple(devices.expand(ids))
@@ -148,6 +154,30 @@ def _devices(settings: Settings, host: Host, findings: Findings) -> tuple[tuple[
         findings.refuse_locally(
             f"{described}: no visible device has the {which} {', '.join(unknown)}; visible: {visible}"
         )
+    return tuple(chosen), tuple(device.id for device in chosen)
+
+
+def _idle(
+    settings: Settings, host: Host, findings: Findings, described: str
+) -> tuple[tuple[Device, ...], tuple[str, ...] | None]:
+    """Return devices that nobody computes on. They are taken; in a dry run it is only looked which are idle."""
+    resources = settings[Resources]
+    if not host.devices:
+        findings.refuse_locally(f"{described}: no device is visible on this machine")
+        return (), None
+    wanted = idle(resources.gpu_ids or "") or resources.nproc_per_node
+    if not wanted:
+        wanted = 1 if alone(settings) else (resources.num_processes or 0) // resources.num_machines.least
+    from accel_launch.sharing import choosing
+
+    try:
+        if findings.lenient:
+            chosen = choosing.look(host.devices, wanted, described)
+        else:
+            chosen = choosing.choose(host.devices, wanted, resources.wait_for_devices, described)
+    except AccelError as error:
+        findings.refuse_locally(str(error))
+        return host.devices, None
     return tuple(chosen), tuple(device.id for device in chosen)
 
 
