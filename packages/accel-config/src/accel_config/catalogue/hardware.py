@@ -93,6 +93,12 @@ class Hardware(Section, title="Hardware selection"):
         deprecated="the Intel extension for PyTorch is no longer needed; torch itself supports these devices",
         help="Has no effect.",
     )
+    wait_for_devices: Duration = setting(
+        Duration.read("0s"),
+        minimum=0,
+        ours=True,
+        help="Time such as `30m` to wait until there are enough idle devices for `--gpu_ids idle`.",
+    )
 
 
 class Paradigms(Section, title="Training mode", short="mode", asked=lambda settings: not settings[Hardware].cpu):
@@ -198,12 +204,6 @@ class Resources(Section, title="Resources"):
             default="all",
             when=lambda settings: not _job(settings) and _on_devices(settings),
         ),
-    )
-    wait_for_devices: Duration = setting(
-        Duration.read("0s"),
-        minimum=0,
-        ours=True,
-        help="Time such as `30m` to wait until there are enough idle devices for `--gpu_ids idle`.",
     )
     enable_cpu_affinity: bool = setting(
         False,

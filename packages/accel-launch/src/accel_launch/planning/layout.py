@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accel_config.catalogue import Rendezvous, Resources
+from accel_config.catalogue import Hardware, Rendezvous, Resources
 from accel_config.catalogue.hardware import MULTI_DEVICE
 from accel_config.checking.counts import idle
 from accel_config.errors import AccelError
@@ -174,7 +174,7 @@ def _idle(
         if findings.lenient:
             chosen = choosing.look(host.devices, wanted, described)
         else:
-            chosen = choosing.choose(host.devices, wanted, resources.wait_for_devices, described)
+            chosen = choosing.choose(host.devices, wanted, settings[Hardware].wait_for_devices, described)
     except AccelError as error:
         findings.refuse_locally(str(error))
         return host.devices, None
