@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from accel_launch.machine.devices import Device, expand, find, select, visible
+from accel_launch.machine.devices import Device, expand, find, select, stated, visible
 from tests.launch.hosts import gpus
 
 
@@ -79,6 +79,61 @@ def test_amd_and_intel(tmp_path: Path) -> None:
     assert find({}, str(tmp_path))[0].kind == "GPU"  # without memory of its own it is the processor's graphics
     (card / "lmem_total_bytes").write_text("1")
     assert find({}, str(tmp_path)) == (Device("XPU", "0"),)
+
+
+def files(root: Path, **texts: str) -> None:
+    for name, text in texts.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_aws_counts_cores_and_lists_ranges(tmp_path: Path) -> None:
+    sysfs = "sys/devices/virtual/neuron_device/neuron"
+    cores = {f"{sysfs}{chip}/neuron_core{core}/info": "" for chip in (0, 1) for core in (0, 1)}
+    files(tmp_path, **{"dev/neuron0": "", "dev/neuron1": "", f"{sysfs}0/core_count": "2", **cores})
+    assert [device.id for device in find({}, str(tmp_path))] == ["0", "1", "2", "3"]
+    for listed, ids in (("1-2", ["1", "2"]), ("3", ["3"]), ("0,2-3", ["0", "2", "3"]), ("", [])):
+        seen = find({"NEURON_RT_VISIBLE_CORES": listed}, str(tmp_path))
+        assert [device.id for device in seen] == ids, listed
+
+
+@pytest.mark.parametrize("tile", ["gt/gt{}/id", "device/tile{}/physical_vram_size_bytes"])
+def test_each_tile_of_intels_is_a_device_unless_they_are_composed(tmp_path: Path, tile: str) -> None:
+    for card in (0, 1):
+        names = (*(tile.format(number) for number in (0, 1)), "lmem_total_bytes")
+        files(tmp_path, **{f"sys/class/drm/card{card}/{name}": "1" for name in names})
+        files(tmp_path, **{f"sys/class/drm/card{card}/device/vendor": "0x8086\n"})
+    for environ, ids in (
+        ({}, "0123"),
+        ({"ZE_AFFINITY_MASK": "1,3"}, "13"),
+        ({"ZE_FLAT_DEVICE_HIERARCHY": "COMBINED"}, "0123"),
+        ({"ZE_FLAT_DEVICE_HIERARCHY": "COMPOSITE"}, "01"),
+        ({"ZE_FLAT_DEVICE_HIERARCHY": "composite", "ZE_AFFINITY_MASK": "1.0,1.1"}, "1"),
+        ({"ZE_FLAT_DEVICE_HIERARCHY": "COMPOSITE", "ZE_AFFINITY_MASK": "0.1,1"}, "01"),
+    ):
+        assert "".join(device.id for device in find(environ, str(tmp_path))) == ids, environ
+
+
+def test_linux_on_windows_and_jetson_have_no_numbered_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files(tmp_path, **{"dev/nvhost-gpu": "", "proc/device-tree/model": "NVIDIA Jetson AGX Orin\0"})
+    assert find({}, str(tmp_path)) == (Device("GPU", "0", model="NVIDIA Jetson AGX Orin"),)
+    files(tmp_path, **{"dev/dxg": "", "usr/lib/wsl/lib/nvidia-smi": ""})
+    program = tmp_path / "usr/lib/wsl/lib/nvidia-smi"
+    program.write_text(
+        '#!/bin/sh\n[ "$*" = -L ] || exit 6\n'
+        "echo 'GPU 0: NVIDIA GeForce RTX 3090 (UUID: GPU-0a)'\necho 'GPU 1: NVIDIA T4 (UUID: GPU-1b)'\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", "/bin:/usr/bin")
+    found = find({"CUDA_VISIBLE_DEVICES": "1"}, str(tmp_path))
+    assert found == (Device("GPU", "1", uuid="GPU-1b", model="NVIDIA T4"),)
+
+
+def test_the_user_can_say_how_many_there_are() -> None:
+    assert [device.uuid for device in stated(gpus(1), 2, "GPU", {})] == ["GPU-0abc", ""]
+    assert [device.id for device in stated((), 4, "GPU", {"CUDA_VISIBLE_DEVICES": "3,1"})] == ["3", "1"]
+    assert stated(gpus(4), 0, "GPU", {}) == ()
 
 
 def test_ids_in_every_form() -> None:

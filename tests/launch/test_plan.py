@@ -46,6 +46,19 @@ def test_a_process_is_watched_if_that_or_what_follows_is_asked_for(
     assert not planned(settings, here, "--stall_after", "0", file=file).supervised
 
 
+def test_the_user_counts_the_devices(settings: Resolve, here: Path) -> None:
+    for flags, on, ranks in (
+        ((), host(0), ["GPU 0", "GPU 1"]),
+        (("--gpu_ids", "1"), host(0), ["GPU 1"]),
+        ((), host(4), ["GPU 0", "GPU 1"]),
+        ((), host(0).replace(environ={"CUDA_VISIBLE_DEVICES": "1"}), ["GPU 1"]),
+    ):
+        todo = planned(settings, here, "--num_devices", "2", *flags, on=on)
+        assert list(todo.devices) == ranks
+    assert planned(settings, here, "--num_devices", "0", on=host(4)).devices == (None,)
+    assert planned(settings, here, "--num_devices", "2", file="distributed_type: MULTI_XPU").devices[1] == "XPU 1"
+
+
 def test_what_follows_a_standstill_needs_a_watch(settings: Resolve, here: Path) -> None:
     flags = ("--stall_action", "end")
     with pytest.raises(

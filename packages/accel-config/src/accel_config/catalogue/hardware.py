@@ -93,6 +93,13 @@ class Hardware(Section, title="Hardware selection"):
         deprecated="the Intel extension for PyTorch is no longer needed; torch itself supports these devices",
         help="Has no effect.",
     )
+    num_devices: int | None = setting(
+        minimum=0,
+        maximum=1024,
+        ours=True,
+        default_text="as many as the drivers' files list",
+        help="Accelerators of this machine, where the launcher doesn't find or count them right.",
+    )
     wait_for_devices: Duration = setting(
         Duration.read("0s"),
         minimum=0,

@@ -64,6 +64,10 @@ VENDORS = (
     Vendor("GPU", ("CUDA_VISIBLE_DEVICES",), ("dev/nvidia",)),
     Vendor("GPU", ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"), ("kfd",)),
 )
+HIERARCHY = "ZE_FLAT_DEVICE_HIERARCHY"
+"""Intel's: each tile is a device, unless it is COMPOSITE; then a mask may name tiles of a card, ``0.1``."""
+CORE = "neuron_core"
+NEURON = "sys/devices/virtual/neuron_device/neuron{}"
 BY_KIND = {vendor.kind: vendor for vendor in reversed(VENDORS)}
 
 
@@ -73,22 +77,41 @@ def find(environ: Mapping[str, str], root: str = "/") -> tuple[Device, ...]:
     ``root`` is the folder with ``dev``, ``proc`` and ``sys``.
     """
     for vendor in VENDORS:
-        devices = _present(vendor, root)
+        devices = _present(vendor, root, environ)
         if devices:
-            for variable in vendor.variables:
-                devices = visible(devices, environ.get(variable))
-            return devices
+            return _narrowed(devices, vendor, environ)
     return ()
 
 
-def _present(vendor: Vendor, root: str) -> tuple[Device, ...]:
+def stated(found: tuple[Device, ...], count: int, kind: str, environ: Mapping[str, str]) -> tuple[Device, ...]:
+    """Return the visible ones of this machine's ``count`` devices; ``found`` are those of which more is known."""
+    known = {device.id: device for device in found}
+    devices = tuple(known.get(str(place)) or Device(kind, str(place)) for place in range(count))
+    return _narrowed(devices, BY_KIND[kind], environ)
+
+
+def _narrowed(devices: tuple[Device, ...], vendor: Vendor, environ: Mapping[str, str]) -> tuple[Device, ...]:
+    for variable in vendor.variables:
+        listed = environ.get(variable)
+        if listed is not None and vendor.kind == "NEURON":
+            listed = ",".join(expand(listed))
+        if listed is not None and vendor.kind == "XPU" and environ.get(HIERARCHY, "").upper() == "COMPOSITE":
+            listed = ",".join(dict.fromkeys(entry.strip().partition(".")[0] for entry in listed.split(",")))
+        devices = visible(devices, listed)
+    return devices
+
+
+def _present(vendor: Vendor, root: str, environ: Mapping[str, str]) -> tuple[Device, ...]:
     if vendor.kind == "XPU":
-        return tuple(Device("XPU", str(place)) for place in range(_intel(root)))
+        tiles = environ.get(HIERARCHY, "").upper() != "COMPOSITE"
+        return tuple(Device("XPU", str(place)) for place in range(_intel(root, tiles=tiles)))
+    if vendor.kind == "NEURON":
+        return tuple(Device("NEURON", str(place)) for place in range(_neuron(root)))
     if vendor.nodes == ("kfd",):
         return tuple(Device("GPU", str(place), model="AMD") for place in range(_amd(root)))
     numbers = sorted(number for prefix in vendor.nodes for number in _numbered(root, prefix))
-    if vendor.kind == "GPU" and numbers:
-        return _nvidia(numbers, root)
+    if vendor.kind == "GPU":
+        return _nvidia(numbers, root) if numbers else _windows(root) or _jetson(root)
     return tuple(Device(vendor.kind, str(place)) for place in range(len(numbers)))
 
 
@@ -128,17 +151,50 @@ def _amd(root: str) -> int:
     return sum(1 for words in lines if words[:1] == ["simd_count"] and words[1:] != ["0"])
 
 
-def _intel(root: str) -> int:
-    """Count Intel's discrete GPUs: their drivers report local memory."""
+def _neuron(root: str) -> int:
+    """Count the cores of AWS's chips: its runtime gives a process cores. An old driver doesn't list them."""
+    folders = (os.path.join(root, NEURON.format(chip)) for chip in _numbered(root, "dev/neuron"))
+    return sum(max(1, len(_numbered(folder, CORE))) for folder in folders)
+
+
+def _windows(root: str) -> tuple[Device, ...]:
+    """Return NVIDIA's devices in Linux on Windows (WSL), where only its program lists them."""
+    if not os.path.exists(os.path.join(root, "dev/dxg")):
+        return ()
+    import re
+
+    from accel_launch.machine.probe import Programs
+
+    programs = Programs()
+    path = programs.find("nvidia-smi") or os.path.join(root, "usr/lib/wsl/lib/nvidia-smi")
+    lines = programs.output(path, "-L").splitlines() if os.access(path, os.X_OK) else []
+    rows = (re.fullmatch(r"GPU (\d+): (.*) \(UUID: (GPU-[^)]+)\)", line.strip()) for line in lines)
+    return tuple(Device("GPU", row[1], uuid=row[3], model=row[2]) for row in rows if row)
+
+
+def _jetson(root: str) -> tuple[Device, ...]:
+    """Return the GPU inside an NVIDIA Jetson, which has no numbered device file."""
+    model = read(root, "proc/device-tree/model").rstrip("\0")
+    return (Device("GPU", "0", model=model),) if os.path.exists(os.path.join(root, "dev/nvhost-gpu")) else ()
+
+
+def _intel(root: str, *, tiles: bool) -> int:
+    """Count Intel's discrete GPUs: their drivers report local memory. A GPU can have several ``tiles``."""
     cards = os.path.join(root, "sys/class/drm")
     return sum(
-        1
+        max(1, _tiles(cards, name)) if tiles else 1
         for name in _names(cards)
         if name.startswith("card")
         and name[4:].isdecimal()
         and read(cards, name, "device/vendor") == "0x8086"
         and (os.path.exists(os.path.join(cards, name, "lmem_total_bytes")) or _is_xe(cards, name))
     )
+
+
+def _tiles(cards: str, name: str) -> int:
+    """Count the tiles of a card: the driver xe lists tiles, the driver i915 each tile's part for computing."""
+    xe, i915 = (_names(os.path.join(cards, name, folder)) for folder in ("device", "gt"))
+    return len([one for one in xe if one.startswith("tile")] or [one for one in i915 if one.startswith("gt")])
 
 
 def _is_xe(cards: str, name: str) -> bool:

@@ -210,7 +210,8 @@ def _enough(
     said = host.environ.get(FOR_SCRIPTS, "")
     if not found and not mode.cpu and mode.kind in MULTI_DEVICE and local == 1 and said.lower() not in TRUE:
         findings.notes.append(
-            f"{mode.kind} ({mode.origin}): no device is found on this machine, so its one process trains on the CPU"
+            f"{mode.kind} ({mode.origin}): no device is found on this machine, so its one process trains on the CPU; "
+            "--num_devices tells how many there are"
         )
     if mode.cpu or local == 1:
         return
@@ -226,7 +227,8 @@ def _enough(
         )
     elif not found and mode.kind in MULTI_DEVICE:
         findings.refuse_locally(
-            f"{mode.kind} ({mode.origin}): no device is found on this machine; give --cpu to train on the CPU"
+            f"{mode.kind} ({mode.origin}): no device is found on this machine; give --cpu to train on the "
+            "CPU, or --num_devices if there are some"
         )
     elif not found and mode.kind not in ("MULTI_CPU", "XLA"):
         findings.notes.append(f"{asked}: no device is found, so the ranks train on the CPU with gloo")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from accel_config.catalogue import DeepSpeed, Launcher, Output, Resources
+from accel_config.catalogue import DeepSpeed, Hardware, Launcher, Output, Resources
 from accel_config.checking.counts import idle
 from accel_config.errors import FAILED, AccelError
 from accel_config.settings.paradigm import paradigm
 from accel_config.showing.wording import describe
 from accel_launch.engines import registry
 from accel_launch.engines.context import LaunchContext
+from accel_launch.machine import devices
 from accel_launch.planning import checks, environment
 from accel_launch.planning.checks import script as scripts
 from accel_launch.planning.display import display, recording
@@ -45,6 +46,7 @@ def made(settings: Settings, host: Host, script: Sequence[str], findings: Findin
         AccelError: the settings contradict each other or can't work on this host.
     """
     checks.combinations(settings, findings)
+    host = _counted(settings, host)
     name = registry.choose(settings)
     engine = registry.load(name, settings.origin("engine")) if name else None
     job = engine is not None and engine.remote_devices
@@ -91,6 +93,16 @@ def made(settings: Settings, host: Host, script: Sequence[str], findings: Findin
         first_rank=layout.rank * layout.local,
         devices=tuple(layout.device(rank) for rank in range(layout.local)),
     )
+
+
+def _counted(settings: Settings, host: Host) -> Host:
+    """Return the host with as many devices as the user says it has."""
+    count = settings[Hardware].num_devices
+    if count is None:
+        return host
+    kind = host.devices[0].kind if host.devices else paradigm(settings).kind.removeprefix("MULTI_")
+    kind = kind if kind in devices.BY_KIND else "GPU"
+    return host.replace(devices=devices.stated(host.devices, count, kind, host.environ))
 
 
 def _made(name: str, engine: Engine, context: LaunchContext) -> Plan:
