@@ -1,8 +1,8 @@
 """Estimates compared with published measurements; `python -m tests.estimate.accuracy` prints the whole report.
 
 measured/runs.json and more.json hold the rows. Each source has its statements and the kind of its figure: `allocated`
-and `reserved` are torch's own peaks, `device` is what the driver shows. A third of more.json is kept apart: the hash
-of a run decides, and `--apart` prints that third alone.
+and `reserved` are torch's own peaks, `device` is what the driver shows. A part of more.json is kept apart: the hash of a
+run decides, and `--apart` prints that part alone. `assumed` are settings of a source that the hash leaves out.
 """
 
 import json
@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 from accel_estimate import Recipe
 from accel_estimate.devices.runtime import CONTEXT
 from accel_estimate.model import families, parameters
-from accel_estimate.model.weights import logical
+from accel_estimate.model.blueprint import Blueprint
+from accel_estimate.model.weights import Weight, logical
 from accel_estimate.serving.server import estimate_serving
 from accel_estimate.serving.settings import Serving
 from accel_estimate.training.step import estimate_training
@@ -54,15 +55,16 @@ class Row(NamedTuple):
 def rows(*, apart: bool = False) -> Iterator[Row]:
     """Yield the rows that formulas may be shaped on, or those kept apart."""
     old, new = (json.loads(file.read_text()) for file in (MEASURED, MORE))
-    models = old["models"] | new["models"]
+    models = {name: read(config) for name, config in (old["models"] | new["models"]).items()}
     for data in (old, new):
         for source in data["sources"]:
             for row in source["rows"]:
                 settings: dict[str, Any] = source["settings"] | row["settings"]
                 if apart != (data is new and kept_apart(row["model"], settings)):
                     continue
+                settings |= source.get("assumed", {})
                 serving = source.get("serving", False)
-                low, expected, high = (serve if serving else train)(models[row["model"]], settings, source["figure"])
+                low, expected, high = (serve if serving else train)(*models[row["model"]], settings, source["figure"])
                 shown = " ".join(f"{key}={value}" for key, value in row["settings"].items())
                 figure = "serving, " + source["figure"] if serving else source["figure"]
                 measured = row["measured"] * UNITS[source["unit"]]
@@ -70,29 +72,33 @@ def rows(*, apart: bool = False) -> Iterator[Row]:
 
 
 def kept_apart(model: str, settings: dict[str, Any]) -> bool:
-    """Return whether a run is one of the third that no formula is shaped on; all figures of a run go together."""
+    """Return whether a run is one of those that no formula is shaped on; all figures of a run go together."""
     run = json.dumps([model, settings], sort_keys=True)
     return sha256(run.encode()).digest()[0] % 3 == 0
 
 
-def train(config: dict[str, Any], settings: dict[str, Any], figure: str) -> tuple[float, ...]:
+def read(config: dict[str, Any]) -> tuple[tuple[Weight, ...], Blueprint]:
     blueprint = families.read(config)
     assert blueprint is not None
+    return logical(parameters.tensors(blueprint), config), blueprint
+
+
+def train(
+    weights: tuple[Weight, ...], blueprint: Blueprint, settings: dict[str, Any], figure: str
+) -> tuple[float, ...]:
     listed: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
     }
-    recipe = Recipe(**listed)
-    done = estimate_training(logical(parameters.tensors(blueprint), config), blueprint, recipe)
+    done = estimate_training(weights, blueprint, Recipe(**listed))
     if figure == "device":
         return done.low, done.expected, done.high
     return done.allocated if figure == "allocated" else done.reserved
 
 
-def serve(config: dict[str, Any], settings: dict[str, Any], figure: str) -> tuple[float, ...]:
-    blueprint = families.read(config)
-    assert blueprint is not None
+def serve(
+    weights: tuple[Weight, ...], blueprint: Blueprint, settings: dict[str, Any], figure: str
+) -> tuple[float, ...]:
     assert figure == "allocated"
-    weights = logical(parameters.tensors(blueprint), config)
     done = estimate_serving(weights, blueprint, Serving(**settings))
     return done.low - CONTEXT[0], done.expected - CONTEXT[1], done.high - CONTEXT[2]
 
@@ -102,7 +108,10 @@ def tables(found: list[Row]) -> str:
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in found:
         groups[row.kind].append(row)
-    lines = ["| publisher | figure | rows | median error | inside | furthest |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = [
+        "| publisher | figure | rows | median error | inside | furthest |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for name, those in (*sorted(groups.items()), ("all | ", found)):
         errors = [abs(row.error) for row in those]
         inside = sum(row.inside for row in those) / len(those)
