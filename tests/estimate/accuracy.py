@@ -9,12 +9,14 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 from accel_estimate import Recipe
+from accel_estimate.devices import cards
 from accel_estimate.devices.runtime import CONTEXT
 from accel_estimate.model import families, parameters
 from accel_estimate.model.blueprint import Blueprint
@@ -26,6 +28,9 @@ from accel_estimate.training.step import estimate_training
 MEASURED = Path(__file__).parent / "measured" / "runs.json"
 MORE = MEASURED.with_name("more.json")
 UNITS = {"GB": 10**9, "GiB": 2**30}
+
+
+Model = tuple[tuple[Weight, ...], Blueprint]
 
 
 class Row(NamedTuple):
@@ -52,10 +57,16 @@ class Row(NamedTuple):
         return f"{self.source.partition(',')[0]} | {self.figure}"
 
 
+@cache
+def published() -> tuple[dict[str, Any], dict[str, Any], dict[str, Model]]:
+    """Return the contents of both files, and all models that they have."""
+    old, new = (json.loads(file.read_text()) for file in (MEASURED, MORE))
+    return old, new, {name: read(config) for name, config in (old["models"] | new["models"]).items()}
+
+
 def rows(*, apart: bool = False) -> Iterator[Row]:
     """Yield the rows that formulas may be shaped on, or those kept apart."""
-    old, new = (json.loads(file.read_text()) for file in (MEASURED, MORE))
-    models = {name: read(config) for name, config in (old["models"] | new["models"]).items()}
+    old, new, models = published()
     for data in (old, new):
         for source in data["sources"]:
             for row in source["rows"]:
@@ -71,13 +82,39 @@ def rows(*, apart: bool = False) -> Iterator[Row]:
                 yield Row(source["source"], figure, row["model"], shown, measured, low, expected, high)
 
 
+class Short(NamedTuple):
+    """A run that ran out of memory, and what its device has."""
+
+    source: str
+    model: str
+    settings: str
+    has: float
+    low: float
+    expected: float
+    high: float
+
+
+def shorts() -> Iterator[Short]:
+    """Yield the published runs that ran out of memory."""
+    _, new, models = published()
+    for source in new["sources"]:
+        for row in source.get("ran_out", []):
+            settings: dict[str, Any] = source["settings"] | row["settings"] | source.get("assumed", {})
+            card = cards.named(source["device"])
+            assert card is not None
+            low, expected, high = train(*models[row["model"]], settings, "device")
+            shown = " ".join(f"{key}={value}" for key, value in row["settings"].items())
+            shown = f"{settings.get('quantize', 'not packed')} {shown}"
+            yield Short(source["source"], row["model"], shown, card.given * 2**30, low, expected, high)
+
+
 def kept_apart(model: str, settings: dict[str, Any]) -> bool:
     """Return whether a run is one of those that no formula is shaped on; all figures of a run go together."""
     run = json.dumps([model, settings], sort_keys=True)
     return sha256(run.encode()).digest()[0] % 3 == 0
 
 
-def read(config: dict[str, Any]) -> tuple[tuple[Weight, ...], Blueprint]:
+def read(config: dict[str, Any]) -> Model:
     blueprint = families.read(config)
     assert blueprint is not None
     return logical(parameters.tensors(blueprint), config), blueprint
@@ -117,6 +154,19 @@ def tables(found: list[Row]) -> str:
         inside = sum(row.inside for row in those) / len(those)
         furthest = max((row.error for row in those), key=abs)
         lines.append(f"| {name} | {len(those)} | {median(errors):.1%} | {inside:.0%} | {furthest:+.0%} |")
+    return "\n".join([*lines, ""])
+
+
+def out_of_memory(found: list[Short]) -> str:
+    """What the page shows of runs that ran out of memory: all together, and each that *expected* lets pass."""
+    lines = [
+        "| runs that ran out | number | *expected* is above the device | *high* is |",
+        "| --- | --- | --- | --- |",
+    ]
+    passed = [it for it in found if it.expected <= it.has]
+    for name, those in (("all", found), *((f"{it.model}: {it.settings}", [it]) for it in passed)):
+        above, highest = sum(it.expected > it.has for it in those), sum(it.high > it.has for it in those)
+        lines.append(f"| {name} | {len(those)} | {above} | {highest} |")
     return "\n".join([*lines, ""])
 
 

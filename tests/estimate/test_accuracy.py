@@ -6,7 +6,7 @@ from statistics import median
 
 import pytest
 
-from tests.estimate.accuracy import MEASURED, MORE, Row, kept_apart, report, rows, tables
+from tests.estimate.accuracy import MEASURED, MORE, Row, kept_apart, out_of_memory, report, rows, shorts, tables
 from tests.estimate.test_docs import current
 from tests.estimate.test_held import PAGE
 
@@ -33,6 +33,13 @@ def test_half_are_within_a_tenth_and_nine_in_ten_inside_low_and_high(
     assert len(every) >= 384
     assert median(abs(row.error) for row in every) <= 0.10, text
     assert sum(row.inside for row in every) >= 0.9 * len(every), text
+
+
+def test_what_ran_out_of_memory_does_not_fit() -> None:
+    """Two don't: 4-bit Llama 2 70B under FSDP takes more than expected, and the page names it."""
+    found = list(shorts())
+    assert len(found) >= 20
+    assert sum(it.expected > it.has for it in found) >= len(found) - 2
 
 
 def test_every_kind_of_run_is_there_with_its_source() -> None:
@@ -63,10 +70,14 @@ def test_all_figures_of_a_run_are_on_the_same_side(found: list[Row], others: lis
 
 def test_the_page_shows_the_measurements(found: list[Row], others: list[Row]) -> None:
     text = PAGE.read_text()
-    for marker, shown in (("the measurements", found), ("the measurements kept apart", others)):
+    for marker, shown in (
+        ("the measurements", tables(found)),
+        ("the measurements kept apart", tables(others)),
+        ("the runs out of memory", out_of_memory(list(shorts()))),
+    ):
         text, times = re.subn(
             rf"(<!-- {marker}: [^\n]*-->\n\n).*?(?=\n\n[^|])",
-            lambda it, shown=shown: f"{it[1]}{tables(shown).rstrip()}",
+            lambda it, shown=shown: f"{it[1]}{shown.rstrip()}",
             text,
             flags=re.DOTALL,
         )
