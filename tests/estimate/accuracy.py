@@ -1,26 +1,41 @@
 """Estimates compared with published measurements; `python -m tests.estimate.accuracy` prints the whole report.
 
-measured/runs.json holds the rows. Each source has its statements and the kind of its figure: `allocated` and
-`reserved` are torch's own peaks, `device` is what the driver shows.
+measured/runs.json and more.json hold the rows. Each source has its statements and the kind of its figure: `allocated`
+and `reserved` are torch's own peaks, `device` is what the driver shows. A part of more.json is kept apart: the hash of a
+run decides, and `--apart` prints that part alone. `assumed` are settings of a source that the hash leaves out.
 """
 
 import json
+import sys
+from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 from accel_estimate import Recipe
+from accel_estimate.devices import cards
+from accel_estimate.devices.runtime import CONTEXT
 from accel_estimate.model import families, parameters
-from accel_estimate.model.weights import logical
+from accel_estimate.model.blueprint import Blueprint
+from accel_estimate.model.weights import Weight, logical
+from accel_estimate.serving.server import estimate_serving
+from accel_estimate.serving.settings import Serving
 from accel_estimate.training.step import estimate_training
 
 MEASURED = Path(__file__).parent / "measured" / "runs.json"
+MORE = MEASURED.with_name("more.json")
 UNITS = {"GB": 10**9, "GiB": 2**30}
+
+
+Model = tuple[tuple[Weight, ...], Blueprint]
 
 
 class Row(NamedTuple):
     source: str
+    figure: str
     model: str
     settings: str
     measured: float
@@ -36,29 +51,123 @@ class Row(NamedTuple):
     def inside(self) -> bool:
         return self.low <= self.measured <= self.high
 
+    @property
+    def kind(self) -> str:
+        """The publisher, and what the figure counts."""
+        return f"{self.source.partition(',')[0]} | {self.figure}"
 
-def rows() -> Iterator[Row]:
-    data = json.loads(MEASURED.read_text())
-    for source in data["sources"]:
-        for row in source["rows"]:
-            settings: dict[str, Any] = source["settings"] | row["settings"]
-            low, expected, high = estimate(data["models"][row["model"]], settings, source["figure"])
+
+@cache
+def published() -> tuple[dict[str, Any], dict[str, Any], dict[str, Model]]:
+    """Return the contents of both files, and all models that they have."""
+    old, new = (json.loads(file.read_text()) for file in (MEASURED, MORE))
+    return old, new, {name: read(config) for name, config in (old["models"] | new["models"]).items()}
+
+
+def rows(*, apart: bool = False) -> Iterator[Row]:
+    """Yield the rows that formulas may be shaped on, or those kept apart."""
+    old, new, models = published()
+    for data in (old, new):
+        for source in data["sources"]:
+            for row in source["rows"]:
+                settings: dict[str, Any] = source["settings"] | row["settings"]
+                if apart != (data is new and kept_apart(row["model"], settings)):
+                    continue
+                settings |= source.get("assumed", {})
+                serving = source.get("serving", False)
+                low, expected, high = (serve if serving else train)(*models[row["model"]], settings, source["figure"])
+                shown = " ".join(f"{key}={value}" for key, value in row["settings"].items())
+                figure = "serving, " + source["figure"] if serving else source["figure"]
+                measured = row["measured"] * UNITS[source["unit"]]
+                yield Row(source["source"], figure, row["model"], shown, measured, low, expected, high)
+
+
+class Short(NamedTuple):
+    """A run that ran out of memory, and what its device has."""
+
+    source: str
+    model: str
+    settings: str
+    has: float
+    low: float
+    expected: float
+    high: float
+
+
+def shorts() -> Iterator[Short]:
+    """Yield the published runs that ran out of memory."""
+    _, new, models = published()
+    for source in new["sources"]:
+        for row in source.get("ran_out", []):
+            settings: dict[str, Any] = source["settings"] | row["settings"] | source.get("assumed", {})
+            card = cards.named(source["device"])
+            assert card is not None
+            low, expected, high = train(*models[row["model"]], settings, "device")
             shown = " ".join(f"{key}={value}" for key, value in row["settings"].items())
-            measured = row["measured"] * UNITS[source["unit"]]
-            yield Row(source["source"], row["model"], shown, measured, low, expected, high)
+            shown = f"{settings.get('quantize', 'not packed')} {shown}"
+            yield Short(source["source"], row["model"], shown, card.given * 2**30, low, expected, high)
 
 
-def estimate(config: dict[str, Any], settings: dict[str, Any], figure: str) -> tuple[float, ...]:
+def kept_apart(model: str, settings: dict[str, Any]) -> bool:
+    """Return whether a run is one of those that no formula is shaped on; all figures of a run go together."""
+    run = json.dumps([model, settings], sort_keys=True)
+    return sha256(run.encode()).digest()[0] % 3 == 0
+
+
+def read(config: dict[str, Any]) -> Model:
     blueprint = families.read(config)
     assert blueprint is not None
+    return logical(parameters.tensors(blueprint), config), blueprint
+
+
+def train(
+    weights: tuple[Weight, ...], blueprint: Blueprint, settings: dict[str, Any], figure: str
+) -> tuple[float, ...]:
     listed: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
     }
-    recipe = Recipe(**listed)
-    done = estimate_training(logical(parameters.tensors(blueprint), config), blueprint, recipe)
+    done = estimate_training(weights, blueprint, Recipe(**listed))
     if figure == "device":
         return done.low, done.expected, done.high
     return done.allocated if figure == "allocated" else done.reserved
+
+
+def serve(
+    weights: tuple[Weight, ...], blueprint: Blueprint, settings: dict[str, Any], figure: str
+) -> tuple[float, ...]:
+    assert figure == "allocated"
+    done = estimate_serving(weights, blueprint, Serving(**settings))
+    return done.low - CONTEXT[0], done.expected - CONTEXT[1], done.high - CONTEXT[2]
+
+
+def tables(found: list[Row]) -> str:
+    """What the page shows: each publisher, by what its figures count."""
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in found:
+        groups[row.kind].append(row)
+    lines = [
+        "| publisher | figure | rows | median error | inside | furthest |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, those in (*sorted(groups.items()), ("all | ", found)):
+        errors = [abs(row.error) for row in those]
+        inside = sum(row.inside for row in those) / len(those)
+        furthest = max((row.error for row in those), key=abs)
+        lines.append(f"| {name} | {len(those)} | {median(errors):.1%} | {inside:.0%} | {furthest:+.0%} |")
+    return "\n".join([*lines, ""])
+
+
+def out_of_memory(found: list[Short]) -> str:
+    """What the page shows of runs that ran out of memory: all together, and each that *expected* lets pass."""
+    lines = [
+        "| runs that ran out | number | *expected* is above the device | *high* is |",
+        "| --- | --- | --- | --- |",
+    ]
+    passed = [it for it in found if it.expected <= it.has]
+    for name, those in (("all", found), *((f"{it.model}: {it.settings}", [it]) for it in passed)):
+        above, highest = sum(it.expected > it.has for it in those), sum(it.high > it.has for it in those)
+        lines.append(f"| {name} | {len(those)} | {above} | {highest} |")
+    return "\n".join([*lines, ""])
 
 
 def report(found: list[Row]) -> str:
@@ -75,7 +184,7 @@ def report(found: list[Row]) -> str:
     errors = sorted(abs(row.error) for row in found)
     worst = max(found, key=lambda row: abs(row.error))
     inside = sum(row.inside for row in found)
-    lines.append("")
+    lines += ["", tables(found)]
     lines.append(
         f"{len(found)} rows, GiB. Median error {median(errors):.1%}, nine in ten within "
         f"{errors[int(0.9 * len(errors))]:.1%}, worst {worst.error:+.1%} ({worst.model}: {worst.settings})."
@@ -85,4 +194,4 @@ def report(found: list[Row]) -> str:
 
 
 if __name__ == "__main__":
-    print(report(list(rows())))
+    print(report(list(rows(apart="--apart" in sys.argv))))

@@ -133,6 +133,16 @@ def test_low_expected_and_high_are_in_order() -> None:
         assert done.low < done.expected < done.high
 
 
+def test_high_reads_a_prompt_at_once_as_transformers_does() -> None:
+    """A server reads 8,192 tokens at a time, so more of them change its cache alone."""
+    blueprint = blueprint_of("Llama-3.1-8B")
+    weights = logical(parameters.tensors(blueprint, "BF16"), {})
+    short, long = (estimate_serving(weights, blueprint, Serving(context_len=n * 8192)) for n in (1, 4))
+    cached, token = long.cache.used - short.cache.used, 2 * (3 * 4096 + 3 * 14336)
+    assert long.expected - short.expected == pytest.approx(cached)
+    assert long.high - short.high == pytest.approx(cached + 3 * 8192 * token)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"context_len": 0}, {"batch_size": -1}, {"kv_dtype": "float7"}, {"tp": 0}, {"quantize": "nf5"}]
 )

@@ -111,6 +111,19 @@ def test_fsdp_divides_states_and_gathers_one_layer_after_the_other() -> None:
     assert (end.communication, end.gradients) == (2 * (2 * root + layer), 4 * N / 8)
 
 
+def test_fsdp_gathers_packed_weights_as_they_are() -> None:
+    """The root stays in 16 bits, and the norms of a layer; its matrices are 4 bits, and a scale for 64 numbers."""
+    usual: dict[str, Any] = {"param_dtype": "bfloat16", "fsdp": "full", "num_processes": 8, "lora_rank": 8}
+    matrices, norms = 4096 * 4096 * 2 + 2 * 4096 * 1024 + 3 * 4096 * 14336, 2 * 4096
+    root = 2 * (2 * 128256 * 4096 + 4096)
+    at = moments(quantize="nf4", **usual)
+    assert at["end of the forward pass"].parts.communication == pytest.approx(root + 0.5625 * matrices + 2 * norms)
+    begin = at["begin of the backward pass, in the last layer"].parts
+    assert begin.communication == pytest.approx(root + 2 * (0.5625 * matrices + 2 * norms))
+    whole = moments(quantize="nf4", **{**usual, "fsdp": "grad_op"})["end of the forward pass"].parts
+    assert whole.communication == pytest.approx(root + 33 * (0.5625 * matrices + 2 * norms))
+
+
 def test_fsdp_from_the_cpu_brings_layers_to_a_single_device_too() -> None:
     """What a device computes with must be on it, also if it shares with nobody."""
     alone = moments(fsdp="full", offload_param_device="cpu", mixed_precision="bf16")
@@ -530,3 +543,26 @@ def test_a_compiled_run_has_a_margin_on_both_sides_for_the_partitioner() -> None
     flexible = found.peak.parts.activations + found.peak.parts.logits
     assert 0.03 * expected < expected - low == pytest.approx(0.15 * flexible)
     assert high - expected >= 0.15 * flexible
+
+
+def test_lengths_that_vary_leave_holes_in_what_the_allocator_holds() -> None:
+    weights, blueprint = parts()
+    recipe = Recipe(param_dtype="bfloat16", lora_rank=8)
+    equal, varied = (estimate_training(weights, blueprint, it) for it in (recipe, recipe.replace(lengths="varied")))
+    assert varied.allocated == equal.allocated
+    moving = equal.peak.parts.activations + equal.peak.parts.logits
+    more = [many - one for many, one in zip(varied.reserved, equal.reserved, strict=True)]
+    assert more == pytest.approx([0.4 * moving, 0.7 * moving, moving])
+    assert varied.expected - equal.expected == pytest.approx(more[1])
+
+
+def test_high_has_the_workspaces_of_products_and_low_unpacks_a_matrix_at_a_time() -> None:
+    weights, blueprint = parts()
+    step = estimate_training(weights, blueprint, Recipe(param_dtype="bfloat16", seq_len=8))
+    assert step.allocated[2] - step.allocated[1] >= 64 * 2**20
+    usual = Recipe(param_dtype="bfloat16", lora_rank=8, seq_len=64)
+    nf4, gptq = (
+        estimate_training(weights, blueprint, it)
+        for it in (usual.replace(quantize="nf4"), usual.replace(quantize="gptq4"))
+    )
+    assert gptq.allocated[0] < nf4.allocated[0] < nf4.allocated[1] < gptq.allocated[1]  # its scales are smaller

@@ -24,7 +24,8 @@ HELP: dict[str, tuple[str, str]] = {
     "param_dtype": ("type of the weights; bfloat16 for pure bf16 training", ""),
     "gradient_dtype": ("type in which FSDP and DeepSpeed reduce and keep gradients; auto: of the computation", ""),
     "batch_size": ("sequences on one device in one pass, also for --serving", "SEQUENCES"),
-    "seq_len": ("length of a sequence", "TOKENS"),
+    "seq_len": ("length of a sequence; of the longest with --lengths varied", "TOKENS"),
+    "lengths": ("whether lengths vary from pass to pass; the allocator then holds blocks of many sizes", ""),
     "gradient_accumulation": ("passes for each step; above 1, gradients are kept between passes", "PASSES"),
     "gradient_checkpointing": (
         "activations that the backward pass recomputes: none, every second product, or whole layers",

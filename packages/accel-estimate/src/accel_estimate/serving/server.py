@@ -39,7 +39,7 @@ def estimate_serving(weights: Sequence[Weight], blueprint: Blueprint, how: Servi
     """Return the memory of serving a model.
 
     low: weights, the cache and the smallest CUDA context. expected: also what reading a prompt needs. high: the cache
-    as reserved, and a fifth more for the weights.
+    as reserved, a fifth more for the weights, and a prompt read at once, as transformers' `generate` reads it.
 
     Raises:
         UsageError: a setting isn't possible.
@@ -47,11 +47,13 @@ def estimate_serving(weights: Sequence[Weight], blueprint: Blueprint, how: Servi
     """
     check(how)
     held = _loaded(weights, how) / how.tp
-    kept, busy = cache(blueprint, how), working(blueprint, how) + _unpacked(weights, how) / how.tp
+    kept, unpacked = cache(blueprint, how), _unpacked(weights, how) / how.tp
+    busy = working(blueprint, how, CHUNK) + unpacked
+    whole = working(blueprint, how, how.batch_size * how.context_len) + unpacked
     return ServingEstimate(
         held + kept.used + CONTEXT[0],
         held + kept.used + busy + CONTEXT[1],
-        ALLOCATION * held + kept.reserved + busy + CONTEXT[2],
+        ALLOCATION * held + kept.reserved + whole + CONTEXT[2],
         held,
         kept,
         busy,
@@ -74,9 +76,12 @@ def _unpacked(weights: Sequence[Weight], how: Serving) -> float:
     return 2.0 * max((w.parameters / w.copies for w in weights if w.linear), default=0)
 
 
-def working(blueprint: Blueprint, how: Serving) -> float:
-    """Return the bytes that reading a prompt needs: one layer's vectors of a chunk in 16 bits, and fp32 logits."""
-    tokens = min(how.batch_size * how.context_len, CHUNK)
+def working(blueprint: Blueprint, how: Serving, most: int) -> float:
+    """Return the bytes that reading a prompt needs, of at most `most` tokens at once.
+
+    These are one layer's vectors of them in 16 bits, and fp32 logits.
+    """
+    tokens = min(how.batch_size * how.context_len, most)
     widest = 0
     for layer in blueprint.layers():
         inner = 3 * layer.mlp.width if layer.mlp else 0

@@ -47,6 +47,7 @@ _UNKNOWN: tuple[tuple[Callable[[Recipe], bool], str], ...] = (
         lambda r: r.outputs == "freed" or r.keeps_fp32_logits or r.repeats_keys,
         "--outputs, --keeps_fp32_logits and --repeats_keys: the model is traced as it is written",
     ),
+    (lambda r: r.lengths == "varied", "--lengths varied: a trace has one length"),
     (lambda r: r.loss not in ("auto", "plain"), "--loss: only the loss of transformers is traced"),
 )
 

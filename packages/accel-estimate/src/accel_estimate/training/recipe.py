@@ -49,7 +49,9 @@ class Recipe(Record):
     batch_size: int = 1
     """Sequences on one device in one forward pass."""
     seq_len: int = 2048
-    """Tokens in each sequence."""
+    """Tokens in each sequence; of the longest pass if lengths vary."""
+    lengths: Literal["equal", "varied"] = "equal"
+    """Whether the sequences of all passes are as long as each other (packed or padded), or vary from pass to pass."""
     gradient_accumulation: int = 1
     """Forward passes for each step of the optimizer."""
     gradient_checkpointing: Checkpointing = "none"

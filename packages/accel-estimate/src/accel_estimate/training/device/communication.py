@@ -22,7 +22,7 @@ def communication(rank: Rank) -> float:
     """
     recipe = rank.recipe
     if recipe.fsdp != "none":
-        return 0.0 if _alone(rank) else rank.width * (_gathered(rank) + (0 if _stays(rank) else _layer(rank)))
+        return 0.0 if _alone(rank) else _gathered(rank) + (0 if _stays(rank) else _buffer(rank))
     if rank.deepspeed:
         return _bucket(rank) + (_live(rank) if recipe.zero_stage == ZERO_3 else 0)
     if recipe.data_parallel * recipe.cp > 1:
@@ -32,7 +32,7 @@ def communication(rank: Rank) -> float:
 
 def in_the_loss(rank: Rank) -> float:
     """Return what FSDP adds to `communication` in the forward pass of the loss: where the last layer came in."""
-    return rank.width * _layer(rank) if rank.recipe.fsdp == "grad_op" and not _alone(rank) else 0.0
+    return _buffer(rank) if rank.recipe.fsdp == "grad_op" and not _alone(rank) else 0.0
 
 
 def in_a_layer(rank: Rank, part: Part, *, last: bool = False, first: bool = False) -> float:
@@ -45,16 +45,16 @@ def in_a_layer(rank: Rank, part: Part, *, last: bool = False, first: bool = Fals
     if rank.recipe.fsdp == "none" or _alone(rank):
         return 0.0
     layer = _layer(rank)
-    again = 0.0 if _stays(rank) or first else layer
+    again = 0.0 if _stays(rank) or first else _buffer(rank)
     if rank.recipe.gradient_accumulation > 1 and not rank.recipe.sync_each_batch:
         # Gradients are whole already, and a layer's become what they are reduced in; tied ones wait to be added up.
         waiting = rank.stage.head if rank.tied and rank.trains_head and not rank.kept.encoder else 0
         added = rank.added if part == "layer" else 0.0
-        return rank.width * (again + layer - min(layer, rank.stage.largest_block) + waiting + added)
+        return again + rank.width * (layer - min(layer, rank.stage.largest_block) + waiting + added)
     whole = (rank.stage.head if rank.trains_head else 0) + states.passed(rank, part) + (0 if last else layer)
     if rank.recipe.fsdp == "hybrid" and not last:  # a part that is on its way to the other machines
         whole += layer / rank.shards
-    return rank.width * again + _whole(rank) * whole
+    return again + _whole(rank) * whole
 
 
 def in_the_embeddings(rank: Rank) -> float:
@@ -80,6 +80,19 @@ def _layer(rank: Rank) -> float:
     return 0.0 if rank.recipe.wrap == "model" else rank.stage.largest_block * padded
 
 
+def _buffer(rank: Rank) -> float:
+    """Return the bytes of the weights that FSDP gathers at once: packed ones travel as they are."""
+    return _layer(rank) * _stored(rank) / (rank.stage.blocks or 1)
+
+
+def _stored(rank: Rank) -> float:
+    """Return the bytes of all blocks as FSDP gathers them."""
+    stage = rank.stage
+    if rank.recipe.quantize == "none":
+        return stage.blocks * rank.width
+    return stage.packed + (stage.blocks - stage.linear) * rank.width
+
+
 def _stays(rank: Rank) -> bool:
     """Return whether the weights of all layers stay gathered until the backward pass has used them."""
     return rank.recipe.fsdp == "grad_op" or rank.recipe.wrap == "model"
@@ -100,8 +113,8 @@ def _live(rank: Rank) -> float:
 
 
 def _gathered(rank: Rank) -> float:
-    """Return the number of parameters that FSDP keeps gathered beside the running layer's."""
-    return rank.stage.parameters if _stays(rank) else rank.stage.root
+    """Return the bytes of the weights that FSDP keeps gathered beside the running layer's."""
+    return rank.width * rank.stage.root + (_stored(rank) if _stays(rank) else 0.0)
 
 
 def _alone(rank: Rank) -> bool:

@@ -189,10 +189,11 @@ def dequantized(rank: Rank) -> float:
 
     bitsandbytes unpacks one matrix at a time. GPTQ's layers are written in torch's own operations, so autograd keeps
     a layer's unpacked matrices, and unpacking one makes an int32, two int8 and one 16-bit copy of it
-    (auto_gptq/nn_modules/qlinear/qlinear_cuda_old.py).
+    (auto_gptq/nn_modules/qlinear/qlinear_cuda_old.py). Fused, they are one function that unpacks a matrix at a time
+    (auto_gptq/nn_modules/triton_utils/dequant.py).
     """
     if rank.recipe.quantize in ("none", "int8"):
         return 0.0
-    if rank.recipe.quantize == "gptq4":
+    if rank.recipe.quantize == "gptq4" and not rank.recipe.compile:
         return 2 * rank.stage.largest_block + 8 * rank.stage.largest_matrix
     return 2 * rank.stage.largest_matrix
