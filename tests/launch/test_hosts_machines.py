@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 from tests.launch.machines import Network
 from tests.launch.processes import Script, until
 from tests.launch.sshd import Daemons
-from tests.launch.user import User
+from tests.launch.user import User, without_torch
 
 pytestmark = pytest.mark.machines
 
@@ -145,6 +146,31 @@ def test_what_keeps_a_machine_out_is_told_before_any_rank_starts(
     shutil.move(path, f"{path}.away")
     said = refused()
     assert all(f"{host}: " in said and str(path) in said for host in ("n0", "n1", "n2"))
+    assert user.nothing_left()
+
+
+def test_a_machine_that_can_not_take_part_ends_all_at_once(user: User, script: Script, tmp_path: Path) -> None:
+    """Though another one is slow to answer, or has started its ranks, which wait for those of the first."""
+    words, path = ("--hosts", "n[1-2]", "--nproc_per_node", 1, *without_torch(tmp_path), "--python"), script(WAITS)
+    user.folder = tmp_path / "user"
+    (folder := user.folder / "folder").mkdir(parents=True)
+    (hold := tmp_path / "hold").touch()
+    slow = f"while [ -e {hold} ]; do sleep 0.2; done"
+
+    def without(there: Path) -> str:
+        return f'exec unshare -m sh -c \'mount -t tmpfs -o ro none {there} && exec {sys.executable} "$@"\' sh "$@"'
+
+    for python, more, told in (
+        (user.python(n1=without(tmp_path), n2=slow), (path,), f"the folder {user.folder} isn't there"),
+        (user.python(n1=without(folder)), (shutil.copy(path, folder),), f"the script {folder / path.name} doesn't"),
+        (user.python(n1=without(folder)), ("--log_dir", folder, path), f"log_dir {folder}: Read-only file system"),
+    ):
+        began = time.monotonic()
+        assert user.run(*words, python, *more) == 2, user.err
+        assert time.monotonic() - began < 20, user.err
+        assert user.err.count(f"n1: {told}") == 1, user.err
+        assert "failed" not in user.err
+    hold.unlink()
     assert user.nothing_left()
 
 

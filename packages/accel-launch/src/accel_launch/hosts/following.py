@@ -5,13 +5,11 @@ from __future__ import annotations
 import signal
 import time
 
-from accel_config.errors import LATER, READER_GONE
+from accel_config.errors import LATER, READER_GONE, AccelError
 from accel_launch.hosts import outcome
-from accel_launch.hosts.gathering import BEAT
 from accel_launch.hosts.link import DRAIN
 from accel_launch.ranks.signals import ENDING
 from accel_launch.running.report.records import Result
-from accel_launch.running.supervising.calling_process import ALIVE
 from accel_launch.running.supervising.signal_handling import SignalHandling
 
 TYPE_CHECKING = False
@@ -37,7 +35,6 @@ class Run:
             alone: Whether the launchers don't know of each other's failures.
         """
         self.crew, self.limit, self.grace, self.alone = crew, limit, grace, alone
-        signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # who is stopped gives no sign of life
         self.signals = SignalHandling(self, self._failed, lambda: None)  # pyright: ignore[reportArgumentType]
         self.lost: RemoteFailure | None = None
         """The first connection that ended without a result, if that was the first thing that went wrong."""
@@ -46,7 +43,7 @@ class Run:
         """The result of each machine; None for one that no launcher of ours sends."""
         self.until: float | None = None
         """When the machines that still run are cut off, in monotonic seconds."""
-        self.beat = self.moved = time.monotonic()
+        self.moved = time.monotonic()
 
     def send(self, order: int) -> None:
         """Send a signal to every machine; safe in a signal handler."""
@@ -58,11 +55,14 @@ class Run:
         return self.wrong
 
     def follow(self) -> Result:
-        """Start the ranks, and follow them to the end."""
+        """Start the ranks, and follow them to the end.
+
+        Raises:
+            AccelError: a machine has started nothing.
+        """
         self.signals.start()
         for link in self.crew.links:
             link.run()
-        self._give_sign()
         while any(self._lives(link) for link in self.crew.links):
             self.step()
         self.moved = time.monotonic()
@@ -73,11 +73,8 @@ class Run:
 
     def step(self) -> None:
         """Wait for something, and act on it."""
-        now = time.monotonic()
-        if now >= self.beat:
-            self._give_sign()
-        due = [self.beat - now, DRAIN, *([self.until - now] if self.until is not None else [])]
-        if self.crew.turn(max(0.0, min(due))):
+        due = DRAIN if self.until is None else min(DRAIN, self.until - time.monotonic())
+        if self.crew.turn(max(0.0, due)):
             self.moved = time.monotonic()
         for link in self.crew.links:
             link.check()
@@ -97,13 +94,10 @@ class Run:
         waits = (blocked and not self.signals.hurried) or time.monotonic() < self.moved + DRAIN
         return link.reading and waits
 
-    def _give_sign(self) -> None:
-        self.beat = time.monotonic() + BEAT
-        for link in self.crew.links:
-            link.send(ALIVE)
-
     def _look(self, link: Link) -> None:
         """Notice the first thing that goes wrong."""
+        if link.refusal[0] and not self.wrong:  # it has started nothing, and the others wait for it
+            self.wrong, self.until = True, time.monotonic()
         if link not in self.told and "result" in link.said:
             self.told[link] = outcome.read(link.said["result"])
         told = self.told.get(link)
@@ -130,6 +124,9 @@ class Run:
     def _result(self) -> Result:
         told = {link.name: one for link in self.crew.links if (one := self.told.get(link)) is not None}
         ended_by = self.signals.ended_by
+        status, lines = max(link.refusal for link in self.crew.links)
+        if not ended_by and status:
+            raise AccelError(*lines, status=status)
         if not ended_by:
             return outcome.combined(told, self.lost)
         endings, notes = outcome.endings(told), outcome.by_machine({name: one.notes for name, one in told.items()})
