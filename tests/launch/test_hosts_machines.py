@@ -65,22 +65,6 @@ def test_one_command_runs_another_machine(user: User, script: Script) -> None:
     assert user.nothing_left()
 
 
-def test_two_machines_with_torch_meet_and_the_first_failure_is_told_once(user: User, script: Script) -> None:
-    pytest.importorskip("torch")
-    logs = user.folder / "logs"
-    words = ("--hosts", "n[1-2]", "--num_processes", 2, "--log_dir", logs, script(SAYS), 0.5, 3)
-    assert user.run(*words) == 3, user.err
-    said = sorted((json.loads(line) for line in user.out.splitlines()), key=lambda one: one["RANK"])
-    assert [(one["RANK"], one["WORLD_SIZE"], one["host"]) for one in said] == [("0", "2", "n1"), ("1", "2", "n2")]
-    assert user.err.count("failed first") == 1
-    assert re.search(
-        r"rank 1 \(machine 1, local rank 0, pid \d+, host n2\) failed first\n  cause: exit status 3", user.err
-    )
-    assert "no secret" not in user.err
-    assert len(list(logs.glob("[0-9]*_machine*/attempt_0/0/stdout.log"))) == 2
-    assert user.nothing_left()
-
-
 def up(user: User, script: Script, *words: object, stdout: int | None = None) -> subprocess.Popen[bytes]:
     launch = user.start("--hosts", "n1*2", *words, script(WAITS), stdout=stdout)
     assert until(lambda: user.out.count("up") == 2 or launch.poll() is not None, 60), user.err
