@@ -8,7 +8,6 @@ from accel_config.catalogue import Launcher, Rendezvous
 from accel_config.errors import AccelError
 from accel_config.front import tell
 from accel_config.settings.origin import FLAG
-from accel_config.settings.paradigm import alone
 from accel_config.showing.masking import environment
 from accel_launch.hosts import assigning, listing
 from accel_launch.planning import checks
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
     from accel_launch.machine.host import Host
     from accel_launch.running.report.records import Result
 
-LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = "127.0.0.1"
+LOCAL_NAMES = ("localhost", LOOPBACK, "::1")
 
 
 class HostsPlan:
@@ -61,7 +61,7 @@ class HostsPlan:
     @property
     def several(self) -> bool:
         """Whether the machines have to meet."""
-        return len(self.places) > 1 and not alone(self.settings)
+        return len(self.places) > 1
 
     def run(self, stdout: int = 1) -> Result:
         """Run it to the end, with the ranks' output at the descriptor ``stdout``.
@@ -137,7 +137,9 @@ class HostsPlan:
             if address and not address.startswith("127.") and address != "::1":
                 return address, f"where ssh reaches {main.name}"
             return main.machine.name, f"the first of {self.settings.origin('hosts')}"
-        other = next(link for link in crew.links if not link.place.here)
+        other = next((link for link in crew.links if not link.place.here), None)
+        if other is None:
+            return LOOPBACK, "all hosts are this machine"
         address = _connection(other.said["ready"], 0)
         if not address or self.host.probe.network.is_remote(address):
             raise AccelError(
