@@ -87,7 +87,6 @@ def launch(environ: dict[str, str], *words: object) -> subprocess.CompletedProce
         (("--mpirun_hostfile", "f"), "mpirun_hostfile f (--mpirun_hostfile)"),
         (("--deepspeed_multinode_launcher", "pdsh"), "deepspeed_multinode_launcher pdsh"),
         (("--slurm",), "slurm true (--slurm)"),
-        (("--detach",), "detach true (--detach)"),
         (("--num_processes", 3), "num_processes 3 (--num_processes)"),
     ],
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.conftest import BIN
 from tests.launch.machines import Network
 from tests.launch.processes import Script, until
 from tests.launch.sshd import Daemons
@@ -81,6 +82,23 @@ def test_signals_go_to_all(user: User, script: Script) -> None:
     assert user.err.count("term\n") == 2
     assert "accel: terminated by SIGTERM; ranks 0-1 ended in" in user.err
     assert user.nothing_left()
+
+
+def test_a_detached_run_is_stopped_from_this_machine(user: User, script: Script) -> None:
+    """What its ssh needs lives on in it."""
+    assert user.run("--hosts", "n1*2", "-d", script(WAITS)) == 0, user.err
+    name = user.out.strip()
+
+    def said(*words: str) -> str:
+        return subprocess.run(
+            [BIN / "accelerate", *words, name], env=user.environ, capture_output=True, text=True, check=False
+        ).stdout
+
+    assert until(lambda: said("logs").count("up") == 2, 60)
+    assert user.on(1)
+    assert "terminated by SIGTERM" in said("stop")
+    assert user.nothing_left()
+    assert said("logs").count("term\n") == 2
 
 
 def test_a_slow_reader_holds_ranks_up_and_one_that_leaves_ends_them(user: User, script: Script) -> None:

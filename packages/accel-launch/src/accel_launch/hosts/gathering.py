@@ -149,6 +149,17 @@ class Crew:
             self.leave()
             raise AccelError(*wrong, status=max(link.refusal[0] for link in links) or USAGE)
 
+    @property
+    def ranks(self) -> int:
+        """The number of all ranks, as the machines have planned them."""
+        counts = [link.said["planned"].get("ranks") for link in self.links]
+        return sum(count for count in counts if isinstance(count, int))
+
+    @property
+    def summary(self) -> str:
+        """What the first machine says of the run."""
+        return str(self.links[0].said["planned"].get("summary"))
+
     def leave(self) -> None:
         """Give all up: whoever waits there ends."""
         for link in self.links:

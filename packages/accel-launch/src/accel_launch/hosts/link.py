@@ -102,9 +102,11 @@ class Link:
         self.going: Iterator[bytes] | None = None
         """What is still to be carried there."""
         self.piece = b""
-        self.error = Error(err, router.streams[1], mark, self._hear)
-        for channel in (Channel(out, router.streams[0]), self.error):
-            channel.local = place.rank
+        self.out, self.error = Channel(out, router.streams[0]), Error(err, router.streams[1], mark, self._hear)
+        for number, channel in enumerate((self.out, self.error), 1):
+            channel.local, channel.number = place.rank, number
+            if router.caller is not None:  # the record of a detached run
+                channel.stream = router.caller.stream
             router.channels.open[channel.fd] = channel
             router.channels.all.setdefault(place.rank, []).append(channel)
         self.router = router

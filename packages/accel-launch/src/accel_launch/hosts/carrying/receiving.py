@@ -42,9 +42,8 @@ def receive(listener: Listener, speaker: Speaker, tree: dict[str, Any]) -> str:
     except (OSError, ValueError) as error:
         why = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else str(error)
         speaker.refuse(f"what {tree['flag']} carries can't be put into {tree['folder']} there: {why}")
-    path = os.fsdecode(folder.path)
-    speaker.say(f"{tree['name']} here", folder=path)
-    return path
+    speaker.say(f"{tree['name']} here", folder=os.fsdecode(folder.path))
+    return os.fsdecode(folder.path)
 
 
 class Folder:
