@@ -48,9 +48,6 @@ def both(started: Start, *words: object, **more: Any) -> tuple[Launch, Launch]:
     return started(0, *words, **more), started(1, *words, **more)
 
 
-either_way = pytest.mark.parametrize("together", ["each", "hosts"], indirect=True)
-
-
 def running(*launches: Launch) -> None:
     assert all(launch.says("here: ") for launch in launches), [launch.text for launch in launches]
 
@@ -191,23 +188,24 @@ def test_a_machine_without_the_main_one_ends_too(started: Start, script: Script)
 
 
 @pytest.mark.parametrize(("together", "rank"), [("each", 0), ("each", 1), ("hosts", 1)], indirect=["together"])
-def test_the_rank_that_failed_first_is_named_on_every_machine(together: Together, script: Script, rank: int) -> None:
-    path = script(FAILS)
-    for launch in together("--num_processes", 2, path, rank):
+def test_the_rank_that_failed_first_is_named_on_every_machine(
+    together: Together, script: Script, tmp_path: Path, rank: int
+) -> None:
+    path, logs = script(FAILS), tmp_path / "logs"
+    for launch in together("--num_processes", 2, "--log_dir", logs, path, rank):
         assert launch.wait() == 1
         assert launch.text.count("failed first") == 1
         assert f"rank {rank} (machine {rank}, local rank 0, pid " in launch.text, launch.text
         assert "exception: ValueError: no good" in launch.text
         assert f"at: {path}:13" in launch.text
-
-
-@either_way
-def test_the_status_is_the_first_failures(together: Together, script: Script, tmp_path: Path) -> None:
-    code = FOR_EVER.replace("while True:", "if rank == 1:\n    os._exit(7)\nwhile True:")
-    for launch in together("--num_processes", 2, "--log_dir", tmp_path / "logs", script(code)):
-        assert launch.wait() == 7, launch.text
         assert "no secret" not in launch.text or "--main_process_ip" in str(launch.process.args)
-    assert len(list((tmp_path / "logs").glob("[0-9]*_machine*/attempt_0/0/stdout.log"))) == 2
+    assert len(list(logs.glob("[0-9]*_machine*/attempt_0/0/stdout.log"))) == 2
+
+
+def test_the_status_is_the_first_failures(started: Start, script: Script) -> None:
+    code = FOR_EVER.replace("while True:", "if rank == 1:\n    os._exit(7)\nwhile True:")
+    launches = both(started, "--num_processes", 2, script(code))
+    assert [launch.wait() for launch in launches] == [7, 7], launches[0].text + launches[1].text
 
 
 @pytest.mark.parametrize("killed", [0, 1])
@@ -388,7 +386,7 @@ def test_without_a_way_to_the_lifeline_the_run_goes_on(started: Start, script: S
 # Restarts.
 
 
-@either_way
+@pytest.mark.parametrize("together", ["each", "hosts"], indirect=True)
 def test_every_attempt_is_told(together: Together, script: Script) -> None:
     # Rank 0 is the slowest to come back, so that the others would find what it left in a store of the last attempt.
     late = "import os, time\nagain = os.environ['TORCHELASTIC_RESTART_COUNT'] != '0'\n"
