@@ -88,17 +88,34 @@ def user(network: Network, ssh: Daemons, environ: dict[str, str], tmp_path: Path
 
 
 @pytest.fixture
+def together(request: pytest.FixtureRequest, environ: dict[str, str]) -> Callable[..., tuple[Launch, ...]]:
+    """Start a run on machines 0 and 1, in the way that is asked for: a launcher on each, or one with `--hosts`."""
+    start = request.getfixturevalue("started")
+    if request.param == "each":
+        return lambda *words: (start(0, *words), start(1, *words))
+    environ.update(request.getfixturevalue("ssh").environ(environ))
+    return lambda *words: (start(0, *words, hosts="n[0-1]"),)
+
+
+@pytest.fixture
 def started(network: Network, environ: dict[str, str], mark: str, tmp_path: Path) -> Iterator[Callable[..., Launch]]:
     """Start a launch on a machine; at the end nothing of it may be left anywhere."""
     made: list[Launch] = []
     environ["PYTHONUNBUFFERED"] = "1"
 
     def start(
-        n: int, *words: object, machines: object = 2, address: str | None = None, rank: int | None = None
+        n: int,
+        *words: object,
+        machines: object = 2,
+        address: str | None = None,
+        rank: int | None = None,
+        hosts: str | None = None,
     ) -> Launch:
-        here = ("--cpu", "--num_machines", machines, "--machine_rank", n if rank is None else rank)
+        here = ("--num_machines", machines, "--machine_rank", n if rank is None else rank)
         there = ("--main_process_ip", address or network.address(0), "--main_process_port", PORT)
-        all_words = tuple(map(str, (*here, *there, "--lifeline_timeout", 6, *words)))
+        if hosts is not None:
+            here, there = ("--hosts", hosts), ("--env", "PYTHONUNBUFFERED", "--env", mark)
+        all_words = tuple(map(str, ("--cpu", *here, *there, "--lifeline_timeout", 6, *words)))
         made.append(Launch(network, n, all_words, environ, tmp_path / f"{len(made)}.log"))
         return made[-1]
 

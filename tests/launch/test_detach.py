@@ -82,6 +82,24 @@ def test_a_refusal_is_a_refusal(accelerate: Run, script: Script, runs: Path) -> 
     assert "no folder for this run" in done.stderr
 
 
+def test_a_run_on_hosts_is_left_too(accelerate: Run, script: Script, runs: Path) -> None:
+    """Its output and its end are here; its ranks are other launchers'."""
+    words = ("launch", "--cpu", "--hosts", "localhost*2", "-d", "--name", "away")
+    path = str(script("import os, time\nprint('up', os.environ['RANK'])\ntime.sleep(1000)\n"))
+    done = accelerate(*words, "--log_dir", "/proc/nowhere", path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "localhost: log_dir /proc/nowhere: " in done.stderr
+    assert not (runs / "away").exists()
+    assert accelerate(*words, path).stdout == "away\n"
+    assert until(lambda: {"up 0", "up 1"} < set(accelerate("logs", "away").stdout.splitlines()))
+    assert (listed(accelerate)["away"]["state"], listed(accelerate)["away"]["ranks"]) == ("running", 2)
+    assert accelerate("stop", "away").returncode == 143
+    said = accelerate("logs", "away", "--stderr").stdout
+    assert said.startswith("accel: host localhost; on the first: 2 processes")
+    assert "accel: terminated by SIGTERM; ranks 0-1 ended in" in said
+    assert kinds(runs / "away") == ["launched", "prints", "signal", "finished"]
+
+
 def test_logs_of_one_rank_of_a_time_and_of_the_end(accelerate: Run, script: Script, runs: Path) -> None:
     text = (
         TURNS + "import os, sys, time\nrank = os.environ['RANK']\nprint('old', rank)\n"

@@ -14,6 +14,7 @@ from accel_launch.hosts import assigning, outcome, ssh
 from accel_launch.hosts.listing import Machine, machines
 from accel_launch.running.lifeline.remote_failure import RemoteFailure
 from tests.conftest import BIN
+from tests.launch.user import without_torch
 
 MISSING = "/py: Error while finding module specification for 'accel_launch.hosts.machine' (ModuleNotFoundError: No module named"
 
@@ -86,7 +87,6 @@ def launch(environ: dict[str, str], *words: object) -> subprocess.CompletedProce
         (("--mpirun_hostfile", "f"), "mpirun_hostfile f (--mpirun_hostfile)"),
         (("--deepspeed_multinode_launcher", "pdsh"), "deepspeed_multinode_launcher pdsh"),
         (("--slurm",), "slurm true (--slurm)"),
-        (("--detach",), "detach true (--detach)"),
         (("--num_processes", 3), "num_processes 3 (--num_processes)"),
     ],
 )
@@ -231,3 +231,8 @@ def test_this_machine_needs_no_ssh(environ: dict[str, str], tmp_path: Path) -> N
     assert sorted(done.stdout.splitlines()) == ["0 b", "1 b"]
     assert "rank 1 (machine 0, local rank 1, pid" in done.stderr
     assert "terminated as a result: rank 1" not in done.stderr
+    (tmp_path / "config.yaml").write_text("distributed_type: 'NO'\n")  # each machine has one process
+    path.write_text("import os\nprint(os.environ['RANK'], os.environ['WORLD_SIZE'], flush=True)\n")
+    flags = ("--config_file", tmp_path / "config.yaml", "--hosts", "localhost,127.0.0.1", *without_torch(tmp_path))
+    done = launch({**environ, "PYTHONPATH": str(tmp_path / "modules")}, *flags, path)
+    assert (done.returncode, sorted(done.stdout.splitlines())) == (0, ["0 2", "1 2"]), done.stderr

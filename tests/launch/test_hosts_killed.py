@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+from accel_launch.hosts import ssh
 from tests.launch.machines import Network
 from tests.launch.processes import until
-from tests.launch.sshd import Daemons
 from tests.launch.user import User, without_torch
 
 pytestmark = [pytest.mark.machines, pytest.mark.timeout(280)]
@@ -134,16 +136,14 @@ TOLD = {
 
 
 @pytest.fixture
-def start(
-    network: Network, ssh: Daemons, user: User, environ: dict[str, str], tmp_path: Path
-) -> Iterator[Callable[..., Started]]:
+def start(network: Network, user: User, environ: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Started]]:
     script = tmp_path / "train.py"
     script.write_text(RANKS)
     own = (*without_torch(tmp_path), str(script))
     made: list[Started] = []
 
     def begin(name: str, words: tuple[str, ...]) -> Started:
-        made.append(Started(User(network, ssh, environ, tmp_path / f"run{len(made)}"), name, (*words, *own)))
+        made.append(Started(User(network, user.ssh, environ, tmp_path / f"run{len(made)}"), name, (*words, *own)))
         return made[-1]
 
     yield begin
@@ -209,14 +209,63 @@ def test_killed_while_machines_get_ready(user: User, start: Callable[..., Starte
     assert user.nothing_left(WITHIN)
 
 
-@pytest.mark.parametrize("place", [0, 2])
-def test_a_cable_is_pulled(user: User, start: Callable[..., Started], network: Network, place: int) -> None:
+def test_a_cable_is_pulled_while_ranks_run_and_while_machines_get_ready(
+    user: User, start: Callable[..., Started], network: Network, tmp_path: Path
+) -> None:
+    """One machine is slow, so the other's launcher waits for orders. Or this launcher is stopped meanwhile."""
+    running = start("cable", TWO)
+    assert until(lambda: running.up, 100), running.user.err
+    running.look()
+    hold = tmp_path / "hold"
+    hold.touch()
+
+    def waits(n: int) -> tuple[Started, psutil.Process]:
+        python = user.python(**{f"n{3 - n}": f"while [ -e {hold} ]; do sleep 0.2; done"})
+        before = set(user.on(n))
+        run = start(f"{3 - n} is slow", (*TWO, "--python", str(python)))
+        found: list[psutil.Process] = []
+
+        def there() -> bool:
+            with suppress(psutil.NoSuchProcess):
+                new = set(user.on(n)) - before
+                found[:] = [one for one in new if one.cmdline()[1:] == ["-P", "-m", "accel_launch.hosts.machine"]]
+            return bool(found)
+
+        assert until(there, 60), run.user.err
+        return run, found[0]
+
+    halted, one = waits(1)
+    psutil.Process(halted.launch.pid).suspend()
+    cut, other = waits(2)
+    reader, writer = os.pipe()
+    words = [ssh.launcher(sys.executable, carried=carried) for carried in (False, True)]
+    fars = [subprocess.Popen(one, stdin=reader) for one in words]
+    network.cut(2)
+    assert until(lambda: not runs(one) and not runs(other), WITHIN + SLOW)
+    assert cut.launch.wait(WITHIN + SLOW) == 2
+    assert "n2: it can't be reached (" in cut.user.err
+    _ends_everywhere(running)
+    assert [far.wait(WITHIN + SLOW) for far in fars] == [1, -signal.SIGALRM]  # whom nothing has ever reached
+    os.close(reader)
+    os.close(writer)
+    psutil.Process(halted.launch.pid).resume()
+    assert halted.launch.wait(WITHIN + SLOW) == 2
+    hold.unlink()
+    network.mend(2)
+    assert user.nothing_left(WITHIN)
+
+
+def test_the_cable_of_this_machine_is_pulled(user: User, start: Callable[..., Started], network: Network) -> None:
     run = start("cable", TWO)
     assert until(lambda: run.up, 100), run.user.err
     run.look()
-    network.cut(place)
+    network.cut(0)
+    _ends_everywhere(run)
+    network.mend(0)
+    assert user.nothing_left(WITHIN)
+
+
+def _ends_everywhere(run: Started) -> None:
     assert until(lambda: not run.left, WITHIN + SLOW), [one.cmdline() for one in run.left]
     assert run.launch.wait(10) == 1
     assert run.user.err.count("failed first") == 1
-    network.mend(place)
-    assert user.nothing_left(WITHIN)

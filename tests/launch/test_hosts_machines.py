@@ -8,16 +8,18 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.conftest import BIN
 from tests.launch.machines import Network
 from tests.launch.processes import Script, until
 from tests.launch.sshd import Daemons
-from tests.launch.user import User
+from tests.launch.user import User, without_torch
 
 pytestmark = pytest.mark.machines
 
@@ -64,22 +66,6 @@ def test_one_command_runs_another_machine(user: User, script: Script) -> None:
     assert user.nothing_left()
 
 
-def test_two_machines_with_torch_meet_and_the_first_failure_is_told_once(user: User, script: Script) -> None:
-    pytest.importorskip("torch")
-    logs = user.folder / "logs"
-    words = ("--hosts", "n[1-2]", "--num_processes", 2, "--log_dir", logs, script(SAYS), 0.5, 3)
-    assert user.run(*words) == 3, user.err
-    said = sorted((json.loads(line) for line in user.out.splitlines()), key=lambda one: one["RANK"])
-    assert [(one["RANK"], one["WORLD_SIZE"], one["host"]) for one in said] == [("0", "2", "n1"), ("1", "2", "n2")]
-    assert user.err.count("failed first") == 1
-    assert re.search(
-        r"rank 1 \(machine 1, local rank 0, pid \d+, host n2\) failed first\n  cause: exit status 3", user.err
-    )
-    assert "no secret" not in user.err
-    assert len(list(logs.glob("[0-9]*_machine*/attempt_0/0/stdout.log"))) == 2
-    assert user.nothing_left()
-
-
 def up(user: User, script: Script, *words: object, stdout: int | None = None) -> subprocess.Popen[bytes]:
     launch = user.start("--hosts", "n1*2", *words, script(WAITS), stdout=stdout)
     assert until(lambda: user.out.count("up") == 2 or launch.poll() is not None, 60), user.err
@@ -96,6 +82,23 @@ def test_signals_go_to_all(user: User, script: Script) -> None:
     assert user.err.count("term\n") == 2
     assert "accel: terminated by SIGTERM; ranks 0-1 ended in" in user.err
     assert user.nothing_left()
+
+
+def test_a_detached_run_is_stopped_from_this_machine(user: User, script: Script) -> None:
+    """What its ssh needs lives on in it."""
+    assert user.run("--hosts", "n1*2", "-d", script(WAITS)) == 0, user.err
+    name = user.out.strip()
+
+    def said(*words: str) -> str:
+        return subprocess.run(
+            [BIN / "accelerate", *words, name], env=user.environ, capture_output=True, text=True, check=False
+        ).stdout
+
+    assert until(lambda: said("logs").count("up") == 2, 60)
+    assert user.on(1)
+    assert "terminated by SIGTERM" in said("stop")
+    assert user.nothing_left()
+    assert said("logs").count("term\n") == 2
 
 
 def test_a_slow_reader_holds_ranks_up_and_one_that_leaves_ends_them(user: User, script: Script) -> None:
@@ -145,6 +148,31 @@ def test_what_keeps_a_machine_out_is_told_before_any_rank_starts(
     shutil.move(path, f"{path}.away")
     said = refused()
     assert all(f"{host}: " in said and str(path) in said for host in ("n0", "n1", "n2"))
+    assert user.nothing_left()
+
+
+def test_a_machine_that_can_not_take_part_ends_all_at_once(user: User, script: Script, tmp_path: Path) -> None:
+    """Though another one is slow to answer, or has started its ranks, which wait for those of the first."""
+    words, path = ("--hosts", "n[1-2]", "--nproc_per_node", 1, *without_torch(tmp_path), "--python"), script(WAITS)
+    user.folder = tmp_path / "user"
+    (folder := user.folder / "folder").mkdir(parents=True)
+    (hold := tmp_path / "hold").touch()
+    slow = f"while [ -e {hold} ]; do sleep 0.2; done"
+
+    def without(there: Path) -> str:
+        return f'exec unshare -m sh -c \'mount -t tmpfs -o ro none {there} && exec {sys.executable} "$@"\' sh "$@"'
+
+    for python, more, told in (
+        (user.python(n1=without(tmp_path), n2=slow), (path,), f"the folder {user.folder} isn't there"),
+        (user.python(n1=without(folder)), (shutil.copy(path, folder),), f"the script {folder / path.name} doesn't"),
+        (user.python(n1=without(folder)), ("--log_dir", folder, path), f"log_dir {folder}: Read-only file system"),
+    ):
+        began = time.monotonic()
+        assert user.run(*words, python, *more) == 2, user.err
+        assert time.monotonic() - began < 20, user.err
+        assert user.err.count(f"n1: {told}") == 1, user.err
+        assert "failed" not in user.err
+    hold.unlink()
     assert user.nothing_left()
 
 

@@ -19,6 +19,7 @@ from tests.launch.machines import PORT, Launch, Network
 from tests.launch.processes import Script, until
 
 Start = Callable[..., Launch]
+Together = Callable[..., tuple[Launch, ...]]
 
 pytestmark = pytest.mark.machines
 
@@ -186,14 +187,19 @@ def test_a_machine_without_the_main_one_ends_too(started: Start, script: Script)
 # They end together.
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_the_rank_that_failed_first_is_named_on_every_machine(started: Start, script: Script, rank: int) -> None:
-    path = script(FAILS)
-    for launch in both(started, "--num_processes", 2, path, rank):
+@pytest.mark.parametrize(("together", "rank"), [("each", 0), ("each", 1), ("hosts", 1)], indirect=["together"])
+def test_the_rank_that_failed_first_is_named_on_every_machine(
+    together: Together, script: Script, tmp_path: Path, rank: int
+) -> None:
+    path, logs = script(FAILS), tmp_path / "logs"
+    for launch in together("--num_processes", 2, "--log_dir", logs, path, rank):
         assert launch.wait() == 1
+        assert launch.text.count("failed first") == 1
         assert f"rank {rank} (machine {rank}, local rank 0, pid " in launch.text, launch.text
         assert "exception: ValueError: no good" in launch.text
         assert f"at: {path}:13" in launch.text
+        assert "no secret" not in launch.text or "--main_process_ip" in str(launch.process.args)
+    assert len(list(logs.glob("[0-9]*_machine*/attempt_0/0/stdout.log"))) == 2
 
 
 def test_the_status_is_the_first_failures(started: Start, script: Script) -> None:
@@ -288,16 +294,19 @@ def marked_below(launch: Launch) -> list[int]:
     return [process.pid, *(child.pid for child in process.children(recursive=True))]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_launcher_ends_the_run_everywhere(started: Start, script: Script, number: int) -> None:
-    launches = both(started, "--num_processes", 2, script(FOR_EVER))
-    running(*launches)
-    launches[1].process.send_signal(number)
-    assert launches[1].wait(30) == -number
-    assert launches[0].wait(30) == 128 + number
-    assert f"cause: its launcher was terminated by {signal.Signals(number).name}" in launches[0].text, launches[
-        0
-    ].text
+@pytest.mark.parametrize(
+    ("together", "number"),
+    [("each", signal.SIGINT), ("each", signal.SIGTERM), ("hosts", signal.SIGINT)],
+    indirect=["together"],
+)
+def test_an_interrupted_launcher_ends_the_run_everywhere(together: Together, script: Script, number: int) -> None:
+    *others, last = together("--num_processes", 2, script(FOR_EVER))
+    running(*others, last)
+    last.process.send_signal(number)
+    assert last.wait(30) == -number
+    for other in others:
+        assert other.wait(30) == 128 + number
+        assert f"cause: its launcher was terminated by {signal.Signals(number).name}" in other.text, other.text
 
 
 # Who may take part.
@@ -377,16 +386,16 @@ def test_without_a_way_to_the_lifeline_the_run_goes_on(started: Start, script: S
 # Restarts.
 
 
-def test_every_attempt_is_told(started: Start, script: Script) -> None:
+@pytest.mark.parametrize("together", ["each", "hosts"], indirect=True)
+def test_every_attempt_is_told(together: Together, script: Script) -> None:
     # Rank 0 is the slowest to come back, so that the others would find what it left in a store of the last attempt.
     late = "import os, time\nagain = os.environ['TORCHELASTIC_RESTART_COUNT'] != '0'\n"
     late += "time.sleep(5 if again and os.environ['RANK'] == '0' else 0)\n"
     code = late + MEET + "os._exit(0 if again else 3)\n"
-    launches = both(started, "--num_processes", 2, "--max_restarts", 3, "--rdzv_backend", "c10d", script(code))
-    assert [launch.wait(120) for launch in launches] == [0, 0], launches[0].text + launches[1].text
-    for launch in launches:
+    for launch in together("--num_processes", 2, "--max_restarts", 3, "--rdzv_backend", "c10d", script(code)):
+        assert launch.wait(120) == 0, launch.text
         assert re.search(
-            r"note: attempt 0 ended at .* \(rank \d: exit status 3\); the ranks were restarted", launch.text
+            r"note: (n\d: )?attempt 0 ended at .* \(rank \d: exit status 3\); the ranks were restarted", launch.text
         )
         assert "attempt 1 ended" not in launch.text
 

@@ -82,9 +82,12 @@ def test_what_is_allowed_goes_on_and_ranks_start_after_the_notes(
     assert "helper.py" not in first.text
 
 
-def test_a_machine_without_the_script_is_told_everywhere(started: Start, copies: tuple[Path, Path]) -> None:
-    first = started(0, "--num_processes", 2, copies[0] / "train.py")
-    assert first.says("waiting for machine 1")
-    second = started(1, "--num_processes", 2, copies[0] / "gone.py")
+@pytest.mark.parametrize("absent", [0, 1])
+def test_a_machine_without_the_script_is_told_everywhere(
+    started: Start, copies: tuple[Path, Path], absent: int
+) -> None:
+    first = started(1 - absent, "--num_processes", 2, copies[0] / "train.py")
+    assert first.says(f"waiting for machine {absent}")
+    second = started(absent, "--num_processes", 2, copies[0] / "gone.py")
     assert (first.wait(), second.wait()) == (1, 2), first.text + second.text
     assert f"the run isn't possible there: the script {copies[0] / 'gone.py'} doesn't exist" in first.text

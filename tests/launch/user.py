@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,6 +94,14 @@ class User:
             except psutil.Error:
                 continue
         return found
+
+    def python(self, **does: str) -> Path:
+        """Return an interpreter that does something before on the machines of these names, in the shell's words."""
+        path = self.folder / f"python-{'-'.join(does)}"
+        cases = "".join(f"{name}) {words};; " for name, words in does.items())
+        path.write_text(f'#!/bin/sh\ncase $(hostname) in {cases}esac\nexec {sys.executable} "$@"\n')
+        path.chmod(0o755)
+        return path
 
     def nothing_left(self, within: float = 30.0) -> bool:
         return until(lambda: not any(self.on(n) for n in range(self.network.count)), within)

@@ -10,7 +10,7 @@ from accel_config.showing import console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from accel_config import Settings, Typed
@@ -65,7 +65,7 @@ def _carry_out(settings: Settings, typed: Typed, program: str, argv: Sequence[st
 
     launcher, scheduler = settings[Launcher], settings[Scheduler]
     if settings.value("hosts").value:
-        return _on_hosts(settings, typed)
+        return _on_hosts(settings, typed, (*program.split(), *argv))
     if launcher.explain and not launcher.dry_run:
         _explain(settings)
         return 0
@@ -99,9 +99,9 @@ def _tell_others(settings: Settings, host: Host, typed: Typed, why: AccelError) 
     report(settings, host, typed.script, str(why))
 
 
-def _on_hosts(settings: Settings, typed: Typed) -> int:
+def _on_hosts(settings: Settings, typed: Typed, command: Sequence[str]) -> int:
     """Launch on all machines from here, or show how."""
-    from accel_config.catalogue import Launcher
+    from accel_config.catalogue import Launcher, Output
     from accel_launch.hosts import showing
     from accel_launch.hosts.hosts_plan import HostsPlan
     from accel_launch.machine.host import Host
@@ -109,9 +109,14 @@ def _on_hosts(settings: Settings, typed: Typed) -> int:
     host, launcher = Host.here(), settings[Launcher]
     planned = HostsPlan(settings, host, typed.script)
     if not (launcher.explain or launcher.dry_run):
-        report = settings.value("report").value
-        result = planned.run()
-        return _told(result, host, str(report) if report else None, whole=launcher.debug, quiet=launcher.quiet)
+        output = settings[Output]
+        recorded = showing.recorded(planned, command) if output.detach else None
+
+        def follow(**ways: Any) -> int:
+            result = planned.run(recorded=recorded, **ways)
+            return _told(result, host, output.report, whole=launcher.debug, quiet=launcher.quiet)
+
+        return follow() if recorded is None else _leave(recorded, follow)
     if launcher.dry_run or not launcher.json:
         console.data(showing.as_json(planned) if launcher.json else showing.shell(planned))
     if launcher.explain and not (launcher.dry_run and launcher.json):
@@ -161,10 +166,16 @@ def _run(planned: Plan, host: Host, *, whole: bool, quiet: bool) -> int:
     planned = planned.replace(display=planned.display.replace(announced=not quiet))
     if not planned.recording.detached:
         return _supervise(planned, host, whole=whole, quiet=quiet)
-    from accel_launch.running.supervising.detaching import detach
 
     def supervise(**ways: Any) -> int:
         return _supervise(planned, host, whole=whole, quiet=quiet, **ways)
+
+    return _leave(planned, supervise)
+
+
+def _leave(planned: Plan, supervise: Callable[..., int]) -> int:
+    """Let the run go on without this terminal, and print its name."""
+    from accel_launch.running.supervising.detaching import detach
 
     console.show(f"{detach(planned, supervise)}\n")
     return 0

@@ -83,8 +83,6 @@ def refuse(settings: Settings) -> None:
         wrong["deepspeed_multinode_launcher"] = f"that starts the other machines itself; {STANDARD} doesn't"
     # Every written file has these.
     wrong |= {name: why for name, why in PLACES.items() if settings.value(name).origin.layer < FILE}
-    if settings.value("detach").value:
-        wrong["detach"] = "this launcher carries the output of all machines, and stays for that"
     for name, why in wrong.items():
         raise SettingError(f"{describe(settings, 'hosts', name)}: {why}; leave one of them out")
 
@@ -160,6 +158,9 @@ def places(settings: Settings, machines: Sequence[Machine], here: Sequence[bool]
         own = dict(passed)
         if len(machines) > 1:
             own["machine_rank"] = Value(rank, Origin(f"place {rank} of {origin}", FLAG))
+        elif settings.given("name") and settings.value("detach").value:  # the record here has the name itself
+            name = settings.value("name")
+            own["name"] = name.replace(value=f"{name.value}.machine0")
         if count is not None:
             source = f"{machine.label}*{count}" if machine.count else _source(settings)
             own["nproc_per_node"] = Value(count, Origin(source, FLAG))

@@ -5,20 +5,22 @@ from __future__ import annotations
 import signal
 import time
 
-from accel_config.errors import LATER, READER_GONE
+from accel_config.errors import LATER, READER_GONE, AccelError
 from accel_launch.hosts import outcome
-from accel_launch.hosts.gathering import BEAT
 from accel_launch.hosts.link import DRAIN
 from accel_launch.ranks.signals import ENDING
+from accel_launch.running.onlookers.registry.record.states import RUNNING
 from accel_launch.running.report.records import Result
-from accel_launch.running.supervising.calling_process import ALIVE
 from accel_launch.running.supervising.signal_handling import SignalHandling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from accel_launch.hosts.gathering import Crew
     from accel_launch.hosts.link import Link
     from accel_launch.running.lifeline.remote_failure import RemoteFailure
+    from accel_launch.running.onlookers.registry.record.recorder import Recorder
 
 LAST = 3.0  # seconds for ssh to end by itself once its way there is closed
 SENT = frozenset((*ENDING, signal.SIGUSR1, signal.SIGUSR2))
@@ -37,8 +39,11 @@ class Run:
             alone: Whether the launchers don't know of each other's failures.
         """
         self.crew, self.limit, self.grace, self.alone = crew, limit, grace, alone
-        signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # who is stopped gives no sign of life
         self.signals = SignalHandling(self, self._failed, lambda: None)  # pyright: ignore[reportArgumentType]
+        self.record: Recorder | None = None
+        """The record of the run, if it is detached."""
+        self.begun = False
+        """Whether the ranks have started on each machine."""
         self.lost: RemoteFailure | None = None
         """The first connection that ended without a result, if that was the first thing that went wrong."""
         self.wrong = False
@@ -46,7 +51,7 @@ class Run:
         """The result of each machine; None for one that no launcher of ours sends."""
         self.until: float | None = None
         """When the machines that still run are cut off, in monotonic seconds."""
-        self.beat = self.moved = time.monotonic()
+        self.moved = time.monotonic()
 
     def send(self, order: int) -> None:
         """Send a signal to every machine; safe in a signal handler."""
@@ -57,28 +62,46 @@ class Run:
     def _failed(self) -> bool:
         return self.wrong
 
-    def follow(self) -> Result:
-        """Start the ranks, and follow them to the end."""
+    def follow(self, started: Callable[[], None] = lambda: None) -> Result:
+        """Start the ranks, and follow them to the end; call ``started`` once they have started everywhere.
+
+        Raises:
+            AccelError: a machine has started nothing.
+        """
         self.signals.start()
+        if self.record is not None:
+            self.signals.noted_by(self.record.signal)
+            self.record.ranks.channels = {link.place.rank: (link.out,) for link in self.crew.links}
         for link in self.crew.links:
             link.run()
-        self._give_sign()
         while any(self._lives(link) for link in self.crew.links):
             self.step()
+            self._begin(started)
         self.moved = time.monotonic()
         while self.crew.router.waiting and (not self.signals.hurried or time.monotonic() < self.moved + DRAIN):
             self.step()
         self.signals.rest()
-        return self._result()
+        result = self._result()
+        started()
+        caller = self.crew.router.caller
+        return result if self.record is None else self.record.end(result, caller.failure if caller else "")
+
+    def _begin(self, started: Callable[[], None]) -> None:
+        if not self.begun and all({"alive", "result"} & link.said.keys() for link in self.crew.links):
+            self.begun = True
+            if self.record is not None:
+                self.record.states.now = RUNNING
+            started()
 
     def step(self) -> None:
         """Wait for something, and act on it."""
-        now = time.monotonic()
-        if now >= self.beat:
-            self._give_sign()
-        due = [self.beat - now, DRAIN, *([self.until - now] if self.until is not None else [])]
-        if self.crew.turn(max(0.0, min(due))):
+        due = DRAIN if self.until is None else min(DRAIN, self.until - time.monotonic())
+        if self.crew.turn(max(0.0, due)):
             self.moved = time.monotonic()
+            if self.record is not None and any(link.out.written for link in self.crew.links):
+                self.record.prints()
+        if self.record is not None:
+            self.record.step()
         for link in self.crew.links:
             link.check()
             self._look(link)
@@ -97,13 +120,10 @@ class Run:
         waits = (blocked and not self.signals.hurried) or time.monotonic() < self.moved + DRAIN
         return link.reading and waits
 
-    def _give_sign(self) -> None:
-        self.beat = time.monotonic() + BEAT
-        for link in self.crew.links:
-            link.send(ALIVE)
-
     def _look(self, link: Link) -> None:
         """Notice the first thing that goes wrong."""
+        if link.refusal[0] and not self.wrong:  # it has started nothing, and the others wait for it
+            self.wrong, self.until = True, time.monotonic()
         if link not in self.told and "result" in link.said:
             self.told[link] = outcome.read(link.said["result"])
         told = self.told.get(link)
@@ -130,6 +150,9 @@ class Run:
     def _result(self) -> Result:
         told = {link.name: one for link in self.crew.links if (one := self.told.get(link)) is not None}
         ended_by = self.signals.ended_by
+        status, lines = max(link.refusal for link in self.crew.links)
+        if not ended_by and status:
+            raise AccelError(*lines, status=status)
         if not ended_by:
             return outcome.combined(told, self.lost)
         endings, notes = outcome.endings(told), outcome.by_machine({name: one.notes for name, one in told.items()})

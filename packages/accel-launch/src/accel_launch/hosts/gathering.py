@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
+import signal
 import time
 
-from accel_config.errors import AccelError
+from accel_config.errors import USAGE, AccelError
 from accel_config.printable import one_line
 from accel_launch.hosts import ssh
 from accel_launch.hosts.link import Link
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BEAT = 3.0  # seconds between two signs of life
 PATIENCE = 90.0  # seconds for an answer: the first import from a file system of the network takes long
-AGAIN = 30.0  # seconds between two signs to machines that wait while something is carried to others
+MORE = 5.0  # seconds for what others have to say, once a machine can't take part
 
 
 class Crew:
@@ -31,6 +31,7 @@ class Crew:
 
     def __init__(self, router: OutputRouter, python: str) -> None:
         """Show their output with ``router``; ``python`` is their interpreter."""
+        signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # who is stopped gives no sign of life
         self.router, self.python = router, python
         self.links: list[Link] = []
         self.poller = select.poll()
@@ -82,12 +83,13 @@ class Crew:
         """
         there, fed = [link for link in self.links if not link.place.here], set[Link]()
         for link in there:
-            link.feed((json.dumps({**more, "tree": tree.data()}).encode() + b"\n",))
+            link.say({**more, "tree": tree.data()})
 
         def answer() -> None:
             for link in there:
                 if link not in fed and f"{tree.name} wanted" in link.said:
                     fed.add(link)
+                    link.say({"contents": len(_wanted(link, tree))})  # signs of life end here
                     link.feed(tree.contents(_wanted(link, tree)))
 
         self._await(f"{tree.name} here", lambda _link: "", there, answer)
@@ -134,21 +136,29 @@ class Crew:
         Raises:
             AccelError: one hasn't; the message has a line for each.
         """
-        links, until, beat = links or self.links, time.monotonic() + PATIENCE, time.monotonic() + AGAIN
+        links, until, first = links or self.links, time.monotonic() + PATIENCE, 0.0
         while any(not _decided(link, kind) for link in links) and (now := time.monotonic()) < until:
-            if self.turn(min(until, beat) - now, carried=True):
+            if self.turn(until - now, carried=True):
                 until = time.monotonic() + PATIENCE
+            if any(_failed(link, kind) for link in links):
+                until = min(until, first := first or time.monotonic() + MORE)
             if meanwhile is not None:
                 meanwhile()
-            if now >= beat:
-                beat = now + AGAIN
-                for link in self.links:  # who is done waits for the others
-                    if link not in links or kind in link.said:
-                        link.send(b"\n")
         wrong = [line for link in links for line in _wrong(link, kind, check, self.python)]
         if wrong:
             self.leave()
-            raise AccelError(*wrong)
+            raise AccelError(*wrong, status=max(link.refusal[0] for link in links) or USAGE)
+
+    @property
+    def ranks(self) -> int:
+        """The number of all ranks, as the machines have planned them."""
+        counts = [link.said["planned"].get("ranks") for link in self.links]
+        return sum(count for count in counts if isinstance(count, int))
+
+    @property
+    def summary(self) -> str:
+        """What the first machine says of the run."""
+        return str(self.links[0].said["planned"].get("summary"))
 
     def leave(self) -> None:
         """Give all up: whoever waits there ends."""
@@ -192,11 +202,13 @@ def _decided(link: Link, kind: str) -> bool:
     return kind in link.said or (link.status is not None and not link.reading)
 
 
+def _failed(link: Link, kind: str) -> bool:
+    return bool(link.refusal[0]) or (_decided(link, kind) and kind not in link.said)
+
+
 def _wrong(link: Link, kind: str, check: Callable[[Link], str], python: str) -> list[str]:
-    refused = link.said.get("refused")
-    if refused is not None:
-        lines: Any = refused.get("lines")
-        return [f"{link.name}: {line}" for line in lines] if isinstance(lines, list) else [link.name]  # pyright: ignore[reportUnknownVariableType]
+    if link.refusal[0]:
+        return link.refusal[1]
     if kind in link.said:
         return [line] if (line := check(link)) else []
     if link.status is None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 
-from accel_config.catalogue import Launcher, Rendezvous
+from accel_config.catalogue import Launcher, Output, Rendezvous
 from accel_config.errors import AccelError
 from accel_config.front import tell
 from accel_config.settings.origin import FLAG
-from accel_config.settings.paradigm import alone
 from accel_config.showing.masking import environment
 from accel_launch.hosts import assigning, listing
 from accel_launch.planning import checks
@@ -16,15 +15,19 @@ from accel_launch.planning.findings import Findings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from accel_config.settings.resolved import Settings
     from accel_launch.hosts.carrying.tree import Tree
     from accel_launch.hosts.gathering import Crew
     from accel_launch.machine.host import Host
+    from accel_launch.planning.types import Plan
+    from accel_launch.running.caller import Caller
+    from accel_launch.running.onlookers.registry.folder import Folder
     from accel_launch.running.report.records import Result
 
-LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = "127.0.0.1"
+LOCAL_NAMES = ("localhost", LOOPBACK, "::1")
 
 
 class HostsPlan:
@@ -42,6 +45,8 @@ class HostsPlan:
         self.findings = Findings(lenient=settings[Launcher].dry_run)
         checks.combinations(self.settings, self.findings)
         self.variables = assigning.variables(settings, host.environ)
+        if settings[Output].detach:
+            self.variables = {"PYTHONUNBUFFERED": "1", **self.variables}
         self.python = assigning.python(settings, host.python)
         self.places = assigning.places(self.settings, machines, [is_here(one, host) for one in machines])
         self.code, self.launcher = self._carried()
@@ -61,10 +66,20 @@ class HostsPlan:
     @property
     def several(self) -> bool:
         """Whether the machines have to meet."""
-        return len(self.places) > 1 and not alone(self.settings)
+        return len(self.places) > 1
 
-    def run(self, stdout: int = 1) -> Result:
-        """Run it to the end, with the ranks' output at the descriptor ``stdout``.
+    def run(
+        self,
+        stdout: int = 1,
+        *,
+        recorded: Plan | None = None,
+        caller: Caller | None = None,
+        folder: Folder | None = None,
+        started: Callable[[], None] = lambda: None,
+    ) -> Result:
+        """Run it to the end, with the ranks' output at the descriptor ``stdout``, or for the ``caller``.
+
+        A run that is ``recorded`` has a ``folder``; ``started`` is called when its ranks start.
 
         Raises:
             AccelError: a machine can't take part; no rank was started.
@@ -78,7 +93,7 @@ class HostsPlan:
         from accel_launch.running.process import take_secret
 
         secret = take_secret() or os.urandom(32).hex()
-        crew = Crew(OutputRouter(Display(), stdout=stdout), self.python)
+        crew = Crew(OutputRouter(Display(), caller, stdout=stdout), self.python)
         code = self.code
         crew.call(self.places, self.host.cwd, self.launcher, sync=code is not None)
         carried = crew.carry(code) if code is not None else ()
@@ -100,8 +115,12 @@ class HostsPlan:
         network = self._check_network(crew, meeting)
         off = self.settings[Rendezvous].lifeline_port == 0
         grace = float(self.settings[Launcher].grace)
-        result = Run(crew, limit=assigning.limit(self.settings), grace=grace, alone=off).follow()
-        return result.replace(network=network)
+        run = Run(crew, limit=assigning.limit(self.settings), grace=grace, alone=off)
+        if recorded is not None:
+            from accel_launch.running.onlookers.registry.record.recorder import Recorder
+
+            run.record = Recorder(recorded.replace(hosted=crew.ranks, summary=crew.summary), None, folder)
+        return run.follow(started).replace(network=network)
 
     def _check_network(self, crew: Crew, meeting: dict[str, list[object]]) -> tuple[dict[str, object], ...]:
         """Try the links between the machines if that is asked for; return what was measured."""
@@ -137,7 +156,9 @@ class HostsPlan:
             if address and not address.startswith("127.") and address != "::1":
                 return address, f"where ssh reaches {main.name}"
             return main.machine.name, f"the first of {self.settings.origin('hosts')}"
-        other = next(link for link in crew.links if not link.place.here)
+        other = next((link for link in crew.links if not link.place.here), None)
+        if other is None:
+            return LOOPBACK, "all hosts are this machine"
         address = _connection(other.said["ready"], 0)
         if not address or self.host.probe.network.is_remote(address):
             raise AccelError(
@@ -151,17 +172,14 @@ class HostsPlan:
 
         planned = {link.name: link.said["planned"] for link in crew.links}
         counts = [f"{name} {told.get('ranks')}" for name, told in planned.items()]
-        summary = str(crew.links[0].said["planned"].get("summary"))
-        machine = f", machine 0 of {len(counts)}"
         notes = by_machine({name: [str(note) for note in told.get("notes", ())] for name, told in planned.items()})
+        machine = f", machine 0 of {len(counts)}"
         where = f"{len(counts)} hosts ({', '.join(counts)})" if len(counts) > 1 else f"host {counts[0].split()[0]}"
         if self.code is not None:
-            tell(
-                "accel", (f"the code: {self.code.summary}", *carried, *(f"note: {note}" for note in self.code.notes))
-            )
-        tell(
-            "accel", (f"{where}; on the first: {summary.replace(machine, '')}", *(f"note: {note}" for note in notes))
-        )
+            told = (f"note: {note}" for note in self.code.notes)
+            tell("accel", (f"the code: {self.code.summary}", *carried, *told))
+        first = f"{where}; on the first: {crew.summary.replace(machine, '')}"
+        tell("accel", (first, *(f"note: {note}" for note in notes)))
 
     @property
     def masked(self) -> dict[str, str]:

@@ -11,10 +11,12 @@ import os
 import signal
 import time
 from contextlib import suppress
+from itertools import chain
 
-from accel_launch.hosts.carrying.wire import SILENCE
+from accel_launch.hosts.carrying.wire import SILENCE, USAGE
 from accel_launch.running.output.channel import Channel
 from accel_launch.running.output.markers import Markers
+from accel_launch.running.supervising.calling_process import ALIVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ class Link:
         self.silent = False
         """Whether it was given up because it gives none."""
         theirs, self.input = os.pipe()
+        os.set_blocking(self.input, False)  # we never wait for one machine
         out, their_out = os.pipe()
         err, their_err = os.pipe()
         actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((theirs, their_out, their_err))]
@@ -99,9 +102,11 @@ class Link:
         self.going: Iterator[bytes] | None = None
         """What is still to be carried there."""
         self.piece = b""
-        self.error = Error(err, router.streams[1], mark, self._hear)
-        for channel in (Channel(out, router.streams[0]), self.error):
-            channel.local = place.rank
+        self.out, self.error = Channel(out, router.streams[0]), Error(err, router.streams[1], mark, self._hear)
+        for number, channel in enumerate((self.out, self.error), 1):
+            channel.local, channel.number = place.rank, number
+            if router.caller is not None:  # the record of a detached run
+                channel.stream = router.caller.stream
             router.channels.open[channel.fd] = channel
             router.channels.all.setdefault(place.rank, []).append(channel)
         self.router = router
@@ -120,22 +125,17 @@ class Link:
                 self.said.setdefault(data.pop("kind"), data)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
     def say(self, data: Mapping[str, object]) -> None:
-        """Send a line, however long it takes to go: the other side has all it was fed, and does nothing but read."""
-        self.going = None
-        with suppress(OSError):
-            os.set_blocking(self.input, True)
-        self.send(json.dumps(data).encode() + b"\n")
+        """Begin to send a line."""
+        self.feed((json.dumps(data).encode() + b"\n",))
 
     def send(self, data: bytes) -> None:
-        """Send bytes; if the other side is gone, its end will show it."""
+        """Send a few bytes at once or not at all; if the other side is gone, its end or its silence will show it."""
         with suppress(OSError):
-            while data:
-                data = data[os.write(self.input, data) :]
+            os.write(self.input, data)
 
     def feed(self, pieces: Iterable[bytes]) -> None:
         """Begin to send what may be much, as fast as the machine takes it, while others get theirs."""
-        self.going = iter(pieces)
-        os.set_blocking(self.input, False)
+        self.going = chain(self.going or (), pieces)
 
     def pump(self) -> bool:
         """Send some of it; return whether any has gone."""
@@ -145,7 +145,6 @@ class Link:
                 self.piece = self.piece or next(self.going or iter(()), b"")
                 if not self.piece:
                     self.going = None
-                    os.set_blocking(self.input, True)
                     break
                 self.piece = self.piece[os.write(self.input, self.piece) :]
                 gone = True
@@ -156,16 +155,15 @@ class Link:
         return gone
 
     def run(self) -> None:
-        """Let the ranks start; from now on, show what they print, and never wait for the other side."""
+        """Let the ranks start; from now on, show what they print."""
         self.error.open = True
-        self.send(b"go\n")
-        os.set_blocking(self.input, False)
+        self.send(b"go\n" + ALIVE)
         self.heard = time.monotonic() + FIRST
 
     def sign(self) -> None:
-        """Give a sign of life if the other side has planned, and waits for the word to start."""
-        if "planned" in self.said and not self.error.open:
-            self.send(b"\n")
+        """Give a sign of life, unless bytes are underway, which are one."""
+        if self.going is None:
+            self.send(ALIVE if self.error.open else b"\n")
 
     def check(self) -> None:
         """Kill ssh if the other side gives no sign of life though we read all that comes."""
@@ -204,6 +202,16 @@ class Link:
                     self.handle = None
 
     @property
+    def refusal(self) -> tuple[int, list[str]]:
+        """The status and the lines with which the machine has refused to take part; 0 if it hasn't."""
+        refused: Any = self.said.get("refused")
+        if refused is None:
+            return 0, []
+        status, lines = refused.get("status"), refused.get("lines")
+        listed = [f"{self.name}: {line}" for line in lines] if isinstance(lines, list) else [self.name]  # pyright: ignore[reportUnknownVariableType]
+        return status if status in range(1, 256) else USAGE, listed
+
+    @property
     def reading(self) -> bool:
         """Whether there may be more of its output."""
         return any(channel.local == self.place.rank for channel in self.router.channels.open.values())
@@ -214,7 +222,7 @@ class Link:
         return bytes(self.error.before).decode(errors="replace")
 
 
-DEFAULTS = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT]
+DEFAULTS = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTSTP]
 
 
 def _handle(pid: int) -> int | None:

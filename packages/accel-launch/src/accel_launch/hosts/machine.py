@@ -12,7 +12,7 @@ import os
 import sys
 
 from accel_config.errors import AccelError
-from accel_launch.hosts.carrying.wire import SILENCE, Listener, Speaker
+from accel_launch.hosts.carrying.wire import Listener, Speaker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,26 +34,35 @@ def main(listener: Listener | None = None, speaker: Speaker | None = None) -> in
     listener = listener or Listener()
     hello = json.loads(listener.line())
     speaker = speaker or Speaker(hello["mark"])
-    code = hello["sync"]
     try:
-        if not code:
-            _go_to(hello["cwd"])
-        speaker.say("ready", **_facts(main=hello["main"]))
-        _load(*PLANNING)
-        if code:
-            from accel_launch.hosts.carrying.receiving import receive
-
-            tree = json.loads(listener.line())["tree"]
-            _go_to(os.path.join(receive(listener, speaker, tree), tree["cwd"]))
-        asked = json.loads(listener.line())
-        planned = _planned(asked)
+        return _serve(hello, listener, speaker)
     except AccelError as error:
         speaker.refuse(*str(error).splitlines(), status=error.status)
+
+
+def _serve(hello: Mapping[str, Any], listener: Listener, speaker: Speaker) -> int:
+    """Run this machine's ranks, and return the exit status.
+
+    Raises:
+        AccelError: this machine can't take part; nothing was started.
+    """
+    code = hello["sync"]
+    if not code:
+        _go_to(hello["cwd"])
+    speaker.say("ready", **_facts(main=hello["main"]))
+    _load(*PLANNING)
+    if code:
+        from accel_launch.hosts.carrying.receiving import receive
+
+        tree = json.loads(listener.line())["tree"]
+        _go_to(os.path.join(receive(listener, speaker, tree), tree["cwd"]))
+    asked = json.loads(listener.line())
+    planned = _planned(asked)
     ranks = planned.hosted or len(planned.commands)
     speaker.say("planned", ranks=ranks, summary=planned.summary, notes=list(planned.notes))
     _load("accel_launch.running.supervisor", "accel_launch.running.lifeline.failures")
     trial = None
-    while (order := listener.line(1, SILENCE).strip()) != "go":
+    while (order := listener.line(1).strip()) != "go":
         from accel_launch.hosts.network.trial import Trial
 
         trial = trial or Trial()
@@ -120,15 +129,11 @@ def _planned(asked: Mapping[str, Any]) -> Plan:
 
 def _run(planned: Plan, asked: Mapping[str, Any], control: int) -> Result:
     from accel_launch.running.process import CARRIED
-    from accel_launch.running.report.records import Result
     from accel_launch.running.supervisor import supervise
 
     if asked["secret"]:
         os.environ[CARRIED] = asked["secret"]  # `take_secret` removes it before any rank is started
-    try:
-        return supervise(planned, parent_fd=control)
-    except AccelError as error:
-        return Result(error.status, problems=(str(error),))
+    return supervise(planned, parent_fd=control)
 
 
 def _told(result: Result, machine: int) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from accel_config.catalogue import CATALOGUE, Rendezvous
+from accel_config.catalogue import CATALOGUE, Launcher, Rendezvous
 from accel_config.showing.masking import shown
 from accel_config.showing.wording import line
 from accel_launch.hosts import ssh
@@ -12,9 +12,12 @@ from accel_launch.planning.quoting import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from accel_launch.hosts.assigning import Place
     from accel_launch.hosts.carrying.tree import Tree
     from accel_launch.hosts.hosts_plan import HostsPlan
+    from accel_launch.planning.types import Plan
 
 OWN = ("machine_rank", "nproc_per_node")
 """Settings that differ between the machines."""
@@ -48,6 +51,20 @@ def words(plan: HostsPlan, place: Place) -> tuple[str, ...]:
     """Return the command for a machine."""
     carried = plan.launcher is not None
     return ssh.launcher(plan.python) if place.here else ssh.command(place.machine, plan.python, carried=carried)
+
+
+def recorded(plan: HostsPlan, command: Sequence[str]) -> Plan:
+    """Return what the record of the run tells, which ``command`` has started.
+
+    Raises:
+        SettingError: its name isn't valid.
+    """
+    from accel_launch.planning.display import recording
+    from accel_launch.planning.types import Command, Plan
+
+    commands = tuple(Command(words(plan, place), {}, label=place.machine.label) for place in plan.places)
+    kept = recording(plan.settings, "").replace(command=tuple(command))
+    return Plan("hosts", commands, grace=float(plan.settings[Launcher].grace), recording=kept)
 
 
 def as_json(plan: HostsPlan) -> str:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import shlex
 
 from accel_config.printable import one_line
+from accel_launch.hosts.carrying.wire import SILENCE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from accel_launch.hosts.listing import Machine
 
 MODULE = "accel_launch.hosts.machine"
-BOOT = """import json,sys;hello=json.loads(sys.stdin.readline());list(map(exec,hello["boot"]))"""
+BOOT = (
+    f"import json,signal,sys;signal.alarm({SILENCE:.0f});hello=json.loads(sys.stdin.readline());signal.alarm(0);"
+    """list(map(exec,hello["boot"]))"""
+)
 """A machine without the launcher gets it as the first line; see `accel_launch.hosts.carrying.wire.boot`."""
 OPTIONS = (
     *("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"),

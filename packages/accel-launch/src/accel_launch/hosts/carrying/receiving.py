@@ -33,6 +33,7 @@ def receive(listener: Listener, speaker: Speaker, tree: dict[str, Any]) -> str:
         folder = Folder(tree)
         wanted = folder.prepare()
         speaker.say(f"{tree['name']} wanted", files=wanted)
+        listener.line(1)  # signs of life end here: contents are bytes of any kind
         for number in wanted:
             folder.take(number, listener)
         folder.finish()
@@ -41,9 +42,8 @@ def receive(listener: Listener, speaker: Speaker, tree: dict[str, Any]) -> str:
     except (OSError, ValueError) as error:
         why = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else str(error)
         speaker.refuse(f"what {tree['flag']} carries can't be put into {tree['folder']} there: {why}")
-    path = os.fsdecode(folder.path)
-    speaker.say(f"{tree['name']} here", folder=path)
-    return path
+    speaker.say(f"{tree['name']} here", folder=os.fsdecode(folder.path))
+    return os.fsdecode(folder.path)
 
 
 class Folder:

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, NoReturn
 
-SILENCE = 15.0  # seconds without a sign of life after which the other side is lost, once it gives them
-PATIENCE = 300.0  # seconds for the next bytes: the other machines may be slow
+SILENCE = 15.0  # seconds without a sign of life after which the other side is lost
 WAIT = 5.0  # seconds for a reader of what we say
 AT_ONCE = 4096  # bytes that a pipe takes once it is writable
 PIECE = 1 << 16  # bytes
@@ -63,25 +62,25 @@ class Listener:
         self.poller = select.poll()
         self.poller.register(self.fd, select.POLLIN)
 
-    def read(self, most: int, patience: float = PATIENCE) -> bytes:
-        """Return some bytes; leave if none come within ``patience`` seconds."""
-        data = os.read(self.fd, most) if self.poller.poll(patience * 1000) else b""
+    def read(self, most: int) -> bytes:
+        """Return some bytes; leave at the end of the other side, which is also its silence."""
+        data = os.read(self.fd, most) if self.poller.poll(SILENCE * 1000) else b""
         if not data:
             sys.exit(1)
         return data
 
-    def line(self, at_once: int = PIECE, patience: float = PATIENCE) -> str:
+    def line(self, at_once: int = PIECE) -> str:
         """Return the next line that isn't empty, which is a sign of life.
 
         More may follow it only if bytes are read one ``at_once``.
         """
         data = bytearray()
         while not (data.endswith(b"\n") and data.strip()):
-            data += self.read(at_once, patience)
+            data += self.read(at_once)
         return data.decode()
 
     def content(self, size: int) -> Iterator[bytes]:
-        """Yield the next ``size`` bytes."""
+        """Yield the next ``size`` bytes, within which there is no sign of life."""
         while size:
             data = self.read(min(size, PIECE))
             size -= len(data)

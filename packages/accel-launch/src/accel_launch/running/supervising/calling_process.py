@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 INTERRUPT, TIMEOUT, ALIVE = b"i", b"t", b"."
 """Bytes from the pipe. Smaller ones are numbers of signals."""
 SIGNALS = 32
-PATIENCE = 15.0  # seconds in which a process that has ever sent ALIVE must send something again
+PATIENCE = 15.0  # seconds in which a process that sends ALIVE must send something again
 
 
 class CallingProcess:
     """Takes bytes from the pipe: the run is to be interrupted, or takes too long. Kills everything at its end.
 
-    A process on another machine may be cut off without an end of the pipe. It sends `ALIVE` again and again, and its
-    silence is the end.
+    A process on another machine may be cut off without an end of the pipe. It sends `ALIVE` again and again, gets the
+    line ``alive`` as the answer, and its silence is the end.
     """
 
     def __init__(self, fd: int | None, orders: Orders, signals: SignalHandling, alive: str) -> None:
-        """Read from ``fd``; None: no such process. Answer each sign of life with the line ``alive``, if any."""
+        """Read from ``fd``; None: no such process. Without ``alive`` it gives no signs of life."""
         self.fd, self.orders, self.signals, self.alive = fd, orders, signals, alive
         self.timed_out = False
         """Whether the run takes too long, and is to be ended once its ranks are shown."""
         self.gone = False
         """Whether it has ended."""
-        self.deadline: float | None = None
-        """When its silence is its end, in monotonic seconds."""
+        self.deadline = time.monotonic() + PATIENCE if alive else None
+        """When its silence is its end, in monotonic seconds; None if it gives no signs of life."""
 
     def register(self, poller: select.poll) -> None:
         """Wait for it too."""
@@ -66,9 +66,9 @@ class CallingProcess:
         self.orders.send(KILL)
 
     def _take(self, byte: bytes) -> None:
-        if byte == ALIVE or self.deadline is not None:
+        if self.deadline is not None:
             self.deadline = time.monotonic() + PATIENCE
-        if byte == ALIVE and self.alive:
+        if byte == ALIVE:
             self._answer()
         if byte == TIMEOUT:
             self.timed_out = True

@@ -132,6 +132,8 @@ class Reception:
         peer.link.send(kind="welcome", host=clean(self.host), missing=self.roster.missing[:SHOWN])
         if self.end.since is not None:
             peer.link.send(kind="end", grace=self.end.grace)
+        if self.end.first is not None:
+            peer.link.send(kind="verdict", failure=self.end.first.message)
 
     def _refuse(self, peer: Peer, refusal: Refusal) -> None:
         """Send the reason, which tells a stranger nothing of the run, and note it."""
