@@ -34,10 +34,11 @@ def make(context: LaunchContext) -> Plan:
     commands = tuple(
         Command(
             words,
-            {**context.variables, **torch_variables(context, rank, address, port), **restarts},
+            {**context.variables, **context.binding(rank).variables, **torch_variables(context, rank, address, port), **restarts},
             rank=rank,
             local_rank=rank,
             device=layout.device(rank),
+            cpus=context.binding(rank).cpus,
         )
         for rank in range(layout.local)
     )

@@ -8,7 +8,7 @@ from accel_config.settings.paradigm import paradigm
 from accel_config.showing.wording import describe
 from accel_launch.engines import registry
 from accel_launch.engines.context import LaunchContext
-from accel_launch.planning import checks, environment
+from accel_launch.planning import binding, checks, environment
 from accel_launch.planning.checks import script as scripts
 from accel_launch.planning.display import display, recording
 from accel_launch.planning.findings import Findings
@@ -68,7 +68,10 @@ def made(settings: Settings, host: Host, script: Sequence[str], findings: Findin
         variables, replaced = environment.variables(settings, host, layout)
         findings.notes += replaced
     context = LaunchContext(settings, host, layout, tuple(script), variables, findings)
+    if binding.binding(settings)[0] != "none":
+        context = context.replace(bound=binding.bound(context, engine))
     planned = _preloaded(_made(name, engine, context), context)
+    planned = planned.replace(cpus=tuple(one.cpus for one in context.bound))
     shown = display(settings, max(layout.local, len(planned.commands)), layout, script)
     findings.notes += engine.dropped(name, settings, findings.ignored)
     launcher = settings[Launcher]
