@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from accel_config import AccelError
 from accel_launch import Plan, plan
+from accel_launch.engines.common.wrapping import PARENT
 from accel_launch.machine.devices import Device
 from accel_launch.machine.host import Host
 from accel_launch.machine.topology import Topology
 from accel_launch.planning import explain
-from tests.conftest import ROOT, Resolve
+from tests.conftest import Resolve
 from tests.launch.hosts import Programs, Still, host
+from tests.launch.test_schedulers import recorded, settings_of
 
 Made = Callable[..., Host]
 TWO = {0: "0-3,8-11", 1: "4-7,12-15"}
@@ -141,3 +145,205 @@ def test_each_rank_has_the_cpus_near_its_device_or_its_share(made: Made, planned
     todo = planned(made(nodes, on, **facts), flags)
     assert [command.cpus for command in todo.commands] == cpus == [*todo.cpus]
     assert [int(command.env["OMP_NUM_THREADS"]) for command in todo.commands] == threads
+
+
+def test_what_a_rank_can_not_have_is_noted(made: Made, planned: Callable[..., Plan], tmp_path: Path) -> None:
+    few = planned(made(TWO, EIGHT, allowed="0-3,4"), "--bind cores")
+    note = "bind cores (--bind): only 1 of the cores near GPU 4 may be used, too few for its ranks, so the ranks share all"
+    assert any(one.startswith(note) for one in few.notes)
+    assert "bind cores (--bind): ranks share cores, since 8 ranks have 5 cores" in few.notes
+    on = made(TWO, (0, 1))
+    write(tmp_path / "sys/bus/pci/devices/0000:01:00.0/numa_node", -1)
+    unknown = planned(on, "--bind numa")
+    assert "bind numa (--bind): where GPU 1 is isn't known, so the ranks share all cores evenly" in unknown.notes
+    assert unknown.cpus == ("0-3,8-11", "4-7,12-15")
+    fine = planned(made(TWO, EIGHT), "--bind cores --num_cpu_threads_per_process 7")
+    assert not fine.notes or "bind" not in " ".join(fine.notes)
+    assert {command.env["OMP_NUM_THREADS"] for command in fine.commands} == {"7"}
+    assert "bind cores" in fine.summary
+
+
+def test_the_plan_shows_the_cpus_and_its_script_binds_to_them(
+    made: Made, settings: Resolve, planned: Callable[..., Plan]
+) -> None:
+    todo = planned(made(TWO, (0, 1)), "--bind cores")
+    text = explain.shell(todo)
+    assert "# local rank 1 on the CPUs 4-7,12-15\n" in text
+    assert " taskset -c 4-7,12-15 /py -u train.py &\n" in text
+    assert json.loads(explain.as_json(todo, settings("--bind", "cores")))["cpus"] == ["0-3,8-11", "4-7,12-15"]
+    without = planned(made(TWO, (0, 1)), "")
+    assert without.cpus == ()
+    assert "taskset" not in explain.shell(without)
+    assert "cpus" not in json.loads(explain.as_json(without, settings()))
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        ("--bind 0-3/4-7/8", "bind 0-3/4-7/8 (--bind) has 3 lists of CPUs for 2 local ranks; a slash stands between two"),
+        ("--bind 0-3/4-7,16", "bind 0-3/4-7,16 (--bind): this process may only use the CPUs 0-15"),
+        ("--bind 0-3/", r"--bind: bind must be one of numa, socket, cores, none, or a list of CPUs for each local rank"),
+        ("--bind 3-1/4", "--bind: bind must be one of"),
+        ("--bind cors", "not 'cors'. Did you mean 'cores'?"),
+        (
+            "--bind cores --enable_cpu_affinity",
+            "bind cores (--bind) and enable_cpu_affinity true (--enable_cpu_affinity): the second means numa",
+        ),
+        (
+            "--bind cores --engine mpi --mpirun_bind_to core",
+            "bind cores (--bind): mpirun_bind_to core (--mpirun_bind_to) binds the ranks; leave out one of them",
+        ),
+        ("--bind cores --engine mpi --mpirun_hostfile hosts", "bind cores (--bind): the CPUs of the machines of mpirun_"),
+        (
+            "--bind cores --engine deepspeed --num_machines 2 --deepspeed_hostfile hosts --num_processes 4",
+            "bind cores (--bind): the CPUs of the machines that DeepSpeed's launcher uses aren't known here",
+        ),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_bound_is_refused(made: Made, planned: Callable[..., Plan], flags: str, why: str) -> None:
+    on = made(TWO, (0, 1))
+    Path(on.cwd, "hosts").write_text("node-1 slots=2\nnode-2 slots=2\n")
+    with pytest.raises(AccelError) as refused:
+        planned(on, flags)
+    assert why in str(refused.value)
+
+
+def test_only_linux_binds_and_only_the_wish_is_refused(made: Made, planned: Callable[..., Plan]) -> None:
+    on = made(TWO, (0, 1))
+    on = on.replace(probe=Still(topology=Topology((), on.cwd)))
+    with pytest.raises(AccelError, match=r"bind cores \(--bind\): only Linux binds processes to CPUs; leave it out"):
+        planned(on, "--bind cores")
+    assert planned(on, "--bind none").cpus == planned(on, "--enable_cpu_affinity").cpus == ()
+
+
+def test_the_stronger_of_bind_and_enable_cpu_affinity_decides(made: Made, planned: Callable[..., Plan]) -> None:
+    on = made(TWO, EIGHT)
+    near = tuple(TWO[node] for node in EIGHT)
+
+    def told(flags: str, file: str | None = None) -> tuple[object, str | None]:
+        todo = planned(on, flags, file=file)
+        return todo.cpus, todo.commands[0].env.get("ACCELERATE_CPU_AFFINITY")
+
+    assert told("", "enable_cpu_affinity: true") == (near, "1")
+    assert told("--bind numa", "enable_cpu_affinity: true") == (near, "1")
+    assert told("--bind none", "enable_cpu_affinity: true") == ((), None)
+    assert told("--bind cores", "enable_cpu_affinity: true")[1] is None  # the script would bind itself again
+    assert told("--enable_cpu_affinity", "bind: cores") == (near, "1")
+    assert told("", "bind: numa") == (near, None)
+    assert told("--engine mpi --mpirun_bind_to core", "enable_cpu_affinity: true") == ((), None)
+
+
+ENGINES = {
+    "mpi": ("--engine mpi", {}, "--bind-to none"),
+    "slurm": ("--engine slurm", {"SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "box"}, "srun"),
+    "torchrun": ("--engine torchrun", {}, "--nproc-per-node=2"),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_carries_the_cpus_to_the_parents_of_its_ranks(
+    made: Made, planned: Callable[..., Plan], engine: str
+) -> None:
+    flags, environ, beside = ENGINES[engine]
+    on = made(TWO, (0, 1), environ=environ)
+    (command,) = planned(on, f"{flags} --bind cores").commands
+    words = " ".join((*(f"{name}={text}" for name, text in command.env.items()), *command.argv))
+    assert "ACCEL_BIND=0-3,8-11=4/4-7,12-15=4" in words
+    assert beside in words
+    (command,) = planned(on, flags).commands
+    assert "ACCEL_BIND" not in " ".join((*command.env, *command.argv))
+    if engine == "slurm":
+        away = on.replace(environ={**environ, "SLURM_JOB_NODELIST": "n1"})
+        with pytest.raises(AccelError, match="the CPUs of the job's machines aren't known here"):
+            planned(away, f"{flags} --bind cores")
+
+
+def test_a_rank_that_a_scheduler_started_keeps_to_what_that_gave_it(made: Made) -> None:
+    environ = recorded("srun-two-on-each")
+    local = int(environ["SLURM_LOCALID"])
+
+    def bound(on: Host, flags: str) -> tuple[str, str]:
+        todo = plan(settings_of(environ, *flags.split()), on, ["train.py"])
+        (command,) = todo.commands
+        assert int(command.env["OMP_NUM_THREADS"]) == threads
+        return command.cpus, " ".join(note for note in todo.notes if "bind" in note)
+
+    threads = 4
+    assert bound(made(TWO, (0, 1), environ=environ), "--bind numa") == (TWO[local], "")
+    given = made(TWO, (0, 1), environ=environ, allowed="3-5", cores=3)
+    threads = 1  # of those that the scheduler has given, this device's are one or two
+    assert bound(given, "--bind numa")[0] == ("3", "4-5")[local]
+    assert bound(given, "--bind 3/4") == ("34"[local], "")
+    why = "has no effect: the scheduler that started the ranks binds them (srun --cpu-bind, mpirun --bind-to)"
+    assert bound(given, "--bind cores") == ("", f"bind cores (--bind) {why}")
+    assert bound(given, "--cpu --bind numa") == ("", f"bind numa (--bind) {why}")
+    threads = 4
+    elsewhere = made(TWO, (1 - local, 1 - local), environ=environ, allowed=("0-3", "4-7")[local])
+    assert bound(elsewhere, "--bind socket") == ("", f"bind socket (--bind) {why}")
+
+
+# Real processes on this machine.
+SCRIPT = """
+import os, sys, threading, time
+mine = []
+thread = threading.Thread(target=lambda: mine.append(os.sched_getaffinity(0)))
+thread.start()
+thread.join()
+attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+left = [name for name in os.environ if name == "ACCEL_BIND"]
+told = [int(os.environ.get("RANK", "0")), sorted(mine[0]), os.environ["OMP_NUM_THREADS"], left]
+os.write(1, f"{attempt} {told}\\n".encode())
+if attempt == "0" and sys.argv[1:]:
+    open(f"{sys.argv[1]}{told[0]}", "w").close()
+    while not all(os.path.exists(f"{sys.argv[1]}{rank}") for rank in (0, 1)):
+        time.sleep(0.01)
+    sys.exit(3)
+"""
+WAYS = {
+    "local": ("--num_processes", "2"),
+    "exec": (),
+    "supervised": ("--stall_after", "1m"),
+    "preload": ("--num_processes", "2", "--preload", "colorsys"),
+    "parked": ("--num_processes", "2", "--preload", "colorsys", "--max_restarts", "1", "--restart_policy", "always"),
+}
+here = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [0]
+
+
+@pytest.mark.skipif(len(here) < 2, reason="one CPU can't be divided")
+@pytest.mark.parametrize("way", WAYS)
+def test_every_thread_of_a_rank_is_bound_however_it_is_started(
+    accelerate: Callable[..., object], tmp_path: Path, way: str
+) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    two = "2" in WAYS[way]
+    again = way == "parked"
+    text = f"{here[1]}/{here[0]}" if two else str(here[1])
+    report = tmp_path / "report.json"
+    flags = ("-q", "--cpu", *WAYS[way], "--bind", text, *(("--report", report) if two else ()))
+    done: Any = accelerate("launch", *flags, script, *((tmp_path / "there",) if again else ()))
+    ranks = [[rank, [here[1 - rank]], "1", []] for rank in range(1 + two)]
+    expected = [f"{attempt} {rank}" for attempt in range(1 + again) for rank in ranks]
+    assert sorted(done.stdout.splitlines()) == expected
+    assert "bound" not in done.stderr
+    assert "not preloaded" not in done.stderr
+    assert done.returncode == 0
+    if two:
+        assert json.loads(report.read_text())["cpus"] == text.split("/")
+
+
+def test_a_rank_whose_cpus_are_gone_runs_and_says_so(tmp_path: Path) -> None:
+    """Its cpuset may have shrunk since the plan was made."""
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    environ = {**os.environ, "LOCAL_RANK": "1", "RANK": "1", "OMP_NUM_THREADS": "9"}
+    for bind, cpus, threads, said in (
+        (f"0/{here[0]}=2", [here[0]], "2", ""),
+        (f"0/{here[0]}", [here[0]], "9", ""),
+        ("0/65000=2", here, "2", "accel: note: a rank can't be bound to the CPUs 65000: Invalid argument\n"),
+        ("", here, "9", ""),
+    ):
+        words = [sys.executable, "-I", "-S", PARENT, sys.executable, str(script)]
+        told = {**environ, "ACCEL_BIND": bind}
+        done = subprocess.run(words, env=told, capture_output=True, text=True, timeout=60, check=True)
+        assert (done.stdout, done.stderr) == (f"0 {[1, cpus, threads, []]}\n", said)

@@ -53,8 +53,10 @@ def _rank(context: LaunchContext, task: Task) -> Plan:
     address, port = _meeting_point(context, task)
     # A rank that sees one device calls it 0, as under torchrun's --virtual-local-rank.
     device = 0 if len(context.layout.devices) == 1 else task.local_rank
+    bound = context.binding(task.local_rank)
     env = {
         **context.variables,
+        **bound.variables,
         **torch_variables(context, task.rank, address, port),
         "WORLD_SIZE": str(task.total),
         "ROLE_WORLD_SIZE": str(task.total),
@@ -75,7 +77,7 @@ def _rank(context: LaunchContext, task: Task) -> Plan:
         rank=task.rank,
         local_rank=task.local_rank,
         device=context.layout.device(device),
-        cpus=context.binding(task.local_rank).cpus,
+        cpus=bound.cpus,
     )
     return Plan("exec", (command,), supervised=False)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from accel_config.catalogue import Resources
 from accel_config.catalogue.hardware import binding
-from accel_config.errors import AccelError
 from accel_config.settings.readers import natural
 from accel_config.showing.wording import describe
 from accel_launch.planning.types import Bound
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from accel_config.settings.resolved import Settings
     from accel_launch.engines.context import LaunchContext
     from accel_launch.engines.declaration import Engine
-    from accel_launch.machine.host import Host
     from accel_launch.machine.topology import Core, Topology
     from accel_launch.planning.findings import Findings
     from accel_launch.planning.layout import Layout
@@ -35,8 +33,7 @@ def bound(context: LaunchContext, engine: Engine) -> tuple[Bound, ...]:
     """Return what each local rank is bound to; nothing where none is.
 
     Raises:
-        AccelError: `bind` is set, but the engine or this machine can't do it. What `enable_cpu_affinity` means is only
-            a wish.
+        AccelError: `bind` is set, and the engine or this machine can't do it. `enable_cpu_affinity` is only a wish.
     """
     settings, layout, findings = context.settings, context.layout, context.findings
     how, name = binding(settings)
@@ -45,19 +42,19 @@ def bound(context: LaunchContext, engine: Engine) -> tuple[Bound, ...]:
     given = describe(settings, name)
     topology = context.host.probe.topology()
     cores = topology.cores
-    why = engine.unbound(context) if engine.unbound else ""
-    if why or not cores:
-        if name == "bind" and why:
-            raise AccelError(f"{given}: {why}")
+    why = "" if cores else "only Linux binds processes to CPUs; leave it out"
+    if cores and engine.unbound:
+        why = engine.unbound(context)
+    if why:
         if name == "bind":
-            findings.refuse_locally(f"{given}: only Linux binds processes to CPUs; leave it out")
+            findings.refuse_locally(f"{given}: {why}")
         return ()
     if how in WIDER or how == "cores":
         shares = _of_task(how, layout, topology, findings) if layout.task else _shares(given, layout, topology, findings)
         chosen = [_widened(how, share, cores) for share in shares]
     else:
         chosen = shares = _listed(settings, layout, cores, findings)
-    threads = _threads(settings, context.host, layout, len(cores))
+    threads = _threads(context, len(cores))
     return tuple(
         Bound(_text(cores), min(threads, len(share))) for cores, share in zip(chosen, shares, strict=True)
     )
@@ -69,12 +66,13 @@ def _text(cores: Sequence[Core]) -> str:
     return spans(sorted(cpu for core in cores for cpu in core.cpus)).replace(" ", "")
 
 
-def _threads(settings: Settings, host: Host, layout: Layout, cores: int) -> int:
+def _threads(context: LaunchContext, cores: int) -> int:
     """Return the most threads of a rank: the quota of CPU time may allow fewer than cores; 0 if the user decides."""
-    given = settings[Resources].num_cpu_threads_per_process or natural(host.environ.get("OMP_NUM_THREADS", ""))
-    if given or layout.task is not None:
+    usual = natural(context.variables.get("OMP_NUM_THREADS", "")) or 0  # an equal share; not set if the user's own is
+    if context.settings[Resources].num_cpu_threads_per_process:
         return 0
-    return max(1, host.cores // layout.local) if host.cores < cores else cores
+    within_quota = usual and context.layout.task is None and context.host.cores >= cores
+    return cores if within_quota else usual
 
 
 def _widened(how: str, share: Cores, cores: Cores) -> Cores:
