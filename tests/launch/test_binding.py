@@ -123,10 +123,31 @@ CASES = {
     ),
     "one node": ({0: "0-15"}, (0, 0), {}, "--bind numa", ["0-15"] * 2, [4, 4]),
     "one node, cores": ({0: "0-15"}, (-1, -1), {}, "--bind cores", ["0-3,8-11", "4-7,12-15"], [4, 4]),
-    "CPU ranks": (TWO, (), {}, "--cpu --num_processes 4 --bind cores", ["0-1,8-9", "2-3,10-11", "4-5,12-13", "6-7,14-15"], [2] * 4),
-    "CPU ranks, numa": (TWO, (), {}, "--cpu --num_processes 3 --bind numa", ["0-3,8-11", "0-15", "4-7,12-15"], [2, 3, 3]),
+    "CPU ranks": (
+        TWO,
+        (),
+        {},
+        "--cpu --num_processes 4 --bind cores",
+        ["0-1,8-9", "2-3,10-11", "4-5,12-13", "6-7,14-15"],
+        [2] * 4,
+    ),
+    "CPU ranks, numa": (
+        TWO,
+        (),
+        {},
+        "--cpu --num_processes 3 --bind numa",
+        ["0-3,8-11", "0-15", "4-7,12-15"],
+        [2, 3, 3],
+    ),
     "one CPU rank has all": (TWO, (), {}, "--cpu --bind numa", ["0-15"], [8]),
-    "an uneven cpuset": (TWO, (), {"allowed": "3,5-7"}, "--cpu --num_processes 2 --bind cores", ["3,5", "6-7"], [2, 2]),
+    "an uneven cpuset": (
+        TWO,
+        (),
+        {"allowed": "3,5-7"},
+        "--cpu --num_processes 2 --bind cores",
+        ["3,5", "6-7"],
+        [2, 2],
+    ),
     "a cpuset without some of the nodes": (TWO, EIGHT, {"allowed": "4-7"}, "--bind cores", list("44556677"), [1] * 8),
     "too few cores near some": (
         *(TWO, (0, 0, 1), {"allowed": "0,8,4-7,12-15"}, "--bind cores"),
@@ -140,7 +161,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_each_rank_has_the_cpus_near_its_device_or_its_share(made: Made, planned: Callable[..., Plan], case: str) -> None:
+def test_each_rank_has_the_cpus_near_its_device_or_its_share(
+    made: Made, planned: Callable[..., Plan], case: str
+) -> None:
     nodes, on, facts, flags, cpus, threads = CASES[case]
     todo = planned(made(nodes, on, **facts), flags)
     assert [command.cpus for command in todo.commands] == cpus == [*todo.cpus]
@@ -149,13 +172,14 @@ def test_each_rank_has_the_cpus_near_its_device_or_its_share(made: Made, planned
 
 def test_what_a_rank_can_not_have_is_noted(made: Made, planned: Callable[..., Plan], tmp_path: Path) -> None:
     few = planned(made(TWO, EIGHT, allowed="0-3,4"), "--bind cores")
-    note = "bind cores (--bind): only 1 of the cores near GPU 4 may be used, too few for its ranks, so the ranks share all"
-    assert any(one.startswith(note) for one in few.notes)
-    assert "bind cores (--bind): ranks share cores, since 8 ranks have 5 cores" in few.notes
+    note = "too few cores near GPU 4 may be used (1 for 4 ranks), so the ranks share all cores evenly"
+    assert f"bind cores (--bind): {note}" in few.notes
+    assert "bind cores (--bind): some ranks share a core: 8 ranks have 5 cores" in few.notes
     on = made(TWO, (0, 1))
     write(tmp_path / "sys/bus/pci/devices/0000:01:00.0/numa_node", -1)
     unknown = planned(on, "--bind numa")
-    assert "bind numa (--bind): where GPU 1 is isn't known, so the ranks share all cores evenly" in unknown.notes
+    note = "no core that may be used is known to be near GPU 1, so the ranks share all cores evenly"
+    assert f"bind numa (--bind): {note}" in unknown.notes
     assert unknown.cpus == ("0-3,8-11", "4-7,12-15")
     fine = planned(made(TWO, EIGHT), "--bind cores --num_cpu_threads_per_process 7")
     assert not fine.notes or "bind" not in " ".join(fine.notes)
@@ -180,7 +204,7 @@ def test_the_plan_shows_the_cpus_and_its_script_binds_to_them(
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
-        ("--bind 0-3/4-7/8", "bind 0-3/4-7/8 (--bind) has 3 lists of CPUs for 2 local ranks; a slash stands between two"),
+        ("--bind 0-3/4-7/8", "bind 0-3/4-7/8 (--bind): it lists the CPUs of 3 ranks, and this machine has 2; a slash"),
         ("--bind 0-3/4-7,16", "bind 0-3/4-7,16 (--bind): this process may only use the CPUs 0-15"),
         ("--bind 0-3/", r"--bind: bind must be one of numa, socket, cores, none, or a list of CPUs for each local rank"),
         ("--bind 3-1/4", "--bind: bind must be one of"),
@@ -196,7 +220,7 @@ def test_the_plan_shows_the_cpus_and_its_script_binds_to_them(
         ("--bind cores --engine mpi --mpirun_hostfile hosts", "bind cores (--bind): the CPUs of the machines of mpirun_"),
         (
             "--bind cores --engine deepspeed --num_machines 2 --deepspeed_hostfile hosts --num_processes 4",
-            "bind cores (--bind): the CPUs of the machines that DeepSpeed's launcher uses aren't known here",
+            "bind cores (--bind): the CPUs of the machines that DeepSpeed uses aren't known here",
         ),
     ],
 )  # fmt: skip

@@ -71,7 +71,9 @@ def test_amd_and_intel(tmp_path: Path) -> None:
     nodes = tmp_path / "sys/class/kfd/kfd/topology/nodes"
     for name, count in (("0", 0), ("1", 304), ("2", 304)):
         (nodes / name).mkdir(parents=True)
-        (nodes / name / "properties").write_text(f"cpu_cores_count 0\nsimd_count {count}\ndomain 1\nlocation_id {49408 + 8 * int(name)}\n")
+        (nodes / name / "properties").write_text(
+            f"cpu_cores_count 0\nsimd_count {count}\ndomain 1\nlocation_id {49408 + 8 * int(name)}\n"
+        )
     (device,) = find({"HIP_VISIBLE_DEVICES": "1"}, str(tmp_path))
     assert (str(device), device.pci) == ("GPU 1", "0001:c1:02.0")
     card = tmp_path / "sys/class/drm/card0"

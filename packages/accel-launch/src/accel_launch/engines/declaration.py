@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # How ranks are started: how many, on which devices, with which priority and threads.
 RANKS = (
     *("num_machines", "num_processes", "nproc_per_node", "gpu_ids"),
-    *("num_cpu_threads_per_process", "nice", "bind"),
+    *("num_cpu_threads_per_process", "nice"),
 )
 # Where ranks meet.
 ADDRESS = ("main_process_ip", "main_process_port")
@@ -81,7 +81,7 @@ class Engine(Record):
     remote_script: bool = False
     """Whether the script is on the machines that run it, and perhaps not on this one."""
     unbound: Callable[[LaunchContext], str] | None = None
-    """Return why ranks can't be bound in a run, if that is so: they may be on machines whose CPUs aren't known here."""
+    """Return why ranks can't be bound in this run, or nothing; for an engine that honors ``bind``."""
     remote_devices: bool = False
     """Whether the run is a job of a service, so that this machine's devices and cores don't matter."""
 

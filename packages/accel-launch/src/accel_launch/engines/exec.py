@@ -111,6 +111,6 @@ def _meeting_point(context: LaunchContext, task: Task) -> tuple[str, int]:
 
 ENGINE = Engine(
     make,
-    honors=(*RANKS, *ADDRESS, "machine_rank"),
+    honors=(*RANKS, "bind", *ADDRESS, "machine_rank"),
     ignores={"the ranks of one machine need no rendezvous": (*MEETING, "rdzv_conf", "monitor_interval")},
 )

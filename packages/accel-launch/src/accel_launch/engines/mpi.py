@@ -100,7 +100,7 @@ def _unbound(context: LaunchContext) -> str:
 
 ENGINE = Engine(
     make,
-    honors=(*RANKS, *ADDRESS, "mpirun_hostfile", "mpirun_bind_to"),
+    honors=(*RANKS, "bind", *ADDRESS, "mpirun_hostfile", "mpirun_bind_to"),
     unbound=_unbound,
     ignores={"mpirun numbers the machines": ("machine_rank",)},
 )

@@ -106,7 +106,7 @@ def _unbound(context: LaunchContext) -> str:
 
 ENGINE = Engine(
     make,
-    honors=(*RANKS, *ADDRESS),
+    honors=(*RANKS, "bind", *ADDRESS),
     unbound=_unbound,
     ignores={"srun numbers the machines": ("machine_rank",)},
 )

@@ -220,4 +220,4 @@ def _secret(context: LaunchContext, path: str) -> None:
         context.findings.notes.append(f"{described} can be read by others on this machine: chmod 600 {path}")
 
 
-ENGINE = Engine(make, honors=(*RANKS, *ADDRESS, *AGENT, "machine_rank"))
+ENGINE = Engine(make, honors=(*RANKS, "bind", *ADDRESS, *AGENT, "machine_rank"))

@@ -1,4 +1,4 @@
-"""The cores of a machine: which CPUs share one, and on which NUMA node and socket each is; from the kernel's files."""
+"""The cores of a machine, from the kernel's files: their CPUs, NUMA nodes and sockets."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Which CPUs each local rank is bound to: those near its device, or its share of those that the launcher may use.
 
-Each rank has a share of the cores, never of a core's hardware threads. ``cores`` is this share; ``numa`` and ``socket``
-widen it to whole nodes and sockets.
+Each rank has a share of the cores, whose hardware threads stay together. ``cores`` is this share; ``numa`` and
+``socket`` widen it to whole nodes and sockets.
 """
 
 from __future__ import annotations
@@ -10,22 +10,21 @@ from accel_config.catalogue import Resources
 from accel_config.catalogue.hardware import binding
 from accel_config.settings.readers import natural
 from accel_config.showing.wording import describe
+from accel_launch.inspecting.groups import spans
 from accel_launch.planning.types import Bound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from accel_config.settings.resolved import Settings
     from accel_launch.engines.context import LaunchContext
     from accel_launch.engines.declaration import Engine
     from accel_launch.machine.topology import Core, Topology
-    from accel_launch.planning.findings import Findings
-    from accel_launch.planning.layout import Layout
 
     Cores = tuple[Core, ...]
 
-WIDER: dict[str, Callable[[Core], int]] = {"numa": lambda core: core.node, "socket": lambda core: core.socket}
+PLACES: dict[str, Callable[[Core], int]] = {"numa": lambda core: core.node, "socket": lambda core: core.socket}
+"""What a share is widened to the whole of."""
 BY_SCHEDULER = "the scheduler that started the ranks binds them (srun --cpu-bind, mpirun --bind-to)"
 
 
@@ -35,110 +34,109 @@ def bound(context: LaunchContext, engine: Engine) -> tuple[Bound, ...]:
     Raises:
         AccelError: `bind` is set, and the engine or this machine can't do it. `enable_cpu_affinity` is only a wish.
     """
-    settings, layout, findings = context.settings, context.layout, context.findings
-    how, name = binding(settings)
+    how, name = binding(context.settings)
     if how == "none" or "bind" not in engine.honors:
         return ()
-    given = describe(settings, name)
     topology = context.host.probe.topology()
-    cores = topology.cores
-    why = "" if cores else "only Linux binds processes to CPUs; leave it out"
-    if cores and engine.unbound:
-        why = engine.unbound(context)
+    if not topology.cores:
+        why = "only Linux binds processes to CPUs; leave it out"
+    else:
+        why = engine.unbound(context) if engine.unbound else ""
     if why:
         if name == "bind":
-            findings.refuse_locally(f"{given}: {why}")
+            context.findings.refuse_locally(f"{describe(context.settings, 'bind')}: {why}")
         return ()
-    if how in WIDER or how == "cores":
-        shares = _of_task(how, layout, topology, findings) if layout.task else _shares(given, layout, topology, findings)
-        chosen = [_widened(how, share, cores) for share in shares]
+    if how != "cores" and how not in PLACES:
+        chosen = shares = _listed(context, topology.cores)
     else:
-        chosen = shares = _listed(settings, layout, cores, findings)
-    threads = _threads(context, len(cores))
-    return tuple(
-        Bound(_text(cores), min(threads, len(share))) for cores, share in zip(chosen, shares, strict=True)
-    )
+        shares = _shares(context, topology) if context.layout.task is None else _of_task(context, topology)
+        chosen = [_widened(how, share, topology.cores) for share in shares]
+    most = _threads(context, len(topology.cores))
+    return tuple(Bound(_text(wide), min(most, len(share))) for wide, share in zip(chosen, shares, strict=True))
 
 
-def _text(cores: Sequence[Core]) -> str:
-    from accel_launch.inspecting.groups import spans
-
+def _text(cores: Cores) -> str:
     return spans(sorted(cpu for core in cores for cpu in core.cpus)).replace(" ", "")
 
 
 def _threads(context: LaunchContext, cores: int) -> int:
-    """Return the most threads of a rank: the quota of CPU time may allow fewer than cores; 0 if the user decides."""
-    usual = natural(context.variables.get("OMP_NUM_THREADS", "")) or 0  # an equal share; not set if the user's own is
+    """Return the most threads of a rank: a quota of CPU time may allow few; 0 if the user decides."""
     if context.settings[Resources].num_cpu_threads_per_process:
         return 0
-    within_quota = usual and context.layout.task is None and context.host.cores >= cores
-    return cores if within_quota else usual
+    usual = natural(context.variables.get("OMP_NUM_THREADS", "")) or 0  # not set where the user's own variable is
+    limited = context.layout.task is not None or context.host.cores < cores
+    return usual if limited or not usual else cores
 
 
 def _widened(how: str, share: Cores, cores: Cores) -> Cores:
-    """Return the cores of each node, or socket, that the share is on."""
-    if how not in WIDER:
+    if how not in PLACES:
         return share
-    places = {WIDER[how](core) for core in share}
-    return tuple(core for core in cores if WIDER[how](core) in places)
+    places = set(map(PLACES[how], share))
+    return tuple(core for core in cores if PLACES[how](core) in places)
+
+
+def _shares(context: LaunchContext, topology: Topology) -> list[Cores]:
+    """Return the cores of each local rank: of those near its device, or of all."""
+    layout, cores = context.layout, topology.cores
+    given = describe(context.settings, binding(context.settings)[1])
+    if len({(core.node, core.socket) for core in cores}) > 1 and layout.devices:
+        near = [_near(context, topology, rank) for rank in range(layout.local)]
+        lacking = next(filter(None, (_lacking(context, near, rank) for rank in range(layout.local))), "")
+        if not lacking:
+            shares = {place: iter(_split(place, near.count(place))) for place in near}
+            return [next(shares[place]) for place in near]
+        context.findings.notes.append(f"{given}: {lacking}, so the ranks share all cores evenly")
+    if len(cores) < layout.local:
+        context.findings.notes.append(
+            f"{given}: some ranks share a core: {layout.local} ranks have {len(cores)} cores"
+        )
+    return _split(cores, layout.local)
 
 
 def _split(cores: Cores, ranks: int) -> list[Cores]:
     """Return an equal share for each rank; several ranks share a core if there are more of them."""
     starts = [rank * len(cores) // ranks for rank in range(ranks + 1)]
-    return [cores[start : max(end, start + 1)] for start, end in zip(starts, starts[1:], strict=False)]
+    return [cores[start : max(starts[rank + 1], start + 1)] for rank, start in enumerate(starts[:-1])]
 
 
-def _shares(given: str, layout: Layout, topology: Topology, findings: Findings) -> list[Cores]:
-    """Return the cores of each local rank: of those near its device, or of all."""
-    cores = topology.cores
-    if len({(core.node, core.socket) for core in cores}) > 1 and len(layout.devices) >= layout.local:
-        places = [_near(topology, layout, rank) for rank in range(layout.local)]
-        why = next((f"where {layout.device(rank)} is isn't known" for rank, place in enumerate(places) if not place), "")
-        crowded = next((rank for rank, place in enumerate(places) if len(place) < places.count(place)), None)
-        if not why and crowded is not None:
-            near = len(places[crowded])
-            why = f"only {near} of the cores near {layout.device(crowded)} may be used, too few for its ranks"
-        if not why:
-            shares = {place: iter(_split(place, places.count(place))) for place in places}
-            return [next(shares[place]) for place in places]
-        findings.notes.append(f"{given}: {why}, so the ranks share all cores evenly")
-    if len(cores) < layout.local:
-        findings.notes.append(f"{given}: ranks share cores, since {layout.local} ranks have {len(cores)} cores")
-    return _split(cores, layout.local)
-
-
-def _near(topology: Topology, layout: Layout, place: int) -> Cores:
-    cpus = topology.near(layout.devices[place].pci)
+def _near(context: LaunchContext, topology: Topology, place: int) -> Cores:
+    """Return the cores near a device of the layout; none if there is no such device or its place isn't known."""
+    devices = context.layout.devices
+    cpus = topology.near(devices[place].pci) if place < len(devices) else frozenset[int]()
     return tuple(core for core in topology.cores if core.cpus & cpus)
 
 
-def _of_task(how: str, layout: Layout, topology: Topology, findings: Findings) -> list[Cores]:
-    """Return the cores near the device of a rank that a scheduler started: of those that the scheduler has left it."""
-    task = layout.task
+def _lacking(context: LaunchContext, near: list[Cores], rank: int) -> str:
+    """Return why a rank can't have a share of the cores near its device."""
+    own, device = near[rank], context.layout.device(rank)
+    if not own:
+        return f"no core that may be used is known to be near {device}"
+    few = len(own) < near.count(own)
+    return f"too few cores near {device} may be used ({len(own)} for {near.count(own)} ranks)" if few else ""
+
+
+def _of_task(context: LaunchContext, topology: Topology) -> list[Cores]:
+    """Return the cores near the device of a rank that a scheduler started, among those that it has given the rank."""
+    layout, task = context.layout, context.layout.task
     own = 0 if len(layout.devices) == 1 or task is None else task.local_rank
-    near = _near(topology, layout, own) if how in WIDER and own < len(layout.devices) else ()
+    near = _near(context, topology, own) if binding(context.settings)[0] in PLACES else ()
     if not near:
-        findings.ignored["bind"] = BY_SCHEDULER
+        context.ignore(BY_SCHEDULER, "bind")
     return [near] * layout.local if near else []
 
 
-def _listed(settings: Settings, layout: Layout, cores: Cores, findings: Findings) -> list[Cores]:
+def _listed(context: LaunchContext, cores: Cores) -> list[Cores]:
     """Return the cores of each local rank with the CPUs that the setting lists for it."""
     from accel_config.checking.binding import lists
 
-    wanted, given = lists(settings), describe(settings, "bind")
-    if len(wanted) != layout.local:
-        ranks = "1 local rank" if layout.local == 1 else f"{layout.local} local ranks"
-        findings.refuse_locally(f"{given} has {len(wanted)} lists of CPUs for {ranks}; a slash stands between two")
-        return []
+    local, wanted = context.layout.local, lists(context.settings)
     usable = {cpu for core in cores for cpu in core.cpus}
-    absent = next((part - usable for part in wanted if part - usable), None)
-    if absent:
-        from accel_launch.inspecting.groups import spans
-
-        findings.refuse_locally(f"{given}: this process may only use the CPUs {spans(sorted(usable))}")
+    why = ""
+    if len(wanted) != local:
+        why = f"it lists the CPUs of {len(wanted)} ranks, and this machine has {local}; a slash stands between two"
+    elif any(cpus - usable for cpus in wanted):
+        why = f"this process may only use the CPUs {spans(sorted(usable))}"
+    if why:
+        context.findings.refuse_locally(f"{describe(context.settings, 'bind')}: {why}")
         return []
-    return [
-        tuple(core.replace(cpus=core.cpus & part) for core in cores if core.cpus & part) for part in wanted
-    ]
+    return [tuple(core.replace(cpus=core.cpus & cpus) for core in cores if core.cpus & cpus) for cpus in wanted]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from accel_config.catalogue import DeepSpeed, Launcher, Output
+from accel_config.catalogue import DeepSpeed, Launcher, Output, hardware
 from accel_config.errors import FAILED, AccelError
 from accel_config.settings.paradigm import paradigm
 from accel_config.showing.wording import describe
 from accel_launch.engines import registry
 from accel_launch.engines.context import LaunchContext
-from accel_launch.planning import binding, checks, environment
+from accel_launch.planning import checks, environment
 from accel_launch.planning.checks import script as scripts
 from accel_launch.planning.display import display, recording
 from accel_launch.planning.findings import Findings
@@ -68,7 +68,9 @@ def made(settings: Settings, host: Host, script: Sequence[str], findings: Findin
         variables, replaced = environment.variables(settings, host, layout)
         findings.notes += replaced
     context = LaunchContext(settings, host, layout, tuple(script), variables, findings)
-    if binding.binding(settings)[0] != "none":
+    if hardware.binding(settings)[0] != "none":
+        from accel_launch.planning import binding
+
         context = context.replace(bound=binding.bound(context, engine))
     planned = _preloaded(_made(name, engine, context), context)
     planned = planned.replace(cpus=tuple(one.cpus for one in context.bound))

@@ -29,6 +29,7 @@ UNASKED = "attempts:0"
 def main() -> int:
     """Run the program of the command line as this rank; end as it ended."""
     from module import SCRATCH
+    from prctl import bind_here
     from signals import PASSED_ON
     from steps import sent_to_all
 
@@ -54,7 +55,8 @@ def main() -> int:
     if child == 0:
         os.close(opens)
         os.read(gate, 1)  # the supervisor must know this rank before it prints anything
-        become(sys.argv[1:], environ, streams, parent, launcher_of(record), cpus)
+        bind_here(cpus)
+        become(sys.argv[1:], environ, streams, parent, launcher_of(record))
     name_process(environ.get("RANK", "0"))
     rank = f"{environ.get('RANK', '0')} {local} {child}"
     doubled = sent_to_all(environ)
@@ -213,9 +215,9 @@ def launcher_of(record: str) -> int:
     return int(record.split("/")[2]) if record else 0
 
 
-def become(words: list[str], environ: dict[str, str], streams: list[str], parent: int, launcher: int, cpus: str) -> None:
+def become(words: list[str], environ: dict[str, str], streams: list[str], parent: int, launcher: int) -> None:
     """Turn this fork into the program, in a process group of its own, so that each signal reaches it once."""
-    from prctl import bind_here, die_with, let_read
+    from prctl import die_with, let_read
     from steps import sent_to_all
 
     status = 126
@@ -225,7 +227,6 @@ def become(words: list[str], environ: dict[str, str], streams: list[str], parent
         let_read(launcher)
         for target, path in enumerate(streams, start=1):
             os.dup2(os.open(path, os.O_WRONLY | os.O_NOCTTY), target)
-        bind_here(cpus)
         for number in (signal.SIGPIPE, signal.SIGXFSZ, *sent_to_all(environ)):
             signal.signal(number, signal.SIG_DFL)
         os.execvpe(words[0], words, environ)

@@ -34,10 +34,10 @@ def die_with(parent: int) -> None:
 
 def bind(cpus: str, pid: int = 0) -> str:
     """Bind this thread, or that of another process, to CPUs such as ``0-3,8``; return a line if that fails."""
-    parts = [part.partition("-") for part in cpus.split(",") if part]
+    spans = [part.partition("-") for part in cpus.split(",") if part]
     try:
-        if parts:
-            os.sched_setaffinity(pid, {cpu for low, _, high in parts for cpu in range(int(low), int(high or low) + 1)})
+        if spans:
+            os.sched_setaffinity(pid, {n for low, _, high in spans for n in range(int(low), int(high or low) + 1)})
     except OSError as error:
         return f"a rank can't be bound to the CPUs {cpus}: {error.strerror}\n"
     return ""
