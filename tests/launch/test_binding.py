@@ -19,6 +19,7 @@ from accel_launch.machine.devices import Device
 from accel_launch.machine.host import Host
 from accel_launch.machine.topology import Topology
 from accel_launch.planning import explain
+from accel_launch.running.guardian.preloading.likeness import digest
 from tests.conftest import Resolve
 from tests.launch.hosts import Programs, Still, host
 from tests.launch.test_schedulers import recorded, settings_of
@@ -195,6 +196,7 @@ def test_the_plan_shows_the_cpus_and_its_script_binds_to_them(
     assert "# local rank 1 on the CPUs 4-7,12-15\n" in text
     assert " taskset -c 4-7,12-15 /py -u train.py &\n" in text
     assert json.loads(explain.as_json(todo, settings("--bind", "cores")))["cpus"] == ["0-3,8-11", "4-7,12-15"]
+    assert digest(todo) != digest(todo.replace(commands=tuple(one.replace(cpus="") for one in todo.commands)))
     without = planned(made(TWO, (0, 1)), "")
     assert without.cpus == ()
     assert "taskset" not in explain.shell(without)

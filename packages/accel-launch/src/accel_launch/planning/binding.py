@@ -79,7 +79,7 @@ def _shares(context: LaunchContext, topology: Topology) -> list[Cores]:
     """Return the cores of each local rank: of those near its device, or of all."""
     layout, cores = context.layout, topology.cores
     given = describe(context.settings, binding(context.settings)[1])
-    if len({(core.node, core.socket) for core in cores}) > 1 and layout.devices:
+    if len({(core.node, core.socket) for core in cores}) > 1 and len(layout.devices) >= layout.local:
         near = [_near(context, topology, rank) for rank in range(layout.local)]
         lacking = next(filter(None, (_lacking(context, near, rank) for rank in range(layout.local))), "")
         if not lacking:
