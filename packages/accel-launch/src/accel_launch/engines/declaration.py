@@ -58,6 +58,7 @@ SPECIAL: Mapping[str, Names] = {
     "only the command `accelerate launch` uses it": ("hosts",),
     "only a launch with --hosts uses it": ("sync", "sync_to", "sync_limit", "sync_launcher", "check_network"),
     "only the engines local and torchrun start ranks again": ("max_restarts",),
+    "only the engines exec, local, torchrun, mpi and slurm bind ranks": ("bind",),
     "only torch's agent uses it (--engine torchrun)": AGENT,
     "only restarts on one machine use it (--engine local)": ("restart_policy",),
 }
