@@ -22,6 +22,7 @@ from accel_launch.planning import explain
 from accel_launch.running.guardian.preloading.likeness import digest
 from tests.conftest import Resolve
 from tests.launch.hosts import Programs, Still, host
+from tests.launch.test_engine_mpi import KINDS, on_path
 from tests.launch.test_schedulers import recorded, settings_of
 
 Made = Callable[..., Host]
@@ -206,7 +207,7 @@ def test_the_plan_shows_the_cpus_and_its_script_binds_to_them(
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
-        ("--bind 0-3/4-7/8", "bind 0-3/4-7/8 (--bind): it lists the CPUs of 3 ranks, and this machine has 2; a slash"),
+        ("--bind 0-3/4-7/8", "bind 0-3/4-7/8 (--bind): expected a list for each local rank (2), got 3; a slash"),
         ("--bind 0-3/4-7,16", "bind 0-3/4-7,16 (--bind): this process may only use the CPUs 0-15"),
         ("--bind 0-3/", r"--bind: bind must be one of numa, socket, cores, none, or a list of CPUs for each local rank"),
         ("--bind 3-1/4", "--bind: bind must be one of"),
@@ -332,22 +333,29 @@ WAYS = {
     "preload": ("--num_processes", "2", "--preload", "colorsys"),
     "parked": ("--num_processes", "2", "--preload", "colorsys", "--max_restarts", "1", "--restart_policy", "always"),
 }
+SLOW = ("torchrun", *KINDS)
+TORCHRUN = ("--num_processes", "2", "--engine", "torchrun")
+MPI = ("--num_processes", "2", "--engine", "mpi")
 here = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [0]
 
 
 @pytest.mark.skipif(len(here) < 2, reason="one CPU can't be divided")
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [*WAYS, *(pytest.param(one, marks=pytest.mark.exhaustive) for one in SLOW)])
 def test_every_thread_of_a_rank_is_bound_however_it_is_started(
-    accelerate: Callable[..., object], tmp_path: Path, way: str
+    accelerate: Callable[..., Any], tmp_path: Path, environ: dict[str, str], way: str
 ) -> None:
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
-    two = "2" in WAYS[way]
+    if way == "torchrun":
+        pytest.importorskip("torch")
+    words = WAYS.get(way, TORCHRUN if way == "torchrun" else MPI)
+    two = "2" in words
     again = way == "parked"
     text = f"{here[1]}/{here[0]}" if two else str(here[1])
     report = tmp_path / "report.json"
-    flags = ("-q", "--cpu", *WAYS[way], "--bind", text, *(("--report", report) if two else ()))
-    done: Any = accelerate("launch", *flags, script, *((tmp_path / "there",) if again else ()))
+    flags = ("-q", "--cpu", *words, "--bind", text, *(("--report", report) if two else ()))
+    env = on_path(way, environ) if way in KINDS else {}
+    done = accelerate("launch", *flags, script, *((tmp_path / "there",) if again else ()), env=env, timeout=120)
     ranks = [[rank, [here[1 - rank]], "1", []] for rank in range(1 + two)]
     expected = [f"{attempt} {rank}" for attempt in range(1 + again) for rank in ranks]
     assert sorted(done.stdout.splitlines()) == expected

@@ -133,7 +133,7 @@ def _listed(context: LaunchContext, cores: Cores) -> list[Cores]:
     usable = {cpu for core in cores for cpu in core.cpus}
     why = ""
     if len(wanted) != local:
-        why = f"it lists the CPUs of {len(wanted)} ranks, and this machine has {local}; a slash stands between two"
+        why = f"expected a list for each local rank ({local}), got {len(wanted)}; a slash stands between two"
     elif any(cpus - usable for cpus in wanted):
         why = f"this process may only use the CPUs {spans(sorted(usable))}"
     if why:
