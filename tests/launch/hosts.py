@@ -8,6 +8,7 @@ from accel_launch.machine import probe
 from accel_launch.machine.devices import Device
 from accel_launch.machine.host import Host
 from accel_launch.machine.probe import Probe
+from accel_launch.machine.topology import Topology
 from accel_launch.ranks.route import Route
 
 INSTALLED = ("torch", "deepspeed", "megatron", "torchao")
@@ -118,6 +119,7 @@ class Still(Probe):
         ancestors: Ancestors | None = None,
         network: Network | None = None,
         mpi: Mpi | None = None,
+        topology: Topology | None = None,
     ) -> None:
         super().__init__()
         self.ports = Ports(busy)
@@ -126,6 +128,10 @@ class Still(Probe):
         self.ancestors = ancestors or Ancestors()
         self.network = network or Network()
         self.mpi = mpi or Mpi()
+        self._topology = topology or Topology(range(8), "/nowhere")
+
+    def topology(self) -> Topology:
+        return self._topology
 
 
 def gpus(count: int, kind: str = "GPU") -> tuple[Device, ...]:

@@ -28,7 +28,7 @@ def test_nvidia(tmp_path: Path) -> None:
     nvidia(tmp_path, 2)
     found = find({}, str(tmp_path))
     assert [device.id for device in found] == ["0", "1"]
-    assert found[1] == Device("GPU", "1", uuid="GPU-1111-2222", model="NVIDIA GeForce RTX 4090")
+    assert found[1] == Device("GPU", "1", uuid="GPU-1111-2222", model="NVIDIA GeForce RTX 4090", pci="0000:01:00.0")
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,19 @@ def test_amd_and_intel(tmp_path: Path) -> None:
     nodes = tmp_path / "sys/class/kfd/kfd/topology/nodes"
     for name, count in (("0", 0), ("1", 304), ("2", 304)):
         (nodes / name).mkdir(parents=True)
-        (nodes / name / "properties").write_text(f"cpu_cores_count 0\nsimd_count {count}\n")
-    assert [str(device) for device in find({"HIP_VISIBLE_DEVICES": "1"}, str(tmp_path))] == ["GPU 1"]
+        (nodes / name / "properties").write_text(
+            f"cpu_cores_count 0\nsimd_count {count}\ndomain 1\nlocation_id {49408 + 8 * int(name)}\n"
+        )
+    (device,) = find({"HIP_VISIBLE_DEVICES": "1"}, str(tmp_path))
+    assert (str(device), device.pci) == ("GPU 1", "0001:c1:02.0")
     card = tmp_path / "sys/class/drm/card0"
-    (card / "device").mkdir(parents=True)
+    card.mkdir(parents=True)
+    (tmp_path / "0000:3a:00.0").mkdir()
+    (card / "device").symlink_to(tmp_path / "0000:3a:00.0")
     (card / "device/vendor").write_text("0x8086\n")
     assert find({}, str(tmp_path))[0].kind == "GPU"  # without memory of its own it is the processor's graphics
     (card / "lmem_total_bytes").write_text("1")
-    assert find({}, str(tmp_path)) == (Device("XPU", "0"),)
+    assert find({}, str(tmp_path)) == (Device("XPU", "0", pci="0000:3a:00.0"),)
 
 
 def files(root: Path, **texts: str) -> None:

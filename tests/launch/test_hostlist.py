@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from accel_config import AccelError
-from accel_launch.machine.hostlist import expand
+from accel_launch.schedulers.hostlist import expand
 from tests.conftest import Run
 
 

@@ -31,6 +31,14 @@ def _on_devices(settings: "Values") -> bool:
     return not settings[Hardware].cpu and paradigm(settings).kind in ("NO", *MULTI_DEVICE)
 
 
+def binding(settings: "Values") -> tuple[str, str]:
+    """Return what the ranks are bound to, and the name of the setting that decides it: the stronger of two."""
+    bind, affinity = settings.value("bind"), settings.value("enable_cpu_affinity")
+    if affinity.value and affinity.origin.layer < bind.origin.layer:
+        return "numa", "enable_cpu_affinity"
+    return str(bind.value), "bind"
+
+
 class Hardware(Section, title="Hardware selection"):
     """Where the script runs, and on which kind of device."""
 
@@ -217,13 +225,21 @@ class Resources(Section, title="Resources"):
         switch=True,
         env="ACCELERATE_CPU_AFFINITY",
         form=digit,
-        exported=lambda settings: settings[Resources].enable_cpu_affinity,
+        exported=lambda settings: settings[Resources].enable_cpu_affinity and binding(settings)[0] == "numa",
         scope="both",
-        help="Let the script bind each process to the cores nearest to its device.",
+        help="Bind each process to the CPUs nearest to its device, as `--bind numa`, and let the script do so too.",
         ask=Question(
             "Do you want to bind each process to the CPU cores nearest to its device (NUMA affinity)?",
             when=lambda settings: (
                 not _job(settings) and _on_devices(settings) and paradigm(settings).kind in ("NO", "MULTI_GPU")
             ),
         ),
+    )
+    bind: str = setting(
+        "none",
+        ours=True,
+        metavar="HOW",
+        default_text="numa with enable_cpu_affinity, else none",
+        help="CPUs that each process is bound to: `numa` for those of its device's NUMA node, `socket` for those of "
+        "the socket, `cores` for a share of its own, `none`, or a list for each local rank, such as `0-3,8-11/4-7`.",
     )

@@ -71,6 +71,14 @@ def _idle_policy(settings: Settings) -> str:
     return "\n".join(filter(None, (restarts.idle(settings), restarts.unknown(settings))))
 
 
+def _binding(settings: Settings) -> str:
+    if not settings.given("bind"):
+        return ""
+    from accel_config.checking import binding
+
+    return binding.invalid(settings) or binding.contradicting(settings)
+
+
 def _parallelism(settings: Settings) -> str:
     if not in_force(settings):
         return ""
@@ -112,6 +120,7 @@ RULES: tuple[Callable[[Settings], str], ...] = (
     _restart_policy,
     _module_without_python,
     _contradicting_stalls,
+    _binding,
     counts.one_process_on_many,
     counts.one_id_on_many,
     counts.unread_idle,

@@ -69,6 +69,26 @@ def number(text: str) -> float:
     return value
 
 
+MOST_CPUS = 1 << 16
+"""Of a machine: a longer range is a mistake, and would fill the memory."""
+
+
+def cpus(text: str) -> frozenset[int]:
+    """Read numbers of CPUs as the kernel and `taskset` write them, ``0-3,8``.
+
+    Raises:
+        ValueError: ``text`` is no such list.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        low, high = natural(first), natural(last if dash else first)
+        if low is None or high is None or not low <= high < MOST_CPUS:
+            raise ValueError(text)
+        found.update(range(low, high + 1))
+    return frozenset(found)
+
+
 def span(text: str) -> Span:
     """Read a whole number or a range of them, ``2:4``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from accel_config.record import Record
+from accel_launch.planning.types import Bound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ class LaunchContext(Record):
     """The variables that every rank gets."""
     findings: Findings
     """Notes for the user, and refusals."""
+    bound: tuple[Bound, ...] = ()
+    """The CPUs of each local rank, where ranks are bound."""
+
+    def binding(self, local_rank: int) -> Bound:
+        """Return what a local rank is bound to."""
+        return self.bound[local_rank] if self.bound else Bound()
 
     def ignore(self, reason: str, *names: str) -> None:
         """Declare that settings have no effect in this run, though the engine honors them in others."""

@@ -58,6 +58,7 @@ SPECIAL: Mapping[str, Names] = {
     "only the command `accelerate launch` uses it": ("hosts",),
     "only a launch with --hosts uses it": ("sync", "sync_to", "sync_limit", "sync_launcher", "check_network"),
     "only the engines local and torchrun start ranks again": ("max_restarts",),
+    "only the engines exec, local, torchrun, mpi and slurm bind ranks": ("bind",),
     "only torch's agent uses it (--engine torchrun)": AGENT,
     "only restarts on one machine use it (--engine local)": ("restart_policy",),
 }
@@ -80,6 +81,8 @@ class Engine(Record):
     """Whether its ranks get `LaunchContext.variables`, which hold every setting that is a variable of the script."""
     remote_script: bool = False
     """Whether the script is on the machines that run it, and perhaps not on this one."""
+    unbound: Callable[[LaunchContext], str] | None = None
+    """Return why ranks can't be bound in this run, or nothing; for an engine that honors ``bind``."""
     remote_devices: bool = False
     """Whether the run is a job of a service, so that this machine's devices and cores don't matter."""
 

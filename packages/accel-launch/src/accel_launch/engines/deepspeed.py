@@ -290,6 +290,7 @@ def over_pdsh(word: str) -> str:
 
 ENGINE = Engine(
     make,
-    honors=(*RANKS, *ADDRESS, "machine_rank", "deepspeed_hostfile", *FILTERS),
+    honors=(*RANKS, "bind", *ADDRESS, "machine_rank", "deepspeed_hostfile", *FILTERS),
+    unbound=lambda _context: "the CPUs of the machines that DeepSpeed uses aren't known here; leave it out",
     ignores={"the hostfile's slots and DeepSpeed's filters choose the devices": ("gpu_ids",)},
 )

@@ -35,11 +35,12 @@ def make(context: LaunchContext) -> Plan:
             f"{describe(context.settings, 'engine')} starts one process, but there are {layout.total}: leave it out, "
             "or use --engine local"
         )
-    env = dict(context.variables)
+    bound = context.binding(0)
+    env = {**context.variables, **bound.variables}
     if layout.kind in SHARDED or (layout.kind.startswith("MULTI_") and layout.kind != "MULTI_CPU"):
         env.update(torch_variables(context, 0, *meeting_point(context)))
     words = target.argv(context.settings, context.host, context.script)
-    command = Command(words, env, rank=0, local_rank=0, device=layout.device(0))
+    command = Command(words, env, rank=0, local_rank=0, device=layout.device(0), cpus=bound.cpus)
     return Plan("exec", (command,), supervised=False, preload=())
 
 
@@ -52,8 +53,10 @@ def _rank(context: LaunchContext, task: Task) -> Plan:
     address, port = _meeting_point(context, task)
     # A rank that sees one device calls it 0, as under torchrun's --virtual-local-rank.
     device = 0 if len(context.layout.devices) == 1 else task.local_rank
+    bound = context.binding(task.local_rank)
     env = {
         **context.variables,
+        **bound.variables,
         **torch_variables(context, task.rank, address, port),
         "WORLD_SIZE": str(task.total),
         "ROLE_WORLD_SIZE": str(task.total),
@@ -68,7 +71,14 @@ def _rank(context: LaunchContext, task: Task) -> Plan:
         env["ACCEL_MET"] = "1"  # for `accel_launch.ranks.parent`, which removes it
     words = rank_command(context)
     words = with_parent(context, words) if task.followed else words
-    command = Command(words, env, rank=task.rank, local_rank=task.local_rank, device=context.layout.device(device))
+    command = Command(
+        words,
+        env,
+        rank=task.rank,
+        local_rank=task.local_rank,
+        device=context.layout.device(device),
+        cpus=bound.cpus,
+    )
     return Plan("exec", (command,), supervised=False)
 
 
@@ -101,6 +111,6 @@ def _meeting_point(context: LaunchContext, task: Task) -> tuple[str, int]:
 
 ENGINE = Engine(
     make,
-    honors=(*RANKS, *ADDRESS, "machine_rank"),
+    honors=(*RANKS, "bind", *ADDRESS, "machine_rank"),
     ignores={"the ranks of one machine need no rendezvous": (*MEETING, "rdzv_conf", "monitor_interval")},
 )

@@ -31,16 +31,18 @@ def make(context: LaunchContext) -> Plan:
     address, port = meeting_point(context)
     restarts = {"TORCHELASTIC_MAX_RESTARTS": str(settings.max_restarts)}
     words = rank_command(context)
-    commands = tuple(
-        Command(
-            words,
-            {**context.variables, **torch_variables(context, rank, address, port), **restarts},
-            rank=rank,
-            local_rank=rank,
-            device=layout.device(rank),
-        )
-        for rank in range(layout.local)
-    )
+
+    def command(rank: int) -> Command:
+        bound = context.binding(rank)
+        variables = {
+            **context.variables,
+            **bound.variables,
+            **torch_variables(context, rank, address, port),
+            **restarts,
+        }
+        return Command(words, variables, rank=rank, local_rank=rank, device=layout.device(rank), cpus=bound.cpus)
+
+    commands = tuple(map(command, range(layout.local)))
     named = port if port == settings.main_process_port else 0
     return Plan(
         "local",
@@ -53,6 +55,6 @@ def make(context: LaunchContext) -> Plan:
 ENGINE = Engine(
     make,
     # The death of a rank is noticed at once, so a monitor_interval has nothing to shorten, and is no mistake.
-    honors=(*RANKS, *ADDRESS, "machine_rank", "max_restarts", "restart_policy", "monitor_interval"),
+    honors=(*RANKS, "bind", *ADDRESS, "machine_rank", "max_restarts", "restart_policy", "monitor_interval"),
     ignores={"the ranks of one machine need no rendezvous": (*MEETING, "rdzv_conf")},
 )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from accel_config.catalogue import Mpi
 from accel_config.errors import AccelError
+from accel_config.showing.wording import describe
 from accel_launch.engines.common.hostfile import extra_hosts, read_hostfile
 from accel_launch.engines.common.meeting import meeting_point
-from accel_launch.engines.common.wrapping import assignments, rank_command, with_parent, with_torch_variables
+from accel_launch.engines.common.wrapping import assignments, binding, rank_command, with_parent, with_torch_variables
 from accel_launch.engines.declaration import ADDRESS, RANKS, Engine
 from accel_launch.planning.types import Command, Plan
 from accel_launch.schedulers.mpi.families import HYDRA, OPEN
@@ -30,7 +31,7 @@ def make(context: LaunchContext) -> Plan:
     program, family = _program(context)
     path, hosts = _hosts(context)
     address, port = meeting_point(context, hosts[0].name if hosts else "127.0.0.1")
-    variables = {**context.variables, "MASTER_ADDR": address, "MASTER_PORT": str(port)}
+    variables = {**context.variables, "MASTER_ADDR": address, "MASTER_PORT": str(port), **binding(context)}
     options = _open(context, path, variables) if family is OPEN else _hydra(context, path, variables)
     words = with_torch_variables(family.names, with_parent(context, rank_command(context)))
     command = Command((program, *options, "-n", str(layout.total), *words), {})
@@ -75,9 +76,9 @@ def _hosts(context: LaunchContext) -> tuple[str, tuple[ListedHost, ...]]:
 def _open(context: LaunchContext, path: str, variables: dict[str, str]) -> tuple[str, ...]:
     where = ("--hostfile", path) if path else ("--oversubscribe",)  # without a file it counts cores, not ranks
     root = ("--allow-run-as-root",) if context.host.probe.programs.as_root() else ()
-    binding = ("--bind-to", context.settings[Mpi].mpirun_bind_to or "socket")
+    own = ("--bind-to", "none" if context.bound else context.settings[Mpi].mpirun_bind_to or "socket")
     exports = [word for text in assignments(variables) for word in ("-x", text)]
-    return (*root, *where, "--npernode", str(context.layout.local), *binding, *exports)
+    return (*root, *where, "--npernode", str(context.layout.local), *own, *exports)
 
 
 def _hydra(context: LaunchContext, path: str, variables: dict[str, str]) -> tuple[str, ...]:
@@ -87,8 +88,19 @@ def _hydra(context: LaunchContext, path: str, variables: dict[str, str]) -> tupl
     return (*where, "-ppn", str(context.layout.local), *exports)
 
 
+def _unbound(context: LaunchContext) -> str:
+    settings = context.settings
+    if settings.given("mpirun_bind_to"):
+        return f"{describe(settings, 'mpirun_bind_to')} binds the ranks; leave out one of them"
+    if settings[Mpi].mpirun_hostfile:
+        hostfile = describe(settings, "mpirun_hostfile")
+        return f"the CPUs of the machines of {hostfile} aren't known here; leave it out, or give --mpirun_bind_to"
+    return ""
+
+
 ENGINE = Engine(
     make,
-    honors=(*RANKS, *ADDRESS, "mpirun_hostfile", "mpirun_bind_to"),
+    honors=(*RANKS, "bind", *ADDRESS, "mpirun_hostfile", "mpirun_bind_to"),
+    unbound=_unbound,
     ignores={"mpirun numbers the machines": ("machine_rank",)},
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accel_config.catalogue import Rendezvous
 from accel_config.settings.readers import natural
-from accel_launch.engines.common.wrapping import rank_command, with_parent, with_torch_variables
+from accel_launch.engines.common.wrapping import binding, rank_command, with_parent, with_torch_variables
 from accel_launch.engines.declaration import ADDRESS, RANKS, Engine
 from accel_launch.planning.types import Command, Plan
 from accel_launch.schedulers.placement import number
@@ -37,6 +37,7 @@ def make(context: LaunchContext) -> Plan:
     address, port = _meeting_point(context, hosts[0] if hosts else context.host.name)
     variables = {
         **context.variables,
+        **binding(context),
         "MASTER_ADDR": address,
         "MASTER_PORT": str(port),
         "LOCAL_WORLD_SIZE": str(layout.local),
@@ -88,13 +89,24 @@ def _meeting_point(context: LaunchContext, first: str) -> tuple[str, int]:
         return address, port
     job = context.host.environ.get("SLURM_JOB_ID", "")
     # A batch script runs on the first host, where a free port can be found; on others the job's number gives one.
-    if context.host.name.partition(".")[0] == first.partition(".")[0] or natural(job) is None:
+    if _is_here(context, first) or natural(job) is None:
         return address, context.host.probe.ports.free()
     return address, step_port(context.host.environ)
 
 
+def _is_here(context: LaunchContext, host: str) -> bool:
+    return context.host.name.partition(".")[0] == host.partition(".")[0]
+
+
+def _unbound(context: LaunchContext) -> str:
+    if all(_is_here(context, host) for host in job_hosts(context.host.environ)):
+        return ""
+    return "the CPUs of the job's machines aren't known here; leave it out, and srun binds ranks (SLURM_CPU_BIND)"
+
+
 ENGINE = Engine(
     make,
-    honors=(*RANKS, *ADDRESS),
+    honors=(*RANKS, "bind", *ADDRESS),
+    unbound=_unbound,
     ignores={"srun numbers the machines": ("machine_rank",)},
 )

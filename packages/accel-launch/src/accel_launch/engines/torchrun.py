@@ -13,7 +13,7 @@ from accel_config.showing.wording import describe
 from accel_launch.engines.common import rendezvous
 from accel_launch.engines.common.interface import interface_variables, route_to
 from accel_launch.engines.common.meeting import meeting_point
-from accel_launch.engines.common.wrapping import assignments, module_command, rank_command, with_parent
+from accel_launch.engines.common.wrapping import assignments, binding, module_command, rank_command, with_parent
 from accel_launch.engines.declaration import ADDRESS, AGENT, MEETING, RANKS, Engine
 from accel_launch.planning import target
 from accel_launch.planning.types import Command, Plan
@@ -56,7 +56,7 @@ def make(context: LaunchContext) -> Plan:
     own = ("env", *assignments(path)) if path else ()  # with DeepSpeed the current folder, where only ranks may look
     words = with_parent(context, [word.replace("$", "$$") for word in (*own, *rank_command(context))])
     flags, more, line = _several(context) if context.layout.machines > 1 else (_one(context), {}, None)
-    variables.update(more)
+    variables.update({**more, **binding(context)})
     address = context.settings[Rendezvous].main_process_ip
     at_main_machine = line is None or line.backend in rendezvous.AT_MAIN_MACHINE
     if at_main_machine and not context.host.environ.get("RES_OPTIONS") and (not address or numeric(address)):
@@ -220,4 +220,4 @@ def _secret(context: LaunchContext, path: str) -> None:
         context.findings.notes.append(f"{described} can be read by others on this machine: chmod 600 {path}")
 
 
-ENGINE = Engine(make, honors=(*RANKS, *ADDRESS, *AGENT, "machine_rank"))
+ENGINE = Engine(make, honors=(*RANKS, "bind", *ADDRESS, *AGENT, "machine_rank"))

@@ -11,7 +11,7 @@ from accel_config.settings.paradigm import alone, paradigm
 from accel_config.settings.resolved import Settings
 from accel_config.settings.span import Span
 from accel_config.showing.wording import describe
-from accel_launch.machine.hostlist import MOST
+from accel_launch.schedulers.hostlist import MOST
 from accel_launch.schedulers.precedence import reaching
 
 TYPE_CHECKING = False

@@ -8,7 +8,7 @@ from accel_config.errors import SettingError
 from accel_config.record import Record
 from accel_config.settings.readers import natural
 from accel_launch.engines.common import hostfile
-from accel_launch.machine import hostlist
+from accel_launch.schedulers import hostlist
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -22,6 +22,8 @@ class Device(Record):
     """Its name in the vendor's visibility variable: an index, or a UUID if the user set one."""
     uuid: str = ""
     model: str = ""
+    pci: str = ""
+    """Its PCI address as the kernel writes it, such as ``0000:3b:00.0``; empty if it isn't known."""
 
     def __str__(self) -> str:
         """Return kind and id."""
@@ -104,11 +106,11 @@ def _narrowed(devices: tuple[Device, ...], vendor: Vendor, environ: Mapping[str,
 def _present(vendor: Vendor, root: str, environ: Mapping[str, str]) -> tuple[Device, ...]:
     if vendor.kind == "XPU":
         tiles = environ.get(HIERARCHY, "").upper() != "COMPOSITE"
-        return tuple(Device("XPU", str(place)) for place in range(_intel(root, tiles=tiles)))
+        return tuple(Device("XPU", str(place), pci=pci) for place, pci in enumerate(_intel(root, tiles=tiles)))
     if vendor.kind == "NEURON":
         return tuple(Device("NEURON", str(place)) for place in range(_neuron(root)))
     if vendor.nodes == ("kfd",):
-        return tuple(Device("GPU", str(place), model="AMD") for place in range(_amd(root)))
+        return tuple(Device("GPU", str(place), model="AMD", pci=pci) for place, pci in enumerate(_amd(root)))
     numbers = sorted(number for prefix in vendor.nodes for number in _numbered(root, prefix))
     if vendor.kind == "GPU":
         return _nvidia(numbers, root) if numbers else _windows(root) or _jetson(root)
@@ -136,19 +138,27 @@ def _nvidia(numbers: list[int], root: str) -> tuple[Device, ...]:
         lines = read(folder, name, "information").splitlines()
         fact = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
         if fact.get("Device Minor", "").isdecimal():
-            facts[int(fact["Device Minor"])] = fact
+            facts[int(fact["Device Minor"])] = {**fact, "address": name.lower()}
     listed = [n for n in numbers if n in facts] or numbers
     known = [facts.get(number, {}) for number in listed]
     return tuple(
-        Device("GPU", str(place), uuid=fact.get("GPU UUID", ""), model=fact.get("Model", ""))
+        Device("GPU", str(place), fact.get("GPU UUID", ""), fact.get("Model", ""), fact.get("address", ""))
         for place, fact in enumerate(known)
     )
 
 
-def _amd(root: str) -> int:
+def _amd(root: str) -> list[str]:
+    """Return the PCI addresses of AMD's devices, in the order of the driver's nodes; some nodes are processors."""
     nodes = os.path.join(root, "sys/class/kfd/kfd/topology/nodes")
-    lines = [line.split() for name in _names(nodes) for line in read(nodes, name, "properties").splitlines()]
-    return sum(1 for words in lines if words[:1] == ["simd_count"] and words[1:] != ["0"])
+    found: list[str] = []
+    for name in sorted(_names(nodes), key=lambda name: natural(name) or 0):
+        lines = [line.split() for line in read(nodes, name, "properties").splitlines()]
+        facts = {words[0]: number for words in lines if (number := natural(words[-1])) is not None}
+        if facts.get("simd_count"):
+            place = facts.get("location_id", 0)
+            bus = f"{facts.get('domain', 0):04x}:{place >> 8 & 0xFF:02x}"
+            found.append(f"{bus}:{place >> 3 & 0x1F:02x}.{place & 7}")
+    return found
 
 
 def _neuron(root: str) -> int:
@@ -178,16 +188,17 @@ def _jetson(root: str) -> tuple[Device, ...]:
     return (Device("GPU", "0", model=model),) if os.path.exists(os.path.join(root, "dev/nvhost-gpu")) else ()
 
 
-def _intel(root: str, *, tiles: bool) -> int:
-    """Count Intel's discrete GPUs: their drivers report local memory. A GPU can have several ``tiles``."""
+def _intel(root: str, *, tiles: bool) -> list[str]:
+    """Return the PCI addresses of Intel's discrete GPUs, which report local memory: one for each tile if ``tiles``."""
     cards = os.path.join(root, "sys/class/drm")
-    return sum(
-        max(1, _tiles(cards, name)) if tiles else 1
+    return sorted(
+        os.path.basename(os.path.realpath(os.path.join(cards, name, "device")))
         for name in _names(cards)
         if name.startswith("card")
         and name[4:].isdecimal()
         and read(cards, name, "device/vendor") == "0x8086"
         and (os.path.exists(os.path.join(cards, name, "lmem_total_bytes")) or _is_xe(cards, name))
+        for _tile in range(max(1, _tiles(cards, name)) if tiles else 1)
     )
 
 

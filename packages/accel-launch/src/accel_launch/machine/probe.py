@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Collection, Iterator, Mapping
 
+    from accel_launch.machine.topology import Topology
     from accel_launch.ranks.route import Route
 
 LOOKUP_LIMIT = 2.0
@@ -274,3 +275,9 @@ class Probe:
         self.ancestors = Ancestors()
         self.network = Network(self.programs)
         self.mpi = Mpi(self.programs, self.ancestors)
+
+    def topology(self) -> Topology:
+        """Return the cores that this process may use, and what is near which."""
+        from accel_launch.machine.topology import Topology
+
+        return Topology(os.sched_getaffinity(0) if sys.platform == "linux" else ())

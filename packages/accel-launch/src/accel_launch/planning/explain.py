@@ -25,12 +25,15 @@ def shell(plan: Plan) -> str:
         lines.append(_comment(f"the launchers meet at {plan.lifeline.meeting_place}"))
     shared = _shared(plan.commands)
     lines += [_comment(f"rank {c.rank} on {c.device}") for c in plan.commands if c.device is not None]
+    lines += [_comment(f"local rank {rank} on the CPUs {cpus}") for rank, cpus in enumerate(plan.cpus)]
     lines += [f"export {assignment(name, text)}" for name, text in sorted(environment(shared).items())]
     last = len(plan.commands) - 1
     for place, command in enumerate(plan.commands):
         own = [assignment(name, text) for name, text in environment(command.env).items() if name not in shared]
         folder = f"cd {quote(command.cwd)} && " if command.cwd else ""
-        lines.append(folder + " ".join([*own, *map(quote, command_line(command.argv))]) + (" &" if last else ""))
+        bound = ("taskset", "-c", command.cpus) if command.cpus else ()
+        words = map(quote, [*bound, *command_line(command.argv)])
+        lines.append(folder + " ".join([*own, *words]) + (" &" if last else ""))
         if place == last and last:
             lines.append("wait")
     return "\n".join(lines) + "\n"
@@ -72,6 +75,8 @@ def as_json(plan: Plan, settings: Settings) -> str:
     whole: dict[str, object] = {"engine": plan.engine, "commands": listed, "settings": values, "notes": notes}
     if plan.preload:
         whole["preload"] = list(plan.preload)
+    if plan.cpus:
+        whole["cpus"] = list(plan.cpus)
     if plan.request is not None:
         whole["request"] = plan.request.data()
     if plan.lifeline is not None:

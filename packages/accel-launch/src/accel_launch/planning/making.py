@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accel_config.catalogue import DeepSpeed, Hardware, Launcher, Output, Resources
+from accel_config.catalogue import DeepSpeed, Hardware, Launcher, Output, Resources, hardware
 from accel_config.checking.counts import idle
 from accel_config.errors import FAILED, AccelError
 from accel_config.settings.paradigm import paradigm
@@ -71,7 +71,12 @@ def made(settings: Settings, host: Host, script: Sequence[str], findings: Findin
         variables, replaced = environment.variables(settings, host, layout)
         findings.notes += replaced
     context = LaunchContext(settings, host, layout, tuple(script), variables, findings)
+    if hardware.binding(settings)[0] != "none":
+        from accel_launch.planning import binding
+
+        context = context.replace(bound=binding.bound(context, engine))
     planned = _preloaded(_made(name, engine, context), context)
+    planned = planned.replace(cpus=tuple(one.cpus for one in context.bound))
     shown = display(settings, max(layout.local, len(planned.commands)), layout, script)
     findings.notes += engine.dropped(name, settings, findings.ignored)
     launcher = settings[Launcher]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from accel_config.catalogue import Launcher, Precision
+from accel_config.catalogue.hardware import binding
 from accel_config.settings.origin import SCHEDULER
 from accel_config.showing.wording import describe
 
@@ -31,6 +32,8 @@ def summary(settings: Settings, layout: Layout, plan: Plan) -> str:
     engine = f"engine {plan.engine}"
     if plan.preload:
         engine += f", preload {', '.join(plan.preload)}"
+    if any(plan.cpus):
+        engine += f", bind {binding(settings)[0]}"
     precision = settings[Precision].mixed_precision
     return f"{ranks} {where}{kind}, precision {precision}, {engine}{config}{_scheduled(settings)}"
 

@@ -10,6 +10,20 @@ if TYPE_CHECKING:
     from accel_launch.running.report.records import Result
 
 
+class Bound(Record):
+    """What one rank is bound to."""
+
+    cpus: str = ""
+    """A list such as ``0-3,8``; empty if it isn't bound."""
+    threads: int = 0
+    """Its own cores, for OMP_NUM_THREADS; 0 if that is set otherwise."""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables that follow from it."""
+        return {"OMP_NUM_THREADS": str(self.threads)} if self.threads else {}
+
+
 class Command(Record):
     """One process to start."""
 
@@ -25,6 +39,8 @@ class Command(Record):
     """Its device in words, such as ``GPU 0``."""
     cwd: str | None = None
     """Its working folder; None: the launcher's own."""
+    cpus: str = ""
+    """The CPUs that it is bound to, such as ``0-3,8``; empty: those of the launcher."""
     label: str = ""
     """Name of a process that isn't a rank, such as ``worker 3``: the prefix of its lines, and its name in reports."""
 
@@ -152,6 +168,8 @@ class Plan(Record):
     """Rank of local rank 0."""
     devices: tuple[str | None, ...] = ()
     """The device of each local rank, in words."""
+    cpus: tuple[str, ...] = ()
+    """The CPUs of each local rank, where ranks are bound."""
     grace: float = 30.0
     """Seconds between asking ranks to end and killing them."""
     watching: Watching = Watching()

@@ -5,6 +5,7 @@ holds for this local rank, passes signals on, and records the rank's process and
 by its path on the ranks' interpreter, with the standard library and the other files of this folder.
 
 ``ACCEL_GATE`` is a file that stays empty until the launchers have compared their machines: no rank starts before.
+``ACCEL_BIND`` has for each local rank the CPUs that it is bound to and its threads: ``0-3=4/4-7=4``.
 ``ACCEL_SUPERVISOR`` is the folder of the supervisor's open files (``/proc/PID/fd``), then the number of the record
 that events are appended to, then for each local rank the numbers of its standard output and error and its error file.
 """
@@ -18,6 +19,7 @@ import time
 
 GATE, LOOK = 5.0, 0.005  # seconds to wait for the launchers at most, and between two looks
 ANSWER = 2.0  # seconds for a process manager on this machine to answer
+BIND = "ACCEL_BIND"
 RECORD = "/memfd:accel-record"
 # RES_OPTIONS of torch's agent where it dials a number: its resolver then asks no name server. Only for its log, torch
 # looks up each address that it dials and its machine's name; where no server answers, each takes ten seconds.
@@ -27,6 +29,7 @@ UNASKED = "attempts:0"
 def main() -> int:
     """Run the program of the command line as this rank; end as it ended."""
     from module import SCRATCH
+    from prctl import bind_here
     from signals import PASSED_ON
     from steps import sent_to_all
 
@@ -37,6 +40,7 @@ def main() -> int:
     if environ.get("RES_OPTIONS") == UNASKED:
         del environ["RES_OPTIONS"]  # that was for the agent alone
     local = int(environ.get("LOCAL_RANK", "0"))
+    cpus = bound(environ, local)
     wait_for(environ.pop("ACCEL_GATE", ""))
     environ.update(interface(environ))
     record, streams, error_file = supervised(supervisor, local)
@@ -51,6 +55,7 @@ def main() -> int:
     if child == 0:
         os.close(opens)
         os.read(gate, 1)  # the supervisor must know this rank before it prints anything
+        bind_here(cpus)
         become(sys.argv[1:], environ, streams, parent, launcher_of(record))
     name_process(environ.get("RANK", "0"))
     rank = f"{environ.get('RANK', '0')} {local} {child}"
@@ -187,6 +192,14 @@ def supervised(supervisor: list[str], local: int) -> tuple[str, list[str], str]:
     folder, record, *numbers = supervisor
     paths = [os.path.join(folder, number) for number in numbers[3 * local : 3 * local + 3]]
     return os.path.join(folder, record), paths[:2], "".join(paths[2:])
+
+
+def bound(environ: dict[str, str], local: int) -> str:
+    """Return the CPUs of this local rank, if ranks are bound, and set its threads if they follow from these."""
+    cpus, _, threads = (environ.pop(BIND, "").split("/") + [""] * local)[local].partition("=")
+    if threads:
+        environ["OMP_NUM_THREADS"] = threads
+    return cpus
 
 
 def is_record(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a process asks of Linux about itself (prctl): its death, its orphans, its name, and who may read it."""
+"""What a process asks of Linux about itself: its death, its orphans, its name, who may read it, and its CPUs."""
 
 from __future__ import annotations
 
@@ -30,6 +30,24 @@ def die_with(parent: int) -> None:
     prctl(PR_SET_PDEATHSIG, SIGKILL)
     if os.getppid() != parent:
         os._exit(128 + SIGKILL)
+
+
+def bind(cpus: str, pid: int = 0) -> str:
+    """Bind this thread, or that of another process, to CPUs such as ``0-3,8``; return a line if that fails."""
+    spans = [part.partition("-") for part in cpus.split(",") if part]
+    try:
+        if spans:
+            os.sched_setaffinity(pid, {n for low, _, high in spans for n in range(int(low), int(high or low) + 1)})
+    except OSError as error:
+        return f"a rank can't be bound to the CPUs {cpus}: {error.strerror}\n"
+    return ""
+
+
+def bind_here(cpus: str) -> None:
+    """Bind this process, before it becomes a rank; where that fails, print so."""
+    why = bind(cpus)
+    if why:
+        os.write(2, f"accel: note: {why}".encode())
 
 
 def let_read(launcher: int) -> None:

@@ -35,6 +35,10 @@ def become(plan: Plan) -> NoReturn:
     signals: Any = __import__("_signal")  # `signal` wraps it in enums, whose import costs a tenth of the launch
     signals.signal(signals.SIGPIPE, signals.SIG_DFL)
     signals.signal(signals.SIGXFSZ, signals.SIG_DFL)
+    if command.cpus:
+        from accel_launch.ranks.prctl import bind_here
+
+        bind_here(command.cpus)
     try:
         if command.cwd is not None:
             os.chdir(command.cwd)

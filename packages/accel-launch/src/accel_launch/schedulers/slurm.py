@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from accel_config.settings.readers import natural
-from accel_launch.machine import hostlist
 from accel_launch.ranks.steps import started_step
+from accel_launch.schedulers import hostlist
 from accel_launch.schedulers.placement import Placement, Sourced, Task, ignored, number, port
 
 TYPE_CHECKING = False

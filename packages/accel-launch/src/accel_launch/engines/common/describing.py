@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # What differs between machines by its nature, is compared elsewhere, or concerns the launcher's own output.
 OWN = frozenset(
     (
-        *("machine_rank", "main_process_ip", "num_machines", "num_processes", "nproc_per_node", "gpu_ids"),
+        *("machine_rank", "main_process_ip", "num_machines", "num_processes", "nproc_per_node", "gpu_ids", "bind"),
         *("config_file", "preset", "python", "quiet", "debug", "allow_difference", "lifeline_secret_file", "run_id"),
     )
 )

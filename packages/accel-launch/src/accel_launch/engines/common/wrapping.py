@@ -37,6 +37,12 @@ def with_parent(context: LaunchContext, words: Sequence[str]) -> tuple[str, ...]
     return target.interpreter(context.settings, context.host), *ALONE, PARENT, *words
 
 
+def binding(context: LaunchContext) -> dict[str, str]:
+    """Return the variable by which `accel_launch.ranks.parent` binds each rank, or nothing."""
+    ranks = [f"{one.cpus}={one.threads}" if one.threads else one.cpus for one in context.bound]
+    return {parent.BIND: "/".join(ranks)} if ranks else {}
+
+
 def module_command(context: LaunchContext, name: str) -> tuple[str, ...]:
     """Return the command of a launcher that is a module: `accel_launch.ranks.module` runs it, not ``python -m``."""
     return target.interpreter(context.settings, context.host), MODULE, name

@@ -76,7 +76,8 @@ class Preparation:
         if self.progress is not None:
             environ.update(self.progress.variables(place))
         streams = self.channels.attach(self.rank_of(place), place, command.label)
-        return Spawn(place, command.argv, environ, command.cwd, (self.nothing if place else self.stdin, *streams))
+        streams = (self.nothing if place else self.stdin, *streams)
+        return Spawn(place, command.argv, environ, command.cwd, streams, command.cpus)
 
     def _engine(self, _place: int, command: Command) -> Spawn:
         """Prepare an engine: its ranks open their streams, error files and the record below our own descriptors."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from accel_launch.ranks.prctl import die_with, let_read
+from accel_launch.ranks.prctl import bind_here, die_with, let_read
 from accel_launch.ranks.signals import PASSED_ON
 from accel_launch.ranks.steps import sent_to_all
 
@@ -85,6 +85,7 @@ class Starter:
                 signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
             for target, fd in enumerate(spawn.streams):
                 os.dup2(fd, target, inheritable=True)
+            bind_here(spawn.cpus)
             if spawn.cwd is not None:
                 os.chdir(spawn.cwd)
             os.execvpe(spawn.argv[0], spawn.argv, spawn.environ)

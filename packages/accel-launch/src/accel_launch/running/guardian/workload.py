@@ -20,6 +20,8 @@ class Spawn(Record):
     cwd: str | None
     streams: tuple[int, int, int]
     """File descriptors for its standard input, output and error."""
+    cpus: str = ""
+    """The CPUs that it is bound to; empty if it isn't."""
 
 
 class Forked(Record):

@@ -68,6 +68,7 @@ def judge(plan: Plan, observation: Observation) -> Result:
         stacks=observation.stacks,
         collective_timeout=timeout,
         outcomes=_outcomes(plan, observation),
+        cpus=plan.cpus,
     )
 
 

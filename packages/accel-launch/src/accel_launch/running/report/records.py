@@ -184,6 +184,8 @@ class Result(Record):
     """What ``--check_network`` has measured: a mapping for each direction of each link between the machines."""
     attempts: tuple[AttemptReport, ...] = ()
     """Each attempt, the last one too; empty where another launcher, such as torch's agent, restarts the ranks."""
+    cpus: tuple[str, ...] = ()
+    """The CPUs that each local rank of this machine was bound to, such as ``0-3,8``; empty where none was."""
     not_again: str = ""
     """Why a run that may be started again wasn't after its last failure; empty otherwise."""
 

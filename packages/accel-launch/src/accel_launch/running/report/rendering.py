@@ -28,7 +28,7 @@ def text(result: Result, host: str, *, whole: bool = False, color: bool = False)
     if failure is not None:
         ending = failure.ending
         mismatch = MISMATCH in failure.cause
-        heads.append(MISMATCH if mismatch else f"{failure.label or _rank(failure, host)} failed first")
+        heads.append(MISMATCH if mismatch else f"{failure.label or _rank(failure, host, result.cpus)} failed first")
         lines.append(f"  cause: {failure.cause}")
         lines += [
             f"  {line[:WIDEST]}"
@@ -103,9 +103,11 @@ def _message(exception: str) -> list[str]:
     return [f"  exception: {said[0]}", *(f"    {line}".rstrip() for line in said[1:])]
 
 
-def _rank(failure: Failure, host: str) -> str:
+def _rank(failure: Failure, host: str, cpus: tuple[str, ...]) -> str:
     ending = failure.ending
     device = f", {failure.device}" if failure.device else ""
+    if not failure.host and ending.local_rank < len(cpus):
+        device += f", CPUs {cpus[ending.local_rank]}"
     machine = f"machine {failure.machine}, " if failure.machine is not None else ""
     process = f"pid {ending.pid}, host {failure.host or host}{device}"
     return f"rank {ending.rank} ({machine}local rank {ending.local_rank}, {process})"
@@ -143,6 +145,7 @@ def data(result: Result, host: str) -> dict[str, object]:
         "differences": [difference.as_json() for difference in result.differences],
         "network": [dict(link) for link in result.network],
         "outcomes": dict(result.outcomes),
+        "cpus": list(result.cpus),
     }
 
 

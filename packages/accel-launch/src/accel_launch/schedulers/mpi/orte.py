@@ -8,7 +8,7 @@ See `accel_launch.ranks.beacon`.
 from __future__ import annotations
 
 from accel_config.settings.readers import natural
-from accel_launch.machine import hostlist
+from accel_launch.schedulers import hostlist
 from accel_launch.schedulers.placement import Sourced, number
 
 TYPE_CHECKING = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from accel_launch.machine import hostlist
+from accel_launch.schedulers import hostlist
 from accel_launch.schedulers.mpi import mpispawn, orte
 from accel_launch.schedulers.mpi.families import FAMILIES, HYDRA, MVAPICH
 from accel_launch.schedulers.placement import Placement, Sourced, Task, ignored, number, port

@@ -71,7 +71,7 @@ class ForkServer:
             "PYTHONPATH": f"{FORK_SERVER}{os.pathsep}{path}" if path else FORK_SERVER,
             "ACCEL_FORK_SERVER": f"{self.order} {self.reporting} {self.gate} {self.control}",
         }
-        return first.replace(environ=environ, streams=(self.spawns[-1].streams[0], *first.streams[1:]))
+        return first.replace(environ=environ, cpus="", streams=(self.spawns[-1].streams[0], *first.streams[1:]))
 
     def hand_over(self) -> None:
         """Let the descriptors through the exec that follows; in the fork that it turns into the process."""

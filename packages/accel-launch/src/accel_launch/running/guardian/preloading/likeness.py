@@ -44,7 +44,7 @@ def digest(plan: Plan) -> bytes:
 
 def _command(command: Command) -> list[object]:
     own = sorted((name, text) for name, text in command.env.items() if name not in CHANGING)
-    return [list(command.argv), own, command.cwd, command.rank, command.label]
+    return [list(command.argv), own, command.cwd, command.rank, command.label, command.cpus]
 
 
 def _inherited() -> list[object]:

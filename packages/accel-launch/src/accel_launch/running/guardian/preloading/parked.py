@@ -202,6 +202,7 @@ def order(work: Workload, fds: list[int]) -> dict[str, Any]:
             "argv": list(work.spawns[0].argv),
             "cwd": work.spawns[0].cwd,
             "ranks": [one.rank for one in work.spawns],
+            "cpus": [one.cpus for one in work.spawns],
             "grace": work.grace,
             "ignored": sorted(map(int, work.ignored)),
             "together": work.together,

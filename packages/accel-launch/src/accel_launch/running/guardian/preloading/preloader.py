@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from accel_launch.machine import process_tree
+from accel_launch.ranks.prctl import bind
 from accel_launch.running.guardian.preloading.fork_server import ForkServer
 
 TYPE_CHECKING = False
@@ -79,6 +80,7 @@ class Preloader:
 
     def _adopt(self, pids: Sequence[int], opening: int) -> None:
         for spawn, pid in zip(self.work.spawns, pids, strict=True):
+            self._report(bind(spawn.cpus, pid).splitlines())
             try:
                 self.starter.enlist(spawn.rank, pid)
             except OSError as error:

@@ -50,8 +50,8 @@ def guard(descriptors: str, opening: str, forked: str) -> None:
     facts = order["work"]
     pids = tuple(map(int, forked.split())) if forked.replace(" ", "").isdecimal() else ()
     spawns = tuple(
-        Spawn(rank, tuple(facts["argv"]), one["environ"], facts["cwd"], _streams(one["streams"], fds))
-        for rank, one in zip(facts["ranks"], order["ranks"], strict=True)
+        Spawn(rank, tuple(facts["argv"]), one["environ"], facts["cwd"], _streams(one["streams"], fds), cpus)
+        for rank, cpus, one in zip(facts["ranks"], facts["cpus"], order["ranks"], strict=True)
     )
     for fd in (*fds[1:], int(opening)):
         try:
