@@ -189,7 +189,7 @@ def _jetson(root: str) -> tuple[Device, ...]:
 
 
 def _intel(root: str, *, tiles: bool) -> list[str]:
-    """Return the PCI addresses of Intel's discrete GPUs, which report local memory: one for each tile if ``tiles``."""
+    """Return the PCI address of each of Intel's discrete GPUs, which report local memory, or of each tile."""
     cards = os.path.join(root, "sys/class/drm")
     return sorted(
         os.path.basename(os.path.realpath(os.path.join(cards, name, "device")))
