@@ -290,7 +290,8 @@ def test_a_run_goes_on_where_no_folder_can_be_made(accelerate: Run, script: Scri
     environ["XDG_STATE_HOME"] = "/proc/nowhere"
     done = accelerate("launch", *N3, script("print('trained')"))
     assert (done.returncode, done.stdout) == (0, "trained\n" * 3)
-    assert "accel: note: no folder for this run: No such file or directory" in done.stderr
+    why = "No such file or directory; `accelerate ps`, `stop` and `stacks` can't find it"
+    assert f"accel: note: no folder for this run: /proc/nowhere: {why}\n" in done.stderr
 
 
 @pytest.mark.exhaustive

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from accel_config import front
+from accel_config.errors import AccelError
 from accel_config.showing import console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Sequence
+
+ALONE = "`py-spy dump --pid PID` shows the stacks of any process"
 
 
 def main(argv: Sequence[str] | None = None, program: str = "accelerate-stacks") -> int:
@@ -40,7 +43,12 @@ def _stacks(words: list[str], program: str) -> int:
     from accel_launch.inspecting import report
 
     children = arguments.all_threads or arguments.json
-    run = runs.open(arguments.run, running=True)
+    try:
+        run = runs.open(arguments.run, running=True)
+    except AccelError as error:
+        if "\n" not in str(error):
+            raise
+        raise AccelError(*str(error).split("\n"), ALONE) from None  # it may be about a single process
     found = run.stacks(children=children, variables=arguments.locals, native=arguments.native)
     if arguments.json:
         import json
@@ -48,5 +56,6 @@ def _stacks(words: list[str], program: str) -> int:
         console.show(json.dumps(found, indent=2) + "\n")
     else:
         whole = arguments.all_threads or arguments.native
-        console.show(report.text(found, threads=whole, variables=arguments.locals))
+        text = report.text(found, threads=whole, variables=arguments.locals)
+        console.show(text or "no rank has been started yet\n")
     return 0

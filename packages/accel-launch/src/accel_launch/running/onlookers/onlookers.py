@@ -89,11 +89,12 @@ class Onlookers:
 
     def _open(self) -> None:
         from accel_launch.running.onlookers.registry.desk import Desk
+        from accel_launch.running.onlookers.registry.folder import no_folder
 
         try:
             self.desk = Desk(self.recorder.open(), self._answer, self._gather)
         except OSError as error:
-            self.reader.notes.append(f"no folder for this run: {error.strerror}; `accelerate stacks` can't find it")
+            self.reader.notes.append(f"{no_folder(error)}; `accelerate ps`, `stop` and `stacks` can't find it")
 
     @property
     def descriptors(self) -> tuple[int, ...]:

@@ -37,6 +37,16 @@ def clean(runs: str, age: float, count: int, own: str = "") -> None:
             Folder(path).remove(when=_left)
 
 
+def clean_stacks(folder: str, age: float) -> None:
+    """Remove old files with the stacks of a standstill."""
+    try:
+        for entry in os.scandir(folder):
+            if entry.name.startswith("stacks_") and entry.stat(follow_symlinks=False).st_mtime < time.time() - age:
+                os.unlink(entry.path)
+    except OSError:
+        pass
+
+
 def _over(folder: int) -> bool:
     """Return whether a folder is of a run that has ended, here or elsewhere."""
     held, _pid, machine = folders.lock(folders.LOCK, folder)
