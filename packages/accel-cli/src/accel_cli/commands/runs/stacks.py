@@ -46,9 +46,10 @@ def _stacks(words: list[str], program: str) -> int:
     try:
         run = runs.open(arguments.run, running=True)
     except AccelError as error:
-        if "\n" not in str(error):
+        lines = str(error).splitlines()
+        if len(lines) == 1:
             raise
-        raise AccelError(*str(error).split("\n"), ALONE) from None  # it may be about a single process
+        raise AccelError(*lines, ALONE) from None  # it may be about a single process
     found = run.stacks(children=children, variables=arguments.locals, native=arguments.native)
     if arguments.json:
         import json
@@ -56,6 +57,5 @@ def _stacks(words: list[str], program: str) -> int:
         console.show(json.dumps(found, indent=2) + "\n")
     else:
         whole = arguments.all_threads or arguments.native
-        text = report.text(found, threads=whole, variables=arguments.locals)
-        console.show(text or "no rank has been started yet\n")
+        console.show(report.text(found, threads=whole, variables=arguments.locals))
     return 0

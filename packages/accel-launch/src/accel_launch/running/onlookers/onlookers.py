@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from accel_launch.running.guardian.orders import KILL, RELEASE
+from accel_launch.running.onlookers.registry.folder import no_folder
 from accel_launch.running.onlookers.showing import STALL, TIMEOUT, Showing
 from accel_launch.running.onlookers.standstills import Standstills
 
@@ -89,7 +90,6 @@ class Onlookers:
 
     def _open(self) -> None:
         from accel_launch.running.onlookers.registry.desk import Desk
-        from accel_launch.running.onlookers.registry.folder import no_folder
 
         try:
             self.desk = Desk(self.recorder.open(), self._answer, self._gather)

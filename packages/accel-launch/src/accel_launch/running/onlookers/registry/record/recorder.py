@@ -198,9 +198,7 @@ class Recorder:
         except OSError as error:
             self.failure = self.failure or f"the record of the run is incomplete: {error.strerror}"
         recording = self.plan.recording
-        runs = os.path.dirname(self.folder.path)
-        cleaning.clean(runs, recording.age, recording.count, self.folder.name)
-        cleaning.clean_stacks(os.path.join(os.path.dirname(runs), "stacks"), recording.age)
+        cleaning.clean(os.path.dirname(self.folder.path), recording.age, recording.count, self.folder.name)
         return result.replace(notes=(*result.notes, self.failure)) if self.failure else result
 
 
