@@ -92,6 +92,7 @@ def as_page(environ: dict[str, str], folder: Path) -> None:
             browser.run("document.querySelectorAll('#rows button')[1].click();")
             browser.until("document.getElementById('text').textContent")
             time.sleep(2)
+            browser.run("scrollTo(0, 0);")
             picture = browser.send("Page.captureScreenshot", format="png")["data"]
             (DOCS / "top-page.png").write_bytes(base64.b64decode(picture))
         finally:

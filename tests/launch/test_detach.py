@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from accel_launch.running.onlookers.registry import folder
+from accel_launch import runs as api
+from accel_launch.running.onlookers.registry import folder, reading
 from accel_launch.running.onlookers.registry.record import reader, store
 from accel_launch.running.output import channel, terminals
 from accel_launch.running.supervising import detaching
@@ -80,6 +82,11 @@ def test_a_refusal_is_a_refusal(accelerate: Run, script: Script, runs: Path) -> 
     done = accelerate("launch", *N2, "-d", path, env={"XDG_STATE_HOME": "/proc/nowhere"})
     assert (done.returncode, done.stdout) == (1, "")
     assert "no folder for this run" in done.stderr
+    with subprocess.Popen([BIN / "accelerate", "logs", "-f"], env=env_of(runs), stderr=-1) as following:
+        time.sleep(0.2)
+        os.kill(listed(accelerate)["taken"]["launcher"], signal.SIGKILL)
+        told = following.communicate(timeout=60)[1]
+    assert (following.returncode, told) == (0, b"accel: taken ended without a status: its launcher was killed\n")
 
 
 def test_a_run_on_hosts_is_left_too(accelerate: Run, script: Script, runs: Path) -> None:
@@ -123,7 +130,15 @@ def test_logs_of_one_rank_of_a_time_and_of_the_end(accelerate: Run, script: Scri
     assert accelerate("logs", "--since", "1h").stdout == whole
     assert accelerate("logs", "--since", "0").stdout == ""
     assert "--tail: -1 isn't a number of lines" in accelerate("logs", "--tail", "-1").stderr
-    assert "rank 7 of logged has printed nothing of this" in accelerate("logs", "--rank", "7").stderr
+    for command, rank in (("logs", "7"), ("attach", "-1")):
+        done = accelerate(command, "--rank", rank)
+        assert (done.returncode, f"logged has no rank {rank} here, only 0-1" in done.stderr) == (2, True)
+    assert (
+        "rank 1 of logged has printed nothing in the last 0s\n" in accelerate("logs", "--rank=1", "--since=0s").stderr
+    )
+    done = accelerate("attach", "--rank", "1", "--tail", "2")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "new 1\nx\n", "accel: logged ended: exit status 1\n")
+    assert b"".join(piece.data for piece in api.Run(reading.Run(str(runs / "logged"))).output()) == whole.encode()
     assert "--since: 'soon' isn't a time" in accelerate("logs", "--since", "soon").stderr
     assert kinds(runs / "logged")[-1] == "finished"
 
@@ -138,7 +153,8 @@ def test_ctrl_c_leaves_an_attached_run_or_interrupts_it(accelerate: Run, script:
     text = "import itertools, time\nfor number in itertools.count(): print(number); time.sleep(0.01)\n"
     assert accelerate("launch", "-q", "--cpu", "-d", "--name", "seen", str(script(text))).returncode == 0
     assert until(lambda: "99\n" in accelerate("logs").stdout)
-    for flags, status, said in (([], 0, b"detached from seen, which goes on"), (["--stop_on_interrupt"], 130, b"")):
+    left, ended = b"detached from seen, which goes on", b"accel: seen ended: terminated by SIGINT\n"
+    for flags, status, does, said in (([], 0, b"leaves", left), (["--stop_on_interrupt"], 130, b"interrupts", ended)):
         words = [BIN / "accelerate", "attach", "see", *flags]
         with subprocess.Popen(words, env=env_of(runs), stdout=-1, stderr=-1, bufsize=0) as attached:
             assert attached.stdout is not None
@@ -146,6 +162,7 @@ def test_ctrl_c_leaves_an_attached_run_or_interrupts_it(accelerate: Run, script:
             attached.send_signal(signal.SIGINT)
             rest, told = attached.communicate(timeout=60)
         assert attached.returncode == status
+        assert re.match(rb"accel: attached to seen \(running, last line: \d+\); Ctrl-C %s it\n" % does, told)
         assert said in told
         numbers = [int(line) for line in (first + rest).splitlines() if line.isdigit()]
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
@@ -362,6 +379,7 @@ def test_the_record_s_lines_are_those_of_a_terminal(
     lines = accelerate("logs", "long").stdout.splitlines()
     assert sorted({*lines}) == [f"[{rank}] {rank * 300_000}" for rank in "01"]
     assert accelerate("logs", "long", "--tail", "1").stdout.splitlines() == lines[-1:]
+    assert re.fullmatch(r"\.\.\.([01])\1{196}", listed(accelerate, "-a")["long"]["line"])
 
 
 def test_a_run_without_its_folder_the_shell_s_descriptors_and_a_record(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -57,8 +58,13 @@ def test_runs_are_listed_with_what_they_do(launched: Start, accelerate: Run, scr
     assert (done.returncode, done.stdout) == (143, "one ended: terminated by SIGTERM\n")
     assert running.wait(10) == -signal.SIGTERM
     assert listed(accelerate) == {}
+    done = accelerate("ps")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "accel: no run is running; accelerate ps -a lists those that have ended\n"
     assert listed(accelerate, "-a")["one"]["status"] == 143
-    assert "one   ended (143)" in accelerate("ps", "-a").stdout
+    head, line = accelerate("ps", "-a").stdout.splitlines()
+    assert line.startswith("one   ended (143)")
+    assert re.match(r"\d+ s ago  ", line[head.index("ENDED") :])
 
 
 def test_an_orphaned_record_is_told_for_what_it_is(
@@ -83,7 +89,12 @@ def test_an_orphaned_record_is_told_for_what_it_is(
     done = accelerate("wait", "killed")
     assert (done.returncode, done.stdout) == (1, "killed ended without a status: its launcher was killed\n")
     assert "killed: lost: its launcher was killed\n" in accelerate("report", "killed").stdout
-    assert "odd has no report: it is lost: its launcher was killed\n" in accelerate("report", "odd", "--json").stderr
+    assert {found["reason"] for found in listed(accelerate, "-a").values()} == {
+        None, "its launcher was killed", "the machine was started again"
+    }  # fmt: skip
+    told = json.loads(accelerate("report", "killed", "--json").stdout)
+    assert (told["state"], told["status"], told["reason"]) == ("lost", None, "its launcher was killed")
+    assert set(told["time_spent"]) == set(goodput.PHASES)
     assert accelerate("stop", "killed").returncode == 2
 
 
@@ -165,7 +176,8 @@ def test_wait_and_report(
     assert running.stdout is not None
     running.stdout.readline()
     with subprocess.Popen([BIN / "accelerate", "wait"], env=environ, stdout=subprocess.PIPE, text=True) as waiting:
-        assert "is running: it has no report yet" in accelerate("report", "waited", "--json").stderr
+        told = json.loads(accelerate("report", "waited", "--json").stdout)
+        assert (told["name"], told["status"], sum(told["time_spent"].values()) > 0) == ("waited", None, True)
         end.touch()
         assert waiting.communicate(timeout=60)[0] == "waited ended: exit status 3\n"
     assert waiting.returncode == 3

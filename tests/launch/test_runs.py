@@ -11,12 +11,15 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from accel_launch.running.onlookers.registry import folder as folders
 from accel_launch.running.onlookers.registry.record import plain
+from accel_launch.running.onlookers.registry.record.writing import last_line
+from accel_launch.running.output.channel import Channel
 from tests.conftest import Run
 from tests.launch.processes import Script, Start, until
 from tests.schedule import sampled
@@ -153,10 +156,16 @@ def test_old_records_go_by_number_and_by_age(accelerate: Run, script: Script, ru
     record("old", 40 * 86400)
     record("old-elsewhere", 40 * 86400, "report.json", lock="node-7")
     record("running-elsewhere", 40 * 86400, lock="node-7")
+    stacks = runs.parent / "stacks"
+    stacks.mkdir()
+    for name, age in (("stacks_old.txt", 40), ("stacks_new.txt", 20), ("mine", 40)):
+        (stacks / name).touch()
+        os.utime(stacks / name, (time.time() - age * 86400, time.time() - age * 86400))
     (runs / "n0" / "mine").touch()
     path = str(script("print(1)"))
     assert accelerate("launch", *N2, "--name", "new", path).returncode == 0
     assert {path.name for path in runs.iterdir()} == {"n0", "n1", "n2", "n3", "new", "running-elsewhere"}
+    assert {path.name for path in stacks.iterdir()} == {"stacks_new.txt", "mine"}
     assert accelerate("launch", *N2, "--name", "newer", "--record_count", "3", path).returncode == 0
     assert {path.name for path in runs.iterdir()} == {"newer", "new", "n0", "running-elsewhere"}
 
@@ -218,6 +227,19 @@ def test_each_restart_is_in_the_record(accelerate: Run, script: Script, runs: Pa
     assert (state(runs / "again")["line"], state(runs / "again")["attempt"]) == ("try", 1)
     spent = json.loads(accelerate("report", "again", "--json").stdout)["time_spent"]
     assert spent["restarting"] > 0
+
+
+def test_a_last_line_that_is_long_is_cut_where_its_beginning_is_known() -> None:
+    def line(end: bytes, *, written: int = 0, unfinished: bool = False) -> str:
+        facts = {"end": end, "written": written or len(end), "written_at": 1.0, "line": unfinished and b"x"}
+        return last_line([cast("Channel", SimpleNamespace(**facts))])
+
+    assert last_line([]) == line(b"") == line(b"\n\n") == ""
+    assert line(b"a\n50 %\rbc\n \n") == line(b"bc\nd", unfinished=True) == "bc"
+    assert line(b"bc\nd") == line(b"d", unfinished=True) == "d"
+    assert line(b"a\nS" + b"m" * 5000 + b"E\n") == "S" + "m" * 196 + "..."
+    assert line(b"S" + b"m" * 5000 + b"E\n") == "S" + "m" * 196 + "..."
+    assert line(b"m" * 4096 + b"E\n", written=9999) == "..." + "m" * 196 + "E"
 
 
 def test_json_is_made_without_its_module() -> None:

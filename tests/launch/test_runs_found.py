@@ -24,7 +24,9 @@ def test_the_name_of_a_record_never_means_another_run(
     launched: Start, accelerate: Run, script: Script, runs: Path
 ) -> None:
     assert "no run 'q3' is running on this machine; none is (in " in accelerate("stop", "q3").stderr
-    assert "py-spy" not in accelerate("stop", "q3").stderr
+    assert not [done for words in (("q3",), ()) if "py-spy" in (done := accelerate("stop", *words)).stderr]
+    done = accelerate("wait", "-9")
+    assert (done.returncode, "'-9' isn't a flag, and no run is named so" in done.stderr) == (2, True)
     ended = made(runs, "exp1", {"state": "ended", "status": 7, "launcher": GONE})
     made(runs, "torn", {}).joinpath("state.json").write_text("{")
     made(runs, "torn2", {"state": "ended", "status": 5})
@@ -35,7 +37,9 @@ def test_the_name_of_a_record_never_means_another_run(
     (ended / "output").touch()
     done = accelerate("attach", "exp1")
     assert (done.returncode, done.stdout) == (7, "")
-    assert "exp1 has ended; accelerate logs exp1 prints what it printed\n" in done.stderr
+    assert done.stderr == (
+        "accel: exp1 has ended; accelerate logs exp1 prints what it printed\naccel: exp1 ended: exit status 7\n"
+    )
     for name in ("exp1", str(GONE)):
         assert accelerate("wait", name).stdout == "exp1 ended: exit status 7\n"
     assert accelerate("report", str(GONE)).stdout.startswith("exp1: ended (7)\n")
@@ -69,14 +73,25 @@ def test_a_second_stop_leaves_the_grace(launched: Start, accelerate: Run, script
         first.communicate(timeout=60)
     for question in ({"ask": "stop"}, {"ask": "stop", "signal": 2}):
         assert asked(runs / "saves", json.dumps(question).encode())["signal"] in (2, 15)
-    with subprocess.Popen([*words, "--signal", "INT"], env=env, stdout=-1, text=True) as second:
+    told = runs.parent / "told"
+    with (
+        told.open("w") as errors,
+        subprocess.Popen([*words, "--signal", "INT"], env=env, stdout=-1, stderr=errors, text=True) as second,
+    ):
         for wrong in (b"[]", b"null", b"5", b'"events"', b"[" * 50_000, b"{"):
             assert isinstance(asked(runs / "saves", wrong)["error"], str)
         assert "signal must be one of 2, 15," in asked(runs / "saves", b'{"ask": "stop", "signal": 9}')["error"]
         assert until(lambda: state(runs / "saves")["ended_by"] == signal.SIGTERM)
         assert accelerate("stop", "--signal", "SEGV").returncode == 2
+        seen = until(
+            lambda: "accel: waiting for saves to end; after 500 s its ranks are killed; " in told.read_text(), 60
+        )
         go.touch()
         assert second.communicate(timeout=60)[0] == "saves ended: terminated by SIGTERM\n"
+        assert seen
+        assert told.read_text().startswith(
+            "accel: a signal ends saves already: it gets no SIGINT, and is waited for\n"
+        )
     assert running.stdout.read() == "saved\n"
     assert running.wait(60) == -signal.SIGTERM
 

@@ -60,7 +60,7 @@ def test_a_folder_that_others_can_write_to(accelerate: Run, script: Script, runs
     for flags in ((), ("--name", "one")):
         done = accelerate("launch", *N2, *flags, path)
         assert (done.returncode, done.stdout) == (0, "1\n1\n")
-        assert "note: no folder for this run: others can write to it; `chmod go-w` it" in done.stderr
+        assert f"note: no folder for this run: {runs}: others can write to it; `chmod go-w` it" in done.stderr
     done = accelerate("launch", *N2, "-d", path)
     assert (done.returncode, done.stdout) == (1, "")
     assert "others can write to it" in done.stderr

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from accel_config.showing.installing import command
-from accel_launch.inspecting import kernel, rights, sampling
+from accel_launch.inspecting import kernel, report, rights, sampling
 from accel_launch.inspecting.groups import Group, line, spans
 from accel_launch.inspecting.places import locate
 from accel_launch.inspecting.sampling import Frame
@@ -146,7 +146,13 @@ def test_without_a_run_that_is_said(accelerate: Run) -> None:
     done = accelerate("stacks")
     assert (done.returncode, done.stdout) == (2, "")
     assert "no run of this user is running on this machine" in done.stderr
-    assert "a single process has no launcher to ask, unless it is started with --stall_after" in done.stderr
+    assert (
+        "a single process has no launcher to ask, unless it is started with --stall_after or --name\n" in done.stderr
+    )
+    assert done.stderr.endswith("`py-spy dump --pid PID` shows the stacks of any process\n")
+    assert (
+        report.text({"groups": [], "ranks": []}) == "no rank has been started yet\n"
+    )  # as while modules are preloaded
 
 
 def test_a_launcher_that_is_stopped_is_named(launched: Start, script: Script, accelerate: Run) -> None:
@@ -290,7 +296,8 @@ def test_a_run_goes_on_where_no_folder_can_be_made(accelerate: Run, script: Scri
     environ["XDG_STATE_HOME"] = "/proc/nowhere"
     done = accelerate("launch", *N3, script("print('trained')"))
     assert (done.returncode, done.stdout) == (0, "trained\n" * 3)
-    assert "accel: note: no folder for this run: No such file or directory" in done.stderr
+    why = "No such file or directory; `accelerate ps`, `stop` and `stacks` can't find it"
+    assert f"accel: note: no folder for this run: /proc/nowhere: {why}\n" in done.stderr
 
 
 @pytest.mark.exhaustive

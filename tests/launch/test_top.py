@@ -15,6 +15,7 @@ from typing import Any, cast
 import psutil
 import pytest
 
+from accel_cli.commands.runs import listing
 from accel_cli.commands.runs.live import sheet
 from accel_cli.commands.runs.live.screen import Pen
 from accel_cli.commands.runs.live.watch import Output, Watch
@@ -104,6 +105,9 @@ def test_a_terminal_shows_ranks_output_and_stacks_and_stops_the_run(
     top.has("stop the run; it asks first")
     top.press("\x1b")
     top.has("LAST LINE")
+    top.resize(80, 6)
+    top.has("ranks 0-0 of 2")
+    top.resize(120, 40)
     top.press("xn")
     top.press("x")
     top.has("Stop one? y: yes, any other key: no")
@@ -134,7 +138,8 @@ def test_without_a_terminal_there_is_one_table(
     dumb = show(*TOP, term="dumb")
     assert dumb.end().startswith("one  running  age ")
     assert "\x1b" not in dumb.seen
-    assert "--port is the port of --web" in accelerate("top", "--port", "1").stderr
+    assert "--port is the port of a page; add --web\n" in accelerate("top", "--port", "1").stderr
+    assert "--port: 65536 isn't a port, from 0 to" in accelerate("top", "--web", "--port", "65536").stderr
     (tmp_path / "end").touch()
     assert run.wait(20) == 3
     assert "no run of this user is running" in accelerate("top").stderr
@@ -247,6 +252,7 @@ def test_what_ranks_use_of_devices_and_how_they_stand_still_is_shown() -> None:
     assert rows[7].cells == ("7", "still", "1.50", "3 MB", "71680 MB", "100 %", "1.2 kB/s", "green   \\x1b[A")
     assert rows[8].cells == ("8", "SIGKILL", "", "3 MB", "", "", "", "loss 0.1")
     assert [rows[rank].mood for rank in (6, 7, 8)] == ["", "odd", "bad"]
+    assert (listing.cut("\u4e2d" * 9, 7), listing.cut("e\u0301" * 9, 2)) == ("\u4e2d" * 3, "e\u0301" * 2)
     found = sheet.Sheet("one", "stalled", "odd", columns=columns, rows=rows)
     for chosen in (0, 55, 99):  # the chosen one is among those that fit
         lines = Pen(80, 24).ranks(found, chosen, 20)

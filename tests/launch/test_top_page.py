@@ -22,6 +22,7 @@ __all__ = ["browser"]
 TWO_ROWS = "document.querySelectorAll('#rows tr').length === 2"
 LAST_LINE = "document.querySelector('#rows tr:last-child td:last-child').textContent"
 TEXT = "document.getElementById('text').textContent"
+MORE = "document.getElementById('more').getBoundingClientRect()"
 NOTICE = "document.getElementById('notice').textContent"
 EVIL = (
     "import os, sys, time\nrank, count = os.environ['RANK'], 0\n"
@@ -114,6 +115,17 @@ def test_the_page_goes_on_by_itself_and_what_ranks_print_stays_text(
         browser.until(f"!window.same && {TWO_ROWS}")
         browser.run("document.querySelector('#rows tr:last-child button').click();")
         lines = browser.until(TEXT).split("\n")
+        # Where many ranks are above it, what a click opens comes into view, and goes again.
+        browser.run("document.getElementById('close').click();")
+        browser.run("document.querySelector('table').style.marginBottom = '5000px';")
+        browser.run("document.querySelector('#rows tr:last-child button').click();")
+        assert browser.run(f"return scrollY > 4000 && {MORE}.bottom <= innerHeight + 1 && {MORE}.top >= 0;")
+        browser.run("document.getElementById('close').click();")
+        assert browser.run("return [scrollY, document.getElementById('stop').getBoundingClientRect().top < 300];") == [
+            0, True
+        ]  # fmt: skip
+        browser.run("document.querySelector('table').style.marginBottom = 0;")
+        browser.run("document.querySelector('#rows tr:last-child button').click();")
         assert all(line.startswith(EVIL_SHOWN) for line in lines if "left out" not in line)
         assert browser.run("return document.querySelectorAll('img, #text *, td:last-child *').length;") == 0
         browser.until(f"!{TEXT}.endsWith({json.dumps(lines[-1])})")

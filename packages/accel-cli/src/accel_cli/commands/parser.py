@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import SUPPRESS, Action
+from argparse import SUPPRESS, Action, ArgumentTypeError
 
 from accel_config.showing import arguments, console
 
@@ -23,16 +23,23 @@ class Parser(arguments.Parser):
     def run(self) -> None:
         """Add the argument that names a run; None for the newest."""
         text = "Name of a run, the beginning of one, or the pid of its launcher or of a rank; the newest by default."
-        self.add_argument("run", nargs="?", help=text)
+        self.add_argument("run", nargs="?", type=_named, help=text)
 
     def runs(self) -> None:
         """Add the argument that names several runs."""
         text = "Names of runs, beginnings of names, or pids of launchers or ranks; the newest by default."
-        self.add_argument("run", nargs="*", help=text)
+        self.add_argument("run", nargs="*", type=_named, help=text)
 
     def flag(self, name: str, **options: Any) -> None:
         """Add the flag ``name``, such as ``--config_file``, in both spellings."""
         self.add_argument(*dict.fromkeys((name, "--" + name[2:].replace("_", "-"))), **options)
+
+
+def _named(word: str) -> str:
+    """Take a word that may name a run: argparse takes ``-9`` for one of those that aren't flags."""
+    if word.startswith("-"):
+        raise ArgumentTypeError(f"{word!r} isn't a flag, and no run is named so")
+    return word
 
 
 class _Version(Action):

@@ -80,7 +80,7 @@ def text(found: Mapping[str, Any], *, threads: bool = False, variables: bool = F
     if threads or variables:
         for rank, process in processes:
             lines += ["", *_whole(rank, process, every=threads)]
-    return "".join(f"{each}\n" for each in lines)
+    return "".join(f"{each}\n" for each in lines or ["no rank has been started yet"])
 
 
 def brief(found: Mapping[str, Any], ranks: int, lines: int) -> list[str]:

@@ -27,6 +27,10 @@ class Output:
         """The bytes that left the record before they were read here."""
         return self._reader.missed
 
+    def __iter__(self) -> Iterator[Piece]:
+        """Yield what `read` does."""
+        return self.read()
+
     def read(self, since: float | None = None) -> Iterator[Piece]:
         """Yield what is there and wasn't read yet; with ``since`` what was printed in so many last seconds."""
         return self._recent(self._reader.read(), self._from(since))

@@ -102,6 +102,16 @@ class Recorded:
         return goodput.told(self._run)
 
     @property
+    def ranks(self) -> Sequence[int]:
+        """The ranks that its plan starts on this machine; empty if that isn't known."""
+        commands = self._run.plan.get("commands")
+        try:
+            found = [command["rank"] for command in commands or ()]
+        except (TypeError, KeyError):  # of another version
+            return ()
+        return found if len(found) == self._run.plan.get("ranks") and None not in found else ()
+
+    @property
     def terminals(self) -> bool:
         """Whether its ranks have terminals of their own (``launch --terminal``)."""
         return self._run.plan.get("terminals") is True

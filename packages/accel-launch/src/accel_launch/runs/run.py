@@ -100,13 +100,13 @@ class Run(Recorded):
         """
         return acting.send(self._run, number)
 
-    def end(self, number: int = signal.SIGTERM) -> None:
-        """Ask it to end by a signal, without waiting for that; nothing happens if a signal has asked it already.
+    def end(self, number: int = signal.SIGTERM) -> bool:
+        """Ask it to end by a signal, without waiting for that; return False if one has asked it already.
 
         Raises:
             AccelError: its launcher isn't in reach, or the signal asks for something else.
         """
-        acting.end(self._run, number)
+        return acting.end(self._run, number)
 
     def stop(self, number: int = signal.SIGTERM, *, now: bool = False) -> int | None:
         """End it by a signal to its launcher, and wait for that; return its exit status.

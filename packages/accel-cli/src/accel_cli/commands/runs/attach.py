@@ -8,7 +8,7 @@ import time
 
 from accel_config import front
 from accel_config.errors import FAILED, AccelError
-from accel_config.showing import console
+from accel_config.printable import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None, program: str = "accelerate-attach") 
 def parser(program: str) -> ArgumentParser:
     """Return the parser of the command's arguments."""
     from accel_cli.commands.parser import Parser
+    from accel_cli.commands.runs import logs
 
     found = Parser(
         program,
@@ -35,7 +36,7 @@ def parser(program: str) -> ArgumentParser:
         "it, with status 0, and it goes on.",
     )
     found.run()
-    found.flag("--since", metavar="TIME", help="Begin with what was printed so long ago, such as 10m.")
+    logs.selecting(found)
     found.flag(
         "--stop_on_interrupt", action="store_true", help="Let Ctrl-C interrupt the run, instead of leaving it."
     )
@@ -44,24 +45,28 @@ def parser(program: str) -> ArgumentParser:
 
 def _attach(words: list[str], program: str) -> int:
     arguments = parser(program).parse_args(words)
-    from accel_cli.commands.runs.logs import seconds_of, tell_missed
+    from accel_cli.commands.runs import ending, logs
     from accel_launch import runs
 
-    since = seconds_of(arguments.since)
     going = None if arguments.run else next(iter(runs.list()), None)
     run = going or runs.open(arguments.run)
-    if not run.running and since is None:
-        front.say(f"accel: {run.name} has ended; accelerate logs {run.name} prints what it printed\n")
-    output = run.output(from_now=since is None)
+    selection = logs.Selection(run, arguments)
+    output = run.output(from_now=selection.from_now)
     window = Window(run)
     interrupts: list[int] = []
     # An exception in the middle of what is printed would lose some of it, or print it twice.
     signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
-    for piece in output.follow(since):
+    if run.running:
+        front.say(_attached(run, "interrupts" if arguments.stop_on_interrupt else "leaves", selection.from_now))
+    elif selection.from_now:
+        front.say(f"accel: {run.name} has ended; accelerate logs {run.name} prints what it printed\n")
+    if selection.tail is not None:
+        selection.show(output)
+    for piece in output.follow(selection.since):
         if piece is None:
             window.follow()
-        else:
-            console.pass_on(piece.data.decode(errors="surrogateescape"))
+        elif selection.has(piece):
+            logs.show(piece.data)
         if interrupts and not arguments.stop_on_interrupt:
             front.say(
                 f"\naccel: detached from {run.name}, which goes on; accelerate attach {run.name} returns to it\n"
@@ -70,11 +75,16 @@ def _attach(words: list[str], program: str) -> int:
         if interrupts:
             interrupts.clear()
             run.send(signal.SIGINT)
-    tell_missed(output)
-    status = run.status
-    if status is None:
-        front.say(f"accel: {run.name} ended without a status: {run.ending}\n")
-    return FAILED if status is None else status
+    logs.tell_missed(output)
+    front.say(f"accel: {ending.line(run)}\n")
+    return FAILED if run.status is None else run.status
+
+
+def _attached(run: Run, does: str, quiet: bool) -> str:
+    """Return the line about a run that goes on, which may print nothing for long; ``does`` is what Ctrl-C does."""
+    line = one_line(run.facts()["line"]) if quiet else ""
+    last = f", last line: {line}" if line else ""
+    return f"accel: attached to {run.name} ({run.words}{last}); Ctrl-C {does} it\n"
 
 
 class Window:

@@ -22,4 +22,15 @@ def table(rows: Sequence[Row], columns: int | None) -> str:
     lines = (
         "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=False)), row[-1]]) for row in rows
     )
-    return "".join(f"{line.rstrip()[:columns]}\n" for line in lines)
+    return "".join(f"{cut(line.rstrip(), columns)}\n" for line in lines)
+
+
+def cut(line: str, columns: int | None) -> str:
+    """Return what fits into so many columns of a terminal; a letter may take two."""
+    if columns is None or line.isascii():
+        return line[:columns]
+    from itertools import accumulate
+    from unicodedata import combining, east_asian_width
+
+    wide = (2 if east_asian_width(letter) in "WF" else not combining(letter) for letter in line)
+    return line[: sum(place <= columns for place in accumulate(wide))]

@@ -9,10 +9,11 @@ from accel_config.showing import console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Iterable, Sequence
 
-    from accel_launch.runs import Output, Piece
+    from accel_cli.commands.parser import Parser
+    from accel_launch.runs import Output, Piece, Run
 
 STDERR = 2
 MEGABYTE = 1 << 20
@@ -30,42 +31,76 @@ def parser(program: str) -> ArgumentParser:
     found = Parser(program, "Print what a run that was started with --detach has printed, and its launcher's lines.")
     found.run()
     found.add_argument("-f", "--follow", action="store_true", help="Go on with what comes, until the run has ended.")
-    found.flag("--rank", type=int, help="Print the output of this rank alone.")
-    found.flag("--since", metavar="TIME", help="Begin with what was printed so long ago, such as 10m.")
-    found.flag("--tail", type=int, metavar="N", help="Begin with the last N lines.")
+    selecting(found)
     found.flag("--stderr", action="store_true", help="Print standard error alone, with the launcher's lines.")
     return found
 
 
+def selecting(found: Parser) -> None:
+    """Add the flags that select what is printed."""
+    found.flag("--rank", type=int, help="Print the output of this rank alone.")
+    found.flag("--since", metavar="TIME", help="Begin with what was printed so long ago, such as 10m.")
+    found.flag("--tail", type=int, metavar="N", help="Begin with the last N lines.")
+
+
 def _logs(words: list[str], program: str) -> int:
     arguments = parser(program).parse_args(words)
+    from accel_cli.commands.runs import ending
     from accel_launch import runs
 
-    if arguments.tail is not None and arguments.tail < 0:
-        raise AccelError(f"--tail: {arguments.tail} isn't a number of lines")
-    since = seconds_of(arguments.since)
     run = runs.open(arguments.run)
+    selection = Selection(run, arguments)
     output = run.output()
-
-    def wanted(piece: Piece) -> bool:
-        fits = arguments.rank is None or piece.rank == arguments.rank
-        return fits and (not arguments.stderr or piece.stream == STDERR)
-
     over = not run.running  # before what it has printed is read to its end
-    pieces: Iterable[Piece] = filter(wanted, output.read(since))
-    shown = (piece.data for piece in pieces) if arguments.tail is None else _last(pieces, arguments.tail)
-    nothing = True
-    for data in shown:
-        _show(data)
-        nothing = False
-    if nothing and arguments.rank is not None and not arguments.follow:
-        front.say(f"accel: rank {arguments.rank} of {run.name} has printed nothing of this\n")
+    if not selection.show(output) and arguments.rank is not None and not arguments.follow:
+        where = " to standard error" if arguments.stderr else ""
+        when = f" in the last {arguments.since}" if arguments.since else ""
+        front.say(f"accel: rank {arguments.rank} of {run.name} has printed nothing{where}{when}\n")
     if arguments.follow and not over:
         for piece in output.follow():
-            if piece is not None and wanted(piece):
-                _show(piece.data)
+            if piece is not None and selection.has(piece):
+                show(piece.data)
+        if run.status is None:
+            front.say(f"accel: {ending.line(run)}\n")
     tell_missed(output)
     return 0
+
+
+class Selection:
+    """What is printed of the output of a run."""
+
+    def __init__(self, run: Run, arguments: Namespace) -> None:
+        """Take what `selecting` has added.
+
+        Raises:
+            AccelError: there can't be such lines.
+        """
+        self.rank, self.tail, self.stderr = arguments.rank, arguments.tail, getattr(arguments, "stderr", False)
+        self.since = _seconds_of(arguments.since)
+        if self.tail is not None and self.tail < 0:
+            raise AccelError(f"--tail: {self.tail} isn't a number of lines")
+        if self.rank is not None and (ranks := run.ranks) and self.rank not in ranks:
+            from accel_launch.inspecting.groups import spans
+
+            raise AccelError(f"--rank: {run.name} has no rank {self.rank} here, only {spans(ranks)}")
+
+    @property
+    def from_now(self) -> bool:
+        """Whether nothing of what is there already is wanted."""
+        return self.since is None and self.tail is None
+
+    def has(self, piece: Piece) -> bool:
+        """Return whether a piece belongs to it."""
+        return self.rank in (None, piece.rank) and (not self.stderr or piece.stream == STDERR)
+
+    def show(self, output: Output) -> bool:
+        """Print what is there; return whether that is anything."""
+        pieces = (piece.data for piece in output.read(self.since) if self.has(piece))
+        found = False
+        for data in pieces if self.tail is None else _last(pieces, self.tail):
+            show(data)
+            found = True
+        return found
 
 
 def tell_missed(output: Output) -> None:
@@ -75,7 +110,7 @@ def tell_missed(output: Output) -> None:
         front.say(f"accel: {size} aren't shown: they left the record (--output_limit) before they were read\n")
 
 
-def seconds_of(text: str | None) -> float | None:
+def _seconds_of(text: str | None) -> float | None:
     """Return for how many seconds to print what was printed; None if that isn't limited.
 
     Raises:
@@ -87,17 +122,18 @@ def seconds_of(text: str | None) -> float | None:
         raise AccelError(f"--since: {text!r} isn't a time, such as 90s, 10m or 1h30m") from None
 
 
-def _last(pieces: Iterable[Piece], count: int) -> list[bytes]:
+def _last(pieces: Iterable[bytes], count: int) -> Iterable[bytes]:
     from collections import deque
 
     lines: deque[bytes] = deque(maxlen=count)
-    for piece in pieces:
-        first, *rest = piece.data.splitlines(keepends=True) or (b"",)
+    for data in pieces:
+        first, *rest = data.splitlines(keepends=True) or (b"",)
         if lines and not lines[-1].endswith((b"\n", b"\r")):
             first = lines.pop() + first
         lines.extend((first, *rest))
-    return list(lines)
+    return lines
 
 
-def _show(data: bytes) -> None:
+def show(data: bytes) -> None:
+    """Print what a rank has printed."""
     console.pass_on(data.decode(errors="surrogateescape"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from accel_config import front
 from accel_config.printable import one_line
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from accel_launch.runs import Run
 
 MEGABYTE = 1 << 20
-HEAD = ("NAME", "STATE", "RANKS", "AGE", "CPU", "MEMORY", "LAST LINE")
+HEAD = ("NAME", "STATE", "RANKS", "AGE", "ENDED", "CPU", "MEMORY", "LAST LINE")
 
 
 def main(argv: Sequence[str] | None = None, program: str = "accelerate-ps") -> int:
@@ -57,6 +58,8 @@ def _list(words: list[str], program: str) -> int:
             columns = console.width(os.environ) if console.is_terminal() else None
             rows = [HEAD, *(_row(*each, columns) for each in zip(found, facts, strict=True))]
             console.show(listing.table(rows, columns))
+        elif not every:
+            front.say("accel: no run is running; accelerate ps -a lists those that have ended\n")
     if not as_json:
         console.show("".join(f"{line}\n" for line in _warm()))
     return 0
@@ -72,6 +75,7 @@ def _row(run: Run, facts: dict[str, Any], columns: int | None) -> tuple[str, ...
         run.words if columns is None else run.words.partition(":")[0],
         f"{living} of {count}" if facts["ended"] is None and living != count else f"{count or '?'}",
         duration(run.age),
+        "" if facts["ended"] is None else f"{duration(max(0.0, time.time() - facts['ended']))} ago",
         "" if cpu is None else f"{cpu:.1f}",
         "" if memory is None else f"{memory / MEGABYTE:.0f} MB",
         one_line(facts["line"]),

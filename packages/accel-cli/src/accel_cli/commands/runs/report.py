@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from accel_config import front
-from accel_config.errors import AccelError
 from accel_config.showing import console
 
 TYPE_CHECKING = False
@@ -35,11 +34,7 @@ def _report(words: list[str], program: str) -> int:
     if arguments.json:
         import json
 
-        found = run.report()
-        if found is None:
-            if run.running:
-                raise AccelError(f"{run.name} is running: it has no report yet")
-            raise AccelError(f"{run.name} has no report: it is {run.words}", status=1)
+        found = run.report() or {**run.facts(), "time_spent": run.time_spent()}
         console.data(json.dumps(found, indent=2) + "\n")
         return 0
     lines = f"{run.name}: {run.words}\n{run.report_text()}\n"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from accel_config import front
+from accel_config.errors import AccelError
 from accel_config.showing import console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Sequence
+
+ALONE = "`py-spy dump --pid PID` shows the stacks of any process"
 
 
 def main(argv: Sequence[str] | None = None, program: str = "accelerate-stacks") -> int:
@@ -40,7 +43,13 @@ def _stacks(words: list[str], program: str) -> int:
     from accel_launch.inspecting import report
 
     children = arguments.all_threads or arguments.json
-    run = runs.open(arguments.run, running=True)
+    try:
+        run = runs.open(arguments.run, running=True)
+    except AccelError as error:
+        lines = str(error).splitlines()
+        if len(lines) == 1:
+            raise
+        raise AccelError(*lines, ALONE) from None  # it may be about a single process
     found = run.stacks(children=children, variables=arguments.locals, native=arguments.native)
     if arguments.json:
         import json

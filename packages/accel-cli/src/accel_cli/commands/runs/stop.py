@@ -61,14 +61,16 @@ def _stop(words: list[str], program: str) -> int:
     number = signal.SIGTERM if number == signal.SIGKILL else number
     found = runs.several(arguments.run, running=True)
     for run in found:  # all at once
-        run.end(number)
+        if not run.end(number) and not now:
+            name = signal.Signals(number).name
+            front.say(f"accel: a signal ends {run.name} already: it gets no {name}, and is waited for\n")
     return first_failure(found, (lambda run: run.stop(number, now=True)) if now else _wait)
 
 
 def _wait(run: Run) -> None:
-    """Wait for the end of a run; on a terminal say so, if it takes long."""
+    """Wait for the end of a run; say so if it takes long."""
     run.wait(SOON)
-    if run.running and os.isatty(2):
+    if run.running:
         grace = "" if run.grace is None else f"; after {run.grace:.0f} s its ranks are killed"
         front.say(f"accel: waiting for {run.name} to end{grace}; accelerate stop --now {run.name} kills them now\n")
     run.wait()

@@ -43,8 +43,10 @@ def parser(program: str) -> ArgumentParser:
 
 def _top(words: list[str], program: str) -> int:
     arguments = parser(program).parse_args(words)
-    if arguments.port is not None and not (arguments.web and 0 <= arguments.port <= LAST_PORT):
-        raise AccelError("--port is the port of --web, from 0 to 65535")
+    if arguments.port is not None and not arguments.web:
+        raise AccelError("--port is the port of a page; add --web")
+    if not 0 <= (arguments.port or 0) <= LAST_PORT:
+        raise AccelError(f"--port: {arguments.port} isn't a port, from 0 to {LAST_PORT}")
     from accel_cli.commands.runs.live.watch import Watch
     from accel_launch import runs
 
@@ -93,5 +95,6 @@ def _table(watch: Watch) -> str:
     found = watch.sheet
     columns = console.width(os.environ) if console.is_terminal() else None
     rows = listing.table([found.columns, *(row.cells for row in found.rows)], columns) if found.rows else ""
-    facts = "".join(f"{line}\n" for line in ("  ".join((found.name, found.state, *found.facts)), found.note) if line)
+    heads = ("  ".join((found.name, found.state, *found.facts)), found.note)
+    facts = "".join(f"{listing.cut(line, columns)}\n" for line in heads if line)
     return f"{facts}{rows}{found.ended}{bool(found.ended) * chr(10)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from accel_launch.running.guardian.orders import KILL, RELEASE
+from accel_launch.running.onlookers.registry.folder import no_folder
 from accel_launch.running.onlookers.showing import STALL, TIMEOUT, Showing
 from accel_launch.running.onlookers.standstills import Standstills
 
@@ -93,7 +94,7 @@ class Onlookers:
         try:
             self.desk = Desk(self.recorder.open(), self._answer, self._gather)
         except OSError as error:
-            self.reader.notes.append(f"no folder for this run: {error.strerror}; `accelerate stacks` can't find it")
+            self.reader.notes.append(f"{no_folder(error)}; `accelerate ps`, `stop` and `stacks` can't find it")
 
     @property
     def descriptors(self) -> tuple[int, ...]:

@@ -56,6 +56,11 @@ class Ending(Record):
         return f"terminated by {signal_name(self.signal)}" if self.signal else f"exit status {self.status}"
 
 
+def unstarted(rank: int) -> str:
+    """Return how the message about a rank that couldn't be started begins."""
+    return f"rank {rank} couldn't be started: "
+
+
 class AttemptReport(Record):
     """One start of all ranks of a run that is started again after failures."""
 

@@ -8,7 +8,7 @@ import signal
 from accel_config.printable import one_line, printable
 from accel_launch.inspecting.groups import MISMATCH, spans
 from accel_launch.machine.clock import local_time
-from accel_launch.running.report.records import signal_name
+from accel_launch.running.report.records import signal_name, unstarted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ def text(result: Result, host: str, *, whole: bool = False, color: bool = False)
         if failure.log:
             lines.append(f"  log: {one_line(failure.log)}")
         others = () if failure.label else result.endings
-        victims = sorted(other.rank for other in others if other.status and (mismatch or other is not ending))
+        ended = [other.rank for other in others if other.status and (mismatch or other is not ending)]
+        victims = sorted(
+            rank for rank in ended if not any(one.startswith(unstarted(rank)) for one in result.problems)
+        )
         if victims:
             lines.append(f"  terminated as a result: {_named(victims)}")
         if result.not_again:

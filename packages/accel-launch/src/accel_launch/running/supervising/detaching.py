@@ -85,14 +85,13 @@ def _let_go(plan: Plan) -> None:
 
 
 def _carried_out(plan: Plan, supervise: Callable[..., int], waiting: _Waiting) -> int:
-    from accel_launch.running.onlookers.registry.folder import Folder
+    from accel_launch.running.onlookers.registry.folder import Folder, no_folder
     from accel_launch.running.onlookers.registry.record.store import Store
 
     try:
         folder = Folder.make(os.environ, plan.recording.name)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise AccelError(f"no folder for this run: {where}{error.strerror}", status=FAILED) from None
+        raise AccelError(no_folder(error), status=FAILED) from None
     try:
         store = Store(folder.path, plan.recording.output)
     except OSError as error:

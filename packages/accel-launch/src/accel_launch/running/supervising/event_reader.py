@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from accel_launch.running.report.records import Ending, Event
+from accel_launch.running.report.records import Ending, Event, unstarted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class EventReader:
             self.awaited = self.awaited or bool(ending.status)
             self.tell(Event(kind, rank, place, pid, ending))
         elif kind == "unstarted":
-            self.unstarted.append(f"rank {first} couldn't be started: {rest}")
+            self.unstarted.append(f"{unstarted(self.rank_of(int(first)))}{rest}")
         elif kind == "left":
             self.notes.append(f"terminated a process that the script left running: {rest} (pid {first})")
         elif kind == "note":

@@ -64,16 +64,22 @@ class Pen:
         second = Text(found.note or found.command, "yellow" if found.note else "dim")
         return [*self.draw(first), *self.draw(second), ""]
 
+    def fitting(self, found: Sheet, chosen: int, room: int) -> range:
+        """Return the places of the ranks whose rows fit below the head; the chosen one is always among them."""
+        most = max(room - 1, 1)
+        first = max(0, min(chosen - most // 2, len(found.rows) - most))
+        return range(len(found.rows))[first : first + most]
+
     def ranks(self, found: Sheet, chosen: int, room: int) -> list[str]:
-        """Return the table of the ranks, as far as it fits; the chosen one is always shown."""
-        first = max(0, min(chosen - (room - 1) // 2, len(found.rows) - (room - 1)))
+        """Return the table of the ranks, as far as it fits."""
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold", expand=True)
         for name in found.columns:
             last = name == found.columns[-1]
             table.add_column(
                 name, justify="right" if name in RIGHT else "left", no_wrap=True, ratio=1 if last else None
             )
-        for place, row in enumerate(found.rows[first : first + max(room - 1, 1)], first):
+        for place in self.fitting(found, chosen, room):
+            row = found.rows[place]
             cells = [Text(cell, no_wrap=True, overflow="ellipsis") for cell in row.cells]
             cells[1].stylize(STYLES.get(row.mood, ""))
             table.add_row(*cells, style="reverse" if place == chosen else "")

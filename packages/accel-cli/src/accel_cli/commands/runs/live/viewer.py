@@ -128,7 +128,10 @@ class Viewer:
         head, body = pen.head(found), list[str]()
         room = max(pen.lines - len(head) - 1, 1)
         if self.page == RANKS:
-            body = pen.ranks(found, self.chosen, room)
+            body, places = pen.ranks(found, self.chosen, room), pen.fitting(found, self.chosen, room)
+            if len(places) < len(found.rows):
+                shown = f"ranks {found.rows[places[0]].rank}-{found.rows[places[-1]].rank} of {len(found.rows)}"
+                head[-1] = pen.draw(Text(shown, "bold"))[0]
         elif self.page == HELP:
             body = pen.help()
         else:

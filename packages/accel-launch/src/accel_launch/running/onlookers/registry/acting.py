@@ -59,8 +59,10 @@ def send(run: Run, number: int) -> bool:
     return True
 
 
-def end(run: Run, number: int = signal.SIGTERM) -> None:
+def end(run: Run, number: int = signal.SIGTERM) -> bool:
     """Ask a run to end by a signal to its launcher, unless it was asked already: a second one would end the grace.
+
+    Return False if it was.
 
     Raises:
         AccelError: it isn't in reach, or the signal asks for something else.
@@ -68,8 +70,10 @@ def end(run: Run, number: int = signal.SIGTERM) -> None:
     if number not in ENDS:
         names = ", ".join(one.name.removeprefix("SIG") for one in ENDS)
         raise AccelError(f"signal {number} ends no run in order; {names} do, or KILL for --now")
-    if not (number in ENDING and asked(run)):
-        send(run, number)
+    if number in ENDING and asked(run):
+        return False
+    send(run, number)
+    return True
 
 
 def asked(run: Run) -> bool:

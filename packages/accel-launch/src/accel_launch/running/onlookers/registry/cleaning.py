@@ -13,11 +13,12 @@ YOUNG = 60.0  # seconds in which a launcher has locked its folder after it has m
 
 
 def clean(runs: str, age: float, count: int, own: str = "") -> None:
-    """Remove old records, and what killed launchers have left without any record.
+    """Remove old records, old files with stacks, and what killed launchers have left without any record.
 
     Not this process's ``own`` one: looking frees its lock. Others may do the same, or make a folder of the same name
     meanwhile.
     """
+    _clean_stacks(os.path.join(os.path.dirname(runs), "stacks"), age)
     found: list[tuple[float, str]] = []
     try:
         for entry in os.scandir(runs):
@@ -35,6 +36,16 @@ def clean(runs: str, age: float, count: int, own: str = "") -> None:
             Folder(path).remove(when=_over)
         elif not os.path.lexists(os.path.join(path, folders.STATE)):
             Folder(path).remove(when=_left)
+
+
+def _clean_stacks(folder: str, age: float) -> None:
+    """Remove old files with the stacks of a standstill, as `keeping` writes them."""
+    try:
+        for entry in os.scandir(folder):
+            if entry.name.startswith("stacks_") and entry.stat(follow_symlinks=False).st_mtime < time.time() - age:
+                os.unlink(entry.path)
+    except OSError:
+        pass
 
 
 def _over(folder: int) -> bool:

@@ -7,6 +7,7 @@ import time
 from accel_config.errors import AccelError
 from accel_launch.running.onlookers.registry import asking
 from accel_launch.running.onlookers.registry import folder as folders
+from accel_launch.running.onlookers.registry.reading import LOST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def facts(run: Run, memory: Mapping[int, int], *, brief: bool = False) -> dict[s
         "name": run.name,
         "state": state,
         "status": run.status,
+        "reason": run.told.partition(": ")[2] or None if state == LOST else None,
         "launcher": run.pid or run.facts.get("launcher"),
         "host": run.facts.get("host"),
         "began": run.began,

@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 FOUND = 10  # names to list in a message
-ALONE = (
-    "a single process has no launcher to ask, unless it is started with --stall_after or --name; `py-spy dump --pid "
-    "PID` shows its stacks"
-)
+ALONE = "a single process has no launcher to ask, unless it is started with --stall_after or --name"
 
 
 def every(environ: Mapping[str, str]) -> list[Run]:

@@ -51,6 +51,12 @@ def private(facts: os.stat_result) -> bool:
     return facts.st_uid == os.geteuid() and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
+def no_folder(error: OSError) -> str:
+    """Return why a run has no folder."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"no folder for this run: {where}{error.strerror}"
+
+
 class Folder:
     """The folder of one run, whose last part is the run's name."""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 VERSION = 1  # of the form of the files
 PACE = 1.0  # seconds between two samples of what the ranks use
-WIDEST = 200  # characters of a last line
+WIDEST, CUT = 200, "..."  # characters of a last line, and what stands where it is longer
 STANDARD = 2  # the last of the standard streams
 CONNECTIONS = ("socket:", "/dev/nvidia", "/dev/kfd", "/dev/accel")
 """What a process opens once it has imported its libraries: how the names of such descriptors begin."""
@@ -156,11 +156,15 @@ class Ranks:
 def last_line(channels: Sequence[Channel]) -> str:
     """Return the line that came last, of a progress bar too; one that isn't whole if it is shown, or the only one."""
     latest = max(channels, key=lambda channel: channel.written_at, default=None)
-    kept = b"" if latest is None else latest.end
-    *whole, rest = kept[-4 * WIDEST :].decode(errors="replace").replace("\r", "\n").split("\n")
-    if rest.strip() and latest is not None and not latest.line:  # shown, as its end doesn't come
-        return rest[:WIDEST]
-    return next((line for line in reversed(whole) if line.strip()), rest)[:WIDEST]
+    if latest is None:
+        return ""
+    lines = latest.end.decode(errors="replace").replace("\r", "\n").split("\n")
+    shown = lines if lines[-1].strip() and not latest.line else lines[:-1]  # its end doesn't come
+    place = next((place for place in reversed(range(len(shown))) if shown[place].strip()), len(lines) - 1)
+    line, begins = lines[place], place or latest.written <= len(latest.end)
+    if len(line) <= WIDEST:
+        return line
+    return line[: WIDEST - len(CUT)] + CUT if begins else CUT + line[len(CUT) - WIDEST :]
 
 
 def _connected(pid: int) -> bool:
