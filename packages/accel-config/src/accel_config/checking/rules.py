@@ -71,6 +71,14 @@ def _idle_policy(settings: Settings) -> str:
     return "\n".join(filter(None, (restarts.idle(settings), restarts.unknown(settings))))
 
 
+def _ranks(settings: Settings) -> str:
+    if not (settings[Launcher].wrap or settings[Launcher].rank_env):
+        return ""
+    from accel_config.checking import ranks
+
+    return ranks.wrap(settings) or ranks.rank_env(settings)
+
+
 def _parallelism(settings: Settings) -> str:
     if not in_force(settings):
         return ""
@@ -110,6 +118,7 @@ RULES: tuple[Callable[[Settings], str], ...] = (
     rendezvous.backend,
     counts.elastic,
     _restart_policy,
+    _ranks,
     _module_without_python,
     _contradicting_stalls,
     counts.one_process_on_many,

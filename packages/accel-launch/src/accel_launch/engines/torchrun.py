@@ -14,7 +14,7 @@ from accel_launch.engines.common import rendezvous
 from accel_launch.engines.common.interface import interface_variables, route_to
 from accel_launch.engines.common.meeting import meeting_point
 from accel_launch.engines.common.wrapping import assignments, module_command, rank_command, with_parent
-from accel_launch.engines.declaration import ADDRESS, AGENT, MEETING, RANKS, Engine
+from accel_launch.engines.declaration import ADDRESS, AGENT, MEETING, RANKS, SELECTED, Engine
 from accel_launch.planning import target
 from accel_launch.planning.types import Command, Plan
 from accel_launch.ranks.module import AGENT as AGENT_MODULE
@@ -54,7 +54,7 @@ def make(context: LaunchContext) -> Plan:
     variables = dict(context.variables)
     path = {name: variables.pop(name) for name in ("PYTHONPATH",) if name in variables}
     own = ("env", *assignments(path)) if path else ()  # with DeepSpeed the current folder, where only ranks may look
-    words = with_parent(context, [word.replace("$", "$$") for word in (*own, *rank_command(context))])
+    words = [word.replace("$", "$$") for word in with_parent(context, (*own, *rank_command(context)))]
     flags, more, line = _several(context) if context.layout.machines > 1 else (_one(context), {}, None)
     variables.update(more)
     address = context.settings[Rendezvous].main_process_ip
@@ -220,4 +220,4 @@ def _secret(context: LaunchContext, path: str) -> None:
         context.findings.notes.append(f"{described} can be read by others on this machine: chmod 600 {path}")
 
 
-ENGINE = Engine(make, honors=(*RANKS, *ADDRESS, *AGENT, "machine_rank"))
+ENGINE = Engine(make, honors=(*RANKS, *SELECTED, *ADDRESS, *AGENT, "machine_rank"))

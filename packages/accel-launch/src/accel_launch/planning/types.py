@@ -25,6 +25,8 @@ class Command(Record):
     """Its device in words, such as ``GPU 0``."""
     cwd: str | None = None
     """Its working folder; None: the launcher's own."""
+    tooled: bool = False
+    """Whether a tool of ``--wrap`` stands before the rank in ``argv``, and `accel_launch.ranks.tool` between the two."""
     label: str = ""
     """Name of a process that isn't a rank, such as ``worker 3``: the prefix of its lines, and its name in reports."""
 

@@ -27,8 +27,7 @@ UNASKED = "attempts:0"
 def main() -> int:
     """Run the program of the command line as this rank; end as it ended."""
     from module import SCRATCH
-    from signals import PASSED_ON
-    from steps import sent_to_all
+    from signals import PASSED_ON, sent_to_all
 
     environ = dict(os.environ)
     supervisor, met = environ.pop("ACCEL_SUPERVISOR", "").split(), environ.pop("ACCEL_MET", "")
@@ -205,7 +204,7 @@ def launcher_of(record: str) -> int:
 def become(words: list[str], environ: dict[str, str], streams: list[str], parent: int, launcher: int) -> None:
     """Turn this fork into the program, in a process group of its own, so that each signal reaches it once."""
     from prctl import die_with, let_read
-    from steps import sent_to_all
+    from signals import sent_to_all
 
     status = 126
     try:

@@ -76,7 +76,8 @@ class Preparation:
         if self.progress is not None:
             environ.update(self.progress.variables(place))
         streams = self.channels.attach(self.rank_of(place), place, command.label)
-        return Spawn(place, command.argv, environ, command.cwd, (self.nothing if place else self.stdin, *streams))
+        stdin = self.nothing if place else self.stdin
+        return Spawn(place, command.argv, environ, command.cwd, (stdin, *streams), command.tooled)
 
     def _engine(self, _place: int, command: Command) -> Spawn:
         """Prepare an engine: its ranks open their streams, error files and the record below our own descriptors."""

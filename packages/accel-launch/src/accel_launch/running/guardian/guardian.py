@@ -97,6 +97,7 @@ class Guardian:
         if self.patience is not None and time.monotonic() >= self.patience:
             self.patience = None
             self._stop_after_failure()
+        self.starter.tools.hear(ready)
         some_left = self.children.reap()
         if some_left and not self.children.ranks and self.children.fork_server is None:
             some_left = bool(self.teardown.leftovers())
@@ -123,9 +124,9 @@ class Guardian:
 
     def _ended(self, pid: int, status: int) -> None:
         """Act on the death of a child; an orphan's means nothing."""
-        rank = self.children.ranks.pop(pid, None)
-        if rank is not None:
-            self._rank_ended(rank, status)
+        ended = self.starter.tools.ended(pid, status)
+        if ended is not None:
+            self._rank_ended(*ended)
         elif pid == self.children.fork_server:
             if self.preloader is not None:
                 self.preloader.take_over(status)

@@ -6,8 +6,9 @@ import os
 import signal
 
 from accel_launch.ranks.prctl import die_with, let_read
-from accel_launch.ranks.signals import PASSED_ON
-from accel_launch.ranks.steps import sent_to_all
+from accel_launch.ranks.signals import PASSED_ON, sent_to_all
+from accel_launch.ranks.tool import ABOVE, Below
+from accel_launch.running.guardian.tools import Tools
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Starter:
     def __init__(self, work: Workload, children: Children, events: Events, teardown: Teardown) -> None:
         """Take what to start."""
         self.work, self.children, self.events, self.teardown = work, children, events, teardown
+        self.tools = Tools(children, events)
         self.pid = os.getpid()
         self.failures, self.failing = os.pipe()
         os.set_blocking(self.failures, False)
@@ -33,10 +35,15 @@ class Starter:
         """Start each rank; if the system refuses one, kill those that were started."""
         for spawn in self.work.spawns:
             try:
+                below = Below(self.work.launcher) if spawn.tooled else None
                 pid = os.fork()
                 if pid == 0:
-                    self.become(spawn)
-                self.enlist(spawn.rank, pid)
+                    self.become(spawn, below)
+                if below is None:
+                    self.enlist(spawn.rank, pid)
+                else:
+                    self.teardown.asked.add(pid)  # never: it ends after its rank
+                    self.tools.enlist(spawn.rank, pid, below)
             except OSError as error:
                 self.unstarted(spawn.rank, error)
                 break
@@ -70,7 +77,7 @@ class Starter:
         except OSError:
             return []
 
-    def become(self, spawn: Spawn) -> NoReturn:
+    def become(self, spawn: Spawn, below: Below | None = None) -> NoReturn:
         """Turn this fork into the rank."""
         status = 126
         try:
@@ -87,7 +94,8 @@ class Starter:
                 os.dup2(fd, target, inheritable=True)
             if spawn.cwd is not None:
                 os.chdir(spawn.cwd)
-            os.execvpe(spawn.argv[0], spawn.argv, spawn.environ)
+            environ = spawn.environ if below is None else {**spawn.environ, ABOVE: below.variable}
+            os.execvpe(spawn.argv[0], spawn.argv, environ)
         except OSError as error:
             status = 127 if isinstance(error, FileNotFoundError) else 126
             name = spawn.argv[0].replace("\n", " ")

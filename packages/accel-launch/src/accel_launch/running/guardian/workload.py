@@ -20,6 +20,8 @@ class Spawn(Record):
     cwd: str | None
     streams: tuple[int, int, int]
     """File descriptors for its standard input, output and error."""
+    tooled: bool = False
+    """Whether a tool stands before the rank."""
 
 
 class Forked(Record):

@@ -1,0 +1,82 @@
+"""Ranks below tools (``--wrap``): who is signalled and watched is the rank itself, once it has reported itself.
+
+Such a rank has ended when it fails, or when its tool fails. If the rank ends well, its tool may still write what it has
+found, and the rank has ended when the tool has. A tool whose rank has failed gets the grace for that.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from accel_launch.ranks.tool import Below
+    from accel_launch.running.guardian.children import Children
+    from accel_launch.running.guardian.events import Events
+
+
+class Tools:
+    """The tools that run, and who is below them."""
+
+    def __init__(self, children: Children, events: Events) -> None:
+        """Start without any."""
+        self.children, self.events = children, events
+        self.waiting: dict[int, tuple[int, Below]] = {}
+        """The tools whose rank hasn't reported itself, by pid."""
+        self.met: dict[int, int] = {}
+        """The pid of each tool whose rank has, by the rank's; 0 for one that has ended."""
+
+    def enlist(self, rank: int, tool: int, below: Below) -> None:
+        """Take a tool that was started for a rank.
+
+        Raises:
+            OSError: the kernel can't watch it.
+        """
+        self.children.ranks[tool] = rank
+        self.children.watch(tool)
+        self.children.poller.register(below.heard, select.EPOLLIN)
+        self.waiting[tool] = rank, below
+
+    def hear(self, ready: Container[int]) -> None:
+        """Meet the ranks that have reported themselves."""
+        for tool, (rank, below) in tuple(self.waiting.items()):
+            if below.heard in ready:
+                del self.waiting[tool]
+                self.children.poller.unregister(below.heard)
+                if below.meet() and below.pid != tool:
+                    del self.children.ranks[tool]
+                    self.children.ranks[below.pid] = rank
+                    self.children.below[below.pid] = below
+                    self.children.register(below.fd, below.pid)
+                    self.met[below.pid] = tool
+                elif below.fd >= 0:  # the tool has become the rank
+                    os.close(below.fd)
+                self.events.send("started", rank, below.pid or tool)
+                below.let_go_on()
+
+    def ended(self, pid: int, status: int) -> tuple[int, int] | None:
+        """Take the end of a process; return the rank that has ended with it, and its status."""
+        rank = self.children.ranks.pop(pid, None)
+        if pid in self.waiting:
+            below = self.waiting.pop(pid)[1]
+            self.children.poller.unregister(below.heard)
+            below.let_go_on()
+            self.events.send("started", rank, pid)
+        elif pid in self.met:
+            tool = self.met.pop(pid)
+            del self.children.below[pid]
+            if rank is not None and not status and tool:
+                self.children.ranks[tool] = rank
+                return None
+        elif rank is None:
+            own = next((own for own, tool in self.met.items() if tool == pid), None)
+            if own is None:
+                return None
+            self.met[own] = 0
+            if not status:  # it has left its rank running
+                return None
+            rank = self.children.ranks.pop(own)
+        return None if rank is None else (rank, status)
