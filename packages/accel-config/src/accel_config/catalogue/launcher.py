@@ -105,9 +105,10 @@ class Launcher(Section, title="Launcher"):
         lines=True,
         ours=True,
         metavar="[RANKS:]COMMAND",
-        help="Command such as `'0: py-spy record -o profile.%r.svg --'` to put in front of a rank's own: a profiler, a "
-        "debugger, a binding. `RANKS` are `0`, `1-3`, `0,4` or `last`; all without. `%r` is the rank, `%l` the local "
-        "rank, `%h` the host, `%n` the run's name, `%%` a percent sign. Can be repeated: the first one is the outermost.",
+        help="Command such as `'0: py-spy record -o profile.%r.svg --'` to put in front of a rank's own: a profiler, "
+        "a debugger, a binding. `RANKS` are `0`, `1-3`, `0,4` or `last`; all without. `%r` is the rank, `%l` the "
+        "local rank, `%h` the host, `%n` the run's name, `%%` a percent sign. Can be repeated: the first one is the "
+        "outermost.",
     )
     rank_env: tuple[str, ...] = setting(
         (),

@@ -18,10 +18,7 @@ NUMBERS = frozenset("0123456789,- \t")
 COMMANDS = frozenset(" \t\n/='\"")
 """Letters before the first colon that show that it belongs to a command or a variable."""
 PLACEHOLDERS = "rlhn%"
-LAUNCHERS = frozenset(
-    ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK")
-    + ("ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-)
+OURS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Variables by which ranks find each other."""
 
 
@@ -115,7 +112,7 @@ def _variable(one: Selected) -> None:
     name, equals, _value = one.rest.partition("=")
     if not equals or not name.isidentifier() or not name.isascii():
         raise ValueError("a variable is NAME=VALUE")
-    if name in LAUNCHERS or name.startswith(("TORCHELASTIC_", "ACCEL_")):
+    if name in OURS or name.startswith(("GROUP_", "ROLE_", "TORCHELASTIC_", "ACCEL_")):
         raise ValueError(f"the launcher itself sets {name}")
 
 

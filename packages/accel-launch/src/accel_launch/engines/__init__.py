@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 # Each public name with its module, which is imported when the name is used: a launch needs few of them.
 _MODULES = {
-    **dict.fromkeys(("Engine", "RANKS", "SELECTED", "ADDRESS", "MEETING", "AGENT"), "accel_launch.engines.declaration"),
+    **dict.fromkeys(
+        ("Engine", "RANKS", "SELECTED", "ADDRESS", "MEETING", "AGENT"), "accel_launch.engines.declaration"
+    ),
     "LaunchContext": "accel_launch.engines.context",
     **dict.fromkeys(("Command", "Plan", "Request"), "accel_launch.planning.types"),
     **dict.fromkeys(("meeting_point", "torch_variables"), "accel_launch.engines.common.meeting"),

@@ -103,7 +103,9 @@ class Engine(Record):
             return special
         if setting.env and self.exports:
             return ""
-        return "" if _named(setting, BY_PLANNING) and setting.name not in (*RANKS, *SELECTED, *ADDRESS, *AGENT) else None
+        return (
+            "" if _named(setting, BY_PLANNING) and setting.name not in (*RANKS, *SELECTED, *ADDRESS, *AGENT) else None
+        )
 
     def dropped(self, name: str, settings: Settings, ignored: Mapping[str, str]) -> Iterator[str]:
         """Yield a note about each setting that a flag or a variable gives and that has no effect.

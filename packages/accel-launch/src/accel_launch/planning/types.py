@@ -26,7 +26,7 @@ class Command(Record):
     cwd: str | None = None
     """Its working folder; None: the launcher's own."""
     tooled: bool = False
-    """Whether a tool of ``--wrap`` stands before the rank in ``argv``, and `accel_launch.ranks.tool` between the two."""
+    """Whether a tool of ``--wrap`` stands before the rank in ``argv``, and a shell between the two."""
     label: str = ""
     """Name of a process that isn't a rank, such as ``worker 3``: the prefix of its lines, and its name in reports."""
 

@@ -1,4 +1,4 @@
-"""The signals that the launcher passes on to every rank, but those that Slurm sends to every process of a step itself."""
+"""The signals that the launcher passes on to every rank, and those that Slurm itself sends to every process."""
 
 from __future__ import annotations
 

@@ -1,23 +1,29 @@
 """A rank below a tool of ``--wrap``: a debugger, a profiler, a binding.
 
-``python tool.py PROGRAM ARGUMENTS`` is what the tool starts. It reports its process to who has started the tool, waits
-until that watches it, and becomes the rank. So the tool has the rank as its own child, and signals and the rank's end
-pass by the tool, which may keep either for itself.
+A shell stands between the two. It reports its process to who has started the tool, waits until that watches it, and
+becomes the rank. So the rank is the tool's own child, and signals and the rank's end pass by the tool, which may keep
+either for itself. It isn't Python, because a tool that looks into Python (py-spy) would take it for the rank.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-ABOVE = "ACCEL_ABOVE"
-"""The variable with the path of two pipes of who has started the tool, what these are, and the launcher's pid."""
+    from accel_launch.ranks.parent import Lines
+
+REPORT, GATE = "ACCEL_REPORT", "ACCEL_GO"
+"""Variables with the paths of two pipes of who has started the tool."""
+BETWEEN = (
+    f'[ -p "${REPORT}" ] && {{ echo $$ >"${REPORT}" && read -r go; }} <"${GATE}"; unset {REPORT} {GATE} go; exec "$@"'
+)
 WRAP, ENV = "--wrap", "--env"
+LATE = 0.5  # seconds for a rank to report itself after its tool has ended well, and left it running
+FINISH = 30.0  # seconds for a tool whose rank has failed, as torch's agent gives them to ranks
 # The request for the facts that a pidfd keeps of a process which has ended and was collected (Linux 6.15), and where
 # they are: PIDFD_GET_INFO, PIDFD_INFO_EXIT and `exit_code` of struct pidfd_info.
 GET_INFO, EXIT, SIZE, PLACE = 0xC040FF0B, 8, 64, 60
@@ -26,41 +32,51 @@ GET_INFO, EXIT, SIZE, PLACE = 0xC040FF0B, 8, 64, 60
 class Below:
     """The process of a rank below a tool, as seen by who has started the tool."""
 
-    def __init__(self, launcher: int) -> None:
+    def __init__(self) -> None:
         """Make the pipe by which the rank reports itself, and the one at which it waits."""
         self.heard, self._reports = os.pipe()
         self._waits, self._opens = os.pipe()
         os.set_blocking(self.heard, False)
-        ends = (self._reports, self._waits)
-        pipes = [f"{fd} {os.fstat(fd).st_ino}" for fd in ends]
-        self.variable = f"/proc/{os.getpid()}/fd {' '.join(pipes)} {launcher}"
-        """The value of `ABOVE` for the tool."""
+        folder = f"/proc/{os.getpid()}/fd"
+        self.variables = {REPORT: f"{folder}/{self._reports}", GATE: f"{folder}/{self._waits}"}
+        """What the tool has in its environment."""
         self.pid = 0
         """The rank's process; 0 as long as there is none."""
         self.fd = -1
         """Its pidfd."""
 
-    def meet(self) -> bool:
-        """Read who the rank is, and begin to watch it; return False if it can't be watched."""
+    def meet(self, seconds: float = 0.0) -> bool:
+        """Read who the rank is, and begin to watch it; return False if it doesn't come in time, or can't be watched.
+
+        A tool may have started it in a container, where processes have other numbers.
+        """
+        ready([self.heard], seconds)
         try:
-            self.pid = int(os.read(self.heard, 64).split()[0])
-            self.fd = os.pidfd_open(self.pid)
+            pid = int(os.read(self.heard, 64).split()[0])
+            fd = os.pidfd_open(pid)
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                known = f"{REPORT}={self.variables[REPORT]}".encode() in file.read().split(b"\0")
         except (AttributeError, OSError, ValueError, IndexError):  # AttributeError: Python 3.8
-            self.pid = 0
-        return self.fd >= 0
+            return False
+        if known:
+            self.pid, self.fd = pid, fd
+        else:
+            os.close(fd)
+        return known
 
     def let_go_on(self) -> None:
         """Let the rank go on."""
-        os.write(self._opens, b".")
+        os.write(self._opens, b"\n")
         for fd in (self.heard, self._reports, self._waits, self._opens):
             os.close(fd)
 
-    def send(self, number: int) -> None:
-        """Send it a signal."""
+    def send(self, number: int) -> bool:
+        """Send it a signal; return whether it is there."""
         try:
             signal.pidfd_send_signal(self.fd, number)
-        except (ProcessLookupError, PermissionError):
-            pass
+        except OSError:  # it has ended, or hasn't begun
+            return False
+        return True
 
     def status(self) -> int | None:
         """Return the wait status with which it has ended; None if that isn't known."""
@@ -82,10 +98,53 @@ class Below:
         known = struct.unpack_from("Q", facts)[0] & EXIT
         return struct.unpack_from("i", facts, PLACE)[0] if known else None
 
+    def failure(self, tool: int, watched: list[int], lines: Lines) -> int:
+        """Wait for a rank below a tool that is our child; return its wait status if it failed, else 0.
 
-def under(tool: list[str], python: str, words: list[str]) -> list[str]:
+        Then the tool's end is still to come, which is the rank's if the rank hasn't failed. A tool whose rank has
+        failed gets some time to write what it has found.
+
+        Args:
+            tool: The pid of the tool.
+            watched: Its pidfd, then perhaps another one at whose end nobody needs the rank.
+            lines: What takes down the rank's start and end.
+        """
+        first = ready([self.heard, *watched])
+        leaving = self.heard not in first and watched[0] in first and _ended_well(tool)
+        met = (self.heard in first or leaving) and self.meet(LATE if leaving else 0.0) and self.pid != tool
+        lines.started(self.pid or tool)
+        self.let_go_on()
+        if not met:
+            return 0
+        first = ready([self.fd, *watched])
+        if self.fd not in first and watched[0] in first and _ended_well(tool):
+            first = ready([self.fd, *watched[1:]])
+        status = (self.status() or 0) if self.fd in first else 0
+        if status:
+            lines.ended(status)
+            ready(watched, FINISH)
+        return status
+
+
+def ready(fds: list[int], seconds: float | None = None) -> list[int]:
+    """Return the descriptors that are ready, once one is."""
+    import select
+
+    poller = select.poll()
+    for fd in fds:
+        poller.register(fd, select.POLLIN)
+    return [fd for fd, _event in poller.poll(None if seconds is None else seconds * 1000)]
+
+
+def _ended_well(child: int) -> bool:
+    """Return whether a child that has ended, and isn't collected, has the status 0."""
+    how = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    return how is not None and how.si_code == os.CLD_EXITED and not how.si_status
+
+
+def under(tool: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
     """Return the command of a rank below a tool."""
-    return [*tool, python, "-I", "-S", os.path.abspath(__file__), *words] if tool else words
+    return (*tool, "sh", "-c", BETWEEN, "sh", *words) if tool else tuple(words)
 
 
 def parted(words: list[str], environ: Mapping[str, str], host: str) -> tuple[list[str], dict[str, str], list[str]]:
@@ -129,43 +188,3 @@ def fill(text: str, facts: Mapping[str, str]) -> str:
         text, percent, rest = rest[1:].partition("%")
         found += text
     return found
-
-
-def main() -> None:
-    """Become the rank."""
-    above = os.environ.pop(ABOVE, "").split()
-    if above:
-        report(above)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and so would a program that isn't Python
-        signal.signal(number, signal.SIG_DFL)
-    words = sys.argv[1:]
-    try:
-        os.execvp(words[0], words)
-    except OSError as error:
-        os.write(2, f"accel: {words[0]} can't be started: {error.strerror}\n".encode())
-        os._exit(127 if isinstance(error, FileNotFoundError) else 126)
-
-
-def report(above: list[str]) -> None:
-    """Report this process, and wait until it is watched; go on if nobody is there, as in a container of the tool."""
-    from prctl import let_read
-
-    folder, reports, its_pipe, waits, other_pipe, launcher = above
-    try:
-        for fd, pipe in ((reports, its_pipe), (waits, other_pipe)):
-            if os.readlink(f"{folder}/{fd}") != f"pipe:[{pipe}]":
-                return
-        let_read(int(launcher))
-        gate = os.open(f"{folder}/{waits}", os.O_RDONLY)
-        fd = os.open(f"{folder}/{reports}", os.O_WRONLY)
-        os.write(fd, os.readlink("/proc/self").encode())  # as seen where the pipe was found
-        os.close(fd)
-        os.read(gate, 1)
-        os.close(gate)
-    except OSError:
-        pass
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # -I and -P leave it out
-    main()

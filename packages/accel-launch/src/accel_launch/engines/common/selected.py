@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from accel_config.catalogue import Launcher, Output, Resources
 from accel_config.errors import SettingError
-from accel_launch.planning import target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +43,9 @@ def _check(context: LaunchContext, name: str, one: Selected) -> None:
     known = not context.settings[Resources].num_machines.elastic and "num_processes" not in context.findings.ignored
     if known and (rank := one.beyond(total)):
         ranks = f"its ranks are 0-{total - 1}" if total > 1 else "its one rank is 0"
-        raise SettingError(f"{context.settings.origin(name)}: {name} {one.ranks}: the run has no rank {rank}; {ranks}")
+        raise SettingError(
+            f"{context.settings.origin(name)}: {name} {one.ranks}: the run has no rank {rank}; {ranks}"
+        )
 
 
 def with_own(context: LaunchContext, command: Command) -> Command:
@@ -61,6 +62,4 @@ def with_own(context: LaunchContext, command: Command) -> Command:
     numbers = {"RANK": command.rank, "LOCAL_RANK": command.local_rank, "WORLD_SIZE": context.layout.total}
     facts = {name: str(number) for name, number in numbers.items()}
     tool, variables, argv = parted([*words, *command.argv], facts, context.host.name)
-    python = target.interpreter(context.settings, context.host)
-    argv = tuple(under(tool, python, argv))
-    return command.replace(argv=argv, env={**command.env, **variables}, tooled=bool(tool))
+    return command.replace(argv=under(tool, argv), env={**command.env, **variables}, tooled=bool(tool))

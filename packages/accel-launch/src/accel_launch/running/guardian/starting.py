@@ -7,7 +7,7 @@ import signal
 
 from accel_launch.ranks.prctl import die_with, let_read
 from accel_launch.ranks.signals import PASSED_ON, sent_to_all
-from accel_launch.ranks.tool import ABOVE, Below
+from accel_launch.ranks.tool import Below
 from accel_launch.running.guardian.tools import Tools
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ class Starter:
         """Start each rank; if the system refuses one, kill those that were started."""
         for spawn in self.work.spawns:
             try:
-                below = Below(self.work.launcher) if spawn.tooled else None
+                below = Below() if spawn.tooled else None
                 pid = os.fork()
                 if pid == 0:
                     self.become(spawn, below)
@@ -94,7 +94,7 @@ class Starter:
                 os.dup2(fd, target, inheritable=True)
             if spawn.cwd is not None:
                 os.chdir(spawn.cwd)
-            environ = spawn.environ if below is None else {**spawn.environ, ABOVE: below.variable}
+            environ = spawn.environ if below is None else {**spawn.environ, **below.variables}
             os.execvpe(spawn.argv[0], spawn.argv, environ)
         except OSError as error:
             status = 127 if isinstance(error, FileNotFoundError) else 126

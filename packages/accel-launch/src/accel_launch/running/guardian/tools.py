@@ -1,13 +1,15 @@
 """Ranks below tools (``--wrap``): who is signalled and watched is the rank itself, once it has reported itself.
 
-Such a rank has ended when it fails, or when its tool fails. If the rank ends well, its tool may still write what it has
-found, and the rank has ended when the tool has. A tool whose rank has failed gets the grace for that.
+Such a rank has ended when it fails, or when its tool fails. If the rank ends well, its tool may still write what it
+has found, and the rank has ended when the tool has. A tool whose rank has failed gets the grace for that.
 """
 
 from __future__ import annotations
 
 import os
 import select
+
+from accel_launch.ranks.tool import LATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,27 +46,31 @@ class Tools:
         """Meet the ranks that have reported themselves."""
         for tool, (rank, below) in tuple(self.waiting.items()):
             if below.heard in ready:
-                del self.waiting[tool]
-                self.children.poller.unregister(below.heard)
-                if below.meet() and below.pid != tool:
-                    del self.children.ranks[tool]
-                    self.children.ranks[below.pid] = rank
-                    self.children.below[below.pid] = below
-                    self.children.register(below.fd, below.pid)
-                    self.met[below.pid] = tool
-                elif below.fd >= 0:  # the tool has become the rank
-                    os.close(below.fd)
-                self.events.send("started", rank, below.pid or tool)
-                below.let_go_on()
+                self._meet(tool, rank, below)
+
+    def _meet(self, tool: int, rank: int, below: Below, seconds: float = 0.0) -> None:
+        """Let the rank take the place of its tool, which it may be itself."""
+        del self.waiting[tool]
+        self.children.poller.unregister(below.heard)
+        if below.meet(seconds) and below.pid != tool:
+            self.children.ranks.pop(tool, None)
+            self.children.ranks[below.pid] = rank
+            self.children.below[below.pid] = below
+            self.children.register(below.fd, below.pid)
+            self.met[below.pid] = tool
+        elif below.fd >= 0:
+            os.close(below.fd)
+        self.events.send("started", rank, below.pid or tool)
+        below.let_go_on()
 
     def ended(self, pid: int, status: int) -> tuple[int, int] | None:
         """Take the end of a process; return the rank that has ended with it, and its status."""
         rank = self.children.ranks.pop(pid, None)
         if pid in self.waiting:
-            below = self.waiting.pop(pid)[1]
-            self.children.poller.unregister(below.heard)
-            below.let_go_on()
-            self.events.send("started", rank, pid)
+            _rank, below = self.waiting[pid]
+            self._meet(pid, _rank, below, 0.0 if status else LATE)
+            if below.pid in self.met:
+                return self._left(below.pid, status)
         elif pid in self.met:
             tool = self.met.pop(pid)
             del self.children.below[pid]
@@ -73,10 +79,10 @@ class Tools:
                 return None
         elif rank is None:
             own = next((own for own, tool in self.met.items() if tool == pid), None)
-            if own is None:
-                return None
-            self.met[own] = 0
-            if not status:  # it has left its rank running
-                return None
-            rank = self.children.ranks.pop(own)
+            return None if own is None else self._left(own, status)
         return None if rank is None else (rank, status)
+
+    def _left(self, own: int, status: int) -> tuple[int, int] | None:
+        """Take the end of the tool of a rank that runs; the rank goes on if its tool has left well."""
+        self.met[own] = 0
+        return (self.children.ranks.pop(own), status) if status else None
