@@ -13,14 +13,12 @@ if TYPE_CHECKING:
     from accel_launch.engines.common.meeting import meeting_point, torch_variables
     from accel_launch.engines.common.wrapping import assignments, rank_command, with_parent, with_torch_variables
     from accel_launch.engines.context import LaunchContext
-    from accel_launch.engines.declaration import ADDRESS, AGENT, MEETING, RANKS, SELECTED, Engine
+    from accel_launch.engines.declaration import ADDRESS, AGENT, MEETING, RANKS, Engine
     from accel_launch.planning.types import Command, Plan, Request
 
 # Each public name with its module, which is imported when the name is used: a launch needs few of them.
 _MODULES = {
-    **dict.fromkeys(
-        ("Engine", "RANKS", "SELECTED", "ADDRESS", "MEETING", "AGENT"), "accel_launch.engines.declaration"
-    ),
+    **dict.fromkeys(("Engine", "RANKS", "ADDRESS", "MEETING", "AGENT"), "accel_launch.engines.declaration"),
     "LaunchContext": "accel_launch.engines.context",
     **dict.fromkeys(("Command", "Plan", "Request"), "accel_launch.planning.types"),
     **dict.fromkeys(("meeting_point", "torch_variables"), "accel_launch.engines.common.meeting"),
@@ -36,7 +34,6 @@ __all__ = [
     "AGENT",
     "MEETING",
     "RANKS",
-    "SELECTED",
     "Command",
     "Engine",
     "LaunchContext",

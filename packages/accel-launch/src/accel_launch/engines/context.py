@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from accel_config.catalogue import Launcher
 from accel_config.record import Record
 
 TYPE_CHECKING = False
@@ -26,6 +27,12 @@ class LaunchContext(Record):
     """The variables that every rank gets."""
     findings: Findings
     """Notes for the user, and refusals."""
+
+    @property
+    def selects(self) -> bool:
+        """Whether something is for some ranks alone."""
+        launcher = self.settings[Launcher]
+        return bool(launcher.wrap or launcher.rank_env)
 
     def ignore(self, reason: str, *names: str) -> None:
         """Declare that settings have no effect in this run, though the engine honors them in others."""

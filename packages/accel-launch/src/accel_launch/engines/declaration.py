@@ -22,13 +22,11 @@ if TYPE_CHECKING:
     Names = tuple[str | type[Section], ...]
     """Names of settings; a section stands for all of its settings."""
 
-# How ranks are started: how many, on which devices, with which priority and threads.
+# How ranks are started: how many, on which devices, with which priority and threads, and what is for some of them.
 RANKS = (
     *("num_machines", "num_processes", "nproc_per_node", "gpu_ids"),
-    *("num_cpu_threads_per_process", "nice"),
+    *("num_cpu_threads_per_process", "nice", "wrap", "rank_env"),
 )
-# What is for some ranks: engines whose ranks start under `accel_launch.ranks.parent`, or one by one from here.
-SELECTED = ("wrap", "rank_env")
 # Where ranks meet.
 ADDRESS = ("main_process_ip", "main_process_port")
 # How machines meet that are each launched on.
@@ -103,9 +101,7 @@ class Engine(Record):
             return special
         if setting.env and self.exports:
             return ""
-        return (
-            "" if _named(setting, BY_PLANNING) and setting.name not in (*RANKS, *SELECTED, *ADDRESS, *AGENT) else None
-        )
+        return "" if _named(setting, BY_PLANNING) and setting.name not in (*RANKS, *ADDRESS, *AGENT) else None
 
     def dropped(self, name: str, settings: Settings, ignored: Mapping[str, str]) -> Iterator[str]:
         """Yield a note about each setting that a flag or a variable gives and that has no effect.

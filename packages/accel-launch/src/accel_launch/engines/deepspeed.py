@@ -17,7 +17,6 @@ from accel_config.showing.wording import describe
 from accel_launch.engines.common.hostfile import extra_hosts, read_hostfile
 from accel_launch.engines.common.meeting import meeting_point
 from accel_launch.engines.common.rendezvous import machine_rank, main_address, main_port
-from accel_launch.engines.common.selected import selecting
 from accel_launch.engines.common.wrapping import (
     PARENT,
     assignments,
@@ -26,7 +25,7 @@ from accel_launch.engines.common.wrapping import (
     with_parent,
     with_torch_variables,
 )
-from accel_launch.engines.declaration import ADDRESS, RANKS, SELECTED, Engine
+from accel_launch.engines.declaration import ADDRESS, RANKS, Engine
 from accel_launch.machine.devices import VENDORS
 from accel_launch.planning import target
 from accel_launch.planning.quoting import quote
@@ -269,7 +268,7 @@ def _words(context: LaunchContext, name: str, address: str, port: int) -> tuple[
     if not _filter(context):
         variables["LOCAL_WORLD_SIZE"] = str(context.layout.local)
     unset = [word for variable in _safe_path(context) for word in ("-u", variable)]
-    own = with_parent(context, rank_command(context)) if selecting(context) else rank_command(context)
+    own = with_parent(context, rank_command(context)) if context.selects else rank_command(context)
     words = ("env", *unset, *assignments(variables), *with_torch_variables(way.names or {}, own))
     if name == "pdsh":
         return tuple(map(over_pdsh, words))
@@ -293,6 +292,6 @@ def over_pdsh(word: str) -> str:
 
 ENGINE = Engine(
     make,
-    honors=(*RANKS, *SELECTED, *ADDRESS, "machine_rank", "deepspeed_hostfile", *FILTERS),
+    honors=(*RANKS, *ADDRESS, "machine_rank", "deepspeed_hostfile", *FILTERS),
     ignores={"the hostfile's slots and DeepSpeed's filters choose the devices": ("gpu_ids",)},
 )

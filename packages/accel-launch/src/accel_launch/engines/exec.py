@@ -10,8 +10,7 @@ from accel_config.errors import AccelError
 from accel_config.settings.paradigm import SHARDED
 from accel_config.showing.wording import describe
 from accel_launch.engines.common.meeting import meeting_point, torch_variables
-from accel_launch.engines.common.selected import with_own
-from accel_launch.engines.declaration import ADDRESS, AGENT, MEETING, RANKS, SELECTED, Engine
+from accel_launch.engines.declaration import ADDRESS, AGENT, MEETING, RANKS, Engine
 from accel_launch.planning import target
 from accel_launch.planning.types import Command, Plan
 
@@ -40,8 +39,16 @@ def make(context: LaunchContext) -> Plan:
     if layout.kind in SHARDED or (layout.kind.startswith("MULTI_") and layout.kind != "MULTI_CPU"):
         env.update(torch_variables(context, 0, *meeting_point(context)))
     words = target.argv(context.settings, context.host, context.script)
-    command = with_own(context, Command(words, env, rank=0, local_rank=0, device=layout.device(0)))
+    command = _own(context, Command(words, env, rank=0, local_rank=0, device=layout.device(0)))
     return Plan("exec", (command,), supervised=command.tooled, preload=())
+
+
+def _own(context: LaunchContext, command: Command) -> Command:
+    if not context.selects:
+        return command
+    from accel_launch.engines.common.selected import with_own
+
+    return with_own(context, command)
 
 
 def _rank(context: LaunchContext, task: Task) -> Plan:
@@ -70,7 +77,7 @@ def _rank(context: LaunchContext, task: Task) -> Plan:
     words = rank_command(context)
     words = with_parent(context, words) if task.followed else words
     command = Command(words, env, rank=task.rank, local_rank=task.local_rank, device=context.layout.device(device))
-    command = command if task.followed else with_own(context, command)
+    command = command if task.followed else _own(context, command)
     return Plan("exec", (command,), supervised=command.tooled)
 
 
@@ -103,6 +110,6 @@ def _meeting_point(context: LaunchContext, task: Task) -> tuple[str, int]:
 
 ENGINE = Engine(
     make,
-    honors=(*RANKS, *SELECTED, *ADDRESS, "machine_rank"),
+    honors=(*RANKS, *ADDRESS, "machine_rank"),
     ignores={"the ranks of one machine need no rendezvous": (*MEETING, "rdzv_conf", "monitor_interval")},
 )

@@ -6,9 +6,8 @@ from accel_config.catalogue import Rendezvous
 from accel_config.errors import AccelError
 from accel_config.showing.wording import describe
 from accel_launch.engines.common.meeting import meeting_point, torch_variables
-from accel_launch.engines.common.selected import with_own
 from accel_launch.engines.common.wrapping import rank_command
-from accel_launch.engines.declaration import ADDRESS, MEETING, RANKS, SELECTED, Engine
+from accel_launch.engines.declaration import ADDRESS, MEETING, RANKS, Engine
 from accel_launch.planning.types import Command, Plan, Restarting
 
 TYPE_CHECKING = False
@@ -33,18 +32,19 @@ def make(context: LaunchContext) -> Plan:
     restarts = {"TORCHELASTIC_MAX_RESTARTS": str(settings.max_restarts)}
     words = rank_command(context)
     commands = tuple(
-        with_own(
-            context,
-            Command(
-                words,
-                {**context.variables, **torch_variables(context, rank, address, port), **restarts},
-                rank=rank,
-                local_rank=rank,
-                device=layout.device(rank),
-            ),
+        Command(
+            words,
+            {**context.variables, **torch_variables(context, rank, address, port), **restarts},
+            rank=rank,
+            local_rank=rank,
+            device=layout.device(rank),
         )
         for rank in range(layout.local)
     )
+    if context.selects:
+        from accel_launch.engines.common.selected import with_own
+
+        commands = tuple(with_own(context, command) for command in commands)
     named = port if port == settings.main_process_port else 0
     return Plan(
         "local",
@@ -57,6 +57,6 @@ def make(context: LaunchContext) -> Plan:
 ENGINE = Engine(
     make,
     # The death of a rank is noticed at once, so a monitor_interval has nothing to shorten, and is no mistake.
-    honors=(*RANKS, *SELECTED, *ADDRESS, "machine_rank", "max_restarts", "restart_policy", "monitor_interval"),
+    honors=(*RANKS, *ADDRESS, "machine_rank", "max_restarts", "restart_policy", "monitor_interval"),
     ignores={"the ranks of one machine need no rendezvous": (*MEETING, "rdzv_conf")},
 )

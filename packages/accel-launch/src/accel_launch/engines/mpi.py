@@ -7,7 +7,7 @@ from accel_config.errors import AccelError
 from accel_launch.engines.common.hostfile import extra_hosts, read_hostfile
 from accel_launch.engines.common.meeting import meeting_point
 from accel_launch.engines.common.wrapping import assignments, rank_command, with_parent, with_torch_variables
-from accel_launch.engines.declaration import ADDRESS, RANKS, SELECTED, Engine
+from accel_launch.engines.declaration import ADDRESS, RANKS, Engine
 from accel_launch.planning.types import Command, Plan
 from accel_launch.schedulers.mpi.families import HYDRA, OPEN
 
@@ -89,6 +89,6 @@ def _hydra(context: LaunchContext, path: str, variables: dict[str, str]) -> tupl
 
 ENGINE = Engine(
     make,
-    honors=(*RANKS, *SELECTED, *ADDRESS, "mpirun_hostfile", "mpirun_bind_to"),
+    honors=(*RANKS, *ADDRESS, "mpirun_hostfile", "mpirun_bind_to"),
     ignores={"mpirun numbers the machines": ("machine_rank",)},
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from accel_config.catalogue import Rendezvous
 from accel_config.settings.readers import natural
 from accel_launch.engines.common.wrapping import rank_command, with_parent, with_torch_variables
-from accel_launch.engines.declaration import ADDRESS, RANKS, SELECTED, Engine
+from accel_launch.engines.declaration import ADDRESS, RANKS, Engine
 from accel_launch.planning.types import Command, Plan
 from accel_launch.schedulers.placement import number
 from accel_launch.schedulers.slurm import RANK_VARIABLES, job_hosts, step_port
@@ -95,6 +95,6 @@ def _meeting_point(context: LaunchContext, first: str) -> tuple[str, int]:
 
 ENGINE = Engine(
     make,
-    honors=(*RANKS, *SELECTED, *ADDRESS),
+    honors=(*RANKS, *ADDRESS),
     ignores={"srun numbers the machines": ("machine_rank",)},
 )

@@ -69,6 +69,8 @@ def made(settings: Settings, host: Host, script: Sequence[str], findings: Findin
         findings.notes += replaced
     context = LaunchContext(settings, host, layout, tuple(script), variables, findings)
     planned = _preloaded(_made(name, engine, context), context)
+    if not findings.selected:
+        context.ignore(f"the engine {name} starts its ranks in another way", "wrap", "rank_env")
     shown = display(settings, max(layout.local, len(planned.commands)), layout, script)
     findings.notes += engine.dropped(name, settings, findings.ignored)
     launcher = settings[Launcher]

@@ -18,10 +18,9 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from accel_launch.ranks.tool import Below
+    from tool import Below
 
 GATE, LOOK = 5.0, 0.005  # seconds to wait for the launchers at most, and between two looks
-ANSWER = 2.0  # seconds for a process manager on this machine to answer
 RECORD = "/memfd:accel-record"
 # RES_OPTIONS of torch's agent where it dials a number: its resolver then asks no name server. Only for its log, torch
 # looks up each address that it dials and its machine's name; where no server answers, each takes ten seconds.
@@ -30,6 +29,7 @@ UNASKED = "attempts:0"
 
 def main() -> int:
     """Run the program of the command line as this rank; end as it ended."""
+    from hydra import leave
     from module import SCRATCH
     from signals import PASSED_ON, sent_to_all
 
@@ -70,7 +70,7 @@ def main() -> int:
     status = program.wait()
     lines.ended(status)
     if status or met:
-        leave_hydra(environ, os.waitstatus_to_exitcode(status))
+        leave(environ, os.waitstatus_to_exitcode(status))
     if not os.WIFSIGNALED(status):
         return os.WEXITSTATUS(status)
     number = os.WTERMSIG(status)
@@ -178,7 +178,9 @@ class Program:
         if os.getpid() == 1:
             signal.signal(signal.SIGCHLD, self._collect_strangers)
             self._collect_strangers()
-        failed = 0 if self.below is None else self.below.failure(self.pid, watched, self.lines)
+        failed = (
+            0 if self.below is None else self.below.failure(self.pid, watched, self.lines.started, self.lines.ended)
+        )
         poller = select.poll()
         for fd in watched:
             poller.register(fd, select.POLLIN)
@@ -268,24 +270,6 @@ def become(words: tuple[str, ...], environ: dict[str, str], streams: list[str], 
         os.write(2, f"accel: {words[0]} can't be started: {error.strerror}\n".encode())
     finally:
         os._exit(status)
-
-
-def leave_hydra(environ: dict[str, str], status: int) -> None:
-    """Take leave of Hydra (MPICH, Intel MPI), so that it ends the other ranks if this one failed.
-
-    By itself it ends them only if the program has called MPI; otherwise they wait for this rank for ever. If the
-    launcher has talked to it (`accel_launch.machine.pmi`), it needs to know about a good end as well.
-    """
-    from hydra import INIT, Closed, ask, descriptor
-
-    fd = descriptor(environ)
-    if fd is None or "MPI_LOCALRANKID" not in environ:
-        return
-    for command in (INIT, f"abort exitcode={status if status > 0 else 128 - status}" if status else "finalize"):
-        try:
-            ask(fd, command, ANSWER)
-        except Closed:
-            continue  # it is gone, or kills this process in a moment, or the program has taken leave already
 
 
 def append(record: str, line: str) -> None:

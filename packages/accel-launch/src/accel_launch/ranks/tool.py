@@ -12,9 +12,7 @@ import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from accel_launch.ranks.parent import Lines
+    from collections.abc import Callable, Mapping, Sequence
 
 REPORT, GATE = "ACCEL_REPORT", "ACCEL_GO"
 """Variables with the paths of two pipes of who has started the tool."""
@@ -98,7 +96,9 @@ class Below:
         known = struct.unpack_from("Q", facts)[0] & EXIT
         return struct.unpack_from("i", facts, PLACE)[0] if known else None
 
-    def failure(self, tool: int, watched: list[int], lines: Lines) -> int:
+    def failure(
+        self, tool: int, watched: list[int], started: Callable[[int], None], ended: Callable[[int], None]
+    ) -> int:
         """Wait for a rank below a tool that is our child; return its wait status if it failed, else 0.
 
         Then the tool's end is still to come, which is the rank's if the rank hasn't failed. A tool whose rank has
@@ -107,12 +107,13 @@ class Below:
         Args:
             tool: The pid of the tool.
             watched: Its pidfd, then perhaps another one at whose end nobody needs the rank.
-            lines: What takes down the rank's start and end.
+            started: Called with the rank's pid.
+            ended: Called with the status of a rank that failed.
         """
         first = ready([self.heard, *watched])
         leaving = self.heard not in first and watched[0] in first and _ended_well(tool)
         met = (self.heard in first or leaving) and self.meet(LATE if leaving else 0.0) and self.pid != tool
-        lines.started(self.pid or tool)
+        started(self.pid or tool)
         self.let_go_on()
         if not met:
             return 0
@@ -121,7 +122,7 @@ class Below:
             first = ready([self.fd, *watched[1:]])
         status = (self.status() or 0) if self.fd in first else 0
         if status:
-            lines.ended(status)
+            ended(status)
             ready(watched, FINISH)
         return status
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from accel_config.catalogue import Launcher, Output, Resources
+from accel_config.checking.ranks import selected, words
 from accel_config.errors import SettingError
+from accel_launch.planning.display import run_name
+from accel_launch.ranks.tool import ENV, WRAP, fill, parted, under
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,12 +22,7 @@ def selecting(context: LaunchContext) -> tuple[str, ...]:
         SettingError: something is for a rank that the run doesn't have.
     """
     launcher = context.settings[Launcher]
-    if not launcher.wrap and not launcher.rank_env:
-        return ()
-    from accel_config.checking.ranks import selected, words
-    from accel_launch.planning.display import run_name
-    from accel_launch.ranks.tool import ENV, WRAP, fill
-
+    context.findings.selected = True
     name = {"n": context.settings[Output].name or run_name(context.script)}
     found: list[str] = []
     for one in map(selected, launcher.wrap):
@@ -54,12 +52,7 @@ def with_own(context: LaunchContext, command: Command) -> Command:
     Raises:
         SettingError: something is for a rank that the run doesn't have.
     """
-    words = selecting(context)
-    if not words:
-        return command
-    from accel_launch.ranks.tool import parted, under
-
     numbers = {"RANK": command.rank, "LOCAL_RANK": command.local_rank, "WORLD_SIZE": context.layout.total}
     facts = {name: str(number) for name, number in numbers.items()}
-    tool, variables, argv = parted([*words, *command.argv], facts, context.host.name)
+    tool, variables, argv = parted([*selecting(context), *command.argv], facts, context.host.name)
     return command.replace(argv=under(tool, argv), env={**command.env, **variables}, tooled=bool(tool))

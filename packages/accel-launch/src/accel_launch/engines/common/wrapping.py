@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from accel_launch.engines.common.selected import selecting
 from accel_launch.planning import target
 from accel_launch.planning.quoting import quote
 from accel_launch.ranks import module, parent
@@ -36,7 +35,12 @@ def with_parent(context: LaunchContext, words: Sequence[str]) -> tuple[str, ...]
     supervisor. It needs `RANK` and `LOCAL_RANK` in its environment, and this package at the same path on each host.
     It also puts ``wrap``'s tools before the rank, and sets the variables of ``rank_env``.
     """
-    return target.interpreter(context.settings, context.host), *ALONE, PARENT, *selecting(context), *words
+    selected: tuple[str, ...] = ()
+    if context.selects:
+        from accel_launch.engines.common.selected import selecting
+
+        selected = selecting(context)
+    return target.interpreter(context.settings, context.host), *ALONE, PARENT, *selected, *words
 
 
 def module_command(context: LaunchContext, name: str) -> tuple[str, ...]:

@@ -7,16 +7,16 @@ import signal
 
 from accel_launch.ranks.prctl import die_with, let_read
 from accel_launch.ranks.signals import PASSED_ON, sent_to_all
-from accel_launch.ranks.tool import Below
-from accel_launch.running.guardian.tools import Tools
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from accel_launch.ranks.tool import Below
     from accel_launch.running.guardian.children import Children
     from accel_launch.running.guardian.events import Events
     from accel_launch.running.guardian.teardown import Teardown
+    from accel_launch.running.guardian.tools import Tools
     from accel_launch.running.guardian.workload import Spawn, Workload
 
 
@@ -26,7 +26,12 @@ class Starter:
     def __init__(self, work: Workload, children: Children, events: Events, teardown: Teardown) -> None:
         """Take what to start."""
         self.work, self.children, self.events, self.teardown = work, children, events, teardown
-        self.tools = Tools(children, events)
+        self.tools: Tools | None = None
+        """Those that stand before ranks."""
+        if any(spawn.tooled for spawn in work.spawns):
+            from accel_launch.running.guardian.tools import Tools
+
+            self.tools = Tools(children, events, teardown)
         self.pid = os.getpid()
         self.failures, self.failing = os.pipe()
         os.set_blocking(self.failures, False)
@@ -35,15 +40,14 @@ class Starter:
         """Start each rank; if the system refuses one, kill those that were started."""
         for spawn in self.work.spawns:
             try:
-                below = Below() if spawn.tooled else None
+                below = self.tools.below() if self.tools is not None and spawn.tooled else None
                 pid = os.fork()
                 if pid == 0:
                     self.become(spawn, below)
-                if below is None:
-                    self.enlist(spawn.rank, pid)
-                else:
-                    self.teardown.asked.add(pid)  # never: it ends after its rank
+                if self.tools is not None and below is not None:
                     self.tools.enlist(spawn.rank, pid, below)
+                else:
+                    self.enlist(spawn.rank, pid)
             except OSError as error:
                 self.unstarted(spawn.rank, error)
                 break

@@ -9,23 +9,25 @@ from __future__ import annotations
 import os
 import select
 
-from accel_launch.ranks.tool import LATE
+from accel_launch.ranks.tool import LATE, Below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from accel_launch.ranks.tool import Below
     from accel_launch.running.guardian.children import Children
     from accel_launch.running.guardian.events import Events
+    from accel_launch.running.guardian.teardown import Teardown
 
 
 class Tools:
     """The tools that run, and who is below them."""
 
-    def __init__(self, children: Children, events: Events) -> None:
+    below = Below
+
+    def __init__(self, children: Children, events: Events, teardown: Teardown) -> None:
         """Start without any."""
-        self.children, self.events = children, events
+        self.children, self.events, self.teardown = children, events, teardown
         self.waiting: dict[int, tuple[int, Below]] = {}
         """The tools whose rank hasn't reported itself, by pid."""
         self.met: dict[int, int] = {}
@@ -41,6 +43,7 @@ class Tools:
         self.children.watch(tool)
         self.children.poller.register(below.heard, select.EPOLLIN)
         self.waiting[tool] = rank, below
+        self.teardown.asked.add(tool)  # nobody asks it to end: it does after its rank
 
     def hear(self, ready: Container[int]) -> None:
         """Meet the ranks that have reported themselves."""
@@ -63,12 +66,11 @@ class Tools:
         self.events.send("started", rank, below.pid or tool)
         below.let_go_on()
 
-    def ended(self, pid: int, status: int) -> tuple[int, int] | None:
-        """Take the end of a process; return the rank that has ended with it, and its status."""
-        rank = self.children.ranks.pop(pid, None)
+    def ended(self, pid: int, rank: int | None, status: int) -> tuple[int | None, int]:
+        """Take the end of a process, which was a rank's; return the rank that has ended with it, and its status."""
         if pid in self.waiting:
-            _rank, below = self.waiting[pid]
-            self._meet(pid, _rank, below, 0.0 if status else LATE)
+            number, below = self.waiting[pid]
+            self._meet(pid, number, below, 0.0 if status else LATE)
             if below.pid in self.met:
                 return self._left(below.pid, status)
         elif pid in self.met:
@@ -76,13 +78,13 @@ class Tools:
             del self.children.below[pid]
             if rank is not None and not status and tool:
                 self.children.ranks[tool] = rank
-                return None
+                return None, 0
         elif rank is None:
             own = next((own for own, tool in self.met.items() if tool == pid), None)
-            return None if own is None else self._left(own, status)
-        return None if rank is None else (rank, status)
+            return (None, 0) if own is None else self._left(own, status)
+        return rank, status
 
-    def _left(self, own: int, status: int) -> tuple[int, int] | None:
+    def _left(self, own: int, status: int) -> tuple[int | None, int]:
         """Take the end of the tool of a rank that runs; the rank goes on if its tool has left well."""
         self.met[own] = 0
-        return (self.children.ranks.pop(own), status) if status else None
+        return (self.children.ranks.pop(own) if status else None), status
