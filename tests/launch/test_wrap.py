@@ -154,6 +154,7 @@ def engine(request: pytest.FixtureRequest, environ: dict[str, str], tmp_path: Pa
     return request.param
 
 
+@pytest.mark.skipif(tuple(map(int, os.uname().release.split(".")[:2])) < (6, 15), reason="Linux keeps no status")
 def test_a_failed_rank_is_the_runs_failure_whatever_its_tool_says(
     accelerate: Run, script: Script, tmp_path: Path, engine: str, keeping: str, mark: str
 ) -> None:
@@ -170,6 +171,25 @@ def test_a_failed_rank_is_the_runs_failure_whatever_its_tool_says(
     assert f"at: {path}:" in done.stderr
     assert (tmp_path / "1.out").read_text() == "written"  # the tool had its time
     assert not marked(mark)
+
+
+def test_where_only_the_tool_knows_how_the_rank_ended_a_note_says_so(
+    accelerate: Run, script: Script, tmp_path: Path, keeping: str
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "from accel_launch.ranks import tool\ntool.Below.status = lambda self: None\n"
+    )
+    flags = (
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--wrap",
+        f"1: {keeping} out",
+        str(script("import os\nos._exit(7 * (os.environ['RANK'] == '1'))\n")),
+    )
+    done = accelerate("launch", *flags, env={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 0
+    assert "note: rank 1: only the command of --wrap knows how it ended" in done.stderr
 
 
 HEARING = (

@@ -42,6 +42,8 @@ class Below:
         """The rank's process; 0 as long as there is none."""
         self.fd = -1
         """Its pidfd."""
+        self.ended: int | None = 0
+        """Its wait status; None if nobody but its tool knows."""
 
     def meet(self, seconds: float = 0.0) -> bool:
         """Read who the rank is, and begin to watch it; return False if it doesn't come in time, or can't be watched.

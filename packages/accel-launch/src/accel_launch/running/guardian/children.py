@@ -76,7 +76,9 @@ class Children:
         pid = self.watched.pop(fd)
         self.poller.unregister(fd)
         if pid in self.below:
-            self.ended(pid, self.below[pid].status() or 0)
+            below = self.below[pid]
+            below.ended = below.status()
+            self.ended(pid, below.ended or 0)
             os.close(fd)
             return
         os.close(fd)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from accel_launch.running.guardian.events import Events
     from accel_launch.running.guardian.teardown import Teardown
 
+UNKNOWN = "only the command of --wrap knows how it ended; with Linux 6.15 or later the launcher does as well"
+
 
 class Tools:
     """The tools that run, and who is below them."""
@@ -75,7 +77,8 @@ class Tools:
                 return self._left(below.pid, status)
         elif pid in self.met:
             tool = self.met.pop(pid)
-            del self.children.below[pid]
+            if self.children.below.pop(pid).ended is None:
+                self.events.send("note", f"rank {rank}: {UNKNOWN}")
             if rank is not None and not status and tool:
                 self.children.ranks[tool] = rank
                 return None, 0
