@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from accel_launch.engines.common.wrapping import PARENT
 from accel_launch.engines.deepspeed import over_pdsh
 from accel_launch.machine.host import Host
 from accel_launch.ranks import tool
-from tests.conftest import Resolve, Run
+from tests.conftest import BIN, Resolve, Run
 from tests.launch.hosts import Packages, Programs, Still, host
 from tests.launch.processes import TURNS, Script, Start, alive, gone, marked, read_pids
 from tests.schedule import sampled
@@ -253,7 +254,7 @@ def test_what_a_tool_does_of_its_own(
 
 
 @pytest.mark.parametrize("who", sampled(["tool", "launcher", "guardian"], every=3))
-def test_whoever_is_killed_nothing_is_left(
+def test_whoever_is_killed_with_tools_nothing_is_left(
     launched: Start, script: Script, tmp_path: Path, engine: str, keeping: str, who: str
 ) -> None:
     popen = launched("--cpu", "--num_processes", "2", "--engine", engine, "--wrap", f"{keeping} out", script(HEARING))
@@ -263,3 +264,32 @@ def test_whoever_is_killed_nothing_is_left(
     os.kill({"launcher": popen.pid, "guardian": int(guardian), "tool": tools[0]}[who], signal.SIGKILL)
     assert popen.wait(60) == (-signal.SIGKILL if who == "launcher" else 137), who
     assert gone([*ranks, *tools], 30), alive([*ranks, *tools])
+
+
+WORKING = (
+    "import os, time\ndef work():\n    end = time.time() + 0.5\n    while time.time() < end: pass\n"
+    "work()\nos._exit(7)\n"
+)
+REAL = (
+    ("py-spy record -o found.%r --", "found.0", "work"),
+    ("strace -f -o found.%r", "found.0", "+++ exited with 7 +++"),
+    ("gdb -q -batch -ex run --args", "", ""),
+    ("perf stat -o found.%r", "found.0", "task-clock"),
+    ("valgrind --trace-children=yes --log-file=found.%r", "found.0", "Memcheck"),
+    ("taskset -c 0", "", ""),
+    ("timeout 60", "", ""),
+)
+
+
+@pytest.mark.parametrize(("wrap", "file", "part"), sampled(REAL, every=len(REAL)))
+def test_real_tools_show_the_rank_and_its_end(
+    accelerate: Run, script: Script, tmp_path: Path, environ: dict[str, str], wrap: str, file: str, part: str
+) -> None:
+    environ["PATH"] = f"{BIN}:{environ['PATH']}"
+    program = wrap.partition(" ")[0]
+    if shutil.which(program, path=environ["PATH"]) is None:
+        pytest.skip(f"{program} isn't installed")
+    path = script(WORKING)
+    done = accelerate("launch", "--cpu", "--wrap", f"0:{wrap}", str(path), timeout=150)
+    assert done.returncode == 7, done.stderr
+    assert part in ((tmp_path / file).read_text() if file else "")
