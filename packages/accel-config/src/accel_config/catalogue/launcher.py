@@ -116,7 +116,7 @@ class Launcher(Section, title="Launcher"):
         masked=True,
         ours=True,
         metavar="[RANKS:]NAME=VALUE",
-        help="Environment variable for some ranks, such as `'1-3:CUDA_VISIBLE_DEVICES=%l'`; ranks and `%` as with "
+        help="Environment variable for some ranks, such as `'1-3:NCCL_DEBUG=INFO'`; ranks and `%` as with "
         "`--wrap`. Can be repeated.",
     )
     dry_run: bool = setting(

@@ -155,6 +155,8 @@ def parted(words: list[str], environ: Mapping[str, str], host: str) -> tuple[lis
 
     What is for some ranks stands first, as ``--wrap RANKS COUNT WORD...`` and ``--env RANKS NAME=VALUE``.
     """
+    if words[0] not in (WRAP, ENV):
+        return [], {}, words
     rank, local, total = (int(environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
     facts = {"r": str(rank), "l": str(local), "h": host, "%": "%"}
     tool: list[str] = []
