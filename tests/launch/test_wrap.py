@@ -229,7 +229,9 @@ def test_signals_and_looks_reach_the_rank_and_its_tool_ends_after_it(
     assert sorted(rank["pid"] for rank in seen["ranks"]) == sorted(ranks)
     assert {group["doing"].partition(" ")[2] for group in seen["groups"]} <= {"listen", "listen > sleep"}
     popen.send_signal(signal.SIGTSTP)
-    assert until(lambda: [psutil.Process(pid).status() for pid in ranks] == 2 * [psutil.STATUS_STOPPED])
+    above = ranks if engine == "local" else [psutil.Process(pid).parents()[1].pid for pid in ranks]
+    stopping = [psutil.Process(pid) for pid in {popen.pid, *ranks, *above}]
+    assert until(lambda: {process.status() for process in stopping} == {psutil.STATUS_STOPPED}, 30)
     for number in (signal.SIGCONT, signal.SIGUSR1, signal.SIGTERM):
         popen.send_signal(number)
     out, err = popen.communicate(timeout=60)
