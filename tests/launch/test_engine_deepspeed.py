@@ -302,7 +302,7 @@ WORDS = [
 SHOW = """
 import json, os, sys
 names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
-         "ACCELERATE_DEEPSPEED_ZERO_STAGE", "SECRET")
+         "ACCELERATE_DEEPSPEED_ZERO_STAGE", "SECRET", "TOOL")
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "rank" + os.environ["RANK"]), "x") as file:
     json.dump([sys.argv[1:], os.getcwd(), {name: os.environ.get(name) for name in names}], file)
 if "fail" in sys.argv and os.environ["RANK"] == "1":
@@ -384,6 +384,7 @@ def as_two_ranks(folder: Path, *, local: int) -> None:
         assert Path(cwd) == folder
         assert names.pop("MASTER_PORT")
         names.pop("SECRET")
+        names.pop("TOOL")
         assert names == {
             "RANK": str(rank),
             "LOCAL_RANK": str(rank % local),
@@ -413,9 +414,11 @@ def test_every_byte_arrives(
     folder: Path, environ: dict[str, str], launcher: str, mpi: str, hosts: str, local: int, faked: tuple[str, ...]
 ) -> None:
     stand_in(folder, *faked)
+    environ["ACCELERATE_LAUNCH_WRAP"] = "1: env 'TOOL=a \"b\" $x %r'"
     done = launch(folder, environ, launcher, hosts, *WORDS, first=str(environment(mpi)) if mpi else "")
     assert done.returncode == 0, done.stderr
     as_two_ranks(folder, local=local)
+    assert [names["TOOL"] for _words, _cwd, names in seen(folder)] == [None, 'a "b" $x 1']
 
 
 @pytest.fixture

@@ -126,14 +126,16 @@ def test_ranks_meet_on_two_nodes(
 
 
 @pytest.mark.slurm
+@pytest.mark.parametrize("wrap", [(), ("--wrap", """1: sh -c '"$@"; echo kept by %r' sh""")])
 def test_the_first_failing_ranks_status_is_ours(
-    slurm: Slurm, script: Callable[[str], Path], environ: dict[str, str], tmp_path: Path
+    slurm: Slurm, script: Callable[[str], Path], environ: dict[str, str], tmp_path: Path, wrap: tuple[str, ...]
 ) -> None:
     path = script("import os, sys, time\nif os.environ['RANK'] == '1':\n    sys.exit(7)\ntime.sleep(60)\n")
-    flags = ("--cpu", "--engine", "slurm", "--num_machines", "2", "--num_processes", "2")
+    flags = ("--cpu", "--engine", "slurm", "--num_machines", "2", "--num_processes", "2", *wrap)
     started = time.monotonic()
     done = slurm.salloc(BIN / "accelerate", "launch", *flags, path, environ=environ, cwd=tmp_path)
     assert done.returncode == 7, done.stderr
     assert "accel: rank 1 (local rank 0, pid " in done.stderr
     assert "exit status 7" in done.stderr
+    assert ("kept by 1" in done.stdout) == bool(wrap)
     assert time.monotonic() - started < 40

@@ -70,7 +70,7 @@ import parent
 child = os.fork()
 if child == 0:
     os._exit(7)
-program = parent.Program(child)
+program = parent.Program(child, parent.Lines("", "0 0", "-"), None)
 signal.signal(signal.SIGUSR1, program.pass_on)
 wait, kill = os.waitpid, os.kill
 def late(*words):
@@ -78,7 +78,7 @@ def late(*words):
     kill(os.getpid(), signal.SIGUSR1)
     return found
 os.waitpid, os.kill = late, lambda pid, number: print("sent", pid == child, number)
-print(os.waitstatus_to_exitcode(program.wait("")))
+print(os.waitstatus_to_exitcode(program.wait()))
 """
 
 

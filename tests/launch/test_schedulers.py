@@ -15,7 +15,7 @@ from accel_config import CATALOGUE, AccelError, Settings, split
 from accel_launch import Host, Plan, plan
 from accel_launch.machine.probe import Probe, loaded
 from accel_launch.ranks import pmix
-from accel_launch.ranks.steps import sent_to_all
+from accel_launch.ranks.signals import sent_to_all
 from accel_launch.schedulers import READERS, read, settle
 from accel_launch.schedulers.mpi import families, orte
 from accel_launch.schedulers.mpi import tasks as mpi

@@ -13,7 +13,7 @@ from accel_config import CATALOGUE, AccelError, split
 from accel_config.settings.readers import natural
 from accel_launch import plan
 from accel_launch.ranks.hydra import descriptor
-from accel_launch.ranks.steps import sent_to_all
+from accel_launch.ranks.signals import sent_to_all
 from accel_launch.schedulers import READERS, settle
 from tests.fuzzing import fuzz
 from tests.launch import test_schedulers

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Settings of ranks that this machine starts.
 LOCAL = (
-    *("gpu_ids", "nice", "num_cpu_threads_per_process", "grace"),
+    *("wrap", "rank_env", "gpu_ids", "nice", "num_cpu_threads_per_process", "grace"),
     *(one.name for one in Output.settings if one.name != "report"),
 )
 

@@ -145,7 +145,7 @@ ENGINE = Engine(
             "num_machines",
             "machine_rank",
         ),
-        "torch_xla starts a process for each chip": ("nproc_per_node", "gpu_ids", "nice"),
+        "torch_xla starts a process for each chip": ("nproc_per_node", "gpu_ids", "nice", "wrap", "rank_env"),
         "the processes of torch_xla find each other without it": ADDRESS,
     },
 )

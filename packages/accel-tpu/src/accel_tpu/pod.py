@@ -210,7 +210,10 @@ ENGINE = Engine(
         "each worker of a pod uses all of its chips": ("num_processes", "nproc_per_node", "gpu_ids"),
         "the machines are the pod's workers": ("num_machines", "machine_rank"),
         "the processes of torch_xla find each other without it": ADDRESS,
-        "it isn't passed on to the workers": ("nice", "enable_cpu_affinity", Fsdp, DeepSpeed, Megatron, Parallel),
+        "it isn't passed on to the workers": (
+            *("nice", "wrap", "rank_env", "enable_cpu_affinity"),
+            *(Fsdp, DeepSpeed, Megatron, Parallel),
+        ),
     },
     exports=False,
     remote_script=True,

@@ -100,6 +100,25 @@ class Launcher(Section, title="Launcher"):
         ours=True,
         help="Niceness of the ranks, as of `nice`; a higher value is a lower priority.",
     )
+    wrap: tuple[str, ...] = setting(
+        (),
+        lines=True,
+        ours=True,
+        metavar="[RANKS:]COMMAND",
+        help="Command such as `'0: py-spy record -o profile.%r.svg --'` to put in front of a rank's own: a profiler, "
+        "a debugger, a binding. `RANKS` are `0`, `1-3`, `0,4` or `last`; all without. `%r` is the rank, `%l` the "
+        "local rank, `%h` the host, `%n` the run's name, `%%` a percent sign. Can be repeated: the first one is the "
+        "outermost.",
+    )
+    rank_env: tuple[str, ...] = setting(
+        (),
+        lines=True,
+        masked=True,
+        ours=True,
+        metavar="[RANKS:]NAME=VALUE",
+        help="Environment variable for some ranks, such as `'1-3:NCCL_DEBUG=INFO'`; ranks and `%` as with "
+        "`--wrap`. Can be repeated.",
+    )
     dry_run: bool = setting(
         False, switch=True, key=None, common=True, help="Print the plan as a shell script, and run nothing."
     )

@@ -79,6 +79,14 @@ def _binding(settings: Settings) -> str:
     return binding.invalid(settings) or binding.contradicting(settings)
 
 
+def _ranks(settings: Settings) -> str:
+    if not (settings[Launcher].wrap or settings[Launcher].rank_env):
+        return ""
+    from accel_config.checking import ranks
+
+    return ranks.wrap(settings) or ranks.rank_env(settings)
+
+
 def _parallelism(settings: Settings) -> str:
     if not in_force(settings):
         return ""
@@ -118,6 +126,7 @@ RULES: tuple[Callable[[Settings], str], ...] = (
     rendezvous.backend,
     counts.elastic,
     _restart_policy,
+    _ranks,
     _module_without_python,
     _contradicting_stalls,
     _binding,

@@ -30,7 +30,7 @@ def read(catalogue: Catalogue, environ: Mapping[str, str]) -> tuple[dict[str, Va
             continue
         raw: object = environ[variable]
         if one.many and not one.default:
-            raw = environ[variable].split(",")
+            raw = one.listed(environ[variable])
         elif one.kind is dict:
             raw = _mapping(environ[variable])
         values[one.name] = Value(one.parse(raw, Origin(variable, ENVIRONMENT)), Origin(variable, ENVIRONMENT))

@@ -52,6 +52,7 @@ class Setting(Domain):
         switch: bool = False,
         joins: bool = False,
         pairs: bool = False,
+        lines: bool = False,
         choices: tuple[Any, ...] = (),
         renamed: dict[str, str] | None = None,
         unset: tuple[str, ...] = (),
@@ -87,6 +88,7 @@ class Setting(Domain):
                 the choices after the first.
             joins: Text that a file can also give as a list, joined with commas.
             pairs: Each item is ``NAME=VALUE``, or ``NAME``.
+            lines: In a text, items end with their line instead of at a comma, which they can hold.
             choices: The valid values, in any letter case.
             renamed: Other texts for a value, with the text that replaces each.
             unset: Texts that mean the same as leaving it out.
@@ -108,7 +110,7 @@ class Setting(Domain):
         self.default_text, self.metavar, self.registry = default_text, metavar, registry
         self.common = common
         self._key, self.flag, self.short, self.aliases, self.off = key, flag, short, aliases, off
-        self.switch, self.joins, self.pairs, self.choices = switch, joins, pairs, choices
+        self.switch, self.joins, self.pairs, self.lines, self.choices = switch, joins, pairs, lines, choices
         self.renamed, self.unset = renamed or {}, unset
         self.minimum, self.maximum = minimum, maximum
         self.env: tuple[str, ...] = (env,) if isinstance(env, str) and env else tuple(env)

@@ -32,6 +32,7 @@ class Domain:
     maximum: float | None
     joins: bool
     pairs: bool
+    lines: bool
     secret: bool
     masked: bool
 
@@ -65,6 +66,10 @@ class Domain:
     @property
     def _fixed(self) -> bool:
         return self.many and bool(self.default)
+
+    def listed(self, text: str) -> list[str]:
+        """Return the items of a list that is written as one text."""
+        return [item for item in text.split("\n") if item.strip()] if self.lines else text.split(",")
 
     def parse(self, raw: Any, origin: Origin) -> Any:
         """Read ``raw``, text or the value of a file: the one door for flags, files, variables and answers.

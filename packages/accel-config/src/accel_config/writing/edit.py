@@ -166,7 +166,7 @@ def _read(one: Setting, text: str) -> object:
     if text[:1] in ("[", "{") and (one.kind is dict or one.many):
         raw = _json(text)
     elif one.many and not one.default:
-        raw = text.split(",") if text else []
+        raw = one.listed(text) if text else []
     value = one.parse(raw, Origin(f"value of {one.key}"))
     return text if value is None else spelling.plain(one, value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from accel_config.catalogue import Launcher
 from accel_config.record import Record
 from accel_launch.planning.types import Bound
 
@@ -33,6 +34,12 @@ class LaunchContext(Record):
     def binding(self, local_rank: int) -> Bound:
         """Return what a local rank is bound to."""
         return self.bound[local_rank] if self.bound else Bound()
+
+    @property
+    def selects(self) -> bool:
+        """Whether something is for some ranks alone."""
+        launcher = self.settings[Launcher]
+        return bool(launcher.wrap or launcher.rank_env)
 
     def ignore(self, reason: str, *names: str) -> None:
         """Declare that settings have no effect in this run, though the engine honors them in others."""

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     Names = tuple[str | type[Section], ...]
     """Names of settings; a section stands for all of its settings."""
 
-# How ranks are started: how many, on which devices, with which priority and threads.
+# How ranks are started: how many, on which devices, with which priority and threads, and what is for some of them.
 RANKS = (
     *("num_machines", "num_processes", "nproc_per_node", "gpu_ids"),
-    *("num_cpu_threads_per_process", "nice"),
+    *("num_cpu_threads_per_process", "nice", "wrap", "rank_env"),
 )
 # Where ranks meet.
 ADDRESS = ("main_process_ip", "main_process_port")

@@ -22,6 +22,7 @@ from accel_launch.engines.common.wrapping import (
     assignments,
     module_command,
     rank_command,
+    with_parent,
     with_torch_variables,
 )
 from accel_launch.engines.declaration import ADDRESS, RANKS, Engine
@@ -267,7 +268,8 @@ def _words(context: LaunchContext, name: str, address: str, port: int) -> tuple[
     if not _filter(context):
         variables["LOCAL_WORLD_SIZE"] = str(context.layout.local)
     unset = [word for variable in _safe_path(context) for word in ("-u", variable)]
-    words = ("env", *unset, *assignments(variables), *with_torch_variables(way.names or {}, rank_command(context)))
+    own = with_parent(context, rank_command(context)) if context.selects else rank_command(context)
+    words = ("env", *unset, *assignments(variables), *with_torch_variables(way.names or {}, own))
     if name == "pdsh":
         return tuple(map(over_pdsh, words))
     # DeepSpeed puts the interpreter in front itself.

@@ -41,7 +41,16 @@ def make(context: LaunchContext) -> Plan:
         env.update(torch_variables(context, 0, *meeting_point(context)))
     words = target.argv(context.settings, context.host, context.script)
     command = Command(words, env, rank=0, local_rank=0, device=layout.device(0), cpus=bound.cpus)
-    return Plan("exec", (command,), supervised=False, preload=())
+    command = _own(context, command)
+    return Plan("exec", (command,), supervised=command.tooled, preload=())
+
+
+def _own(context: LaunchContext, command: Command) -> Command:
+    if not context.selects:
+        return command
+    from accel_launch.engines.common.selected import with_own
+
+    return with_own(context, command)
 
 
 def _rank(context: LaunchContext, task: Task) -> Plan:
@@ -79,7 +88,8 @@ def _rank(context: LaunchContext, task: Task) -> Plan:
         device=context.layout.device(device),
         cpus=bound.cpus,
     )
-    return Plan("exec", (command,), supervised=False)
+    command = command if task.followed else _own(context, command)
+    return Plan("exec", (command,), supervised=command.tooled)
 
 
 def _meeting_point(context: LaunchContext, task: Task) -> tuple[str, int]:

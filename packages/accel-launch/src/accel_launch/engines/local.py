@@ -43,6 +43,10 @@ def make(context: LaunchContext) -> Plan:
         return Command(words, variables, rank=rank, local_rank=rank, device=layout.device(rank), cpus=bound.cpus)
 
     commands = tuple(map(command, range(layout.local)))
+    if context.selects:
+        from accel_launch.engines.common.selected import with_own
+
+        commands = tuple(with_own(context, command) for command in commands)
     named = port if port == settings.main_process_port else 0
     return Plan(
         "local",

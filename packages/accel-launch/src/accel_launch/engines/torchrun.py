@@ -54,7 +54,7 @@ def make(context: LaunchContext) -> Plan:
     variables = dict(context.variables)
     path = {name: variables.pop(name) for name in ("PYTHONPATH",) if name in variables}
     own = ("env", *assignments(path)) if path else ()  # with DeepSpeed the current folder, where only ranks may look
-    words = with_parent(context, [word.replace("$", "$$") for word in (*own, *rank_command(context))])
+    words = [word.replace("$", "$$") for word in with_parent(context, (*own, *rank_command(context)))]
     flags, more, line = _several(context) if context.layout.machines > 1 else (_one(context), {}, None)
     variables.update({**more, **binding(context)})
     address = context.settings[Rendezvous].main_process_ip

@@ -38,7 +38,7 @@ def display(settings: Settings, processes: int, layout: Layout, script: Sequence
         kept=() if output.log_dir is None else streams if teed else (3,) * processes,
         marked=streams if teed else (),
         role=settings[Rendezvous].role,
-        name=_name(script),
+        name=run_name(script),
         place=_place(layout),
         folded=not settings[Launcher].debug,
         report=output.report,
@@ -73,7 +73,7 @@ def recording(settings: Settings, place: str) -> Recording:
     )
 
 
-def _name(script: Sequence[str]) -> str:
+def run_name(script: Sequence[str]) -> str:
     """Return the run's name: the script's, with letters that every file system takes."""
     base = os.path.basename(script[0]).removesuffix(".py") if script else ""
     return "".join(letter if letter in LETTERS else "_" for letter in base).strip("._-")[:LONGEST] or "run"

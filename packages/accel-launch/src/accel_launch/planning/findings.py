@@ -18,6 +18,8 @@ class Findings:
         self.notes: list[str] = []
         self.ignored: dict[str, str] = {}
         """Settings that have no effect in this run, each with the reason."""
+        self.selected = False
+        """Whether the engine has asked what is for which rank."""
 
     def refuse_locally(self, message: str) -> None:
         """Refuse because of this machine.

@@ -77,6 +77,8 @@ def made(settings: Settings, host: Host, script: Sequence[str], findings: Findin
         context = context.replace(bound=binding.bound(context, engine))
     planned = _preloaded(_made(name, engine, context), context)
     planned = planned.replace(cpus=tuple(one.cpus for one in context.bound))
+    if not findings.selected:
+        context.ignore(f"the engine {name} starts its ranks in another way", "wrap", "rank_env")
     shown = display(settings, max(layout.local, len(planned.commands)), layout, script)
     findings.notes += engine.dropped(name, settings, findings.ignored)
     launcher = settings[Launcher]

@@ -41,6 +41,8 @@ class Command(Record):
     """Its working folder; None: the launcher's own."""
     cpus: str = ""
     """The CPUs that it is bound to, such as ``0-3,8``; empty: those of the launcher."""
+    tooled: bool = False
+    """Whether a tool of ``--wrap`` stands before the rank in ``argv``, and a shell between the two."""
     label: str = ""
     """Name of a process that isn't a rank, such as ``worker 3``: the prefix of its lines, and its name in reports."""
 

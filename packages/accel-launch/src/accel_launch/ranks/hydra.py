@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 LONGEST = 9  # digits of a descriptor
 ANSWER = 10.0  # seconds for a process manager on this machine
+LAST = 2.0  # seconds for it when a rank has ended
 INIT = "init pmi_version=1 pmi_subversion=1"
 
 
@@ -60,3 +61,19 @@ def ask(fd: int, command: str, within: float = ANSWER) -> dict[str, str]:
     if answer.get("rc", "0") != "0":
         raise Closed
     return answer
+
+
+def leave(environ: dict[str, str], status: int) -> None:
+    """Take leave of Hydra (MPICH, Intel MPI), so that it ends the other ranks if this one failed.
+
+    By itself it ends them only if the program has called MPI; otherwise they wait for this rank for ever. If the
+    launcher has talked to it (`accel_launch.machine.pmi`), it needs to know about a good end as well.
+    """
+    fd = descriptor(environ)
+    if fd is None or "MPI_LOCALRANKID" not in environ:
+        return
+    for command in (INIT, f"abort exitcode={status if status > 0 else 128 - status}" if status else "finalize"):
+        try:
+            ask(fd, command, LAST)
+        except Closed:
+            continue  # it is gone, or kills this process in a moment, or the program has taken leave already

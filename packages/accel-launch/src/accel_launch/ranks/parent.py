@@ -17,8 +17,11 @@ import signal
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tool import Below
+
 GATE, LOOK = 5.0, 0.005  # seconds to wait for the launchers at most, and between two looks
-ANSWER = 2.0  # seconds for a process manager on this machine to answer
 BIND = "ACCEL_BIND"
 RECORD = "/memfd:accel-record"
 # RES_OPTIONS of torch's agent where it dials a number: its resolver then asks no name server. Only for its log, torch
@@ -28,10 +31,10 @@ UNASKED = "attempts:0"
 
 def main() -> int:
     """Run the program of the command line as this rank; end as it ended."""
+    from hydra import leave
     from module import SCRATCH
     from prctl import bind_here
-    from signals import PASSED_ON
-    from steps import sent_to_all
+    from signals import PASSED_ON, sent_to_all
 
     environ = dict(os.environ)
     supervisor, met = environ.pop("ACCEL_SUPERVISOR", "").split(), environ.pop("ACCEL_MET", "")
@@ -49,6 +52,7 @@ def main() -> int:
     named, scratch = environ.get("TORCHELASTIC_ERROR_FILE", ""), environ.pop(SCRATCH, "")
     if error_file and (not named or (scratch and named.startswith(scratch))):  # an old agent's goes with its folder
         environ["TORCHELASTIC_ERROR_FILE"] = error_file
+    words, command, below = chosen(environ)
     gate, opens = os.pipe()
     parent = os.getpid()
     child = os.fork()
@@ -56,21 +60,22 @@ def main() -> int:
         os.close(opens)
         os.read(gate, 1)  # the supervisor must know this rank before it prints anything
         bind_here(cpus)
-        become(sys.argv[1:], environ, streams, parent, launcher_of(record))
-    name_process(environ.get("RANK", "0"))
-    rank = f"{environ.get('RANK', '0')} {local} {child}"
+        become(command, environ, streams, parent, launcher_of(record))
+    name_process(environ.get("RANK", "0"), words)
+    attempt = environ.get("TORCHELASTIC_RESTART_COUNT", "-")
+    lines = Lines(record, f"{environ.get('RANK', '0')} {local}", attempt)
     doubled = sent_to_all(environ)
-    program = Program(child)
+    program = Program(child, lines, below)
     for number in PASSED_ON:
         signal.signal(number, signal.SIG_IGN if number in doubled else program.pass_on)
     # From here on a reader of the record may send this process a signal.
-    append(record, f"started {rank} {os.getpid()} {environ.get('TORCHELASTIC_RESTART_COUNT', '-')}")
+    program.begin()
     os.close(gate)
     os.close(opens)
-    status = program.wait(record)
-    append(record, f"ended {rank} {status} {time.time()}")
+    status = program.wait()
+    lines.ended(status)
     if status or met:
-        leave_hydra(environ, os.waitstatus_to_exitcode(status))
+        leave(environ, os.waitstatus_to_exitcode(status))
     if not os.WIFSIGNALED(status):
         return os.WEXITSTATUS(status)
     number = os.WTERMSIG(status)
@@ -78,6 +83,16 @@ def main() -> int:
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     return 128 + number
+
+
+def chosen(environ: dict[str, str]) -> tuple[list[str], tuple[str, ...], Below | None]:
+    """Return the rank's words, what to start, and the rank below if that is a tool; set the rank's own variables."""
+    from tool import Below, parted, under
+
+    tool, own, words = parted(sys.argv[1:], environ, os.uname().nodename)
+    below = Below() if tool else None
+    environ.update(own, **(below.variables if below is not None else {}))
+    return words, under(tool, words), below
 
 
 def wait_for(gate: str) -> None:
@@ -90,9 +105,9 @@ def wait_for(gate: str) -> None:
         pass  # it is a launcher's of another machine, or that is gone
 
 
-def name_process(rank: str) -> None:
+def name_process(rank: str, command: list[str]) -> None:
     """Name this process after its rank and script, for ``ps -o comm`` and ``top``; the rank's own name stays."""
-    words = [word for word in sys.argv[2:] if not word.startswith("-")]
+    words = [word for word in command[1:] if not word.startswith("-")]
     script = os.path.basename(words[0]) if words else ""
     try:
         with open("/proc/self/comm", "w") as comm:
@@ -102,48 +117,81 @@ def name_process(rank: str) -> None:
         pass  # not Linux
 
 
+class Lines:
+    """What this process appends to the supervisor's record, if there is one."""
+
+    def __init__(self, record: str, rank: str, attempt: str) -> None:
+        """Take the path of the record, the rank's two numbers, and the number of the engine's attempt."""
+        self.record, self.rank, self.attempt = record, rank, attempt
+        self.pid = 0
+        """The rank's process, until its end is recorded."""
+
+    def started(self, pid: int) -> None:
+        """Record that the rank has started."""
+        self.pid = pid
+        append(self.record, f"started {self.rank} {pid} {os.getpid()} {self.attempt}")
+
+    def ended(self, status: int) -> None:
+        """Record that the rank has ended, once."""
+        if self.pid:
+            append(self.record, f"ended {self.rank} {self.pid} {status} {time.time()}")
+        self.pid = 0
+
+
 class Program:
     """The program while it runs. It stays a zombie until no signal can go to its pid any more."""
 
-    def __init__(self, pid: int) -> None:
-        """Take its pid, which is its process group too."""
-        self.pid, self.ended = pid, False
+    def __init__(self, pid: int, lines: Lines, below: Below | None) -> None:
+        """Take its pid, which is its process group too; and the rank below, if the program is a tool."""
+        self.pid, self.lines, self.below, self.ended = pid, lines, below, False
+
+    def begin(self) -> None:
+        """Record its start, unless the rank is still to come."""
+        if self.below is None:
+            self.lines.started(self.pid)
 
     def pass_on(self, number: int, _frame: object) -> None:
-        """Send a signal to the program; stop with it."""
+        """Send a signal to the program, or to the rank below it; stop with it."""
         if self.ended:
             return
         try:
-            os.kill(self.pid, number)
+            if self.below is None or not self.below.send(number):
+                os.kill(self.pid, number)
         except ProcessLookupError:
             return
         if number == signal.SIGTSTP:
             os.kill(os.getpid(), signal.SIGSTOP)
 
-    def wait(self, record: str) -> int:
-        """Return its wait status; kill it if the launcher that holds the ``record`` is killed.
+    def wait(self) -> int:
+        """Return its wait status; kill it if the launcher that holds the record is killed.
 
         The launcher's guardian kills it as well, but may have been killed with the launcher.
         """
         try:
             watched = [os.pidfd_open(self.pid)]
         except (AttributeError, OSError):  # not Linux, or an old kernel
+            if self.below is not None:
+                self.lines.started(self.pid)
+                self.below.let_go_on()
             return self._collect()
         try:
-            watched += [os.pidfd_open(launcher_of(record))] if record else []
+            watched += [os.pidfd_open(launcher_of(self.lines.record))] if self.lines.record else []
         except ProcessLookupError:  # the launcher is gone
             self._kill()
         import select
 
-        poller = select.poll()
-        for fd in watched:
-            poller.register(fd, select.POLLIN)
         if os.getpid() == 1:
             signal.signal(signal.SIGCHLD, self._collect_strangers)
             self._collect_strangers()
-        if watched[0] not in [fd for fd, _event in poller.poll()]:
+        failed = (
+            0 if self.below is None else self.below.failure(self.pid, watched, self.lines.started, self.lines.ended)
+        )
+        poller = select.poll()
+        for fd in watched:
+            poller.register(fd, select.POLLIN)
+        if watched[0] not in [fd for fd, _event in poller.poll(0 if failed else None)]:
             self._kill()
-        return self._collect()
+        return failed or self._collect()
 
     def _collect(self) -> int:
         """Wait for its end, and collect it once no handler sends it signals."""
@@ -215,10 +263,10 @@ def launcher_of(record: str) -> int:
     return int(record.split("/")[2]) if record else 0
 
 
-def become(words: list[str], environ: dict[str, str], streams: list[str], parent: int, launcher: int) -> None:
+def become(words: tuple[str, ...], environ: dict[str, str], streams: list[str], parent: int, launcher: int) -> None:
     """Turn this fork into the program, in a process group of its own, so that each signal reaches it once."""
     from prctl import die_with, let_read
-    from steps import sent_to_all
+    from signals import sent_to_all
 
     status = 126
     try:
@@ -235,24 +283,6 @@ def become(words: list[str], environ: dict[str, str], streams: list[str], parent
         os.write(2, f"accel: {words[0]} can't be started: {error.strerror}\n".encode())
     finally:
         os._exit(status)
-
-
-def leave_hydra(environ: dict[str, str], status: int) -> None:
-    """Take leave of Hydra (MPICH, Intel MPI), so that it ends the other ranks if this one failed.
-
-    By itself it ends them only if the program has called MPI; otherwise they wait for this rank for ever. If the
-    launcher has talked to it (`accel_launch.machine.pmi`), it needs to know about a good end as well.
-    """
-    from hydra import INIT, Closed, ask, descriptor
-
-    fd = descriptor(environ)
-    if fd is None or "MPI_LOCALRANKID" not in environ:
-        return
-    for command in (INIT, f"abort exitcode={status if status > 0 else 128 - status}" if status else "finalize"):
-        try:
-            ask(fd, command, ANSWER)
-        except Closed:
-            continue  # it is gone, or kills this process in a moment, or the program has taken leave already
 
 
 def append(record: str, line: str) -> None:

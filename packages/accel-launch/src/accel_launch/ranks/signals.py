@@ -1,11 +1,28 @@
-"""The signals that the launcher passes on to every rank."""
+"""The signals that the launcher passes on to every rank, and those that Slurm itself sends to every process."""
 
 from __future__ import annotations
 
 import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Those that end the run."""
 ENDS = (*ENDING, signal.SIGUSR1, signal.SIGUSR2)
 """Those that may be meant to end it: scripts save and exit at the last two."""
 PASSED_ON = (*ENDS, signal.SIGCONT, signal.SIGTSTP, signal.SIGWINCH)
+OWN_STEPS = 0xFFFF_FFF0
+"""Slurm numbers its own steps from here on, such as an interactive one (salloc's shell)."""
+
+
+def started_step(environ: Mapping[str, str]) -> bool:
+    """Return whether a user's srun started the step that this process runs in."""
+    step = environ.get("SLURM_STEP_ID", "").strip()
+    return step.isdecimal() and len(step) <= len(str(OWN_STEPS)) and int(step) < OWN_STEPS
+
+
+def sent_to_all(environ: Mapping[str, str]) -> tuple[int, ...]:
+    """Return the signals that Slurm sends to every process of the step, so that passing them on would double them."""
+    return (signal.SIGUSR1, signal.SIGUSR2) if started_step(environ) else ()

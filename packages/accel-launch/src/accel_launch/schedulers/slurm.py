@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accel_config.settings.readers import natural
-from accel_launch.ranks.steps import started_step
+from accel_launch.ranks.signals import started_step
 from accel_launch.schedulers import hostlist
 from accel_launch.schedulers.placement import Placement, Sourced, Task, ignored, number, port
 

@@ -33,8 +33,14 @@ def with_parent(context: LaunchContext, words: Sequence[str]) -> tuple[str, ...]
 
     The parent gives the rank its streams and its error file, passes signals on, and reports its end to the
     supervisor. It needs `RANK` and `LOCAL_RANK` in its environment, and this package at the same path on each host.
+    It also puts ``wrap``'s tools before the rank, and sets the variables of ``rank_env``.
     """
-    return target.interpreter(context.settings, context.host), *ALONE, PARENT, *words
+    selected: tuple[str, ...] = ()
+    if context.selects:
+        from accel_launch.engines.common.selected import selecting
+
+        selected = selecting(context)
+    return target.interpreter(context.settings, context.host), *ALONE, PARENT, *selected, *words
 
 
 def binding(context: LaunchContext) -> dict[str, str]:

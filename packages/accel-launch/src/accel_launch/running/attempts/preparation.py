@@ -77,7 +77,7 @@ class Preparation:
             environ.update(self.progress.variables(place))
         streams = self.channels.attach(self.rank_of(place), place, command.label)
         streams = (self.nothing if place else self.stdin, *streams)
-        return Spawn(place, command.argv, environ, command.cwd, streams, command.cpus)
+        return Spawn(place, command.argv, environ, command.cwd, streams, command.cpus, command.tooled)
 
     def _engine(self, _place: int, command: Command) -> Spawn:
         """Prepare an engine: its ranks open their streams, error files and the record below our own descriptors."""

@@ -6,9 +6,13 @@ import os
 import select
 import signal
 
+from accel_launch.machine import process_tree
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from accel_launch.ranks.tool import Below
 
 
 class Children:
@@ -19,6 +23,8 @@ class Children:
         self.ended = ended
         self.ranks: dict[int, int] = {}
         """The ranks that run, by pid."""
+        self.below: dict[int, Below] = {}
+        """Ranks below tools, by pid; they aren't our children."""
         self.fork_server: int | None = None
         """The pid of the process that imports modules for all ranks, as long as it runs."""
         self.watched: dict[int, int] = {}
@@ -41,9 +47,19 @@ class Children:
             os.setpgid(pid, pid)  # the process does so too; whichever comes first
         except OSError:
             pass
-        fd = os.pidfd_open(pid)
+        self.register(os.pidfd_open(pid), pid)
+
+    def register(self, fd: int, pid: int) -> None:
+        """Watch a process by its pidfd."""
         self.watched[fd] = pid
         self.poller.register(fd, select.EPOLLIN)
+
+    def send(self, pid: int, number: int) -> None:
+        """Send a signal to a rank."""
+        if pid in self.below:
+            self.below[pid].send(number)
+        else:
+            process_tree.send(pid, number)  # ours: no other process can have its pid
 
     def wait(self, timeout: float) -> list[int]:
         """Wait for something to happen, collect watched children that have died, and return the ready descriptors."""
@@ -59,6 +75,12 @@ class Children:
     def _collect(self, fd: int) -> None:
         pid = self.watched.pop(fd)
         self.poller.unregister(fd)
+        if pid in self.below:
+            below = self.below[pid]
+            below.ended = below.status()
+            self.ended(pid, below.ended or 0)
+            os.close(fd)
+            return
         os.close(fd)
         if pid in self.ranks or pid == self.fork_server:
             _pid, status = os.waitpid(pid, 0)

@@ -6,7 +6,7 @@ import os
 import signal
 
 from accel_launch.machine import process_tree
-from accel_launch.ranks.steps import sent_to_all
+from accel_launch.ranks.signals import sent_to_all
 from accel_launch.running.engine_record import LIMIT, read, running_in
 
 TYPE_CHECKING = False
@@ -37,14 +37,14 @@ class Forwarder:
         elif self.record is not None:
             self._pass_to_parents(number, self.record)
             return
-        for pid in self.children.ranks if server is None else [server]:  # ours: no other process can have their pids
+        for pid in self.children.ranks if server is None else [server]:
             if number in PAUSES:
                 try:
-                    os.killpg(pid, number)
+                    os.killpg(os.getpgid(pid) if pid in self.children.below else pid, number)
                 except (ProcessLookupError, PermissionError):
                     continue
             else:
-                process_tree.send(pid, number)
+                self.children.send(pid, number)
 
     def _keep(self, number: int) -> None:
         """Keep a signal for the ranks: the fork server may have forked them, but they are known only at its end."""

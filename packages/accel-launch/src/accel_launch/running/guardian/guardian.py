@@ -97,6 +97,8 @@ class Guardian:
         if self.patience is not None and time.monotonic() >= self.patience:
             self.patience = None
             self._stop_after_failure()
+        if self.starter.tools is not None:
+            self.starter.tools.hear(ready)
         some_left = self.children.reap()
         if some_left and not self.children.ranks and self.children.fork_server is None:
             some_left = bool(self.teardown.leftovers())
@@ -124,6 +126,8 @@ class Guardian:
     def _ended(self, pid: int, status: int) -> None:
         """Act on the death of a child; an orphan's means nothing."""
         rank = self.children.ranks.pop(pid, None)
+        if self.starter.tools is not None:
+            rank, status = self.starter.tools.ended(pid, rank, status)
         if rank is not None:
             self._rank_ended(rank, status)
         elif pid == self.children.fork_server:

@@ -6,16 +6,17 @@ import os
 import signal
 
 from accel_launch.ranks.prctl import bind_here, die_with, let_read
-from accel_launch.ranks.signals import PASSED_ON
-from accel_launch.ranks.steps import sent_to_all
+from accel_launch.ranks.signals import PASSED_ON, sent_to_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from accel_launch.ranks.tool import Below
     from accel_launch.running.guardian.children import Children
     from accel_launch.running.guardian.events import Events
     from accel_launch.running.guardian.teardown import Teardown
+    from accel_launch.running.guardian.tools import Tools
     from accel_launch.running.guardian.workload import Spawn, Workload
 
 
@@ -25,6 +26,12 @@ class Starter:
     def __init__(self, work: Workload, children: Children, events: Events, teardown: Teardown) -> None:
         """Take what to start."""
         self.work, self.children, self.events, self.teardown = work, children, events, teardown
+        self.tools: Tools | None = None
+        """Those that stand before ranks."""
+        if any(spawn.tooled for spawn in work.spawns):
+            from accel_launch.running.guardian.tools import Tools
+
+            self.tools = Tools(children, events, teardown)
         self.pid = os.getpid()
         self.failures, self.failing = os.pipe()
         os.set_blocking(self.failures, False)
@@ -33,10 +40,14 @@ class Starter:
         """Start each rank; if the system refuses one, kill those that were started."""
         for spawn in self.work.spawns:
             try:
+                below = self.tools.below() if self.tools is not None and spawn.tooled else None
                 pid = os.fork()
                 if pid == 0:
-                    self.become(spawn)
-                self.enlist(spawn.rank, pid)
+                    self.become(spawn, below)
+                if self.tools is not None and below is not None:
+                    self.tools.enlist(spawn.rank, pid, below)
+                else:
+                    self.enlist(spawn.rank, pid)
             except OSError as error:
                 self.unstarted(spawn.rank, error)
                 break
@@ -70,7 +81,7 @@ class Starter:
         except OSError:
             return []
 
-    def become(self, spawn: Spawn) -> NoReturn:
+    def become(self, spawn: Spawn, below: Below | None = None) -> NoReturn:
         """Turn this fork into the rank."""
         status = 126
         try:
@@ -88,7 +99,8 @@ class Starter:
             bind_here(spawn.cpus)
             if spawn.cwd is not None:
                 os.chdir(spawn.cwd)
-            os.execvpe(spawn.argv[0], spawn.argv, spawn.environ)
+            environ = spawn.environ if below is None else {**spawn.environ, **below.variables}
+            os.execvpe(spawn.argv[0], spawn.argv, environ)
         except OSError as error:
             status = 127 if isinstance(error, FileNotFoundError) else 126
             name = spawn.argv[0].replace("\n", " ")

@@ -55,8 +55,8 @@ class Teardown:
         if self.children.fork_server is not None:
             process_tree.send(self.children.fork_server, signal.SIGKILL)
         for pid in self.children.ranks:
-            process_tree.send(pid, number)
-            process_tree.send(pid, signal.SIGCONT)
+            self.children.send(pid, number)
+            self.children.send(pid, signal.SIGCONT)
         if self.deadline is None or self.lingering:
             self.deadline = time.monotonic() + self.grace
             self.early = self.deadline - min(EARLY, self.grace / 2) if self.grace else None

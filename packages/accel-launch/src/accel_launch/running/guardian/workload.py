@@ -22,6 +22,8 @@ class Spawn(Record):
     """File descriptors for its standard input, output and error."""
     cpus: str = ""
     """The CPUs that it is bound to; empty if it isn't."""
+    tooled: bool = False
+    """Whether a tool stands before the rank."""
 
 
 class Forked(Record):
