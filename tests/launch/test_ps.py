@@ -84,7 +84,14 @@ def test_an_orphaned_record_is_told_for_what_it_is(
     assert (done.returncode, done.stdout) == (1, "killed ended without a status: its launcher was killed\n")
     assert "killed: lost: its launcher was killed\n" in accelerate("report", "killed").stdout
     assert "odd has no report: it is lost: its launcher was killed\n" in accelerate("report", "odd", "--json").stderr
-    assert accelerate("stop", "killed").returncode == 2
+    done = accelerate("stop", "killed", "elsewhere")
+    assert (done.returncode, done.stdout.splitlines()) == (
+        1,
+        [
+            "killed ended without a status: its launcher was killed",
+            "elsewhere is on node-7: its end isn't known here",
+        ],
+    )
 
 
 def test_a_pid_that_is_another_process_s_now_is_no_rank_and_gets_no_signal(accelerate: Run, runs: Path) -> None:
@@ -96,7 +103,7 @@ def test_a_pid_that_is_another_process_s_now_is_no_rank_and_gets_no_signal(accel
             record = made(runs, "reused", {"state": "running", "launcher": stranger.pid, "ranks": ranks})
             (run,) = listed(accelerate, "-a").values()
             assert (run["state"], run["running_ranks"]) == ("lost", 0)
-            assert accelerate("stop", "reused").returncode == 2
+            assert accelerate("stop", "reused").returncode == 1
             found = reading.Run(str(record))
             found.pid, found.held = stranger.pid, True
             assert found.ranks == []
@@ -130,7 +137,7 @@ def test_a_launcher_that_nobody_collects_is_not_running(
         assert gone([pid])
         assert process_tree.look(pid) is not None
         assert listed(accelerate)["zombie"]["state"] == "lost"
-        assert accelerate("stop", "zombie").returncode == 2
+        assert accelerate("stop", "zombie").returncode == 1
         parent.kill()
 
 
@@ -142,13 +149,14 @@ def test_stop_takes_several_a_signal_and_no_grace(launched: Start, accelerate: R
     assert done.stdout == "alpha ended: terminated by SIGINT\nbeta ended: terminated by SIGINT\n"
     assert [running.wait(10) for running in two] == [-signal.SIGINT] * 2
     text = (
-        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint(1, flush=True)\ntime.sleep(99)\n"
+        "import signal, time\nfor number in (10, 15): signal.signal(number, signal.SIG_IGN)\n"
+        "print(1, flush=True)\ntime.sleep(99)\n"
     )
     deaf = launched(*N2, "--name", "deaf", "--grace", "1000", script(text))
     assert deaf.stdout is not None
     for _rank in range(2):
         deaf.stdout.readline()
-    assert accelerate("stop", "--now").returncode == 143
+    assert accelerate("stop", "--now", "--signal", "USR1").returncode == 143
     assert "isn't a signal" in accelerate("stop", "--signal", "NONE").stderr
     assert "no run of this user is running" in accelerate("stop").stderr
 

@@ -48,7 +48,7 @@ def _attach(words: list[str], program: str) -> int:
     from accel_launch import runs
 
     since = seconds_of(arguments.since)
-    going = None if arguments.run else next(iter(runs.list()), None)
+    going = None if arguments.run is not None else next(iter(runs.list()), None)
     run = going or runs.open(arguments.run)
     if not run.running and since is None:
         front.say(f"accel: {run.name} has ended; accelerate logs {run.name} prints what it printed\n")

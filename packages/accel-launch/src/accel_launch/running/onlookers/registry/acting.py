@@ -66,8 +66,11 @@ def end(run: Run, number: int = signal.SIGTERM) -> None:
         AccelError: it isn't in reach, or the signal asks for something else.
     """
     if number not in ENDS:
-        names = ", ".join(one.name.removeprefix("SIG") for one in ENDS)
-        raise AccelError(f"signal {number} ends no run in order; {names} do, or KILL for --now")
+        names = ", ".join(one.name.removeprefix("SIG") for one in ENDING)
+        raise AccelError(
+            f"signal {number} ends no run in order; {names} do; USR1 and USR2 reach the ranks, which may end by them; "
+            "KILL is --now"
+        )
     if not (number in ENDING and asked(run)):
         send(run, number)
 
@@ -179,6 +182,7 @@ def stop(run: Run, number: int = signal.SIGTERM, *, now: bool = False) -> None:
     if number == signal.SIGKILL:
         number, now = signal.SIGTERM, True
     end(run, number)
+    number = number if number in ENDING else signal.SIGTERM  # ranks may go on after others
     until = time.monotonic() + LONGEST
     while now and send(run, number if time.monotonic() < until else signal.SIGKILL) and not wait(run, AGAIN):
         pass

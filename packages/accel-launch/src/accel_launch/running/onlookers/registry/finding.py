@@ -92,6 +92,8 @@ def find(which: str | None, environ: Mapping[str, str], *, ended: bool = False) 
     Raises:
         AccelError: there is none, or there are several.
     """
+    if which is not None and not which.strip():
+        raise AccelError(f"{which!r} isn't the name of a run")
     named = None if which is None else _named_so(which, environ)
     if named is not None:
         if ended or named.running:
