@@ -44,7 +44,7 @@ def parser(program: str) -> ArgumentParser:
 
 def _attach(words: list[str], program: str) -> int:
     arguments = parser(program).parse_args(words)
-    from accel_cli.commands.runs.logs import seconds_of, tell_missed
+    from accel_cli.commands.runs.logs import Remarks, seconds_of, tell_missed
     from accel_launch import runs
 
     since = seconds_of(arguments.since)
@@ -53,13 +53,14 @@ def _attach(words: list[str], program: str) -> int:
     if not run.running and since is None:
         front.say(f"accel: {run.name} has ended; accelerate logs {run.name} prints what it printed\n")
     output = run.output(from_now=since is None)
-    window = Window(run)
+    window, remarks = Window(run), Remarks(run, output)
     interrupts: list[int] = []
     # An exception in the middle of what is printed would lose some of it, or print it twice.
     signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
     for piece in output.follow(since):
         if piece is None:
             window.follow()
+            remarks.look()
         else:
             console.pass_on(piece.data.decode(errors="surrogateescape"))
         if interrupts and not arguments.stop_on_interrupt:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from accel_config import front
 from accel_config.errors import AccelError
 from accel_config.settings.readers import Duration
@@ -12,10 +14,10 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Iterable, Sequence
 
-    from accel_launch.runs import Output, Piece
+    from accel_launch.runs import Output, Piece, Run
 
 STDERR = 2
-MEGABYTE = 1 << 20
+PACE = 1.0  # seconds between two looks at the launcher of a run that is followed
 
 
 def main(argv: Sequence[str] | None = None, program: str = "accelerate-logs") -> int:
@@ -53,7 +55,10 @@ def _logs(words: list[str], program: str) -> int:
 
     over = not run.running  # before what it has printed is read to its end
     pieces: Iterable[Piece] = filter(wanted, output.read(since))
-    shown = (piece.data for piece in pieces) if arguments.tail is None else _last(pieces, arguments.tail)
+    shown, older = (piece.data for piece in pieces), 0
+    if arguments.tail is not None:
+        shown = _last(pieces, arguments.tail)
+        older = output.missed if len(shown) >= arguments.tail else 0  # nobody wants it
     nothing = True
     for data in shown:
         _show(data)
@@ -61,18 +66,52 @@ def _logs(words: list[str], program: str) -> int:
     if nothing and arguments.rank is not None and not arguments.follow:
         front.say(f"accel: rank {arguments.rank} of {run.name} has printed nothing of this\n")
     if arguments.follow and not over:
+        remarks = Remarks(run, output)
         for piece in output.follow():
-            if piece is not None and wanted(piece):
+            if piece is None:
+                remarks.look()
+            elif wanted(piece):
                 _show(piece.data)
-    tell_missed(output)
+    tell_missed(output, older)
     return 0
 
 
-def tell_missed(output: Output) -> None:
-    """Tell what couldn't be shown, if there is any."""
-    if output.missed:
-        size = f"{output.missed / MEGABYTE:.1f} MB"
-        front.say(f"accel: {size} aren't shown: they left the record (--output_limit) before they were read\n")
+class Remarks:
+    """Why nothing comes from a run that is followed, once."""
+
+    def __init__(self, run: Run, output: Output) -> None:
+        """Take the run, and what is followed."""
+        self.run, self.output, self.again = run, output, 0.0
+        self.lost, self.losing, self.stopped = output.lost[0], False, False
+
+    def look(self) -> None:
+        """Look, where it is due, and tell what is new."""
+        size, reason = self.output.lost
+        if size > self.lost and not self.losing:
+            front.say(f"accel: what {self.run.name} prints doesn't reach its record now: {reason}\n")
+            self.losing = True
+        if time.monotonic() < self.again:
+            return
+        self.again = time.monotonic() + PACE
+        stopped = self.run.state == "stopped"
+        if stopped and not self.stopped:
+            pid = self.run.facts()["launcher"]
+            front.say(f"accel: the launcher of {self.run.name} is stopped; `kill -CONT {pid}` lets it go on\n")
+        self.stopped = stopped
+
+
+def tell_missed(output: Output, but: int = 0) -> None:
+    """Tell what couldn't be shown, if there is any, ``but`` for so many bytes."""
+    lost, reason = output.lost
+    never = f"they never reached the record: {reason}"
+    for size, why in (
+        (output.missed - but, "they left the record (--output_limit) before they were read"),
+        (lost, never),
+    ):
+        if size:
+            from accel_cli.commands.runs.live import sheet
+
+            front.say(f"accel: {sheet.size(size)} aren't shown: {why}\n")
 
 
 def seconds_of(text: str | None) -> float | None:

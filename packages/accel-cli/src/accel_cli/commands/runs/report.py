@@ -39,7 +39,8 @@ def _report(words: list[str], program: str) -> int:
         if found is None:
             if run.running:
                 raise AccelError(f"{run.name} is running: it has no report yet")
-            raise AccelError(f"{run.name} has no report: it is {run.words}", status=1)
+            why = "; ".join((f"it is {run.words}", *run.gaps))
+            raise AccelError(f"{run.name} has no report: {why}", status=1)
         console.data(json.dumps(found, indent=2) + "\n")
         return 0
     lines = f"{run.name}: {run.words}\n{run.report_text()}\n"

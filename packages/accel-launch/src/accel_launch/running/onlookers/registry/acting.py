@@ -68,8 +68,8 @@ def end(run: Run, number: int = signal.SIGTERM) -> None:
     if number not in ENDS:
         names = ", ".join(one.name.removeprefix("SIG") for one in ENDING)
         raise AccelError(
-            f"signal {number} ends no run in order; {names} do; USR1 and USR2 reach the ranks, which may end by them; "
-            "KILL is --now"
+            f"signal {number} ends no run in order; {names} do; USR1 and USR2 reach the ranks, which may end by "
+            "them; KILL is --now"
         )
     if not (number in ENDING and asked(run)):
         send(run, number)
@@ -148,10 +148,10 @@ def ending(run: Run) -> str:
 
 
 def report(run: Run) -> str:
-    """Return how a run has ended as its launcher has printed it, with its notes; empty if it hasn't ended."""
+    """Return how a run has ended as its launcher has printed it, with its notes, and what its record lacks."""
     text = run.text(folders.TEXT).strip()
-    found: Mapping[str, Any] = run.file(folders.REPORT) or {}
-    notes = found.get("notes")
+    found: Mapping[str, Any] | None = run.file(folders.REPORT)
+    notes = run.gaps if found is None else found.get("notes")
     lines = [f"  note: {note}" for note in (notes if _is_list(notes) else ()) if str(note) not in text]
     return "\n".join((text, *lines)).strip("\n")
 

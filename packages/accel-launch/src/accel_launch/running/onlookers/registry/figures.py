@@ -54,7 +54,7 @@ def devices() -> Devices:
 
 def facts(run: Run, memory: Mapping[int, int], *, brief: bool = False) -> dict[str, Any]:
     """Return what is known of a run, as ``accelerate ps --json`` prints it; ``brief`` leaves out its command."""
-    if run.held and run.pid and not run.facts:  # it is young, or writes no record
+    if run.held and run.pid and (not run.facts or run.gaps):  # it is young, or can write no record
         try:
             run.facts = asking.ask(run.folder, {"ask": "state"}, ANSWERS)
         except AccelError:

@@ -135,12 +135,19 @@ class Recorder:
                         self.waiting.insert(0, lines)
                         raise
                 files.put(folders.STATE, plain.text(self.facts()))
+            self.folder.note(folders.FAILED, None)
         except (OSError, ImportError) as error:  # without descriptors nothing can be loaded either
-            self.failure = f"the record of the run is incomplete: {getattr(error, 'strerror', '') or error}"
+            self._fail(error)
             self.changed = time.monotonic()  # the disk may have room again later
         finally:
             self.busy = False
             self.saved = time.monotonic()
+
+    def _fail(self, error: Exception) -> None:
+        """Remember why the record is incomplete, and note it where a full disk has room for it."""
+        self.failure = f"the record of the run is incomplete: {getattr(error, 'strerror', '') or error}"
+        if self.folder is not None:
+            self.folder.note(folders.FAILED, getattr(error, "errno", 0) or 0)
 
     def facts(self) -> dict[str, object]:
         """Return where the run is now."""
@@ -179,7 +186,7 @@ class Recorder:
         if self.folder is None:
             return result
         if not self.plan.recording.kept:
-            self.folder.note(f"{result.status}@{steady():.3f}")  # for who waits for it
+            self.folder.note(folders.ENDED, f"{result.status}@{steady():.3f}")  # for who waits for it
             self.folder.remove()
             return result
         from accel_launch.running.report import rendering
@@ -189,14 +196,14 @@ class Recorder:
         self._add("finished", status=result.status, signal=result.signal)
         self.failure = ""
         self._write()
-        self.folder.note(f"{result.status}@{steady():.3f}")
+        self.folder.note(folders.ENDED, f"{result.status}@{steady():.3f}")
         try:
             files.put(
                 folders.TEXT, rendering.text(result, host) + rendering.closing(result) + rendering.queued(result)
             )
             files.put(folders.REPORT, plain.text(rendering.data(result, host)))
         except OSError as error:
-            self.failure = self.failure or f"the record of the run is incomplete: {error.strerror}"
+            self._fail(error)
         recording = self.plan.recording
         cleaning.clean(os.path.dirname(self.folder.path), recording.age, recording.count, self.folder.name)
         return result.replace(notes=(*result.notes, self.failure)) if self.failure else result
