@@ -187,6 +187,21 @@ def test_wait_and_report(
 
 
 @pytest.mark.exhaustive
+def test_a_run_that_waits_for_what_its_ranks_have_left_says_so(
+    launched: Start, accelerate: Run, script: Script
+) -> None:
+    text = "import os, subprocess\nif os.environ['RANK'] == '1': subprocess.Popen(['sleep', '300'])\n"
+    running = launched(*N2, "--name", "left", "--grace", "600", script(text))
+    assert until(lambda: listed(accelerate).get("left", {}).get("state") == "ending", 60)
+    assert listed(accelerate)["left"]["running_ranks"] == 0
+    for command in ("report", "stacks", "top"):
+        assert "waits for what its ranks have left: sleep 300 (pid " in accelerate(command, "left").stdout
+    assert accelerate("stop", "left").returncode == 143
+    assert running.wait(60) == -signal.SIGTERM
+    assert "waits for" not in accelerate("report", "left").stdout
+
+
+@pytest.mark.exhaustive
 def test_a_run_is_named_by_an_unambiguous_beginning(accelerate: Run, runs: Path) -> None:
     for name in ("alpha", "alphabet", "beta"):
         made(runs, name, {"state": "ended", "status": 0}, began=1e9 + len(name))
@@ -279,6 +294,8 @@ def test_all_time_is_spent_on_something() -> None:
     assert spent == {"starting": 3, "importing": 3, "running": 23, "stalled": 7, "restarting": 3, "ending": 3}
     assert sum(spent.values()) == 42
     assert goodput.spent([], 0, 2, 2)["starting"] == 2
+    ended = [*events[:4], *(event(at, "ended", rank=at - 8, status=0) for at in (8, 9))]
+    assert goodput.spent(ended, 0, 99, 2)["ending"] == 90
     silent = [event(1, "started", rank=0), event(9, "ended", rank=0, status=0), event(9, "finished", status=0)]
     assert goodput.spent(silent[:1], 0, 5, 1)["importing"] == 4
     assert goodput.spent(silent, 0, 9, 1) == {**dict.fromkeys(goodput.PHASES, 0), "starting": 1, "running": 8}

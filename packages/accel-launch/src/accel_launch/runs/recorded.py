@@ -90,6 +90,12 @@ class Recorded:
         return acting.report(self._run)
 
     @property
+    def left(self) -> Sequence[str]:
+        """What it waits for once all its ranks have ended: the processes that they have left, by command and pid."""
+        self._run.look()
+        return figures.left(self._run)
+
+    @property
     def gaps(self) -> Sequence[str]:
         """What its record lacks because it couldn't be written, as on a full disk, in sentences."""
         self._run.look()

@@ -7,6 +7,8 @@ from accel_config.errors import FAILED, AccelError
 from accel_config.showing import console
 from accel_launch import runs
 
+SHOWN = 3  # processes that a line names
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +21,13 @@ def line(run: Run) -> str:
     if run.state == "elsewhere":
         return f"{run.name} is {run.words}: its end isn't known here"
     return f"{run.name} ended{' without a status' if run.status is None else ''}: {run.ending}"
+
+
+def awaited(run: Run) -> str:
+    """Return what a run waits for whose ranks have all ended; empty if it doesn't."""
+    left = run.left
+    more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
+    return f"waits for what its ranks have left: {', '.join(left[:SHOWN])}{more}" if left else ""
 
 
 def of_each(

@@ -36,6 +36,7 @@ def parser(program: str) -> ArgumentParser:
 
 def _stacks(words: list[str], program: str) -> int:
     arguments = parser(program).parse_args(words)
+    from accel_cli.commands.runs import ending
     from accel_launch import runs
     from accel_launch.inspecting import report
 
@@ -49,4 +50,6 @@ def _stacks(words: list[str], program: str) -> int:
     else:
         whole = arguments.all_threads or arguments.native
         console.show(report.text(found, threads=whole, variables=arguments.locals))
+        if line := ending.awaited(run):
+            console.show(f"{run.name} {line}\n")
     return 0

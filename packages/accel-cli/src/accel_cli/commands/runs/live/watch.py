@@ -87,6 +87,7 @@ class Watch:
             self.command,
             columns,
             rows,
+            ending.awaited(self.run),
         )
         return self.sheet
 
