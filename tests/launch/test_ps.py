@@ -20,7 +20,7 @@ from accel_launch.machine import process_tree
 from accel_launch.running.onlookers.registry import acting, folder, goodput, reading
 from tests.conftest import BIN, ROOT, Run
 from tests.launch.processes import Script, Start, gone, until
-from tests.launch.test_runs import N2, runs, up
+from tests.launch.test_runs import N2, runs, state, up
 
 __all__ = ["runs"]
 
@@ -188,11 +188,12 @@ def test_wait_and_report(
 
 @pytest.mark.exhaustive
 def test_a_run_that_waits_for_what_its_ranks_have_left_says_so(
-    launched: Start, accelerate: Run, script: Script
+    launched: Start, accelerate: Run, script: Script, runs: Path
 ) -> None:
     text = "import os, subprocess\nif os.environ['RANK'] == '1': subprocess.Popen(['sleep', '300'])\n"
     running = launched(*N2, "--name", "left", "--grace", "600", script(text))
-    assert until(lambda: listed(accelerate).get("left", {}).get("state") == "ending", 60)
+    assert until((runs / "left" / "state.json").exists, 60)
+    assert until(lambda: state(runs / "left")["state"] == "ending", 60)
     assert listed(accelerate)["left"]["running_ranks"] == 0
     for command in ("report", "stacks", "top"):
         assert "waits for what its ranks have left: sleep 300 (pid " in accelerate(command, "left").stdout
