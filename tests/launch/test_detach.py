@@ -316,7 +316,7 @@ def test_a_reader_that_falls_behind_says_how_much_it_has_missed(
     late = reader.Reader(str(tmp_path))
     assert [int(piece.data) for piece in late.read()] == read
     assert late.missed > slow.missed
-    run: Any = SimpleNamespace(lost=(0, ""), now=times[-1])
+    run: Any = SimpleNamespace(notes={}, now=times[-1])
     for since, count, missed in ((1000.0, len(read), late.missed), (2.0, 3, 0)):
         recent = api.Output(run, reader.Reader(str(tmp_path)))
         assert len(list(recent.read(since))) == count

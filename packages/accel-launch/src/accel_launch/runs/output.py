@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 
+from accel_launch.running.onlookers.registry import reading
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from accel_launch.running.onlookers.registry import reading
     from accel_launch.running.onlookers.registry.record.piece import Piece
     from accel_launch.running.onlookers.registry.record.reader import Reader
 
@@ -21,7 +22,7 @@ class Output:
     def __init__(self, run: reading.Run, reader: Reader) -> None:
         """Take it from `Run.output`."""
         self._run, self._reader = run, reader
-        self._lost = run.lost[0] if reader.next < 0 else 0
+        self._lost = reading.lost(run)[0] if reader.next < 0 else 0
 
     @property
     def missed(self) -> int:
@@ -31,7 +32,7 @@ class Output:
     @property
     def lost(self) -> tuple[int, str]:
         """The bytes that the record couldn't take, as on a full disk, and why."""
-        size, reason = self._run.lost
+        size, reason = reading.lost(self._run)
         return max(0, size - self._lost), reason
 
     def read(self, since: float | None = None) -> Iterator[Piece]:

@@ -99,7 +99,7 @@ class Recorded:
     def gaps(self) -> Sequence[str]:
         """What its record lacks because it couldn't be written, as on a full disk, in sentences."""
         self._run.look()
-        return self._run.gaps
+        return reading.gaps(self._run)
 
     def time_spent(self) -> dict[str, float]:
         """Return the seconds of each phase: ``starting``, ``importing``, ``running``, and so on."""

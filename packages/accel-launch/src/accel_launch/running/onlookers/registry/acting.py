@@ -11,6 +11,7 @@ from accel_config.errors import FAILED, AccelError
 from accel_launch.machine import process_tree
 from accel_launch.ranks.signals import ENDING, ENDS
 from accel_launch.running.onlookers.registry import folder as folders
+from accel_launch.running.onlookers.registry import reading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def report(run: Run) -> str:
     """Return how a run has ended as its launcher has printed it, with its notes, and what its record lacks."""
     text = run.text(folders.TEXT).strip()
     found: Mapping[str, Any] | None = run.file(folders.REPORT)
-    notes = run.gaps if found is None else found.get("notes")
+    notes = reading.gaps(run) if found is None else found.get("notes")
     lines = [f"  note: {note}" for note in (notes if _is_list(notes) else ()) if str(note) not in text]
     return "\n".join((text, *lines)).strip("\n")
 

@@ -7,7 +7,7 @@ import time
 from accel_config.errors import AccelError
 from accel_launch.machine import process_tree
 from accel_launch.machine.files import read
-from accel_launch.running.onlookers.registry import asking
+from accel_launch.running.onlookers.registry import asking, reading
 from accel_launch.running.onlookers.registry import folder as folders
 from accel_launch.running.onlookers.registry.record.states import ENDING
 
@@ -68,7 +68,7 @@ def left(run: Run) -> list[str]:
 
 def facts(run: Run, memory: Mapping[int, int], *, brief: bool = False) -> dict[str, Any]:
     """Return what is known of a run, as ``accelerate ps --json`` prints it; ``brief`` leaves out its command."""
-    if run.held and run.pid and (not run.facts or run.gaps):  # it is young, or can write no record
+    if run.held and run.pid and (not run.facts or reading.gaps(run)):  # it is young, or can write no record
         try:
             run.facts = asking.ask(run.folder, {"ask": "state"}, ANSWERS)
         except AccelError:

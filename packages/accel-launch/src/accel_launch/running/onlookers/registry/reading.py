@@ -69,20 +69,6 @@ class Run:
         except ValueError:
             pass
 
-    @property
-    def lost(self) -> tuple[int, str]:
-        """The bytes of output that its record lacks, and why."""
-        size, _, number = self.notes.get(folders.LOST, "").partition("/")
-        return (int(size), _reason(number)) if size.isdecimal() else (0, "")
-
-    @property
-    def gaps(self) -> list[str]:
-        """What its record lacks, as far as a full disk let its launcher note it."""
-        size, reason = self.lost
-        failed = self.notes.get(folders.FAILED)
-        found = [f"{size} bytes of the output of the run aren't in its record: {reason}"] if size else []
-        return found if failed is None else [*found, f"the record of the run is incomplete: {_reason(failed)}"]
-
     def file(self, name: str) -> Any:
         """Return what a file of the record holds; None if there is none, or another version wrote something else."""
         import json
@@ -203,6 +189,20 @@ class Run:
             return []
         facts = ((one, kernel.stat(f"/proc/{one[1]}/stat")) for one in listed)
         return [(*one[:2], seen[2]) for one, seen in facts if seen and seen[3] == one[2] and seen[1] not in "ZX"]
+
+
+def lost(run: Run) -> tuple[int, str]:
+    """Return the bytes of output that the record of a run lacks, and why."""
+    size, _, number = run.notes.get(folders.LOST, "").partition("/")
+    return (int(size), _reason(number)) if size.isdecimal() else (0, "")
+
+
+def gaps(run: Run) -> list[str]:
+    """Return what the record of a run lacks, as far as a full disk let its launcher note it."""
+    size, reason = lost(run)
+    failed = run.notes.get(folders.FAILED)
+    found = [f"{size} bytes of the output of the run aren't in its record: {reason}"] if size else []
+    return found if failed is None else [*found, f"the record of the run is incomplete: {_reason(failed)}"]
 
 
 def _reason(number: str) -> str:
