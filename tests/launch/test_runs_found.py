@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from accel_config.errors import AccelError
+from accel_launch import runs as api
 from tests.conftest import BIN, Run
 from tests.launch.processes import Script, Start, until
 from tests.launch.test_ps import made
@@ -58,6 +63,24 @@ def test_the_name_of_a_record_never_means_another_run(
     assert running.poll() is None
     done = accelerate("stop", "q3", "torn2", "exp")
     assert (done.returncode, done.stdout) == (2, "torn2 ended: exit status 5\nexp10 ended: terminated by SIGTERM\n")
+
+
+def test_a_run_whose_folder_was_removed_is_named_by_its_pid(
+    runs: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", environ["XDG_STATE_HOME"])
+    path = made(runs, "gone", {"state": "running"})
+    words = f"launcher {os.getpid()} was removed while it ran, so no command reaches it; `kill {os.getpid()}` ends it"
+    with (path / "lock").open(), subprocess.Popen(["sleep", "100"]) as below:
+        shutil.rmtree(path)
+        try:
+            for pid in (os.getpid(), below.pid):
+                with pytest.raises(AccelError, match=words):
+                    api.open(pid, running=True)
+        finally:
+            below.kill()
+    with pytest.raises(AccelError, match="no run"):
+        api.open(os.getpid(), running=True)
 
 
 def test_a_second_stop_leaves_the_grace(launched: Start, accelerate: Run, script: Script, runs: Path) -> None:

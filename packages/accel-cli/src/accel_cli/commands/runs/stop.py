@@ -72,10 +72,9 @@ def _wait(run: Run, number: int) -> None:
     """Wait for the end of a run; on a terminal say so, if it takes long."""
     run.wait(SOON)
     if run.running and os.isatty(2):
-        if run.state == "ending":
-            grace = "" if run.grace is None else f"; after {run.grace:.0f} s its ranks are killed"
-            then = f"{grace}; accelerate stop --now {run.name} kills them now"
-        else:
+        grace = "" if run.grace is None else f"; after {run.grace:.0f} s its ranks are killed"
+        then = f"{grace}; accelerate stop --now {run.name} kills them now"
+        if number in (signal.SIGUSR1, signal.SIGUSR2) and run.state != "ending":
             name = signal.Signals(number).name
             then = f"; its ranks got {name}, and may go on after it; accelerate stop {run.name} ends them"
         front.say(f"accel: waiting for {run.name} to end{then}\n")
