@@ -44,6 +44,7 @@ def parser(program: str) -> ArgumentParser:
 
 def _attach(words: list[str], program: str) -> int:
     arguments = parser(program).parse_args(words)
+    from accel_cli.commands.runs import ending
     from accel_cli.commands.runs.logs import Remarks, seconds_of, tell_missed
     from accel_launch import runs
 
@@ -74,7 +75,7 @@ def _attach(words: list[str], program: str) -> int:
     tell_missed(output)
     status = run.status
     if status is None:
-        front.say(f"accel: {run.name} ended without a status: {run.ending}\n")
+        front.say(f"accel: {ending.line(run)}\n")
     return FAILED if status is None else status
 
 
