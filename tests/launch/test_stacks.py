@@ -149,12 +149,18 @@ def test_without_a_run_that_is_said(accelerate: Run) -> None:
     assert "a single process has no launcher to ask, unless it is started with --stall_after" in done.stderr
 
 
-def test_a_launcher_that_is_stopped_is_named(launched: Start, script: Script, accelerate: Run) -> None:
+def test_a_launcher_that_is_stopped_is_named(
+    launched: Start, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, or, if it was stopped just after it was looked at, once it hasn't answered."""
     from accel_launch.running.onlookers.registry import asking, finding
 
     running = up(launched, script)
     os.kill(running.pid, signal.SIGSTOP)
     run = finding.find(str(running.pid), {**os.environ, **environ_of(running.pid)})
+    with pytest.raises(Exception, match=f"is stopped; `kill -CONT {running.pid}` lets it go on"):
+        asking.ask(run.folder, {"ask": "stacks"})
+    monkeypatch.setattr(asking.process_tree, "stopped", lambda _pid: False)
     with pytest.raises(Exception, match="doesn't answer: it has ended, or is stopped"):
         asking.ask(run.folder, {"ask": "stacks"}, 0.5)
     os.kill(running.pid, signal.SIGCONT)
