@@ -21,6 +21,7 @@ from accel_launch.inspecting.places import locate
 from accel_launch.inspecting.sampling import Frame
 from accel_launch.inspecting.snapshot import take
 from accel_launch.inspecting.subject import Subject
+from accel_launch.machine import process_tree
 from accel_launch.running.onlookers.registry import folder as registry
 from accel_launch.running.onlookers.registry.folder import Folder
 from tests.conftest import Run
@@ -160,7 +161,11 @@ def test_a_launcher_that_is_stopped_is_named(
     run = finding.find(str(running.pid), {**os.environ, **environ_of(running.pid)})
     with pytest.raises(Exception, match=f"is stopped; `kill -CONT {running.pid}` lets it go on"):
         asking.ask(run.folder, {"ask": "stacks"})
-    monkeypatch.setattr(asking.process_tree, "stopped", lambda _pid: False)
+
+    def unseen(_pid: int) -> bool:
+        return False
+
+    monkeypatch.setattr(process_tree, "stopped", unseen)
     with pytest.raises(Exception, match="doesn't answer: it has ended, or is stopped"):
         asking.ask(run.folder, {"ask": "stacks"}, 0.5)
     os.kill(running.pid, signal.SIGCONT)
