@@ -158,6 +158,7 @@ def test_a_launcher_that_is_stopped_is_named(
 
     running = up(launched, script)
     os.kill(running.pid, signal.SIGSTOP)
+    assert until(lambda: process_tree.stopped(running.pid))
     run = finding.find(str(running.pid), {**os.environ, **environ_of(running.pid)})
     with pytest.raises(Exception, match=f"is stopped; `kill -CONT {running.pid}` lets it go on"):
         asking.ask(run.folder, {"ask": "stacks"})
