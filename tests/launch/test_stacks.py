@@ -157,9 +157,11 @@ def test_a_launcher_that_is_stopped_is_named(
     from accel_launch.running.onlookers.registry import asking, finding
 
     running = up(launched, script)
+    environ = {**os.environ, **environ_of(running.pid)}
+    assert until(lambda: finding.running(environ) != [])
     os.kill(running.pid, signal.SIGSTOP)
     assert until(lambda: process_tree.stopped(running.pid))
-    run = finding.find(str(running.pid), {**os.environ, **environ_of(running.pid)})
+    run = finding.find(str(running.pid), environ)
     with pytest.raises(Exception, match=f"is stopped; `kill -CONT {running.pid}` lets it go on"):
         asking.ask(run.folder, {"ask": "stacks"})
 
