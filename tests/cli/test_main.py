@@ -35,6 +35,7 @@ def test_help_and_messages_say_the_name_that_was_typed(environ: dict[str, str]) 
     said = " ".join(typed("--help").stdout.split())
     assert "accelerate" not in said.replace("Show or change whose command `accelerate` is", "")
     assert typed("lanch").stderr == "accel: 'lanch' isn't a command. Did you mean 'launch'?\n"
+    assert "'rm' isn't a command; records of runs go by --record_age and" in typed("rm", "old").stderr
     assert typed("launch", "--help").stdout.startswith("usage: accel launch [flags] SCRIPT")
     assert typed("config", "nope").stderr.startswith("usage: accel config ")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -11,6 +12,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -259,6 +262,8 @@ def test_output_is_bounded(accelerate: Run, script: Script, runs: Path) -> None:
     for lines in found:
         assert [int(line.split()[1]) for line in lines] == list(range(40000 - len(lines), 40000))
     assert sum(map(len, found)) > 4000
+    assert "aren't shown: they left the record (--output_limit)" in accelerate("logs").stderr
+    assert accelerate("logs", "--tail", "3").stderr == ""
 
 
 def test_what_is_read_while_it_is_written_comes_once_and_in_order(tmp_path: Path) -> None:
@@ -285,14 +290,20 @@ def test_what_is_read_while_it_is_written_comes_once_and_in_order(tmp_path: Path
 
 
 def test_a_full_disk_leaves_out_output_and_nothing_else(tmp_path: Path) -> None:
-    kept = store.Store(str(tmp_path), 1 << 20)
-    kept.print(0, 1, b"first\n")
+    notes: list[str] = []
+    kept = store.Store(str(tmp_path), 1 << 20, notes.append)
+    kept.print(0, 1, b"first")
     real, kept.fd = kept.fd, os.open("/dev/full", os.O_WRONLY)
-    kept.print(0, 1, b"second\n")
+    for rank in range(2):
+        kept.print(rank, 1, b"second\n")
     assert kept.failure == "the output of the run is incomplete: No space left on device"
+    assert notes == [f"7/{errno.ENOSPC}", f"14/{errno.ENOSPC}"]
     kept.fd = real
-    kept.print(0, 1, b"third\n")
-    assert [piece.data for piece in reader.Reader(str(tmp_path)).read()] == [b"first\n", b"third\n"]
+    for data in (b"third\n", b"fourth\n"):
+        kept.print(0, 1, data)
+    missing = b"\naccel: 14 bytes of output are missing here: No space left on device\n"
+    found = [piece.data for piece in reader.Reader(str(tmp_path)).read()]
+    assert found == [b"first", missing, b"third\n", b"fourth\n"]
 
 
 def test_a_reader_finds_the_next_piece_from_anywhere(tmp_path: Path) -> None:
@@ -317,7 +328,12 @@ def test_a_reader_finds_the_next_piece_from_anywhere(tmp_path: Path) -> None:
     assert [piece.data for piece in reader.Reader(str(tmp_path)).read()][1:] == [b"second\n", b"fourth"]
 
 
-def test_a_reader_that_falls_behind_says_how_much_it_has_missed(tmp_path: Path) -> None:
+def test_a_reader_that_falls_behind_says_how_much_it_has_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So does one that comes late, if it wants what was left out."""
+    times = [0.0]
+    monkeypatch.setattr(store, "steady", lambda: times.append(times[-1] + 1) or times[-1])
     kept = store.Store(str(tmp_path), 1000)
     slow = reader.Reader(str(tmp_path))
     for number in range(12):  # two files are full, the third one isn't
@@ -331,6 +347,14 @@ def test_a_reader_that_falls_behind_says_how_much_it_has_missed(tmp_path: Path) 
     read = [int(piece.data) for piece in slow.read()]
     assert read == list(range(100 - len(read), 100))
     assert 0 < slow.missed < 100 * 200
+    late = reader.Reader(str(tmp_path))
+    assert [int(piece.data) for piece in late.read()] == read
+    assert late.missed > slow.missed
+    run: Any = SimpleNamespace(notes={}, now=times[-1])
+    for since, count, missed in ((1000.0, len(read), late.missed), (2.0, 3, 0)):
+        recent = api.Output(run, reader.Reader(str(tmp_path)))
+        assert len(list(recent.read(since))) == count
+        assert recent.missed == missed
 
 
 def test_a_full_disk_while_the_output_begins_another_file(tmp_path: Path) -> None:
@@ -343,7 +367,15 @@ def test_a_full_disk_while_the_output_begins_another_file(tmp_path: Path) -> Non
     assert "incomplete" in kept.failure
     kept._opened = make
     kept.print(0, 1, b"%90d" % 6)
-    assert [int(piece.data) for piece in reader.Reader(str(tmp_path)).read()] == [0, 1, 2, 3, 6]
+    found = [piece.data.strip() for piece in reader.Reader(str(tmp_path)).read()]
+    assert found == [
+        b"0",
+        b"1",
+        b"2",
+        b"3",
+        b"accel: 180 bytes of output are missing here: No such file or directory",
+        b"6",
+    ]
 
 
 @pytest.mark.exhaustive

@@ -21,7 +21,7 @@ from accel_launch.machine import process_tree
 from accel_launch.running.onlookers.registry import acting, folder, goodput, reading
 from tests.conftest import BIN, ROOT, Run
 from tests.launch.processes import Script, Start, gone, until
-from tests.launch.test_runs import N2, runs, up
+from tests.launch.test_runs import N2, runs, state, up
 
 __all__ = ["runs"]
 
@@ -95,7 +95,14 @@ def test_an_orphaned_record_is_told_for_what_it_is(
     told = json.loads(accelerate("report", "killed", "--json").stdout)
     assert (told["state"], told["status"], told["reason"]) == ("lost", None, "its launcher was killed")
     assert set(told["time_spent"]) == set(goodput.PHASES)
-    assert accelerate("stop", "killed").returncode == 2
+    done = accelerate("stop", "killed", "elsewhere")
+    assert (done.returncode, done.stdout.splitlines()) == (
+        1,
+        [
+            "killed ended without a status: its launcher was killed",
+            "elsewhere is on node-7: its end isn't known here",
+        ],
+    )
 
 
 def test_a_pid_that_is_another_process_s_now_is_no_rank_and_gets_no_signal(accelerate: Run, runs: Path) -> None:
@@ -107,7 +114,7 @@ def test_a_pid_that_is_another_process_s_now_is_no_rank_and_gets_no_signal(accel
             record = made(runs, "reused", {"state": "running", "launcher": stranger.pid, "ranks": ranks})
             (run,) = listed(accelerate, "-a").values()
             assert (run["state"], run["running_ranks"]) == ("lost", 0)
-            assert accelerate("stop", "reused").returncode == 2
+            assert accelerate("stop", "reused").returncode == 1
             found = reading.Run(str(record))
             found.pid, found.held = stranger.pid, True
             assert found.ranks == []
@@ -141,7 +148,7 @@ def test_a_launcher_that_nobody_collects_is_not_running(
         assert gone([pid])
         assert process_tree.look(pid) is not None
         assert listed(accelerate)["zombie"]["state"] == "lost"
-        assert accelerate("stop", "zombie").returncode == 2
+        assert accelerate("stop", "zombie").returncode == 1
         parent.kill()
 
 
@@ -153,13 +160,14 @@ def test_stop_takes_several_a_signal_and_no_grace(launched: Start, accelerate: R
     assert done.stdout == "alpha ended: terminated by SIGINT\nbeta ended: terminated by SIGINT\n"
     assert [running.wait(10) for running in two] == [-signal.SIGINT] * 2
     text = (
-        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint(1, flush=True)\ntime.sleep(99)\n"
+        "import signal, time\nfor number in (10, 15): signal.signal(number, signal.SIG_IGN)\n"
+        "print(1, flush=True)\ntime.sleep(99)\n"
     )
     deaf = launched(*N2, "--name", "deaf", "--grace", "1000", script(text))
     assert deaf.stdout is not None
     for _rank in range(2):
         deaf.stdout.readline()
-    assert accelerate("stop", "--now").returncode == 143
+    assert accelerate("stop", "--now", "--signal", "USR1").returncode == 143
     assert "isn't a signal" in accelerate("stop", "--signal", "NONE").stderr
     assert "no run of this user is running" in accelerate("stop").stderr
 
@@ -188,6 +196,22 @@ def test_wait_and_report(
     found = json.loads(accelerate("report", "wait", "--json").stdout)
     assert found["status"] == 3
     assert set(found["time_spent"]) == set(goodput.PHASES)
+
+
+@pytest.mark.exhaustive
+def test_a_run_that_waits_for_what_its_ranks_have_left_says_so(
+    launched: Start, accelerate: Run, script: Script, runs: Path
+) -> None:
+    text = "import os, subprocess\nif os.environ['RANK'] == '1': subprocess.Popen(['sleep', '300'])\n"
+    running = launched(*N2, "--name", "left", "--grace", "600", script(text))
+    assert until((runs / "left" / "state.json").exists, 60)
+    assert until(lambda: state(runs / "left")["state"] == "ending", 60)
+    assert listed(accelerate)["left"]["running_ranks"] == 0
+    for command in ("report", "stacks", "top"):
+        assert "waits for what its ranks have left: sleep 300 (pid " in accelerate(command, "left").stdout
+    assert accelerate("stop", "left").returncode == 143
+    assert running.wait(60) == -signal.SIGTERM
+    assert "waits for" not in accelerate("report", "left").stdout
 
 
 @pytest.mark.exhaustive
@@ -247,7 +271,9 @@ def test_the_socket_answers_as_its_schema_says(launched: Start, script: Script, 
         (rank, "running", 7, f"rank {rank}") for rank in range(2)
     ]
     whole, nothing = ask(ask="output", rank=1)["output"]
-    assert (whole, nothing) == ({"until": 7, "lost": 0, "text": "rank 1\n"}, {"until": 0, "lost": 0, "text": ""})
+    assert sum(length for length, _at in whole.pop("times")) == len("rank 1\n")
+    assert whole == {"until": 7, "lost": 0, "text": "rank 1\n"}
+    assert nothing == {"until": 0, "lost": 0, "text": "", "times": []}
     assert [one["text"] for one in ask(ask="output", rank=1, after=[5, 0])["output"]] == ["1\n", ""]
     assert "no rank 7 has been started" in ask(ask="output", rank=7)["error"]
     assert "must be a list of whole numbers" in ask(ask="output", rank=1, after="x")["error"]
@@ -283,6 +309,8 @@ def test_all_time_is_spent_on_something() -> None:
     assert spent == {"starting": 3, "importing": 3, "running": 23, "stalled": 7, "restarting": 3, "ending": 3}
     assert sum(spent.values()) == 42
     assert goodput.spent([], 0, 2, 2)["starting"] == 2
+    ended = [*events[:4], *(event(at, "ended", rank=at - 8, status=0) for at in (8, 9))]
+    assert goodput.spent(ended, 0, 99, 2)["ending"] == 90
     silent = [event(1, "started", rank=0), event(9, "ended", rank=0, status=0), event(9, "finished", status=0)]
     assert goodput.spent(silent[:1], 0, 5, 1)["importing"] == 4
     assert goodput.spent(silent, 0, 9, 1) == {**dict.fromkeys(goodput.PHASES, 0), "starting": 1, "running": 8}

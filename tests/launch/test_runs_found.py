@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from accel_config.errors import AccelError
+from accel_launch import runs as api
 from tests.conftest import BIN, Run
 from tests.launch.processes import Script, Start, until
 from tests.launch.test_ps import made
 from tests.launch.test_runs import N2, runs, state, up
+from tests.launch.test_terminal import Shown
 
 __all__ = ["runs"]
 
@@ -31,9 +37,19 @@ def test_the_name_of_a_record_never_means_another_run(
     made(runs, "torn", {}).joinpath("state.json").write_text("{")
     made(runs, "torn2", {"state": "ended", "status": 5})
     running = up(launched, script, "--name", "exp10")
-    for command in ("stop", "stacks"):
-        done = accelerate(command, "exp1")
-        assert (done.returncode, done.stderr) == (2, f"accelerate {command}: exp1 isn't running: ended (7)\n")
+    done = accelerate("stacks", "exp1")
+    assert (done.returncode, done.stderr) == (2, "accelerate stacks: exp1 isn't running: ended (7)\n")
+    for name in ("exp1", str(GONE)):
+        done = accelerate("stop", name)
+        assert (done.returncode, done.stdout, done.stderr) == (7, "exp1 ended: exit status 7\n", "")
+    done = accelerate("wait", "", "torn2", "q3")
+    assert (done.returncode, done.stdout) == (2, "torn2 ended: exit status 5\n")
+    nameless, unknown = done.stderr.splitlines()
+    assert nameless == "accelerate wait: '' isn't the name of a run"
+    assert unknown.startswith("accelerate wait: no run 'q3' is known; known: ")
+    for command in ("stop", "attach", "logs"):
+        done = accelerate(command, "")
+        assert (done.returncode, done.stderr) == (2, f"accelerate {command}: '' isn't the name of a run\n")
     (ended / "output").touch()
     done = accelerate("attach", "exp1")
     assert (done.returncode, done.stdout) == (7, "")
@@ -49,7 +65,26 @@ def test_the_name_of_a_record_never_means_another_run(
     assert "no run 'exp1' is running on this machine; running: exp10 (pid " in accelerate("stop", "exp1").stderr
     assert "no run 'exp1' is known; known: " in accelerate("wait", "exp1").stderr
     assert running.poll() is None
-    assert accelerate("stop", "exp").returncode == 143
+    done = accelerate("stop", "q3", "torn2", "exp")
+    assert (done.returncode, done.stdout) == (2, "torn2 ended: exit status 5\nexp10 ended: terminated by SIGTERM\n")
+
+
+def test_a_run_whose_folder_was_removed_is_named_by_its_pid(
+    runs: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", environ["XDG_STATE_HOME"])
+    path = made(runs, "gone", {"state": "running"})
+    words = f"launcher {os.getpid()} was removed while it ran, so no command reaches it; `kill {os.getpid()}` ends it"
+    with (path / "lock").open(), subprocess.Popen(["sleep", "100"]) as below:
+        shutil.rmtree(path)
+        try:
+            for pid in (os.getpid(), below.pid):
+                with pytest.raises(AccelError, match=words):
+                    api.open(pid, running=True)
+        finally:
+            below.kill()
+    with pytest.raises(AccelError, match="no run"):
+        api.open(os.getpid(), running=True)
 
 
 def test_a_second_stop_leaves_the_grace(launched: Start, accelerate: Run, script: Script, runs: Path) -> None:
@@ -106,11 +141,20 @@ def asked(record: Path, line: bytes) -> dict[str, Any]:
         return json.loads(client.makefile().readline())
 
 
-def test_kill_is_now_and_has_a_status(launched: Start, accelerate: Run, script: Script, runs: Path) -> None:
-    text = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint(1, flush=True)\ntime.sleep(999)\n"
+def test_kill_is_now_and_has_a_status(
+    launched: Start, accelerate: Run, script: Script, environ: dict[str, str]
+) -> None:
+    text = (
+        "import signal, time\nfor number in (10, 15): signal.signal(number, signal.SIG_IGN)\n"
+        "print(1, flush=True)\ntime.sleep(999)\n"
+    )
     deaf = launched(*N2, "--name", "deaf", "--grace", "1000", script(text))
     assert deaf.stdout is not None
     for _rank in range(2):
         deaf.stdout.readline()
+    shown = Shown(environ, "deaf", "--signal", "USR1", program=(BIN / "accelerate", "stop"))
+    shown.until(b"its ranks got SIGUSR1, and may go on after it; accelerate stop deaf ends them")
+    shown.popen.send_signal(signal.SIGINT)
+    shown.end()
     done = accelerate("stop", "--signal", "KILL")
     assert (done.returncode, done.stdout) == (143, "deaf ended: terminated by SIGTERM\n")

@@ -9,15 +9,17 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psutil
 import pytest
 
+from accel_cli.commands.runs import logs
 from tests.conftest import BIN, Run
 from tests.launch.processes import Script, Start, marked, until
 from tests.launch.test_ps import listed, made
-from tests.launch.test_runs import N2, TWO, runs, state, up
+from tests.launch.test_runs import N2, TWO, runs, state
 
 __all__ = ["runs"]
 
@@ -139,17 +141,47 @@ def test_a_clock_that_is_set(accelerate: Run, script: Script, runs: Path, tmp_pa
 
 @pytest.mark.usefixtures("killed")
 def test_a_disk_that_fills_up_while_a_run_goes_on(environ: dict[str, str], accelerate: Run, script: Script) -> None:
-    """No file can grow beyond 20 kB."""
+    """No file can grow beyond so many bytes: of the output, or of the whole record."""
     path = script("for number in range(2000): print('step', number)\n")
-    words = [BIN / "accelerate", "launch", *N2, "-d", "--name", "full", path]
-    limited = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # noqa: E731
-    done = subprocess.run(words, env=environ, preexec_fn=limited, check=False, timeout=60, capture_output=True)
-    assert (done.returncode, done.stdout) == (0, b"full\n")
-    assert accelerate("wait", "full").stdout == "full ended: exit status 0\n"
-    found = tried(accelerate, "full")
-    lines = found["logs",].stdout.splitlines()
-    assert 100 < len(lines) < 4000
-    assert "the output of the run is incomplete: File too large" in found["report",].stdout
+    for name, limit in (("full", 20_000), ("brim", 300)):
+        words = [BIN / "accelerate", "launch", *N2, "-d", "--name", name, path]
+        limited = lambda limit=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # noqa: E731
+        done = subprocess.run(words, env=environ, preexec_fn=limited, check=False, timeout=60, capture_output=True)
+        assert (done.returncode, done.stdout.decode()) == (0, f"{name}\n")
+        assert accelerate("wait", name).stdout == f"{name} ended: exit status 0\n"
+        found = tried(accelerate, name)
+        assert len(found["logs",].stdout.splitlines()) < 4000
+        lost = " aren't shown: they never reached the record: File too large\n"
+        assert found["logs",].stderr.endswith(lost)
+        assert accelerate("logs", name, "--rank", "1", "--tail", "1").stderr.endswith(lost)
+        if name == "full":
+            assert "the output of the run is incomplete: File too large" in found["report",].stdout
+            continue
+        head, *notes = found["report",].stdout.splitlines()
+        assert (head, notes[0].split(maxsplit=2)[2], notes[1]) == (
+            "brim: ended (0)",
+            "bytes of the output of the run aren't in its record: File too large",
+            "  note: the record of the run is incomplete: File too large",
+        )
+        assert "last line" not in found["report",].stdout
+        done = found["report", "--json"]
+        assert done.returncode == 1
+        assert done.stderr.endswith("aren't in its record: File too large; " + notes[1].partition(": ")[2] + "\n")
+
+
+def test_who_follows_a_run_is_told_once_why_nothing_comes(capsys: pytest.CaptureFixture[str]) -> None:
+    run = SimpleNamespace(name="quiet", state="running", facts=lambda: {"launcher": 7})
+    output = SimpleNamespace(lost=(5, "No space left on device"))
+    remarks = logs.Remarks(cast("Any", run), cast("Any", output))
+    remarks.look()
+    assert capsys.readouterr().err == ""
+    for size in (6, 7):
+        output.lost, run.state, remarks.again = (size, "No space left on device"), "stopped", 0.0
+        remarks.look()
+    assert capsys.readouterr().err.splitlines() == [
+        "accel: what quiet prints doesn't reach its record now: No space left on device",
+        "accel: the launcher of quiet is stopped; `kill -CONT 7` lets it go on",
+    ]
 
 
 def test_a_home_that_cant_be_written(accelerate: Run, script: Script) -> None:
@@ -187,7 +219,7 @@ def test_launcher_and_guardian_are_killed(accelerate: Run, script: Script, runs:
     assert "poor ended" in said[0][1] + said[2][0]
     found = tried(accelerate, "poor")
     assert "rank 0" in found["logs",].stdout
-    assert found["stop",].returncode == 2
+    assert found["stop",].returncode == 1
 
 
 @pytest.mark.stress
@@ -199,10 +231,20 @@ def test_many_launches_that_take_the_same_name_at_once(launched: Start, script: 
     assert [path.name for path in runs.iterdir()] == ["same"]
 
 
-def test_a_launcher_that_is_stopped_holds_up_nobody(launched: Start, accelerate: Run, script: Script) -> None:
-    running = up(launched, script, "--name", "still")
-    running.send_signal(signal.SIGSTOP)
+@pytest.mark.usefixtures("killed")
+def test_a_launcher_that_is_stopped_holds_up_nobody(accelerate: Run, script: Script, environ: dict[str, str]) -> None:
+    assert accelerate("launch", *N2, "-d", "--name", "still", str(script(TWO))).returncode == 0
+    launcher = psutil.Process(listed(accelerate)["still"]["launcher"])
+    launcher.send_signal(signal.SIGSTOP)
     assert until(lambda: listed(accelerate)["still"]["state"] == "stopped")
+    words = f"the launcher of still is stopped; `kill -CONT {launcher.pid}` lets it go on\n"
+    assert accelerate("stacks", "still").stderr == f"accelerate stacks: {words}"
+    command = [BIN / "accelerate", "attach", "still"]
+    with subprocess.Popen(command, env=environ, stdout=-1, stderr=-1, text=True) as attached:
+        assert attached.stderr is not None
+        assert attached.stderr.readline() == f"accel: {words}"
+        attached.send_signal(signal.SIGINT)
+        attached.communicate(timeout=60)
     assert accelerate("ps").stdout.splitlines()[1].split()[:2] == ["still", "stopped"]
     assert accelerate("report", "still").stdout.startswith("still: stopped\n")
-    running.send_signal(signal.SIGCONT)
+    launcher.send_signal(signal.SIGCONT)

@@ -21,6 +21,7 @@ from accel_launch.inspecting.places import locate
 from accel_launch.inspecting.sampling import Frame
 from accel_launch.inspecting.snapshot import take
 from accel_launch.inspecting.subject import Subject
+from accel_launch.machine import process_tree
 from accel_launch.running.onlookers.registry import folder as registry
 from accel_launch.running.onlookers.registry.folder import Folder
 from tests.conftest import Run
@@ -155,12 +156,25 @@ def test_without_a_run_that_is_said(accelerate: Run) -> None:
     )  # as while modules are preloaded
 
 
-def test_a_launcher_that_is_stopped_is_named(launched: Start, script: Script, accelerate: Run) -> None:
+def test_a_launcher_that_is_stopped_is_named(
+    launched: Start, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, or, if it was stopped just after it was looked at, once it hasn't answered."""
     from accel_launch.running.onlookers.registry import asking, finding
 
     running = up(launched, script)
+    environ = {**os.environ, **environ_of(running.pid)}
+    assert until(lambda: finding.running(environ) != [])
     os.kill(running.pid, signal.SIGSTOP)
-    run = finding.find(str(running.pid), {**os.environ, **environ_of(running.pid)})
+    assert until(lambda: process_tree.stopped(running.pid))
+    run = finding.find(str(running.pid), environ)
+    with pytest.raises(Exception, match=f"is stopped; `kill -CONT {running.pid}` lets it go on"):
+        asking.ask(run.folder, {"ask": "stacks"})
+
+    def unseen(_pid: int) -> bool:
+        return False
+
+    monkeypatch.setattr(process_tree, "stopped", unseen)
     with pytest.raises(Exception, match="doesn't answer: it has ended, or is stopped"):
         asking.ask(run.folder, {"ask": "stacks"}, 0.5)
     os.kill(running.pid, signal.SIGCONT)

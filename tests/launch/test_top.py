@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,9 +23,12 @@ from accel_cli.commands.runs.live.watch import Output, Watch
 from accel_launch import runs as api
 from accel_launch.machine import device_memory
 from accel_launch.planning.types import Plan
-from accel_launch.running.onlookers.registry import reading
+from accel_launch.running.onlookers.registry import ranks, reading
 from accel_launch.running.onlookers.registry.record.states import States
 from accel_launch.running.onlookers.stall.telling import Stall
+from accel_launch.running.output import channel
+from accel_launch.running.output.stream import Stream
+from accel_launch.running.output.tail import Tail
 from accel_launch.running.report.records import Event
 from tests.conftest import BIN, Run
 from tests.launch.processes import Script, Start, until
@@ -233,6 +237,51 @@ def test_what_the_launcher_has_not_kept_is_said(tmp_path: Path, monkeypatch: pyt
     output.read()
     output.read()
     assert output.shown == ("one", "(2.5 kB left out)", "nine", "ten green")
+
+
+def test_the_output_of_a_rank_is_in_the_order_in_which_it_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of both streams, as far as each is kept; also what came before anybody looked, and in parts of a letter."""
+    times = iter(range(1, 10_000))
+    monkeypatch.setattr(channel, "time", SimpleNamespace(time=lambda: next(times), monotonic=time.monotonic))
+    pipes = [os.pipe() for _stream in range(2)]
+    both = [channel.Channel(reader, Stream(1)) for reader, _writer in pipes]
+    both[1].tail = Tail()
+    output = Output(recorded(tmp_path), 0)
+
+    def prints(place: int, data: bytes) -> None:
+        os.write(pipes[place][1], data)
+        both[place].shown = False
+        both[place].read()
+
+    def answer() -> dict[str, Any]:
+        found = [ranks._since(one, after) for one, after in zip(both, output.after or [0, 0], strict=True)]
+        return {"attempt": 0, "output": found}
+
+    monkeypatch.setattr(output, "_ask", answer)
+    for number in range(300):
+        prints(0, b"%d %s\n" % (number, b"x" * 100))
+        if number % 10 == 0:
+            prints(1, b"warning %d \xc3" % number)
+            prints(0, b"between\n")
+            prints(1, b"\xa4\n")
+    assert max(len(one.bursts) for one in both) <= channel.BURSTS
+    output.read()
+    prints(1, b"new\n")
+    prints(0, b"newer\n")
+    output.read()
+    assert output.shown[-2:] == ("new", "newer")
+    lines = output.shown[output.shown.index("warning 280 \xe4") - 1 : -2]
+    expected: list[str] = []
+    for number in range(280, 300):
+        told = [f"warning {number} \xe4"] if number % 10 == 0 else []
+        expected += [f"{number} {'x' * 100}", *["between"][: len(told)], *told]
+    assert list(lines) == expected[1:]
+    assert sum(line.startswith("warning") for line in output.shown) == 30
+    for fds in pipes:
+        for fd in fds:
+            os.close(fd)
 
 
 def figures(rank: int, **facts: Any) -> dict[str, Any]:

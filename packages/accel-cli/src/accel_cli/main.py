@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 PARTS = ("config", "launch", "estimate", "tpu", "sagemaker")
+REMOVING = ("rm", "remove", "delete", "prune")
+KEPT = (
+    "; records of runs go by --record_age and --record_count of launch, or delete the folder of a run that has ended "
+    "below $XDG_STATE_HOME/accel/runs (by default ~/.local/state/accel/runs)"
+)
+"""For who looks for a command that removes runs."""
 USAGE = 2  # as in accel_config.errors, which may be what is missing
 
 
@@ -76,7 +82,7 @@ def _named(words: list[str], program: str) -> int:
     if name not in COMMANDS:
         from accel_config.errors import AccelError, nearest
 
-        raise AccelError(f"{name!r} isn't a command{nearest(name, COMMANDS)}")
+        raise AccelError(f"{name!r} isn't a command{KEPT if name in REMOVING else nearest(name, COMMANDS)}")
     return _command(name, rest, program)
 
 

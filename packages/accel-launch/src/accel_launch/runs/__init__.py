@@ -13,9 +13,9 @@ from accel_launch.runs.run import Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-__all__ = ["Output", "Piece", "Run", "devices", "facts", "list", "open", "several"]
+__all__ = ["Output", "Piece", "Run", "devices", "facts", "list", "open"]
 
 
 def list(*, ended: bool = False, lost: bool = False) -> Sequence[Run]:  # noqa: A001
@@ -46,9 +46,3 @@ def open(name: str | int | None = None, *, running: bool = False) -> Run:  # noq
         AccelError: there is no such run, or there are several.
     """
     return Run(finding.find(None if name is None else str(name), os.environ, ended=not running))
-
-
-def several(names: Iterable[str], *, running: bool = False) -> Sequence[Run]:
-    """Return the runs of these names, each once, as `open` finds them; the newest if there are no names."""
-    found = [open(name, running=running) for name in names] or [open(running=running)]
-    return [*{run.path: run for run in found}.values()]

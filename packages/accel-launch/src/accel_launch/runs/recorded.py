@@ -86,8 +86,20 @@ class Recorded:
         return None if found is None else {**found, "time_spent": self.time_spent()}
 
     def report_text(self) -> str:
-        """Return the report as the launcher has printed it, and its notes; empty if it hasn't ended."""
+        """Return the report as the launcher has printed it, its notes, and what its record lacks."""
         return acting.report(self._run)
+
+    @property
+    def left(self) -> Sequence[str]:
+        """What it waits for once all its ranks have ended: the processes that they have left, by command and pid."""
+        self._run.look()
+        return figures.left(self._run)
+
+    @property
+    def gaps(self) -> Sequence[str]:
+        """What its record lacks because it couldn't be written, as on a full disk, in sentences."""
+        self._run.look()
+        return reading.gaps(self._run)
 
     def time_spent(self) -> dict[str, float]:
         """Return the seconds of each phase: ``starting``, ``importing``, ``running``, and so on."""

@@ -48,11 +48,11 @@ def _attach(words: list[str], program: str) -> int:
     from accel_cli.commands.runs import ending, logs
     from accel_launch import runs
 
-    going = None if arguments.run else next(iter(runs.list()), None)
+    going = None if arguments.run is not None else next(iter(runs.list()), None)
     run = going or runs.open(arguments.run)
     selection = logs.Selection(run, arguments)
     output = run.output(from_now=selection.from_now)
-    window = Window(run)
+    window, remarks = Window(run), logs.Remarks(run, output)
     interrupts: list[int] = []
     # An exception in the middle of what is printed would lose some of it, or print it twice.
     signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
@@ -65,6 +65,7 @@ def _attach(words: list[str], program: str) -> int:
     for piece in output.follow(selection.since):
         if piece is None:
             window.follow()
+            remarks.look()
         elif selection.has(piece):
             logs.show(piece.data)
         if interrupts and not arguments.stop_on_interrupt:
@@ -75,7 +76,7 @@ def _attach(words: list[str], program: str) -> int:
         if interrupts:
             interrupts.clear()
             run.send(signal.SIGINT)
-    logs.tell_missed(output)
+    logs.tell_missed(output, selection.older)
     front.say(f"accel: {ending.line(run)}\n")
     return FAILED if run.status is None else run.status
 

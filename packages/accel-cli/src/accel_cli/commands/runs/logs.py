@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from accel_config import front
 from accel_config.errors import AccelError
 from accel_config.settings.readers import Duration
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from accel_launch.runs import Output, Piece, Run
 
 STDERR = 2
-MEGABYTE = 1 << 20
+PACE = 1.0  # seconds between two looks at the launcher of a run that is followed
 
 
 def main(argv: Sequence[str] | None = None, program: str = "accelerate-logs") -> int:
@@ -57,12 +59,15 @@ def _logs(words: list[str], program: str) -> int:
         when = f" in the last {arguments.since}" if arguments.since else ""
         front.say(f"accel: rank {arguments.rank} of {run.name} has printed nothing{where}{when}\n")
     if arguments.follow and not over:
+        remarks = Remarks(run, output)
         for piece in output.follow():
-            if piece is not None and selection.has(piece):
+            if piece is None:
+                remarks.look()
+            elif selection.has(piece):
                 show(piece.data)
         if run.status is None:
             front.say(f"accel: {ending.line(run)}\n")
-    tell_missed(output)
+    tell_missed(output, selection.older)
     return 0
 
 
@@ -77,6 +82,8 @@ class Selection:
         """
         self.rank, self.tail, self.stderr = arguments.rank, arguments.tail, getattr(arguments, "stderr", False)
         self.since = _seconds_of(arguments.since)
+        self.older = 0
+        """Bytes that aren't there any more, and that nobody wants."""
         if self.tail is not None and self.tail < 0:
             raise AccelError(f"--tail: {self.tail} isn't a number of lines")
         if self.rank is not None and (ranks := run.ranks) and self.rank not in ranks:
@@ -96,18 +103,51 @@ class Selection:
     def show(self, output: Output) -> bool:
         """Print what is there; return whether that is anything."""
         pieces = (piece.data for piece in output.read(self.since) if self.has(piece))
-        found = False
+        found = 0
         for data in pieces if self.tail is None else _last(pieces, self.tail):
             show(data)
-            found = True
-        return found
+            found += 1
+        if self.tail is not None and found >= self.tail:
+            self.older = output.missed
+        return found > 0
 
 
-def tell_missed(output: Output) -> None:
-    """Tell what couldn't be shown, if there is any."""
-    if output.missed:
-        size = f"{output.missed / MEGABYTE:.1f} MB"
-        front.say(f"accel: {size} aren't shown: they left the record (--output_limit) before they were read\n")
+class Remarks:
+    """Why nothing comes from a run that is followed, once."""
+
+    def __init__(self, run: Run, output: Output) -> None:
+        """Take the run, and what is followed."""
+        self.run, self.output, self.again = run, output, 0.0
+        self.lost, self.losing, self.stopped = output.lost[0], False, False
+
+    def look(self) -> None:
+        """Look, where it is due, and tell what is new."""
+        size, reason = self.output.lost
+        if size > self.lost and not self.losing:
+            front.say(f"accel: what {self.run.name} prints doesn't reach its record now: {reason}\n")
+            self.losing = True
+        if time.monotonic() < self.again:
+            return
+        self.again = time.monotonic() + PACE
+        stopped = self.run.state == "stopped"
+        if stopped and not self.stopped:
+            pid = self.run.facts()["launcher"]
+            front.say(f"accel: the launcher of {self.run.name} is stopped; `kill -CONT {pid}` lets it go on\n")
+        self.stopped = stopped
+
+
+def tell_missed(output: Output, but: int = 0) -> None:
+    """Tell what couldn't be shown, if there is any, ``but`` for so many bytes."""
+    lost, reason = output.lost
+    never = f"they never reached the record: {reason}"
+    for size, why in (
+        (output.missed - but, "they left the record (--output_limit) before they were read"),
+        (lost, never),
+    ):
+        if size:
+            from accel_cli.commands.runs.live import sheet
+
+            front.say(f"accel: {sheet.size(size)} aren't shown: {why}\n")
 
 
 def _seconds_of(text: str | None) -> float | None:

@@ -28,16 +28,19 @@ def parser(program: str) -> ArgumentParser:
 
 def _report(words: list[str], program: str) -> int:
     arguments = parser(program).parse_args(words)
+    from accel_cli.commands.runs import ending
     from accel_launch import runs
 
     run = runs.open(arguments.run)
     if arguments.json:
         import json
 
-        found = run.report() or {**run.facts(), "time_spent": run.time_spent()}
+        found = run.report() or {**run.facts(), "gaps": [*run.gaps], "time_spent": run.time_spent()}
         console.data(json.dumps(found, indent=2) + "\n")
         return 0
     lines = f"{run.name}: {run.words}\n{run.report_text()}\n"
+    if line := ending.awaited(run):
+        lines += f"  {line}\n"
     if line := runs.facts([run], brief=True)[0]["line"]:
         lines += f"  last line: {line}\n"
     console.show(lines.replace("\n\n", "\n") + "".join(f"  {line}\n" for line in run.time_words()))

@@ -39,6 +39,7 @@ def parser(program: str) -> ArgumentParser:
 
 def _stacks(words: list[str], program: str) -> int:
     arguments = parser(program).parse_args(words)
+    from accel_cli.commands.runs import ending
     from accel_launch import runs
     from accel_launch.inspecting import report
 
@@ -58,4 +59,6 @@ def _stacks(words: list[str], program: str) -> int:
     else:
         whole = arguments.all_threads or arguments.native
         console.show(report.text(found, threads=whole, variables=arguments.locals))
+        if line := ending.awaited(run):
+            console.show(f"{run.name} {line}\n")
     return 0

@@ -38,7 +38,7 @@ def parser(program: str) -> ArgumentParser:
         "--signal",
         default="TERM",
         help="Signal to end them by, such as INT or 2; TERM by default. A run that ends by a signal already gets no "
-        "other one. KILL is --now.",
+        "other one. USR1 and USR2 only reach the ranks, which may go on. KILL is --now.",
     )
     found.flag("--now", action="store_true", help="Kill the ranks at once, without the grace.")
     found.flag("--warm", action="store_true", help="End your processes that wait for the same launch again.")
@@ -53,26 +53,36 @@ def _stop(words: list[str], program: str) -> int:
         pids = warm.stop(os.environ)
         console.show("".join(f"stopped warm process (pid {pid})\n" for pid in pids) or "no process is kept warm\n")
         return 0
-    from accel_cli.commands.runs.ending import first_failure
-    from accel_launch import runs
+    from accel_cli.commands.runs import ending
 
     number = _number(arguments.signal)
     now = arguments.now or number == signal.SIGKILL
     number = signal.SIGTERM if number == signal.SIGKILL else number
-    found = runs.several(arguments.run, running=True)
-    for run in found:  # all at once
+
+    def begin(run: Run) -> None:
         if not run.end(number) and not now:
             name = signal.Signals(number).name
             front.say(f"accel: a signal ends {run.name} already: it gets no {name}, and is waited for\n")
-    return first_failure(found, (lambda run: run.stop(number, now=True)) if now else _wait)
+
+    def end(run: Run) -> None:
+        if now:
+            run.stop(number, now=True)
+        else:
+            _wait(run, number)
+
+    return ending.of_each(arguments.run, program, end, begin=begin)
 
 
-def _wait(run: Run) -> None:
+def _wait(run: Run, number: int) -> None:
     """Wait for the end of a run; say so if it takes long."""
     run.wait(SOON)
     if run.running:
         grace = "" if run.grace is None else f"; after {run.grace:.0f} s its ranks are killed"
-        front.say(f"accel: waiting for {run.name} to end{grace}; accelerate stop --now {run.name} kills them now\n")
+        then = f"{grace}; accelerate stop --now {run.name} kills them now"
+        if number in (signal.SIGUSR1, signal.SIGUSR2) and run.state != "ending":
+            name = signal.Signals(number).name
+            then = f"; its ranks got {name}, and may go on after it; accelerate stop {run.name} ends them"
+        front.say(f"accel: waiting for {run.name} to end{then}\n")
     run.wait()
 
 

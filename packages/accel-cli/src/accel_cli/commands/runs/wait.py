@@ -29,7 +29,6 @@ def parser(program: str) -> ArgumentParser:
 
 def _wait(words: list[str], program: str) -> int:
     arguments = parser(program).parse_args(words)
-    from accel_cli.commands.runs.ending import first_failure
-    from accel_launch import runs
+    from accel_cli.commands.runs import ending
 
-    return first_failure(runs.several(arguments.run), lambda run: run.wait())
+    return ending.of_each(arguments.run, program, lambda run: run.wait())

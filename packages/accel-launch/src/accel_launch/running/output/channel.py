@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 
 from accel_launch.running.output import terminals
 from accel_launch.running.output.marks import filled
@@ -12,6 +13,7 @@ from accel_launch.running.output.stream import CHUNK, Source, Stream
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import ClassVar
 
     from accel_launch.running.output.log_file import LogFile
     from accel_launch.running.output.tail import Tail
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 LONGEST = 1 << 16  # bytes of one line kept back for its end
 PATIENCE = 0.05  # seconds after which the beginning of a line is passed on without its end
 RECENT = 1 << 12  # bytes of its standard output kept to see how far it came
+BURSTS = 128  # of what a channel brings, whose order with those of others is kept
 TIMEOUTS = (
     b"imed out waiting ",
     b"collective operation timeout",
@@ -33,6 +36,9 @@ LONGEST_WORDS = max(map(len, TIMEOUTS))
 
 class Channel(Source):
     """The read end of a rank's standard output or error."""
+
+    latest: ClassVar[Channel | None] = None
+    """From which something came last, of all ranks."""
 
     def __init__(self, fd: int, stream: Stream) -> None:
         """Read from ``fd`` for ``stream``."""
@@ -64,6 +70,8 @@ class Channel(Source):
         """Called when the rank complains that it has waited too long for another one."""
         self.written, self.written_at = 0, 0.0
         """How many bytes have come, and when the last ones, in seconds since the epoch."""
+        self.bursts: deque[tuple[int, float]] = deque(maxlen=BURSTS)
+        """Of what came without anything from another channel meanwhile: where it ends, and when it began."""
         os.set_blocking(fd, False)
 
     def set_rank(self, rank: int) -> None:
@@ -107,6 +115,9 @@ class Channel(Source):
         if self.file is not None:
             self.file.write(data)
         self.written, self.written_at = self.written + len(data), time.time()
+        began = self.bursts.pop()[1] if Channel.latest is self and self.bursts else self.written_at
+        self.bursts.append((self.written, began))
+        Channel.latest = self
         if self.tail is None:
             self.recent += data[-RECENT:]
             if len(self.recent) > 2 * RECENT:

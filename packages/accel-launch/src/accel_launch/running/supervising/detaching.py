@@ -85,7 +85,7 @@ def _let_go(plan: Plan) -> None:
 
 
 def _carried_out(plan: Plan, supervise: Callable[..., int], waiting: _Waiting) -> int:
-    from accel_launch.running.onlookers.registry.folder import Folder, no_folder
+    from accel_launch.running.onlookers.registry.folder import LOST, Folder, no_folder
     from accel_launch.running.onlookers.registry.record.store import Store
 
     try:
@@ -93,7 +93,7 @@ def _carried_out(plan: Plan, supervise: Callable[..., int], waiting: _Waiting) -
     except OSError as error:
         raise AccelError(no_folder(error), status=FAILED) from None
     try:
-        store = Store(folder.path, plan.recording.output)
+        store = Store(folder.path, plan.recording.output, lambda lost: folder.note(LOST, lost))
     except OSError as error:
         folder.remove()
         raise AccelError(f"no file for the output of this run: {error.strerror}", status=FAILED) from None

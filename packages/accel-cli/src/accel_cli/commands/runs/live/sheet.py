@@ -52,7 +52,7 @@ class Sheet(Record):
     columns: tuple[str, ...] = ()
     rows: tuple[Row, ...] = ()
     note: str = ""
-    """Why it isn't up to date."""
+    """Why it isn't up to date, or what it waits for."""
     ended: str = ""
     """How the run has ended; empty while it goes on."""
 

@@ -16,7 +16,7 @@ from accel_launch import runs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
 PACE = 1.0  # seconds between two looks
@@ -87,6 +87,7 @@ class Watch:
             self.command,
             columns,
             rows,
+            ending.awaited(self.run),
         )
         return self.sheet
 
@@ -159,23 +160,32 @@ class Output:
             except AccelError:  # the run's state tells why
                 return
             streams = found["output"]
-            rest = self.rest + [""] * (len(streams) - len(self.rest))
-            self.rest = [self._take(before, stream) for before, stream in zip(rest, streams, strict=False)]
+            self.rest += [""] * (len(streams) - len(self.rest))
+            for _at, place, lost, text in sorted(_parts(streams), key=lambda part: part[0]):
+                self.rest[place] = self._take(self.rest[place], lost, text)
             self.after = [stream["until"] for stream in streams]
             self.shown = (*self.lines, *(sheet.plain(rest.rstrip("\r")) for rest in self.rest if rest))
 
     def _ask(self) -> Mapping[str, Any]:
         return self.run.recent(self.rank, self.after, patience=PATIENCE)
 
-    def _take(self, rest: str, stream: Mapping[str, Any]) -> str:
+    def _take(self, rest: str, lost: int, text: str) -> str:
         """Add the lines of a stream; return the one that isn't whole."""
-        text = stream["text"]
-        if stream["lost"]:
-            self.lines.append(f"({sheet.size(stream['lost'])} left out)")
+        if lost:
+            self.lines.append(f"({sheet.size(lost)} left out)")
             rest, text = "", text.partition("\n")[2] or text  # the line at which it begins isn't whole
         *whole, rest = LINE_END.split(rest + text)
         self.lines.extend(sheet.plain(line[-LONGEST:]) for line in whole)
         return rest[-LONGEST:]
+
+
+def _parts(streams: Sequence[Mapping[str, Any]]) -> Iterator[tuple[float, int, int, str]]:
+    """Yield what has come at once: its time, the place of its stream, the bytes left out before it, its text."""
+    for place, stream in enumerate(streams):
+        text, lost = stream["text"], stream["lost"]
+        for length, at in stream.get("times") or [(len(text), 0.0)]:  # a launcher of an older version has none
+            yield at, place, lost, text[:length]
+            text, lost = text[length:], 0
 
 
 def stacks(run: runs.Run) -> list[str]:

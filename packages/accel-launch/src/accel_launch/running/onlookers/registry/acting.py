@@ -11,6 +11,7 @@ from accel_config.errors import FAILED, AccelError
 from accel_launch.machine import process_tree
 from accel_launch.ranks.signals import ENDING, ENDS
 from accel_launch.running.onlookers.registry import folder as folders
+from accel_launch.running.onlookers.registry import reading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,8 +69,11 @@ def end(run: Run, number: int = signal.SIGTERM) -> bool:
         AccelError: it isn't in reach, or the signal asks for something else.
     """
     if number not in ENDS:
-        names = ", ".join(one.name.removeprefix("SIG") for one in ENDS)
-        raise AccelError(f"signal {number} ends no run in order; {names} do, or KILL for --now")
+        names = ", ".join(one.name.removeprefix("SIG") for one in ENDING)
+        raise AccelError(
+            f"signal {number} ends no run in order; {names} do; USR1 and USR2 reach the ranks, which may end by "
+            "them; KILL is --now"
+        )
     if number in ENDING and asked(run):
         return False
     send(run, number)
@@ -149,10 +153,10 @@ def ending(run: Run) -> str:
 
 
 def report(run: Run) -> str:
-    """Return how a run has ended as its launcher has printed it, with its notes; empty if it hasn't ended."""
+    """Return how a run has ended as its launcher has printed it, with its notes, and what its record lacks."""
     text = run.text(folders.TEXT).strip()
-    found: Mapping[str, Any] = run.file(folders.REPORT) or {}
-    notes = found.get("notes")
+    found: Mapping[str, Any] | None = run.file(folders.REPORT)
+    notes = reading.gaps(run) if found is None else found.get("notes")
     lines = [f"  note: {note}" for note in (notes if _is_list(notes) else ()) if str(note) not in text]
     return "\n".join((text, *lines)).strip("\n")
 
@@ -183,6 +187,7 @@ def stop(run: Run, number: int = signal.SIGTERM, *, now: bool = False) -> None:
     if number == signal.SIGKILL:
         number, now = signal.SIGTERM, True
     end(run, number)
+    number = number if number in ENDING else signal.SIGTERM  # ranks may go on after others
     until = time.monotonic() + LONGEST
     while now and send(run, number if time.monotonic() < until else signal.SIGKILL) and not wait(run, AGAIN):
         pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from accel_config.errors import AccelError
+from accel_launch.machine import process_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def ask(folder: Folder, question: Mapping[str, Any], patience: float = PATIENCE)
     """
     import json
 
+    if process_tree.stopped(pid := folder.pid):
+        raise AccelError(f"the launcher of {folder.name} is stopped; `kill -CONT {pid}` lets it go on")
     with _connected(folder) as connection, connection.makefile("rb") as answers:
         connection.settimeout(patience)
         try:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 
 from accel_config.errors import AccelError
-from accel_launch.running.onlookers.registry import asking
+from accel_launch.machine import process_tree
+from accel_launch.machine.files import read
+from accel_launch.running.onlookers.registry import asking, reading
 from accel_launch.running.onlookers.registry import folder as folders
 from accel_launch.running.onlookers.registry.reading import LOST
+from accel_launch.running.onlookers.registry.record.states import ENDING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     Devices = tuple[Mapping[int, int], Mapping[int, float]]
 
 
+GUARDIAN = "accel-guardian"  # what the kernel calls it
+ANY = 1  # no session of a run: a process in each may be a daemon
 ANSWERS = 1.0  # seconds for a launcher to say where its run is
 
 
@@ -53,9 +58,18 @@ def devices() -> Devices:
     return (device_memory.used(), device_memory.busy()) if device_memory.known() else ({}, {})
 
 
+def left(run: Run) -> list[str]:
+    """Return the processes for which a run still waits: those that its ranks, which have all ended, have left."""
+    if not (run.running and run.pid and run.state == ENDING) or run.ranks:
+        return []
+    guardians = (pid for pid in process_tree.descendants(run.pid) if read(f"/proc/{pid}/comm").startswith(GUARDIAN))
+    below = (pid for guardian in guardians for pid in process_tree.descendants(guardian, session=ANY))
+    return [f"{process_tree.title(pid)} (pid {pid})" for pid in below]
+
+
 def facts(run: Run, memory: Mapping[int, int], *, brief: bool = False) -> dict[str, Any]:
     """Return what is known of a run, as ``accelerate ps --json`` prints it; ``brief`` leaves out its command."""
-    if run.held and run.pid and not run.facts:  # it is young, or writes no record
+    if run.held and run.pid and (not run.facts or reading.gaps(run)):  # it is young, or can write no record
         try:
             run.facts = asking.ask(run.folder, {"ask": "state"}, ANSWERS)
         except AccelError:

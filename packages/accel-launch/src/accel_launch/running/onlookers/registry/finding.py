@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 
 from accel_config.errors import FAILED, AccelError
 from accel_launch.machine import process_tree
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 FOUND = 10  # names to list in a message
 ALONE = "a single process has no launcher to ask, unless it is started with --stall_after or --name"
+REMOVED = f"/{folders.LOCK} (deleted)"  # how the kernel calls the lock of a folder that was removed
 
 
 def every(environ: Mapping[str, str]) -> list[Run]:
@@ -89,6 +91,8 @@ def find(which: str | None, environ: Mapping[str, str], *, ended: bool = False) 
     Raises:
         AccelError: there is none, or there are several.
     """
+    if which is not None and not which.strip():
+        raise AccelError(f"{which!r} isn't the name of a run")
     named = None if which is None else _named_so(which, environ)
     if named is not None:
         if ended or named.running:
@@ -101,6 +105,8 @@ def find(which: str | None, environ: Mapping[str, str], *, ended: bool = False) 
     names = _named(fitting or runs)
     if fitting:
         raise AccelError(f"{which!r} is the beginning of several runs: {names}")
+    if which is not None:
+        _check_kept(which, environ)
     if ended:
         where = f"there is no record of a run of this user in {home(environ)}"
         raise AccelError(f"no run {which!r} is known; known: {names}" if which and runs else where)
@@ -109,6 +115,29 @@ def find(which: str | None, environ: Mapping[str, str], *, ended: bool = False) 
     alone = which is None or (which.isdecimal() and os.path.exists(f"/proc/{which}"))
     none = f"no run of this user is running on this machine (none in {home(environ)})"
     raise AccelError(none if which is None else asked, *((ALONE,) if alone else ()))
+
+
+def _check_kept(which: str, environ: Mapping[str, str]) -> None:
+    """Check that a pid isn't one of a run that still runs though its folder was removed.
+
+    Raises:
+        AccelError: it is.
+    """
+    pid, runs = int(which) if which.isdecimal() else 0, os.path.realpath(home(environ))
+    for each in [pid, *_above(pid)] if pid else ():
+        if any(link.startswith(runs) and link.endswith(REMOVED) for link in _opened(each)):
+            raise AccelError(
+                f"the folder of the run of launcher {each} was removed while it ran, so no command reaches it; "
+                f"`kill {each}` ends it in order"
+            )
+
+
+def _opened(pid: int) -> Iterator[str]:
+    """Yield what a process has open, as far as one may see that."""
+    with suppress(OSError):
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):  # it has just been closed
+                yield os.readlink(f"/proc/{pid}/fd/{fd}")
 
 
 def _begins(name: str, which: str) -> bool:

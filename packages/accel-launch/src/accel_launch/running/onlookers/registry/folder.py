@@ -13,7 +13,7 @@ from accel_launch.running.onlookers.registry import names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 ATTEMPTS = 20  # names to try, before a number makes one unique
 SOCKET, LOCK, PART = "socket", "lock", "lock.part"
@@ -23,7 +23,10 @@ OURS = frozenset(("socket", "lock", "run", "state", "events", "report", "output"
 MAKING = 1.0  # seconds for another launch to lock a folder that is there, before it counts as left
 TURN = 5.0  # seconds to wait for others that take a name
 BOOT = "/proc/sys/kernel/random/boot_id"
-NOTE, MARK = 32, "ended="  # bytes of the lock's file for how the run has ended, and how they begin
+NOTE = 64  # bytes of the lock's file for notes
+ENDED, FAILED, LOST = "ended", "failed", "lost"
+"""Notes in the lock's file: how and when the run has ended; why its record can't be written, by errno; how many bytes
+of output the record lacks, and why."""
 FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux
 
 
@@ -63,6 +66,8 @@ class Folder:
     def __init__(self, path: str) -> None:
         """Take a folder that exists."""
         self.path, self.name = path, os.path.basename(path)
+        self.notes: dict[str, object] = {}
+        """What this process has noted in the lock's file."""
         self.held = -1
         """The descriptor of the file that this process holds locked as long as it lives, if the run is its own."""
 
@@ -151,13 +156,16 @@ class Folder:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.rename(part, os.path.join(self.path, LOCK))
 
-    def note(self, end: str) -> None:
-        """Note how the run has ended, in bytes that are the lock's already: a full disk has no others."""
-        if self.held != -1:
-            try:
-                os.pwrite(self.held, f" {MARK}{end}".encode()[:NOTE], len(b" ".join(machine_names())))
-            except OSError:
-                pass
+    def note(self, name: str, text: object) -> None:
+        """Note something, or with None nothing more, in bytes that are there already: a full disk has no others."""
+        if self.held == -1 or self.notes.get(name) == text:
+            return
+        self.notes[name] = text
+        noted = "".join(f" {each}={told}" for each, told in self.notes.items() if told is not None)
+        try:
+            os.pwrite(self.held, noted.encode().ljust(NOTE)[:NOTE], len(b" ".join(machine_names())))
+        except OSError:
+            pass
 
     @property
     def pid(self) -> int:
@@ -227,7 +235,10 @@ class _Turn:
 
 
 def lock(path: str, folder: int | None = None) -> tuple[bool, int, list[bytes]]:
-    """Return whether a lock may be held, by which process, and the machine on which that was started."""
+    """Return whether a lock may be held, by which process, and the words of its file.
+
+    These are the names of the machine on which that was started, and `notes`.
+    """
     import fcntl
     import struct
 
@@ -238,11 +249,17 @@ def lock(path: str, folder: int | None = None) -> tuple[bool, int, list[bytes]]:
     try:
         found = fcntl.fcntl(fd, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         kind, _whence, _start, _length, pid = struct.unpack(FLOCK, found)
-        return (False, 0, os.read(fd, 1 << 10).split()) if kind == fcntl.F_UNLCK else (True, max(pid, 0), [])
+        return kind != fcntl.F_UNLCK, max(pid, 0) if kind != fcntl.F_UNLCK else 0, os.read(fd, 1 << 10).split()
     except OSError:
         return True, 0, []
     finally:
         os.close(fd)
+
+
+def notes(words: Iterable[bytes]) -> dict[str, str]:
+    """Return what is noted in the words of a lock's file."""
+    parts = (word.decode(errors="replace").partition("=") for word in words)
+    return {name: text for name, equals, text in parts if equals}
 
 
 def _unlink(name: str, folder: int) -> None:

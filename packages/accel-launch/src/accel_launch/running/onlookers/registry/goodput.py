@@ -64,7 +64,7 @@ def _unseen(span: Span) -> bool:
 
 def _changes(events: Iterable[Mapping[str, Any]], began: float, count: int) -> Iterable[tuple[float, str]]:
     """Yield when which phase began."""
-    phase, started = STARTING, 0
+    phase, started, over = STARTING, 0, 0
     yield began, phase
     for event in events:
         kind, at = event.get("kind"), event["at"]
@@ -78,10 +78,13 @@ def _changes(events: Iterable[Mapping[str, Any]], began: float, count: int) -> I
             phase, at = STALLED, at - _stood(event.get("stall"))
         elif kind == "moves" and phase == STALLED:
             phase = RUNNING
-        elif kind in ("signal", "finished") or (kind == "ended" and event.get("status")):
+        elif kind == "ended":
+            over += 1
+            phase = ENDING if event.get("status") or over >= count else phase
+        elif kind in ("signal", "finished"):
             phase = ENDING
         elif kind == "attempt" and event.get("status"):
-            phase, started = RESTARTING, 0
+            phase, started, over = RESTARTING, 0, 0
         if phase != before:
             yield at, phase
 

@@ -75,5 +75,14 @@ def _since(channel: Channel, place: int) -> dict[str, Any]:
     new = max(0, channel.written - place)
     data = channel.end[-new:] if new else b""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    text = decoder.decode(data)
-    return {"until": channel.written - len(decoder.getstate()[0]), "lost": new - len(data), "text": text}
+    begin, lost, parts = channel.written - len(data), new - len(data), list[tuple[str, float]]()
+    for until, at in channel.bursts:
+        if until > begin:
+            parts.append((decoder.decode(data[: until - begin]), at))
+            begin, data = until, data[until - begin :]
+    return {
+        "until": channel.written - len(decoder.getstate()[0]),
+        "lost": lost,
+        "text": "".join(text for text, _at in parts),
+        "times": [[len(text), at] for text, at in parts],
+    }

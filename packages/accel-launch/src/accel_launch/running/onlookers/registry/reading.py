@@ -26,7 +26,7 @@ class Run:
 
     def __init__(self, path: str, changed: float = 0.0) -> None:
         """Take the path of its folder, and when that last changed."""
-        self.folder, self.changed, self.noted = Folder(path), changed, b""
+        self.folder, self.changed, self.noted = Folder(path), changed, dict[str, str]()
         self.look()
 
     @property
@@ -42,8 +42,10 @@ class Run:
         self.here = self.held or bool({*machine} & {*folders.machine_names()})
         self.restarted = self.here and not self.held and folders.machine_names()[-1] not in machine
         self.facts: Mapping[str, Any] = self.file(folders.STATE) or {}
+        self.notes = folders.notes(machine) or self.noted
+        """What its launcher has noted in the lock's file."""
         if not self.held and self.status is None:
-            self._take_note(next((word for word in machine if word.startswith(folders.MARK.encode())), self.noted))
+            self._take_end()
         clock, same_boot = (
             _number(self.facts.get("clock")),
             self.pid if self.held else self.here and not self.restarted,
@@ -53,15 +55,17 @@ class Run:
 
     def remember(self, lock: int) -> None:
         """Take from the open file of its lock how it has ended, for a run that leaves no record."""
-        words = os.pread(lock, 1 << 10, 0).split()
-        self.noted = next((word for word in words if word.startswith(folders.MARK.encode())), b"")
+        self.noted = folders.notes(os.pread(lock, 1 << 10, 0).split())
         self.look()
 
-    def _take_note(self, note: bytes) -> None:
-        """Take how a run has ended from the file of its lock, where the disk had no room for its state."""
-        status, _, at = note.removeprefix(folders.MARK.encode()).partition(b"@")
+    def _take_end(self) -> None:
+        """Take how a run has ended from the file of its lock, where the disk had no room for its state.
+
+        Its last line isn't known then.
+        """
+        status, _, at = self.notes.get(folders.ENDED, "").partition("@")
         try:
-            self.facts = {**self.facts, "status": int(status), "at": float(at)}
+            self.facts = {**self.facts, "status": int(status), "at": float(at), "line": ""}
         except ValueError:
             pass
 
@@ -185,6 +189,25 @@ class Run:
             return []
         facts = ((one, kernel.stat(f"/proc/{one[1]}/stat")) for one in listed)
         return [(*one[:2], seen[2]) for one, seen in facts if seen and seen[3] == one[2] and seen[1] not in "ZX"]
+
+
+def lost(run: Run) -> tuple[int, str]:
+    """Return the bytes of output that the record of a run lacks, and why."""
+    size, _, number = run.notes.get(folders.LOST, "").partition("/")
+    return (int(size), _reason(number)) if size.isdecimal() else (0, "")
+
+
+def gaps(run: Run) -> list[str]:
+    """Return what the record of a run lacks, as far as a full disk let its launcher note it."""
+    size, reason = lost(run)
+    failed = run.notes.get(folders.FAILED)
+    found = [f"{size} bytes of the output of the run aren't in its record: {reason}"] if size else []
+    return found if failed is None else [*found, f"the record of the run is incomplete: {_reason(failed)}"]
+
+
+def _reason(number: str) -> str:
+    """Return what an errno means."""
+    return os.strerror(int(number)) if number.isdecimal() and int(number) else "it can't be written"
 
 
 def _is_object(found: object) -> bool:

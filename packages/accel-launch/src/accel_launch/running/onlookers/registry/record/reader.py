@@ -27,7 +27,7 @@ class Reader:
         """Bytes that were left out of the record before they could be read."""
         self.files: list[int] = []
         """The open files to read, the oldest first."""
-        self.next = NOWHERE
+        self.next = NOWHERE if from_now else 0
         """The place of the next piece, if that is known."""
         self.at, self.base = 0, NOWHERE
         """Where in the oldest file the rest is, and the place of that file's begin in all that was printed."""

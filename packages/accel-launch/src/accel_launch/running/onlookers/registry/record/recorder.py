@@ -135,8 +135,9 @@ class Recorder:
                         self.waiting.insert(0, lines)
                         raise
                 files.put(folders.STATE, plain.text(self.facts()))
+            self.folder.note(folders.FAILED, None)
         except (OSError, ImportError) as error:  # without descriptors nothing can be loaded either
-            self.failure = f"the record of the run is incomplete: {getattr(error, 'strerror', '') or error}"
+            self.failure = _incomplete(self.folder, error)
             self.changed = time.monotonic()  # the disk may have room again later
         finally:
             self.busy = False
@@ -178,8 +179,8 @@ class Recorder:
             result = result.replace(notes=(*result.notes, failure))
         if self.folder is None:
             return result
+        self.folder.note(folders.ENDED, f"{result.status}@{steady():.3f}")  # for who waits for it
         if not self.plan.recording.kept:
-            self.folder.note(f"{result.status}@{steady():.3f}")  # for who waits for it
             self.folder.remove()
             return result
         from accel_launch.running.report import rendering
@@ -189,14 +190,13 @@ class Recorder:
         self._add("finished", status=result.status, signal=result.signal)
         self.failure = ""
         self._write()
-        self.folder.note(f"{result.status}@{steady():.3f}")
         try:
             files.put(
                 folders.TEXT, rendering.text(result, host) + rendering.closing(result) + rendering.queued(result)
             )
             files.put(folders.REPORT, plain.text(rendering.data(result, host)))
         except OSError as error:
-            self.failure = self.failure or f"the record of the run is incomplete: {error.strerror}"
+            self.failure = _incomplete(self.folder, error)
         recording = self.plan.recording
         cleaning.clean(os.path.dirname(self.folder.path), recording.age, recording.count, self.folder.name)
         return result.replace(notes=(*result.notes, self.failure)) if self.failure else result
@@ -212,6 +212,12 @@ def _facts(event: Event) -> dict[str, Any]:
     if event.stall is not None:
         facts["stall"] = event.stall.as_json()
     return facts
+
+
+def _incomplete(folder: Folder, error: Exception) -> str:
+    """Return why a record is incomplete, and note it where a full disk has room for it."""
+    folder.note(folders.FAILED, getattr(error, "errno", 0) or 0)
+    return f"the record of the run is incomplete: {getattr(error, 'strerror', '') or error}"
 
 
 def _began() -> float:

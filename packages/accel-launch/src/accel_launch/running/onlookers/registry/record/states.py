@@ -15,7 +15,7 @@ class States:
 
     def __init__(self, plan: Plan) -> None:
         """Begin before its ranks start."""
-        self.plan, self.now, self.attempt, self.started = plan, STARTING, 0, 0
+        self.plan, self.now, self.attempt, self.started, self.ended = plan, STARTING, 0, 0, 0
         self.between = False
         """Whether all ranks of the attempt have ended."""
         self.stalls = 0
@@ -35,11 +35,14 @@ class States:
             if self.started >= len(self.plan.commands) and self.now == STARTING:
                 self.now = RUNNING
         elif event.attempt is not None:
-            self.now, self.started, self.attempt = STARTING, 0, event.attempt.number
+            self.now, self.started, self.ended, self.attempt = STARTING, 0, 0, event.attempt.number
             self.between = True
         elif self.now == ENDING:
             return
         elif event.kind in ("stalled", "moves"):
             self.now = STALLED if event.kind == "stalled" else RUNNING
-        elif event.ending is not None and event.ending.status and self.plan.together:
-            self.now = ENDING
+        elif event.ending is not None:
+            self.ended += 1
+            # Once all have ended, the run only waits for processes that they have left.
+            if (event.ending.status and self.plan.together) or self.ended >= len(self.plan.commands):
+                self.now = ENDING

@@ -9,14 +9,16 @@ of the limit each: once the newer one is full, it takes the place of the older o
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from accel_launch.machine.clock import steady
 from accel_launch.running.caller import Caller
 from accel_launch.running.output.log_file import STDERR
-from accel_launch.running.output.stream import Stream
+from accel_launch.running.output.stream import LINE_ENDS, Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from accel_launch.running.output.stream import Source
@@ -43,17 +45,19 @@ class Store(Caller):
 
     records = True
 
-    def __init__(self, path: str, limit: int) -> None:
-        """Write to the folder ``path``.
+    def __init__(self, path: str, limit: int, note: Callable[[str], object] = lambda _text: None) -> None:
+        """Write to the folder ``path``; ``note`` is called with what couldn't be kept: the bytes so far, and errno.
 
         Raises:
             OSError: the file can't be made.
         """
         super().__init__(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), lines=True)
-        self.path, self.limit = path, limit
+        self.path, self.limit, self.note = path, limit, note
         self.fd = self._opened()
         self.size, self.whole = 0, 0
         """The bytes in the newer file, and in all."""
+        self.lost, self.gap, self.torn = 0, 0, False
+        """The bytes that couldn't be kept, those since the last piece, and whether that one ends within a line."""
 
     def _opened(self) -> int:
         how = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -70,23 +74,32 @@ class Store(Caller):
             self.print(source.is_rank(), source.number, data)
 
     def print(self, rank: int, fd: int, data: bytes) -> None:
-        """Keep what a rank has printed to its descriptor ``fd``."""
-        piece = b"\x1e%.3f %d %d %d %d\n" % (steady(), rank, fd, len(data), self.whole) + data
+        """Keep what a rank has printed to its descriptor ``fd``, after a line about what is missing before it."""
+        missing = self._piece(0, LAUNCHER, STDERR, self._missing()) if self.gap else b""
+        whole = missing + self._piece(len(missing), rank, fd, data)
         try:
-            if self.size and self.size + len(piece) > self.limit // 2:
+            if self.size and self.size + len(whole) > self.limit // 2:
                 self._rotate()
-            written = os.write(self.fd, piece)
-            while written < len(piece):
-                written += os.write(self.fd, piece[written:])
+            written = os.write(self.fd, whole)
+            while written < len(whole):
+                written += os.write(self.fd, whole[written:])
         except OSError as error:
-            self.failure = f"the output of the run is incomplete: {error.strerror}"
-            try:
+            with suppress(OSError):
                 os.ftruncate(self.fd, self.size)  # a piece is there whole or not at all
-            except OSError:
-                pass
+            self.failure = f"the output of the run is incomplete: {error.strerror}"
+            self.lost, self.gap = self.lost + len(data), self.gap + len(data)
+            self.note(f"{self.lost}/{error.errno}")
             return
-        self.size += len(piece)
-        self.whole += len(piece)
+        self.size += len(whole)
+        self.whole += len(whole)
+        self.gap, self.torn = 0, not data.endswith(LINE_ENDS)
+
+    def _piece(self, place: int, rank: int, fd: int, data: bytes) -> bytes:
+        return b"\x1e%.3f %d %d %d %d\n" % (steady(), rank, fd, len(data), self.whole + place) + data
+
+    def _missing(self) -> bytes:
+        why = self.failure.rpartition(": ")[2]
+        return b"\n" * self.torn + f"accel: {self.gap} bytes of output are missing here: {why}\n".encode()
 
     def _rotate(self) -> None:
         """Begin another file; on a full disk the old one stays open, and this is tried again."""
