@@ -15,7 +15,7 @@ LONGEST = 0.1  # seconds
 
 
 def step_back(output: OutputRouter, ranks: int) -> bool:
-    """Only carry output until each rank has printed something or ended, if there are no more cores than ranks.
+    """Only carry output until a rank has printed something or all have ended, if there are no more cores than ranks.
 
     Returns:
         Whether any has printed something.
@@ -24,9 +24,9 @@ def step_back(output: OutputRouter, ranks: int) -> bool:
     if ranks < cores():
         return printed
     poller, quiet, until = select.poll(), set(output.channels.open), time.monotonic() + LONGEST
-    while quiet and (left := until - time.monotonic()) > 0:
+    while quiet and not printed and (left := until - time.monotonic()) > 0:
         output.register(poller)
         ready = poller.poll(left * 1000)
-        printed = output.handle(poller, ready) or printed
+        printed = output.handle(poller, ready)
         quiet -= {fd for fd, _events in ready}
     return printed
