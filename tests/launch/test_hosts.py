@@ -11,9 +11,13 @@ import pytest
 
 from accel_config import CATALOGUE, AccelError, SettingError, resolve, split
 from accel_launch.hosts import assigning, outcome, ssh
+from accel_launch.hosts.hosts_plan import HostsPlan
 from accel_launch.hosts.listing import Machine, machines
+from accel_launch.planning import checks
+from accel_launch.planning.findings import Findings
 from accel_launch.running.lifeline.remote_failure import RemoteFailure
 from tests.conftest import BIN
+from tests.launch.hosts import host
 
 MISSING = "/py: Error while finding module specification for 'accel_launch.hosts.machine' (ModuleNotFoundError: No module named"
 
@@ -87,7 +91,7 @@ def launch(environ: dict[str, str], *words: object) -> subprocess.CompletedProce
         (("--deepspeed_multinode_launcher", "pdsh"), "deepspeed_multinode_launcher pdsh"),
         (("--slurm",), "slurm true (--slurm)"),
         (("--detach",), "detach true (--detach)"),
-        (("--num_processes", 3), "num_processes 3 (--num_processes)"),
+        (("--num_processes", 5), "num_processes 5 (--num_processes) and hosts a*2,b*2 (--hosts): the list has 4 ranks in all"),
     ],
 )
 def test_what_can_not_go_together_is_named(flags: tuple[object, ...], both: str) -> None:
@@ -108,6 +112,11 @@ def test_what_can_not_go_together_is_named(flags: tuple[object, ...], both: str)
     ("text", "flags", "counts"),
     [
         ("a*3,b*1", (), [3, 1]),
+        ("a*2,b*1", (), [2, 1]),
+        ("a*2,b*1,c*1", (), [2, 1, 1]),
+        ("a*2,b*1", ("--num_processes", 3), [2, 1]),
+        ("a*3,b*1", ("--nproc_per_node", 8), [3, 1]),
+        ("a*5", ("--nproc_per_node", 2), [5]),
         ("a*3,b", ("--num_processes", 5), [3, 2]),
         ("a,b", ("--num_processes", 4), [2, 2]),
         ("a*3,b", ("--nproc_per_node", 2), [3, 2]),
@@ -117,7 +126,25 @@ def test_what_can_not_go_together_is_named(flags: tuple[object, ...], both: str)
 def test_numbers_of_ranks(text: str, flags: tuple[object, ...], counts: list[int | None]) -> None:
     words = list(map(str, ("--hosts", text, "--multi_gpu", *flags, "train.py")))
     settings = resolve(CATALOGUE, (split(CATALOGUE, words).values,))
-    assert assigning.ranks(settings, machines(settings, "/")) == counts
+    places = HostsPlan(settings, host(4), ("train.py",)).places
+    assert [found.value if (found := one.values.get("nproc_per_node")) else None for one in places] == counts
+    for one in places:  # each machine takes what it gets
+        checks.combinations(resolve(CATALOGUE, (one.values,)), Findings(lenient=False))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b", "the hosts without a number can't share 3 ranks evenly; make it 2 or 4, or give each its number, such as a*2"),
+        ("a*3,b", "too few for each host to have one; make it 4 at least"),
+        ("a*1,b,c,d", "too few for each host to have one; make it 4 at least"),
+    ],
+)  # fmt: skip
+def test_numbers_that_do_not_add_up_are_refused_with_those_that_do(text: str, said: str) -> None:
+    settings = resolve(CATALOGUE, (split(CATALOGUE, ["--hosts", text, "--num_processes", "3", "t.py"]).values,))
+    with pytest.raises(SettingError) as refused:
+        HostsPlan(settings, host(), ("train.py",))
+    assert str(refused.value).endswith(said)
 
 
 def test_a_dry_run_shows_commands_and_origins(environ: dict[str, str], tmp_path: Path) -> None:

@@ -136,10 +136,15 @@ def ranks(settings: Settings, machines: Sequence[Machine]) -> list[int | None]:
     given = sum(count or 0 for count in counts)
     share, left = divmod(total - given, open_) if open_ else (0, total - given)
     if left or share < (1 if open_ else 0):
-        listed = f"{given} ranks" if not open_ else f"{given} ranks and {open_} hosts without a number"
+        both = describe(settings, "num_processes", "hosts")
+        if not open_:
+            raise SettingError(f"{both}: the list has {given} ranks in all; leave one of them out")
+        if share < 1:
+            raise SettingError(f"{both}: too few for each host to have one; make it {given + open_} at least")
         raise SettingError(
-            f"{describe(settings, 'num_processes', 'hosts')}: the list has {listed}, which doesn't add up; leave "
-            "one of them out"
+            f"{both}: the hosts without a number can't share {total - given} ranks evenly; make it "
+            f"{given + share * open_} or {given + (share + 1) * open_}, or give each its number, such as "
+            f"{machines[0].label}*2"
         )
     return [share if count is None else count for count in counts]
 
