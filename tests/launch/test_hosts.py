@@ -47,11 +47,36 @@ def test_lists(text: str, found: list[tuple[str, str, int | None, int | None]]) 
         ("a:2\nfd88::1 slots=3\n", [("a", 2), ("fd88::1", 3)]),  # Hydra's
         ("n[1-2]\nlogin\n", [("n1", None), ("n2", None), ("login", None)]),  # Slurm's, as in SLURM_JOB_NODELIST
         ("a\na\nb\n", [("a", 2), ("b", None)]),  # a line for each task, as in SLURM_HOSTFILE
+        ("a, b\nn[1-2],c*2\n", [("a", None), ("b", None), ("n1", None), ("n2", None), ("c", 2)]),
+        ("me@a:2222*2\nb:22 slots=4\n[fd88::1]:2\n", [("me@a:2222", 2), ("b:22", 4), ("fd88::1", 2)]),
     ],
 )
 def test_files(tmp_path: Path, text: str, found: list[tuple[str, int | None]]) -> None:
     (tmp_path / "hosts").write_text(text)
-    assert [(one.name, one.count) for one in listed("hosts", tmp_path)] == found
+    labels = [(f"{one.user}@{one.label}".lstrip("@"), one.count) for one in listed("hosts", tmp_path)]
+    assert labels == found
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("a slots=two", "'slots=two' isn't valid; write a machine on each line"),
+        ("a slots=0", "'slots=0' isn't valid"),
+        ("a slot=2", "'slot=2' isn't valid"),
+        ("a slots = 2", "'=' isn't valid"),
+        ("slots=2", "'slots=2' isn't valid"),
+        ("a b", "'a b' isn't valid"),
+        ("a,n[1-", "'n[1-' isn't valid in a list of hosts; write a machine on each line"),
+        ("a*2 slots=4", "a has 2 ranks, and 4; leave one of them out"),
+        ("a:22", "a:22 in a file has 22 ranks; if that is ssh's port, write a:22*8, or else a slots=22"),
+        ("me@a:2222", "a:2222 in a file has 2222 ranks"),
+    ],
+)
+def test_a_wrong_line_of_a_file_is_refused_by_its_number(tmp_path: Path, line: str, said: str) -> None:
+    (tmp_path / "hosts").write_text(f"# ours\nn1\n{line}\n")
+    with pytest.raises(AccelError) as refused:
+        listed("hosts", tmp_path)
+    assert f"{tmp_path}/hosts:3: {said}" in str(refused.value)
 
 
 @pytest.mark.parametrize(
