@@ -191,6 +191,9 @@ def test_a_dry_run_shows_commands_and_origins(environ: dict[str, str], tmp_path:
     data = json.loads(launch(environ, "--dry_run", "--json", *flags, "train.py").stdout)
     assert [host["settings"]["nproc_per_node"]["value"] for host in data["hosts"]] == [2, 4]
     assert data["env"] == {"HF_TOKEN": "***", "TOKEN": "***"}
+    empty = launch(environ, "--dry_run", "--hosts", "", "train.py")
+    assert (empty.returncode, empty.stdout) == (2, ""), "an empty variable of a shell starts nothing on this machine"
+    assert "--hosts: hosts lists no machine" in empty.stderr
     explained = launch(environ, "--explain", *flags, "train.py").stdout
     assert "ssh -T -o BatchMode=yes" in explained
     assert "num_machines" in explained
