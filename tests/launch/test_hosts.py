@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from accel_config import CATALOGUE, AccelError, SettingError, resolve, split
@@ -16,7 +19,7 @@ from accel_launch.hosts.listing import Machine, machines
 from accel_launch.planning import checks
 from accel_launch.planning.findings import Findings
 from accel_launch.running.lifeline.remote_failure import RemoteFailure
-from tests.conftest import BIN
+from tests.conftest import BIN, ROOT
 from tests.launch.hosts import host
 
 MISSING = "/py: Error while finding module specification for 'accel_launch.hosts.machine' (ModuleNotFoundError: No module named"
@@ -172,6 +175,19 @@ def test_numbers_that_do_not_add_up_are_refused_with_those_that_do(text: str, sa
     assert str(refused.value).endswith(said)
 
 
+@pytest.mark.parametrize(("hosts", "made"), [("a,b", False), ("localhost,b", True)])
+def test_a_report_that_can_not_be_written_is_refused_before_the_start(tmp_path: Path, hosts: str, *, made: bool) -> None:
+    def plan(*words: str) -> HostsPlan:
+        typed = split(CATALOGUE, ["--hosts", hosts, "--report", str(tmp_path / "no/r.json"), *words, "t.py"])
+        return HostsPlan(resolve(CATALOGUE, (typed.values,)), host(), ("t.py",))
+
+    with pytest.raises(AccelError, match=r"r.json \(--report\): the folder .*no doesn't exist"):
+        plan()
+    assert plan("--dry_run").findings.notes
+    with nullcontext() if made else pytest.raises(AccelError):  # the launcher of this machine makes the logs' folder
+        plan("--log_dir", str(tmp_path / "no"))
+
+
 def test_a_dry_run_shows_commands_and_origins(environ: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("hosts: [n1*2, 'me@n2:2222*4']\nmixed_precision: bf16\nnum_machines: 1\n")
     environ |= {"TOKEN": "word"}
@@ -239,9 +255,9 @@ def test_why_a_machine_has_not_answered(status: int, printed: str, said: str) ->
     assert ssh.command(Machine("b"), "~/my venv/py")[-1] == "exec ~/'my venv/py' -P -m accel_launch.hosts.machine"
 
 
-def told(**more: object) -> outcome.Told:
+def told(host: str = "n", machine: int = 0, **more: object) -> outcome.Told:
     data = {"status": 1, "failure": None, "endings": [], "problems": [], "notes": [], **more}
-    found = outcome.read(data)
+    found = outcome.read(data, host, machine)
     assert found is not None
     return found
 
@@ -254,12 +270,13 @@ def test_the_first_failure_of_all_is_the_result() -> None:
     ended = [1, 0, 7, 3, 0, 4.0]
     both = {
         "a": told(failure=late.message, notes=["x"]),
-        "b": told(failure=first.message, endings=[ended], notes=["x", "y"]),
+        "b": told("n1", 1, failure=first.message, endings=[ended], notes=["x", "y"]),
     }
     result = outcome.combined(both, None)
     assert result.failure is not None
     assert (result.failure.host, result.status, result.notes) == ("n1", 3, ("x", "b: y"))
     assert result.failure.ending is result.endings[0]
+    assert [(one.rank, one.host, one.machine) for one in result.endings] == [(1, "n1", 1)]
     later = RemoteFailure(0, "n0", 4.0, 75, "exit status 75")
     assert outcome.combined({"a": told(status=75, failure=later.message)}, None).later
     gone = RemoteFailure(2, "n2", 9.0, 1, "machine 2 is lost: ssh ended")
@@ -271,7 +288,8 @@ def test_the_first_failure_of_all_is_the_result() -> None:
     "wrong", [{"status": 999}, {"endings": [["x"]]}, {"failure": {"machine": "x"}}, {"failure": 1}]
 )
 def test_what_no_launcher_sends_is_no_result(wrong: dict[str, object]) -> None:
-    assert outcome.read({"status": 0, "failure": None, "endings": [], "problems": [], "notes": [], **wrong}) is None
+    data = {"status": 0, "failure": None, "endings": [], "problems": [], "notes": [], **wrong}
+    assert outcome.read(data, "n", 0) is None
 
 
 def test_this_machine_needs_no_ssh(environ: dict[str, str], tmp_path: Path) -> None:
@@ -281,8 +299,13 @@ def test_this_machine_needs_no_ssh(environ: dict[str, str], tmp_path: Path) -> N
         "    time.sleep(0.01)\nprint(rank, os.environ['A'], flush=True)\nopen(__file__ + '.said', 'w')\nsys.exit(rank * 4)\n"
     )
     environ["PATH"] = str(BIN)
-    done = launch(environ, "--hosts", "localhost*2", "--env", "A=b", path)
+    report = tmp_path / "report.json"
+    done = launch(environ, "--hosts", "localhost*2", "--env", "A=b", "--report", report, path)
     assert done.returncode == 4, done.stderr
     assert sorted(done.stdout.splitlines()) == ["0 b", "1 b"]
     assert "rank 1 (machine 0, local rank 1, pid" in done.stderr
     assert "terminated as a result: rank 1" not in done.stderr
+    reported = json.loads(report.read_text())
+    jsonschema.validate(reported, json.loads((ROOT / "docs/report.schema.json").read_text()))
+    places = {(rank["rank"], rank["host"], rank["machine"]) for rank in reported["ranks"]}
+    assert places == {(rank, os.uname().nodename, 0) for rank in (0, 1)}

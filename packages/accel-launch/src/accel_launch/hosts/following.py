@@ -105,7 +105,7 @@ class Run:
     def _look(self, link: Link) -> None:
         """Notice the first thing that goes wrong."""
         if link not in self.told and "result" in link.said:
-            self.told[link] = outcome.read(link.said["result"])
+            self.told[link] = outcome.read(link.said["result"], link.host, link.place.rank)
         told = self.told.get(link)
         if self.wrong or (told is None and link.status is None) or (told is not None and told.status in (0, LATER)):
             return

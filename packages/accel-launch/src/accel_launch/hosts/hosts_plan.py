@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from accel_config.catalogue import Launcher, Rendezvous
+from accel_config.catalogue import Launcher, Output, Rendezvous
 from accel_config.errors import AccelError
 from accel_config.front import tell
 from accel_config.settings.origin import FLAG
@@ -44,6 +44,10 @@ class HostsPlan:
         self.variables = assigning.variables(settings, host.environ)
         self.python = assigning.python(settings, host.python)
         self.places = assigning.places(self.settings, machines, [is_here(one, host) for one in machines])
+        if settings[Output].report:
+            from accel_launch.planning.checks import report
+
+            report.check(settings, self.findings, logs=any(place.here for place in self.places))
         self.code, self.launcher = self._carried()
 
     def _carried(self) -> tuple[Tree | None, Tree | None]:

@@ -38,15 +38,15 @@ class Told(Record):
     notes: tuple[str, ...]
 
 
-def read(data: Mapping[str, Any]) -> Told | None:
-    """Return what a launcher has told; None if it isn't what one of ours sends."""
+def read(data: Mapping[str, Any], host: str, machine: int) -> Told | None:
+    """Return what the launcher of a machine has told; None if it isn't what one of ours sends."""
     failure, ended = data.get("failure"), _list(data.get("endings"))
     named = [dict(zip(ENDED, _list(values), strict=False)) for values in ended]
     right = whole(0, STATUS)(data.get("status")) and all(valid(ENDED, values) for values in named)
     if not right or not (failure is None or (isinstance(failure, dict) and valid(FAILURE, failure))):  # pyright: ignore[reportUnknownArgumentType]
         return None
     problems, notes = (tuple(map(str, _list(data.get(name)))) for name in ("problems", "notes"))
-    endings = tuple(Ending(**values) for values in named)
+    endings = tuple(Ending(**values, host=host, machine=machine) for values in named)
     return Told(data["status"], RemoteFailure.read(failure), endings, problems, notes)  # pyright: ignore[reportUnknownArgumentType]
 
 
