@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from accel_config import CATALOGUE, AccelError, resolve, split
+from accel_config.checking import private
 from accel_launch.hosts.carrying import receiving, tree
 from tests.conftest import BIN
 
+TOKEN = "hf_" + "aBcD" * 8 + "xy"
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n"
 
 
@@ -96,6 +98,7 @@ def test_what_git_has_arrives_as_it_is_and_a_second_run_carries_what_changed(pro
     odd, raw = "odd\nname 'x'", os.fsdecode(b"\xff\xfe")
     fill(project, **{odd: "odd", raw: "raw", "new/b.txt": "a", "empty": "", "gone": "", "out/x": "", "a.log": ""})
     fill(project, **{".env": "WORD=1", "deploy": KEY, ".ssh/config.py": "", "key.pem": "", "pem.py": KEY})
+    fill(project, **{"secrets/prod.yaml": "token: abc", "token.txt": "x", "conf.yaml": f"wandb: no\nhub: {TOKEN}\n"})
     for name, target in {"inside": "lib/a.py", "folder": "lib", "nowhere": "no", "away": "/etc/hosts"}.items():
         (project / name).symlink_to(target)
     git(project, "add", "gone", ".env")
@@ -121,8 +124,8 @@ def test_what_git_has_arrives_as_it_is_and_a_second_run_carries_what_changed(pro
     assert folder == home / ".cache/accel/sync" / folder.name
     assert (home / ".cache/accel/sync").stat().st_mode & 0o77 == 0
     assert len({made.files[[name for name, *_ in made.files].index(name)][2] for name in wanted}) == len(wanted)
-    private, away = made.notes
-    assert private.endswith("have such names: .env, .ssh/config.py, deploy and 1 more")
+    kept, away = made.notes
+    assert kept.endswith("credentials, keys or histories: .env, .ssh/config.py, conf.yaml and 4 more")
     assert away.endswith("links that lead out of the tree: away")
     assert carry(code(project)) == (folder, [])
     (folder / "lib/a.py").write_text("a run's own")  # what is carried is put right again, and the run's own kept
@@ -137,6 +140,20 @@ def test_what_git_has_arrives_as_it_is_and_a_second_run_carries_what_changed(pro
     assert not os.access(second / "run.sh", os.X_OK)
     (second / "lib2/a.py").write_text("a run's own")
     assert (folder / "new/b.txt").read_text() == "a"  # nothing is shared between the folders of runs
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kept"),
+    [
+        ("tokenizer.json", "{}", False), ("special_tokens.txt", "", False), ("vocab.txt", "token\nsk-\n", False),
+        ("README.md", f"Set HF_TOKEN={TOKEN} in your shell.", False), ("a.py", f"TOKEN = '{TOKEN}'", False),
+        ("hub", TOKEN, True), ("a.yaml", f"  a.key: '{TOKEN}'", True), ("a.sh", f"export A={TOKEN}\n", True),
+        ("a.ini", f"a\nb = sk-{'a' * 24}\n", True), ("a.txt", f"x: AKIA{'Q' * 16}", True), ("HF_token", "", True),
+    ],
+)  # fmt: skip
+def test_what_is_private(tmp_path: Path, name: str, text: str, *, kept: bool) -> None:
+    (tmp_path / name).write_text(text)
+    assert (private.named(name) or private.is_key(tmp_path / name)) == kept
 
 
 def test_the_place_in_the_tree_is_the_same(project: Path, home: Path) -> None:

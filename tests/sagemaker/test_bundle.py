@@ -65,7 +65,7 @@ def test_credentials_and_histories_stay_here_and_are_named(tmp_path: Path) -> No
     made = bundle.collect(tmp_path, "train.py", {}, 1)
     assert [file.name for file in made.files] == sorted(SENT)
     (note,) = made.notes
-    assert note.startswith("not sent, because credentials, keys and histories have such names: .aws/, ")
+    assert note.startswith("not sent, because by name or content they are credentials, keys or histories: .aws/, ")
     assert note.endswith("; to send one, add a line such as !.aws/ to .sagemakerignore")
 
 

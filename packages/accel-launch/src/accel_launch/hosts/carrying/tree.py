@@ -103,7 +103,7 @@ def code(settings: Settings, cwd: str, script: Sequence[str]) -> Tree:
     found = [(name, state) for name, state in found if stat.S_ISREG(state.st_mode) or stat.S_ISLNK(state.st_mode)]
     _refuse_large(settings, tree, [(state.st_size, name) for name, state in found])
     if file and file.startswith(os.path.join(tree, "")) and os.path.relpath(file, tree) not in dict(found):
-        raise AccelError(f"--sync doesn't carry the script {file}: git ignores it, or its name is one of credentials")
+        raise AccelError(f"--sync doesn't carry the script {file}: git ignores it, or it is one of credentials by its name or content")
     files = tuple(_file(os.path.join(tree, name), prefix + name, state) for name, state in found)
     sources = tuple(os.path.join(tree, name) for name, _ in found)
     links = [name for name, state in found if stat.S_ISLNK(state.st_mode)]
@@ -274,7 +274,7 @@ def _digest(files: tuple[File, ...]) -> str:
 def _notes(tree: str, links: list[str], left_out: list[str]) -> Iterator[str]:
     away = [name for name in links if _leads_away(tree, name)]
     for names, why in (
-        (left_out, "not carried, because credentials, keys and histories have such names"),
+        (left_out, "not carried, because by name or content they are credentials, keys or histories"),
         (away, "carried as links that lead out of the tree"),
     ):
         if names:
