@@ -15,9 +15,9 @@ BOOT = """import json,sys;hello=json.loads(sys.stdin.readline());list(map(exec,h
 """A machine without the launcher gets it as the first line; see `accel_launch.hosts.carrying.wire.boot`."""
 OPTIONS = (
     *("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"),
-    *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2"),
+    *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2", "-o", "RemoteCommand=none"),
 )
-"""No terminal and no question ever; who doesn't answer is given up. All else is the user's own config."""
+"""No terminal, no question and no other command ever; who doesn't answer is given up. All else is the user's own config."""
 NOT_FOUND = 127  # of a shell
 WIDEST = 200  # characters of what ssh has printed
 
