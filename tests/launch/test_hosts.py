@@ -8,6 +8,8 @@ import re
 import subprocess
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jsonschema
 import pytest
@@ -282,6 +284,26 @@ def test_the_first_failure_of_all_is_the_result() -> None:
     gone = RemoteFailure(2, "n2", 9.0, 1, "machine 2 is lost: ssh ended")
     assert (lost := outcome.combined(both, gone).failure) is not None
     assert lost.label == "machine 2 (host n2)"
+
+
+def test_if_no_other_machine_answers_none_of_them_is_to_blame() -> None:
+    def link(heard: float, status: int | None = None, *, here: bool = False, silent: bool = False) -> Any:
+        place = SimpleNamespace(here=here, rank=1)
+        made = type("Link", (), {"name": "n", "ended_at": 100.0})()
+        vars(made).update(place=place, heard=heard, status=status, silent=silent)
+        return made
+
+    old, ended, fresh, own = link(90.0), link(100.0, 255), link(99.0), link(99.0, here=True)
+    assert outcome.cut_off([own, old, ended], {own: None}, 100.0) is not None
+    for others in ([own, old], [old, fresh], [ended, fresh]):
+        assert outcome.cut_off(others, {}, 100.0) is None
+    assert outcome.cut_off([old, ended], {ended: told()}, 100.0) is None
+    gone = outcome.cut_off([old, ended], {}, 100.0)
+    result = outcome.combined({"own": told(problems=["x"])}, gone)
+    assert (result.status, result.failure, result.problems) == (1, None, (outcome.CUT,))
+    for status, why in ((255, "ended with status 255: the connection broke, or the launcher there was killed"),
+                        (137, "was terminated by SIGKILL: there is no result")):  # fmt: skip
+        assert outcome.lost(link(0.0, status)).cause == f"machine 1 is lost: ssh {why}"
 
 
 @pytest.mark.parametrize(

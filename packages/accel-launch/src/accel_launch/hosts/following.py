@@ -113,6 +113,8 @@ class Run:
             if link.reading and time.time() < link.ended_at + DRAIN:
                 return
             self.lost = None if self.signals.first else outcome.lost(link)
+        if self.lost is not None or (told is not None and told.failure is not None and told.failure.lost):
+            self.lost = outcome.cut_off(self.crew.links, self.told, time.monotonic()) or self.lost
         self.wrong = True
         self.until = time.monotonic() + self.limit
         if self.alone:
