@@ -177,6 +177,27 @@ def test_numbers_that_do_not_add_up_are_refused_with_those_that_do(text: str, sa
     assert str(refused.value).endswith(said)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--env", "RANK=7", "x.py"), "--env: each rank gets its own RANK from the launcher; leave it out"),
+        (("--env", "A", "x.py"), "--env: A isn't set in this shell; give A=VALUE"),
+        (("--env", "A=word", "--env", "1B=word", "x.py"), "not '1B'=***, whose name can't be a variable's"),
+        (("n2", "x.py"), "the script n2 doesn't exist; if it is a host, write --hosts n1,n2 x.py"),
+    ],
+)
+def test_what_is_typed_wrongly_is_named(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    def plan() -> HostsPlan:
+        typed = split(CATALOGUE, ["--hosts", "n1", *words])
+        return HostsPlan(resolve(CATALOGUE, (typed.values,)), host(cwd=str(tmp_path)), typed.script)
+
+    (tmp_path / "x.py").write_text("")
+    with pytest.raises(SettingError if "--env" in words else AccelError) as refused:
+        plan()
+    assert str(refused.value).endswith(said)
+    assert "word" not in str(refused.value)
+
+
 @pytest.mark.parametrize(("hosts", "made"), [("a,b", False), ("localhost,b", True)])
 def test_a_report_that_can_not_be_written_is_refused_before_the_start(tmp_path: Path, hosts: str, *, made: bool) -> None:
     def plan(*words: str) -> HostsPlan:
@@ -231,22 +252,23 @@ def test_settings_travel_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("status", "printed", "said"),
     [
-        (255, "Host key verification failed.", "`ssh-keyscan -p 2222 b >> ~/.ssh/known_hosts`"),
+        (255, "Host key verification failed.", "add what `ssh-keyscan -p 2222 b` prints to the file of known hosts"),
         (255, "@ REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.", "`ssh-keygen -R b`"),
         (255, "me@b: Permission denied (publickey).", "a password would be needed (me@b: Permission denied"),
         (255, "ssh: connect to host b port 2222: Connection refused", "it can't be reached (ssh: connect to host b"),
-        (127, "sh: 1: exec: /py: not found", "has no /py; name its interpreter with --python"),
+        (127, "sh: 1: exec: /py: not found", "has no /py; give --python an interpreter that it has"),
         (
             1,
             f"{MISSING} 'accel_launch')",
-            "has no accel-launch for /py; install this version: ssh -p 2222 me@b",
+            "has no accel-launch for /py; carry it there with --sync_launcher, or install this version: ssh -p 2222 me@b",
         ),
-        (1, f"{MISSING} 'accel_launch.hosts')", "has an older accel-launch for /py; install this version:"),
+        (1, f"{MISSING} 'accel_launch.hosts')", "has an older accel-launch for /py; carry it there with --sync_launcher, or install this"),
         (
             2,
             "Unknown option: -P\nusage: /py [option]",
             "its Python is older than 3.11; name a newer one with --python",
         ),
+        (255, "ssh: Could not resolve hostname hosts.txtt", "or give the right path of a file of hosts"),
         (9, "noise\nlast", "ssh ended with status 9: last"),
     ],
 )

@@ -185,7 +185,11 @@ def test_what_can_not_be_carried_is_told_here(project: Path, home: Path, monkeyp
     for name, size in {"b.bin": 3, "c.bin": 2, "d.bin": 1}.items():
         (project / name).write_bytes(bytes(size * 500_000))
     assert "sync_limit 2 (--sync_limit)" in (said := refused("--sync_limit", "2", "train.py"))
-    assert "largest files are b.bin (1.5 MB), c.bin (1.0 MB), d.bin (0.5 MB). Let git ignore" in said
+    assert "has 3.0 MB; its largest files are b.bin (1.5 MB), c.bin (1.0 MB), d.bin (0.5 MB). Let git ignore" in said
+    (project / "b.bin").write_bytes(bytes(9_000_000))
+    assert "largest files are b.bin (9.0 MB), c.bin (1.0 MB), d.bin (0.5 MB). Let" in refused("--sync_limit", "2", "train.py")
+    (project / "b.bin").write_bytes(bytes(90_000_000))
+    assert "largest files are b.bin (90.0 MB), c.bin (1.0 MB). Let git" in refused("--sync_limit", "2", "train.py")
     fill(project, **{"out/made.py": ""})
     assert f"doesn't carry the script {project}/out/made.py: git ignores it" in refused("out/made.py")
     assert "write its whole path" in refused("--sync_to", "there", "train.py")
@@ -194,6 +198,13 @@ def test_what_can_not_be_carried_is_told_here(project: Path, home: Path, monkeyp
     assert f"git what {project} has, and git refuses: fatal: " in refused()
     monkeypatch.setenv("PATH", "")
     assert "git can't be started" in refused()
+
+
+def test_a_report_and_compiled_modules_do_not_change_the_folder(project: Path, home: Path) -> None:
+    made = code(project)
+    fill(project, **{"report.json": "{}", "lib/__pycache__/a.cpython-311.pyc": "x"})
+    assert code(project, "--report", "report.json", "train.py").folder == made.folder
+    assert code(project).folder != made.folder
 
 
 def test_a_file_that_changes_meanwhile_is_told_and_a_log_that_grows_is_not(project: Path, home: Path) -> None:
@@ -319,7 +330,7 @@ def test_a_machine_without_the_launcher_gets_it(shell: dict[str, str], project: 
     done = launch(shell, project, *bare, "train.py")
     assert (done.returncode, done.stdout) == (2, "")
     assert "pip install accel-launch" in done.stderr
-    assert "(or carry it there with --sync_launcher)\n" in done.stderr
+    assert "carry it there with --sync_launcher, or install this version" in done.stderr
     fill(
         project, **{"train.py": "import sys\nprint(sys.prefix, [one for one in sys.modules if one[:5] == 'accel'])\n"}
     )

@@ -36,6 +36,10 @@ PLACES = {
 }
 
 
+OF_RANKS = frozenset(("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+"""Variables that each rank gets with a value of its own, or of the run."""
+
+
 class Place(Record):
     """A machine's place in the run."""
 
@@ -181,7 +185,7 @@ def variables(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables for every rank everywhere: ``NAME=VALUE``, or ``NAME`` with this shell's value.
 
     Raises:
-        SettingError: a name isn't valid, or isn't set here.
+        SettingError: a name isn't valid, isn't set here, or is the launcher's to set.
     """
     found: dict[str, str] = {}
     origin = settings.origin("env")
@@ -191,6 +195,8 @@ def variables(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
             raise SettingError(f"{origin}: {name!r} isn't a valid name of a variable; give NAME=VALUE, or NAME")
         if not equals and name not in environ:
             raise SettingError(f"{origin}: {name} isn't set in this shell; give {name}=VALUE")
+        if name in OF_RANKS:
+            raise SettingError(f"{origin}: each rank gets its own {name} from the launcher; leave it out")
         found[name] = value if equals else environ[name]
     return found
 

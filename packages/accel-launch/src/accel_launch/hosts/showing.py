@@ -39,7 +39,7 @@ def shell(plan: HostsPlan) -> str:
             if name in place.values
         ]
         where = ", this machine" if place.here else ""
-        lines.append(_comment(f"machine {place.rank}, {place.machine.label}{where}: {', '.join(own) or 'no more'}"))
+        lines.append(_comment(f"machine {place.rank}, {place.machine.label}{where}{': ' * bool(own)}{', '.join(own)}"))
         lines.append(" ".join(map(quote, words(plan, place))))
     return "\n".join(lines) + "\n"
 

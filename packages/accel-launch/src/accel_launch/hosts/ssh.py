@@ -53,7 +53,7 @@ def complaint(machine: Machine, python: str, status: int, printed: str, *, here:
         what = "an older accel-launch" if older else "no accel-launch"
         return f"{name} has {what} for {python}; {install(machine, python, here=here)}"
     if status == NOT_FOUND or (python in last and ("No such file" in last or "not found" in last)):
-        return f"{name} has no {python}; name its interpreter with --python"
+        return f"{name} has no {python}; give --python an interpreter that it has"
     for words, why in REASONS:
         if any(word in printed for word in words):
             port = "" if machine.port is None else f"-p {machine.port} "
@@ -70,7 +70,7 @@ def install(machine: Machine, python: str, *, here: bool) -> str:
     own = version("accel-launch", "")
     words = (python, "-m", "pip", "install", f"accel-launch=={own}" if own else "accel-launch")
     line = shlex.join(words) if here else typed(machine, *words)
-    return f"install this version: {line}{'' if here else ' (or carry it there with --sync_launcher)'}"
+    return f"{'' if here else 'carry it there with --sync_launcher, or '}install this version: {line}"
 
 
 REASONS: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -81,13 +81,13 @@ REASONS: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (
         ("Host key verification failed", "host key is known for"),
-        "its host key isn't known here; accept it with `{ssh}` or `ssh-keyscan {port}{host} >> ~/.ssh/known_hosts`",
+        "its host key isn't known here; accept it with `{ssh}`, or add what `ssh-keyscan {port}{host}` prints to the file of known hosts",
     ),
     (
         ("Permission denied", "Too many authentication failures"),
         "a password would be needed ({last}); load your key with `ssh-add`, or install it: `ssh-copy-id {port}{to}`",
     ),
-    (("Could not resolve hostname",), "its name doesn't resolve ({last}); correct it, or name it in ~/.ssh/config"),
+    (("Could not resolve hostname",), "its name doesn't resolve ({last}); correct it, name it in ssh's config, or give the right path of a file of hosts"),
     (
         (
             *("Connection refused", "timed out", "No route to host", "Network is unreachable", "Connection reset"),

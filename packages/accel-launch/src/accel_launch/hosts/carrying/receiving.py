@@ -39,7 +39,7 @@ def receive(listener: Listener, speaker: Speaker, tree: dict[str, Any]) -> str:
         if not folder.fixed:
             clean(folder.path)
     except (OSError, ValueError) as error:
-        why = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else str(error)
+        why = f"{error.strerror}: {os.fsdecode(error.filename or b'')}" if isinstance(error, OSError) else str(error)
         speaker.refuse(f"what {tree['flag']} carries can't be put into {tree['folder']} there: {why}")
     path = os.fsdecode(folder.path)
     speaker.say(f"{tree['name']} here", folder=path)

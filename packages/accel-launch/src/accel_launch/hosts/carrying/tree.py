@@ -7,7 +7,7 @@ import json
 import os
 import stat
 
-from accel_config.catalogue import Launcher, Rendezvous
+from accel_config.catalogue import Launcher, Output, Rendezvous
 from accel_config.checking import private
 from accel_config.errors import AccelError
 from accel_config.record import Record
@@ -97,6 +97,8 @@ def code(settings: Settings, cwd: str, script: Sequence[str]) -> Tree:
         raise AccelError(f"--sync would carry {tree}, which is {what}; keep the script in a folder of its own")
     root = os.path.commonpath((tree, cwd))
     prefix = "" if root == tree else os.path.relpath(tree, root) + "/"
+    written = os.path.realpath(os.path.join(cwd, os.path.expanduser(settings[Output].report or "/")))  # by the run
+    listed = [name for name in listed if "__pycache__" not in name.split("/") and os.path.join(tree, name) != written]
     left_out = [name for name in listed if _private(tree, name)]
     names = sorted(set(listed).difference(left_out, (LIST.decode(),)))
     found = [(name, os.lstat(path)) for name in names if os.path.lexists(path := os.path.join(tree, name))]
@@ -229,11 +231,13 @@ def _private(tree: str, name: str) -> bool:
 
 def _refuse_large(settings: Settings, tree: str, sizes: list[tuple[int, str]]) -> None:
     limit = settings[Rendezvous].sync_limit
-    if sum(size for size, _ in sizes) > limit * MEGABYTE:
-        largest = sorted(sizes, reverse=True)[:NAMED]
+    whole = sum(size for size, _ in sizes)
+    if whole > limit * MEGABYTE:
+        largest = [one for one in sorted(sizes, reverse=True)[:NAMED] if one[0] > whole / 100]
         named = ", ".join(f"{line(name)} ({size / MEGABYTE:.1f} MB)" for size, name in largest)
+        named = named and f"; its largest files are {named}"
         raise AccelError(
-            f"{describe(settings, 'sync_limit')}: {tree} has more MB than that; its largest files are {named}. Let "
+            f"{describe(settings, 'sync_limit')}: {tree} has {whole / MEGABYTE:.1f} MB{named}. Let "
             "git ignore what the machines don't need, or raise --sync_limit"
         )
 
