@@ -12,7 +12,7 @@ from accel_config.checking import private
 from accel_config.errors import AccelError
 from accel_config.record import Record
 from accel_config.showing.wording import describe, line
-from accel_launch.hosts.carrying.receiving import EXECUTABLE, LINK, LIST, PIECE
+from accel_launch.hosts.carrying.receiving import CACHE, EXECUTABLE, LINK, LIST, PIECE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     File = tuple[str, str, str, int]
     """A name below the root, a kind, the hash of the content (or what a link leads to), and a size."""
 
-CACHE = "~/.cache/accel"
 MEGABYTE = 1_000_000
 NAMED = 3
 RUBBISH = frozenset(
