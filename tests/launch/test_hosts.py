@@ -121,7 +121,10 @@ def launch(environ: dict[str, str], *words: object) -> subprocess.CompletedProce
         (("--deepspeed_multinode_launcher", "pdsh"), "deepspeed_multinode_launcher pdsh"),
         (("--slurm",), "slurm true (--slurm)"),
         (("--detach",), "detach true (--detach)"),
-        (("--num_processes", 5), "num_processes 5 (--num_processes) and hosts a*2,b*2 (--hosts): the list has 4 ranks in all"),
+        (
+            ("--num_processes", 5),
+            "num_processes 5 (--num_processes) and hosts a*2,b*2 (--hosts): the list has 4 ranks in all",
+        ),
     ],
 )
 def test_what_can_not_go_together_is_named(flags: tuple[object, ...], both: str) -> None:
@@ -199,7 +202,9 @@ def test_what_is_typed_wrongly_is_named(tmp_path: Path, words: tuple[str, ...], 
 
 
 @pytest.mark.parametrize(("hosts", "made"), [("a,b", False), ("localhost,b", True)])
-def test_a_report_that_can_not_be_written_is_refused_before_the_start(tmp_path: Path, hosts: str, *, made: bool) -> None:
+def test_a_report_that_can_not_be_written_is_refused_before_the_start(
+    tmp_path: Path, hosts: str, *, made: bool
+) -> None:
     def plan(*words: str) -> HostsPlan:
         typed = split(CATALOGUE, ["--hosts", hosts, "--report", str(tmp_path / "no/r.json"), *words, "t.py"])
         return HostsPlan(resolve(CATALOGUE, (typed.values,)), host(), ("t.py",))
@@ -262,7 +267,11 @@ def test_settings_travel_as_they_are() -> None:
             f"{MISSING} 'accel_launch')",
             "has no accel-launch for /py; carry it there with --sync_launcher, or install this version: ssh -p 2222 me@b",
         ),
-        (1, f"{MISSING} 'accel_launch.hosts')", "has an older accel-launch for /py; carry it there with --sync_launcher, or install this"),
+        (
+            1,
+            f"{MISSING} 'accel_launch.hosts')",
+            "has an older accel-launch for /py; carry it there with --sync_launcher, or install this",
+        ),
         (
             2,
             "Unknown option: -P\nusage: /py [option]",

@@ -137,7 +137,8 @@ def test_what_keeps_a_machine_out_is_told_before_any_rank_starts(
     plain = shutil.which("python3", path="/usr/bin")
     if plain:
         assert re.search(
-            r"n2 has no accel-launch for /usr/bin/python3; .*install this version: ssh n2 ", refused("--python", plain)
+            r"n2 has no accel-launch for /usr/bin/python3; .*install this version: ssh n2 ",
+            refused("--python", plain),
         )
     network.cut(2)
     assert re.search(r"n2: it can't be reached \(ssh: .*\); check that it runs, and try `ssh n2`", refused())

@@ -229,7 +229,9 @@ def test_the_modules_of_a_script_are_those_that_it_imports(tmp_path: Path, monke
     assert portrait(subject, None)[CUT], "a module that wasn't read isn't missing"
 
 
-def test_the_modules_of_a_project_are_found_around_its_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_modules_of_a_project_are_found_around_its_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = {
         "me/project/tools/run/train.py": "import net, above, named, inner, here, json, data, other, calls",
         "me/project/net/core.py": "import deeper", "me/project/src/inner/__init__.py": "", "me/project/deeper.py": "",

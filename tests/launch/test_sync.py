@@ -187,7 +187,9 @@ def test_what_can_not_be_carried_is_told_here(project: Path, home: Path, monkeyp
     assert "sync_limit 2 (--sync_limit)" in (said := refused("--sync_limit", "2", "train.py"))
     assert "has 3.0 MB; its largest files are b.bin (1.5 MB), c.bin (1.0 MB), d.bin (0.5 MB). Let git ignore" in said
     (project / "b.bin").write_bytes(bytes(9_000_000))
-    assert "largest files are b.bin (9.0 MB), c.bin (1.0 MB), d.bin (0.5 MB). Let" in refused("--sync_limit", "2", "train.py")
+    assert "largest files are b.bin (9.0 MB), c.bin (1.0 MB), d.bin (0.5 MB). Let" in refused(
+        "--sync_limit", "2", "train.py"
+    )
     (project / "b.bin").write_bytes(bytes(90_000_000))
     assert "largest files are b.bin (90.0 MB), c.bin (1.0 MB). Let git" in refused("--sync_limit", "2", "train.py")
     fill(project, **{"out/made.py": ""})

@@ -98,7 +98,7 @@ def _of_file(path: str, where: str) -> list[Machine]:
 
 
 def _of_line(words: list[str], where: str) -> Iterator[Machine]:
-    """Yield the machines of a line of a file, where ``a:8`` has 8 ranks, unless the line gives their number elsewhere.
+    """Yield the machines of a line of a file, where ``a:8`` has 8 ranks if nothing else says how many.
 
     Raises:
         SettingError: a word isn't valid.
@@ -119,8 +119,8 @@ def _of_line(words: list[str], where: str) -> Iterator[Machine]:
             yield one.replace(count=slots or one.count)
         elif one.port == SSH_PORT or one.port > MOST_SLOTS:
             raise SettingError(
-                f"{where}: {one.label} in a file has {one.port} ranks; if that is ssh's port, write {one.label}*8, or "
-                f"else {one.name} slots={one.port}"
+                f"{where}: {one.label} in a file has {one.port} ranks; if that is ssh's port, write {one.label}*8, "
+                f"or else {one.name} slots={one.port}"
             )
         else:
             yield one.replace(count=one.port, port=None)

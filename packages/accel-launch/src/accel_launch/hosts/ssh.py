@@ -17,7 +17,7 @@ OPTIONS = (
     *("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"),
     *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2", "-o", "RemoteCommand=none"),
 )
-"""No terminal, no question and no other command ever; who doesn't answer is given up. All else is the user's own config."""
+"""No terminal, question or other command ever; who doesn't answer is given up. All else is the user's own config."""
 NOT_FOUND = 127  # of a shell
 WIDEST = 200  # characters of what ssh has printed
 
@@ -81,13 +81,18 @@ REASONS: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (
         ("Host key verification failed", "host key is known for"),
-        "its host key isn't known here; accept it with `{ssh}`, or add what `ssh-keyscan {port}{host}` prints to the file of known hosts",
+        "its host key isn't known here; accept it with `{ssh}`, or add what `ssh-keyscan {port}{host}` prints to the "
+        "file of known hosts",
     ),
     (
         ("Permission denied", "Too many authentication failures"),
         "a password would be needed ({last}); load your key with `ssh-add`, or install it: `ssh-copy-id {port}{to}`",
     ),
-    (("Could not resolve hostname",), "its name doesn't resolve ({last}); correct it, name it in ssh's config, or give the right path of a file of hosts"),
+    (
+        ("Could not resolve hostname",),
+        "its name doesn't resolve ({last}); correct it, name it in ssh's config, or give the right path of a file of "
+        "hosts",
+    ),
     (
         (
             *("Connection refused", "timed out", "No route to host", "Network is unreachable", "Connection reset"),

@@ -104,7 +104,7 @@ def code(settings: Settings, cwd: str, script: Sequence[str]) -> Tree:
     found = [(name, state) for name, state in found if stat.S_ISREG(state.st_mode) or stat.S_ISLNK(state.st_mode)]
     _refuse_large(settings, tree, [(state.st_size, name) for name, state in found])
     if file and file.startswith(os.path.join(tree, "")) and os.path.relpath(file, tree) not in dict(found):
-        raise AccelError(f"--sync doesn't carry the script {file}: git ignores it, or it is one of credentials by its name or content")
+        raise AccelError(f"--sync doesn't carry the script {file}: git ignores it, or it is like credentials")
     files = tuple(_file(os.path.join(tree, name), prefix + name, state) for name, state in found)
     sources = tuple(os.path.join(tree, name) for name, _ in found)
     links = [name for name, state in found if stat.S_ISLNK(state.st_mode)]

@@ -45,7 +45,7 @@ class Lifeline(Record):
     restarts: int = 0
     quiet: bool = False
     shared: bool = False
-    """Whether what all launchers print comes to one place, where the main one's line about absent machines is enough."""
+    """Whether what all launchers print comes to one place: the main one's line about absent machines is enough."""
     watched: bool = False
     """Whether the ranks here are watched for standing still."""
     subject: Subject | None = None

@@ -63,7 +63,7 @@ class Code:
                     waiting += sorted(self.names[one])
 
     def module(self, name: str, roots: Sequence[str]) -> Iterable[str]:
-        """Return the files of a module in the first folder that has it; one of data alone counts only in the first."""
+        """Return the files of a module in the first folder that has it; data alone count only beside the script."""
         for root in roots:
             whole = os.path.join(root, name)
             if os.path.isdir(whole) and (root == roots[0] or _has_code(whole)):
@@ -128,7 +128,8 @@ def _place(subject: Subject, name: str) -> tuple[str, str]:
 
 def _roots(subject: Subject, base: str) -> list[str]:
     """Return the folders in which the project's modules may be, the script's own first."""
-    top = above = os.path.dirname(os.path.abspath(base))
+    above = os.path.dirname(os.path.abspath(base))
+    top = str(above)
     while not os.path.lexists(os.path.join(top, ".git")) and top != "/":
         top = os.path.dirname(top)
     whole = os.path.lexists(os.path.join(base, ".git"))  # what is above is another project's
