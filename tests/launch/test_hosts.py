@@ -257,7 +257,7 @@ def test_settings_travel_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("status", "printed", "said"),
     [
-        (255, "Host key verification failed.", "add what `ssh-keyscan -p 2222 b` prints to the file of known hosts"),
+        (255, "Host key verification failed.", "put `ssh-keyscan -p 2222 b` into known_hosts"),
         (255, "@ REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.", "`ssh-keygen -R b`"),
         (255, "me@b: Permission denied (publickey).", "a password would be needed (me@b: Permission denied"),
         (255, "ssh: connect to host b port 2222: Connection refused", "it can't be reached (ssh: connect to host b"),
@@ -277,7 +277,7 @@ def test_settings_travel_as_they_are() -> None:
             "Unknown option: -P\nusage: /py [option]",
             "its Python is older than 3.11; name a newer one with --python",
         ),
-        (255, "ssh: Could not resolve hostname hosts.txtt", "or give the right path of a file of hosts"),
+        (255, "ssh: Could not resolve hostname hosts.txtt", "or correct the hosts' file's path"),
         (9, "noise\nlast", "ssh ended with status 9: last"),
     ],
 )

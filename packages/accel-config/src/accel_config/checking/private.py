@@ -62,7 +62,8 @@ KEY = re.compile(
     rb'|"private_key"\s*:\s*"[^"]{40}'  # of a service account
     # Tokens of hubs, models, code and clouds, alone in a line or as the value of a name.
     rb"""|^[ \t]*(?:[\w. -]+[=:][ \t]*)?["']?(?:hf_[A-Za-z]{30}|sk-[\w-]{20}"""
-    rb"""|gh[opsu]_\w{30}|github_pat_\w{30}|glpat-[\w-]{20}|xox[abp]-[\w-]{20}|AKIA[A-Z0-9]{16}|AIza[\w-]{35})[\w-]*["']?[ \t]*$""",
+    rb"""|gh[opsu]_\w{30}|github_pat_\w{30}|glpat-[\w-]{20}|xox[abp]-[\w-]{20}"""
+    rb"""|AKIA[A-Z0-9]{16}|AIza[\w-]{35})[\w-]*["']?[ \t]*$""",
     re.MULTILINE,
 )
 BEGINNING = 4096
@@ -80,7 +81,7 @@ def named(path: str) -> bool:
 
 
 def is_key(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file has a private key or a token at its beginning, whatever its name; code isn't looked at."""
+    """Return whether a file has a private key or token at its beginning, whatever its name; code isn't looked at."""
     if os.fspath(path).lower().endswith(CODE):
         return False
     try:

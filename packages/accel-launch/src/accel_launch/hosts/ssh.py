@@ -81,8 +81,7 @@ REASONS: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (
         ("Host key verification failed", "host key is known for"),
-        "its host key isn't known here; accept it with `{ssh}`, or add what `ssh-keyscan {port}{host}` prints to the "
-        "file of known hosts",
+        "its host key isn't known here; accept it with `{ssh}`, or put `ssh-keyscan {port}{host}` into known_hosts",
     ),
     (
         ("Permission denied", "Too many authentication failures"),
@@ -90,8 +89,7 @@ REASONS: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (
         ("Could not resolve hostname",),
-        "its name doesn't resolve ({last}); correct it, name it in ssh's config, or give the right path of a file of "
-        "hosts",
+        "its name doesn't resolve ({last}); correct it, name it in ssh's config, or correct the hosts' file's path",
     ),
     (
         (

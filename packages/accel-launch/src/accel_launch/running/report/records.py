@@ -163,7 +163,7 @@ class Result(Record):
     also_raised: tuple[Raised, ...] = ()
     """The exceptions of other ranks of this machine that ended by one, mostly as a result of the failure."""
     endings: tuple[Ending, ...] = ()
-    """How each rank of this machine, or of those of ``--hosts``, ended in the last attempt, in the order of the ends."""
+    """How each rank of this machine, or of all ``--hosts``, ended in the last attempt, in the order of their ends."""
     earlier: tuple[tuple[Ending, ...], ...] = ()
     """How the ranks of each earlier attempt ended."""
     problems: tuple[str, ...] = ()

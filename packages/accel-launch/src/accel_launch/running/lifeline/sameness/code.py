@@ -128,8 +128,8 @@ def _place(subject: Subject, name: str) -> tuple[str, str]:
 
 def _roots(subject: Subject, base: str) -> list[str]:
     """Return the folders in which the project's modules may be, the script's own first."""
-    above = os.path.dirname(os.path.abspath(base))
-    top = str(above)
+    above: str = os.path.dirname(os.path.abspath(base))
+    top: str = above
     while not os.path.lexists(os.path.join(top, ".git")) and top != "/":
         top = os.path.dirname(top)
     whole = os.path.lexists(os.path.join(base, ".git"))  # what is above is another project's
