@@ -42,6 +42,7 @@ class Daemons:
         (folder / "config").write_text(
             f"{hosts}Host *\n  IdentityFile {folder}/user\n  IdentitiesOnly yes\n"
             f"  UserKnownHostsFile {self.known_hosts}\n  GlobalKnownHostsFile none\n"
+            "  RemoteCommand echo another command than ours\n"
         )
         # OpenSSH finds the user's config by the password database, whatever HOME is.
         (folder / "bin").mkdir()

@@ -653,8 +653,17 @@ def test_a_port_that_is_taken_is_a_note() -> None:
         (0, (3,), 3, "enough machines are here (0 s); the agents wait a moment for machine 3"),
     ],
 )
-def test_the_line_says_who_is_absent(machine: int, missing: tuple[int, ...] | None, least: int, text: str) -> None:
-    assert Waiting(Machines(4, least=least).line(machine)).text(missing) == text
+def test_the_line_says_who_is_absent(
+    machine: int, missing: tuple[int, ...] | None, least: int, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = Machines(4, least=least).line(machine)
+    waiting, shared = Waiting(line), Waiting(line.replace(shared=True))
+    assert waiting.text(missing) == text
+    waiting.due = shared.due = 0.0
+    waiting.show(missing)
+    assert capsys.readouterr().err == f"accel: {text}\n"
+    shared.show(missing)
+    assert bool(capsys.readouterr().err) == (machine == 0 or missing is None), "the main one's is enough"
 
 
 # Launched.

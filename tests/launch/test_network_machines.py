@@ -58,5 +58,5 @@ def test_links_are_tried_before_any_rank_starts(user: User, script: Script, netw
     (row,) = found["checks"]
     assert (row["name"], row["state"]) == ("torch", "failed")
     assert row["bad"].keys() <= {"0", "1"}  # the first one may end the other
-    assert "the links between the machines" in user.err
+    assert "the links of each machine" in user.err
     assert user.nothing_left()

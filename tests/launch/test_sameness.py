@@ -205,7 +205,7 @@ def test_secrets_are_hashed_with_the_runs_and_what_is_a_machines_own_is_only_set
 
 def test_the_modules_of_a_script_are_those_that_it_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(name: str, text: str) -> None:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(text)
 
     write("train.py", "import os, helper\nfrom lib.deep import x\n")
@@ -227,6 +227,30 @@ def test_the_modules_of_a_script_are_those_that_it_imports(tmp_path: Path, monke
     monkeypatch.setattr(code, "MOST_FILES", 2)
     assert len(code.digests(subject)[1]) == 1
     assert portrait(subject, None)[CUT], "a module that wasn't read isn't missing"
+
+
+def test_the_modules_of_a_project_are_found_around_its_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {
+        "me/project/tools/run/train.py": "import net, above, named, inner, here, json, data, other, calls",
+        "me/project/net/core.py": "import deeper", "me/project/src/inner/__init__.py": "", "me/project/deeper.py": "",
+        "me/project/tools/above/__init__.py": "", "me/lib/named.py": "", "me/cwd/here.py": "", "me/project/json.py": "",
+        "me/project/data/values.txt": "", "me/other.py": "", "me/project/.git/HEAD": "", "me/project/tools/src/calls.py": "",
+    }  # fmt: skip
+    for name, text in made.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setenv("PYTHONPATH", ":../lib")
+    subject = Subject("python3", ("../project/tools/run/train.py",), folder=str(tmp_path / "me/cwd"))
+    _own, found, complete = code.digests(subject)
+    assert complete
+    assert sorted(found) == sorted((
+        "../../deeper.py", "../../net/core.py", "../../src/inner/__init__.py", "../above/__init__.py", "../src/calls.py",
+        "../../../lib/named.py", "../../../cwd/here.py",
+    ))  # fmt: skip
+    (tmp_path / "me/project/tools/run/.git").write_text("gitdir: elsewhere")  # a project of its own
+    assert sorted(code.digests(subject)[1]) == ["../../../cwd/here.py", "../../../lib/named.py"]
 
 
 def test_another_interpreter_is_read_where_it_is(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from accel_config import CATALOGUE, AccelError, resolve, split
+from accel_config.checking import private
 from accel_launch.hosts.carrying import receiving, tree
 from tests.conftest import BIN
 
+TOKEN = "hf_" + "aBcD" * 8 + "xy"
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n"
 
 
@@ -96,6 +98,7 @@ def test_what_git_has_arrives_as_it_is_and_a_second_run_carries_what_changed(pro
     odd, raw = "odd\nname 'x'", os.fsdecode(b"\xff\xfe")
     fill(project, **{odd: "odd", raw: "raw", "new/b.txt": "a", "empty": "", "gone": "", "out/x": "", "a.log": ""})
     fill(project, **{".env": "WORD=1", "deploy": KEY, ".ssh/config.py": "", "key.pem": "", "pem.py": KEY})
+    fill(project, **{"secrets/prod.yaml": "token: abc", "token.txt": "x", "conf.yaml": f"wandb: no\nhub: {TOKEN}\n"})
     for name, target in {"inside": "lib/a.py", "folder": "lib", "nowhere": "no", "away": "/etc/hosts"}.items():
         (project / name).symlink_to(target)
     git(project, "add", "gone", ".env")
@@ -121,8 +124,8 @@ def test_what_git_has_arrives_as_it_is_and_a_second_run_carries_what_changed(pro
     assert folder == home / ".cache/accel/sync" / folder.name
     assert (home / ".cache/accel/sync").stat().st_mode & 0o77 == 0
     assert len({made.files[[name for name, *_ in made.files].index(name)][2] for name in wanted}) == len(wanted)
-    private, away = made.notes
-    assert private.endswith("have such names: .env, .ssh/config.py, deploy and 1 more")
+    kept, away = made.notes
+    assert kept.endswith("credentials, keys or histories: .env, .ssh/config.py, conf.yaml and 4 more")
     assert away.endswith("links that lead out of the tree: away")
     assert carry(code(project)) == (folder, [])
     (folder / "lib/a.py").write_text("a run's own")  # what is carried is put right again, and the run's own kept
@@ -137,6 +140,20 @@ def test_what_git_has_arrives_as_it_is_and_a_second_run_carries_what_changed(pro
     assert not os.access(second / "run.sh", os.X_OK)
     (second / "lib2/a.py").write_text("a run's own")
     assert (folder / "new/b.txt").read_text() == "a"  # nothing is shared between the folders of runs
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kept"),
+    [
+        ("tokenizer.json", "{}", False), ("special_tokens.txt", "", False), ("vocab.txt", "token\nsk-\n", False),
+        ("README.md", f"Set HF_TOKEN={TOKEN} in your shell.", False), ("a.py", f"TOKEN = '{TOKEN}'", False),
+        ("hub", TOKEN, True), ("a.yaml", f"  a.key: '{TOKEN}'", True), ("a.sh", f"export A={TOKEN}\n", True),
+        ("a.ini", f"a\nb = sk-{'a' * 24}\n", True), ("a.txt", f"x: AKIA{'Q' * 16}", True), ("HF_token", "", True),
+    ],
+)  # fmt: skip
+def test_what_is_private(tmp_path: Path, name: str, text: str, *, kept: bool) -> None:
+    (tmp_path / name).write_text(text)
+    assert (private.named(name) or private.is_key(tmp_path / name)) == kept
 
 
 def test_the_place_in_the_tree_is_the_same(project: Path, home: Path) -> None:
@@ -168,7 +185,13 @@ def test_what_can_not_be_carried_is_told_here(project: Path, home: Path, monkeyp
     for name, size in {"b.bin": 3, "c.bin": 2, "d.bin": 1}.items():
         (project / name).write_bytes(bytes(size * 500_000))
     assert "sync_limit 2 (--sync_limit)" in (said := refused("--sync_limit", "2", "train.py"))
-    assert "largest files are b.bin (1.5 MB), c.bin (1.0 MB), d.bin (0.5 MB). Let git ignore" in said
+    assert "has 3.0 MB; its largest files are b.bin (1.5 MB), c.bin (1.0 MB), d.bin (0.5 MB). Let git ignore" in said
+    (project / "b.bin").write_bytes(bytes(9_000_000))
+    assert "largest files are b.bin (9.0 MB), c.bin (1.0 MB), d.bin (0.5 MB). Let" in refused(
+        "--sync_limit", "2", "train.py"
+    )
+    (project / "b.bin").write_bytes(bytes(90_000_000))
+    assert "largest files are b.bin (90.0 MB), c.bin (1.0 MB). Let git" in refused("--sync_limit", "2", "train.py")
     fill(project, **{"out/made.py": ""})
     assert f"doesn't carry the script {project}/out/made.py: git ignores it" in refused("out/made.py")
     assert "write its whole path" in refused("--sync_to", "there", "train.py")
@@ -177,6 +200,13 @@ def test_what_can_not_be_carried_is_told_here(project: Path, home: Path, monkeyp
     assert f"git what {project} has, and git refuses: fatal: " in refused()
     monkeypatch.setenv("PATH", "")
     assert "git can't be started" in refused()
+
+
+def test_a_report_and_compiled_modules_do_not_change_the_folder(project: Path, home: Path) -> None:
+    made = code(project)
+    fill(project, **{"report.json": "{}", "lib/__pycache__/a.cpython-311.pyc": "x"})
+    assert code(project, "--report", "report.json", "train.py").folder == made.folder
+    assert code(project).folder != made.folder
 
 
 def test_a_file_that_changes_meanwhile_is_told_and_a_log_that_grows_is_not(project: Path, home: Path) -> None:
@@ -197,7 +227,8 @@ def test_a_file_that_changes_meanwhile_is_told_and_a_log_that_grows_is_not(proje
 def test_a_folder_of_the_user_s_is_made_equal_and_keeps_what_runs_have_written(project: Path, home: Path) -> None:
     words, to = ("--sync_to", "~/runs/it", "train.py"), home / "runs" / "it"
     fill(project, **{"old/only.py": "", "old2/only.py": "", "table": "1", "lib/kept.py": ""})
-    assert carry(code(project, *words))[0] == to
+    carry(code(project))
+    assert carry(code(project, *words)) == (to, []), "a folder by content had all"
     outside = fill(home / "outside")
     fill(to, **{"out/model": "weights", "table": "1\n2", "old2/notes": "", "lib/kept.py": "changed there"})
     for name in ("old", "old2", "lib"):
@@ -206,7 +237,7 @@ def test_a_folder_of_the_user_s_is_made_equal_and_keeps_what_runs_have_written(p
     (to / "fresh").symlink_to(outside)  # nothing is written through a link
     (project / "run.sh").chmod(0o644)
     assert os.access(to / "run.sh", os.X_OK)
-    assert carry(code(project, *words))[1] == ["fresh/train.py", "out2", "table"]
+    assert carry(code(project, *words))[1] == ["fresh/train.py", "table"]
     assert (outside / "train.py").read_text() == "print()\n"
     assert not os.access(to / "run.sh", os.X_OK)
     assert there(to) == {
@@ -302,7 +333,7 @@ def test_a_machine_without_the_launcher_gets_it(shell: dict[str, str], project: 
     done = launch(shell, project, *bare, "train.py")
     assert (done.returncode, done.stdout) == (2, "")
     assert "pip install accel-launch" in done.stderr
-    assert "(or carry it there with --sync_launcher)\n" in done.stderr
+    assert "carry it there with --sync_launcher, or install this version" in done.stderr
     fill(
         project, **{"train.py": "import sys\nprint(sys.prefix, [one for one in sys.modules if one[:5] == 'accel'])\n"}
     )

@@ -65,7 +65,7 @@ def test_credentials_and_histories_stay_here_and_are_named(tmp_path: Path) -> No
     made = bundle.collect(tmp_path, "train.py", {}, 1)
     assert [file.name for file in made.files] == sorted(SENT)
     (note,) = made.notes
-    assert note.startswith("not sent, because credentials, keys and histories have such names: .aws/, ")
+    assert note.startswith("not sent, because by name or content they are credentials, keys or histories: .aws/, ")
     assert note.endswith("; to send one, add a line such as !.aws/ to .sagemakerignore")
 
 
@@ -100,7 +100,7 @@ def test_links_that_leave_the_folder_are_named_and_never_lead_to_credentials(tmp
     made = bundle.collect(root, "train.py", {}, 1)
     assert [file.name for file in made.files] == ["data.csv", "inside", "lib/a.txt", "train.py"]
     private, out = made.notes
-    assert "such names: login; to send one" in private
+    assert "histories: login; to send one" in private
     assert out == (
         "links that leave the folder are sent as the files that they lead to: "
         f"data.csv -> {tmp_path / 'home' / 'table.csv'}"
@@ -128,7 +128,7 @@ def test_private_keys_are_found_below_the_first_line(tmp_path: Path, kind: str) 
     (tmp_path / "readme").write_text('A file with -----BEGIN PRIVATE KEY----- is a key; {"private_key": "path/to"}')
     (tmp_path / "pem.py").write_text('"""\n-----BEGIN PRIVATE KEY-----\n"""')
     assert names(tmp_path) == ["pem.py", "readme", "train.py"]
-    assert "such names: config; to send one" in bundle.collect(tmp_path, "train.py", {}, 1).notes[0]
+    assert "histories: config; to send one" in bundle.collect(tmp_path, "train.py", {}, 1).notes[0]
 
 
 def test_links_to_files_of_the_system_or_of_another_person_are_left_out_and_named(

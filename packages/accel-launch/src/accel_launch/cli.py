@@ -64,7 +64,7 @@ def _carry_out(settings: Settings, typed: Typed, program: str, argv: Sequence[st
     from accel_launch.planning.making import plan
 
     launcher, scheduler = settings[Launcher], settings[Scheduler]
-    if settings.value("hosts").value:
+    if settings.value("hosts").value is not None:
         return _on_hosts(settings, typed, (*program.split(), *argv))
     if launcher.explain and not launcher.dry_run:
         _explain(settings)

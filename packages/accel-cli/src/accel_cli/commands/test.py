@@ -48,7 +48,7 @@ def _test(words: list[str], program: str) -> int:
 
     settings = settle(typed, os.environ, Probe())
     _refuse(settings)
-    if settings.value("hosts").value:
+    if settings.value("hosts").value is not None:
         from accel_cli.trial.on_hosts import test
 
         return test(settings)

@@ -19,8 +19,8 @@ def uneven(settings: Settings) -> str:
     """Return why the machines can't share the processes."""
     resources = settings[Resources]
     total, machines = resources.num_processes, resources.num_machines
-    if alone(settings) or total is None or machines.elastic:
-        return ""
+    if alone(settings) or total is None or machines.elastic or settings.value("hosts").value is not None:
+        return ""  # each of several hosts has a number of its own
     if resources.nproc_per_node is not None:
         return _too_few(settings, total, machines, resources.nproc_per_node)
     if total % machines == 0:

@@ -47,6 +47,7 @@ NAMES = (
     # Databases and services.
     *(".pgpass", ".my.cnf", ".mylogin.cnf", ".htpasswd", ".msmtprc", ".s3curl", "**/.streamlit/secrets.toml"),
     *("credentials", "credentials.*", "*[-_]credentials.json", "secrets.*", ".secrets", ".secrets/", ".secrets.*"),
+    *("secrets/", "token", "token.txt", "*[-_]token", "*[-_]token.txt", "*.token", "api[-_]key*.txt"),
     # Histories and states of programs.
     *(".*_history", "*_history.txt", "fish_history", ".lesshst", ".viminfo", ".wget-hsts", ".ipython/", ".jupyter/"),
     *("**/.local/share/", "**/.local/state/", ".mozilla/", ".thunderbird/", "**/.config/google-chrome/"),
@@ -58,11 +59,15 @@ NAMES = (
 CODE = (".py", ".pyi", ".ipynb")
 KEY = re.compile(
     rb"^\s*-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"  # after a comment, or attributes of the key
-    rb'|"private_key"\s*:\s*"[^"]{40}',  # of a service account
+    rb'|"private_key"\s*:\s*"[^"]{40}'  # of a service account
+    # Tokens of hubs, models, code and clouds, alone in a line or as the value of a name.
+    rb"""|^[ \t]*(?:[\w. -]+[=:][ \t]*)?["']?(?:hf_[A-Za-z]{30}|sk-[\w-]{20}"""
+    rb"""|gh[opsu]_\w{30}|github_pat_\w{30}|glpat-[\w-]{20}|xox[abp]-[\w-]{20}"""
+    rb"""|AKIA[A-Z0-9]{16}|AIza[\w-]{35})[\w-]*["']?[ \t]*$""",
     re.MULTILINE,
 )
 BEGINNING = 4096
-"""Bytes of a file in which a key begins."""
+"""Bytes of a file in which a key or a token begins."""
 SMALL = 100_000
 """A larger file isn't a key."""
 SYSTEM = ("etc", "usr", "var", "root", "tmp", "boot")
@@ -76,7 +81,7 @@ def named(path: str) -> bool:
 
 
 def is_key(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file has a private key at its beginning, whatever it is called; code isn't looked at."""
+    """Return whether a file has a private key or token at its beginning, whatever its name; code isn't looked at."""
     if os.fspath(path).lower().endswith(CODE):
         return False
     try:

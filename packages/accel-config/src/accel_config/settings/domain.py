@@ -111,7 +111,7 @@ class Domain:
         if self.choices:
             value = next((choice for choice in self.choices if str(choice).lower() == str(value).lower()), None)
         if value is None or not self._within(value) or (self.pairs and not _is_pair(text)):
-            raise self._refusal(raw, origin)
+            raise self._refusal(item if self.pairs else raw, origin)
         return value
 
     def _within(self, value: Any) -> bool:
@@ -122,6 +122,8 @@ class Domain:
         from accel_config.errors import nearest
 
         shown = "***" if self.secret or self.masked else repr(raw)
+        if self.pairs and isinstance(raw, str) and "=" in raw:
+            shown = f"{raw.partition('=')[0]!r}=***, whose name can't be a variable's"
         shown = shown if len(shown) <= LONGEST else shown[:LONGEST] + "..."
         hint = nearest(str(raw), map(str, self.choices)) if self.choices else ""
         return SettingError(f"{origin}: {self.name} must be {self.wanted}, not {shown}{hint}")

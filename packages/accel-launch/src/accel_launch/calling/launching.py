@@ -148,7 +148,7 @@ def _planned(values: dict[str, Value], script: Sequence[str], *, function: str =
     for name in SHOWING:
         if settled.value(name).value:
             raise AccelError(f"{settled.origin(name)}: it prints something and runs nothing; use accel_launch.plan")
-    if settled.value("hosts").value:
+    if settled.value("hosts").value is not None:
         raise AccelError(
             f"{settled.origin('hosts')}: launch starts this machine's ranks; start the command for hosts"
         )

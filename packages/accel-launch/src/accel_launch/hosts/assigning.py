@@ -36,6 +36,10 @@ PLACES = {
 }
 
 
+OF_RANKS = frozenset(("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+"""Variables that each rank gets with a value of its own, or of the run."""
+
+
 class Place(Record):
     """A machine's place in the run."""
 
@@ -134,10 +138,15 @@ def ranks(settings: Settings, machines: Sequence[Machine]) -> list[int | None]:
     given = sum(count or 0 for count in counts)
     share, left = divmod(total - given, open_) if open_ else (0, total - given)
     if left or share < (1 if open_ else 0):
-        listed = f"{given} ranks" if not open_ else f"{given} ranks and {open_} hosts without a number"
+        both = describe(settings, "num_processes", "hosts")
+        if not open_:
+            raise SettingError(f"{both}: the list has {given} ranks in all; leave one of them out")
+        if share < 1:
+            raise SettingError(f"{both}: too few for each host to have one; make it {given + open_} at least")
         raise SettingError(
-            f"{describe(settings, 'num_processes', 'hosts')}: the list has {listed}, which doesn't add up; leave "
-            "one of them out"
+            f"{both}: the hosts without a number can't share {total - given} ranks evenly; make it "
+            f"{given + share * open_} or {given + (share + 1) * open_}, or give each its number, such as "
+            f"{machines[0].label}*2"
         )
     return [share if count is None else count for count in counts]
 
@@ -177,7 +186,7 @@ def variables(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables for every rank everywhere: ``NAME=VALUE``, or ``NAME`` with this shell's value.
 
     Raises:
-        SettingError: a name isn't valid, or isn't set here.
+        SettingError: a name isn't valid, isn't set here, or is the launcher's to set.
     """
     found: dict[str, str] = {}
     origin = settings.origin("env")
@@ -187,6 +196,8 @@ def variables(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
             raise SettingError(f"{origin}: {name!r} isn't a valid name of a variable; give NAME=VALUE, or NAME")
         if not equals and name not in environ:
             raise SettingError(f"{origin}: {name} isn't set in this shell; give {name}=VALUE")
+        if name in OF_RANKS:
+            raise SettingError(f"{origin}: each rank gets its own {name} from the launcher; leave it out")
         found[name] = value if equals else environ[name]
     return found
 

@@ -125,7 +125,7 @@ class Run:
         if link.refusal[0] and not self.wrong:  # it has started nothing, and the others wait for it
             self.wrong, self.until = True, time.monotonic()
         if link not in self.told and "result" in link.said:
-            self.told[link] = outcome.read(link.said["result"])
+            self.told[link] = outcome.read(link.said["result"], link.host, link.place.rank)
         told = self.told.get(link)
         if self.wrong or (told is None and link.status is None) or (told is not None and told.status in (0, LATER)):
             return
@@ -133,6 +133,8 @@ class Run:
             if link.reading and time.time() < link.ended_at + DRAIN:
                 return
             self.lost = None if self.signals.first else outcome.lost(link)
+        if self.lost is not None or (told is not None and told.failure is not None and told.failure.lost):
+            self.lost = outcome.cut_off(self.crew.links, self.told, time.monotonic()) or self.lost
         self.wrong = True
         self.until = time.monotonic() + self.limit
         if self.alone:

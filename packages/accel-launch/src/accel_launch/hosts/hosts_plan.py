@@ -40,6 +40,7 @@ class HostsPlan:
             AccelError: it can't work as asked for.
         """
         assigning.refuse(settings)
+        _refuse_second_host(settings, host, script)
         machines = listing.machines(settings, host.cwd)
         self.settings, self.host, self.script = assigning.common(settings, machines), host, tuple(script)
         self.findings = Findings(lenient=settings[Launcher].dry_run)
@@ -49,6 +50,10 @@ class HostsPlan:
             self.variables = {"PYTHONUNBUFFERED": "1", **self.variables}
         self.python = assigning.python(settings, host.python)
         self.places = assigning.places(self.settings, machines, [is_here(one, host) for one in machines])
+        if settings[Output].report:
+            from accel_launch.planning.checks import report
+
+            report.check(settings, self.findings, logs=any(place.here for place in self.places))
         self.code, self.launcher = self._carried()
 
     def _carried(self) -> tuple[Tree | None, Tree | None]:
@@ -185,6 +190,20 @@ class HostsPlan:
     def masked(self) -> dict[str, str]:
         """The variables for the ranks, without secrets."""
         return environment(self.variables)
+
+
+def _refuse_second_host(settings: Settings, host: Host, script: Sequence[str]) -> None:
+    """Refuse hosts that blanks separate, of which the second one would be the script.
+
+    Raises:
+        AccelError: they are separated so.
+    """
+    name, after = (*script, "", "")[:2]
+    launcher, folder = settings[Launcher], host.cwd
+    known = launcher.module or launcher.no_python or "/" in name or os.path.exists(os.path.join(folder, name))
+    if not known and after.endswith(".py") and os.path.isfile(os.path.join(folder, after)):
+        listed = settings.value("hosts").value
+        raise AccelError(f"the script {name} doesn't exist; if it is a host, write --hosts {listed},{name} {after}")
 
 
 def is_here(machine: listing.Machine, host: Host) -> bool:

@@ -116,6 +116,11 @@ class Link:
         """What messages call the machine."""
         return self.machine.label
 
+    @property
+    def host(self) -> str:
+        """What the machine calls itself."""
+        return str(self.said.get("ready", {}).get("host", self.name))
+
     def _hear(self, text: str) -> None:
         """Take a line for us; what isn't one of ours means nothing."""
         self.heard = time.monotonic()

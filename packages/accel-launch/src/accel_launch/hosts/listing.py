@@ -7,7 +7,6 @@ import os
 from accel_config.errors import SettingError
 from accel_config.record import Record
 from accel_config.settings.readers import natural
-from accel_launch.engines.common import hostfile
 from accel_launch.schedulers import hostlist
 
 TYPE_CHECKING = False
@@ -17,8 +16,11 @@ if TYPE_CHECKING:
     from accel_config.settings.resolved import Settings
 
 FORM = "write names such as node[1-4], user@host:22 or host*8, separated by commas, or the path of a file"
+LINE = "write a machine on each line, such as node-a slots=8, or me@node-a:2222 slots=8 with user and port"
+UNUSED = ("max_slots", "max-slots")  # Open MPI's, for more ranks than slots
 LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 LAST_PORT = 65535
+SSH_PORT, MOST_SLOTS = 22, 1023  # `a:22` and `a:2222` in a file are ports by mistake
 
 
 class Machine(Record):
@@ -55,7 +57,7 @@ def machines(settings: Settings, cwd: str) -> tuple[Machine, ...]:
     elif "/" in text:
         raise SettingError(f"{origin}: the file of hosts {text} doesn't exist")
     else:
-        found = _of_text(text, f"hosts ({origin})")
+        found = list(_of_text(text, f"hosts ({origin})", FORM))
     if not found:
         raise SettingError(f"{origin}: hosts lists no machine; {FORM}")
     seen: set[tuple[str, str, int | None]] = set()
@@ -66,12 +68,13 @@ def machines(settings: Settings, cwd: str) -> tuple[Machine, ...]:
     return tuple(found)
 
 
-def _of_text(text: str, where: str) -> list[Machine]:
+def _of_text(text: str, where: str, form: str) -> Iterator[Machine]:
     try:
         entries = list(hostlist.entries(text))
     except ValueError as error:
-        raise SettingError(f"{where}: {error} isn't valid in a list of hosts; {FORM}") from None
-    return [one for entry in entries for one in _machines(entry, where)]
+        raise SettingError(f"{where}: {error} isn't valid in a list of hosts; {form}") from None
+    for entry in entries:
+        yield from _machines(entry, where, form)
 
 
 def _of_file(path: str, where: str) -> list[Machine]:
@@ -82,23 +85,48 @@ def _of_file(path: str, where: str) -> list[Machine]:
     """
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            listed = hostfile.parse(file.read())
+            lines = file.read().splitlines()
     except OSError as error:
         raise SettingError(f"{where}: {path} can't be read: {error.strerror}") from None
     found: dict[tuple[str, str, int | None], Machine] = {}
-    for host in listed:
-        for one in _machines(host.name, f"{where}, {path}"):
-            key, count = (one.name, one.user, one.port), host.slots if host.slots is not None else one.count
+    for number, line in enumerate(lines, 1):
+        for one in _of_line(line.partition("#")[0].split(), f"{where}, {path}:{number}"):
+            key = (one.name, one.user, one.port)
             before = found.get(key)
-            if before is not None:
-                count = (before.count or 1) + (1 if count is None else count)
-            if count == 0:
-                raise SettingError(f"{where}, {path}: {one.label} has 0 ranks; leave it out")
-            found[key] = one.replace(count=count)
+            found[key] = one if before is None else one.replace(count=(before.count or 1) + (one.count or 1))
     return list(found.values())
 
 
-def _machines(entry: str, where: str) -> Iterator[Machine]:
+def _of_line(words: list[str], where: str) -> Iterator[Machine]:
+    """Yield the machines of a line of a file, where ``a:8`` has 8 ranks if nothing else says how many.
+
+    Raises:
+        SettingError: a word isn't valid.
+    """
+    named, slots = list[str](), None
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            named.append(word)
+        elif key not in UNUSED:
+            slots = natural(value) if key == "slots" else None
+            if not slots or not named:
+                raise SettingError(f"{where}: {word!r} isn't valid; {LINE}")
+    for one in _of_text(" ".join(named), where, LINE):
+        if slots and one.count not in (None, slots):
+            raise SettingError(f"{where}: {one.label} has {one.count} ranks, and {slots}; leave one of them out")
+        if one.port is None or slots or one.count:
+            yield one.replace(count=slots or one.count)
+        elif one.port == SSH_PORT or one.port > MOST_SLOTS:
+            raise SettingError(
+                f"{where}: {one.label} in a file has {one.port} ranks; if that is ssh's port, write {one.label}*8, "
+                f"or else {one.name} slots={one.port}"
+            )
+        else:
+            yield one.replace(count=one.port, port=None)
+
+
+def _machines(entry: str, where: str, form: str) -> Iterator[Machine]:
     """Yield the machines of an entry.
 
     Raises:
@@ -109,14 +137,14 @@ def _machines(entry: str, where: str) -> Iterator[Machine]:
     user, at, rest = rest.strip().rpartition("@")
     name, port = _with_port(rest)
     valid = not (star and not count) and (port is None or 0 < port <= LAST_PORT) and bool(user) == bool(at)
-    names = [name] if ":" in name else hostlist.expand(name, where, FORM) if valid else []
+    names = [name] if ":" in name else hostlist.expand(name, where, form) if valid else []
     for one in names:
         letters = LETTERS | frozenset(":%") if ":" in one else LETTERS
         if not letters.issuperset(one) or one[0] in "-." or not LETTERS.issuperset(user) or user.startswith("-"):
             names = []
             break
     if not valid or not names:
-        raise SettingError(f"{where}: {entry!r} isn't valid; {FORM}")
+        raise SettingError(f"{where}: {entry!r} isn't valid; {form}")
     yield from (Machine(one, user, port, count) for one in names)
 
 

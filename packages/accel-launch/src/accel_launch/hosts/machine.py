@@ -85,7 +85,7 @@ def _go_to(folder: str) -> None:
         os.chdir(folder)
     except OSError as error:
         raise AccelError(
-            f"the folder {folder} isn't there ({error.strerror}); the run needs it on each machine"
+            f"the folder {folder} isn't there ({error.strerror}); copy or mount it there, or give --sync"
         ) from None
 
 
@@ -124,7 +124,9 @@ def _planned(asked: Mapping[str, Any]) -> Plan:
     settings = resolve(CATALOGUE, (read(asked["settings"]),), asked["notes"])
     planned = plan(settings, Host.here(), asked["script"])
     recording = planned.recording.replace(command=tuple(asked["script"]))
-    return planned.replace(display=planned.display.replace(host=asked["label"]), recording=recording)
+    shared = None if planned.lifeline is None else planned.lifeline.replace(shared=True)
+    shown = planned.display.replace(host=asked["label"])
+    return planned.replace(display=shown, recording=recording, lifeline=shared)
 
 
 def _run(planned: Plan, asked: Mapping[str, Any], control: int) -> Result:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from accel_config.errors import FAILED, LATER
 from accel_config.record import Record
 from accel_launch.hosts.carrying.wire import SILENCE
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
     from accel_launch.hosts.link import Link
 
 RANK = whole(-1, 10_000_000)
+OF_SSH = 255  # ssh's own status, and that of a command that a signal has ended
+QUIET = SILENCE / 2  # seconds after which a machine doesn't answer any more, though it isn't lost yet
+CUT = (
+    "no other machine answers any more: the network of this machine, or the way from here, is cut; each of them ends "
+    "its ranks by itself"
+)
 ENDED: dict[str, Any] = {
     "rank": RANK,
     "local_rank": RANK,
@@ -38,15 +46,15 @@ class Told(Record):
     notes: tuple[str, ...]
 
 
-def read(data: Mapping[str, Any]) -> Told | None:
-    """Return what a launcher has told; None if it isn't what one of ours sends."""
+def read(data: Mapping[str, Any], host: str, machine: int) -> Told | None:
+    """Return what the launcher of a machine has told; None if it isn't what one of ours sends."""
     failure, ended = data.get("failure"), _list(data.get("endings"))
     named = [dict(zip(ENDED, _list(values), strict=False)) for values in ended]
     right = whole(0, STATUS)(data.get("status")) and all(valid(ENDED, values) for values in named)
     if not right or not (failure is None or (isinstance(failure, dict) and valid(FAILURE, failure))):  # pyright: ignore[reportUnknownArgumentType]
         return None
     problems, notes = (tuple(map(str, _list(data.get(name)))) for name in ("problems", "notes"))
-    endings = tuple(Ending(**values) for values in named)
+    endings = tuple(Ending(**values, host=host, machine=machine) for values in named)
     return Told(data["status"], RemoteFailure.read(failure), endings, problems, notes)  # pyright: ignore[reportUnknownArgumentType]
 
 
@@ -61,9 +69,22 @@ def lost(link: Link) -> RemoteFailure:
         cause = f"machine {link.place.rank}{LOST}silent for {SILENCE:.0f} s"
         return RemoteFailure(link.place.rank, link.name, link.ended_at, FAILED, cause)
     what = "its launcher" if link.place.here else "ssh"
-    how = f"was terminated by {signal_name(status - 128)}" if 128 < status < 255 else f"ended with status {status}"  # noqa: PLR2004
-    cause = f"machine {link.place.rank}{LOST}{what} {how}, without a result"
+    how = f"was terminated by {signal_name(status - 128)}" if 128 < status < OF_SSH else f"ended with status {status}"  # noqa: PLR2004
+    why = "the connection broke, or the launcher there was killed" if status == OF_SSH else "there is no result"
+    cause = f"machine {link.place.rank}{LOST}{what} {how}: {why}"
     return RemoteFailure(link.place.rank, link.name, link.ended_at, FAILED, cause)
+
+
+def cut_off(links: Iterable[Link], told: Mapping[Link, Told | None], now: float) -> RemoteFailure | None:
+    """Return the failure of this machine's own network, if none of several others answers at ``now``.
+
+    The first one that is lost isn't to blame then. Now is in monotonic seconds.
+    """
+    others = [link for link in links if not link.place.here]
+    silent = (link not in told and (link.status is not None or now >= link.heard + QUIET) for link in others)
+    if len(others) < 2 or not all(silent):  # noqa: PLR2004
+        return None
+    return RemoteFailure(-1, "", time.time(), FAILED, CUT)
 
 
 def combined(told: Mapping[str, Told], gone: RemoteFailure | None) -> Result:
@@ -82,6 +103,8 @@ def combined(told: Mapping[str, Told], gone: RemoteFailure | None) -> Result:
         failure, its = failures.shown(first), (first.rank, first.pid)
         ending = next((one for one in result.endings if (one.rank, one.pid) == its), failure.ending)
         return result.replace(status=first.status, failure=failure.replace(ending=ending))
+    if first is not None and first.cause == CUT:
+        return result.replace(status=first.status, problems=(CUT,))
     problems = by_machine({name: one.problems for name, one in told.items()})
     if first is not None and first.status == LATER and gone is None:
         return result.replace(status=LATER)

@@ -42,7 +42,8 @@ def shell(plan: HostsPlan) -> str:
             if name in place.values
         ]
         where = ", this machine" if place.here else ""
-        lines.append(_comment(f"machine {place.rank}, {place.machine.label}{where}: {', '.join(own) or 'no more'}"))
+        told = f": {', '.join(own)}" if own else ""
+        lines.append(_comment(f"machine {place.rank}, {place.machine.label}{where}{told}"))
         lines.append(" ".join(map(quote, words(plan, place))))
     return "\n".join(lines) + "\n"
 

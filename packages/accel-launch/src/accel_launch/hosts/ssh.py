@@ -19,9 +19,9 @@ BOOT = (
 """A machine without the launcher gets it as the first line; see `accel_launch.hosts.carrying.wire.boot`."""
 OPTIONS = (
     *("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"),
-    *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2"),
+    *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2", "-o", "RemoteCommand=none"),
 )
-"""No terminal and no question ever; who doesn't answer is given up. All else is the user's own config."""
+"""No terminal, question or other command ever; who doesn't answer is given up. All else is the user's own config."""
 NOT_FOUND = 127  # of a shell
 WIDEST = 200  # characters of what ssh has printed
 
@@ -57,7 +57,7 @@ def complaint(machine: Machine, python: str, status: int, printed: str, *, here:
         what = "an older accel-launch" if older else "no accel-launch"
         return f"{name} has {what} for {python}; {install(machine, python, here=here)}"
     if status == NOT_FOUND or (python in last and ("No such file" in last or "not found" in last)):
-        return f"{name} has no {python}; name its interpreter with --python"
+        return f"{name} has no {python}; give --python an interpreter that it has"
     for words, why in REASONS:
         if any(word in printed for word in words):
             port = "" if machine.port is None else f"-p {machine.port} "
@@ -74,7 +74,7 @@ def install(machine: Machine, python: str, *, here: bool) -> str:
     own = version("accel-launch", "")
     words = (python, "-m", "pip", "install", f"accel-launch=={own}" if own else "accel-launch")
     line = shlex.join(words) if here else typed(machine, *words)
-    return f"install this version: {line}{'' if here else ' (or carry it there with --sync_launcher)'}"
+    return f"{'' if here else 'carry it there with --sync_launcher, or '}install this version: {line}"
 
 
 REASONS: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -85,13 +85,16 @@ REASONS: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (
         ("Host key verification failed", "host key is known for"),
-        "its host key isn't known here; accept it with `{ssh}` or `ssh-keyscan {port}{host} >> ~/.ssh/known_hosts`",
+        "its host key isn't known here; accept it with `{ssh}`, or put `ssh-keyscan {port}{host}` into known_hosts",
     ),
     (
         ("Permission denied", "Too many authentication failures"),
         "a password would be needed ({last}); load your key with `ssh-add`, or install it: `ssh-copy-id {port}{to}`",
     ),
-    (("Could not resolve hostname",), "its name doesn't resolve ({last}); correct it, or name it in ~/.ssh/config"),
+    (
+        ("Could not resolve hostname",),
+        "its name doesn't resolve ({last}); correct it, name it in ssh's config, or correct the hosts' file's path",
+    ),
     (
         (
             *("Connection refused", "timed out", "No route to host", "Network is unreachable", "Connection reset"),

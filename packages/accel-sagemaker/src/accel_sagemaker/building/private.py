@@ -61,7 +61,7 @@ class Private:
     def notes(self, list_name: str) -> list[str]:
         """Return what to print about what is left out."""
         links = [f"{path} -> {target}" for path, target in self.foreign]
-        found = [_note("credentials, keys and histories have such names", self.left_out, list_name)]
+        found = [_note("by name or content they are credentials, keys or histories", self.left_out, list_name)]
         found += [_note("links lead to files of the system or of another person", links, list_name)]
         return [note for note in found if note]
 

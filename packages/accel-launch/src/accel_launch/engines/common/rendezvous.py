@@ -80,7 +80,7 @@ def main_port(context: LaunchContext, *, at_main_machine: bool = True) -> int:
     if at_main_machine and context.layout.rank == 0 and context.host.probe.ports.busy(port):
         context.findings.refuse_locally(
             f"{describe(context.settings, 'main_process_port')} is in use on this machine, which is the main one: "
-            "give another, the same on every machine"
+            "choose another one for all machines"
         )
     return port
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from accel_launch.hosts.carrying.wire import Listener, Speaker
 
+CACHE = "~/.cache/accel"
 PIECE = 1 << 16  # bytes
 LIST = b".accel-sync"  # a file of the folder: what was carried into it; who uses the folder holds a lock on it
 NEW = b".accel-new-"  # how a file begins that isn't whole yet
@@ -40,7 +41,7 @@ def receive(listener: Listener, speaker: Speaker, tree: dict[str, Any]) -> str:
         if not folder.fixed:
             clean(folder.path)
     except (OSError, ValueError) as error:
-        why = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else str(error)
+        why = f"{error.strerror}: {os.fsdecode(error.filename or b'')}" if isinstance(error, OSError) else str(error)
         speaker.refuse(f"what {tree['flag']} carries can't be put into {tree['folder']} there: {why}")
     speaker.say(f"{tree['name']} here", folder=os.fsdecode(folder.path))
     return os.fsdecode(folder.path)
@@ -83,7 +84,7 @@ class Folder:
         _write(self.list, [[name, kind, what, 0] for name, (kind, what) in both.items()])
         new = {name for name, *_ in self.files}
         remove(self.path, {name: known for name, known in self.former.items() if name not in new})
-        folders = [] if self.fixed else _others(self.path)
+        folders = _others(self.path, os.path.expanduser(f"{CACHE}/sync".encode()) if self.fixed else b"")
         elsewhere = {what: path for folder in folders for path, what in contents(folder)}
         for number, (name, kind, what, _) in enumerate(self.files):
             self._above(name)
@@ -258,16 +259,15 @@ def digest(path: bytes) -> str:
 
 
 def _target(path: bytes) -> str | None:
-    try:
+    with suppress(OSError):
         return _text(os.readlink(path))
-    except OSError:
-        return None
+    return None
 
 
-def _others(own: bytes) -> list[bytes]:
-    """Return the folders beside one that were carried too, the last one used first."""
-    base, found = os.path.dirname(own), dict[bytes, float]()
-    for name in os.listdir(base):
+def _others(own: bytes, base: bytes = b"") -> list[bytes]:
+    """Return the folders in ``base``, or else beside one, that were carried too, the last one used first."""
+    base, found = base or os.path.dirname(own), dict[bytes, float]()
+    for name in os.listdir(base) if os.path.isdir(base) else ():
         with suppress(OSError):
             folder = os.path.join(base, name)
             found[folder] = os.stat(os.path.join(folder, LIST)).st_mtime

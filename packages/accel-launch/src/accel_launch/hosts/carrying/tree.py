@@ -7,12 +7,12 @@ import json
 import os
 import stat
 
-from accel_config.catalogue import Launcher, Rendezvous
+from accel_config.catalogue import Launcher, Output, Rendezvous
 from accel_config.checking import private
 from accel_config.errors import AccelError
 from accel_config.record import Record
 from accel_config.showing.wording import describe, line
-from accel_launch.hosts.carrying.receiving import EXECUTABLE, LINK, LIST, PIECE
+from accel_launch.hosts.carrying.receiving import CACHE, EXECUTABLE, LINK, LIST, PIECE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     File = tuple[str, str, str, int]
     """A name below the root, a kind, the hash of the content (or what a link leads to), and a size."""
 
-CACHE = "~/.cache/accel"
 MEGABYTE = 1_000_000
 NAMED = 3
 RUBBISH = frozenset(
@@ -97,13 +96,15 @@ def code(settings: Settings, cwd: str, script: Sequence[str]) -> Tree:
         raise AccelError(f"--sync would carry {tree}, which is {what}; keep the script in a folder of its own")
     root = os.path.commonpath((tree, cwd))
     prefix = "" if root == tree else os.path.relpath(tree, root) + "/"
+    written = os.path.realpath(os.path.join(cwd, os.path.expanduser(settings[Output].report or "/")))  # by the run
+    listed = [name for name in listed if "__pycache__" not in name.split("/") and os.path.join(tree, name) != written]
     left_out = [name for name in listed if _private(tree, name)]
     names = sorted(set(listed).difference(left_out, (LIST.decode(),)))
     found = [(name, os.lstat(path)) for name in names if os.path.lexists(path := os.path.join(tree, name))]
     found = [(name, state) for name, state in found if stat.S_ISREG(state.st_mode) or stat.S_ISLNK(state.st_mode)]
     _refuse_large(settings, tree, [(state.st_size, name) for name, state in found])
     if file and file.startswith(os.path.join(tree, "")) and os.path.relpath(file, tree) not in dict(found):
-        raise AccelError(f"--sync doesn't carry the script {file}: git ignores it, or its name is one of credentials")
+        raise AccelError(f"--sync doesn't carry the script {file}: git ignores it, or it is like credentials")
     files = tuple(_file(os.path.join(tree, name), prefix + name, state) for name, state in found)
     sources = tuple(os.path.join(tree, name) for name, _ in found)
     links = [name for name, state in found if stat.S_ISLNK(state.st_mode)]
@@ -229,11 +230,13 @@ def _private(tree: str, name: str) -> bool:
 
 def _refuse_large(settings: Settings, tree: str, sizes: list[tuple[int, str]]) -> None:
     limit = settings[Rendezvous].sync_limit
-    if sum(size for size, _ in sizes) > limit * MEGABYTE:
-        largest = sorted(sizes, reverse=True)[:NAMED]
+    whole = sum(size for size, _ in sizes)
+    if whole > limit * MEGABYTE:
+        largest = [one for one in sorted(sizes, reverse=True)[:NAMED] if one[0] > whole / 100]
         named = ", ".join(f"{line(name)} ({size / MEGABYTE:.1f} MB)" for size, name in largest)
+        named = named and f"; its largest files are {named}"
         raise AccelError(
-            f"{describe(settings, 'sync_limit')}: {tree} has more MB than that; its largest files are {named}. Let "
+            f"{describe(settings, 'sync_limit')}: {tree} has {whole / MEGABYTE:.1f} MB{named}. Let "
             "git ignore what the machines don't need, or raise --sync_limit"
         )
 
@@ -274,7 +277,7 @@ def _digest(files: tuple[File, ...]) -> str:
 def _notes(tree: str, links: list[str], left_out: list[str]) -> Iterator[str]:
     away = [name for name in links if _leads_away(tree, name)]
     for names, why in (
-        (left_out, "not carried, because credentials, keys and histories have such names"),
+        (left_out, "not carried, because by name or content they are credentials, keys or histories"),
         (away, "carried as links that lead out of the tree"),
     ):
         if names:

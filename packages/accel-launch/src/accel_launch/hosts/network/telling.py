@@ -21,7 +21,7 @@ def tried(crew: Crew, settings: Settings, towards: str) -> tuple[dict[str, objec
     """
     network = checking.check(crew, towards, cpu=settings[Hardware].cpu)
     if not settings[Launcher].quiet:
-        tell("accel", ("the links between the machines, each in the median of those with the others:",))
+        tell("accel", ("the links of each machine, in the median over the other machines:",))
         say(figures.table(network))
         tell("accel: note", figures.odd(network))
     wrong = figures.unconnected(network)

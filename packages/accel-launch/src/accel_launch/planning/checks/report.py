@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from accel_launch.planning.findings import Findings
 
 
-def check(settings: Settings, findings: Findings) -> None:
-    """Check that the file can be created or replaced.
+def check(settings: Settings, findings: Findings, *, logs: bool = True) -> None:
+    """Check that the file can be created or replaced; ``logs`` says whether the logs' folder will be on this machine.
 
     Raises:
         AccelError: it can't, except in a dry run.
@@ -26,7 +26,7 @@ def check(settings: Settings, findings: Findings) -> None:
     if os.path.exists(path) and not os.path.isfile(path):
         why = "it isn't a file, so it can't be replaced"
     elif not os.path.isdir(folder):
-        why = "" if _made(output.log_dir, folder) else f"the folder {folder} doesn't exist"
+        why = "" if logs and _made(output.log_dir, folder) else f"the folder {folder} doesn't exist"
     elif not os.access(folder, os.W_OK | os.X_OK):
         why = f"the folder {folder} isn't writable"
     if why:

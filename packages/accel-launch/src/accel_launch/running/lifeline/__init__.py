@@ -44,6 +44,8 @@ class Lifeline(Record):
     """The main machine's addresses on the interface that leads to the others; none if it isn't known."""
     restarts: int = 0
     quiet: bool = False
+    shared: bool = False
+    """Whether what all launchers print comes to one place: the main one's line about absent machines is enough."""
     watched: bool = False
     """Whether the ranks here are watched for standing still."""
     subject: Subject | None = None

@@ -37,7 +37,8 @@ class Waiting:
     def show(self, missing: tuple[int, ...] | None) -> None:
         """Show which machines are missing, if it is time to."""
         now = time.monotonic()
-        if now < self.due or self.line.quiet:
+        told_by_main = self.line.shared and not self.line.main and missing is not None
+        if now < self.due or self.line.quiet or told_by_main:
             return
         text = f"accel: {self.text(missing)}"
         if self.terminal:

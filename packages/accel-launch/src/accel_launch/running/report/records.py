@@ -33,6 +33,10 @@ class Ending(Record):
     """The number of the signal that terminated it; 0 if it exited by itself."""
     at: float
     """When it ended, in seconds since the epoch."""
+    host: str = ""
+    """The name of its host; empty for the launcher's own host."""
+    machine: int | None = None
+    """The rank of its machine in a run that ``--hosts`` starts, else None."""
 
     @classmethod
     def from_wait_status(cls, rank: int, local_rank: int, pid: int, wait_status: int, at: float) -> Ending:
@@ -164,7 +168,7 @@ class Result(Record):
     also_raised: tuple[Raised, ...] = ()
     """The exceptions of other ranks of this machine that ended by one, mostly as a result of the failure."""
     endings: tuple[Ending, ...] = ()
-    """How each rank of this machine ended in the last attempt, in the order of their ends."""
+    """How each rank of this machine, or of all ``--hosts``, ended in the last attempt, in the order of their ends."""
     earlier: tuple[tuple[Ending, ...], ...] = ()
     """How the ranks of each earlier attempt ended."""
     problems: tuple[str, ...] = ()

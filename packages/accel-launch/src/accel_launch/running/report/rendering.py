@@ -135,8 +135,8 @@ def data(result: Result, host: str) -> dict[str, object]:
         "signal": signal_name(result.signal) if result.signal else None,
         "failure": None if result.failure is None else _failure(result.failure, host),
         "also_raised": [dict(raised) for raised in result.also_raised],
-        "ranks": [_ending(ending) for ending in result.endings],
-        "earlier_attempts": [[_ending(ending) for ending in attempt] for attempt in result.earlier],
+        "ranks": [_ending(ending, host) for ending in result.endings],
+        "earlier_attempts": [[_ending(ending, host) for ending in attempt] for attempt in result.earlier],
         "attempts": [dict(attempt) for attempt in result.attempts],
         "progress": result.progress,
         "not_again": result.not_again or None,
@@ -154,7 +154,7 @@ def data(result: Result, host: str) -> dict[str, object]:
 
 def _failure(failure: Failure, host: str) -> dict[str, object]:
     return {
-        **_ending(failure.ending),
+        **_ending(failure.ending, host),
         "host": failure.host or host,
         "machine": failure.machine,
         "device": failure.device,
@@ -168,7 +168,7 @@ def _failure(failure: Failure, host: str) -> dict[str, object]:
     }
 
 
-def _ending(ending: Ending) -> dict[str, object]:
+def _ending(ending: Ending, host: str) -> dict[str, object]:
     return {
         "rank": ending.rank,
         "local_rank": ending.local_rank,
@@ -176,6 +176,8 @@ def _ending(ending: Ending) -> dict[str, object]:
         "exit_status": None if ending.signal else ending.status,
         "signal": signal_name(ending.signal) if ending.signal else None,
         "time": ending.at,
+        "host": ending.host or host,
+        "machine": ending.machine,
     }
 
 

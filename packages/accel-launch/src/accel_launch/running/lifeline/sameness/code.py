@@ -1,4 +1,4 @@
-"""The content of the script and of the modules beside it that it imports, as digests."""
+"""The content of the script and of the project's modules that it imports, as digests."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import hashlib
 import os
 import sys
 import time
+from itertools import islice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from accel_launch.running.lifeline.sameness.subject import Subject
 
@@ -49,22 +50,35 @@ class Code:
         self.names[path] = set(_imported(text)) if path.endswith(".py") else set()
         return self.digests[path]
 
-    def follow(self, path: str, folder: str) -> None:
-        """Digest the modules in ``folder`` that the file imports, those that these import, and so on."""
+    def follow(self, path: str, roots: Sequence[str]) -> None:
+        """Digest the modules in ``roots`` that the file imports, those that these import, and so on."""
         waiting, seen = list(self.names.get(path, ())), set[str]()
         while waiting and not self.full:
             name = waiting.pop()
             if name in seen:
                 continue
             seen.add(name)
-            whole = os.path.join(folder, name)
-            for one in self.package(whole) if os.path.isdir(whole) else (f"{whole}.py",):
+            for one in self.module(name, roots):
                 if self.add(one):
                     waiting += sorted(self.names[one])
+
+    def module(self, name: str, roots: Sequence[str]) -> Iterable[str]:
+        """Return the files of a module in the first folder that has it; data alone count only beside the script."""
+        for root in roots:
+            whole = os.path.join(root, name)
+            if os.path.isdir(whole) and (root == roots[0] or _has_code(whole)):
+                return self.package(whole)
+            if os.path.isfile(f"{whole}.py"):
+                return (f"{whole}.py",)
+            if name in sys.stdlib_module_names:
+                break
+        return ()
 
     def package(self, folder: str) -> Iterator[str]:
         """Yield the modules of a package, in an order that doesn't depend on the machine."""
         for where, folders, files in os.walk(folder):
+            if self.full:
+                return
             folders[:] = sorted(one for one in folders if not one.startswith((".", "__pycache__")))
             for name in sorted(files):
                 if name.endswith(".py"):
@@ -88,7 +102,7 @@ def digests(subject: Subject) -> tuple[str, dict[str, str], bool]:
                 for one in code.package(top):
                     code.add(one)
             top = os.path.dirname(top)
-        code.follow(path, base)
+        code.follow(path, _roots(subject, base))
     full, own = code.full, code.digests.pop(path, "")
     modules = {os.path.relpath(one, base): text for one, text in code.digests.items()}
     return digest or own or MISSING, modules, not full
@@ -110,6 +124,28 @@ def _place(subject: Subject, name: str) -> tuple[str, str]:
     if os.path.isdir(path):
         path = os.path.join(path, "__main__.py")
     return (path, os.path.dirname(path)) if os.path.isfile(path) else ("", "")
+
+
+def _roots(subject: Subject, base: str) -> list[str]:
+    """Return the folders in which the project's modules may be, the script's own first."""
+    above: str = os.path.dirname(os.path.abspath(base))
+    top: str = above
+    while not os.path.lexists(os.path.join(top, ".git")) and top != "/":
+        top = os.path.dirname(top)
+    whole = os.path.lexists(os.path.join(base, ".git"))  # what is above is another project's
+    tops = [] if whole else [one for one in (above, top) if one != "/"]
+    named = [os.path.join(subject.folder, one) for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
+    sources = (os.path.join(one, "src") for one in (base, *tops))
+    return list(dict.fromkeys((base, *named, subject.folder, *tops, *sources)))
+
+
+def _has_code(folder: str) -> bool:
+    """Return whether a folder is a package, and not one of data that has a module's name."""
+    try:
+        with os.scandir(folder) as found:
+            return any(one.name.endswith(".py") for one in islice(found, MOST_FILES))
+    except OSError:
+        return False
 
 
 def _imported(text: bytes) -> Iterator[str]:
