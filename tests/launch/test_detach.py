@@ -102,7 +102,8 @@ def test_a_run_on_hosts_is_left_too(accelerate: Run, script: Script, runs: Path)
     assert not (runs / "away").exists()
     assert accelerate(*words, path).stdout == "away\n"
     assert until(lambda: {"up 0", "up 1"} < set(accelerate("logs", "away").stdout.splitlines()))
-    assert (listed(accelerate)["away"]["state"], listed(accelerate)["away"]["ranks"]) == ("running", 2)
+    assert until(lambda: listed(accelerate)["away"]["state"] == "running")
+    assert listed(accelerate)["away"]["ranks"] == 2
     assert accelerate("stop", "away").returncode == 143
     said = accelerate("logs", "away", "--stderr").stdout
     assert said.startswith("accel: host localhost; on the first: 2 processes")

@@ -600,7 +600,7 @@ def test_ranks_that_the_fork_server_has_forked_go_on_too() -> None:
     words = [sys.executable, "-c", "import time; time.sleep(60)"]
     server, rank = (subprocess.Popen(words, process_group=0) for _one in range(2))
     try:
-        children: Any = SimpleNamespace(fork_server=server.pid, ranks={})
+        children: Any = SimpleNamespace(fork_server=server.pid, ranks={}, below={})
         forwarder = Forwarder(children, None)
         rank.send_signal(signal.SIGSTOP)
         assert until(lambda: psutil.Process(rank.pid).status() == psutil.STATUS_STOPPED)

@@ -50,11 +50,15 @@ def made(settings: Settings, host: Host, script: Sequence[str], findings: Findin
     name = registry.choose(settings)
     engine = registry.load(name, settings.origin("engine")) if name else None
     job = engine is not None and engine.remote_devices
-    scripts.check(settings, host, script, findings, local=engine is None or not engine.remote_script)
+    taken = idle(settings[Resources].gpu_ids or "") is not None
+    if taken:  # nobody waits for devices of a script that isn't there
+        scripts.check(settings, host, script, findings, local=True)
     layout = lay_out_job(settings) if job else lay_out(settings, host, findings)
     if name is None or engine is None:
         name = registry.choose_by_ranks(settings, layout)
         engine = registry.load(name)
+    if not taken:
+        scripts.check(settings, host, script, findings, local=not engine.remote_script)
     _deepspeed_json(settings, host, findings)
     checks.arrangement(settings, host, layout, findings)
     if settings[Launcher].check_memory is not None:
@@ -86,7 +90,6 @@ def made(settings: Settings, host: Host, script: Sequence[str], findings: Findin
     recorded = recording(settings, shown.place)
     if recorded.detached:
         planned = planned.replace(commands=tuple(command.unbuffered() for command in planned.commands))
-    taken = idle(settings[Resources].gpu_ids or "") is not None  # which end when the launcher becomes the script
     elsewhere = layout.total > (planned.hosted or len(planned.commands))
     return planned.replace(
         notes=tuple(dict.fromkeys((*settings.notes, *findings.notes))),
@@ -95,6 +98,7 @@ def made(settings: Settings, host: Host, script: Sequence[str], findings: Findin
         watching=Watching(float(launcher.stall_after), launcher.stall_action, elsewhere=elsewhere),
         display=shown,
         recording=recorded,
+        # A launcher that becomes the script lets go of the devices that it has taken.
         supervised=planned.supervised
         or (shown.asked or watched or bool(recorded.name) or recorded.detached or taken),
         first_rank=layout.rank * layout.local,
