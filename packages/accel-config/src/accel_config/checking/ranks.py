@@ -18,8 +18,8 @@ NUMBERS = frozenset("0123456789,- \t")
 COMMANDS = frozenset(" \t\n/='\"")
 """Letters before the first colon that show that it belongs to a command or a variable."""
 PLACEHOLDERS = "rlhn%"
-OURS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""Variables by which ranks find each other."""
+OF_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Variables by which ranks find each other: each rank gets a value of its own, or of the run."""
 
 
 class Selected(Record):
@@ -112,7 +112,7 @@ def _variable(one: Selected) -> None:
     name, equals, _value = one.rest.partition("=")
     if not equals or not name.isidentifier() or not name.isascii():
         raise ValueError("a variable is NAME=VALUE")
-    if name in OURS or name.startswith(("GROUP_", "ROLE_", "TORCHELASTIC_", "ACCEL_")):
+    if name in OF_RANKS or name.startswith(("GROUP_", "ROLE_", "TORCHELASTIC_", "ACCEL_")):
         raise ValueError(f"the launcher itself sets {name}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from accel_config.catalogue import CATALOGUE, DeepSpeed, Launcher, Rendezvous, Resources, Tpu
 from accel_config.catalogue.scheduler import Scheduler
+from accel_config.checking.ranks import OF_RANKS
 from accel_config.errors import AccelError, SettingError
 from accel_config.record import Record
 from accel_config.settings.origin import BUILT_IN, FILE, FLAG, Origin, Value
@@ -34,10 +35,6 @@ PLACES = {
     "machine_rank": "each machine gets its rank by its place in the list",
     "num_machines": "the list has the machines",
 }
-
-
-OF_RANKS = frozenset(("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
-"""Variables that each rank gets with a value of its own, or of the run."""
 
 
 class Place(Record):
