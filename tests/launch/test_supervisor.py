@@ -1020,3 +1020,36 @@ def test_out_of_memory_is_told_by_the_cgroups_counters(
     assert done.returncode == 137, done.stderr
     assert "rank 1 (local rank 1" in done.stderr
     assert "cause: terminated by SIGKILL: out of memory (killed by the OOM killer)" in done.stderr
+
+
+DESERTED = """
+import os, select, signal, subprocess, sys, time
+from types import SimpleNamespace
+from accel_launch.machine import process_tree
+from accel_launch.running.guardian.children import Children
+from accel_launch.running.guardian.guardian import Guardian
+
+launcher = subprocess.Popen(["sleep", "60"])
+caller, writer = os.pipe()
+orders, order = os.pipe()
+work = SimpleNamespace(caller=caller, launcher=launcher.pid, tidy=lambda alone: print("tidied", alone))
+guardian = Guardian(work, orders, os.pipe()[1])
+guardian.children = Children(lambda *_: None)
+guardian.children.ranks[1] = 0
+guardian.children.poller.register(caller, select.EPOLLRDHUP)
+guardian.starter = SimpleNamespace(tools=None)
+guardian.teardown = SimpleNamespace(timeout=-1.0, kill=lambda: print("killed"), advance=lambda some_left: None)
+os.close(writer)
+print("alive", guardian._step(), flush=True)
+launcher.send_signal(signal.SIGSTOP)
+while not process_tree.stopped(launcher.pid):
+    time.sleep(0.01)
+while guardian._step():
+    pass
+print("launcher", launcher.wait())
+"""
+
+
+def test_a_launcher_that_is_stopped_just_after_its_caller_has_gone_ends_too() -> None:
+    done = subprocess.run([sys.executable, "-c", DESERTED], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.splitlines() == ["alive True", "killed", "tidied True", "launcher -9"], done.stderr

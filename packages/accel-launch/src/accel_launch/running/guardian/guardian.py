@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from accel_launch.running.guardian.preloading.preloader import Preloader
     from accel_launch.running.guardian.workload import Workload
 
+AGAIN = 1.0  # seconds between two looks at whether a launcher whose caller has gone was stopped
 LOOKING = 10.0  # seconds that the launcher may hold up the end of the ranks after a failure
 HEARING = 1.0  # seconds for the launcher to see whether it has to: to read what the rank has printed
 
@@ -40,6 +41,8 @@ class Guardian:
         """How many signals that end the run have come."""
         self.held = 0.0
         """Until when the others live on if a rank fails, in monotonic seconds: the launcher looks at them."""
+        self.deserted: float | None = None
+        """When to look again at the launcher, once its caller has gone, in monotonic seconds."""
         self.preloader: Preloader | None = None
         """What starts ranks where modules are imported for all of them."""
         self.failed = False
@@ -90,7 +93,9 @@ class Guardian:
         ready = self.children.wait(self._timeout())
         if self.orders in ready and not self._obey():
             return False
-        if self.work.caller in ready and self._abandoned():
+        if self.work.caller in ready and self.deserted is None:
+            self.deserted = time.monotonic()
+        if self.deserted is not None and self.deserted <= time.monotonic() and self._abandoned():
             return False
         if self.failed and time.monotonic() >= self.held:
             self._stop_after_failure()
@@ -107,9 +112,14 @@ class Guardian:
         return bool(self.children.ranks) or some_left
 
     def _abandoned(self) -> bool:
-        """Return whether nobody is left: the caller has gone, and the launcher, which would notice, was stopped."""
+        """Return whether nobody is left: the caller has gone, and the launcher, which would notice, was stopped.
+
+        It may be stopped just then, before it has noticed.
+        """
         if self.work.caller is not None:
-            self.children.poller.unregister(self.work.caller)
+            with suppress(OSError):  # it was unregistered the first time
+                self.children.poller.unregister(self.work.caller)
+        self.deserted = time.monotonic() + AGAIN
         if not process_tree.stopped(self.work.launcher):
             return False
         self.teardown.kill()
@@ -119,7 +129,7 @@ class Guardian:
 
     def _timeout(self) -> float:
         """Return the seconds until something is due, a day at most; -1 if nothing is."""
-        dues = (self.held if self.failed else None, self.patience)
+        dues = (self.held if self.failed else None, self.patience, self.deserted)
         left = [min(LONGEST, max(0.0, at - time.monotonic())) for at in dues if at is not None]
         return min([self.teardown.timeout, *left], key=lambda seconds: seconds if seconds >= 0 else LONGEST)
 
