@@ -62,10 +62,13 @@ def measure(network: Network, made: Daemons, folder: Path, options: argparse.Nam
     connected, together, started = list[float](), list[float](), list[float]()
     for _round in range(options.rounds):
         began = time.perf_counter()
-        subprocess.run([*inside, "ssh", "n1", "true"], env=environ, check=True)
+        subprocess.run([*inside, "ssh", "-o", "RemoteCommand=none", "n1", "true"], env=environ, check=True)
         connected.append(time.perf_counter() - began)
         began = time.perf_counter()
-        calls = [subprocess.Popen([*inside, "ssh", f"n{n}", "true"], env=environ) for n in range(options.machines)]
+        calls = [
+            subprocess.Popen([*inside, "ssh", "-o", "RemoteCommand=none", f"n{n}", "true"], env=environ)
+            for n in range(options.machines)
+        ]
         assert not any(call.wait() for call in calls)
         together.append(time.perf_counter() - began)
         began = time.perf_counter()
