@@ -34,7 +34,16 @@ CASES: dict[str, list[Any]] = {
     "fp16": [SCRIPTS / "loop.py", "--amp", "float16", "--optimizer", "SGD", "--accumulate", "2"],
     "on the CPU": [EXAMPLES / "train_preemptible.py", "--checkpoint", "checkpoint.pt"],
 }
-LEFT_OUT = ("accelerate", "fp16", "on the CPU", "adapters", "ddp", "ddp, views")  # of the default run
+LEFT_OUT = (
+    "digits",
+    "accelerate",
+    "fp16",
+    "on the CPU",
+    "adapters",
+    "ddp",
+    "ddp, views",
+    "fsdp2",
+)  # of the default run
 NEEDS = dict.fromkeys(("trainer", "pretrained", "checkpointing"), "transformers") | {
     "accelerate": "accelerate",
     "adapters": "peft",
