@@ -407,7 +407,8 @@ def end(number, frame):
     sys.exit(0)
 signal.signal(signal.SIGINT, end)
 print("ready", flush=True)
-time.sleep(60)
+for _ in range(600):  # a signal just before one long sleep would only be handled after it
+    time.sleep(0.1)
 """
 
 

@@ -188,7 +188,8 @@ def test_a_disk_that_is_full_is_a_note(accelerate: Run, script: Script, runs: Pa
     text = (
         f"import os, time\npart, record = {part!r}.replace('full', 'again'), {str(runs / 'again')!r}\n"
         "if os.environ['RANK'] == '0': os.makedirs(part)\n"
-        "while not os.path.exists(part): time.sleep(0.01)\nprint('here', flush=True)\n"
+        "while not os.path.exists(part) and not os.path.exists(record + '/events.jsonl'): time.sleep(0.01)\n"
+        "print('here', flush=True)\n"
         "while not os.path.exists(record + '/events.jsonl'): time.sleep(0.01)\n"
         "if os.environ['RANK'] == '0': os.rmdir(part)\n"
     )
