@@ -148,7 +148,7 @@ def values(one: Setting) -> st.SearchStrategy[Any]:
     if one.many and one.default:
         return st.lists(st.booleans(), min_size=len(one.default), max_size=len(one.default))
     if one.choices:
-        return st.sampled_from([plain(one, choice) for choice in one.choices])
+        return st.sampled_from([plain(one, (choice,) if one.many else choice) for choice in one.choices])
     low = None if one.minimum is None else int(one.minimum)
     high = None if one.maximum is None else int(one.maximum)
     most = 10**MOST_DIGITS - 1
