@@ -81,8 +81,9 @@ def one_id_on_many(settings: Settings) -> str:
     """Return why one device isn't enough."""
     ids = settings[Resources].gpu_ids or ""
     several = paradigm(settings).kind.startswith("MULTI_") and paradigm(settings).kind != "MULTI_CPU"
-    one = len([entry for entry in ids.split(",") if entry.strip()]) == 1 and "-" not in ids
-    one = idle(ids) == 1 if idle(ids) is not None else one
+    asked = idle(ids)
+    listed = len([entry for entry in ids.split(",") if entry.strip()]) == 1 and "-" not in ids
+    one = listed if asked is None else asked == 1
     if several and one and settings[Resources].num_machines == 1:
         kind = paradigm(settings)
         return f"{describe(settings, 'gpu_ids')} is one device, but {kind.kind} ({kind.origin}) needs several"

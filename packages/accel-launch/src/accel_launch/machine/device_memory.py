@@ -66,7 +66,7 @@ def busy(root: str = "/") -> dict[int, float]:
             amd[gpu] for gpu in held if gpu in amd and read(root, AMD, pid, f"vram_{gpu}") not in ("", "0")
         ]
     path = Programs().find(NVIDIA)
-    places, percents = (_pairs(answer(path, *words, seconds=PATIENCE)) if path else [] for words in (PLACES, BUSY))
+    places, percents = (pairs(answer(path, *words, seconds=PATIENCE)) if path else [] for words in (PLACES, BUSY))
     nvidia = {device: int(percent) for device, percent in percents if percent.isdecimal()}
     for pid, device in places:
         if pid.isdecimal() and device in nvidia:
@@ -74,7 +74,8 @@ def busy(root: str = "/") -> dict[int, float]:
     return {pid: sum(each) / len(each) for pid, each in found.items() if each}
 
 
-def _pairs(text: str) -> list[tuple[str, str]]:
+def pairs(text: str) -> list[tuple[str, str]]:
+    """Return the two columns of what a driver's program prints."""
     parts = (line.partition(",") for line in text.splitlines())
     return [(first.strip(), second.strip()) for first, _, second in parts]
 

@@ -30,7 +30,7 @@ def in_use(devices: Iterable[Device], root: str = "/") -> dict[str, str] | None:
     """
     amd = _amd(root)
     if amd:
-        return {device.id: amd[place] for device in devices if (place := int(device.id)) in amd and amd[place]}
+        return {device.id: amd[device.id] for device in devices if amd.get(device.id)}
     path = Programs().find(device_memory.NVIDIA)
     answer = path and device_memory.answer(path, *DEVICES, seconds=SECONDS)
     if not path or not answer:
@@ -42,8 +42,7 @@ def in_use(devices: Iterable[Device], root: str = "/") -> dict[str, str] | None:
         memory[index] = memory[uuid] = size
         uuids[index] = uuid
     pids: dict[str, list[str]] = {}
-    for line in device_memory.answer(path, *PROCESSES, seconds=SECONDS).splitlines():
-        uuid, _, pid = (word.strip() for word in line.partition(","))
+    for uuid, pid in device_memory.pairs(device_memory.answer(path, *PROCESSES, seconds=SECONDS)):
         pids.setdefault(uuid, []).append(pid)
     found: dict[str, str] = {}
     for device in devices:
@@ -64,10 +63,10 @@ def _use(pids: list[str], mebibytes: str | None) -> str:
     return f"{held / (1 << 30):.1f} GiB are held" if held > LITTLE else ""
 
 
-def _amd(root: str) -> dict[int, str]:
-    """Return the use of each of AMD's devices, by its place; empty for one that is idle."""
+def _amd(root: str) -> dict[str, str]:
+    """Return the use of each of AMD's devices, by its id; empty for one that is idle."""
     nodes, processes = os.path.join(root, device_memory.AMD_DEVICES), os.path.join(root, device_memory.AMD)
-    found: dict[int, str] = {}
+    found: dict[str, str] = {}
     for node in sorted(map(int, filter(str.isdecimal, device_memory.names(nodes)))):
         words = read(nodes, str(node), "properties").split()
         facts = dict(zip(words[::2], words[1::2], strict=False))
@@ -76,5 +75,5 @@ def _amd(root: str) -> dict[int, str]:
         gpu = read(nodes, str(node), "gpu_id")
         pids = [pid for pid in device_memory.names(processes) if read(processes, pid, f"vram_{gpu}") not in ("", "0")]
         used = read(root, AMD_USED.format(facts.get("drm_render_minor")))
-        found[len(found)] = _use(pids, str(int(used) >> 20) if used.isdecimal() else "")
+        found[str(len(found))] = _use(pids, str(int(used) >> 20) if used.isdecimal() else "")
     return found
