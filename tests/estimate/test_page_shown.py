@@ -34,6 +34,9 @@ def test_a_page_is_read_on_a_phone_and_on_a_screen(
     llama: Path, tmp_path: Path, browser: Browser, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "page.html"
+    far = tmp_path / "experiments-of-this-year" / "language-models" / "with-a-long-path" / "llama-small"
+    far.parent.mkdir(parents=True)
+    llama = llama.rename(far)
     assert main([str(llama), "--training", "--fits", "3GiB", "--html", str(file)]) in (0, 1)
     said = capsys.readouterr().out
     for width, kind in ((PHONE, "for-phones"), (1000, "for-wide")):
@@ -42,6 +45,7 @@ def test_a_page_is_read_on_a_phone_and_on_a_screen(
         assert not browser.overflows
         conclusion, drawing = browser.run(PLACES)
         assert conclusion < 200
+        assert str(llama) in browser.run("return document.body.textContent;")
         assert conclusion < drawing or drawing == 0  # one that isn't shown
         assert browser.run("return document.querySelector('.conclusion').innerText;").split("\n")[0] in said
         drawn = browser.run(DRAWN)

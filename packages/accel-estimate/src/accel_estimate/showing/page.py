@@ -6,6 +6,7 @@ It has no script and fetches nothing.
 from __future__ import annotations
 
 from html import escape
+from pathlib import PurePath
 from typing import cast
 
 from accel_estimate.answer.search import spelled
@@ -68,7 +69,10 @@ def of_report(report: Report, ask: Ask) -> str:
 def render(sweep: Sweep) -> str:
     """Return the whole page."""
     first = sweep.points[0].report
-    name = escape(first.model.name)
+    # A long path would push the conclusion off a phone's first screen; it stands below.
+    path = PurePath(first.model.name)
+    name = escape(path.name if path.is_absolute() else first.model.name)
+    where = f" of <code>{escape(str(path))}</code>" if path.is_absolute() else ""
     kind = "training" if sweep.ask.training is not None else "serving"
     title = f"Memory of {name} in {kind}" + (f", by {sweep.setting}" if sweep.setting else "")
     return f"""<!DOCTYPE html>
@@ -82,7 +86,7 @@ def render(sweep: Sweep) -> str:
 <body>
 <h1>{title}</h1>
 {_conclusion(sweep)}
-<p>{first.parameters:,} parameters. {_settings(sweep)}</p>
+<p>{first.parameters:,} parameters{where}. {_settings(sweep)}</p>
 {_frontier(sweep)}
 <h2>Memory of each device at its peak</h2>
 <p>The bars are what is expected; the thin line spans low to high.</p>
