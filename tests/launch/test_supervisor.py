@@ -27,6 +27,22 @@ from tests.launch.processes import TURNS, Script, Start, alive, gone, marked, re
 
 N2 = ("--cpu", "--num_processes", "2")
 ME = "import os, signal, subprocess, sys, time\nrank = os.environ.get('RANK', '-')\n"
+JUST_BEFORE = """
+import select, signal, threading, time
+from accel_launch.running.supervising.signal_handling import SignalHandling
+class Orders:
+    def send(self, number):
+        print("handled", number)
+signals = SignalHandling(Orders(), lambda: False, lambda: None)
+signals.start()
+def come():
+    time.sleep(0.5)
+    signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+threading.Thread(target=come).start()
+began = time.monotonic()
+signals.wait(select.poll(), 20)
+assert time.monotonic() - began < 15, "it slept on"
+"""
 SLEEP = ME + "os.write(1, b'%d\\n' % os.getpid())\ntime.sleep(60)\n"
 
 
@@ -290,6 +306,12 @@ def test_each_signal_reaches_every_rank_as_what_it_is(launched: Start, script: S
     out, _err = running.communicate(timeout=10)
     assert out.split() == ["got", str(number)] * 2
     assert running.returncode == (-number if number in (1, 2, 3, 15) else 0)
+
+
+def test_a_signal_that_comes_just_before_the_launcher_sleeps_wakes_it() -> None:
+    """Python has no look for it then, as if another thread had got it."""
+    done = subprocess.run([sys.executable, "-c", JUST_BEFORE], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "handled 10\n"), done.stderr
 
 
 @pytest.mark.timeout(30)

@@ -178,7 +178,7 @@ class Program:
             watched += [os.pidfd_open(launcher_of(self.lines.record))] if self.lines.record else []
         except ProcessLookupError:  # the launcher is gone
             self._kill()
-        import select
+        from tool import ready
 
         if os.getpid() == 1:
             signal.signal(signal.SIGCHLD, self._collect_strangers)
@@ -186,10 +186,7 @@ class Program:
         failed = (
             0 if self.below is None else self.below.failure(self.pid, watched, self.lines.started, self.lines.ended)
         )
-        poller = select.poll()
-        for fd in watched:
-            poller.register(fd, select.POLLIN)
-        if watched[0] not in [fd for fd, _event in poller.poll(0 if failed else None)]:
+        if watched[0] not in ready(watched, 0 if failed else None):
             self._kill()
         return failed or self._collect()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 TYPE_CHECKING = False
@@ -26,3 +27,19 @@ def started_step(environ: Mapping[str, str]) -> bool:
 def sent_to_all(environ: Mapping[str, str]) -> tuple[int, ...]:
     """Return the signals that Slurm sends to every process of the step, so that passing them on would double them."""
     return (signal.SIGUSR1, signal.SIGUSR2) if started_step(environ) else ()
+
+
+def waker() -> int:
+    """Return a descriptor that becomes readable when a signal that is handled has come; for the main thread alone.
+
+    Python looks for signals before it calls the system. One that comes after that look, and before the call sleeps,
+    would be handled only when the sleep ends.
+
+    Raises:
+        OSError: the system has no more descriptors.
+    """
+    woken, wakes = os.pipe()
+    for fd in (woken, wakes):
+        os.set_blocking(fd, False)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    return woken

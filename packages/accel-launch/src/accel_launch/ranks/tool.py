@@ -21,6 +21,7 @@ BETWEEN = (
 )
 WRAP, ENV = "--wrap", "--env"
 LATE = 0.5  # seconds for a rank to report itself after its tool has ended well, and left it running
+TURN = 500  # milliseconds
 FINISH = 30.0  # seconds for a tool whose rank has failed, as torch's agent gives them to ranks
 # The request for the facts that a pidfd keeps of a process which has ended and was collected (Linux 6.15), and where
 # they are: PIDFD_GET_INFO, PIDFD_INFO_EXIT and `exit_code` of struct pidfd_info.
@@ -130,13 +131,16 @@ class Below:
 
 
 def ready(fds: list[int], seconds: float | None = None) -> list[int]:
-    """Return the descriptors that are ready, once one is."""
+    """Return the descriptors that are ready, once one is, or after these seconds."""
     import select
 
     poller = select.poll()
     for fd in fds:
         poller.register(fd, select.POLLIN)
-    return [fd for fd, _event in poller.poll(None if seconds is None else seconds * 1000)]
+    found = poller.poll(TURN if seconds is None else seconds * 1000)
+    while seconds is None and not found:  # a signal that came just before the call slept is handled after a turn
+        found = poller.poll(TURN)
+    return [fd for fd, _event in found]
 
 
 def _ended_well(child: int) -> bool:

@@ -76,13 +76,13 @@ class Supervisor:
             from accel_launch.running.guardian.preloading.parked import Parked
 
             self.parked = Parked(self.plan)
+        resize = lambda: self.output.channels.resize()  # noqa: E731, PLW0108  those of the attempt of the day
         try:
+            self.signals = SignalHandling(self.orders, self._failed, resize)
             self.output = OutputRouter(self.plan.display, self.caller)
             self.attempt = self._prepared(self.plan, 0)
         except OSError as error:
             raise AccelError(f"{_missing(self.plan, error)}; nothing was started") from None
-        resize = lambda: self.output.channels.resize()  # noqa: E731, PLW0108  those of the attempt of the day
-        self.signals = SignalHandling(self.orders, self._failed, resize)
         self.signals.start()
         self.calling = CallingProcess(self.parent_fd, self.orders, self.signals, self.plan.display.alive)
         self._fork(() if self.folder is None else (self.folder.held,))

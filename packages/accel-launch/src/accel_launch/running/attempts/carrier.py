@@ -96,7 +96,7 @@ class Carrier:
             dues.append(self.watch.due)
         first = min((each for each in dues if each is not None), default=-1.0)
         self.output.register(self.poller)  # only now: what was overdue has to be written
-        ready = self.poller.poll(max(first * 1000, -1))
+        ready = self.signals.wait(self.poller, first)
         if ready:
             self.moved = time.monotonic()
         return ready

@@ -7,6 +7,7 @@ import select
 import signal
 
 from accel_launch.machine import process_tree
+from accel_launch.ranks.signals import waker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,10 +30,7 @@ class Children:
         """The pid of the process that imports modules for all ranks, as long as it runs."""
         self.watched: dict[int, int] = {}
         """The pid behind each pidfd."""
-        self.wake, wakes = os.pipe()
-        os.set_blocking(self.wake, False)
-        os.set_blocking(wakes, False)
-        signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+        self.wake = waker()
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         self.poller = select.epoll()
         self.poller.register(self.wake, select.EPOLLIN)

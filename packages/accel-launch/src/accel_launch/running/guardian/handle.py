@@ -61,6 +61,7 @@ class GuardianHandle:
         self.pid = os.fork()
         if self.pid == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.set_wakeup_fd(-1)
             preparation.close_our_ends(others if parked is None else (*others, parked.descriptor))
             if self.apart:
                 keep()

@@ -22,6 +22,7 @@ def become_onlooker(launcher: int, name: bytes, kept: Iterable[int | None] | Non
     for number in (*PASSED_ON, signal.SIGWINCH):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
     die_with(launcher)
     prctl(PR_SET_NAME, name)
     if kept is None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 
-from accel_launch.ranks.signals import ENDING, PASSED_ON
+from accel_launch.ranks.signals import ENDING, PASSED_ON, waker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ class SignalHandling:
     """Handles the signals that the launcher wasn't started with as ignored."""
 
     def __init__(self, orders: Orders, failed: Callable[[], bool], resize: Callable[[], None]) -> None:
-        """Take where to pass signals on, whether a rank has failed, and how to resize the ranks' terminals."""
+        """Take where to pass signals on, whether a rank has failed, and how to resize the ranks' terminals.
+
+        Raises:
+            OSError: the system has no more descriptors.
+        """
+        self.woken = waker()
         self.orders, self.failed, self.resize = orders, failed, resize
         self.ignored = frozenset(number for number in PASSED_ON if signal.getsignal(number) == signal.SIG_IGN)
         self.ended_by = 0
@@ -42,6 +48,14 @@ class SignalHandling:
         for number in PASSED_ON:
             if number not in self.ignored:
                 signal.signal(number, self._handle)
+
+    def wait(self, poller: select.poll, seconds: float) -> list[tuple[int, int]]:
+        """Wait ``seconds`` at most, or without an end if that is negative; a signal ends it, and is handled then."""
+        poller.register(self.woken, select.POLLIN)
+        ready = poller.poll(max(seconds * 1000, -1))
+        if any(fd == self.woken for fd, _events in ready):
+            os.read(self.woken, 4096)
+        return [each for each in ready if each[0] != self.woken]
 
     def rest(self) -> None:
         """Ignore what ends nothing: when Python ends, it gives handled signals their defaults back, which kill."""
