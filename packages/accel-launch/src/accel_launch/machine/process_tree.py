@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 import time
 
 from accel_config.printable import one_line
-from accel_launch.ranks.prctl import PR_SET_CHILD_SUBREAPER, prctl
+from accel_launch.ranks.prctl import PR_SET_CHILD_SUBREAPER, SIGKILL, prctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,6 +141,8 @@ def send(child: int, number: int) -> None:
 
 def send_to(pid: int, facts: Facts, number: int) -> None:
     """Send a signal to the process that had these facts, and to no later one of its pid."""
+    import signal
+
     try:
         fd = os.pidfd_open(pid)
     except OSError as error:
@@ -176,7 +177,7 @@ def reap() -> bool:
 def kill(found: Mapping[int, Facts]) -> None:
     """Kill these processes."""
     for pid, facts in found.items():
-        send_to(pid, facts, signal.SIGKILL)
+        send_to(pid, facts, SIGKILL)
 
 
 def kill_tree(root: int, reap: Callable[[], bool], session: int = 0, limit: float = 10.0) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from accel_launch.running.onlookers.registry import acting, figures, reading
+from accel_launch.running.onlookers.registry import figures, reading
 from accel_launch.running.onlookers.registry import folder as folders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
+
+
+def acting():
+    """Return the module that ends runs and waits for them: a list of runs doesn't need what it imports."""
+    from accel_launch.running.onlookers.registry import acting
+
+    return acting
 
 
 class Recorded:
@@ -63,7 +70,7 @@ class Recorded:
     def ending(self) -> str:
         """How it has ended, in words; why that isn't known, if it has no status."""
         self._run.look()
-        return acting.ending(self._run)
+        return acting().ending(self._run)
 
     def facts(self) -> dict[str, Any]:
         """Return what ``accelerate ps --json`` prints of it."""
@@ -87,7 +94,7 @@ class Recorded:
 
     def report_text(self) -> str:
         """Return the report as the launcher has printed it, its notes, and what its record lacks."""
-        return acting.report(self._run)
+        return acting().report(self._run)
 
     @property
     def left(self) -> Sequence[str]:

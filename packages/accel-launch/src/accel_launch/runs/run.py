@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import time
 
-from accel_launch.running.onlookers.registry import acting, asking, figures
+from accel_launch.running.onlookers.registry import asking, figures
 from accel_launch.running.onlookers.registry.asking import PATIENCE
 from accel_launch.runs.output import Output
-from accel_launch.runs.recorded import Recorded
+from accel_launch.runs.recorded import Recorded, acting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from accel_launch.running.onlookers.registry.figures import Devices
 
+SIGTERM = 15  # the module `signal` imports more than a list of runs needs
 LOOK = 0.2  # seconds between two looks at a record that is followed
 
 
@@ -66,7 +66,7 @@ class Run(Recorded):
         Raises:
             AccelError: its record keeps none, as it wasn't started with ``--detach``.
         """
-        return Output(self._run, acting.output(self._run, from_now=from_now))
+        return Output(self._run, acting().output(self._run, from_now=from_now))
 
     def stacks(self, *, children: bool = False, variables: bool = False, native: bool = False) -> dict[str, Any]:
         """Return what each rank does right now, as ``accelerate stacks --json`` prints it.
@@ -89,7 +89,7 @@ class Run(Recorded):
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Wait for its end, ``timeout`` seconds at most; return its exit status, None if it has none (yet)."""
-        acting.wait(self._run, timeout)
+        acting().wait(self._run, timeout)
         return self._run.status
 
     def send(self, number: int) -> bool:
@@ -98,17 +98,17 @@ class Run(Recorded):
         Raises:
             AccelError: its launcher isn't in reach.
         """
-        return acting.send(self._run, number)
+        return acting().send(self._run, number)
 
-    def end(self, number: int = signal.SIGTERM) -> bool:
+    def end(self, number: int = SIGTERM) -> bool:
         """Ask it to end by a signal, without waiting for that; return False if one has asked it already.
 
         Raises:
             AccelError: its launcher isn't in reach, or the signal asks for something else.
         """
-        return acting.end(self._run, number)
+        return acting().end(self._run, number)
 
-    def stop(self, number: int = signal.SIGTERM, *, now: bool = False) -> int | None:
+    def stop(self, number: int = SIGTERM, *, now: bool = False) -> int | None:
         """End it by a signal to its launcher, and wait for that; return its exit status.
 
         Args:
@@ -118,5 +118,5 @@ class Run(Recorded):
         Raises:
             AccelError: its launcher isn't in reach, or the signal asks for something else.
         """
-        acting.stop(self._run, number, now=now)
+        acting().stop(self._run, number, now=now)
         return self._run.status

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
 
 from accel_config.errors import FAILED, AccelError
 from accel_launch.machine import process_tree
@@ -134,6 +133,8 @@ def _check_kept(which: str, environ: Mapping[str, str]) -> None:
 
 def _opened(pid: int) -> Iterator[str]:
     """Yield what a process has open, as far as one may see that."""
+    from contextlib import suppress
+
     with suppress(OSError):
         for fd in os.listdir(f"/proc/{pid}/fd"):
             with suppress(OSError):  # it has just been closed

@@ -9,7 +9,6 @@ import time
 
 from accel_config.errors import AccelError
 from accel_launch.machine import files
-from accel_launch.running.onlookers.registry import names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,6 +83,8 @@ class Folder:
         check(runs)
         if name:
             return cls._named(os.path.join(runs, name))
+        from accel_launch.running.onlookers.registry import names
+
         for attempt in range(ATTEMPTS + 1):
             name = names.chosen() if attempt < ATTEMPTS else f"{names.chosen()}-{os.getpid()}"
             try:
