@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -89,12 +89,27 @@ def user(network: Network, ssh: Daemons, environ: dict[str, str], tmp_path: Path
 
 @pytest.fixture
 def together(request: pytest.FixtureRequest, environ: dict[str, str]) -> Callable[..., tuple[Launch, ...]]:
-    """Start a run on machines 0 and 1, in the way that is asked for: a launcher on each, or one with `--hosts`."""
+    """Start a run on two machines, or more, in the way that is asked for: a launcher on each, or one with `--hosts`.
+
+    ``ranks`` are those of each machine, by default an equal share. In a word, ``%m`` is the machine that is launched on.
+    """
     start = request.getfixturevalue("started")
+
+    def on(n: int, words: Iterable[object]) -> list[str]:
+        return [str(word).replace("%m", str(n)) for word in words]
+
+    def each(*words: object, machines: int = 2, ranks: Sequence[int] = ()) -> tuple[Launch, ...]:
+        own = [("--nproc_per_node", count) for count in ranks] or [()] * machines
+        return tuple(start(n, *own[n], *on(n, words), machines=machines) for n in range(machines))
+
+    def hosts(*words: object, machines: int = 2, ranks: Sequence[int] = ()) -> tuple[Launch, ...]:
+        own = [f"*{count}" for count in ranks] or [""] * machines
+        return (start(0, *on(0, words), hosts=",".join(f"n{n}{own[n]}" for n in range(machines))),)
+
     if request.param == "each":
-        return lambda *words: (start(0, *words), start(1, *words))
+        return each
     environ.update(request.getfixturevalue("ssh").environ(environ))
-    return lambda *words: (start(0, *words, hosts="n[0-1]"),)
+    return hosts
 
 
 @pytest.fixture

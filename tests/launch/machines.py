@@ -76,6 +76,11 @@ class Network:
         """The namespace of machine ``n``."""
         return f"{self.name}m{n}"
 
+    def processes(self, n: int) -> set[int]:
+        """The pids of all that runs on machine ``n``."""
+        done = subprocess.run(["ip", "netns", "pids", self.space(n)], capture_output=True, text=True, check=True)
+        return {*map(int, done.stdout.split())}
+
     def address(self, n: int, version: int = 4) -> str:
         """The address of machine ``n``."""
         return f"10.88.0.{n + 1}" if version == 4 else f"fd88::{n + 1}"

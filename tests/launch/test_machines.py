@@ -55,18 +55,16 @@ def running(*launches: Launch) -> None:
 # They meet.
 
 
-@pytest.mark.parametrize("backend", ["static", "c10d"])
-def test_uneven_machines_meet(started: Start, script: Script, backend: str) -> None:
-    path = script(MEET)
-    flags = ("--num_processes", 3, "--rdzv_backend", backend)
-    first = started(0, *flags, "--nproc_per_node", 2, path)
-    second = started(1, *flags, "--nproc_per_node", 1, path)
-    assert (first.wait(), second.wait()) == (0, 0), first.text + second.text
-    lines = sorted(line for line in (first.text + second.text).splitlines() if line.startswith("rank "))
-    assert [line.partition(",")[0] for line in lines] == [f"rank {n} of 3" for n in range(3)]
+@pytest.mark.parametrize(
+    ("together", "backend"), [("each", "static"), ("each", "c10d"), ("hosts", "static")], indirect=["together"]
+)
+def test_uneven_machines_meet(together: Together, script: Script, backend: str) -> None:
+    launches = together("--num_processes", 3, "--rdzv_backend", backend, script(MEET), ranks=(2, 1))
+    text = "".join(launch.text for launch in launches if launch.wait() == 0)
+    lines = sorted(line for line in text.splitlines() if line.startswith("rank "))
+    assert [line.partition(",")[0] for line in lines] == [f"rank {n} of 3" for n in range(3)], text
     assert all(line.endswith(": 6") for line in lines)
-    assert first.text.count(" of 2 here") == 2
-    assert second.text.count(" of 1 here") == 1
+    assert [max(launch.text.count(f" of {n} here") for launch in launches) for n in (1, 2)] == [1, 2]
 
 
 @pytest.mark.parametrize("backend", ["etcd", "etcd-v2"])
@@ -202,10 +200,11 @@ def test_the_rank_that_failed_first_is_named_on_every_machine(
     assert len(list(logs.glob("[0-9]*_machine*/attempt_0/0/stdout.log"))) == 2
 
 
-def test_the_status_is_the_first_failures(started: Start, script: Script) -> None:
+@pytest.mark.parametrize("together", ["each", "hosts"], indirect=True)
+def test_the_status_is_the_first_failures(together: Together, script: Script) -> None:
     code = FOR_EVER.replace("while True:", "if rank == 1:\n    os._exit(7)\nwhile True:")
-    launches = both(started, "--num_processes", 2, script(code))
-    assert [launch.wait() for launch in launches] == [7, 7], launches[0].text + launches[1].text
+    for launch in together("--num_processes", 2, script(code)):
+        assert launch.wait() == 7, launch.text
 
 
 @pytest.mark.parametrize("killed", [0, 1])
@@ -271,27 +270,21 @@ def test_a_machine_that_is_cut_off_ends_the_run_everywhere(
     assert any("when a lost machine ended the run:\n  1 of 1 rank (" in launch.text for launch in launches)
 
 
-@pytest.mark.parametrize("paused", [0, 1])
-def test_a_machine_that_pauses_is_not_dead(started: Start, script: Script, paused: int) -> None:
+@pytest.mark.parametrize(("together", "paused"), [("each", 0), ("each", 1), ("hosts", 1)], indirect=["together"])
+def test_a_machine_that_pauses_is_not_dead(together: Together, script: Script, network: Network, paused: int) -> None:
     path = script(
         SUM + "for _ in range(60):\n    dist.all_reduce(one)\n    time.sleep(0.1)\ndist.destroy_process_group()\n"
     )
-    launches = both(started, "--num_processes", 2, "--lifeline_timeout", 20, path)
-    running(*launches)
-    everything = marked_below(launches[paused])
+    launches = together("--num_processes", 2, "--lifeline_timeout", 20, path)
+    assert until(lambda: sum(launch.text.count(" here: ") for launch in launches) == 2, 60), launches[0].text
+    everything = network.processes(paused)
     for pid in everything:
         os.kill(pid, signal.SIGSTOP)
     time.sleep(6)
     for pid in everything:
         os.kill(pid, signal.SIGCONT)
-    assert [launch.wait() for launch in launches] == [0, 0], launches[0].text + launches[1].text
-
-
-def marked_below(launch: Launch) -> list[int]:
-    import psutil
-
-    process = psutil.Process(launch.process.pid)
-    return [process.pid, *(child.pid for child in process.children(recursive=True))]
+    for launch in launches:
+        assert launch.wait() == 0, launch.text
 
 
 @pytest.mark.parametrize(
@@ -400,26 +393,32 @@ def test_every_attempt_is_told(together: Together, script: Script) -> None:
         assert "attempt 1 ended" not in launch.text
 
 
-def test_no_machine_waits_for_one_that_has_finished(started: Start, script: Script) -> None:
+@pytest.mark.parametrize("together", ["each", "hosts"], indirect=True)
+def test_no_machine_waits_for_one_that_has_finished(together: Together, script: Script) -> None:
     code = SUM + "time.sleep(1)\nos._exit(3 if rank == 1 else 0)\n"
-    launches = both(started, "--num_processes", 2, "--max_restarts", 3, "--rdzv_backend", "c10d", script(code))
+    launches = together("--num_processes", 2, "--max_restarts", 3, "--rdzv_backend", "c10d", script(code))
     running(*launches)
     began = time.monotonic()
-    assert [launch.wait() for launch in launches] == [3, 3], launches[0].text + launches[1].text
+    for launch in launches:
+        assert launch.wait() == 3, launch.text
     assert 15 < time.monotonic() - began < 30
     for launch in launches:
-        assert "note: ranks can't be restarted, because those of machine 0 have ended: the run" in launch.text
+        assert "ranks can't be restarted, because those of machine 0 have ended: the run" in launch.text
         assert "rank 1 (machine 1, local rank 0, pid " in launch.text, launch.text
 
 
-def test_ranks_that_end_well_for_a_restart_are_started_again(started: Start, script: Script, tmp_path: Path) -> None:
+@pytest.mark.parametrize("together", ["each", "hosts"], indirect=True)
+def test_ranks_that_end_well_for_a_restart_are_started_again(
+    together: Together, script: Script, tmp_path: Path
+) -> None:
     code = "import os, pathlib, signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: os._exit(0))\n"
     code += "rank = os.environ['RANK']\nonce = pathlib.Path(sys.argv[1], rank)\n"
     code += "if once.exists():\n    sys.exit()\nonce.touch()\ntime.sleep(60 if rank == '0' else 2)\nsys.exit(3)\n"
     restart = ("--max_restarts", 3, "--rdzv_backend", "c10d")
-    launches = both(started, "--num_processes", 2, *restart, script(code), tmp_path)
-    assert [launch.wait() for launch in launches] == [0, 0], launches[0].text + launches[1].text
-    assert "note: attempt 0 ended at " in launches[1].text
+    launches = together("--num_processes", 2, *restart, script(code), tmp_path)
+    for launch in launches:
+        assert launch.wait() == 0, launch.text
+    assert "attempt 0 ended at " in launches[-1].text
 
 
 def test_elastic_machines_come_and_go(started: Start, script: Script) -> None:

@@ -78,12 +78,13 @@ def test_one_rank_of_three_machines_is_stuck(started: Start, script: Script) -> 
     assert until(lambda: main.text.count("standing still") >= 2, 30)  # after twice the time
 
 
-def test_the_end_is_the_same_everywhere(started: Start, script: Script, tmp_path: Path) -> None:
-    path = script(STUCK)
-    words = (*SIX, "--rdzv_backend", "c10d", "--stall_action", "end")
-    launches = [started(n, *words, "--report", tmp_path / f"{n}.json", path, machines=3) for n in range(3)]
-    assert [launch.wait(90) for launch in launches] == [124] * 3, [launch.text for launch in launches]
-    for n, launch in enumerate(launches):
+@pytest.mark.parametrize("together", ["each", "hosts"], indirect=True)
+def test_the_end_is_the_same_everywhere(
+    together: Callable[..., tuple[Launch, ...]], script: Script, tmp_path: Path
+) -> None:
+    words = (*SIX, "--rdzv_backend", "c10d", "--stall_action", "end", "--report", tmp_path / "%m.json")
+    for n, launch in enumerate(together(*words, script(STUCK), machines=3)):
+        assert launch.wait(90) == 124, launch.text
         who = r"accel: rank 3 \(machine 1, local rank 1, pid \d+, host .*\) failed first\n"
         assert re.search(who, launch.text), launch.text
         assert re.search(r"  cause: standing still for \d+ s: script1.py:11 load > sleep\n", launch.text)

@@ -158,7 +158,10 @@ class Run:
         if not ended_by:
             return outcome.combined(told, self.lost)
         endings, notes = outcome.endings(told), outcome.by_machine({name: one.notes for name, one in told.items()})
-        result = Result(128 + ended_by, signal=ended_by, at=self.signals.at, endings=endings, notes=notes)
+        known = outcome.elsewhere(told.values())
+        result = Result(
+            128 + ended_by, signal=ended_by, at=self.signals.at, endings=endings, notes=notes, elsewhere=known
+        )
         if self.crew.router.gone:
             return result.replace(status=READER_GONE, signal=0, problems=self.crew.router.unwritable)
         return result

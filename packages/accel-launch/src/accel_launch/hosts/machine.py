@@ -141,7 +141,7 @@ def _run(planned: Plan, asked: Mapping[str, Any], control: int) -> Result:
 def _told(result: Result, machine: int) -> dict[str, object]:
     """Return what the other side has to know of the end here."""
     from accel_launch.running.lifeline import failures
-    from accel_launch.running.report.rendering import retrospect
+    from accel_launch.running.report.rendering import data, retrospect, waited
 
     failure = failures.of(machine, result)
     known = result.failure
@@ -155,6 +155,7 @@ def _told(result: Result, machine: int) -> dict[str, object]:
         "endings": [list(dict(ending).values()) for ending in result.endings],
         "problems": list(result.problems),
         "notes": [*result.notes, *retrospect(result).removeprefix("accel: ").splitlines()],
+        "report": {**data(result, os.uname().nodename), "lines": waited(result)},
     }
 
 

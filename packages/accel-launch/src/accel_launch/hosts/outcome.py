@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import zip_longest
 
 from accel_config.errors import FAILED, LATER
 from accel_config.record import Record
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
     from accel_launch.hosts.link import Link
 
+OF_ALL = ("attempts", "progress", "not_again", "collective_timeout", "lines", "stalls", "differences", "network")
+"""Parts of a report that are about the whole run."""
+OF_EACH = ("also_raised", "stacks", "cpus")
+"""Those about the ranks of one machine."""
 RANK = whole(-1, 10_000_000)
 OF_SSH = 255  # ssh's own status, and that of a command that a signal has ended
 QUIET = SILENCE / 2  # seconds after which a machine doesn't answer any more, though it isn't lost yet
@@ -44,6 +49,8 @@ class Told(Record):
     endings: tuple[Ending, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+    report: Mapping[str, Any]
+    """What its own report would have."""
 
 
 def read(data: Mapping[str, Any], host: str, machine: int) -> Told | None:
@@ -55,11 +62,15 @@ def read(data: Mapping[str, Any], host: str, machine: int) -> Told | None:
         return None
     problems, notes = (tuple(map(str, _list(data.get(name)))) for name in ("problems", "notes"))
     endings = tuple(Ending(**values, host=host, machine=machine) for values in named)
-    return Told(data["status"], RemoteFailure.read(failure), endings, problems, notes)  # pyright: ignore[reportUnknownArgumentType]
+    return Told(data["status"], RemoteFailure.read(failure), endings, problems, notes, _object(data.get("report")))  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType]
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 
 
 def lost(link: Link) -> RemoteFailure:
@@ -98,7 +109,7 @@ def combined(told: Mapping[str, Told], gone: RemoteFailure | None) -> Result:
     ranks = [one for one in found if one.rank is not None]  # a rank's own failure says more than its launcher's
     first = gone or min(ranks or found, key=lambda one: one.at, default=None)
     notes = by_machine({name: one.notes for name, one in told.items()})
-    result = Result(0, endings=endings(told), notes=notes)
+    result = Result(0, endings=endings(told), notes=notes, elsewhere=elsewhere(told.values()))
     if first is not None and first.rank is not None:
         failure, its = failures.shown(first), (first.rank, first.pid)
         ending = next((one for one in result.endings if (one.rank, one.pid) == its), failure.ending)
@@ -117,6 +128,21 @@ def combined(told: Mapping[str, Told], gone: RemoteFailure | None) -> Result:
 def endings(told: Mapping[str, Told]) -> tuple[Ending, ...]:
     """Return how the ranks of all machines have ended, in that order."""
     return tuple(sorted((ending for one in told.values() for ending in one.endings), key=lambda ending: ending.at))
+
+
+def elsewhere(told: Iterable[Told]) -> dict[str, Any]:
+    """Return what the launchers report of what only they know; the main machine's, if that has it, holds for all."""
+    reports = [one.report for one in told]
+    found: dict[str, Any] = {}
+    for name in OF_ALL:
+        values = [report[name] for report in reports if report.get(name)]
+        if values:
+            found[name] = values[0]
+    for name in OF_EACH:
+        found[name] = [value for report in reports for value in _list(report.get(name))]
+    attempts = zip_longest(*(_list(report.get("earlier_attempts")) for report in reports), fillvalue=())
+    found["earlier_attempts"] = [[ending for own in attempt for ending in own] for attempt in attempts]
+    return found
 
 
 def by_machine(lines: Mapping[str, Iterable[str]]) -> tuple[str, ...]:

@@ -195,6 +195,8 @@ class Result(Record):
     """Each attempt, the last one too; empty where another launcher, such as torch's agent, restarts the ranks."""
     cpus: tuple[str, ...] = ()
     """The CPUs that each local rank of this machine was bound to, such as ``0-3,8``; empty where none was."""
+    elsewhere: Mapping[str, Any] = {}
+    """What the launchers of all ``--hosts`` report instead of this one, as in JSON; ``lines`` are for the text."""
     not_again: str = ""
     """Why a run that may be started again wasn't after its last failure; empty otherwise."""
 

@@ -30,10 +30,7 @@ def text(result: Result, host: str, *, whole: bool = False, color: bool = False)
         mismatch = MISMATCH in failure.cause
         heads.append(MISMATCH if mismatch else f"{failure.label or _rank(failure, host, result.cpus)} failed first")
         lines.append(f"  cause: {failure.cause}")
-        lines += [
-            f"  {line[:WIDEST]}"
-            for line in (result.collective_timeout.lines if result.collective_timeout is not None else ())
-        ]
+        lines += [f"  {line[:WIDEST]}" for line in waited(result)]
         if failure.exception:
             lines += _message(failure.exception)
         if failure.where:
@@ -121,6 +118,12 @@ def _table(outcomes: tuple[tuple[str, str], ...]) -> list[str]:
     return [f"accel: {label:<{wide}}  {outcome}" for label, outcome in outcomes]
 
 
+def waited(result: Result) -> list[str]:
+    """Return the lines about the last collectives of a run that failed by a wait in one."""
+    known = result.collective_timeout
+    return list(result.elsewhere.get("lines", ())) if known is None else known.lines
+
+
 def as_json(result: Result, host: str) -> str:
     """Return the whole result as JSON, in the form that ``docs/report.schema.json`` describes."""
     import json
@@ -130,7 +133,7 @@ def as_json(result: Result, host: str) -> str:
 
 def data(result: Result, host: str) -> dict[str, object]:
     """Return the whole result as plain data."""
-    return {
+    found: dict[str, object] = {
         "status": result.status,
         "signal": signal_name(result.signal) if result.signal else None,
         "failure": None if result.failure is None else _failure(result.failure, host),
@@ -150,6 +153,7 @@ def data(result: Result, host: str) -> dict[str, object]:
         "outcomes": dict(result.outcomes),
         "cpus": list(result.cpus),
     }
+    return {**found, **{name: told for name, told in result.elsewhere.items() if name in found}}
 
 
 def _failure(failure: Failure, host: str) -> dict[str, object]:
