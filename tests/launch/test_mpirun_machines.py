@@ -73,6 +73,8 @@ class Mpirun:
     def __init__(self, network: Network, environ: dict[str, str], folder: Path) -> None:
         self.network, self.environ, self.folder = network, environ, folder
         self.options: tuple[str, ...] = ()
+        self.before: tuple[str, ...] = ()
+        """Words that start the launcher of each machine."""
         self.agent = folder / "agent"
         self.agent.write_text(AGENT.format(network.name))
         self.agent.chmod(self.agent.stat().st_mode | stat.S_IXUSR)
@@ -98,7 +100,7 @@ class Mpirun:
             hosts.write_text("".join(f"n{n}\n" for n in over))
             options = ["-launcher", "ssh", "-launcher-exec", self.agent, "-f", hosts, "-ppn", each]
         words = [programs / "mpirun", *options, *self.options, "-n", count or each * len(over)]
-        return self._at(on, programs, *words, BIN / "accelerate", "launch", "--cpu", *launch)
+        return self._at(on, programs, *words, *self.before, BIN / "accelerate", "launch", "--cpu", *launch)
 
     def _programs(self, kind: str) -> Path:
         if kind == "openmpi4":
@@ -153,8 +155,10 @@ def test_no_flag_says_where_they_meet(mpirun: Mpirun, script: Script, kind: str)
 def test_one_launcher_on_each_machine_starts_its_ranks(mpirun: Mpirun, script: Script, kind: str) -> None:
     pytest.importorskip("torch")
     counts = ("--num_machines", "2", "--num_processes", "4")
+    mpirun.before = ("sh", "-c", 'NCCL_ALGO=$(hostname) exec "$@"', "sh")
     done = mpirun.run(kind, *counts, script(MEET_IN_TORCH), over=(1, 0), each=1)
     assert done.returncode == 0, done.stderr
+    assert "note: NCCL_ALGO: n1 on machine 0; n0 on machine 1 (host n0)" in done.stderr, done.stderr
     assert [line.partition(" at ")[0] for line in sorted(done.stdout.splitlines())] == [f"rank {n}" for n in range(4)]
     assert all(line.endswith(": 10") for line in done.stdout.splitlines())
     assert "2 processes on CPU, machine 1 of 2" in done.stderr
