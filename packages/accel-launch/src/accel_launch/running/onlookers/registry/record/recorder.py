@@ -50,7 +50,7 @@ class Recorder:
         self.changed: float | None = None
         """When something changed that the file of the state doesn't hold, in monotonic seconds."""
         self.saved = time.monotonic() + QUIET - PACE
-        self._add("launched")
+        self._add("launched", at=self.began)
 
     def open(self) -> Folder:
         """Return the run's folder.
@@ -67,7 +67,10 @@ class Recorder:
         if self.pass_on is not None:
             self.pass_on(event)
         self._add(event.kind, **_facts(event))
+        before = self.states.now
         self.states.follow(event)
+        if self.described and self.states.now != before:  # who lists the runs learns of it at once
+            self.saved = 0.0
         if event.attempt is not None:
             self.printed, self.ranks = False, Ranks(self.ranks.line())
 
@@ -80,7 +83,7 @@ class Recorder:
 
     def _add(self, kind: str, **facts: object) -> None:
         self.numbered += 1
-        self.waiting.append(plain.text({**facts, "number": self.numbered, "at": steady(), "kind": kind}) + "\n")
+        self.waiting.append(plain.text({"at": steady(), **facts, "number": self.numbered, "kind": kind}) + "\n")
         self.changed = self.changed or time.monotonic()
 
     def prints(self) -> None:
