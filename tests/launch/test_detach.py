@@ -109,7 +109,7 @@ def test_a_run_whose_name_nobody_learns_is_ended(
             assert starting.communicate(timeout=60)[0] == ""
         assert starting.returncode == -number
         assert until(lambda name=name: listed(accelerate, "-a").get(name, {}).get("state") in (None, "ended"), 20)
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run([*words, "--name", "full", path], env=environ, stdout=full, stderr=-1, text=True)
     assert (done.returncode, "No space left" in done.stderr) == (1, True), done.stderr
     assert listed(accelerate, "-a")["full"]["status"] == 130
@@ -269,7 +269,7 @@ def test_the_size_of_the_terminal_that_attaches_follows(accelerate: Run, script:
         shown.popen.send_signal(signal.SIGWINCH)
         shown.until(b"size %d 40" % (columns - 4), 2)
     (runs / "fail").touch()
-    assert until(lambda: accelerate("logs", "wide").stdout.count("ConnectionRefusedError") == 2)
+    assert until(lambda: "restart 1 of 1" in accelerate("logs", "wide").stdout)
     terminals.set_size(shown.ours, 40, 99)  # while nobody has a terminal
     shown.popen.send_signal(signal.SIGWINCH)
     shown.until(b"size 95 40", 2)

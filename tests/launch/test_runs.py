@@ -205,6 +205,9 @@ def test_a_folder_that_cant_be_locked_takes_no_name(
     def full(_fd: int, _data: bytes) -> int:
         raise OSError(errno.ENOSPC, "full")
 
+    def none(*_words: object, **_more: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
         assert folders.claim(environ, "x7") is None
@@ -215,7 +218,7 @@ def test_a_folder_that_cant_be_locked_takes_no_name(
     with monkeypatch.context() as patch:  # what has the name keeps it
         patch.setattr(os, "write", full)
         assert folders.claim(environ, "x7") is None
-        patch.setattr(os, "mkdir", lambda *_words, **_more: full(0, b""))
+        patch.setattr(os, "mkdir", none)
         assert folders.claim(environ, "x7") is None
     assert [path.name for path in runs.iterdir()] == ["x7"]
     assert folders.claim(environ, "x7") is not None

@@ -264,11 +264,8 @@ def lock(path: str, folder: int | None = None) -> tuple[bool, int, list[bytes]]:
     try:
         found = fcntl.fcntl(fd, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         kind, _whence, _start, _length, pid = struct.unpack(FLOCK, found)
-        return (
-            kind != fcntl.F_UNLCK,
-            max(pid, 0) if kind != fcntl.F_UNLCK else 0,
-            os.read(fd, 1 << 10).split() or [b""],
-        )
+        held, words = kind != fcntl.F_UNLCK, os.read(fd, 1 << 10).split()
+        return held, max(pid, 0) if held else 0, words or [b""]
     except OSError:
         return True, 0, []
     finally:
