@@ -67,12 +67,9 @@ class Recorder:
         if self.pass_on is not None:
             self.pass_on(event)
         self._add(event.kind, **_facts(event))
-        before = self.states.now
         self.states.follow(event)
-        if self.described and self.states.now != before:  # who lists the runs learns of it at once
-            self.saved = 0.0
-        if event.attempt is not None:
-            self.printed, self.ranks = False, Ranks(self.ranks.line())
+        if event.attempt is not None:  # who lists the runs learns of it at once
+            self.printed, self.ranks, self.saved = False, Ranks(self.ranks.line()), 0.0
 
     def signal(self, number: int, at: float) -> None:
         """Take a signal to the launcher that ends the run; it is called within the signal's handler."""
