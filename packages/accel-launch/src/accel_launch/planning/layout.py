@@ -170,11 +170,12 @@ def _idle(
         wanted = 1 if alone(settings) else (resources.num_processes or 0) // resources.num_machines.least
     from accel_launch.sharing import choosing
 
+    wait = settings[Hardware].wait_for_devices
     try:
         if findings.lenient:
-            chosen = choosing.look(host.devices, wanted, described)
+            chosen = choosing.look(host.devices, wanted, described, findings.notes)
         else:
-            chosen = choosing.choose(host.devices, wanted, settings[Hardware].wait_for_devices, described)
+            chosen = choosing.choose(host.devices, wanted, wait, described, findings.notes)
     except AccelError as error:
         findings.refuse_locally(str(error))
         return host.devices, None
