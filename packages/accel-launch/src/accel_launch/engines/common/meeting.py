@@ -45,6 +45,14 @@ def _on_this_machine(context: LaunchContext) -> tuple[str, int]:
     return address, port or context.host.probe.ports.free()
 
 
+def place_of(context: LaunchContext, local_rank: int) -> str:
+    """Return a rank's LOCAL_RANK, the number of its device: 0 if it sees that alone, as with torchrun's own flag for it.
+
+    torch's DDP and barrier, and so Hugging Face's library, take the device of this number.
+    """
+    return "0" if context.layout.apart else str(local_rank)
+
+
 def torch_variables(context: LaunchContext, rank: int, address: str, port: int) -> dict[str, str]:
     """Return the variables that torchrun gives a worker on one machine.
 
@@ -53,7 +61,7 @@ def torch_variables(context: LaunchContext, rank: int, address: str, port: int) 
     size = str(context.layout.local)
     found = {
         "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
+        "LOCAL_RANK": place_of(context, rank),
         "WORLD_SIZE": size,
         "LOCAL_WORLD_SIZE": size,
         "GROUP_RANK": "0",

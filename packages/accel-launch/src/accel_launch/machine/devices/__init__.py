@@ -94,6 +94,16 @@ def find(environ: Mapping[str, str], root: str = "/") -> tuple[Device, ...]:
     return ()
 
 
+def absence(environ: Mapping[str, str], root: str = "/") -> str:
+    """Return what is known of why none is found, to follow ``no device is found``; empty if there simply is none."""
+    for vendor in VENDORS:
+        hiding = [f"{name}={environ[name]}" for name in vendor.variables if name in environ]
+        if hiding and _present(vendor, root, environ):
+            return f", since {' and '.join(hiding)} hides them"
+    signs = {"dev/dxg": "nvidia-smi lists none", "proc/driver/nvidia/gpus": "/dev/nvidia0 is missing"}
+    return next((f" (/{a} is there, but {b})" for a, b in signs.items() if os.path.exists(os.path.join(root, a))), "")
+
+
 def stated(found: tuple[Device, ...], count: int, kind: str, environ: Mapping[str, str]) -> tuple[Device, ...]:
     """Return the visible ones of this machine's ``count`` devices; ``found`` are those of which more is known."""
     known = {device.id: device for device in found}
