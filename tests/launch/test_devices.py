@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from accel_launch.machine.devices import Device, expand, find, select, stated, visible
+from accel_launch.machine.devices import Device, absence, expand, find, select, stated, visible
 from tests.launch import smi
 from tests.launch.hosts import gpus
 
@@ -145,6 +145,17 @@ def slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "slices").write_text("".join(f"GPU-0111-2222 {n} MIG-{n}a 3g.40gb {n + 1} 0 20\n" for n in (0, 1)))
     files(tmp_path, **{f"proc/driver/nvidia/capabilities/gpu0/mig/gi{n}/ci0/access": "" for n in (1, 2)})
     return tmp_path
+
+
+def test_why_no_device_is_found_is_told(tmp_path: Path) -> None:
+    assert absence({"CUDA_VISIBLE_DEVICES": "-1"}, str(tmp_path)) == ""
+    files(tmp_path, **{"dev/dxg": ""})
+    assert absence({}, str(tmp_path)) == " (/dev/dxg is there, but nvidia-smi lists none)"
+    (tmp_path / "dev/dxg").unlink()
+    files(tmp_path, **{"proc/driver/nvidia/gpus/0000:01:00.0/information": ""})  # before CUDA was first used
+    assert absence({}, str(tmp_path)) == " (/proc/driver/nvidia/gpus is there, but /dev/nvidia0 is missing)"
+    files(tmp_path, **{"dev/nvidia0": ""})
+    assert absence({"CUDA_VISIBLE_DEVICES": "-1"}, str(tmp_path)) == ", since CUDA_VISIBLE_DEVICES=-1 hides them"
 
 
 def test_the_slices_of_a_gpu_are_devices_in_its_place(slices: Path) -> None:

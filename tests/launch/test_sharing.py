@@ -83,9 +83,7 @@ def test_a_driver_that_lists_no_processes_is_not_one_that_has_none(
     assert f"{SAID.replace('idle', 'idle:1', 1)}: {idle.MEMORY_ALONE}" in todo.notes
 
 
-def test_the_slices_of_a_device_are_idle_or_not_each_by_itself(
-    driver: Path, settings: Resolve, here: Path
-) -> None:
+def test_the_slices_of_a_device_are_idle_or_not_each_by_itself(driver: Path, settings: Resolve, here: Path) -> None:
     (driver / "devices").write_text("0 GPU-0abc 60000\n1 GPU-1abc 12\n")
     (driver / "slices").write_text(
         "GPU-0abc 0 MIG-a 3g.40gb 1 0 298\nGPU-0abc 1 MIG-b 1g.10gb 9 0 12\n"
@@ -241,7 +239,7 @@ def test_idle_devices_are_chosen_for_the_ranks(
 
 def test_what_idle_cannot_mean(accelerate: Run, here: Path) -> None:
     for flags, said in (
-        ("idle", "gpu_ids idle (--gpu_ids): no device is visible on this machine"),
+        ("idle", "gpu_ids idle (--gpu_ids): no device is found on this machine; give --cpu"),
         ("idle:x", "gpu_ids idle:x (--gpu_ids): write idle, or idle:2 for two idle devices"),
         ("idle:0", "gpu_ids idle:0 (--gpu_ids): write idle, or idle:2 for two idle devices"),
         ("idle:1 --multi_gpu", "gpu_ids idle:1 (--gpu_ids) is one device"),

@@ -61,8 +61,8 @@ class Layout(Record):
 
     def own(self, local_rank: int) -> dict[str, str]:
         """Return the variable by which a rank sees its own device alone, where that must be so."""
-        one = self.devices[local_rank : local_rank + 1] if self.apart else ()
-        return {VISIBLE: device.id for device in one}
+        known = self.apart and local_rank < len(self.devices)
+        return {VISIBLE: self.devices[local_rank].id} if known else {}
 
     def device(self, local_rank: int) -> str | None:
         """Return the device of a local rank in words."""

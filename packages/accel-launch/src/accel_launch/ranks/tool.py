@@ -154,8 +154,8 @@ def under(tool: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
 def parted(words: list[str], environ: Mapping[str, str], host: str) -> tuple[list[str], dict[str, str], list[str]]:
     """Return the tool and the variables of this rank, and its own words, from those of its parent.
 
-    What is for some ranks stands first, as ``--wrap RANKS COUNT WORD...`` and ``--env RANKS NAME=VALUE``. Before these,
-    ``--apart`` lets each rank see only its own one of the visible devices, which it then calls 0.
+    What is for some ranks stands first, as ``--wrap RANKS COUNT WORD...`` and ``--env RANKS NAME=VALUE``. Before
+    these, ``--apart`` lets each rank see only its own one of the visible devices, which it then calls 0.
     """
     if words[0] not in (WRAP, ENV, APART):
         return [], {}, words

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 PACE = 5.0  # seconds between two questions to the driver
 
 
-def choose(
-    devices: Sequence[Device], wanted: int, seconds: float, said: str, notes: list[str]
-) -> list[Device]:
+def choose(devices: Sequence[Device], wanted: int, seconds: float, said: str, notes: list[str]) -> list[Device]:
     """Take ``wanted`` idle devices, all idle ones if it is 0; wait for them ``seconds`` at most. Add to ``notes``.
 
     Raises:

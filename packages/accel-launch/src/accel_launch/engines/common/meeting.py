@@ -46,9 +46,9 @@ def _on_this_machine(context: LaunchContext) -> tuple[str, int]:
 
 
 def place_of(context: LaunchContext, local_rank: int) -> str:
-    """Return a rank's LOCAL_RANK, the number of its device: 0 if it sees that alone, as with torchrun's own flag for it.
+    """Return a rank's LOCAL_RANK: 0 if it sees its device alone, as with torchrun's ``--virtual-local-rank``.
 
-    torch's DDP and barrier, and so Hugging Face's library, take the device of this number.
+    Hugging Face's library hands it to torch as the number of the device, for DDP and for barriers.
     """
     return "0" if context.layout.apart else str(local_rank)
 

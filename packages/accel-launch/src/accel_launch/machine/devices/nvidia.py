@@ -54,10 +54,14 @@ def listed(root: str = "/") -> list[Card]:
 def slices(root: str, minor: int, uuid: str) -> tuple[Slice, ...]:
     """Return the slices of a device by the driver's files, which know the older form of their names alone."""
     folder = os.path.join(root, SLICES.format(minor))
-    return () if not uuid else tuple(
-        Slice(f"MIG-{uuid}/{instance}/{part}")
-        for instance in _numbers(folder, "gi")
-        for part in _numbers(os.path.join(folder, f"gi{instance}"), "ci")
+    return (
+        ()
+        if not uuid
+        else tuple(
+            Slice(f"MIG-{uuid}/{instance}/{part}")
+            for instance in _numbers(folder, "gi")
+            for part in _numbers(os.path.join(folder, f"gi{instance}"), "ci")
+        )
     )
 
 
