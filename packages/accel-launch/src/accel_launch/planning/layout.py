@@ -12,7 +12,6 @@ from accel_config.settings.readers import TRUE
 from accel_config.showing.wording import describe
 from accel_launch import schedulers
 from accel_launch.machine import devices
-from accel_launch.ranks.tool import VISIBLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,8 +60,9 @@ class Layout(Record):
 
     def own(self, local_rank: int) -> dict[str, str]:
         """Return the variable by which a rank sees its own device alone, where that must be so."""
-        known = self.apart and local_rank < len(self.devices)
-        return {VISIBLE: self.devices[local_rank].id} if known else {}
+        if not self.apart or local_rank >= len(self.devices):
+            return {}
+        return {devices.BY_KIND["GPU"].variables[0]: self.devices[local_rank].id}
 
     def device(self, local_rank: int) -> str | None:
         """Return the device of a local rank in words."""
@@ -235,10 +235,10 @@ def _enough(
     named = _asked_for(settings)
     said = host.environ.get(FOR_SCRIPTS, "")
     why = devices.absence(host.environ)
-    instead = "the ranks train on the CPU with gloo" if total > 1 else "its one process trains on the CPU"
+    instead = ", so the ranks train on the CPU with gloo" if total > 1 else ", so its one process trains on the CPU"
     if named and said.lower() in TRUE:
         findings.notes.append(
-            f"{named}: no device is found{why}, and {FOR_SCRIPTS}={said} in the environment, so {instead}"
+            f"{named}: no device is found{why}, and {FOR_SCRIPTS}={said} in the environment{instead}"
         )
     elif named:
         findings.refuse_locally(
@@ -247,7 +247,7 @@ def _enough(
         )
     elif total > 1 or mode.kind in SHARDED:
         named = f"{mode.kind} ({mode.origin})" if mode.kind in SHARDED else asked
-        findings.notes.append(f"{named}: no device is found{why}, so {instead}")
+        findings.notes.append(f"{named}: no device is found{why}{instead}")
 
 
 def _asked_for(settings: Settings) -> str:

@@ -6,7 +6,7 @@ import os
 
 from accel_launch.planning import target
 from accel_launch.planning.quoting import quote
-from accel_launch.ranks import module, parent, tool
+from accel_launch.ranks import module, parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,13 +36,16 @@ def with_parent(context: LaunchContext, words: Sequence[str]) -> tuple[str, ...]
     It also puts ``wrap``'s tools before the rank, and sets the variables of ``rank_env``. Where ranks must see only
     their own device, it chooses that from the visibility variable.
     """
-    apart = (tool.APART,) if context.layout.apart else ()
     selected: tuple[str, ...] = ()
+    if context.layout.apart:
+        from accel_launch.ranks.tool import APART
+
+        selected = (APART,)
     if context.selects:
         from accel_launch.engines.common.selected import selecting
 
-        selected = selecting(context)
-    return target.interpreter(context.settings, context.host), *ALONE, PARENT, *apart, *selected, *words
+        selected += selecting(context)
+    return target.interpreter(context.settings, context.host), *ALONE, PARENT, *selected, *words
 
 
 def refuse_slices(context: LaunchContext, where: str) -> None:
