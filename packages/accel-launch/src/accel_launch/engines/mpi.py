@@ -8,7 +8,7 @@ from accel_config.showing.wording import describe
 from accel_launch.engines.common.hostfile import extra_hosts, read_hostfile
 from accel_launch.engines.common.meeting import meeting_point
 from accel_launch.engines.common.wrapping import assignments, binding, rank_command, with_parent, with_torch_variables
-from accel_launch.engines.declaration import ADDRESS, RANKS, Engine
+from accel_launch.engines.declaration import ADDRESS, DEBUGGING, RANKS, Engine
 from accel_launch.planning.types import Command, Plan
 from accel_launch.schedulers.mpi.families import HYDRA, OPEN
 
@@ -100,7 +100,7 @@ def _unbound(context: LaunchContext) -> str:
 
 ENGINE = Engine(
     make,
-    honors=(*RANKS, "bind", *ADDRESS, "mpirun_hostfile", "mpirun_bind_to"),
+    honors=(*RANKS, *DEBUGGING, "bind", *ADDRESS, "mpirun_hostfile", "mpirun_bind_to"),
     unbound=_unbound,
     ignores={"mpirun numbers the machines": ("machine_rank",)},
 )

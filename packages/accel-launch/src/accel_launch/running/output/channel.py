@@ -44,6 +44,8 @@ class Channel(Source):
         """Read from ``fd`` for ``stream``."""
         self.fd, self.stream = fd, stream
         self.shown, self.sized = True, False
+        self.debugged = False
+        """Whether the rank has the terminal for a debugger: its bytes go on at once, and nobody breaks its prompt."""
         self.own = False
         """Whether the rank has a terminal though our output isn't one."""
         self.local, self.mark = 0, ""
@@ -130,7 +132,21 @@ class Channel(Source):
                 if any(words in latest for words in TIMEOUTS):
                     self.complained()
 
+    def debug(self) -> None:
+        """Pass on what the rank writes as it comes: a line may be edited for a while."""
+        self.debugged, self.ends = True, (b"\n",)
+
+    @property
+    def prompting(self) -> bool:
+        """Whether its unfinished line is a prompt, at which somebody types."""
+        return self.debugged and terminals.edited()
+
     def _show(self, data: bytes) -> None:
+        if self.debugged:
+            end = data.rfind(b"\n") + 1
+            self._pass(data[:end])
+            self._pass(data[end:])
+            return
         end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
         if not self.line or end:
             self.since = time.monotonic()

@@ -63,6 +63,8 @@ class Channels:
         """
         out, err = self.streams
         before = [self._mark(local, number, label) for number in (STDOUT, STDERR)]
+        if rank == self.display.debugged:
+            before = ["", ""]
         one = out is err and out.terminal and self.caller is None
         if one and before[0] == before[1] and not self.logs.streams(local):
             # One terminal for both keeps their order, as it would without us.
@@ -122,6 +124,8 @@ class Channels:
             terminals.set_size(ours, *self.size)
         channel.shown = self.display.shown is None or local in self.display.shown
         channel.local, channel.mark = local, mark
+        if rank == self.display.debugged:
+            channel.debug()
         self._add(local, channel, ranks_end)
         channel.set_rank(rank)
         return channel, ranks_end

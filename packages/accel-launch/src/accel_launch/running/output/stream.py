@@ -23,6 +23,13 @@ class Source:
     prefix: bytes = b""
     ended = False
     """Whether nothing more comes from it."""
+    ends: tuple[bytes, ...] = LINE_ENDS
+    """What ends its lines."""
+
+    @property
+    def prompting(self) -> bool:
+        """Whether its unfinished line is a prompt, at which somebody types."""
+        return False
 
 
 class Stream:
@@ -78,7 +85,7 @@ class Stream:
         if starts:
             self.passed = self.counted = 0
         self._add(source, prefixed(data, source.prefix, starts=starts) if source and source.prefix else data)
-        self.open = None if data.endswith(LINE_ENDS) else source
+        self.open = None if data.endswith(source.ends if source else LINE_ENDS) else source
         self.passed = len(data) - data.rfind(b"\n") - 1 + (0 if b"\n" in data else self.passed)
         if self.counted + BULK <= self.passed <= LONGEST:
             self.counted, self.held_since = self.passed, time.monotonic()
@@ -108,8 +115,8 @@ class Stream:
         if not self.held:
             return None
         now = time.monotonic()
-        if len(self.waiting) > FULL:
-            self.held_since = now  # the line can't go on as long as our own reader doesn't
+        if len(self.waiting) > FULL or (self.open is not None and self.open.prompting):
+            self.held_since = now  # the line can't go on as long as our own reader doesn't, or somebody types
         if now < self.held_since + COURTESY:
             return self.held_since + COURTESY - now
         self._end_line()

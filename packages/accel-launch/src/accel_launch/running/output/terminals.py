@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def open_pair() -> tuple[int, int]:
     """Open a terminal; return our end and the rank's.
@@ -18,6 +22,35 @@ def open_pair() -> tuple[int, int]:
     mode[1] &= ~termios.OPOST  # the user's own terminal does what output needs
     termios.tcsetattr(ranks_end, termios.TCSANOW, mode)
     return ours, ranks_end
+
+
+def edited() -> bool:
+    """Return whether a program edits what is typed on the terminal of our standard input, as a prompt does."""
+    import termios
+
+    try:
+        return not termios.tcgetattr(0)[3] & termios.ICANON
+    except termios.error:  # it isn't one
+        return False
+
+
+def kept() -> Callable[[], None]:
+    """Return what sets our terminal as it is now: a rank that is killed at a prompt leaves it without an echo."""
+    import termios
+
+    try:
+        mode = termios.tcgetattr(0)
+    except termios.error:  # it isn't one
+        return lambda: None
+
+    def restore() -> None:
+        try:
+            if os.tcgetpgrp(0) == os.getpgrp():  # else it is somebody else's now
+                termios.tcsetattr(0, termios.TCSADRAIN, mode)
+        except (OSError, termios.error):
+            pass  # it has gone
+
+    return restore
 
 
 SIZE = (24, 80)

@@ -29,6 +29,8 @@ class SignalHandling:
         """When it came, in seconds since the epoch."""
         self.first, self.first_at = 0, 0.0
         """The first signal that asks for the end, also after a rank had failed, and when it came."""
+        self.aside: Callable[[], bool] = lambda: False
+        """Returns whether an interrupt is for a rank under a debugger, and has gone there."""
         self.note: Callable[[int, float], None] | None = None
         """Who is told of that, once."""
 
@@ -62,6 +64,8 @@ class SignalHandling:
         """Act at once: the main loop may be waiting for a write to a slow reader."""
         if number == signal.SIGWINCH:
             self.resize()  # first: a rank that gets the signal looks at its terminal's size
+        if number == signal.SIGINT and self.aside():
+            return
         if number in ENDING:
             if not self.first:
                 self.first, self.first_at = number, time.time()
