@@ -11,8 +11,7 @@ from accel_launch.running.attempts.attempt import Attempt
 from accel_launch.running.attempts.carrier import Carrier
 from accel_launch.running.attempts.starting import step_back
 from accel_launch.running.guardian.handle import GuardianHandle
-from accel_launch.running.guardian.orders import ASIDE, Orders
-from accel_launch.running.output import terminals
+from accel_launch.running.guardian.orders import Orders
 from accel_launch.running.output.router import OutputRouter
 from accel_launch.running.process import take_secret
 from accel_launch.running.supervising.calling_process import CallingProcess
@@ -65,8 +64,6 @@ class Supervisor:
         self.plan, self.parent_fd, self.caller, self.folder = plan, parent_fd, caller, folder
         self.notify: Callable[[Event], object] = lambda event: self.record.event(event)  # noqa: PLW0108  it is made later
         self.parked: Parked | None = None
-        self.restore: Callable[[], None] = lambda: None
-        """Sets the terminal as it was."""
         self.orders = Orders()
         self.closed: Result | None = None
         """The result of the last attempt, if that was let go of and no other one could be started."""
@@ -86,9 +83,7 @@ class Supervisor:
             raise AccelError(f"{_missing(self.plan, error)}; nothing was started") from None
         resize = lambda: self.output.channels.resize()  # noqa: E731, PLW0108  those of the attempt of the day
         self.signals = SignalHandling(self.orders, self._failed, resize)
-        if self.plan.display.debugged is not None:
-            self.signals.aside = self._aside
-            self.restore = terminals.kept()
+        _give_terminal(self)
         self.signals.start()
         self.calling = CallingProcess(self.parent_fd, self.orders, self.signals, self.plan.display.alive)
         self._fork(() if self.folder is None else (self.folder.held,))
@@ -146,14 +141,6 @@ class Supervisor:
 
     def _failed(self) -> bool:
         return self.attempt.failed()
-
-    def _aside(self) -> bool:
-        """Interrupt the rank under a debugger alone; return False if it doesn't run."""
-        rank = self.plan.display.debugged
-        runs = rank is not None and self.attempt.runs(rank)
-        if runs:
-            self.orders.send(ASIDE)
-        return runs
 
     def _ending(self) -> bool:
         """Return whether the run is about to end by a signal or a failure, here or elsewhere."""
@@ -230,7 +217,6 @@ class Supervisor:
         result = self.closed or self.attempt.judged(self.signals, self.onlookers)
         result = self.series.whole(self.attempt, result, (self.signals.first, self.signals.first_at))
         self.signals.rest()
-        self.restore()
         self.attempt.preparation.remove()
         watch = self.carrier.watch
         result = result if watch is None else watch.conclude(result, self.calling)
@@ -240,6 +226,15 @@ class Supervisor:
 
             finish(self.output, self.plan.display, result)
         return result
+
+
+def _give_terminal(run: Supervisor) -> None:
+    """Let a rank under a debugger have the terminal, if there is one."""
+    rank = run.plan.display.debugged
+    if rank is not None:
+        from accel_launch.running.supervising.debugger import Debugger
+
+        Debugger(lambda: run.attempt.runs(rank), run.orders, run.signals)
 
 
 def _missing(plan: Plan, error: OSError) -> str:

@@ -47,7 +47,7 @@ def prepare(context: LaunchContext, name: str, engine: Engine) -> None:
     rank = _rank(settings, context.layout.total)
     if context.layout.devices and context.layout.total > 1:
         mine = context.host.environ
-        context.variables.update({key: text for key, text in PATIENT.items() if key not in mine})
+        context.variables.update({key: text for key, text in PATIENT.items() if not mine.get(key)})
     if context.layout.total > 1:
         findings.notes.append(
             f"{describe(settings, *given)}: torch's process groups wait 10 minutes for all ranks to meet, 30 on the "

@@ -132,14 +132,14 @@ class Channel(Source):
                 if any(words in latest for words in TIMEOUTS):
                     self.complained()
 
-    def debug(self) -> None:
-        """Pass on what the rank writes as it comes: a line may be edited for a while."""
-        self.debugged, self.ends = True, (b"\n",)
-
     @property
     def prompting(self) -> bool:
         """Whether its unfinished line is a prompt, at which somebody types."""
         return self.debugged and terminals.edited()
+
+    def ends(self, data: bytes) -> bool:
+        """Return whether this ends a line: a prompt that is drawn again goes on."""
+        return data.endswith(b"\n") if self.debugged else super().ends(data)
 
     def _show(self, data: bytes) -> None:
         if self.debugged:

@@ -23,8 +23,10 @@ class Source:
     prefix: bytes = b""
     ended = False
     """Whether nothing more comes from it."""
-    ends: tuple[bytes, ...] = LINE_ENDS
-    """What ends its lines."""
+
+    def ends(self, data: bytes) -> bool:
+        """Return whether this ends a line."""
+        return data.endswith(LINE_ENDS)
 
     @property
     def prompting(self) -> bool:
@@ -85,7 +87,7 @@ class Stream:
         if starts:
             self.passed = self.counted = 0
         self._add(source, prefixed(data, source.prefix, starts=starts) if source and source.prefix else data)
-        self.open = None if data.endswith(source.ends if source else LINE_ENDS) else source
+        self.open = None if (source.ends(data) if source else data.endswith(LINE_ENDS)) else source
         self.passed = len(data) - data.rfind(b"\n") - 1 + (0 if b"\n" in data else self.passed)
         if self.counted + BULK <= self.passed <= LONGEST:
             self.counted, self.held_since = self.passed, time.monotonic()

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 def open_pair() -> tuple[int, int]:
     """Open a terminal; return our end and the rank's.
@@ -32,25 +28,6 @@ def edited() -> bool:
         return not termios.tcgetattr(0)[3] & termios.ICANON
     except termios.error:  # it isn't one
         return False
-
-
-def kept() -> Callable[[], None]:
-    """Return what sets our terminal as it is now: a rank that is killed at a prompt leaves it without an echo."""
-    import termios
-
-    try:
-        mode = termios.tcgetattr(0)
-    except termios.error:  # it isn't one
-        return lambda: None
-
-    def restore() -> None:
-        try:
-            if os.tcgetpgrp(0) == os.getpgrp():  # else it is somebody else's now
-                termios.tcsetattr(0, termios.TCSADRAIN, mode)
-        except (OSError, termios.error):
-            pass  # it has gone
-
-    return restore
 
 
 SIZE = (24, 80)

@@ -31,6 +31,8 @@ class SignalHandling:
         """The first signal that asks for the end, also after a rank had failed, and when it came."""
         self.aside: Callable[[], bool] = lambda: False
         """Returns whether an interrupt is for a rank under a debugger, and has gone there."""
+        self.restore: Callable[[], None] = lambda: None
+        """Sets the terminal as that rank has found it."""
         self.note: Callable[[int, float], None] | None = None
         """Who is told of that, once."""
 
@@ -47,6 +49,7 @@ class SignalHandling:
 
     def rest(self) -> None:
         """Ignore what ends nothing: when Python ends, it gives handled signals their defaults back, which kill."""
+        self.restore()
         for number in (signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
 
