@@ -238,6 +238,7 @@ def free(count: int) -> int:
         return first
 
 
+@pytest.mark.parametrize("engine", ["local", pytest.param("mpi", marks=pytest.mark.exhaustive)], indirect=True)
 def test_a_real_editor(launched: Start, script: Script, tmp_path: Path, engine: str) -> None:
     path, port = script(EDITED), free(2)
     (tmp_path / "beside.py").write_text("NAME = 'found'\n")

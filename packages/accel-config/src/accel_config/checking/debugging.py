@@ -13,15 +13,8 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 PORTS = range(1, 1 << 16)
-AWAY = {
-    "detach": "a detached run has no terminal",
-    "hosts": "its ranks aren't below this launcher",
-    "slurm": "a job runs without this terminal",
-    "kubernetes": "a job runs without this terminal",
-    "submit": "a job runs without this terminal",
-    "tpu_cluster": "its ranks are on other machines",
-}
-"""Settings with which no rank is below this launcher and its terminal, by the reason."""
+AWAY = ("hosts", "slurm", "kubernetes", "submit", "tpu_cluster")
+"""Settings with which no rank is below this launcher."""
 
 
 def names(settings: Settings) -> tuple[str, ...]:
@@ -57,8 +50,11 @@ def invalid(settings: Settings) -> str:
 
 def contradicting(settings: Settings) -> str:
     """Return what can't go together with them."""
-    wrong = {name: why for name, why in AWAY.items() if settings.value(name).value}
-    if settings[Launcher].debug_port is not None:
+    wrong = {name: "its ranks aren't below this launcher" for name in AWAY if settings.value(name).value}
+    if settings[Launcher].debug_port is None:
+        if settings.value("detach").value:
+            wrong["detach"] = "a detached run has no terminal"
+    else:
         if settings[Launcher].no_python:
             wrong["no_python"] = "debugpy is for Python"
         if settings[Launcher].preload:
