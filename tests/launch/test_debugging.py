@@ -77,7 +77,7 @@ def test_one_rank_has_the_terminal(settings: Resolve, here: Path) -> None:
         (("--debug_rank", "1", "--hosts", "a,b"), "and hosts a,b (--hosts): its ranks aren't below this launcher"),
         (
             ("--debug_port", "7", "--slurm"),
-            "debug_port 7 (--debug_port) and slurm true (--slurm): a job runs without",
+            "debug_port 7 (--debug_port) and slurm true (--slurm): its ranks aren't",
         ),
         (("--debug_port", "7", "--preload", "json"), "and preload json (--preload): ranks that are forked"),
         (("--debug_port", "7", "--no_python"), "and no_python true (--no_python): debugpy is for Python"),
