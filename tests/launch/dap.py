@@ -71,4 +71,5 @@ class Editor:
         """Let the rank run to its end."""
         self.ask("continue", threadId=thread)
         self.event("terminated")
+        self.file.close()  # debugpy's adapter ends when both are
         self.socket.close()

@@ -55,7 +55,7 @@ def main(address: str, port: str, chosen: str, script: Sequence[str]) -> None:
     from importlib.util import find_spec
 
     if find_spec(DEBUGPY) is None:
-        sys.stderr.write(f"accel: {DEBUGPY} isn't installed: {sys.executable} -m pip install {DEBUGPY}\n")
+        sys.stderr.write(f"accel: {DEBUGPY} isn't installed for {sys.executable}; install {DEBUGPY} there\n")
         sys.exit(2)
     runpy.run_module(DEBUGPY, run_name="__main__", alter_sys=True)
 
