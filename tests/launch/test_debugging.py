@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -17,6 +18,9 @@ import pytest
 from accel_config import AccelError
 from accel_launch import Plan, launch, plan
 from accel_launch.planning.checks.debugging import PATIENT, PROGRAM, THAWED
+from accel_launch.running.output import terminals
+from accel_launch.running.output.channel import Channel
+from accel_launch.running.output.stream import Stream
 from tests.conftest import BIN, Resolve
 from tests.environments import environment
 from tests.launch.dap import Editor
@@ -192,6 +196,25 @@ def test_a_real_pdb_on_a_terminal(terminal: Terminal, script: Script, engine: st
     assert re.search(rf"\n\(Pdb\) p at \+ 1\r\n{others}42\r\n{others}\(Pdb\) --Key", shown), shown
     assert {line for line in shown.split("\r\n") if "another" in line} == {"[0] line of another"}
     assert "accel: " not in shown + str(one.before)
+
+
+def test_a_prompt_may_end_lines_to_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ipdb does for its menu: nobody writes there."""
+    (ours, ranks), (reads, out) = os.pipe(), os.pipe()
+    stream = Stream(out)
+    channel = Channel(ours, stream)
+    channel.debugged = True
+    for typing, shown in ((True, b"ipdb> \n\n"), (False, b"ipdb> \n\nof another\n")):
+        monkeypatch.setattr(terminals, "edited", lambda typing=typing: typing)
+        if typing:
+            os.write(ranks, shown)
+            channel.read()
+            stream.put(None, b"of another\n")
+        stream.held_since -= 60
+        stream.release()
+        assert stream.waiting == shown
+    for fd in (ours, ranks, reads, out):
+        os.close(fd)
 
 
 def test_what_ctrl_c_and_ctrl_backslash_mean(terminal: Terminal, script: Script) -> None:

@@ -138,8 +138,10 @@ class Channel(Source):
         return self.debugged and terminals.edited()
 
     def ends(self, data: bytes) -> bool:
-        """Return whether this ends a line: a prompt that is drawn again goes on."""
-        return data.endswith(b"\n") if self.debugged else super().ends(data)
+        """Return whether this ends a line: a prompt goes on when it is drawn again, or makes room for a menu."""
+        if not self.debugged:
+            return super().ends(data)
+        return data.endswith(b"\n") and (self.ended or not self.prompting)
 
     def _show(self, data: bytes) -> None:
         if self.debugged:

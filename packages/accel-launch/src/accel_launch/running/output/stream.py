@@ -101,7 +101,8 @@ class Stream:
         self.waiting += data
 
     def _end_line(self) -> None:
-        self._add(self.open, b"\n")
+        if self.passed:  # a prompt may have ended its line itself
+            self._add(self.open, b"\n")
         self.open = None
 
     def end_line(self) -> None:
