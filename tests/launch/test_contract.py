@@ -33,6 +33,8 @@ ONLY_HERE = (
     "json",
     "explain",
     "preset",
+    "debug_rank",
+    "debug_port",
     "fp8_use_mxfp8_block_scaling",
     "fsdp_ignored_modules",
     "slurm",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from accel_launch.machine import pmi
-from accel_launch.ranks.hydra import ask
+from accel_launch.ranks.managers import ask
 from tests.launch.hydra import Hydra
 
 

@@ -15,7 +15,7 @@ from accel_config import CATALOGUE, AccelError, Settings, split
 from accel_launch import Host, Plan, plan
 from accel_launch.machine.devices import Device
 from accel_launch.machine.probe import Probe, loaded
-from accel_launch.ranks import pmix
+from accel_launch.ranks import managers
 from accel_launch.ranks.signals import sent_to_all
 from accel_launch.schedulers import READERS, read, settle
 from accel_launch.schedulers.mpi import families, orte
@@ -917,10 +917,10 @@ def test_what_listens_answers() -> None:
 
 
 def test_nobody_above_us_speaks_pmix() -> None:
-    assert loaded(os.getpid(), pmix.LIBRARY) == ""
+    assert loaded(os.getpid(), managers.LIBRARY) == ""
     assert loaded(os.getpid(), "libc.so").endswith("/libc.so.6")
     assert Probe().mpi.first_host() == ""
-    assert Probe().programs.output(sys.executable, pmix.__file__, "/nowhere/libpmix.so.2") == ""
+    assert Probe().programs.output(sys.executable, managers.__file__, "/nowhere/libpmix.so.2") == ""
 
 
 def test_every_family_of_mpi_has_a_reader() -> None:

@@ -12,7 +12,7 @@ import pytest
 from accel_config import CATALOGUE, AccelError, split
 from accel_config.settings.readers import natural
 from accel_launch import plan
-from accel_launch.ranks.hydra import descriptor
+from accel_launch.ranks.managers import descriptor
 from accel_launch.ranks.signals import sent_to_all
 from accel_launch.schedulers import READERS, settle
 from tests.fuzzing import fuzz

@@ -19,6 +19,7 @@ BRINGS = {
     "accel-launch[fp8]": {"transformer-engine"},
     "accel-launch[fp8-ao]": {"torchao"},
     "accel-launch[functions]": {"cloudpickle"},
+    "accel-launch[debug]": {"debugpy"},
     "accel-launch[nvml]": {"nvidia-ml-py"},
     "accel-launch[stacks]": {"py-spy"},
     "accel-estimate[transformers]": {"transformers", "torch"},
@@ -32,6 +33,7 @@ BRINGS = {
     "accel-cli[fp8-ao]": {"torch", "torchao"},
     "accel-cli[tpu]": {"torch", "torch-xla"},
     "accel-cli[sagemaker]": {"sagemaker"},
+    "accel-cli[debug]": {"debugpy"},
     "accel-cli[all]": {"torch", "deepspeed", "sagemaker"},
 }
 MESSAGES = re.compile(r"(accel-\w+)\[([a-z0-9,-]+)\]")

@@ -119,6 +119,19 @@ class Launcher(Section, title="Launcher"):
         help="Environment variable for some ranks, such as `'1-3:NCCL_DEBUG=INFO'`; ranks and `%` as with "
         "`--wrap`. Can be repeated.",
     )
+    debug_rank: str | None = setting(
+        key=None,
+        metavar="RANK",
+        help="Rank that has the terminal for a debugger (`breakpoint()`, pdb): its input, and Ctrl-C, which goes to "
+        "this rank alone. Lines of other ranks have a prefix, and wait while it is at a prompt. `last` is allowed.",
+    )
+    debug_port: str | None = setting(
+        key=None,
+        metavar="[ADDRESS:]PORT",
+        help="Port at which each rank waits for an editor before its first line, by debugpy; local rank 1 takes the "
+        "next one, and so on. With `--debug_rank` only that rank waits. Whoever connects can execute code; without "
+        "`ADDRESS`, only from this machine.",
+    )
     dry_run: bool = setting(
         False, switch=True, key=None, common=True, help="Print the plan as a shell script, and run nothing."
     )

@@ -87,6 +87,14 @@ def _ranks(settings: Settings) -> str:
     return ranks.wrap(settings) or ranks.rank_env(settings)
 
 
+def _debugging(settings: Settings) -> str:
+    if settings[Launcher].debug_rank is None and settings[Launcher].debug_port is None:
+        return ""
+    from accel_config.checking import debugging
+
+    return debugging.invalid(settings) or debugging.contradicting(settings)
+
+
 def _parallelism(settings: Settings) -> str:
     if not in_force(settings):
         return ""
@@ -127,6 +135,7 @@ RULES: tuple[Callable[[Settings], str], ...] = (
     counts.elastic,
     _restart_policy,
     _ranks,
+    _debugging,
     _module_without_python,
     _contradicting_stalls,
     _binding,

@@ -152,6 +152,8 @@ def _planned(values: dict[str, Value], script: Sequence[str], *, function: str =
         raise AccelError(
             f"{settled.origin('hosts')}: launch starts this machine's ranks; start the command for hosts"
         )
+    if settled.value("debug_rank").value is not None and settled.value("debug_port").value is None:
+        raise AccelError(f"{settled.origin('debug_rank')}: the terminal is the caller's; start the command instead")
     if settled.value("detach").value:
         raise AccelError(f"{settled.origin('detach')}: launch waits for its run; start the command to leave one")
     if function:

@@ -27,6 +27,8 @@ RANKS = (
     *("num_machines", "num_processes", "nproc_per_node", "gpu_ids"),
     *("num_cpu_threads_per_process", "nice", "wrap", "rank_env"),
 )
+# A rank under a debugger: engines whose ranks are this machine's, below this launcher.
+DEBUGGING = ("debug_rank", "debug_port")
 # Where ranks meet.
 ADDRESS = ("main_process_ip", "main_process_port")
 # How machines meet that are each launched on.
@@ -59,6 +61,7 @@ SPECIAL: Mapping[str, Names] = {
     "only a launch with --hosts uses it": ("sync", "sync_to", "sync_limit", "sync_launcher", "check_network"),
     "only the engines local and torchrun start ranks again": ("max_restarts",),
     "only the engines exec, local, torchrun, mpi and slurm bind ranks": ("bind",),
+    "only the engines exec, local, torchrun and mpi have ranks under a debugger": DEBUGGING,
     "only torch's agent uses it (--engine torchrun)": AGENT,
     "only restarts on one machine use it (--engine local)": ("restart_policy",),
 }

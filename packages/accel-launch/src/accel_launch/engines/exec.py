@@ -10,7 +10,7 @@ from accel_config.errors import AccelError
 from accel_config.settings.paradigm import SHARDED
 from accel_config.showing.wording import describe
 from accel_launch.engines.common.meeting import meeting_point, place_of, torch_variables
-from accel_launch.engines.declaration import ADDRESS, AGENT, MEETING, RANKS, Engine
+from accel_launch.engines.declaration import ADDRESS, AGENT, DEBUGGING, MEETING, RANKS, Engine
 from accel_launch.planning import target
 from accel_launch.planning.types import Command, Plan
 
@@ -122,6 +122,6 @@ def _meeting_point(context: LaunchContext, task: Task) -> tuple[str, int]:
 
 ENGINE = Engine(
     make,
-    honors=(*RANKS, "bind", *ADDRESS, "machine_rank"),
+    honors=(*RANKS, *DEBUGGING, "bind", *ADDRESS, "machine_rank"),
     ignores={"the ranks of one machine need no rendezvous": (*MEETING, "rdzv_conf", "monitor_interval")},
 )

@@ -7,7 +7,7 @@ from accel_config.errors import AccelError
 from accel_config.showing.wording import describe
 from accel_launch.engines.common.meeting import meeting_point, torch_variables
 from accel_launch.engines.common.wrapping import rank_command
-from accel_launch.engines.declaration import ADDRESS, MEETING, RANKS, Engine
+from accel_launch.engines.declaration import ADDRESS, DEBUGGING, MEETING, RANKS, Engine
 from accel_launch.planning.types import Command, Plan, Restarting
 
 TYPE_CHECKING = False
@@ -60,6 +60,15 @@ def make(context: LaunchContext) -> Plan:
 ENGINE = Engine(
     make,
     # The death of a rank is noticed at once, so a monitor_interval has nothing to shorten, and is no mistake.
-    honors=(*RANKS, "bind", *ADDRESS, "machine_rank", "max_restarts", "restart_policy", "monitor_interval"),
+    honors=(
+        *RANKS,
+        *DEBUGGING,
+        "bind",
+        *ADDRESS,
+        "machine_rank",
+        "max_restarts",
+        "restart_policy",
+        "monitor_interval",
+    ),
     ignores={"the ranks of one machine need no rendezvous": (*MEETING, "rdzv_conf")},
 )

@@ -15,7 +15,7 @@ from accel_launch.engines.common.wrapping import (
     with_parent,
     with_torch_variables,
 )
-from accel_launch.engines.declaration import ADDRESS, RANKS, Engine
+from accel_launch.engines.declaration import ADDRESS, DEBUGGING, RANKS, Engine
 from accel_launch.planning.types import Command, Plan
 from accel_launch.schedulers.mpi.families import HYDRA, OPEN
 
@@ -108,7 +108,7 @@ def _unbound(context: LaunchContext) -> str:
 
 ENGINE = Engine(
     make,
-    honors=(*RANKS, "bind", *ADDRESS, "mpirun_hostfile", "mpirun_bind_to"),
+    honors=(*RANKS, *DEBUGGING, "bind", *ADDRESS, "mpirun_hostfile", "mpirun_bind_to"),
     unbound=_unbound,
     ignores={"mpirun numbers the machines": ("machine_rank",)},
 )

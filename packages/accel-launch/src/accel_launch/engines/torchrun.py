@@ -14,7 +14,7 @@ from accel_launch.engines.common import rendezvous
 from accel_launch.engines.common.interface import interface_variables, route_to
 from accel_launch.engines.common.meeting import meeting_point
 from accel_launch.engines.common.wrapping import assignments, binding, module_command, rank_command, with_parent
-from accel_launch.engines.declaration import ADDRESS, AGENT, MEETING, RANKS, Engine
+from accel_launch.engines.declaration import ADDRESS, AGENT, DEBUGGING, MEETING, RANKS, Engine
 from accel_launch.planning import target
 from accel_launch.planning.types import Command, Plan
 from accel_launch.ranks.module import AGENT as AGENT_MODULE
@@ -220,4 +220,4 @@ def _secret(context: LaunchContext, path: str) -> None:
         context.findings.notes.append(f"{described} can be read by others on this machine: chmod 600 {path}")
 
 
-ENGINE = Engine(make, honors=(*RANKS, "bind", *ADDRESS, *AGENT, "machine_rank"))
+ENGINE = Engine(make, honors=(*RANKS, *DEBUGGING, "bind", *ADDRESS, *AGENT, "machine_rank"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import cache
 
-from accel_launch.ranks.hydra import INIT, Closed, ask, descriptor
+from accel_launch.ranks.managers import INIT, Closed, ask, descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

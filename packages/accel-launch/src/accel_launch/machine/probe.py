@@ -242,11 +242,11 @@ class Mpi:
         return pmi.meet(environ, rank)
 
     def first_host(self) -> str:
-        """Return the host of rank 0 according to PMIx; empty if it isn't known. See `accel_launch.ranks.pmix`."""
-        from accel_launch.ranks import pmix
+        """Return the host of rank 0 according to PMIx; empty if it isn't known. See `accel_launch.ranks.managers`."""
+        from accel_launch.ranks import managers
 
-        path = self._ancestors.library(pmix.LIBRARY)
-        return self._programs.output(sys.executable, "-I", "-S", pmix.__file__, path).strip() if path else ""
+        path = self._ancestors.library(managers.LIBRARY)
+        return self._programs.output(sys.executable, "-I", "-S", managers.__file__, path).strip() if path else ""
 
     def start_beacon(self, port: int, askers: int) -> bool:
         """Start the rank-0 beacon, once; False if it can't listen on ``port``. See `accel_launch.ranks.beacon`."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from accel_config.settings.resolved import Settings
     from accel_launch.engines.declaration import Engine
     from accel_launch.machine.host import Host
+    from accel_launch.planning.layout import Layout
     from accel_launch.planning.types import Plan
 
 
@@ -46,6 +47,7 @@ def made(settings: Settings, host: Host, script: Sequence[str], findings: Findin
         AccelError: the settings contradict each other or can't work on this host.
     """
     checks.combinations(settings, findings)
+    launcher = settings[Launcher]
     host = _counted(settings, host, findings)
     name = registry.choose(settings)
     engine = registry.load(name, settings.origin("engine")) if name else None
@@ -61,14 +63,7 @@ def made(settings: Settings, host: Host, script: Sequence[str], findings: Findin
         scripts.check(settings, host, script, findings, local=not engine.remote_script)
     _deepspeed_json(settings, host, findings)
     checks.arrangement(settings, host, layout, findings)
-    if settings[Launcher].check_memory is not None:
-        from accel_launch.planning.checks import memory
-
-        memory.check(settings, layout, findings, job=job)
-    if settings[Output].report:
-        from accel_launch.planning.checks import report
-
-        report.check(settings, findings)
+    _promised(settings, layout, findings, job=job)
     if job:
         variables = environment.portable(settings, layout)
     else:
@@ -79,19 +74,23 @@ def made(settings: Settings, host: Host, script: Sequence[str], findings: Findin
         from accel_launch.planning import binding
 
         context = context.replace(bound=binding.bound(context, engine))
+    debugged = launcher.debug_rank is not None or launcher.debug_port is not None
+    if debugged:
+        from accel_launch.planning.checks.debugging import prepare
+
+        prepare(context, name, engine)
     planned = _preloaded(_made(name, engine, context), context)
     planned = planned.replace(cpus=tuple(one.cpus for one in context.bound))
     if not findings.selected:
         context.ignore(f"the engine {name} starts its ranks in another way", "wrap", "rank_env")
     shown = display(settings, max(layout.local, len(planned.commands)), layout, script)
     findings.notes += engine.dropped(name, settings, findings.ignored)
-    launcher = settings[Launcher]
     watched = launcher.stall_after > 0 and (settings.given("stall_after") or launcher.stall_action != "note")
     recorded = recording(settings, shown.place)
     if recorded.detached:
         planned = planned.replace(commands=tuple(command.unbuffered() for command in planned.commands))
     elsewhere = layout.total > (planned.hosted or len(planned.commands))
-    return planned.replace(
+    planned = planned.replace(
         notes=tuple(dict.fromkeys((*settings.notes, *findings.notes))),
         summary=planned.summary or summary(settings, layout, planned),
         grace=float(launcher.grace),
@@ -104,6 +103,23 @@ def made(settings: Settings, host: Host, script: Sequence[str], findings: Findin
         first_rank=layout.rank * layout.local,
         devices=tuple(layout.device(rank) for rank in range(layout.local)),
     )
+    if not debugged:
+        return planned
+    from accel_launch.planning.checks.debugging import applied
+
+    return applied(planned, settings)
+
+
+def _promised(settings: Settings, layout: Layout, findings: Findings, *, job: bool) -> None:
+    """Check what the user wants to rely on: that the run fits the memory, and that its report can be written."""
+    if settings[Launcher].check_memory is not None:
+        from accel_launch.planning.checks import memory
+
+        memory.check(settings, layout, findings, job=job)
+    if settings[Output].report:
+        from accel_launch.planning.checks import report
+
+        report.check(settings, findings)
 
 
 def _counted(settings: Settings, host: Host, findings: Findings) -> Host:

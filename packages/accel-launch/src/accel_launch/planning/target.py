@@ -28,4 +28,9 @@ def argv(settings: Settings, host: Host, script: Sequence[str], *, unbuffered: b
         return (*lower, *script)
     options = ("-u",) if unbuffered else ()
     module = ("-m",) if launcher.module else ()
-    return (*lower, interpreter(settings, host), *options, *module, *script)
+    editor: tuple[str, ...] = ()
+    if launcher.debug_port is not None:
+        from accel_launch.planning.checks import debugging
+
+        editor = debugging.editor(launcher.debug_rank, launcher.debug_port)
+    return (*lower, interpreter(settings, host), *options, *editor, *module, *script)

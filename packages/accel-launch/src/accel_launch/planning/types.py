@@ -98,6 +98,8 @@ class Display(Record):
     report: str | None = None
     terminals: bool = False
     """Whether the ranks get terminals though the launcher's output isn't one."""
+    debugged: int | None = None
+    """The rank that has the terminal for a debugger: its input, its interrupts, and lines that nobody breaks."""
 
     @property
     def asked(self) -> bool:

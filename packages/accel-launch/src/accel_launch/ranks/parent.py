@@ -31,7 +31,7 @@ UNASKED = "attempts:0"
 
 def main() -> int:
     """Run the program of the command line as this rank; end as it ended."""
-    from hydra import leave
+    from managers import leave
     from module import SCRATCH
     from prctl import bind_here
     from signals import PASSED_ON, sent_to_all
@@ -53,8 +53,7 @@ def main() -> int:
     if error_file and (not named or (scratch and named.startswith(scratch))):  # an old agent's goes with its folder
         environ["TORCHELASTIC_ERROR_FILE"] = error_file
     words, command, below = chosen(environ)
-    gate, opens = os.pipe()
-    parent = os.getpid()
+    parent, (gate, opens) = os.getpid(), os.pipe()
     child = os.fork()
     if child == 0:
         os.close(opens)
@@ -64,8 +63,7 @@ def main() -> int:
     name_process(environ.get("RANK", "0"), words)
     attempt = environ.get("TORCHELASTIC_RESTART_COUNT", "-")
     lines = Lines(record, f"{environ.get('RANK', '0')} {local}", attempt)
-    doubled = sent_to_all(environ)
-    program = Program(child, lines, below)
+    doubled, program = sent_to_all(environ), Program(child, lines, below)
     for number in PASSED_ON:
         signal.signal(number, signal.SIG_IGN if number in doubled else program.pass_on)
     # From here on a reader of the record may send this process a signal.
@@ -262,6 +260,7 @@ def launcher_of(record: str) -> int:
 
 def become(words: tuple[str, ...], environ: dict[str, str], streams: list[str], parent: int, launcher: int) -> None:
     """Turn this fork into the program, in a process group of its own, so that each signal reaches it once."""
+    from debugging import take_input
     from prctl import die_with, let_read
     from signals import sent_to_all
 
@@ -270,6 +269,7 @@ def become(words: tuple[str, ...], environ: dict[str, str], streams: list[str], 
         os.setpgid(0, 0)
         die_with(parent)  # the engine may kill the parent alone, and may have done so already
         let_read(launcher)
+        take_input(environ)
         for target, path in enumerate(streams, start=1):
             os.dup2(os.open(path, os.O_WRONLY | os.O_NOCTTY), target)
         for number in (signal.SIGPIPE, signal.SIGXFSZ, *sent_to_all(environ)):

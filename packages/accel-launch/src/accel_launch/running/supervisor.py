@@ -83,6 +83,7 @@ class Supervisor:
             self.attempt = self._prepared(self.plan, 0)
         except OSError as error:
             raise AccelError(f"{_missing(self.plan, error)}; nothing was started") from None
+        _give_terminal(self)
         self.signals.start()
         self.calling = CallingProcess(self.parent_fd, self.orders, self.signals, self.plan.display.alive)
         self._fork(() if self.folder is None else (self.folder.held,))
@@ -225,6 +226,15 @@ class Supervisor:
 
             finish(self.output, self.plan.display, result)
         return result
+
+
+def _give_terminal(run: Supervisor) -> None:
+    """Let a rank under a debugger have the terminal, if there is one."""
+    rank = run.plan.display.debugged
+    if rank is not None:
+        from accel_launch.running.supervising.debugger import Debugger
+
+        Debugger(lambda: run.attempt.runs(rank), run.orders, run.signals)
 
 
 def _missing(plan: Plan, error: OSError) -> str:

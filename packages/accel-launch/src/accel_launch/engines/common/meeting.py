@@ -77,6 +77,6 @@ def torch_variables(context: LaunchContext, rank: int, address: str, port: int) 
         # Rank 0 opens the store itself: there is no agent to do it.
         "TORCHELASTIC_USE_AGENT_STORE": "False",
     }
-    if not context.host.environ.get("TORCH_NCCL_ASYNC_ERROR_HANDLING"):
+    if not {**context.host.environ, **context.variables}.get("TORCH_NCCL_ASYNC_ERROR_HANDLING"):
         found["TORCH_NCCL_ASYNC_ERROR_HANDLING"] = "1"
     return found

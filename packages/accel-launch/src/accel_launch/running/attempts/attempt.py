@@ -83,6 +83,10 @@ class Attempt:
         """Return whether a rank has failed."""
         return any(ending.failed for ending in self._endings()[-1])
 
+    def runs(self, rank: int) -> bool:
+        """Return whether a rank has started, and hasn't ended."""
+        return rank in self.pids() and all(ending.rank != rank for ending in self._endings()[-1])
+
     def started(self) -> bool:
         """Return whether an engine has started ranks here."""
         return self.record is not None and self.record.started

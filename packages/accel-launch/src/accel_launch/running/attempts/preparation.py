@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from accel_launch.machine.process_tree import DAEMON
+from accel_launch.ranks.debugging import INPUT
 from accel_launch.ranks.module import SCRATCH, scratch_path
 from accel_launch.running.engine_record import EngineRecord, memory_file, read
 from accel_launch.running.guardian.workload import Spawn, Workload
@@ -60,6 +61,7 @@ class Preparation:
             together=self.plan.together,
             preload=self.plan.preload or (),
             scratch=self.scratch,
+            debugged=self.plan.display.debugged,
             folders=(self.recordings.private, "" if self.progress is None else self.progress.folder),
         )
 
@@ -76,7 +78,9 @@ class Preparation:
         if self.progress is not None:
             environ.update(self.progress.variables(place))
         streams = self.channels.attach(self.rank_of(place), place, command.label)
-        streams = (self.nothing if place else self.stdin, *streams)
+        reader = self.plan.display.debugged
+        ours = not place if reader is None else self.rank_of(place) == reader
+        streams = (self.stdin if ours else self.nothing, *streams)
         return Spawn(place, command.argv, environ, command.cwd, streams, command.cpus, command.tooled)
 
     def _engine(self, _place: int, command: Command) -> Spawn:
@@ -89,7 +93,10 @@ class Preparation:
         if self.gate is not None:
             environ["ACCEL_GATE"] = f"/proc/{os.getpid()}/fd/{self.gate}"
         environ["ACCEL_SUPERVISOR"] = f"/proc/{os.getpid()}/fd {' '.join(map(str, numbers))}"
-        return Spawn(0, command.argv, environ, command.cwd, (self.stdin, *self.channels.attach_engine()))
+        stdin, reader = self.stdin, self.plan.display.debugged
+        if reader is not None:  # an engine that passes it on would take what is the rank's
+            stdin, environ[INPUT] = self.nothing, f"{reader} /proc/{os.getpid()}/fd/0"
+        return Spawn(0, command.argv, environ, command.cwd, (stdin, *self.channels.attach_engine()))
 
     def let_start(self) -> None:
         """Let the ranks start that wait for it."""

@@ -46,6 +46,14 @@ class Forwarder:
             else:
                 self.children.send(pid, number)
 
+    def interrupt(self, rank: int | None) -> None:
+        """Send SIGINT to one rank: the one under a debugger."""
+        if self.record is not None:
+            self._pass_to_parents(signal.SIGINT, self.record, rank)
+        for pid, number in self.children.ranks.items():
+            if self.record is None and number == rank:
+                self.children.send(pid, signal.SIGINT)
+
     def _keep(self, number: int) -> None:
         """Keep a signal for the ranks: the fork server may have forked them, but they are known only at its end."""
         if number in PAUSES:  # the last one counts
@@ -57,9 +65,9 @@ class Forwarder:
         for number in self.early:
             self.pass_on(number)
 
-    def _pass_to_parents(self, number: int, record: int) -> None:
-        """Send a signal to the ranks' parents under an engine, which itself would die of the signal."""
+    def _pass_to_parents(self, number: int, record: int, one: int | None = None) -> None:
+        """Send a signal to the ranks' parents under an engine, which itself would die of it; or to that of one."""
         below = process_tree.descendants(os.getpid())
-        for _rank, parent in running_in(read(record, LIMIT)).values():
-            if parent in below:
+        for rank, parent in running_in(read(record, LIMIT)).values():
+            if parent in below and one in (None, rank):
                 process_tree.send_to(parent, below[parent], number)

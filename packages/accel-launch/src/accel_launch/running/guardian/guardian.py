@@ -15,7 +15,7 @@ from accel_launch.ranks.signals import ENDING, PASSED_ON
 from accel_launch.running.guardian.children import Children
 from accel_launch.running.guardian.events import Events
 from accel_launch.running.guardian.forwarding import Forwarder
-from accel_launch.running.guardian.orders import HOLD, KILL, OVER, RELEASE, STOP
+from accel_launch.running.guardian.orders import ASIDE, HOLD, KILL, OVER, RELEASE, STOP
 from accel_launch.running.guardian.starting import Starter
 from accel_launch.running.guardian.teardown import LONGEST, Teardown
 
@@ -173,6 +173,8 @@ class Guardian:
                 return order is not None
             if order in (HOLD, RELEASE):
                 self.held = time.monotonic() + LOOKING if order == HOLD else 0.0
+            elif order == ASIDE:
+                self.forwarder.interrupt(self.work.debugged)
             elif order == OVER:
                 self.teardown.end_grace()
             elif order == STOP:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-HOLD, RELEASE, OVER, STOP, KILL = 251, 252, 253, 254, 255
-"""Orders beside signal numbers: leave the ranks as they are for a moment if one fails, and no longer (the
-guardian also waits for that after a failure); let the grace be over; terminate the ranks as after a
-failure; kill them at once."""
+ASIDE, HOLD, RELEASE, OVER, STOP, KILL = 250, 251, 252, 253, 254, 255
+"""Orders beside signal numbers: interrupt the rank under a debugger alone; leave the ranks as they are for a moment
+if one fails, and no longer (the guardian also waits for that after a failure); let the grace be over; terminate the
+ranks as after a failure; kill them at once."""
 NOBODY = -1
 """The descriptor where no guardian is."""
 

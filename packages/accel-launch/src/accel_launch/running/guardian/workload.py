@@ -53,6 +53,8 @@ class Workload(Record):
     """Modules to import once, before the ranks are forked."""
     scratch: str
     """The path of a folder that an engine may make; see `accel_launch.ranks.module`."""
+    debugged: int | None = None
+    """The rank that has the terminal for a debugger."""
     launcher: int = 0
     """The pid of the launcher, which looks at what ranks do."""
     caller: int | None = None

@@ -44,6 +44,8 @@ class Channel(Source):
         """Read from ``fd`` for ``stream``."""
         self.fd, self.stream = fd, stream
         self.shown, self.sized = True, False
+        self.debugged = False
+        """Whether the rank has the terminal for a debugger: its bytes go on at once, and nobody breaks its prompt."""
         self.own: tuple[int, int] | None = None
         """Lines and columns of who looks on, if the rank has a terminal though our output isn't one."""
         self.local, self.mark = 0, ""
@@ -139,7 +141,23 @@ class Channel(Source):
                 if any(words in latest for words in TIMEOUTS):
                     self.complained()
 
+    @property
+    def prompting(self) -> bool:
+        """Whether its unfinished line is a prompt, at which somebody types."""
+        return self.debugged and terminals.edited()
+
+    def ends(self, data: bytes) -> bool:
+        """Return whether this ends a line: a prompt goes on when it is drawn again, or makes room for a menu."""
+        if not self.debugged:
+            return super().ends(data)
+        return data.endswith(b"\n") and (self.ended or not self.prompting)
+
     def _show(self, data: bytes) -> None:
+        if self.debugged:
+            end = data.rfind(b"\n") + 1
+            self._pass(data[:end])
+            self._pass(data[end:])
+            return
         end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
         if not self.line or end:
             self.since = time.monotonic()

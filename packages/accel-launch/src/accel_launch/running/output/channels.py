@@ -93,7 +93,8 @@ class Channels:
         """Return what stands before each line of a local rank's stream, with ``${rank}`` for its rank."""
         if not label and local < len(self.display.marked) and self.display.marked[local] & number:
             return marks.torchruns(self.display.role, local)
-        return f"[{label}] " if label else marks.ranks(self.display.host) if self.display.prefix else ""
+        prefix = self.display.prefix and local != self.display.debugged
+        return f"[{label}] " if label else marks.ranks(self.display.host) if prefix else ""
 
     def _file(self, local: int, number: int) -> LogFile | None:
         file = self.logs.file(local, number, self.attempt_of(local))
@@ -121,6 +122,7 @@ class Channels:
             channel.own = self.size
         channel.shown = self.display.shown is None or local in self.display.shown
         channel.local, channel.mark = local, mark
+        channel.debugged = rank == self.display.debugged
         self._add(local, channel, ranks_end)
         channel.set_rank(rank)
         return channel, ranks_end

@@ -24,6 +24,15 @@ class Source:
     ended = False
     """Whether nothing more comes from it."""
 
+    def ends(self, data: bytes) -> bool:
+        """Return whether this ends a line."""
+        return data.endswith(LINE_ENDS)
+
+    @property
+    def prompting(self) -> bool:
+        """Whether its unfinished line is a prompt, at which somebody types."""
+        return False
+
 
 class Stream:
     """One of our own standard streams."""
@@ -78,7 +87,7 @@ class Stream:
         if starts:
             self.passed = self.counted = 0
         self._add(source, prefixed(data, source.prefix, starts=starts) if source and source.prefix else data)
-        self.open = None if data.endswith(LINE_ENDS) else source
+        self.open = None if (source.ends(data) if source else data.endswith(LINE_ENDS)) else source
         self.passed = len(data) - data.rfind(b"\n") - 1 + (0 if b"\n" in data else self.passed)
         if self.counted + BULK <= self.passed <= LONGEST:
             self.counted, self.held_since = self.passed, time.monotonic()
@@ -92,7 +101,8 @@ class Stream:
         self.waiting += data
 
     def _end_line(self) -> None:
-        self._add(self.open, b"\n")
+        if self.passed:  # a prompt may have ended its line itself
+            self._add(self.open, b"\n")
         self.open = None
 
     def end_line(self) -> None:
@@ -108,8 +118,8 @@ class Stream:
         if not self.held:
             return None
         now = time.monotonic()
-        if len(self.waiting) > FULL:
-            self.held_since = now  # the line can't go on as long as our own reader doesn't
+        if len(self.waiting) > FULL or (self.open is not None and self.open.prompting):
+            self.held_since = now  # the line can't go on as long as our own reader doesn't, or somebody types
         if now < self.held_since + COURTESY:
             return self.held_since + COURTESY - now
         self._end_line()

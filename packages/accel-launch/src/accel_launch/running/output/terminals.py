@@ -20,6 +20,16 @@ def open_pair() -> tuple[int, int]:
     return ours, ranks_end
 
 
+def edited() -> bool:
+    """Return whether a program edits what is typed on the terminal of our standard input, as a prompt does."""
+    import termios
+
+    try:
+        return not termios.tcgetattr(0)[3] & termios.ICANON
+    except termios.error:  # it isn't one
+        return False
+
+
 SIZE = (24, 80)
 """Lines and columns of a terminal that nobody sees."""
 

