@@ -16,6 +16,7 @@ from tests.schedule import (
     once,
     pytest_cmdline_main,
     pytest_collection_modifyitems,
+    pytest_ignore_collect,
     pytest_runtest_protocol,
     pytest_xdist_auto_num_workers,
     pytest_xdist_make_scheduler,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "pytest_cmdline_main",
     "pytest_collection_modifyitems",
+    "pytest_ignore_collect",
     "pytest_runtest_protocol",
     "pytest_xdist_auto_num_workers",
     "pytest_xdist_make_scheduler",

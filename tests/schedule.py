@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ import pytest
 WORKERS = min(8, (os.cpu_count() or 1) + 2)
 # Tests with these marks run when no other test does: they measure time, or take the ports of a cluster.
 ALONE = {"serial", "slurm"}
+# Marks that few files have. A file names those of its tests, as pytest.mark.NAME.
+IN_FEW = ("fuzz", "machines", "slurm", "stress", "xla")
 # Files whose tests share what takes seconds to make, or can't run beside each other: one worker runs them, and begins
 # with them.
 TOGETHER = (
-    ("tests/cli/test_merge.py",),
+    ("tests/cli/test_merge.py", "tests/cli/test_merge_untrusted.py", "tests/estimate/test_saved_tensors.py"),  # torch
     ("tests/estimate/test_script.py",),
-    ("tests/cli/test_merge_untrusted.py",),
     ("tests/sagemaker/test_submit.py", "tests/sagemaker/test_role.py", "tests/sagemaker/test_docs.py"),
     ("tests/sagemaker/test_entry.py",),  # the ranks of a job meet at one port, whichever job it is
     ("tests/config/test_interview.py", "tests/config/test_wizard.py"),
@@ -71,6 +73,22 @@ def pytest_xdist_auto_num_workers() -> int:
     return WORKERS
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files without a test of the one marker that is asked for: each worker would take seconds to read all."""
+    file = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    return (
+        True
+        if file and config.option.markexpr in IN_FEW and not names(collection_path, config.option.markexpr)
+        else None
+    )
+
+
+@cache
+def names(path: Path, mark: str) -> bool:
+    """Return whether a file of tests names a mark."""
+    return f"mark.{mark}" in path.read_text()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what the default run leaves out, and put the tests into the order in which workers take them."""
@@ -78,8 +96,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         sample: set[str] | None = getattr(getattr(item, "module", None), "SAMPLE", None)
         if sample is not None and getattr(item, "originalname", "") not in sample:
             item.add_marker(pytest.mark.exhaustive)
+        unnamed = [mark for mark in IN_FEW if item.get_closest_marker(mark) and not names(item.path, mark)]
+        assert not unnamed, f"{item.nodeid} has the mark {unnamed[0]}, which its file has to name"
     if in_worker(config):
-        items.sort(key=lambda item: (runs_alone(item), unit(item.nodeid) == item.nodeid))
+        items.sort(key=lambda item: (runs_alone(item), unit(item.nodeid) == item.nodeid, -allowed(item)))
+
+
+def allowed(item: pytest.Item) -> float:
+    """Return the seconds that a test has by its mark: the longest begin first, so that no core waits for a last one."""
+    mark = item.get_closest_marker("timeout")
+    return mark.args[0] if mark else 0
 
 
 def unit(nodeid: str) -> str:

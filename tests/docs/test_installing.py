@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.docs.pages import FRESH, PAGES, Block, blocks
+from tests.docs.pages import FRESH, PAGES, blocks
 from tests.environments import UV
 from tests.installing import Environment, clone
 
@@ -23,24 +23,31 @@ NAMED = re.compile(
     r"pip install [^`\n]*?(?<![\w./{,-])[\'\"]?accel-(?:cli|config|launch|estimate|tpu|sagemaker)\b(?!/)"
 )
 # Links the packages that the named one needs to the clone.
-LINKED = "uv pip install ./packages/accel-cli "
+LINKED = "uv pip install ./packages/accel-cli\n"
 # Addressed to a machine that has no clone.
 ELSEWHERE = {"docs/tpu.md": "a pod's workers"}
+INSTALLS = re.compile(r"^(?:uv )?pip ")
 
 
-WITH_UV = re.compile(r"^(uv pip install [^#\n]*)", re.MULTILINE)
+def typed() -> dict[str, list[str]]:
+    """What installs, without comments, and all lines that a page has after it: several pages begin alike."""
+    found: dict[str, list[str]] = {}
+    for block in LINES:
+        lines = [line.partition(" #")[0].rstrip() for line in block.text.splitlines()]
+        after = found.setdefault("\n".join(filter(INSTALLS.match, lines)), [])
+        after += [line for line in lines if not INSTALLS.match(line) and line not in after]
+    return found
 
 
 @pytest.mark.exhaustive  # pip takes half a minute to build five packages
-@pytest.mark.parametrize("block", {block.text: block for block in LINES}.values(), ids=lambda block: block.place)
-def test_the_lines_work_in_a_fresh_environment(block: Block, clone: Path, tmp_path: Path) -> None:
-    check(Environment(tmp_path / "env", pip=True), f"set -e\n{block.text}", clone, tmp_path)
-
-
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("line", sorted({line for block in LINES for line in WITH_UV.findall(block.text)}))
-def test_the_lines_for_uv_work_in_a_fresh_environment(line: str, clone: Path, tmp_path: Path) -> None:
-    check(Environment(tmp_path / "env", pip=False), line, clone, tmp_path)
+@pytest.mark.parametrize(("installs", "after"), typed().items(), ids=typed())
+def test_the_lines_work_in_a_fresh_environment(installs: str, after: list[str], clone: Path, tmp_path: Path) -> None:
+    check(
+        Environment(tmp_path / "env", pip=not installs.startswith("uv ")),
+        "\n".join(["set -e", installs, *after]),
+        clone,
+        tmp_path,
+    )
 
 
 def check(here: Environment, line: str, clone: Path, place: Path) -> None:

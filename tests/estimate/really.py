@@ -179,17 +179,14 @@ def main() -> None:
     sys.modules.setdefault("triton", None)  # pyright: ignore[reportArgumentType] - as in a script's process
     torch._subclasses.fake_tensor.FakeTensorMode()  # it imports more
     paths.attention = eager
-    for name in (
-        "torch.distributed.tensor",
-        "sklearn.datasets",
-        "accelerate",
-        "transformers",
-        "transformers.trainer",
-    ):
-        if find_spec(name.partition(".")[0]):
+    cases: list[list[Any]] = json.loads(sys.argv[1])
+    texts = [Path(word).read_text() for case in cases for word in case[:2] if str(word).endswith(".py")]
+    for name in ("sklearn.datasets", "accelerate", "transformers", "transformers.trainer"):
+        library = name.partition(".")[0]
+        if find_spec(library) and any(library in text for text in texts):
             __import__(name)
     found: list[Any] = []
-    for case in json.loads(sys.argv[1]):
+    for case in cases:
         launched(case.pop(0) if isinstance(case[0], int) else 0)
         traced, real = forked(without_data, case), several
         if isinstance(traced, dict) and not traced["uses_device"] and "training" in traced:

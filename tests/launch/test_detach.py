@@ -72,7 +72,7 @@ def test_a_detached_run_outlives_its_terminal(
 def test_a_refusal_is_a_refusal(accelerate: Run, script: Script, runs: Path) -> None:
     done = accelerate("launch", *N2, "-d", "nowhere.py")
     assert (done.returncode, done.stdout) == (2, "")
-    path = str(script("import time\ntime.sleep(1000)\n"))
+    path = str(script("import time\nprint('up', flush=True)\ntime.sleep(1000)\n"))
     assert accelerate("launch", *N2, "-d", "--name", "taken", path).stdout == "taken\n"
     done = accelerate("launch", *N2, "-d", "--name", "taken", path)
     assert (done.returncode, done.stdout) == (2, "")
@@ -85,8 +85,9 @@ def test_a_refusal_is_a_refusal(accelerate: Run, script: Script, runs: Path) -> 
     done = accelerate("launch", *N2, "-d", path, env={"XDG_STATE_HOME": "/proc/nowhere"})
     assert (done.returncode, done.stdout) == (1, "")
     assert "no folder for this run" in done.stderr
-    with subprocess.Popen([BIN / "accelerate", "logs", "-f"], env=env_of(runs), stderr=-1) as following:
-        time.sleep(0.2)
+    with subprocess.Popen([BIN / "accelerate", "logs", "-f"], env=env_of(runs), stdout=-1, stderr=-1) as following:
+        assert following.stdout is not None
+        assert following.stdout.readline() == b"up\n"
         os.kill(listed(accelerate)["taken"]["launcher"], signal.SIGKILL)
         told = following.communicate(timeout=60)[1]
     assert (following.returncode, told) == (0, b"accel: taken ended without a status: its launcher was killed\n")

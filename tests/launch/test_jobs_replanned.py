@@ -127,7 +127,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "FOLDER", tmp_path)
 
 
-@pytest.mark.parametrize("step", [31, pytest.param(3, marks=[pytest.mark.exhaustive, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("step", [61, pytest.param(3, marks=[pytest.mark.exhaustive, pytest.mark.timeout(600)])])
 @pytest.mark.parametrize("machines", [1, 2, 4])
 @pytest.mark.parametrize(
     "given", ["flags", "file of one machine", "file of the machines", "file of eight", "variables"]

@@ -426,7 +426,7 @@ def test_nor_is_it_when_it_then_says_nothing_more(machines: Callable[..., Machin
 def test_a_restart_that_can_not_be_ends_the_run(
     machines: Callable[..., Machines], monkeypatch: pytest.MonkeyPatch, finished: int, failed: int, over: bool
 ) -> None:
-    monkeypatch.setattr(restarts, "RESTART", 0.6)
+    monkeypatch.setattr(restarts, "RESTART", 1.5)
     run = machines(3)
     assert run.all_here()
     run.sides[failed].ranks_ended(False, failure(failed and 9, time.time() - 1))  # who says so is known

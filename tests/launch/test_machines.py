@@ -35,6 +35,8 @@ print(f"rank {rank} of {size}, {os.environ['LOCAL_RANK']} of {os.environ['LOCAL_
 """
 MEET = SUM + "dist.destroy_process_group()\n"
 FOR_EVER = SUM + "while True:\n    dist.all_reduce(one)\n    time.sleep(0.05)\n"
+# What suffices where the launchers alone are looked at: torch takes seconds of each rank.
+IDLE = "import os, time\nrank = int(os.environ['RANK'])\nprint(f'rank {rank} is here: ', flush=True)\nwhile True:\n    time.sleep(0.05)\n"
 # It ends at once: gloo's threads now and then abort a process that leaves without having destroyed its group.
 FAILS = (
     SUM
@@ -122,7 +124,7 @@ def test_a_name_may_move_or_have_several_addresses(
     started: Start, script: Script, network: Network, wrong: tuple[str, ...]
 ) -> None:
     """The launchers meet as well as the agents, so that one hears of the other's end."""
-    path = script(FOR_EVER)
+    path = script(IDLE)
     network.hosts(0, f"127.0.0.1 localhost\n{network.address(0)} trainer\n")
     network.hosts(1, "127.0.0.1 localhost\n" + "".join(f"{address} trainer\n" for address in wrong))
     second = started(1, "--num_processes", 2, path, address="trainer")
@@ -158,7 +160,7 @@ def test_a_name_server_that_does_not_answer_holds_nothing_up(
 
 
 def test_who_is_late_is_named_on_every_machine(started: Start, script: Script) -> None:
-    path = script(MEET)
+    path = script("")
     launches = [started(n, "--num_processes", 3, path, machines=3) for n in (0, 1)]
     for launch in launches:
         assert launch.says("waiting for machine 2 (", 10), launch.text
@@ -209,7 +211,7 @@ def test_the_status_is_the_first_failures(together: Together, script: Script) ->
 
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_launcher_ends_the_run_everywhere(started: Start, script: Script, killed: int) -> None:
-    launches = both(started, "--num_processes", 2, script(FOR_EVER))
+    launches = both(started, "--num_processes", 2, script(IDLE if killed else FOR_EVER))
     running(*launches)
     launches[killed].process.kill()
     other = launches[1 - killed]
@@ -234,7 +236,7 @@ def test_whatever_is_killed_between_launcher_and_ranks_is_named(
     started: Start, script: Script, killed: int, part: str, cause: str
 ) -> None:
     """And not one of the ranks that are ended with it, or complain of it on the other machine."""
-    launches = both(started, "--num_processes", 2, script(FOR_EVER))
+    launches = both(started, "--num_processes", 2, script(FOR_EVER if part == "agent" else IDLE))
     running(*launches)
     (process,) = psutil.Process(launches[killed].process.pid).children()
     if part == "agent":
@@ -250,7 +252,8 @@ def test_whatever_is_killed_between_launcher_and_ranks_is_named(
 def test_a_machine_that_is_cut_off_ends_the_run_everywhere(
     started: Start, script: Script, network: Network, cut: int
 ) -> None:
-    launches = [started(n, "--num_processes", 3, script(FOR_EVER), machines=3) for n in range(3)]
+    path = script(IDLE if cut else FOR_EVER)
+    launches = [started(n, "--num_processes", 3, path, machines=3) for n in range(3)]
     running(*launches)
     network.cut(cut)
     began = time.monotonic()
@@ -293,7 +296,7 @@ def test_a_machine_that_pauses_is_not_dead(together: Together, script: Script, n
     indirect=["together"],
 )
 def test_an_interrupted_launcher_ends_the_run_everywhere(together: Together, script: Script, number: int) -> None:
-    *others, last = together("--num_processes", 2, script(FOR_EVER))
+    *others, last = together("--num_processes", 2, script(IDLE))
     running(*others, last)
     last.process.send_signal(number)
     assert last.wait(30) == -number
@@ -306,9 +309,9 @@ def test_an_interrupted_launcher_ends_the_run_everywhere(together: Together, scr
 
 
 def test_a_second_machine_of_the_same_rank_is_turned_away(started: Start, script: Script) -> None:
-    launches = both(started, "--num_processes", 2, script(FOR_EVER))
+    launches = both(started, "--num_processes", 2, script(IDLE))
     running(*launches)
-    third = started(2, "--num_processes", 2, script(FOR_EVER), rank=1)
+    third = started(2, "--num_processes", 2, script(IDLE), rank=1)
     assert third.wait(30) == 1
     assert "the main machine refused this one: machine 1 is here already" in third.text, third.text
     assert launches[0].process.poll() is None
@@ -317,12 +320,12 @@ def test_a_second_machine_of_the_same_rank_is_turned_away(started: Start, script
 
 
 def test_another_run_is_turned_away(started: Start, script: Script) -> None:
-    first = started(0, "--num_processes", 2, "--run_id", "monday", script(MEET))
-    other = started(1, "--num_processes", 2, "--run_id", "tuesday", script(MEET))
+    first = started(0, "--num_processes", 2, "--run_id", "monday", script(""))
+    other = started(1, "--num_processes", 2, "--run_id", "tuesday", script(""))
     assert other.wait(30) == 1
     assert "the main machine refused this one: it is of another run\n" in other.text, other.text
     assert "refused a launcher at 10.88.0.2: it is of another run than 'monday'" in first.text, first.text
-    right = started(1, "--num_processes", 2, "--run_id", "monday", script(MEET))
+    right = started(1, "--num_processes", 2, "--run_id", "monday", script(""))
     assert (first.wait(), right.wait()) == (0, 0), first.text
 
 
@@ -331,7 +334,7 @@ def test_a_secret_keeps_strangers_out(started: Start, script: Script, tmp_path: 
     (wrong := tmp_path / "wrong").write_text("four")
     right.chmod(0o600)
     wrong.chmod(0o600)
-    path = script(FOR_EVER)
+    path = script(IDLE)
     first = started(0, "--num_processes", 2, "--lifeline_secret_file", right, path)
     other = started(1, "--num_processes", 2, "--lifeline_secret_file", wrong, path)
     assert other.says("its messages aren't sealed with our secret", 30), other.text
@@ -350,9 +353,7 @@ def test_a_secret_that_the_scheduler_carries_reaches_no_rank(
 ) -> None:
     if carried:
         environ["ACCELERATE_LIFELINE_SECRET"] = "0123456789abcdef" * 4
-    code = FOR_EVER.replace(
-        "while True:", "print('secret', os.environ.get('ACCELERATE_LIFELINE_SECRET'))\nwhile True:"
-    )
+    code = IDLE.replace("while True:", "print('secret', os.environ.get('ACCELERATE_LIFELINE_SECRET'))\nwhile True:")
     launches = both(started, "--num_processes", 2, script(code))
     running(*launches)
     assert all(launch.says("secret None") for launch in launches), [launch.text for launch in launches]
@@ -369,7 +370,7 @@ def test_a_secret_that_the_scheduler_carries_reaches_no_rank(
 
 
 def test_without_a_way_to_the_lifeline_the_run_goes_on(started: Start, script: Script) -> None:
-    path = script(MEET)
+    path = script("")
     first = started(0, "--num_processes", 2, "--lifeline_port", 0, path)
     second = started(1, "--num_processes", 2, path)
     assert (first.wait(), second.wait()) == (0, 0), first.text + second.text

@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.conftest import BIN, Run, needs_torch
+from tests.conftest import BIN, Run
 from tests.launch.processes import Script, Start, alive, close, gone, marked, read_pids, until
-from tests.launch.test_preload import TORCH, TWO, as_module, as_script, assert_same, portraits
+from tests.launch.test_preload import TWO, as_module, as_script, assert_same, portraits
 from tests.schedule import sampled
 
 NAME = "accel-parked"
@@ -294,17 +294,3 @@ def test_an_import_that_is_not_safe_parks_nothing(launched: Start, script: Scrip
     assert not parked(running.pid)
     running.terminate()
     running.wait(10)
-
-
-@needs_torch
-@pytest.mark.exhaustive
-def test_torch_is_as_in_a_fresh_interpreter_in_a_later_attempt(accelerate: Run, script: Script) -> None:
-    first = "import os, sys\nif os.environ['TORCHELASTIC_RESTART_COUNT'] == '0': sys.exit(9)\n"
-    path = script(first + TORCH)
-    plain, preloaded = (
-        accelerate(
-            "launch", "-q", *TWO, "--restart_policy", "always", "--max_restarts", "1", *flags, path, timeout=120
-        )
-        for flags in ((), ("--preload", "torch"))
-    )
-    assert preloaded.returncode == plain.returncode == 0, preloaded.stderr

@@ -827,7 +827,7 @@ def test_auto_reads_modules_by_way_of_their_packages(settings: Resolve, tmp_path
 # Torch, and what is built on it.
 
 TORCH = """
-import json, os
+import json, os, sys
 import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset
@@ -867,8 +867,11 @@ def main():
         "gradient": model.module.weight.grad.tolist(),
         "state": list(torch.default_generator.get_state()[:40].tolist()),
     }
-    print(json.dumps([seen, own, dist.get_rank()]) + "\\n", end="", flush=True)
+    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    print(json.dumps([dist.get_rank(), attempt, seen, own]) + "\\n", end="", flush=True)
+    dist.barrier()
     dist.destroy_process_group()
+    sys.exit(int(os.environ["STATUS"]) if attempt == "0" else 0)
 
 if __name__ == "__main__":
     main()
@@ -876,19 +879,23 @@ if __name__ == "__main__":
 
 
 @pytest.mark.exhaustive
+@pytest.mark.timeout(400)
 def test_torch_is_as_in_a_fresh_interpreter(accelerate: Run, script: Script) -> None:
+    """In the first attempt, and in one that forks from what the first has kept."""
     pytest.importorskip("torch")
     path = script(TORCH)
     told = {"OMP_NUM_THREADS": "1"}
-    found: list[Any] = []
-    for flags in ((), ("--preload", "auto")):
-        done = accelerate("launch", *TWO, *flags, path, env=told, timeout=150)
+    found: list[tuple[int, str, Any, list[float]]] = []
+    again = ("--preload", "auto", "--restart_policy", "always", "--max_restarts", "1")
+    for flags, status in (((), "0"), (again, "9")):
+        done = accelerate("launch", *TWO, *flags, path, env={**told, "STATUS": status}, timeout=170)
         assert done.returncode == 0, done.stderr
         assert "note" not in done.stderr
-        found.append(sorted((json.loads(line) for line in done.stdout.splitlines()), key=lambda said: said[2]))
-    plain, preloaded = found
-    assert [seen for seen, _own, _rank in preloaded] == [seen for seen, _own, _rank in plain]
-    numbers = [number for _observe, own, _rank in preloaded for number in own]
+        found += [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+    for rank in range(2):
+        plain, *preloaded = [seen for number, _attempt, seen, _own in found if number == rank]
+        assert preloaded == [plain, plain]
+    numbers = [number for _rank, _attempt, _seen, own in found[2:] for number in own]
     assert len(set(numbers)) == len(numbers), "ranks share torch's random numbers"
 
 

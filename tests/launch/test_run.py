@@ -66,8 +66,8 @@ def test_ranks_meet_over_gloo(accelerate: Run, script: Script) -> None:
         "print(f'{dist.get_world_size()} ranks sum to {mine.item()}\\n', end='')\n"
         "dist.destroy_process_group()\n"
     )
-    done = accelerate(*LAUNCH, "--num_processes", "3", path, timeout=120)
-    assert done.stdout.splitlines() == ["3 ranks sum to 6.0"] * 3, done.stderr
+    done = accelerate(*LAUNCH, "--num_processes", "2", path, timeout=120)
+    assert done.stdout.splitlines() == ["2 ranks sum to 3.0"] * 2, done.stderr
     assert done.returncode == 0
 
 

@@ -14,7 +14,6 @@ import pytest
 from tests.conftest import BIN
 from tests.environments import environment
 from tests.launch.slurm import Slurm
-from tests.schedule import sampled
 
 SUM = (
     "import json, os, sys, torch, torch.distributed as dist\n"
@@ -225,7 +224,8 @@ def test_the_notice_reaches_every_rank_and_the_job_is_queued_again(
 # mpirun.
 
 
-@pytest.mark.parametrize("kind", sampled(["mpich", "openmpi", "impi"], every=3))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", ["mpich", "openmpi", "impi"])
 def test_under_a_real_mpirun(
     script: Callable[[str], Path], environ: dict[str, str], tmp_path: Path, kind: str
 ) -> None:

@@ -38,13 +38,13 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ) as running,
     ):
         try:
-            until(lambda: "Running on" in log.read_text())
+            until(lambda: "Running on" in log.read_text(), 150)  # a fresh environment is compiled first
             yield next(line.split()[-1] for line in log.read_text().splitlines() if "Running on" in line)
         finally:
             running.terminate()
 
 
-def until(true: Callable[[], bool], seconds: float = 30) -> None:
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until something is true."""
     end = time.monotonic() + seconds
     while not true():
