@@ -266,12 +266,12 @@ def test_the_size_of_the_terminal_that_attaches_follows(accelerate: Run, script:
     assert accelerate("logs", "--stderr").stdout.count("] error True\n") == 2
     shown = Shown(env_of(runs), "wide", program=(BIN / "accelerate", "attach"))
     for columns in (132, 61):
-        terminals.set_size(shown.ours, 40, columns)
+        terminals.set_size(shown.ours, (40, columns))
         shown.popen.send_signal(signal.SIGWINCH)
         shown.until(b"size %d 40" % (columns - 4), 2)
     (runs / "fail").touch()
     assert until(lambda: "restart 1 of 1" in accelerate("logs", "wide").stdout)
-    terminals.set_size(shown.ours, 40, 99)  # while nobody has a terminal
+    terminals.set_size(shown.ours, (40, 99))  # while nobody has a terminal
     shown.popen.send_signal(signal.SIGWINCH)
     shown.until(b"size 95 40", 2)
     shown.popen.send_signal(signal.SIGINT)

@@ -86,20 +86,14 @@ class Channel(Source):
 
     def resize(self) -> None:
         """Give the rank's terminal the size of ours, less the prefix: a full-width progress bar stays one line."""
-        if self.own is not None:
-            self.fit(*self.own)
-        elif self.stream.terminal:
-            try:
-                terminals.resize(self.fd, self.stream.fd, len(self.prefix.decode()))
-            except OSError:
-                pass  # one of the two has just been closed
-
-    def fit(self, lines: int, columns: int) -> None:
-        """Give the rank's terminal, which is none of ours, a size, less the prefix."""
+        less = len(self.prefix.decode())
         try:
-            terminals.set_size(self.fd, lines, max(1, columns - len(self.prefix.decode())))
+            if self.own is not None:
+                terminals.set_size(self.fd, self.own, less)
+            elif self.stream.terminal:
+                terminals.resize(self.fd, self.stream.fd, less)
         except OSError:
-            pass  # it has just been closed
+            pass  # one of the two has just been closed
 
     @property
     def blocked(self) -> bool:

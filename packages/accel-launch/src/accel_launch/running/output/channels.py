@@ -176,8 +176,7 @@ class Channels:
             if channel.own is None:
                 channel.resize()
             else:  # who attaches has set it
-                lines, columns = terminals.size(channel.fd)
-                channel.own = self.size = lines, columns + len(channel.prefix.decode())
+                channel.own = self.size = terminals.size(channel.fd, len(channel.prefix.decode()))
 
     @property
     def incomplete(self) -> tuple[str, ...]:

@@ -34,18 +34,18 @@ SIZE = (24, 80)
 """Lines and columns of a terminal that nobody sees."""
 
 
-def size(fd: int) -> tuple[int, int]:
-    """Return a terminal's lines and columns.
+def size(fd: int, more: int = 0) -> tuple[int, int]:
+    """Return a terminal's lines and columns, with some ``more`` columns.
 
     Raises:
         OSError: it isn't one.
     """
     columns, lines = os.get_terminal_size(fd)
-    return lines, columns
+    return lines, columns + more
 
 
-def set_size(fd: int, lines: int, columns: int) -> None:
-    """Give a terminal a size.
+def set_size(fd: int, size: tuple[int, int], less: int = 0) -> None:
+    """Give a terminal a size, lines and columns, with some columns ``less``.
 
     Raises:
         OSError: it isn't one.
@@ -54,7 +54,7 @@ def set_size(fd: int, lines: int, columns: int) -> None:
     import struct
     import termios
 
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", size[0], max(1, size[1] - less), 0, 0))
 
 
 def resize(fd: int, like: int, less: int) -> None:

@@ -63,7 +63,8 @@ def _resized(recorder: Recorder, lines: int, columns: int) -> Mapping[str, Any]:
         raise ValueError(f"lines and columns must be from 1 to {LARGEST}")
     own = [channel for found in recorder.ranks.channels.values() for channel in found if channel.own is not None]
     for channel in own:
-        channel.fit(lines, columns)
+        channel.own = lines, columns
+        channel.resize()
     return {"terminals": len(own), **({TO_SEND: int(signal.SIGWINCH)} if own else {})}
 
 
