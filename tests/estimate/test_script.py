@@ -57,7 +57,8 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("script")
     (folder / "model").mkdir()
     (folder / "model" / "config.json").write_text(json.dumps(SMALL["llama"]))
-    calls: list[Any] = [getattr(item, "callspec", None) for item in request.session.items]
+    mine = [item for item in request.session.items if item.path == request.path]
+    calls: list[Any] = [getattr(item, "callspec", None) for item in mine]
     wanted = {"plain", "patterns", *(call.params.get("name") for call in calls if call is not None)}
     names = [name for name in CASES if name in wanted and name not in MISSING]
     words = [[word if isinstance(word, int) else str(word) for word in CASES[name]] for name in names]

@@ -9,16 +9,12 @@ from pathlib import Path
 import pytest
 
 from accel_launch import plan
-from tests.conftest import BIN, Resolve
+from tests.conftest import BIN, ROOT, Resolve
 from tests.environments import environment
 from tests.launch.hosts import host
 
-SCRIPT = """
-import json, os
-from accelerate import Accelerator
-made = Accelerator()
-print(json.dumps([made.distributed_type.name, made.device.type, made.mixed_precision, made.native_amp]), flush=True)
-"""
+CLIENTS = ROOT / "tests" / "clients"
+SCRIPT = "from accelerate import Accelerator\nAccelerator()\n"
 UNSYNCED = ["--fsdp_sync_module_states", "false", "--fsdp_cpu_ram_efficient_loading", "false"]
 DDP, ALONE, FULL = "trains with DDP", "trains with one process without sharding", "trains in full precision"
 
@@ -44,23 +40,28 @@ CASES: list[Case] = [
 # The environment with DeepSpeed and torchao takes minutes to make.
 @pytest.mark.stress
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("flags", "made", "announced"), CASES)
-def test_what_the_library_does_on_the_cpu_is_announced(
-    flags: list[str], made: tuple[str, str, bool], announced: str, tmp_path: Path, environ: dict[str, str]
-) -> None:
+def test_what_the_library_does_on_the_cpu_is_announced(tmp_path: Path, environ: dict[str, str]) -> None:
     python = environment("hf", "deepspeed", extra="fp8-ao") / "python"
-    (tmp_path / "train.py").write_text(SCRIPT)
-    words = [BIN / "accelerate", "launch", "--python", python, *flags, "train.py"]
-    done = subprocess.run([*map(str, words)], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    (tmp_path / "told.py").write_text("import json, os\nos.write(1, f'{json.dumps(dict(os.environ))}\\n'.encode())\n")
+    told: list[list[str]] = []
+    for flags, _made, announced in CASES:
+        words = [BIN / "accelerate", "launch", "--python", python, *flags, "told.py"]
+        done = subprocess.run(
+            [*map(str, words)], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        told.append([json.loads(line) for line in done.stdout.splitlines()])
+        notes = [
+            line for line in done.stderr.splitlines() if line.startswith("accel: note: ") and "on the CPU Hug" in line
+        ]
+        assert len(notes) == bool(announced), flags
+        assert not announced or announced in notes[0]
+    done = subprocess.run(
+        [python, CLIENTS / "on_the_cpu.py"], input=json.dumps(told), capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stderr
-    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('["')]
-    assert said
-    assert {tuple(line) for line in said} == {(made[0], "cpu", *made[1:])}
-    notes = [
-        line for line in done.stderr.splitlines() if line.startswith("accel: note: ") and "on the CPU Hug" in line
-    ]
-    assert len(notes) == bool(announced)
-    assert not announced or announced in notes[0]
+    for (flags, made, _announced), ranks, said in zip(CASES, told, json.loads(done.stdout), strict=True):
+        assert said == [[made[0], "cpu", *made[1:]]] * len(ranks), (flags, done.stderr)
 
 
 @pytest.mark.stress

@@ -102,7 +102,7 @@ def test_a_patch_of_one_package(workspace: Path, release: Release) -> None:
     subprocess.run([str(UV), "lock", "--check", "--offline"], cwd=workspace, check=True, capture_output=True)
 
 
-def test_a_wrong_version_or_date_is_refused(workspace: Path, release: Release) -> None:
+def test_a_wrong_version_is_refused(workspace: Path, release: Release) -> None:
     for version in ("0.1.0", "0.1.2", "0.0.9", "0.3.0", "next"):
         done = release("accel-tpu", version)
         assert done.returncode == 2
