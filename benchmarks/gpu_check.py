@@ -45,8 +45,8 @@ WITHIN = 530.0
 HOUR = 3600.0
 
 
-def main() -> int:
-    """Run the checks, print and write the table."""
+def main(program: str = __file__) -> int:
+    """Run the checks, print and write the table; ``program`` is run again for each check."""
     given = arguments().parse_args()
     for area in AREAS:
         import_module(f"benchmarks.gpu_checks.areas.{area}")
@@ -66,7 +66,7 @@ def main() -> int:
         seen = json.loads((given.out / "facts.json").read_text())
         bench = Bench(Path.cwd(), seen, rehearse=given.rehearse)
         return runner.child(given.child, Path("rows.jsonl").resolve(), bench)
-    return run(checks, given)
+    return run(checks, given, program)
 
 
 def ended(_signal: int, _frame: object) -> None:
@@ -74,12 +74,12 @@ def ended(_signal: int, _frame: object) -> None:
     sys.exit(143)
 
 
-def run(checks: list[check.Check], given: argparse.Namespace) -> int:
+def run(checks: list[check.Check], given: argparse.Namespace, program: str) -> int:
     """Run checks; return the exit status."""
     signal.signal(signal.SIGTERM, ended)
     out = Path(tempfile.mkdtemp(prefix="checks-", dir=given.out)).resolve()
     bench = Bench(out, {}, rehearse=given.rehearse)
-    words = [str(Path(__file__).resolve()), "--out", str(out), *["--rehearse"] * given.rehearse]
+    words = [str(Path(program).resolve()), "--out", str(out), *["--rehearse"] * given.rehearse]
     rows: dict[str, list[check.Row]] = {}
     print(results.HEAD, flush=True)
     for one, found, seconds in runner.run_all(
