@@ -112,8 +112,10 @@ class Begun:
 class Bench:
     """The machine as checks see it. ``facts`` are what torch sees (`ranks/facts.py`)."""
 
-    def __init__(self, folder: Path, facts: dict[str, Any], *, rehearse: bool) -> None:
+    def __init__(self, folder: Path, facts: dict[str, Any], *, rehearse: bool, seconds: float = 0.0) -> None:
         self.folder, self.facts, self.rehearse = folder, facts, rehearse
+        self.seconds = seconds
+        """What the check that runs has, at most."""
         self.driver = Driver()
         self.patience = 5.0 if rehearse else 1.0
         """By how much every limit is longer: a rehearsal may share its CPUs with other work."""

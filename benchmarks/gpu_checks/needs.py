@@ -36,6 +36,12 @@ def _several(bench: Bench) -> str:
     return "" if len(bench.facts.get("devices", ())) > 1 else "torch sees one CUDA device; this needs two"
 
 
+def _shared(bench: Bench) -> str:
+    mode = next((gpu.compute_mode for gpu in bench.driver.gpus() if gpu.uuid == bench.uuid), None)
+    alone = mode is not None and mode.startswith(("Exclusive", "Prohibited"))
+    return f"the device is in compute mode {mode}: two processes can't share it" if alone else ""
+
+
 def _mig(bench: Bench) -> str:
     found = [gpu for gpu in bench.driver.gpus() if gpu.mig == "Enabled"]
     return "" if found else "MIG isn't on for any device"
@@ -48,6 +54,7 @@ MISSING: dict[str, Callable[[Bench], str]] = {
     "torch": _torch,
     "cuda": _cuda,
     "two devices": _several,
+    "shared": _shared,
     "mig": _mig,
     **{name: _module(name) for name in ("accelerate", "peft", "sklearn", "transformers")},
 }

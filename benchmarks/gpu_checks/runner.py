@@ -72,7 +72,7 @@ def run(check: Check, bench: Bench, left: float, words: list[str]) -> list[Row]:
     rows, log = folder / "rows.jsonl", folder / "log"
     with log.open("w") as output:
         started = subprocess.Popen(
-            [sys.executable, *words, "--child", check.name],
+            [sys.executable, *words, "--child", check.name, "--seconds", f"{limit}"],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, text=True, start_new_session=True,
             env=bench.environ, cwd=folder,
         )  # fmt: skip

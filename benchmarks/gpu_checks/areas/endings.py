@@ -151,13 +151,18 @@ def absent(bench: Bench, backend: str, file: str) -> Iterator[Row]:
     yield row(claim, "waiting", doing.get(0), "waiting" in doing.get(0, ""))
 
 
-@check("A collective over gloo that waits for an absent rank", seconds=100, needs=("cuda", "torch"))
+@check("A collective over gloo that waits for an absent rank", seconds=100, needs=("cuda", "torch", "shared"))
 def absent_gloo(bench: Bench) -> Iterator[Row]:
     """Two ranks on the first device."""
     yield from absent(bench, "gloo", "absent-gloo.json")
 
 
-@check("A collective over nccl that waits for an absent rank", seconds=100, needs=("cuda", "torch"), rehearsed=False)
+@check(
+    "A collective over nccl that waits for an absent rank",
+    seconds=100,
+    needs=("cuda", "torch", "shared"),
+    rehearsed=False,
+)
 def absent_nccl(bench: Bench) -> Iterator[Row]:
     """With one device, rank 0 waits where NCCL's communicator is made: that is before NCCL sees a device twice."""
     yield from absent(bench, "nccl", "absent-nccl.json")

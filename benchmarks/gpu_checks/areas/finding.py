@@ -96,11 +96,11 @@ def ids(bench: Bench) -> Iterator[Row]:
     uuid = bench.uuid or (found(bench, "(d.uuid for d in devices.find(os.environ))") or [""])[0]
     expected = ("0",) if bench.rehearse else (uuid,)
     index = "0" if bench.rehearse else (found(bench, "(d.id for d in devices.find(os.environ))") or ["0"])[0]
-    forms = {"an index": index, "a range": f"{index}-{index}", "all": "all"}
+    forms = {"an index": index, "a range": f"{index}-{index}"}
     if not index.isdecimal():  # the environment has named it by a UUID
-        forms = {"all": "all"}
+        forms = {}
     if not bench.rehearse:
-        forms |= {"a UUID": uuid, "the beginning of a UUID": uuid[: len("GPU-") + 8]}
+        forms |= {"all": "all", "a UUID": uuid, "the beginning of a UUID": uuid[: len("GPU-") + 8]}
     for form, value in forms.items():
         claim = f"A rank of gpu_ids sees that device alone: {form}"
         if not uuid and not bench.rehearse:

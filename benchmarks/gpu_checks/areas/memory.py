@@ -72,7 +72,8 @@ def measured(bench: Bench, script: str, names: list[str], seconds: float) -> Ite
         with file.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, str(RANKS / script), bench.device, *left],
-                stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=bench.environ, cwd=bench.folder,
+                stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=bench.folder,
+                env={**bench.environ, "GPU_CHECK_UUID": bench.uuid},
             )  # fmt: skip
         try:
             process.wait(until - time.monotonic())
@@ -121,6 +122,28 @@ def collected(started: list[tuple[Any, Any]], seconds: float) -> dict[str, dict[
     return {one["point"]: one for text in texts for one in told(text)}
 
 
+@check("Serving takes the memory that the formulas say", seconds=150, needs=("cuda", "torch", "transformers"))
+def serving(bench: Bench) -> Iterator[Row]:
+    """Generate with transformers' cache up to the context's length."""
+    known = points.TINY_SERVING if bench.rehearse else points.SERVING
+    said = {name: served(point) for name, point in known.items()}
+    here = [name for name in known if fits(bench, said[name][0][1])]
+    seen = {one["point"]: one for one in measured(bench, "serve_points.py", here, 0.9 * bench.seconds)}
+    if not seen and here:
+        raise NotSeenError("no point was served in time")
+    for name, point in known.items():
+        one = seen.get(name, {"why": "it doesn't fit the device, or no time was left"})
+        claim = f"Serving {name}: its cache is as large as the formula says"
+        # The last token that is generated is in no cache.
+        length = point.settings["context_len"]
+        expected = served(point._replace(settings={**point.settings, "context_len": length - 1}))[1]
+        if "cache" in one:
+            yield row(claim, gib(expected), gib(one["cache"]), one["cache"] == expected)
+        else:
+            yield not_seen(claim, one.get("why", "it wasn't told"))
+        yield within(f"Serving {name}: within low and high", point, {"allocated": said[name][0]}, one, None)
+
+
 @check("Training takes the memory that formulas and trace say", seconds=280, needs=("cuda", "torch", "transformers"))
 def training(bench: Bench) -> Iterator[Row]:
     """Train two steps of each point on the device, and trace it on the CPU meanwhile."""
@@ -133,8 +156,8 @@ def training(bench: Bench) -> Iterator[Row]:
     if find_spec("peft") is None:
         here = [name for name in here if name not in lora]
     started = traces(bench, here if find_spec("peft") else [])  # the trace needs peft
-    seen = {one["point"]: one for one in measured(bench, "train_points.py", here, 200 * bench.patience)}
-    found = collected(started, 45 * bench.patience)
+    seen = {one["point"]: one for one in measured(bench, "train_points.py", here, 0.75 * bench.seconds)}
+    found = collected(started, 0.15 * bench.seconds)
     for name, point in known.items():
         claim = f"Training {name}: within low and high"
         if name not in here:
@@ -213,25 +236,3 @@ def summed(
         text = "; ".join(f"{name} {error:+.1%}" for name, error in far.items())
         expected = "within 2 % and 64 MiB" if figure == "allocated" else "below high"
         yield row(claim, f"{expected}, all {len(pairs)}", f"{len(pairs) - len(far)} of {len(pairs)} {text}", not far)
-
-
-@check("Serving takes the memory that the formulas say", seconds=150, needs=("cuda", "torch", "transformers"))
-def serving(bench: Bench) -> Iterator[Row]:
-    """Generate with transformers' cache up to the context's length."""
-    known = points.TINY_SERVING if bench.rehearse else points.SERVING
-    said = {name: served(point) for name, point in known.items()}
-    here = [name for name in known if fits(bench, said[name][0][1])]
-    seen = {one["point"]: one for one in measured(bench, "serve_points.py", here, 140 * bench.patience)}
-    if not seen and here:
-        raise NotSeenError("no point was served in time")
-    for name, point in known.items():
-        one = seen.get(name, {"why": "it doesn't fit the device, or no time was left"})
-        claim = f"Serving {name}: its cache is as large as the formula says"
-        # The last token that is generated is in no cache.
-        length = point.settings["context_len"]
-        expected = served(point._replace(settings={**point.settings, "context_len": length - 1}))[1]
-        if "cache" in one:
-            yield row(claim, gib(expected), gib(one["cache"]), one["cache"] == expected)
-        else:
-            yield not_seen(claim, one.get("why", "it wasn't told"))
-        yield within(f"Serving {name}: within low and high", point, {"allocated": said[name][0]}, one, None)

@@ -44,7 +44,7 @@ def nccl(bench: Bench) -> Iterator[Row]:
     )
 
 
-@check("Two ranks share a device by gloo, and are refused by default", seconds=120, needs=("cuda", "torch"))
+@check("Two ranks share a device by gloo, and are refused by default", seconds=120, needs=("cuda", "torch", "shared"))
 def two_on_one(bench: Bench) -> Iterator[Row]:
     """Say that there are more devices than the driver lists: both ranks take the first."""
     many = max(len(bench.facts.get("devices", ())), 1) + 1
@@ -114,7 +114,7 @@ def trainer(bench: Bench) -> Iterator[Row]:
     yield row("The example of the Trainer trains", "accuracy of 0.3 and more", *accurate(done, 0.3))
 
 
-@check("--preload torch: ranks forked with torch use the device", seconds=120, needs=("cuda", "torch"))
+@check("--preload torch: ranks forked with torch use the device", seconds=120, needs=("cuda", "torch", "shared"))
 def preload(bench: Bench) -> Iterator[Row]:
     """Fork two ranks that both take the first device; CUDA in the fork server would break them."""
     done = bench.launch("--num_processes 2 --preload torch", "kernel.py", bench.device, variables=bench.shared)
@@ -132,7 +132,7 @@ def preload(bench: Bench) -> Iterator[Row]:
     yield row(claim, f"2 times {256**3} on {where}", seen or done.last, seen == [f"{256**3} on {where}"] * 2)
 
 
-@check("--preload shortens the time to a first kernel", seconds=150, needs=("cuda", "torch"))
+@check("--preload shortens the time to a first kernel", seconds=150, needs=("cuda", "torch", "shared"))
 def first_kernel(bench: Bench) -> Iterator[Row]:
     """Start two ranks in each way, in turns, until the last one's first kernel has run."""
     ours = bench.ours("launch", "-q", "--num_processes", "2")
@@ -142,7 +142,7 @@ def first_kernel(bench: Bench) -> Iterator[Row]:
         "--preload torch": [*ours, "--preload", "torch", *script],
         "torchrun": [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *script],
     }
-    rounds = 1 if bench.rehearse else 3
+    rounds = 1 if bench.rehearse else 2
     times: dict[str, list[float]] = {way: [] for way in ways}
     for _round in range(rounds):
         for way, words in ways.items():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.gpu_checks.bench import GIB, Bench, Done, gib
 from benchmarks.gpu_checks.check import NotSeenError, Row, check, not_seen, row
-from benchmarks.gpu_checks.driver import wait_for
+from benchmarks.gpu_checks.driver import number, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,7 +121,12 @@ def ps_and_top(bench: Bench) -> Iterator[Row]:
                  for size, unit in re.findall(r"([\d.]+) (MB|GB|MiB|GiB)", line)]  # fmt: skip
         near = any(abs(size - theirs) < 0.08 * theirs for size in sizes)
         yield row("top shows the device memory of a rank", gib(theirs), line, near)
-        yield row("top shows how busy the device is", "a percentage", line, re.search(r"\d+ ?%", line) is not None)
+        claim = "top shows how busy the device is"
+        busy = bench.driver.query("gpu", "gpu_uuid", "utilization.gpu") or [{}]
+        if number(busy[0].get("utilization.gpu")) is None:
+            yield not_seen(claim, "nvidia-smi doesn't tell utilization.gpu")
+        else:
+            yield row(claim, "a percentage", line, re.search(r"\d+ ?%", line) is not None)
 
 
 def held_by(bench: Bench, name: str) -> float | None:

@@ -1,6 +1,7 @@
 """A point's model, built from its configuration on a device; its weights are drawn at random."""
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from accel_estimate import Recipe
 from accel_estimate.tracing import building
 from benchmarks.gpu_checks.areas import points
 from benchmarks.gpu_checks.driver import Driver
+
+UUID = os.environ.get("GPU_CHECK_UUID", "")
+"""Of the device, as the driver writes it."""
 
 
 def built(point: points.Point, how: Recipe, device: str) -> tuple[Any, Any]:
@@ -39,13 +43,10 @@ def figures(device: str, before: int) -> dict[str, int | None]:
     """Return torch's own peaks, and what the driver shows of this process now that the allocator holds its most."""
     if device != "cuda":
         return {}
-    import os
-
     torch.cuda.synchronize()
-    driver, uuid = Driver(), f"GPU-{str(torch.cuda.get_device_properties(0).uuid).removeprefix('GPU-')}"
-    shown = driver.holders().get(os.getpid())
+    shown = Driver().holders().get(os.getpid())
     if shown is None:  # a container with pids of its own: all that has come since this process began
-        used = driver.used(uuid)
+        used = Driver().used(UUID)
         shown = None if used is None else used - before
     return {
         "allocated": torch.cuda.max_memory_allocated(),
@@ -56,7 +57,7 @@ def figures(device: str, before: int) -> dict[str, int | None]:
 
 def before(device: str) -> int:
     """Return the bytes that others hold on the device, before this process has touched it."""
-    return (Driver().used("") or 0) if device == "cuda" else 0
+    return (Driver().used(UUID) or 0) if device == "cuda" else 0
 
 
 def tried(name: str, device: str, run: Any) -> None:
