@@ -105,10 +105,10 @@ def run(checks: list[check.Check], given: argparse.Namespace, program: str) -> i
 
 def surroundings(bench: Bench) -> dict[str, Any]:
     """Return what the results depend on."""
-    gpus = bench.driver.gpus()
+    gpus, seen = bench.gpus, [str(one["name"]) for one in bench.facts.get("devices", ())]
     mine = next((gpu for gpu in gpus if gpu.uuid == bench.uuid), gpus[0] if gpus else None)
     return {
-        "card": None if bench.rehearse or mine is None else mine.name,
+        "card": None if bench.rehearse else next(iter(seen or [gpu.name for gpu in gpus]), None),
         "cards": len(gpus),
         "driver": mine.driver if mine else None,
         "torch": bench.facts.get("torch"),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.gpu_checks.check import NotSeenError
-from benchmarks.gpu_checks.driver import Driver
+from benchmarks.gpu_checks.driver import Driver, Gpu
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -141,8 +141,12 @@ class Bench:
     def uuid(self) -> str:
         """The UUID of the device that checks use, the first that is visible, as the driver writes it."""
         seen = [f"GPU-{one['uuid'].removeprefix('GPU-')}" for one in self.facts.get("devices", ()) if one["uuid"]]
-        listed = [gpu.uuid for gpu in self.driver.gpus()]
-        return (seen or listed or [""])[0]
+        return next(iter(seen or [gpu.uuid for gpu in self.gpus]), "")
+
+    @cached_property
+    def gpus(self) -> list[Gpu]:
+        """The devices that nvidia-smi lists. Each question to it can take seconds."""
+        return self.driver.gpus()
 
     @property
     def device(self) -> str:

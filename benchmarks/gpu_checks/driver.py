@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,20 +15,18 @@ SECONDS = 30.0
 MIB = 1 << 20
 
 
-@dataclass(frozen=True)
+FIRST = ("uuid", "name", "pci.bus_id")
+MORE = ("driver_version", "mig.mode.current", "compute_mode")
+"""Fields of a device; an older program lacks some of the latter."""
+
+
 class Gpu:
     """A device as nvidia-smi lists it; None is what it doesn't tell."""
 
-    index: str
-    uuid: str
-    name: str
-    pci: str
-    """As the kernel writes it: with four digits of the domain, in small letters."""
-    driver: str | None
-    total: int | None
-    used: int | None
-    mig: str | None
-    compute_mode: str | None
+    def __init__(self, fields: dict[str, str | None]) -> None:
+        self.uuid, self.name = fields["uuid"] or "", fields["name"] or ""
+        self.pci = address(fields["pci.bus_id"] or "")
+        self.driver, self.mig, self.compute_mode = (fields.get(name) for name in MORE)
 
 
 def number(text: str | None) -> int | None:
@@ -68,30 +65,14 @@ class Driver:
         return [dict(zip(fields, map(told, map(str.strip, line)), strict=True)) for line in lines]
 
     def gpus(self) -> list[Gpu]:
-        """Return the devices; an older program lacks some fields, so only the first ones are asked together."""
-        found = self.query("gpu", "index", "uuid", "name", "pci.bus_id") or []
-        more = {
-            name: [each[name] for each in self.query("gpu", name) or []]
-            for name in ("driver_version", "memory.total", "memory.used", "mig.mode.current", "compute_mode")
-        }
-
-        def of(place: int, name: str) -> str | None:
-            return more[name][place] if len(more[name]) == len(found) else None
-
-        return [
-            Gpu(
-                each["index"] or "",
-                each["uuid"] or "",
-                each["name"] or "",
-                address(each["pci.bus_id"] or ""),
-                of(place, "driver_version"),
-                number(of(place, "memory.total")),
-                number(of(place, "memory.used")),
-                of(place, "mig.mode.current"),
-                of(place, "compute_mode"),
-            )
-            for place, each in enumerate(found)
-        ]
+        """Return the devices; of an older program, which lacks some fields, with those that it has."""
+        found = self.query("gpu", *FIRST, *MORE)
+        if found is None:
+            found = self.query("gpu", *FIRST) or []
+            for name in MORE:
+                each = self.query("gpu", name) or []
+                found = [one | (each[place] if len(each) == len(found) else {}) for place, one in enumerate(found)]
+        return [Gpu(one) for one in found]
 
     def used(self, uuid: str) -> int | None:
         """Return the bytes that are held on a device, by whomever; of the first one if the UUID isn't listed."""

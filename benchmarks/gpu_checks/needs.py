@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,15 @@ def _module(name: str) -> Callable[[Bench], str]:
     return lambda _bench: "" if find_spec(name) else f"{name} isn't installed for this Python"
 
 
+def _library(_bench: Bench) -> str:
+    """Look for Hugging Face's library, whose module's name accel-cli has as well."""
+    try:
+        version("accelerate")
+    except PackageNotFoundError:
+        return "Hugging Face's accelerate isn't installed for this Python"
+    return ""
+
+
 def _device(_bench: Bench) -> str:
     found = [name for name in os.listdir("/dev") if name.startswith("nvidia") and name[6:].isdecimal()]  # noqa: PTH208
     return "" if found or os.path.exists("/dev/dxg") else "no NVIDIA GPU: /dev has no nvidia0"  # noqa: PTH110
@@ -25,7 +35,7 @@ def _device(_bench: Bench) -> str:
 def _driver(bench: Bench) -> str:
     if bench.driver.path is None:
         return "nvidia-smi isn't on PATH"
-    return "" if bench.driver.ask("-L") else "nvidia-smi fails; run it to see why"
+    return "" if bench.gpus else "nvidia-smi fails or lists no device; run it to see why"
 
 
 def _cuda(bench: Bench) -> str:
@@ -37,13 +47,13 @@ def _several(bench: Bench) -> str:
 
 
 def _shared(bench: Bench) -> str:
-    mode = next((gpu.compute_mode for gpu in bench.driver.gpus() if gpu.uuid == bench.uuid), None)
+    mode = next((gpu.compute_mode for gpu in bench.gpus if gpu.uuid == bench.uuid), None)
     alone = mode is not None and mode.startswith(("Exclusive", "Prohibited"))
     return f"the device is in compute mode {mode}: two processes can't share it" if alone else ""
 
 
 def _mig(bench: Bench) -> str:
-    found = [gpu for gpu in bench.driver.gpus() if gpu.mig == "Enabled"]
+    found = [gpu for gpu in bench.gpus if gpu.mig == "Enabled"]
     return "" if found else "MIG isn't on for any device"
 
 
@@ -56,7 +66,8 @@ MISSING: dict[str, Callable[[Bench], str]] = {
     "two devices": _several,
     "shared": _shared,
     "mig": _mig,
-    **{name: _module(name) for name in ("accelerate", "peft", "sklearn", "transformers")},
+    "accelerate": _library,
+    **{name: _module(name) for name in ("sklearn", "transformers")},
 }
 """By the name of a need: returns why it isn't met, empty if it is."""
 ON_A_DEVICE = ("device", "cuda")

@@ -9,6 +9,8 @@ import sys
 import time
 import traceback
 from dataclasses import asdict
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +50,9 @@ def seen(check: Check, bench: Bench) -> Iterator[Row]:
 
 def facts(bench: Bench, seconds: float = 120.0) -> dict[str, Any]:
     """Return what torch sees, from a process that ends; ``why`` it sees no device where there is none."""
-    why = "a rehearsal" if bench.rehearse else needs.first(("device", "torch"), bench)
+    if bench.rehearse:
+        return {"why": "a rehearsal", "torch": version("torch") if find_spec("torch") else None}
+    why = needs.first(("device", "torch"), bench)
     if why:
         return {"why": why}
     try:

@@ -16,7 +16,7 @@ PROGRAM = """#!{python} -IS
 # What the strict stand-in doesn't answer, this does; for the rest it tells that one what is held now.
 import os, sys
 folder = "{folder}"
-OWN = {{"driver_version": "999.10.01", "memory.total": "81559", "mig.mode.current": "[N/A]", "compute_mode": "Default",
+OWN = {{"driver_version": "999.10.01", "mig.mode.current": "[N/A]", "compute_mode": "Default",
        "gpu_uuid,utilization.gpu": "{uuid}, 7"}}
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,8 @@ from tests.estimate import accuracy
 
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.gpu_checks import measured, results
-from benchmarks.gpu_checks.areas import endings, finding, memory, points, tools
+from benchmarks.gpu_checks import measured, needs, results
+from benchmarks.gpu_checks.areas import endings, finding, memory, points, runs, tools
 from benchmarks.gpu_checks.bench import GIB, Bench, Done
 from benchmarks.gpu_checks.check import Check, NotSeenError, Row
 from benchmarks.gpu_checks.driver import MIB, Driver
@@ -28,18 +30,17 @@ ANSWERS = {answers!r}
 for asked, text in ANSWERS.items():
     if any(asked in word for word in sys.argv[1:]):
         print(text)
-        sys.exit()
+        sys.exit(not text)
 sys.exit("not a valid field to query")
 """
 H100 = "GPU-aaaa1111-2222-3333-4444-555566667777"
 NAME = "NVIDIA H100 80GB HBM3"
+FIRST = "=uuid,name,pci.bus_id"
+ALL = f"{FIRST},driver_version,mig.mode.current,compute_mode"
+DEVICE = f"{H100}, {NAME}, 00000000:3B:00.0"
 ONE = {
-    "=index,uuid,name,pci.bus_id": f"0, {H100}, {NAME}, 00000000:3B:00.0",
-    "=driver_version": "580.159.04",
-    "=memory.total": "81559",
+    ALL: f"{DEVICE}, 580.159.04, Disabled, Default",
     "=uuid,memory.used": f"{H100}, 512",
-    "=memory.used": "512",
-    "=mig.mode.current": "Disabled",
     "=pid,used_memory": "71, [N/A]\n72, 1024\n[N/A], [Insufficient Permissions]",
     "-L": f"GPU 0: {NAME} (UUID: {H100})",
 }
@@ -79,25 +80,22 @@ def verdicts(found: Iterator[Row]) -> dict[str, str]:
 def test_what_the_driver_does_not_tell_is_no_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench: Bench
 ) -> None:
-    (gpu,) = bench.driver.gpus()
-    assert (gpu.pci, gpu.driver, gpu.total, gpu.mig, gpu.compute_mode) == (
-        "0000:3b:00.0",
-        "580.159.04",
-        81559,
-        "Disabled",
-        None,
-    )
+    (gpu,) = bench.gpus
+    assert (gpu.pci, gpu.driver, gpu.mig, gpu.compute_mode) == ("0000:3b:00.0", "580.159.04", "Disabled", "Default")
     assert bench.driver.holders() == {71: None, 72: 1024 * MIB}
     assert bench.used() == 512 * MIB
-    odd = {
-        **ONE,
+    older = {
+        f"{FIRST},": "",
+        FIRST: DEVICE,
         "=driver_version": "[N/A]",
-        "=memory.used": "[Not Supported]",
-        "=uuid,memory.used": f"{H100}, [N/A]",
+        "=compute_mode": "Exclusive_Process",
     }
-    install(tmp_path, odd, monkeypatch)
+    install(tmp_path, {**older, "=uuid,memory.used": f"{H100}, [N/A]"}, monkeypatch)
     (gpu,) = Driver().gpus()
-    assert (gpu.driver, gpu.used) == (None, None)
+    assert (gpu.uuid, gpu.driver, gpu.mig, gpu.compute_mode) == (H100, None, None, "Exclusive_Process")
+    assert needs.MISSING["shared"](Bench(bench.folder, bench.facts, rehearse=False)).startswith(
+        "the device is in compute mode"
+    )
     with pytest.raises(NotSeenError, match=r"doesn't tell memory\.used"):
         bench.used()
     install(tmp_path, {}, monkeypatch)
@@ -147,14 +145,19 @@ def test_slices_are_named_where_there_are_any(tmp_path: Path, bench: Bench, monk
         list(finding.mig(bench))
     divided = {
         **ONE,
-        "=mig.mode.current": "Enabled",
+        ALL: f"{DEVICE}, 580.159.04, Enabled, Default",
         "-L": f"{ONE['-L']}\n  MIG 1g.10gb     Device  0: (UUID: MIG-77)",
     }
     install(tmp_path, divided, monkeypatch)
+    bench = Bench(bench.folder, bench.facts, rehearse=False)
     answers(monkeypatch, bench, 'GPU-CHECK {"uuids": ["x"], "variable": "MIG-77"}\n')
     assert set(verdicts(finding.mig(bench)).values()) == {"yes"}
     with pytest.raises(NotSeenError, match="the devices are slices"):
         list(finding.order(bench))
+
+
+def affinity(_pid: int) -> set[int]:
+    return {0, 1, 2, 3, 4}
 
 
 def test_binding_and_env_are_held_to_the_kernel_and_the_driver(
@@ -168,7 +171,7 @@ def test_binding_and_env_are_held_to_the_kernel_and_the_driver(
     (tmp_path / "devices/system/node/node1").mkdir(parents=True)
     (folder / "local_cpulist").write_text("0-1,4\n")
     (folder / "numa_node").write_text("1\n")
-    monkeypatch.setattr(tools.os, "sched_getaffinity", lambda _pid: {0, 1, 2, 3, 4})
+    monkeypatch.setattr(os, "sched_getaffinity", affinity)
     answers(monkeypatch, bench, 'GPU-CHECK {"cpus": [0, 1, 4]}\n')
     assert [row.holds for row in tools.binding(bench)] == ["yes"]
     (folder / "numa_node").write_text("-1\n")  # a virtual machine
@@ -178,6 +181,35 @@ def test_binding_and_env_are_held_to_the_kernel_and_the_driver(
     assert [row.holds for row in tools.env(bench)] == ["yes", "yes"]
     answers(monkeypatch, bench, json.dumps({**shown, "Devices": "none"}))
     assert [row.holds for row in tools.env(bench)] == ["yes", "no"]
+
+
+def test_runs_are_judged_by_what_their_ranks_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kernel(**other: object) -> str:
+        facts = {
+            "preloaded": True,
+            "initialized": False,
+            "forked_badly": False,
+            "device": "cuda:0",
+            "total": 256.0**3,
+        }
+        return f"GPU-CHECK {json.dumps({**facts, **other})}\n" * 2
+
+    answers(monkeypatch, bench, kernel())
+    assert list(verdicts(runs.preload(bench)).values()) == ["yes"] * 3
+    answers(monkeypatch, bench, kernel(initialized=True, device="cpu", preloaded=False))
+    assert list(verdicts(runs.preload(bench)).values()) == ["no"] * 3
+    answers(monkeypatch, bench, kernel(at=time.time() + 5), kernel(at=time.time() + 3), kernel(at=time.time() + 9))
+    assert list(verdicts(runs.first_kernel(bench)).values()) == ["yes", "yes"]
+    answers(monkeypatch, bench, 'GPU-CHECK {"sum": 1.0, "backend": "nccl"}\n')
+    assert [row.holds for row in runs.nccl(bench)] == ["yes"]
+    answers(
+        monkeypatch, bench, "  ok     0.01 s  device       cuda:0 (NVIDIA H100)\n21 checks: 20 passed, 1 skipped\n"
+    )
+    assert [row.holds for row in runs.test(bench)] == ["yes"]
+    answers(monkeypatch, bench, "  FAILED 0.01 s  device\n21 checks: 20 passed, 1 failed\n", status=1)
+    assert [row.holds for row in runs.test(bench)] == ["no"]
+    answers(monkeypatch, bench, "accuracy 0.3, 1 ranks\n")
+    assert [row.holds for one in (runs.readme, runs.fsdp2, runs.accelerator) for row in one(bench)] == ["no"] * 3
 
 
 def test_a_standstill_is_read_from_the_report(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,12 +241,9 @@ def test_points_are_held_to_low_and_high_and_to_the_trace() -> None:
     assert memory.within("it", point, said[name], {"broken": True, "why": "oh"}, None).holds == "broken"
     assert memory.within("it", point, said[name], {"why": "no time"}, None).holds == "not seen"
     assert set(verdicts(memory.summed(exact, said, {name: trace})).values()) == {"yes"}
+    most = said[name]["reserved"][2]
     far = {
-        name: {
-            **exact[name],
-            "allocated": exact[name]["allocated"] + GIB,
-            "reserved": 9 * GIB + said[name]["reserved"][2],
-        }
+        name: {"point": name, "allocated": said[name]["allocated"][1] + GIB, "reserved": 9 * GIB + most, "device": 1}
     }
     found = verdicts(memory.summed(far, said, {name: trace, "other": {"point": "other", "why": "oh"}}))
     assert list(found.values())[-3:] == ["no", "no", "no"]

@@ -21,7 +21,7 @@ NEAR = 512 * MIB
 STALL = "--stall_after 15 --stall_action end --grace 2 --num_processes {} --report {}"
 
 
-@check("The driver takes back the memory of a killed rank", seconds=90, needs=("cuda", "torch", "driver"))
+@check("The driver takes back the memory of a killed rank", seconds=90, needs=("cuda", "driver"))
 def killed(bench: Bench) -> Iterator[Row]:
     """Kill a rank that holds memory, and ask the driver until that is free."""
     wanted, before = bench.amount(HELD), bench.used()
@@ -57,7 +57,7 @@ def killed(bench: Bench) -> Iterator[Row]:
         yield row(claim, "SIGKILL", failure.get("signal") if ended is not None else "the launcher hasn't ended")
 
 
-@check("A restart waits for the device's memory", seconds=120, needs=("cuda", "torch", "driver"))
+@check("A restart waits for the device's memory", seconds=120, needs=("cuda", "driver"))
 def restart(bench: Bench) -> Iterator[Row]:
     """Let a rank kill itself with memory held, and look at the driver while the next attempt comes."""
     wanted, before = bench.amount(HELD), bench.used()

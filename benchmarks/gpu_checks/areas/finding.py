@@ -25,7 +25,7 @@ def found(bench: Bench, what: str) -> list[str]:
 @check("The launcher's devices are those of nvidia-smi", seconds=60, needs=("device", "driver"), rehearsed=False)
 def order(bench: Bench) -> Iterator[Row]:
     """Hold number, UUIDs, models and PCI addresses, in their order, to the driver's program."""
-    gpus = bench.driver.gpus()
+    gpus = bench.gpus
     if any(gpu.mig == "Enabled" for gpu in gpus):
         raise NotSeenError("MIG is on, so that the devices are slices; see the row of slices")
     ours = [line.split("|") for line in found(bench, "(f'{d.uuid}|{d.model}|{d.pci}' for d in devices.find({}))")]
@@ -51,7 +51,7 @@ def order(bench: Bench) -> Iterator[Row]:
 def version(bench: Bench) -> Iterator[Row]:
     """Hold `Host.driver` to the driver's program."""
     ours = bench.run([*bench.ours()[:1], "-c", "from accel_launch import Host; print(Host.here().driver or '')"], 30)
-    theirs = next((gpu.driver for gpu in bench.driver.gpus()), None)
+    theirs = next((gpu.driver for gpu in bench.gpus), None)
     if theirs is None:
         raise NotSeenError("nvidia-smi doesn't tell driver_version")
     yield row("The driver's version is nvidia-smi's", theirs, ours.out.strip() or "not found")
@@ -171,7 +171,7 @@ def container(bench: Bench) -> Iterator[Row]:
     given = {
         name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
     }
-    gpu = next(iter(bench.driver.gpus()), None)
+    gpu = next(iter(bench.gpus), None)
     state = f"MIG {gpu.mig}, compute mode {gpu.compute_mode}" if gpu else "no device"
     shown = ", ".join(f"{name}={value}" for name, value in given.items() if value is not None) or "no variable"
     yield row("(the surroundings)", "what the checks ran with", f"{shown}; {state}", holds=True)

@@ -20,7 +20,7 @@ HELD = 3.0
 SYS = Path("/sys")
 
 
-@check("Idle devices are chosen, busy ones refused", seconds=120, needs=("cuda", "torch", "driver"))
+@check("Idle devices are chosen, busy ones refused", seconds=120, needs=("cuda", "driver"))
 def idle(bench: Bench) -> Iterator[Row]:
     """Ask for an idle device while something holds memory on the first, and again after that."""
     many = max(len(bench.facts.get("devices", ())), 1)
@@ -56,7 +56,7 @@ def idle(bench: Bench) -> Iterator[Row]:
 @check("--bind numa takes the CPUs near the device", seconds=60, needs=("device",), rehearsed=False)
 def binding(bench: Bench) -> Iterator[Row]:
     """Hold the rank's CPUs to those that the kernel lists for the device's address."""
-    gpu = next((gpu for gpu in bench.driver.gpus() if gpu.uuid == bench.uuid), None)
+    gpu = next((gpu for gpu in bench.gpus if gpu.uuid == bench.uuid), None)
     folder = SYS / "bus/pci/devices" / (gpu.pci if gpu else "")
     try:
         node, listed = ((folder / name).read_text().strip() for name in ("numa_node", "local_cpulist"))
@@ -88,7 +88,7 @@ def expand(listed: str) -> set[int]:
 def env(bench: Bench) -> Iterator[Row]:
     """Hold its JSON to nvidia-smi."""
     found = json.loads(bench.run(bench.ours("env", "--json"), 45).out)
-    gpus = bench.driver.gpus()
+    gpus = bench.gpus
     if not gpus or gpus[0].driver is None:
         raise NotSeenError("nvidia-smi doesn't tell model and driver")
     yield row("accelerate env names the driver of nvidia-smi", gpus[0].driver, found["NVIDIA driver"])
@@ -99,7 +99,7 @@ def env(bench: Bench) -> Iterator[Row]:
     yield row("accelerate env names each visible device's model", ", ".join(visible), ", ".join(lines), right)
 
 
-@check("ps and top show what a rank holds", seconds=120, needs=("cuda", "torch", "driver"))
+@check("ps and top show what a rank holds", seconds=120, needs=("cuda", "driver"))
 def ps_and_top(bench: Bench) -> Iterator[Row]:
     """Leave a run that holds memory, and look at it from outside."""
     wanted = bench.amount(HELD)
