@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +147,11 @@ def test_what_needs_no_torch_is_rehearsed_with_a_stand_in_of_the_driver(tmp_path
 @without_a_gpu
 @pytest.mark.stress
 def test_what_needs_torch_is_rehearsed_on_the_cpu(tmp_path: Path) -> None:
-    pytest.importorskip("peft", reason="peft is not installed: sync the group `hf`", exc_type=ImportError)
+    if find_spec("transformers") is None:
+        pytest.skip("transformers is not installed: sync the group `hf`")
     found = rehearsed(tmp_path, "memory.training")
     seen = {claim: row["seen"] for claim, row in found.items()}
-    assert seen["Every point can be traced"] == "none of 2 fails"
+    assert seen["Every point can be traced"] == "none of 1 fails"
     trained = [row["seen"] for claim, row in found.items() if claim.startswith("Training tiny")]
-    assert trained == ["a rehearsal measures nothing, but this point ran"] * 2
+    assert trained == ["a rehearsal measures nothing, but this point ran"]
     assert {row["holds"] for row in found.values()} == {"yes", "not seen"}

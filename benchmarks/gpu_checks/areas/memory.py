@@ -155,7 +155,7 @@ def training(bench: Bench) -> Iterator[Row]:
 
     if find_spec("peft") is None:
         here = [name for name in here if name not in lora]
-    started = traces(bench, here if find_spec("peft") else [])  # the trace needs peft
+    started = traces(bench, here)
     seen = {one["point"]: one for one in measured(bench, "train_points.py", here, 0.75 * bench.seconds)}
     found = collected(started, 0.15 * bench.seconds)
     for name, point in known.items():
@@ -226,7 +226,7 @@ def summed(
             if name in found and one.get(figure)
         }
         if not pairs:
-            yield not_seen(claim, "nothing was measured and traced; the trace needs transformers and peft")
+            yield not_seen(claim, "nothing was measured and traced")
             continue
         far = {
             name: size / most[1] - 1

@@ -146,10 +146,9 @@ SERVING = _points({
     "llama 8B": _served((1, 2048), (8, 4096)),
 })  # fmt: skip
 
-TINY_TRAINING = _points({"tiny": {
-    "autocast, checkpointed, 2 x 64": _of(2, 64, _CAST, _FULL, gradient_accumulation=2),
-    "LoRA of 8, 2 x 64": _of(2, 64, _BF16, lora_rank=8),
-}})  # fmt: skip
+TINY_TRAINING = _points(
+    {"tiny": {"autocast, checkpointed, 2 x 64": _of(2, 64, _CAST, _FULL, gradient_accumulation=2)}}
+)
 TINY_SERVING = _points({"tiny": _served((2, 64))})
 """What a rehearsal runs on the CPU."""
 ALL = {**TRAINING, **SERVING, **TINY_TRAINING, **TINY_SERVING}
