@@ -201,14 +201,14 @@ class Bench:
         return Done(done.returncode, done.stdout, done.stderr, taken)
 
     @contextmanager
-    def running(self, flags: str, script: str | Path, *words: str) -> Generator[Begun]:
+    def running(self, flags: str, script: str | Path, *words: str, variables: Variables = None) -> Generator[Begun]:
         """Start a script with `accelerate launch`; end it after the block."""
         file = self.folder / f"output-{time.monotonic_ns()}"
         with file.open("wb") as output:
             process = subprocess.Popen(
                 self.ours("launch", *flags.split(), str(RANKS / script), *words),
                 stdout=output, stderr=output, stdin=subprocess.DEVNULL,
-                cwd=self.folder, env=self.environ,
+                cwd=self.folder, env={**self.environ, **(variables or {})},
             )  # fmt: skip
         begun = Begun(process, file, self.patience)
         try:

@@ -127,11 +127,11 @@ def test_a_rank_sees_its_device_and_no_other(bench: Bench, monkeypatch: pytest.M
         facts = {"uuids": list(uuids), "variable": "0", "cpus": [0]}
         return f"GPU-CHECK {json.dumps(facts)}\n"
 
-    answers(monkeypatch, bench, "0\n", told(bare))
+    answers(monkeypatch, bench, f"0|{H100}\n", told(bare))
     found = verdicts(finding.ids(bench))
     assert len(found) == 5
     assert set(found.values()) == {"yes"}
-    answers(monkeypatch, bench, "0\n", told("another"))
+    answers(monkeypatch, bench, f"0|{H100}\n", told("another"))
     assert set(verdicts(finding.ids(bench)).values()) == {"no"}
     answers(monkeypatch, bench, told(bare), told(), told(bare))
     assert list(verdicts(finding.inherited(bench)).values()) == ["yes", "yes", "no"]
@@ -213,16 +213,22 @@ def test_runs_are_judged_by_what_their_ranks_told(bench: Bench, monkeypatch: pyt
 
 
 def test_a_standstill_is_read_from_the_report(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    groups = [{"ranks": [0], "doing": "absent.py:31 <module> > torch all_reduce, waiting"}]
-    report = {
-        "failure": {"cause": "standing still for 15 s: absent.py:25 load > sleep"},
-        "stalls": [{"groups": groups}],
-    }
-    (bench.folder / "absent-nccl.json").write_text(json.dumps(report))
-    answers(monkeypatch, bench, "", status=124)
-    assert set(verdicts(endings.absent_nccl(bench)).values()) == {"yes"}
-    answers(monkeypatch, bench, "", status=1)
-    assert list(verdicts(endings.absent_nccl(bench)).values()) == ["no", "yes"]
+    def ended(
+        _bench: Bench, _ranks: int, script: str, *_words: str, **_more: object
+    ) -> tuple[str, str, dict[int, str]]:
+        if script == "spin.py":
+            return "status 124", "standing still", {0: "spin.py:16 wait_for_kernel > torch synchronize"}
+        return (
+            statuses.pop(0),
+            "standing still for 15 s: absent.py:25 load > sleep",
+            {0: "absent.py:31 all_reduce, waiting"},
+        )
+
+    statuses = ["status 124", "nothing is told within 45 s"]
+    monkeypatch.setattr(endings, "standstill", ended)
+    assert list(verdicts(endings.absent_nccl(bench)).values()) == ["yes", "yes"]
+    assert list(verdicts(endings.absent_gloo(bench)).values()) == ["no", "yes"]
+    assert list(verdicts(endings.kernel(bench)).values()) == ["yes", "yes"]
 
 
 def test_points_are_held_to_low_and_high_and_to_the_trace() -> None:

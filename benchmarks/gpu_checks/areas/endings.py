@@ -12,13 +12,16 @@ from benchmarks.gpu_checks.check import NotSeenError, Row, check, not_seen, row
 from benchmarks.gpu_checks.driver import MIB, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 HELD = 10.0
 """GiB that a rank holds when it is killed."""
 NEAR = 512 * MIB
 """How far memory may be from what it was before: a driver keeps some, and others may use the device."""
-STALL = "--stall_after 15 --stall_action end --grace 2 --num_processes {} --report {}"
+REPORT = "stall.json"
+STALL = f"--stall_after 15 --stall_action end --grace 2 --num_processes {{}} --report {REPORT}"
+WITHIN = 45.0
+"""Seconds within which a standstill is to be told and the run ended: three times `--stall_after`."""
 
 
 @check("The driver takes back the memory of a killed rank", seconds=90, needs=("cuda", "driver"))
@@ -108,29 +111,34 @@ def out_of_memory(bench: Bench) -> Iterator[Row]:
               "out of memory" in (found["not_again"] or "") and len(found["attempts"]) == 1)  # fmt: skip
 
 
-def stalled(bench: Bench, file: str) -> tuple[str, dict[int, str]]:
-    """Return the cause that a report names, and what each rank did in its last standstill."""
-    found = bench.report(file)
-    doing = {
-        rank: group["doing"] for stall in found["stalls"][-1:] for group in stall["groups"] for rank in group["ranks"]
-    }
-    return bench.failure(file).get("cause", "none"), doing
+def standstill(
+    bench: Bench, ranks: int, script: str, *words: str, variables: Mapping[str, str] | None = None
+) -> tuple[str, str, dict[int, str]]:
+    """Have a run stand still; return how it ended, the cause in its report, and what each rank did.
+
+    Raises:
+        RuntimeError: it hasn't even come to where it stands still.
+    """
+    with bench.running(STALL.format(ranks), script, *words, variables=variables) as run:
+        run.wait_for("ready", 60)
+        ended = wait_for(lambda: run.process.poll() is not None, WITHIN * bench.patience, pace=0.2)
+        if ended is None:
+            return f"nothing is told within {WITHIN:g} s", "none", {}
+        status = run.process.poll()
+    found = bench.report(REPORT)
+    groups = [group for stall in found["stalls"][-1:] for group in stall["groups"]]
+    doing = {rank: group["doing"] for group in groups for rank in group["ranks"]}
+    return f"status {status}", bench.failure(REPORT).get("cause", "none"), doing
 
 
-@check("A kernel that never ends is told as a standstill", seconds=90, needs=("cuda", "torch"))
+@check("A kernel that never ends is told as a standstill", seconds=130, needs=("cuda", "torch"))
 def kernel(bench: Bench) -> Iterator[Row]:
     """Wait for a spinning kernel."""
     before = bench.used() if bench.driver.path else 0
-    done = bench.launch(STALL.format(1, "kernel.json"), "spin.py", bench.device, seconds=75)
-    cause, doing = stalled(bench, "kernel.json")
+    status, cause, doing = standstill(bench, 1, "spin.py", bench.device)
     claim = "A kernel that never ends is told, with the line that waits for it"
-    shown = f"status {done.status}: {doing.get(0, cause)}"
-    yield row(
-        claim,
-        "status 124: spin.py wait_for_kernel > ...",
-        shown,
-        done.status == 124 and "wait_for_kernel" in doing.get(0, ""),
-    )
+    shown, right = doing.get(0, cause), status == "status 124" and "wait_for_kernel" in doing.get(0, "")
+    yield row(claim, "status 124: spin.py wait_for_kernel > ...", f"{status}: {shown}", right)
     claim = "After it the device is free again"
     if not bench.driver.path:
         yield not_seen(claim, "nvidia-smi isn't on PATH")
@@ -139,22 +147,22 @@ def kernel(bench: Bench) -> Iterator[Row]:
     yield row(claim, f"less than {gib(NEAR)} more than before", gib(bench.used() - before), free is not None)
 
 
-def absent(bench: Bench, backend: str, file: str) -> Iterator[Row]:
+def absent(bench: Bench, backend: str) -> Iterator[Row]:
     """Have a rank wait in a collective for another one, and read what was told."""
-    done = bench.launch(STALL.format(2, file), "absent.py", bench.device, backend, seconds=80, variables=bench.shared)
-    cause, doing = stalled(bench, file)
+    status, cause, doing = standstill(bench, 2, "absent.py", bench.device, backend, variables=bench.shared)
+    waits = doing.get(0, "")
     claim = f"The rank that doesn't come to a collective is named, with its line ({backend})"
-    shown = f"status {done.status}: {cause}; rank 0: {doing.get(0)}"
-    yield row(claim, "status 124: absent.py load, rank 0 in all_reduce or after it", shown,
-              done.status == 124 and "load" in cause and "absent.py" in doing.get(0, ""))  # fmt: skip
-    claim = f"The rank that waits is told as waiting ({backend})"
-    yield row(claim, "waiting", doing.get(0), "waiting" in doing.get(0, ""))
+    right = status == "status 124" and "load" in cause and "absent.py" in waits
+    yield row(
+        claim, "status 124: absent.py load, rank 0 at its own line", f"{status}: {cause}; rank 0: {waits}", right
+    )
+    yield row(f"The rank that waits is told as waiting ({backend})", "waiting", waits, "waiting" in waits)
 
 
-@check("A collective over gloo that waits for an absent rank", seconds=100, needs=("cuda", "torch", "shared"))
+@check("A collective over gloo that waits for an absent rank", seconds=130, needs=("cuda", "torch", "shared"))
 def absent_gloo(bench: Bench) -> Iterator[Row]:
     """Two ranks on the first device."""
-    yield from absent(bench, "gloo", "absent-gloo.json")
+    yield from absent(bench, "gloo")
 
 
 @check(
@@ -165,4 +173,4 @@ def absent_gloo(bench: Bench) -> Iterator[Row]:
 )
 def absent_nccl(bench: Bench) -> Iterator[Row]:
     """With one device, rank 0 waits where NCCL's communicator is made: that is before NCCL sees a device twice."""
-    yield from absent(bench, "nccl", "absent-nccl.json")
+    yield from absent(bench, "nccl")

@@ -93,24 +93,27 @@ def sees(bench: Bench, done: Done, ids: tuple[str, ...]) -> tuple[str, bool]:
 @check("A rank of gpu_ids sees that device", seconds=60, needs=("device",))
 def ids(bench: Bench) -> Iterator[Row]:
     """Name the first device in every form that gpu_ids has."""
-    uuid = bench.uuid or (found(bench, "(d.uuid for d in devices.find(os.environ))") or [""])[0]
-    expected = ("0",) if bench.rehearse else (uuid,)
-    index = "0" if bench.rehearse else (found(bench, "(d.id for d in devices.find(os.environ))") or ["0"])[0]
-    forms = {"an index": index, "a range": f"{index}-{index}"}
-    if not index.isdecimal():  # the environment has named it by a UUID
-        forms = {}
+    ours = found(bench, "(f'{d.id}|{d.uuid}' for d in devices.find(os.environ))") if not bench.rehearse else []
+    index, _, uuid = (ours or ["0|"])[0].partition("|")
+    expected = "0" if bench.rehearse else bench.uuid
+    forms = {"an index": index, "a range": f"{index}-{index}"} if index.isdecimal() else {}
     if not bench.rehearse:
         forms |= {"all": "all", "a UUID": uuid, "the beginning of a UUID": uuid[: len("GPU-") + 8]}
     for form, value in forms.items():
         claim = f"A rank of gpu_ids sees that device alone: {form}"
-        if not uuid and not bench.rehearse:
-            yield not_seen(claim, "no UUID of the device is known")
+        if not value or not expected:
+            why = (
+                "the launcher finds no UUID, since /proc/driver/nvidia/gpus isn't here"
+                if expected
+                else "no UUID is known"
+            )
+            yield not_seen(claim, why)
             continue
         if form == "all" and len(bench.facts.get("devices", ())) > 1:
             continue
         done = bench.launch(f"-q --gpu_ids {value} --num_processes 1", "visible.py", seconds=30)
-        seen, right = sees(bench, done, expected)
-        yield row(claim, ", ".join(expected), seen, right)
+        seen, right = sees(bench, done, (expected,))
+        yield row(claim, expected, seen, right)
 
 
 @check("CUDA_VISIBLE_DEVICES is inherited, and narrowed", seconds=60, needs=("device",))

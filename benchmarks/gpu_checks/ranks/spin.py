@@ -20,5 +20,5 @@ def wait_for_kernel() -> None:
 if sys.argv[1] == "cuda":
     torch.ones(1, device="cuda").sum().item()
     torch.cuda._sleep(1 << 62)  # a loop on the device over this many of its cycles
-tell(spins=True)
+tell(ready=True)
 wait_for_kernel()

@@ -35,7 +35,7 @@ def train(name: str, device: str, others: int) -> dict[str, Any]:
             loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    return {"loss": loss.item(), **figures(device, others)}
+    return {"loss": f"{loss.item():.3f}", **figures(device, others)}
 
 
 def main() -> None:
