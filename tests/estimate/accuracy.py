@@ -2,7 +2,8 @@
 
 measured/runs.json and more.json hold the rows. Each source has its statements and the kind of its figure: `allocated`
 and `reserved` are torch's own peaks, `device` is what the driver shows. A part of more.json is kept apart: the hash of a
-run decides, and `--apart` prints that part alone. `assumed` are settings of a source that the hash leaves out.
+run decides, and `--apart` prints that part alone. `assumed` are settings of a source that the hash leaves out. A file that
+is named is one that benchmarks/gpu_check.py has measured, such as measured/gpu-h100-80gb-hbm3.json.
 """
 
 import json
@@ -73,13 +74,26 @@ def rows(*, apart: bool = False) -> Iterator[Row]:
                 settings: dict[str, Any] = source["settings"] | row["settings"]
                 if apart != (data is new and kept_apart(row["model"], settings)):
                     continue
-                settings |= source.get("assumed", {})
-                serving = source.get("serving", False)
-                low, expected, high = (serve if serving else train)(*models[row["model"]], settings, source["figure"])
-                shown = " ".join(f"{key}={value}" for key, value in row["settings"].items())
-                figure = "serving, " + source["figure"] if serving else source["figure"]
-                measured = row["measured"] * UNITS[source["unit"]]
-                yield Row(source["source"], figure, row["model"], shown, measured, low, expected, high)
+                yield compared(source, row, settings | source.get("assumed", {}), models[row["model"]])
+
+
+def own(file: Path) -> Iterator[Row]:
+    """Yield the rows of a file that benchmarks/gpu_check.py has measured."""
+    data = json.loads(file.read_text())
+    models = {name: read(config) for name, config in data["models"].items()}
+    for source in data["sources"]:
+        for row in source["rows"]:
+            yield compared(source, row, source["settings"] | row["settings"], models[row["model"]])
+
+
+def compared(source: dict[str, Any], row: dict[str, Any], settings: dict[str, Any], model: Model) -> Row:
+    """Return what was measured beside the estimate."""
+    serving = source.get("serving", False)
+    low, expected, high = (serve if serving else train)(*model, settings, source["figure"])
+    shown = " ".join(f"{key}={value}" for key, value in row["settings"].items())
+    figure = "serving, " + source["figure"] if serving else source["figure"]
+    measured = row["measured"] * UNITS[source["unit"]]
+    return Row(source["source"], figure, row["model"], shown, measured, low, expected, high)
 
 
 class Short(NamedTuple):
@@ -194,4 +208,5 @@ def report(found: list[Row]) -> str:
 
 
 if __name__ == "__main__":
-    print(report(list(rows(apart="--apart" in sys.argv))))
+    files = [Path(word) for word in sys.argv[1:] if not word.startswith("--")]
+    print(report([row for file in files for row in own(file)] or list(rows(apart="--apart" in sys.argv))))

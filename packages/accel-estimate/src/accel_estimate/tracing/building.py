@@ -102,13 +102,13 @@ def notes(config: Any, recipe: Recipe) -> tuple[str, ...]:
     return ()
 
 
-def materialize(model: Any) -> None:
+def materialize(model: Any, device: str = "cpu") -> None:
     """Give every tensor of a model on the meta device memory, or what fake tensors have instead; ties stay."""
     made: dict[int, Any] = {}
 
     def real(tensor: Any) -> Any:
         if id(tensor) not in made:
-            empty = torch.zeros(tensor.shape, dtype=tensor.dtype, device="cpu")
+            empty = torch.zeros(tensor.shape, dtype=tensor.dtype, device=device)
             made[id(tensor)] = (
                 torch.nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else empty
             )

@@ -1,0 +1,92 @@
+"""The table, the file of results, and a second run beside a first."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.gpu_checks.check import BROKEN, NO, YES, Row
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FAR = 0.1
+"""By how much a number has to change to be shown in a comparison."""
+
+
+def cell(text: str) -> str:
+    """Return a text that is safe within a table of Markdown."""
+    return " ".join(text.split()).replace("|", "/")[:300]
+
+
+def line(found: Row) -> str:
+    """Return a row of the table."""
+    return f"| {cell(found.claim)} | {cell(found.expected)} | {cell(found.seen)} | {found.holds} |"
+
+
+HEAD = "| claim | expected | seen | holds |\n| --- | --- | --- | --- |"
+
+
+def table(rows: list[Row]) -> str:
+    """Return all rows as a table of Markdown."""
+    return "\n".join([HEAD, *map(line, rows)]) + "\n"
+
+
+def counted(rows: list[Row]) -> str:
+    """Return how many claims hold, in words."""
+    counts = Counter(row.holds for row in rows)
+    return f"{len(rows)} claims: {', '.join(f'{number} {what}' for what, number in counts.most_common())}"
+
+
+def status(rows: list[Row]) -> int:
+    """Return the exit status: 1 if a claim doesn't hold or a check is broken."""
+    return int(any(row.holds in (NO, BROKEN) for row in rows))
+
+
+def save(file: Path, surroundings: dict[str, Any], rows: dict[str, list[Row]]) -> None:
+    """Write the results as JSON."""
+    found = [{"check": name, **asdict(row)} for name, each in rows.items() for row in each]
+    file.write_text(json.dumps({**surroundings, "rows": found}, indent=1) + "\n")
+
+
+def load(file: Path) -> tuple[dict[str, Any], list[Row]]:
+    """Return the surroundings and the rows of a file of results."""
+    found: dict[str, Any] = json.loads(file.read_text())
+    rows = [Row(**{key: value for key, value in row.items() if key != "check"}) for row in found.pop("rows")]
+    return found, rows
+
+
+def compared(first: list[Row], now: list[Row]) -> str:
+    """Return what differs between two runs: claims that hold no more or again, and numbers that are far apart."""
+    before = {row.claim: row for row in first}
+    lines: list[str] = []
+    for row in now:
+        old = before.pop(row.claim, None)
+        if old is None:
+            lines.append(f"| {cell(row.claim)} | - | {row.holds}: {cell(row.seen)} |")
+        elif old.holds != row.holds:
+            lines.append(f"| {cell(row.claim)} | {old.holds}: {cell(old.seen)} | {row.holds}: {cell(row.seen)} |")
+        elif old.number and row.number is not None and abs(change := row.number / old.number - 1) > FAR:
+            numbers = f"{old.number:.3g} {old.unit} | {row.number:.3g} {row.unit} ({change:+.0%})"
+            lines.append(f"| {cell(row.claim)} | {numbers} |")
+    lines += [f"| {cell(claim)} | {old.holds}: {cell(old.seen)} | - |" for claim, old in before.items()]
+    head = "| claim | first | now |\n| --- | --- | --- |"
+    return "\n".join([head, *lines, ""]) if lines else "The two runs agree.\n"
+
+
+def heading(surroundings: dict[str, Any]) -> str:
+    """Return card, driver, versions and date in a line."""
+    found = surroundings
+    parts = [
+        found.get("card") or "no card",
+        f"driver {found.get('driver') or '-'}",
+        f"torch {found.get('torch') or '-'}",
+    ]
+    return ", ".join(
+        [*parts, f"Python {found.get('python')}", found.get("date", ""), *["rehearsed"] * found["rehearsed"]]
+    )
+
+
+__all__ = ["YES", "compared", "counted", "heading", "line", "load", "save", "status", "table"]
