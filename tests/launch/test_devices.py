@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from accel_launch.machine.devices import Device, expand, find, select, stated, visible
+from accel_launch.machine.devices import Device, absence, expand, find, select, stated, visible
+from tests.launch import smi
 from tests.launch.hosts import gpus
 
 
@@ -133,6 +134,60 @@ def test_linux_on_windows_and_jetson_have_no_numbered_files(tmp_path: Path, monk
     monkeypatch.setenv("PATH", "/bin:/usr/bin")
     found = find({"CUDA_VISIBLE_DEVICES": "1"}, str(tmp_path))
     assert found == (Device("GPU", "1", uuid="GPU-1b", model="NVIDIA T4"),)
+
+
+@pytest.fixture
+def slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The root of a machine of which the first GPU is in two slices, and the second one whole."""
+    nvidia(tmp_path, 2)
+    monkeypatch.setenv("PATH", smi.install(tmp_path))
+    (tmp_path / "devices").write_text("0 GPU-0111-2222 100\n1 GPU-1111-2222 100\n")
+    (tmp_path / "slices").write_text("".join(f"GPU-0111-2222 {n} MIG-{n}a 3g.40gb {n + 1} 0 20\n" for n in (0, 1)))
+    files(tmp_path, **{f"proc/driver/nvidia/capabilities/gpu0/mig/gi{n}/ci0/access": "" for n in (1, 2)})
+    return tmp_path
+
+
+def test_why_no_device_is_found_is_told(tmp_path: Path) -> None:
+    assert absence({"CUDA_VISIBLE_DEVICES": "-1"}, str(tmp_path)) == ""
+    files(tmp_path, **{"dev/dxg": ""})
+    assert absence({}, str(tmp_path)) == " (/dev/dxg is there, but nvidia-smi lists none)"
+    (tmp_path / "dev/dxg").unlink()
+    files(tmp_path, **{"proc/driver/nvidia/gpus/0000:01:00.0/information": ""})  # before CUDA was first used
+    assert absence({}, str(tmp_path)) == " (/proc/driver/nvidia/gpus is there, but /dev/nvidia0 is missing)"
+    files(tmp_path, **{"dev/nvidia0": ""})
+    assert absence({"CUDA_VISIBLE_DEVICES": "-1"}, str(tmp_path)) == ", since CUDA_VISIBLE_DEVICES=-1 hides them"
+
+
+def test_the_slices_of_a_gpu_are_devices_in_its_place(slices: Path) -> None:
+    found = find({}, str(slices))
+    assert [device.id for device in found] == ["MIG-0a", "MIG-1a", "1"]
+    assert found[0].replace(id="", uuid="", whole=()) == Device(
+        "GPU", "", model="NVIDIA GeForce RTX 4090 MIG 3g.40gb", pci="0000:00:00.0"
+    )
+    assert [device.slice for device in found] == [True, True, False]
+    for listed, ids in (
+        ("MIG-1a,MIG-0a", ["MIG-1a", "MIG-0a"]),
+        ("0", ["MIG-0a"]),  # as CUDA has it: the first slice
+        ("GPU-0111", ["MIG-0a"]),
+        ("1,MIG-1a", ["1", "MIG-1a"]),
+        ("MIG-9,MIG-0a", []),
+        ("MIG-GPU-0111-2222/1/0", ["MIG-GPU-0111-2222/1/0"]),  # of an older driver
+    ):
+        seen = find({"CUDA_VISIBLE_DEVICES": listed}, str(slices))
+        assert [device.id for device in seen] == ids, listed
+    assert select(found, "MIG-1a,MIG-x") == ([found[1]], ["MIG-x"])
+    (slices / "broken").write_text("-L\n")  # then the driver's files know the older form of the names
+    old = [device.id for device in find({}, str(slices))]
+    assert old == ["MIG-GPU-0111-2222/1/0", "MIG-GPU-0111-2222/2/0", "1"]
+    assert [device.id for device in find({"CUDA_VISIBLE_DEVICES": "MIG-1a"}, str(slices))] == ["MIG-1a"]
+
+
+def test_nobody_is_asked_where_no_gpu_is_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvidia(tmp_path, 1)
+    monkeypatch.setenv("PATH", smi.install(tmp_path))
+    files(tmp_path, **{"proc/driver/nvidia/capabilities/mig/config": ""})
+    assert [device.id for device in find({}, str(tmp_path))] == ["0"]
+    assert not (tmp_path / "asked").exists()
 
 
 def test_the_user_can_say_how_many_there_are() -> None:

@@ -1,5 +1,7 @@
 """How many ranks, on which devices."""
 
+from pathlib import Path
+
 import pytest
 
 from accel_config import AccelError
@@ -84,11 +86,6 @@ def test_a_missing_device_is_refused_by_name(settings: Resolve) -> None:
         layout(settings, "--gpu_ids", "0,9", devices=2)
 
 
-def test_a_named_device_type_without_devices_is_refused(settings: Resolve) -> None:
-    with pytest.raises(AccelError, match=r"MULTI_GPU \(--multi_gpu\): no device is found"):
-        layout(settings, "--multi_gpu", "--num_processes", "2")
-
-
 def test_in_a_dry_run_the_machine_is_only_noted(settings: Resolve) -> None:
     findings = Findings(lenient=True)
     lay_out(settings("--multi_gpu", "--num_processes", "2"), host(), findings)
@@ -113,16 +110,57 @@ def test_a_count_that_beats_the_files_no_is_shared_as_any_other(settings: Resolv
 
 
 @pytest.mark.parametrize(
-    ("flags", "file"),
-    [(("--multi_gpu",), None), ((), "distributed_type: MULTI_GPU"), ((), "distributed_type: MULTI_XPU")],
+    ("flags", "file", "named"),
+    [
+        (["--multi_gpu"], None, "MULTI_GPU (--multi_gpu)"),
+        ([], "distributed_type: MULTI_GPU", "MULTI_GPU (config.yaml:1)"),
+        ([], "distributed_type: MULTI_XPU\nnum_processes: 1", "MULTI_XPU (config.yaml:1)"),
+        ([], "distributed_type: MULTI_GPU\nnum_processes: 2\ngpu_ids: '0,1'", "MULTI_GPU (config.yaml:1)"),
+        (["--gpu_ids", "0"], None, "gpu_ids 0 (--gpu_ids)"),
+        (["--gpu_ids", "idle"], None, "gpu_ids idle (--gpu_ids)"),
+        (["--use_fsdp", "--fsdp_version", "2"], "gpu_ids: '0,1'", "gpu_ids 0,1 (config.yaml:1)"),
+    ],
 )
-def test_one_process_instead_of_many_devices_is_noted(
-    settings: Resolve, flags: tuple[str, ...], file: str | None
+def test_devices_that_are_asked_for_and_not_found_are_a_refusal(
+    settings: Resolve, tmp_path: Path, flags: list[str], file: str | None, named: str
 ) -> None:
-    (note,) = layout(settings, *flags, file=file)[1]
-    assert "no device is found on this machine, so its one process trains on the CPU" in note
-    assert note.startswith("MULTI_")
-    assert not layout(settings, *flags, file=file, devices=1)[1]
+    named = named.replace("config.yaml", f"{tmp_path}/config.yaml")
+    ways_out = "give --cpu to train on the CPU, or --num_devices if there are some"
+    chosen = settings(*flags, file=file)
+    with pytest.raises(AccelError) as caught:
+        lay_out(chosen, host(), Findings(lenient=False))
+    assert str(caught.value) == f"{named}: no device is found on this machine; {ways_out}"
     findings = Findings(lenient=False)
-    lay_out(settings(*flags, file=file), host(0, {"ACCELERATE_USE_CPU": "true"}), findings)
-    assert not findings.notes
+    assert not lay_out(chosen, host(0, {"ACCELERATE_USE_CPU": "true"}), findings).devices
+    assert findings.notes[0].startswith(
+        f"{named}: no device is found, and ACCELERATE_USE_CPU=true in the environment"
+    )
+    assert lay_out(settings(*flags, "--num_devices", "2", file=file), host(2), Findings(lenient=True)).devices
+
+
+def test_a_training_mode_that_computes_on_the_cpu_without_devices_is_told(settings: Resolve) -> None:
+    for flags, said in (
+        (
+            ["--use_deepspeed"],
+            "DEEPSPEED (--use_deepspeed): no device is found, so its one process trains on the CPU",
+        ),
+        (
+            ["--use_fsdp", "--num_processes", "2"],
+            "FSDP (--use_fsdp): no device is found, so the ranks train on the CPU with gloo",
+        ),
+    ):
+        assert layout(settings, *flags)[1] == [said]
+        assert not layout(settings, *flags, "--cpu")[1]
+    for flags, file in (([], None), ([], "distributed_type: 'NO'\ngpu_ids: all\nuse_cpu: false")):
+        assert not layout(settings, *flags, file=file)[1]
+
+
+def test_of_slices_each_rank_sees_its_own(settings: Resolve) -> None:
+    slices = tuple(Device("GPU", f"MIG-{name}", uuid=f"MIG-{name}") for name in "ab")
+    found, _notes = layout(settings, devices=slices)
+    assert (found.narrowed, [found.own(rank) for rank in range(3)]) == (
+        ("MIG-a", "MIG-b"),
+        [{"CUDA_VISIBLE_DEVICES": "MIG-a"}, {"CUDA_VISIBLE_DEVICES": "MIG-b"}, {}],
+    )
+    assert layout(settings, "--gpu_ids", "MIG-b", devices=slices)[0].own(0) == {"CUDA_VISIBLE_DEVICES": "MIG-b"}
+    assert layout(settings, devices=2)[0].own(0) == {}

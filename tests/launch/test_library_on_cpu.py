@@ -75,6 +75,41 @@ def test_fsdp_1_that_syncs_fails_in_the_library_as_announced(tmp_path: Path, env
     assert "with fsdp_sync_module_states true (built in): on the CPU Hugging Face's accelerate fails" in done.stderr
 
 
+ONE_DEVICE = """
+import torch
+import torch.distributed
+seen = {"device": [], "ddp": [], "barrier": []}
+torch.cuda.is_available = lambda: True
+torch.cuda.device_count = lambda: 1  # of the slices of a GPU, a process sees only one
+torch.cuda.set_device = lambda device: seen["device"].append(device.index)
+from accelerate import Accelerator, InitProcessGroupKwargs
+made = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")])
+class Wrapped(torch.nn.Module):
+    def __init__(self, module, device_ids, **others):
+        super().__init__()
+        seen["ddp"] += device_ids
+torch.nn.parallel.DistributedDataParallel = Wrapped
+torch.distributed.barrier = lambda device_ids: seen["barrier"].extend(device_ids)
+made.prepare_model(torch.nn.Linear(1, 1), device_placement=False)
+made.wait_for_everyone()
+print(made.process_index, made.distributed_type.name, made.is_main_process, made.is_local_main_process, seen, flush=True)
+"""
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(900)
+def test_the_library_takes_the_one_device_that_a_rank_of_slices_sees(tmp_path: Path, environ: dict[str, str]) -> None:
+    """It hands LOCAL_RANK to DDP and to barriers as a device's number, so that must be 0 in each rank."""
+    python = environment("hf", "deepspeed", extra="fp8-ao") / "python"
+    (tmp_path / "train.py").write_text(ONE_DEVICE)
+    slices = ("--num_devices", "2", "--gpu_ids", "MIG-a,MIG-b")
+    words = [BIN / "accelerate", "launch", "-q", "--python", python, *slices, "train.py"]
+    done = subprocess.run([*map(str, words)], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    first = {"device": [0], "ddp": [0], "barrier": [0]}
+    assert sorted(done.stdout.splitlines()) == [f"0 MULTI_GPU True True {first}", f"1 MULTI_GPU False True {first}"]
+
+
 @pytest.mark.parametrize(
     ("flags", "devices", "text"),
     [

@@ -11,11 +11,12 @@ import pytest
 from accel_config import AccelError
 from accel_config.showing.listing import table
 from accel_launch import Plan, plan
+from accel_launch.engines.common.wrapping import PARENT
 from accel_launch.machine.devices import Device
 from accel_launch.machine.host import Host
 from accel_launch.planning import explain
-from tests.conftest import Resolve
-from tests.launch.hosts import Packages, Still, gpus, host
+from tests.conftest import Resolve, Run
+from tests.launch.hosts import Packages, Programs, Still, gpus, host
 
 
 @pytest.fixture
@@ -168,9 +169,71 @@ def test_gpu_ids_narrow_the_vendors_variable(settings: Resolve, here: Path, kind
     assert variable not in untouched.commands[0].env
 
 
-def test_ids_of_devices_that_are_not_seen_are_noted(settings: Resolve, here: Path) -> None:
-    todo = planned(settings, here, "--gpu_ids", "0,1", on=host(0))
-    assert "gpu_ids 0,1 (--gpu_ids): no device is visible on this machine" in todo.notes
+SLICES = tuple(Device("GPU", f"MIG-{name}", uuid=f"MIG-{name}") for name in "ab")
+OPENMPI = Still(programs=Programs(("mpirun",), version="mpirun (Open MPI) 5.0.11"))
+SRUN = Still(programs=("srun",))
+
+
+@pytest.mark.parametrize(
+    ("flags", "on"),
+    [
+        ("--engine torchrun", host(SLICES)),
+        ("--engine mpi", host(SLICES, probe=OPENMPI)),
+        ("--engine slurm", host(SLICES, {"SLURM_JOB_ID": "4", "SLURM_JOB_NODELIST": "box"}, probe=SRUN)),
+    ],
+)
+def test_under_other_agents_the_parent_of_a_rank_chooses_its_slice(
+    settings: Resolve, here: Path, flags: str, on: Host
+) -> None:
+    (command,) = planned(settings, here, *flags.split(), "--rank_env", "1:A=b", on=on).commands
+    words = command.argv
+    assert words[words.index(PARENT) + 1 :][:4] == ("--apart", "--env", "1", "A=b")
+    assert "MIG-a,MIG-b" in (
+        command.env.get("CUDA_VISIBLE_DEVICES", ""),
+        " ".join(words).partition("DEVICES=")[2][:11],
+    )
+    whole = planned(settings, here, *flags.split(), on=on.replace(devices=gpus(2))).commands[0].argv
+    assert "--apart" not in whole
+
+
+@pytest.mark.parametrize(
+    ("flags", "on", "where"),
+    [
+        (
+            "--engine mpi --mpirun_hostfile hosts",
+            host(SLICES, probe=OPENMPI),
+            "the machines of mpirun_hostfile hosts (",
+        ),
+        (
+            "--engine slurm",
+            host(SLICES, {"SLURM_JOB_ID": "4", "SLURM_JOB_NODELIST": "other"}, probe=SRUN),
+            "the job's machines",
+        ),
+        ("--use_deepspeed --deepspeed_hostfile hosts --num_machines 2", host(SLICES), "the machines that DeepSpeed"),
+    ],
+)
+def test_slices_of_other_machines_are_refused(
+    settings: Resolve, here: Path, flags: str, on: Host, where: str
+) -> None:
+    (here / "hosts").write_text("box slots=2\nother slots=2\n")
+    with pytest.raises(AccelError) as caught:
+        planned(settings, here, *flags.split(), on=on)
+    assert str(caught.value).startswith(f"GPU MIG-a is a slice (MIG), and those of {where}")
+
+
+def test_each_rank_of_slices_sees_one_and_calls_it_0(accelerate: Run, here: Path) -> None:
+    names = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "CUDA_VISIBLE_DEVICES")
+    (here / "train.py").write_text(f"import os\nprint(*map(os.environ.get, {names}))\n")
+    flags = ("--num_devices", "2", "--gpu_ids", "MIG-a,MIG-b", "--rank_env", "1:CUDA_VISIBLE_DEVICES=")
+    done = accelerate("launch", "-q", *flags[:4], here / "train.py")
+    assert sorted(done.stdout.splitlines()) == ["0 0 2 MIG-a", "1 0 2 MIG-b"], done.stderr
+    done = accelerate("launch", "-q", *flags[:4], "--num_processes", "1", here / "train.py")
+    assert done.stdout == "None None None MIG-a\n"
+    shown = accelerate("launch", "--dry_run", *flags, here / "train.py").stdout
+    assert "# rank 1 on GPU MIG-b\n" in shown
+    assert "\nexport LOCAL_RANK=0\n" in shown
+    assert "\nCUDA_VISIBLE_DEVICES=MIG-a RANK=0 ROLE_RANK=0 " in shown
+    assert "\nCUDA_VISIBLE_DEVICES='' RANK=1 ROLE_RANK=1 " in shown  # a variable of the rank's own wins
 
 
 def test_a_busy_port_is_replaced_with_a_note(settings: Resolve, here: Path) -> None:

@@ -50,6 +50,16 @@ def test_it_is_named_after_its_rank_and_the_rank_is_as_without_it(tmp_path: Path
     assert own == bare.stdout.splitlines()[1:]
 
 
+def test_a_rank_that_must_see_its_device_alone_is_given_it() -> None:
+    environ = {**os.environ, "RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "6", "CUDA_VISIBLE_DEVICES": "MIG-a,MIG-b"}
+    show = ("sh", "-c", 'echo "$RANK $LOCAL_RANK $CUDA_VISIBLE_DEVICES $OWN"')
+    for local, seen in (("0", "MIG-a"), ("1", "MIG-b"), ("2", "")):  # no other device where there are too few
+        words = [sys.executable, PARENT, "--apart", "--wrap", "5", "2", "env", "OWN=%l", *show]
+        environ["LOCAL_RANK"] = local
+        done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=30)
+        assert done.stdout == f"5 0 {seen} {local}\n", done.stderr
+
+
 @pytest.mark.parametrize(
     ("told", "named"),
     [

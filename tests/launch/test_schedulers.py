@@ -13,6 +13,7 @@ import pytest
 
 from accel_config import CATALOGUE, AccelError, Settings, split
 from accel_launch import Host, Plan, plan
+from accel_launch.machine.devices import Device
 from accel_launch.machine.probe import Probe, loaded
 from accel_launch.ranks import pmix
 from accel_launch.ranks.signals import sent_to_all
@@ -271,6 +272,11 @@ def test_a_tasks_devices() -> None:
     assert (command.env["LOCAL_RANK"], command.device) == ("1", "GPU 1")
     (command,) = planned(environ, on=host(1)).commands  # as --gpus-per-task gives them
     assert (command.env["LOCAL_RANK"], command.device) == ("0", "GPU 0")
+    slices = tuple(Device("GPU", f"MIG-{name}", uuid=f"MIG-{name}") for name in "ab")
+    for seen in (slices, slices[1:]):
+        (command,) = planned(environ, on=host(seen)).commands
+        own = (command.env["LOCAL_RANK"], command.env["CUDA_VISIBLE_DEVICES"], command.device)
+        assert own == ("0", "MIG-b", "GPU MIG-b")
     todo = planned(environ)
     assert todo.commands[0].env["ACCELERATE_USE_CPU"] == "True"
     assert any("no device is found, so the ranks train on the CPU with gloo" in note for note in todo.notes)

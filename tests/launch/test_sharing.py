@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from accel_config.errors import AccelError
+from accel_launch.machine.devices import Device
 from accel_launch.sharing import choosing, idle, taking
 from tests.launch import smi
 from tests.launch.hosts import gpus, host
@@ -47,21 +48,56 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
         held.close()
 
 
+def used(devices: tuple[Device, ...], root: Path) -> tuple[dict[str, str], str] | None:
+    found = idle.in_use(devices, str(root))
+    return None if found is None else (found.use, found.note)
+
+
 def test_a_device_is_idle_without_processes_and_with_little_memory(driver: Path) -> None:
     (driver / "devices").write_text("0 GPU-0abc 9\n1 GPU-1abc 40000\n2 GPU-2abc [N/A]\n3 GPU-3abc 700\n")
     (driver / "held").write_text("77 600 GPU-3abc\n78 [N/A] GPU-3abc\n")
     use = {"1": "39.1 GiB are held", "3": "pid 77, 78", "4": "its driver doesn't tell its use"}
-    assert idle.in_use(gpus(5), str(driver)) == use
+    assert used(gpus(5), driver) == (use, "")
     without = tuple(device.replace(uuid="") for device in gpus(5))  # as where the driver's folder isn't mounted
-    assert idle.in_use(without, str(driver)) == use
+    assert used(without, driver) == (use, "")
     with pytest.raises(AccelError) as caught:
-        choosing.choose(gpus(4), 3, 0, SAID)
+        choosing.choose(gpus(4), 3, 0, SAID, [])
     assert str(caught.value) == (
         f"{SAID}: 2 of 4 devices are idle, 3 are needed (GPU 1: 39.1 GiB are held; GPU 3: pid 77, 78); "
         "--wait_for_devices 30m waits for them"
     )
     assert not taking.TAKEN
-    assert [device.id for device in choosing.look(gpus(4), 0, SAID)] == ["0", "2"]
+    assert [device.id for device in choosing.look(gpus(4), 0, SAID, [])] == ["0", "2"]
+
+
+def test_a_driver_that_lists_no_processes_is_not_one_that_has_none(
+    driver: Path, settings: Resolve, here: Path
+) -> None:
+    (driver / "devices").write_text("0 GPU-0abc 40000\n1 GPU-1abc 12\n2 GPU-2abc [N/A]\n")
+    (driver / "held").write_text("77 600 GPU-1abc\n")
+    (driver / "broken").write_text("--query-compute-apps\n")
+    use = {"0": "39.1 GiB are held", "2": "its driver doesn't tell its use"}
+    assert used(gpus(3), driver) == (use, idle.MEMORY_ALONE)
+    todo = planned(settings, here, "--gpu_ids", "idle:1", on=host(3))
+    assert todo.commands[0].env["CUDA_VISIBLE_DEVICES"] == "1"
+    assert f"{SAID.replace('idle', 'idle:1', 1)}: {idle.MEMORY_ALONE}" in todo.notes
+
+
+def test_the_slices_of_a_device_are_idle_or_not_each_by_itself(driver: Path, settings: Resolve, here: Path) -> None:
+    (driver / "devices").write_text("0 GPU-0abc 60000\n1 GPU-1abc 12\n")
+    (driver / "slices").write_text(
+        "GPU-0abc 0 MIG-a 3g.40gb 1 0 298\nGPU-0abc 1 MIG-b 1g.10gb 9 0 12\n"
+        "GPU-0abc 2 MIG-c 1g.10gb 10 0 9000\nGPU-0abc 3 MIG-d 1g.10gb 11 0 [N/A]\n"
+    )
+    (driver / "inside").write_text("4123 MIG-a\n")
+    slices = tuple(Device("GPU", f"MIG-{name}", uuid=f"MIG-{name}") for name in "abcde")
+    unknown = "its driver doesn't tell its use"
+    use = {"MIG-a": "pid 4123", "MIG-c": "8.8 GiB are held", "MIG-d": unknown, "MIG-e": unknown}
+    assert used((*slices, *gpus(2)[1:]), driver) == (use, "")
+    todo = planned(settings, here, "--gpu_ids", "idle:1", on=host(slices))
+    assert todo.commands[0].env["CUDA_VISIBLE_DEVICES"] == "MIG-b"
+    (driver / "broken").write_text("-q\n")
+    assert used(slices[1:2], driver) == ({"MIG-b": unknown}, "")
 
 
 def test_amds_driver_tells_processes_and_memory(tmp_path: Path) -> None:
@@ -75,13 +111,17 @@ def test_amds_driver_tells_processes_and_memory(tmp_path: Path) -> None:
         path = tmp_path / "sys" / "class" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    assert idle.in_use(gpus(3), str(tmp_path)) == {"0": "pid 12", "2": "5.0 GiB are held"}
+    use = {"0": "pid 12", "2": "5.0 GiB are held"}
+    assert used(gpus(3), tmp_path) == (use, "")
+    (tmp_path / "sys/class/kfd/kfd/proc").rename(tmp_path / "gone")  # a kernel without that folder
+    unknown = "its driver doesn't tell its use"
+    assert used(gpus(3), tmp_path) == ({"0": unknown, "1": unknown, "2": use["2"]}, idle.MEMORY_ALONE)
 
 
 def test_no_driver_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(AccelError, match="no driver of this machine tells which devices are idle; name them"):
-        choosing.choose(gpus(2), 1, 0, SAID)
+        choosing.choose(gpus(2), 1, 0, SAID, [])
 
 
 @contextmanager
@@ -116,11 +156,11 @@ def forks(count: int, choose: Callable[[int], list[str]]) -> Generator[list[tupl
 
 
 def ids(wanted: int, seconds: float = 0.0) -> list[str]:
-    return [device.id for device in choosing.choose(gpus(8), wanted, seconds, SAID)]
+    return [device.id for device in choosing.choose(gpus(8), wanted, seconds, SAID, [])]
 
 
 def test_of_many_launches_each_gets_devices_of_its_own(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = f"[ $1 = '{idle.DEVICES[0]}' ] && sed 's/ /, /g' {driver}/devices\n:"
+    lines = f"[ $1 != '{idle.DEVICES[0]}' ] || sed 's/ /, /g' {driver}/devices"
     (driver / "bin" / "nvidia-smi").write_text(f"#!/bin/sh\n{lines}")  # quickly
     with forks(32, lambda _number: ids(1)) as answers:
         got = [text for _pid, text in answers if not text.startswith("refused")]
@@ -199,7 +239,7 @@ def test_idle_devices_are_chosen_for_the_ranks(
 
 def test_what_idle_cannot_mean(accelerate: Run, here: Path) -> None:
     for flags, said in (
-        ("idle", "gpu_ids idle (--gpu_ids): no device is visible on this machine"),
+        ("idle", "gpu_ids idle (--gpu_ids): no device is found on this machine; give --cpu"),
         ("idle:x", "gpu_ids idle:x (--gpu_ids): write idle, or idle:2 for two idle devices"),
         ("idle:0", "gpu_ids idle:0 (--gpu_ids): write idle, or idle:2 for two idle devices"),
         ("idle:1 --multi_gpu", "gpu_ids idle:1 (--gpu_ids) is one device"),

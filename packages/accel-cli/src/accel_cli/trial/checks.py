@@ -53,16 +53,20 @@ def gathered(world: World, value: object) -> list[object]:
 
 
 def ranks(world: World) -> str:
-    """Every rank exists once, and no two ranks of a machine share a local rank or a device."""
-    me = (world.rank, os.uname().nodename, world.local_rank, str(world.device))
+    """Every rank exists once, and no two ranks of a machine share a local rank or a device.
+
+    Ranks that each see a device of their own alone all have the local rank 0, the number of that device.
+    """
+    me = (world.rank, os.uname().nodename, world.local_rank, world.place)
     everyone: list[tuple[int, str, int, str]] = gathered(world, me)  # pyright: ignore[reportAssignmentType]
     expect("ranks", [rank for rank, *_rest in everyone], list(range(world.size)))
-    hosts = {host for _rank, host, _local, _device in everyone}
+    hosts = {host for _rank, host, _local, _place in everyone}
     for name in hosts:
-        local = sorted(local for _rank, host, local, _device in everyone if host == name)
-        expect(f"local ranks on {name}", local, list(range(len(local))))
-        used = [device for _rank, host, _local, device in everyone if host == name and device != "cpu"]
+        local = sorted(local for _rank, host, local, _place in everyone if host == name)
+        used = [place for _rank, host, _local, place in everyone if host == name and place]
         expect(f"devices on {name}", len(set(used)), len(used))
+        if any(local) or len(used) < len(local):
+            expect(f"local ranks on {name}", local, list(range(len(local))))
     return f"{world.size} on {len(hosts)} {'machine' if len(hosts) == 1 else 'machines'}"
 
 

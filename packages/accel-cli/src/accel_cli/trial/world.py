@@ -68,6 +68,14 @@ class World:
         return str(self.device)
 
     @property
+    def place(self) -> str:
+        """What tells this rank's device from those of others of its machine; empty on the CPU."""
+        if self.device.type == "cpu":
+            return ""
+        facts = torch.cuda.get_device_properties(self.device) if self.device.type == "cuda" else None
+        return f"{self.device} {getattr(facts, 'uuid', '')} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}"
+
+    @property
     def devices(self) -> list[torch.device]:
         """The devices of the collectives."""
         return [self.device] if self.device.type == "cpu" else [self.device, torch.device("cpu")]

@@ -22,6 +22,7 @@ from accel_launch.engines.common.wrapping import (
     assignments,
     module_command,
     rank_command,
+    refuse_slices,
     with_parent,
     with_torch_variables,
 )
@@ -75,6 +76,7 @@ def make(context: LaunchContext) -> Plan:
     Raises:
         AccelError: that launcher can't do what is asked, DeepSpeed isn't installed, or the hostfile doesn't fit.
     """
+    refuse_slices(context, "the machines that DeepSpeed uses")
     name = _launcher(context)
     _installed(context, target.interpreter(context.settings, context.host), name)
     path, hosts = _hosts(context)

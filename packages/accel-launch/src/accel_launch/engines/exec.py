@@ -9,7 +9,7 @@ from accel_config.catalogue import Rendezvous
 from accel_config.errors import AccelError
 from accel_config.settings.paradigm import SHARDED
 from accel_config.showing.wording import describe
-from accel_launch.engines.common.meeting import meeting_point, torch_variables
+from accel_launch.engines.common.meeting import meeting_point, place_of, torch_variables
 from accel_launch.engines.declaration import ADDRESS, AGENT, MEETING, RANKS, Engine
 from accel_launch.planning import target
 from accel_launch.planning.types import Command, Plan
@@ -36,7 +36,7 @@ def make(context: LaunchContext) -> Plan:
             "or use --engine local"
         )
     bound = context.binding(0)
-    env = {**context.variables, **bound.variables}
+    env = {**context.variables, **bound.variables, **layout.own(0)}
     if layout.kind in SHARDED or (layout.kind.startswith("MULTI_") and layout.kind != "MULTI_CPU"):
         env.update(torch_variables(context, 0, *meeting_point(context)))
     words = target.argv(context.settings, context.host, context.script)
@@ -60,8 +60,8 @@ def _rank(context: LaunchContext, task: Task) -> Plan:
 
     context.ignore("the scheduler started the ranks", *AGENT)
     address, port = _meeting_point(context, task)
-    # A rank that sees one device calls it 0, as under torchrun's --virtual-local-rank.
-    device = 0 if len(context.layout.devices) == 1 else task.local_rank
+    layout = context.layout
+    device = 0 if len(layout.devices) == 1 else task.local_rank
     bound = context.binding(task.local_rank)
     env = {
         **context.variables,
@@ -69,7 +69,8 @@ def _rank(context: LaunchContext, task: Task) -> Plan:
         **torch_variables(context, task.rank, address, port),
         "WORLD_SIZE": str(task.total),
         "ROLE_WORLD_SIZE": str(task.total),
-        "LOCAL_RANK": str(device),
+        **layout.own(device),
+        "LOCAL_RANK": place_of(context, device),
     }
     for name, number in (("GROUP_RANK", task.machine), ("GROUP_WORLD_SIZE", task.machines)):
         env.pop(name)
@@ -85,7 +86,7 @@ def _rank(context: LaunchContext, task: Task) -> Plan:
         env,
         rank=task.rank,
         local_rank=task.local_rank,
-        device=context.layout.device(device),
+        device=layout.device(device),
         cpus=bound.cpus,
     )
     command = command if task.followed else _own(context, command)

@@ -38,6 +38,7 @@ def make(context: LaunchContext) -> Plan:
             **context.variables,
             **bound.variables,
             **torch_variables(context, rank, address, port),
+            **layout.own(rank),
             **restarts,
         }
         return Command(words, variables, rank=rank, local_rank=rank, device=layout.device(rank), cpus=bound.cpus)

@@ -7,7 +7,14 @@ from accel_config.errors import AccelError
 from accel_config.showing.wording import describe
 from accel_launch.engines.common.hostfile import extra_hosts, read_hostfile
 from accel_launch.engines.common.meeting import meeting_point
-from accel_launch.engines.common.wrapping import assignments, binding, rank_command, with_parent, with_torch_variables
+from accel_launch.engines.common.wrapping import (
+    assignments,
+    binding,
+    rank_command,
+    refuse_slices,
+    with_parent,
+    with_torch_variables,
+)
 from accel_launch.engines.declaration import ADDRESS, RANKS, Engine
 from accel_launch.planning.types import Command, Plan
 from accel_launch.schedulers.mpi.families import HYDRA, OPEN
@@ -61,6 +68,7 @@ def _program(context: LaunchContext) -> tuple[str, Family]:
 
 def _hosts(context: LaunchContext) -> tuple[str, tuple[ListedHost, ...]]:
     if context.settings[Mpi].mpirun_hostfile:
+        refuse_slices(context, f"the machines of {describe(context.settings, 'mpirun_hostfile')}")
         path, hosts = read_hostfile(context, "mpirun_hostfile")
         if extra := extra_hosts(context, "mpirun_hostfile", hosts):
             context.findings.notes.append(f"{extra}: mpirun uses the first of them")

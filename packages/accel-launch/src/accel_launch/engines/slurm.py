@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from accel_config.catalogue import Rendezvous
 from accel_config.settings.readers import natural
-from accel_launch.engines.common.wrapping import binding, rank_command, with_parent, with_torch_variables
+from accel_launch.engines.common.wrapping import (
+    binding,
+    rank_command,
+    refuse_slices,
+    with_parent,
+    with_torch_variables,
+)
 from accel_launch.engines.declaration import ADDRESS, RANKS, Engine
 from accel_launch.planning.types import Command, Plan
 from accel_launch.schedulers.placement import number
@@ -34,6 +40,8 @@ def make(context: LaunchContext) -> Plan:
             "there is no srun on PATH: the engine slurm runs where Slurm's programs are installed"
         )
     hosts = _hosts(context)
+    if _elsewhere(context):
+        refuse_slices(context, "the job's machines")
     address, port = _meeting_point(context, hosts[0] if hosts else context.host.name)
     variables = {
         **context.variables,
@@ -98,8 +106,12 @@ def _is_here(context: LaunchContext, host: str) -> bool:
     return context.host.name.partition(".")[0] == host.partition(".")[0]
 
 
+def _elsewhere(context: LaunchContext) -> bool:
+    return not all(_is_here(context, host) for host in job_hosts(context.host.environ))
+
+
 def _unbound(context: LaunchContext) -> str:
-    if all(_is_here(context, host) for host in job_hosts(context.host.environ)):
+    if not _elsewhere(context):
         return ""
     return "the CPUs of the job's machines aren't known here; leave it out, and srun binds ranks (SLURM_CPU_BIND)"
 

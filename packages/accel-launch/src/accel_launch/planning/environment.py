@@ -25,6 +25,7 @@ RESHARDS = {
     "HYBRID_SHARD_ZERO2": "false",
     "NO_SHARD": "false",
 }
+SLICED = "NCCL_MULTI_RANK_GPU_ENABLE"
 # The form in which each version of FSDP writes checkpoints by default.
 STATE_DICTS = {1: "FULL_STATE_DICT", 2: "SHARDED_STATE_DICT"}
 
@@ -144,7 +145,9 @@ def _devices(_settings: Settings, host: Host, layout: Layout) -> dict[str, str]:
 
 
 def _nccl(_settings: Settings, host: Host, layout: Layout) -> dict[str, str]:
-    """Switch peer-to-peer off in NCCL for NVIDIA's RTX 40 cards, which lack it before driver 550.40.07."""
+    """Permit several slices of one GPU; switch peer-to-peer off for RTX 40 cards, which lack it before 550.40.07."""
+    if layout.apart and layout.local > 1:  # versions of NCCL that can't do it ignore the variable
+        return {} if host.environ.get(SLICED) else {SLICED: "1"}
     cards = any("RTX 40" in device.model for device in layout.devices)
     if not cards or len(layout.devices) < 2 or _version(host.driver) >= (550, 40, 7):  # noqa: PLR2004
         return {}

@@ -7,7 +7,7 @@ from accel_config.catalogue.hardware import MULTI_DEVICE
 from accel_config.checking.counts import idle
 from accel_config.errors import AccelError
 from accel_config.record import Record
-from accel_config.settings.paradigm import alone, paradigm
+from accel_config.settings.paradigm import SHARDED, alone, paradigm
 from accel_config.settings.readers import TRUE
 from accel_config.showing.wording import describe
 from accel_launch import schedulers
@@ -15,6 +15,8 @@ from accel_launch.machine import devices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from accel_config.settings.resolved import Settings
     from accel_launch.machine.devices import Device
     from accel_launch.machine.host import Host
@@ -50,6 +52,17 @@ class Layout(Record):
     def where(self) -> str:
         """Return the devices in words."""
         return "CPU" if self.cpu or not self.devices else f"{len(self.devices)} {self.devices[0].kind}"
+
+    @property
+    def apart(self) -> bool:
+        """Whether each rank must see its own device alone: of slices (MIG), a process sees only one."""
+        return any(device.slice for device in self.devices)
+
+    def own(self, local_rank: int) -> dict[str, str]:
+        """Return the variable by which a rank sees its own device alone, where that must be so."""
+        if not self.apart or local_rank >= len(self.devices):
+            return {}
+        return {devices.BY_KIND["GPU"].variables[0]: self.devices[local_rank].id}
 
     def device(self, local_rank: int) -> str | None:
         """Return the device of a local rank in words."""
@@ -139,13 +152,12 @@ def lay_out_job(settings: Settings) -> Layout:
 def _devices(settings: Settings, host: Host, findings: Findings) -> tuple[tuple[Device, ...], tuple[str, ...] | None]:
     """Return the devices to use, and the ids for the visibility variable."""
     ids = settings[Resources].gpu_ids
-    if not ids:
-        return host.devices, None
+    if not ids:  # a rank of slices finds its own in the variable, so that must list them
+        return host.devices, _ids(host.devices) if any(device.slice for device in host.devices) else None
     described = describe(settings, "gpu_ids")
     if idle(ids) is not None:
         return _idle(settings, host, findings, described)
     if not host.devices:
-        findings.notes.append(f"{described}: no device is visible on this machine")
         return (), tuple(devices.expand(ids))
     chosen, unknown = devices.select(host.devices, ids)
     if unknown:
@@ -154,7 +166,11 @@ def _devices(settings: Settings, host: Host, findings: Findings) -> tuple[tuple[
         findings.refuse_locally(
             f"{described}: no visible device has the {which} {', '.join(unknown)}; visible: {visible}"
         )
-    return tuple(chosen), tuple(device.id for device in chosen)
+    return tuple(chosen), _ids(chosen)
+
+
+def _ids(chosen: Iterable[Device]) -> tuple[str, ...]:
+    return tuple(device.id for device in chosen)
 
 
 def _idle(
@@ -163,22 +179,22 @@ def _idle(
     """Return devices that nobody computes on. They are taken; in a dry run it is only looked which are idle."""
     resources = settings[Resources]
     if not host.devices:
-        findings.refuse_locally(f"{described}: no device is visible on this machine")
         return (), None
     wanted = idle(resources.gpu_ids or "") or resources.nproc_per_node
     if not wanted:
         wanted = 1 if alone(settings) else (resources.num_processes or 0) // resources.num_machines.least
     from accel_launch.sharing import choosing
 
+    wait = settings[Hardware].wait_for_devices
     try:
         if findings.lenient:
-            chosen = choosing.look(host.devices, wanted, described)
+            chosen = choosing.look(host.devices, wanted, described, findings.notes)
         else:
-            chosen = choosing.choose(host.devices, wanted, settings[Hardware].wait_for_devices, described)
+            chosen = choosing.choose(host.devices, wanted, wait, described, findings.notes)
     except AccelError as error:
         findings.refuse_locally(str(error))
         return host.devices, None
-    return tuple(chosen), tuple(device.id for device in chosen)
+    return tuple(chosen), _ids(chosen)
 
 
 def counts(settings: Settings, found: int, machines: int, findings: Findings) -> tuple[int, int]:
@@ -207,31 +223,41 @@ def _enough(
     name, count = ("nproc_per_node", local) if settings.given("nproc_per_node") else ("num_processes", total)
     asked = f"{name} {count} ({settings.origin(name)})"
     mode = paradigm(settings)
-    said = host.environ.get(FOR_SCRIPTS, "")
-    if not found and not mode.cpu and mode.kind in MULTI_DEVICE and local == 1 and said.lower() not in TRUE:
-        findings.notes.append(
-            f"{mode.kind} ({mode.origin}): no device is found on this machine, so its one process trains on the CPU; "
-            "--num_devices tells how many there are"
-        )
-    if mode.cpu or local == 1:
+    if mode.cpu or mode.kind == "XLA":
         return
     if found and local > len(found):
         findings.refuse_locally(
             f"{asked}: there are only {len(found)} devices for {local} ranks on this machine"
             f"{_by_ids(settings)}; lower it, or give --cpu to train on the CPU"
         )
-    elif not found and mode.kind in MULTI_DEVICE and said.lower() in TRUE:
+    if found:
+        return
+    named = _asked_for(settings)
+    said = host.environ.get(FOR_SCRIPTS, "")
+    why = devices.absence(host.environ)
+    instead = ", so the ranks train on the CPU with gloo" if total > 1 else ", so its one process trains on the CPU"
+    if named and said.lower() in TRUE:
         findings.notes.append(
-            f"{mode.kind} ({mode.origin}): no device is found, and {FOR_SCRIPTS}={said} in the "
-            "environment, so the ranks train on the CPU with gloo"
+            f"{named}: no device is found{why}, and {FOR_SCRIPTS}={said} in the environment{instead}"
         )
-    elif not found and mode.kind in MULTI_DEVICE:
+    elif named:
         findings.refuse_locally(
-            f"{mode.kind} ({mode.origin}): no device is found on this machine; give --cpu to train on the "
-            "CPU, or --num_devices if there are some"
+            f"{named}: no device is found on this machine{why}; give --cpu to train on the CPU, or --num_devices if "
+            "there are some"
         )
-    elif not found and mode.kind not in ("MULTI_CPU", "XLA"):
-        findings.notes.append(f"{asked}: no device is found, so the ranks train on the CPU with gloo")
+    elif total > 1 or mode.kind in SHARDED:
+        named = f"{mode.kind} ({mode.origin})" if mode.kind in SHARDED else asked
+        findings.notes.append(f"{named}: no device is found{why}{instead}")
+
+
+def _asked_for(settings: Settings) -> str:
+    """Return the setting that asks for devices of this machine; empty without one."""
+    mode = paradigm(settings)
+    if mode.kind in MULTI_DEVICE:
+        return f"{mode.kind} ({mode.origin})"
+    # With DeepSpeed's hostfile they are those of other machines.
+    ids = settings[Resources].gpu_ids and not settings.given("deepspeed_hostfile")
+    return describe(settings, "gpu_ids") if ids else ""
 
 
 def _by_ids(settings: Settings) -> str:

@@ -19,7 +19,8 @@ REPORT, GATE = "ACCEL_REPORT", "ACCEL_GO"
 BETWEEN = (
     f'[ -p "${REPORT}" ] && {{ echo $$ >"${REPORT}" && read -r go; }} <"${GATE}"; unset {REPORT} {GATE} go; exec "$@"'
 )
-WRAP, ENV = "--wrap", "--env"
+WRAP, ENV, APART = "--wrap", "--env", "--apart"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 LATE = 0.5  # seconds for a rank to report itself after its tool has ended well, and left it running
 TURN = 500  # milliseconds
 FINISH = 30.0  # seconds for a tool whose rank has failed, as torch's agent gives them to ranks
@@ -157,14 +158,18 @@ def under(tool: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
 def parted(words: list[str], environ: Mapping[str, str], host: str) -> tuple[list[str], dict[str, str], list[str]]:
     """Return the tool and the variables of this rank, and its own words, from those of its parent.
 
-    What is for some ranks stands first, as ``--wrap RANKS COUNT WORD...`` and ``--env RANKS NAME=VALUE``.
+    What is for some ranks stands first, as ``--wrap RANKS COUNT WORD...`` and ``--env RANKS NAME=VALUE``. Before
+    these, ``--apart`` lets each rank see only its own one of the visible devices, which it then calls 0.
     """
-    if words[0] not in (WRAP, ENV):
+    if words[0] not in (WRAP, ENV, APART):
         return [], {}, words
     rank, local, total = (int(environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
     facts = {"r": str(rank), "l": str(local), "h": host, "%": "%"}
     tool: list[str] = []
     own: dict[str, str] = {}
+    if words[0] == APART:
+        own = {VISIBLE: "".join(environ.get(VISIBLE, "").split(",")[local : local + 1]), "LOCAL_RANK": "0"}
+        words = words[1:]
     while words[0] in (WRAP, ENV):
         option, ranks, *words = words
         count, words = (int(words[0]), words[1:]) if option == WRAP else (1, words)

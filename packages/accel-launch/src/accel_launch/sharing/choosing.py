@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 PACE = 5.0  # seconds between two questions to the driver
 
 
-def choose(devices: Sequence[Device], wanted: int, seconds: float, said: str) -> list[Device]:
-    """Take ``wanted`` idle devices, all idle ones if it is 0; wait for them ``seconds`` at most.
+def choose(devices: Sequence[Device], wanted: int, seconds: float, said: str, notes: list[str]) -> list[Device]:
+    """Take ``wanted`` idle devices, all idle ones if it is 0; wait for them ``seconds`` at most. Add to ``notes``.
 
     Raises:
         AccelError: no driver tells which are idle, or there are too few; ``said`` is the setting that asks.
     """
     until, waiting = time.monotonic() + seconds, False
     while True:
-        use = _in_use(devices, said)
+        use = _in_use(devices, said, notes)
         got, others = taking.take([device for device in devices if device.id not in use], wanted)
         if got:
             return got
@@ -40,24 +40,26 @@ def choose(devices: Sequence[Device], wanted: int, seconds: float, said: str) ->
         time.sleep(min(PACE, left))
 
 
-def look(devices: Sequence[Device], wanted: int, said: str) -> list[Device]:
-    """Return the devices that are idle now, at most ``wanted``, without taking any.
+def look(devices: Sequence[Device], wanted: int, said: str, notes: list[str]) -> list[Device]:
+    """Return the devices that are idle now, at most ``wanted``, without taking any. Add to ``notes``.
 
     Raises:
         AccelError: no driver tells which are idle, or there are too few.
     """
-    use = _in_use(devices, said)
+    use = _in_use(devices, said, notes)
     found = [device for device in devices if device.id not in use]
     if len(found) < max(wanted, 1):
         raise AccelError(_why(devices, use, wanted, said))
     return found[: wanted or None]
 
 
-def _in_use(devices: Sequence[Device], said: str) -> dict[str, str]:
-    use = idle.in_use(devices)
-    if use is None:
+def _in_use(devices: Sequence[Device], said: str, notes: list[str]) -> dict[str, str]:
+    found = idle.in_use(devices)
+    if found is None:
         raise AccelError(f"{said}: no driver of this machine tells which devices are idle; name them by their ids")
-    return use
+    if found.note:
+        notes.append(f"{said}: {found.note}")
+    return found.use
 
 
 def _why(devices: Sequence[Device], use: dict[str, str], wanted: int, said: str) -> str:

@@ -45,6 +45,14 @@ def _on_this_machine(context: LaunchContext) -> tuple[str, int]:
     return address, port or context.host.probe.ports.free()
 
 
+def place_of(context: LaunchContext, local_rank: int) -> str:
+    """Return a rank's LOCAL_RANK: 0 if it sees its device alone, as with torchrun's ``--virtual-local-rank``.
+
+    Hugging Face's library hands it to torch as the number of the device, for DDP and for barriers.
+    """
+    return "0" if context.layout.apart else str(local_rank)
+
+
 def torch_variables(context: LaunchContext, rank: int, address: str, port: int) -> dict[str, str]:
     """Return the variables that torchrun gives a worker on one machine.
 
@@ -53,7 +61,7 @@ def torch_variables(context: LaunchContext, rank: int, address: str, port: int) 
     size = str(context.layout.local)
     found = {
         "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
+        "LOCAL_RANK": place_of(context, rank),
         "WORLD_SIZE": size,
         "LOCAL_WORLD_SIZE": size,
         "GROUP_RANK": "0",

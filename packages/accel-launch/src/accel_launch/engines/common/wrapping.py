@@ -33,14 +33,28 @@ def with_parent(context: LaunchContext, words: Sequence[str]) -> tuple[str, ...]
 
     The parent gives the rank its streams and its error file, passes signals on, and reports its end to the
     supervisor. It needs `RANK` and `LOCAL_RANK` in its environment, and this package at the same path on each host.
-    It also puts ``wrap``'s tools before the rank, and sets the variables of ``rank_env``.
+    It also puts ``wrap``'s tools before the rank, and sets the variables of ``rank_env``. Where ranks must see only
+    their own device, it chooses that from the visibility variable.
     """
     selected: tuple[str, ...] = ()
+    if context.layout.apart:
+        from accel_launch.ranks.tool import APART
+
+        selected = (APART,)
     if context.selects:
         from accel_launch.engines.common.selected import selecting
 
-        selected = selecting(context)
+        selected += selecting(context)
     return target.interpreter(context.settings, context.host), *ALONE, PARENT, *selected, *words
+
+
+def refuse_slices(context: LaunchContext, where: str) -> None:
+    """Refuse slices of devices (MIG) on other machines."""
+    if context.layout.apart:
+        context.findings.refuse_locally(
+            f"{context.layout.device(0)} is a slice (MIG), and those of {where} aren't known here: start a launch on "
+            "each machine, or switch MIG off"
+        )
 
 
 def binding(context: LaunchContext) -> dict[str, str]:

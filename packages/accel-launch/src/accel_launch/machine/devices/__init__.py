@@ -24,10 +24,17 @@ class Device(Record):
     model: str = ""
     pci: str = ""
     """Its PCI address as the kernel writes it, such as ``0000:3b:00.0``; empty if it isn't known."""
+    whole: tuple[str, ...] = ()
+    """Number and UUID of the GPU of which it is a slice (MIG), if these are known."""
 
     def __str__(self) -> str:
         """Return kind and id."""
         return f"{self.kind} {self.id}"
+
+    @property
+    def slice(self) -> bool:
+        """Whether it is a slice of a GPU (MIG), of which a process sees only one."""
+        return self.uuid.startswith("MIG-")
 
     @property
     def bf16(self) -> bool:
@@ -68,6 +75,8 @@ VENDORS = (
 )
 HIERARCHY = "ZE_FLAT_DEVICE_HIERARCHY"
 """Intel's: each tile is a device, unless it is COMPOSITE; then a mask may name tiles of a card, ``0.1``."""
+OLD = "MIG-GPU-"
+"""How the older form of a slice's name begins."""
 CORE = "neuron_core"
 NEURON = "sys/devices/virtual/neuron_device/neuron{}"
 BY_KIND = {vendor.kind: vendor for vendor in reversed(VENDORS)}
@@ -83,6 +92,16 @@ def find(environ: Mapping[str, str], root: str = "/") -> tuple[Device, ...]:
         if devices:
             return _narrowed(devices, vendor, environ)
     return ()
+
+
+def absence(environ: Mapping[str, str], root: str = "/") -> str:
+    """Return what is known of why none is found, to follow ``no device is found``; empty if there simply is none."""
+    for vendor in VENDORS:
+        hiding = [f"{name}={environ[name]}" for name in vendor.variables if name in environ]
+        if hiding and _present(vendor, root, environ):
+            return f", since {' and '.join(hiding)} hides them"
+    signs = {"dev/dxg": "nvidia-smi lists none", "proc/driver/nvidia/gpus": "/dev/nvidia0 is missing"}
+    return next((f" (/{a} is there, but {b})" for a, b in signs.items() if os.path.exists(os.path.join(root, a))), "")
 
 
 def stated(found: tuple[Device, ...], count: int, kind: str, environ: Mapping[str, str]) -> tuple[Device, ...]:
@@ -110,7 +129,7 @@ def _present(vendor: Vendor, root: str, environ: Mapping[str, str]) -> tuple[Dev
     if vendor.kind == "NEURON":
         return tuple(Device("NEURON", str(place)) for place in range(_neuron(root)))
     if vendor.nodes == ("kfd",):
-        return tuple(Device("GPU", str(place), model="AMD", pci=pci) for place, pci in enumerate(_amd(root)))
+        return _amd(root)
     numbers = sorted(number for prefix in vendor.nodes for number in _numbered(root, prefix))
     if vendor.kind == "GPU":
         return _nvidia(numbers, root) if numbers else _windows(root) or _jetson(root)
@@ -131,7 +150,7 @@ def _names(folder: str) -> list[str]:
 
 
 def _nvidia(numbers: list[int], root: str) -> tuple[Device, ...]:
-    """Return NVIDIA's devices in CUDA's order: by PCI address, if the driver's folder lists them."""
+    """Return NVIDIA's devices in CUDA's order: by PCI address, if the driver's folder lists them; or their slices."""
     folder = os.path.join(root, "proc/driver/nvidia/gpus")
     facts: dict[int, dict[str, str]] = {}
     for name in _names(folder):
@@ -139,26 +158,44 @@ def _nvidia(numbers: list[int], root: str) -> tuple[Device, ...]:
         fact = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
         if fact.get("Device Minor", "").isdecimal():
             facts[int(fact["Device Minor"])] = {**fact, "address": name.lower()}
-    listed = [n for n in numbers if n in facts] or numbers
-    known = [facts.get(number, {}) for number in listed]
-    return tuple(
+    minors = [n for n in numbers if n in facts] or numbers
+    known = [facts.get(number, {}) for number in minors]
+    found = tuple(
         Device("GPU", str(place), fact.get("GPU UUID", ""), fact.get("Model", ""), fact.get("address", ""))
         for place, fact in enumerate(known)
     )
+    sliced = os.path.isdir(os.path.join(root, "proc/driver/nvidia/capabilities"))
+    return _in_slices(dict(zip(minors, found, strict=True)), root) if sliced else found
 
 
-def _amd(root: str) -> list[str]:
-    """Return the PCI addresses of AMD's devices, in the order of the driver's nodes; some nodes are processors."""
-    nodes = os.path.join(root, "sys/class/kfd/kfd/topology/nodes")
-    found: list[str] = []
-    for name in sorted(_names(nodes), key=lambda name: natural(name) or 0):
-        lines = [line.split() for line in read(nodes, name, "properties").splitlines()]
-        facts = {words[0]: number for words in lines if (number := natural(words[-1])) is not None}
-        if facts.get("simd_count"):
-            place = facts.get("location_id", 0)
-            bus = f"{facts.get('domain', 0):04x}:{place >> 8 & 0xFF:02x}"
-            found.append(f"{bus}:{place >> 3 & 0x1F:02x}.{place & 7}")
-    return found
+def _in_slices(found: dict[int, Device], root: str) -> tuple[Device, ...]:
+    """Return NVIDIA's devices, by their minor numbers, with the slices of each that has some in its place."""
+    from accel_launch.machine.devices import nvidia
+
+    by_files = {minor: nvidia.slices(root, minor, device.uuid) for minor, device in found.items()}
+    cards = nvidia.listed(root) if any(by_files.values()) else []
+    by_name = {name: card.slices for card in cards for name in (card.index, card.uuid)}
+    devices: list[Device] = []
+    for minor, device in found.items():
+        slices = by_files[minor] and (by_name.get(device.uuid or device.id) or by_files[minor])
+        devices += [
+            device.replace(
+                id=one.uuid,
+                uuid=one.uuid,
+                model=f"{device.model} MIG {one.profile}".strip(),
+                whole=(device.id, device.uuid),
+            )
+            for one in slices
+        ] or [device]
+    return tuple(devices)
+
+
+def _amd(root: str) -> tuple[Device, ...]:
+    if not os.path.isdir(os.path.join(root, "sys/class/kfd")):
+        return ()
+    from accel_launch.machine.devices import amd
+
+    return tuple(Device("GPU", str(place), model="AMD", pci=card.pci) for place, card in enumerate(amd.cards(root)))
 
 
 def _neuron(root: str) -> int:
@@ -171,15 +208,9 @@ def _windows(root: str) -> tuple[Device, ...]:
     """Return NVIDIA's devices in Linux on Windows (WSL), where only its program lists them."""
     if not os.path.exists(os.path.join(root, "dev/dxg")):
         return ()
-    import re
+    from accel_launch.machine.devices import nvidia
 
-    from accel_launch.machine.probe import Programs
-
-    programs = Programs()
-    path = programs.find("nvidia-smi") or os.path.join(root, "usr/lib/wsl/lib/nvidia-smi")
-    lines = programs.output(path, "-L").splitlines() if os.access(path, os.X_OK) else []
-    rows = (re.fullmatch(r"GPU (\d+): (.*) \(UUID: (GPU-[^)]+)\)", line.strip()) for line in lines)
-    return tuple(Device("GPU", row[1], uuid=row[3], model=row[2]) for row in rows if row)
+    return tuple(Device("GPU", card.index, uuid=card.uuid, model=card.model) for card in nvidia.listed(root))
 
 
 def _jetson(root: str) -> tuple[Device, ...]:
@@ -233,12 +264,13 @@ def match(devices: Iterable[Device], entry: str) -> Device | None:
     """Return the device that ``entry`` (an index, a UUID or the beginning of one) names."""
     if not entry:
         return None
-    for device in devices:
-        if entry == device.id or (entry.startswith("GPU-") and device.uuid.startswith(entry)):
-            return device
-    if entry.startswith("MIG-"):
-        # A slice of a GPU. The driver's files don't list it, and CUDA gives a process only one.
-        return Device("GPU", entry, uuid=entry)
+    names = [(device, (device.id, device.uuid, *device.whole)) for device in devices]
+    for device, own in names:
+        if entry in own or (entry.startswith("GPU-") and any(name.startswith(entry) for name in own)):
+            return device  # of a GPU in slices, CUDA takes the first
+    listed = any(device.slice and not device.uuid.startswith(OLD) for device, _own in names)
+    if entry.startswith("MIG-") and (entry.startswith(OLD) or not listed):
+        return Device("GPU", entry, uuid=entry)  # a slice that isn't listed, or not by this name
     return None
 
 
