@@ -243,10 +243,10 @@ def test_signals_and_looks_reach_the_rank_and_its_tool_ends_after_it(
     ("wrap", "environ_of_the_tool", "status"),
     sampled(
         [
-            ("setsid", {}, 7),  # a tool that leaves at once
+            ("setsid env -i RANK=1", {}, 7),  # tools that leave at once, and that clear the environment
             ("{keeping} out", {"OWN": "5"}, 5),  # the tool's own failure
             ("nowhere-to-be-found", {}, 127),
-            ("{keeping} out false", {}, 0),  # a tool that never starts the rank
+            ("{keeping} out true", {}, 1),  # a tool that never starts the rank
         ],
         every=2,
     ),
@@ -254,6 +254,7 @@ def test_signals_and_looks_reach_the_rank_and_its_tool_ends_after_it(
 def test_what_a_tool_does_of_its_own(
     accelerate: Run,
     script: Script,
+    tmp_path: Path,
     engine: str,
     keeping: str,
     wrap: str,
@@ -262,11 +263,13 @@ def test_what_a_tool_does_of_its_own(
 ) -> None:
     path = script(f"import os, sys\nsys.exit({status if 'setsid' in wrap else 0} * (os.environ['RANK'] == '1'))\n")
     flags = ("--cpu", "--num_processes", "2", "--engine", engine, "--wrap", f"1:{wrap.format(keeping=keeping)}")
-    done = accelerate("launch", *flags, str(path), env=environ_of_the_tool)
+    done = accelerate("launch", *flags, str(path), env={**environ_of_the_tool, "TMPDIR": str(tmp_path)})
     assert done.returncode == status, done.stderr
     assert ("rank 1 (local rank 1" in done.stderr) == bool(status)
     if engine == "local":
         assert ("rank 1 ended well; the command of --wrap before it failed" in done.stderr) == (status == 5)
+    assert (f"rank 1 couldn't be started: {tool.UNSEEN}\n" in done.stderr) == (status == 1)
+    assert not list(tmp_path.glob("accel-*"))  # the pipes between the tool and us
 
 
 @pytest.mark.parametrize("who", sampled(["tool", "launcher", "guardian"], every=3))
@@ -289,7 +292,6 @@ WORKING = (
 REAL = (
     ("py-spy record -o found.%r --", "found.0", "work"),
     ("strace -f -o found.%r", "found.0", "+++ exited with 7 +++"),
-    ("gdb -q -batch -ex run --args", "", ""),
     ("perf stat -o found.%r", "found.0", "task-clock"),
     ("valgrind --trace-children=yes --log-file=found.%r", "found.0", "Memcheck"),
     ("taskset -c 0", "", ""),
@@ -309,3 +311,33 @@ def test_real_tools_show_the_rank_and_its_end(
     done = accelerate("launch", "--cpu", "--wrap", f"0:{wrap}", str(path), timeout=150)
     assert done.returncode == 7, done.stderr
     assert part in ((tmp_path / file).read_text() if file else "")
+
+
+UNDER_GDB = """\
+import ctypes, os, signal, threading
+got = []
+numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTERM, signal.SIGCONT, signal.SIGWINCH)
+for number in numbers:
+    signal.signal(number, lambda number, frame: got.append(number))
+    os.kill(os.getpid(), number)
+assert got == list(numbers), got
+if os.environ.get("CRASH") == os.environ["RANK"]:
+    ctypes.string_at(0)
+"""
+
+
+@pytest.mark.exhaustive
+def test_gdb_as_the_page_has_it_shows_a_crash_and_changes_nothing_else(
+    accelerate: Run, script: Script, tmp_path: Path, engine: str
+) -> None:
+    if shutil.which("gdb") is None:
+        pytest.skip("gdb isn't installed")
+    page = (Path(__file__).parents[2] / "docs" / "tools.md").read_text()
+    (tmp_path / "crash.gdb").write_text(page.partition("title=crash.gdb\n")[2].partition("```")[0])
+    command = page.partition("--wrap '0: gdb")[2].partition("'")[0]
+    flags = ("--cpu", "--num_processes", "2", "--engine", engine, "--wrap", f"0: gdb{command}", str(script(UNDER_GDB)))
+    done = accelerate("launch", *flags, env={"CRASH": "0"}, cwd=tmp_path, timeout=150)
+    assert (done.returncode, "terminated by SIGSEGV: a crash in native code" in done.stderr) == (139, True), done.stderr
+    assert "PyEval_EvalCode" in done.stdout
+    done = accelerate("launch", *flags, cwd=tmp_path, timeout=150)
+    assert (done.returncode, done.stderr.count("failed")) == (0, 0), done.stderr
