@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -203,3 +204,34 @@ def test_what_is_refused(
     assert captured.out == ""
     assert captured.err.startswith("accelerate test: ")
     assert message in captured.err
+
+
+@needs_torch
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    ("local", "places", "wrong"),
+    [
+        ((0, 1), ("cuda:0 GPU-a ", "cuda:1 GPU-b "), ""),
+        ((0, 0), ("cuda:0 MIG-a MIG-a", "cuda:0 MIG-b MIG-b"), ""),  # each rank sees a slice of its own alone
+        ((0, 0), ("cuda:0 GPU-a ", "cuda:0 GPU-a "), "devices on"),
+        ((0, 1), ("cuda:0 GPU-a ", "cuda:0 GPU-a "), "devices on"),
+        ((0, 0), ("", ""), "local ranks on"),
+        ((0, 2), ("cuda:0 GPU-a ", "cuda:2 GPU-b "), "local ranks on"),
+    ],
+)
+def test_ranks_and_their_devices_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, local: tuple[int, ...], places: tuple[str, ...], wrong: str
+) -> None:
+    from accel_cli.trial import checks as ours
+    from accel_cli.trial.record import Wrong
+
+    everyone = [(rank, "box", *own) for rank, own in enumerate(zip(local, places, strict=True))]
+    monkeypatch.setattr(ours, "gathered", lambda _world, _value: everyone)
+    world = SimpleNamespace(rank=0, size=2, local_rank=local[0], place=places[0])
+    said = ""
+    try:
+        ours.ranks(world)  # pyright: ignore[reportArgumentType]
+    except Wrong as error:
+        said = str(error)
+    assert said.startswith(wrong)
+    assert bool(said) == bool(wrong)

@@ -65,6 +65,12 @@ def test_multi_gpu_means_cpus_if_the_scripts_variable_says_so_and_there_is_no_de
     assert lay_out(chosen, host(2, {"ACCELERATE_USE_CPU": word}), findings).kind == "MULTI_GPU"
 
 
+def test_another_type_than_that_of_the_devices_is_noted(settings: Resolve, tmp_path: Path) -> None:
+    notes = layout(settings, file="distributed_type: MULTI_XPU\nnum_processes: 2", devices=2)[1]
+    assert notes == [f"MULTI_XPU ({tmp_path}/config.yaml:1): what is found on this machine is GPU 0"]
+    assert not layout(settings, "--num_processes", "2", file="distributed_type: MULTI_XPU", devices=gpus(2, "XPU"))[1]
+
+
 def test_multi_gpu_means_whatever_devices_there_are(settings: Resolve) -> None:
     found, _notes = layout(settings, "--multi_gpu", devices=gpus(2, "NPU"))
     assert found.kind == "MULTI_NPU"

@@ -56,6 +56,8 @@ def test_the_user_counts_the_devices(settings: Resolve, here: Path) -> None:
     ):
         todo = planned(settings, here, "--num_devices", "2", *flags, on=on)
         assert list(todo.devices) == ranks
+        noted = "num_devices 2 (--num_devices): the drivers' files list 4" in todo.notes
+        assert noted == (len(on.devices) == 4)
     assert planned(settings, here, "--num_devices", "0", on=host(4)).devices == (None,)
     assert planned(settings, here, "--num_devices", "2", file="distributed_type: MULTI_XPU").devices[1] == "XPU 1"
 

@@ -230,6 +230,8 @@ def _enough(
             f"{asked}: there are only {len(found)} devices for {local} ranks on this machine"
             f"{_by_ids(settings)}; lower it, or give --cpu to train on the CPU"
         )
+    if found and mode.kind not in ("MULTI_GPU", f"MULTI_{found[0].kind}") and mode.kind in MULTI_DEVICE:
+        findings.notes.append(f"{mode.kind} ({mode.origin}): what is found on this machine is {found[0]}")
     if found:
         return
     named = _asked_for(settings)

@@ -46,7 +46,7 @@ def made(settings: Settings, host: Host, script: Sequence[str], findings: Findin
         AccelError: the settings contradict each other or can't work on this host.
     """
     checks.combinations(settings, findings)
-    host = _counted(settings, host)
+    host = _counted(settings, host, findings)
     name = registry.choose(settings)
     engine = registry.load(name, settings.origin("engine")) if name else None
     job = engine is not None and engine.remote_devices
@@ -106,14 +106,17 @@ def made(settings: Settings, host: Host, script: Sequence[str], findings: Findin
     )
 
 
-def _counted(settings: Settings, host: Host) -> Host:
+def _counted(settings: Settings, host: Host, findings: Findings) -> Host:
     """Return the host with as many devices as the user says it has."""
     count = settings[Hardware].num_devices
     if count is None:
         return host
     kind = host.devices[0].kind if host.devices else paradigm(settings).kind.removeprefix("MULTI_")
     kind = kind if kind in devices.BY_KIND else "GPU"
-    return host.replace(devices=devices.stated(host.devices, count, kind, host.environ))
+    counted = devices.stated(host.devices, count, kind, host.environ)
+    if host.devices and len(counted) != len(host.devices):
+        findings.notes.append(f"{describe(settings, 'num_devices')}: the drivers' files list {len(host.devices)}")
+    return host.replace(devices=counted)
 
 
 def _made(name: str, engine: Engine, context: LaunchContext) -> Plan:

@@ -88,5 +88,5 @@ def _nvidia(devices: Sequence[Device]) -> InUse | None:
     if any(device.slice for device in devices):
         report = device_memory.answer(path, *REPORT, seconds=SECONDS)
         slices = nvidia.use_of_slices(nvidia.listed(), report)
-        found.update((uuid, _use(own or None, size)) for uuid, (own, size) in slices.items())
+        found.update((uuid, _use(own or pids.get(uuid), size)) for uuid, (own, size) in slices.items())
     return InUse(found, MEMORY_ALONE if listed is None else "")
