@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from accel_config import AccelError
+from accel_config.checking import ranks
 from accel_launch import Plan, plan
 from accel_launch.engines.common.wrapping import PARENT
 from accel_launch.engines.deepspeed import over_pdsh
@@ -25,7 +27,7 @@ from tests.launch.processes import TURNS, Script, Start, alive, gone, marked, re
 from tests.schedule import sampled
 
 BETWEEN = ("sh", "-c", tool.BETWEEN, "sh")
-TWO_TOOLS = ("--wrap", "last: env 'A=b $c' %r.%l.%h.%n.%%", "--wrap", "1-2,0:nice", "--rank_env", "0,2:X=%n=%r:1")
+TWO_TOOLS = ("--wrap", "last: env 'A=b $c' %r.%l.%h.%n.%%", "--wrap", "1-2,0:nice", "--rank_env", "0,2 :X=%n=%r:1 ")
 # A tool that keeps its rank's status to itself, has something to do afterwards, and would die of a signal.
 KEEPING = """\
 #!{python}
@@ -58,7 +60,7 @@ def test_each_rank_has_its_own_in_front(settings: Resolve, here: Path) -> None:
         *2 * [("nice", *BETWEEN, *script)],
         (*env, "nice", *BETWEEN, *script),
     ]
-    assert [command.env.get("X") for command in made.commands] == ["otter=0:1", None, "otter=2:1"]
+    assert [command.env.get("X") for command in made.commands] == ["otter=0:1 ", None, "otter=2:1 "]
     assert not made.notes
     plain, tooled = (planned(settings, here, "--wrap", wrap) for wrap in ("0:env", "env"))
     assert tooled.supervised
@@ -70,7 +72,7 @@ def test_other_agents_start_what_chooses_by_rank(settings: Resolve, here: Path) 
     """Engines whose ranks another agent starts; the words survive the agent's own quoting."""
     chosen = (
         *("--wrap", "last", "3", "env", "A=b $c", "%r.%l.%h.train.%%"),
-        *("--wrap", "1-2,0", "1", "nice", "--env", "0,2", "X=train=%r:1", "/py", "-u", "train.py"),
+        *("--wrap", "1-2,0", "1", "nice", "--env", "0,2", "X=train=%r:1 ", "/py", "-u", "train.py"),
     )
     flags = ("--num_processes", "4", *TWO_TOOLS)
     on = host(probe=Still(packages=Packages(("torch", "deepspeed"), versions={"deepspeed": "0.19.8"})))
@@ -102,6 +104,9 @@ def test_other_agents_start_what_chooses_by_rank(settings: Resolve, here: Path) 
         (("--wrap", "first: nice"), "'first' isn't a list of ranks"),
         (("--wrap", "0;1: nice"), "'0;1' isn't a list of ranks"),
         (("--wrap", "0: "), "there is no command"),
+        (("--wrap", "0: ''"), "there is no command"),
+        (("--wrap", "0: nice\\"), "the backslash at the end has no letter after it"),
+        (("--wrap", "0 1: nice"), "'0 1' isn't a list of ranks"),
         (("--rank_env", "0:A"), "a variable is NAME=VALUE"),
         (("--rank_env", "0:RANK=1"), "rank_env '0:RANK=***': the launcher itself sets RANK"),
         (("--wrap", "nice", "--preload", "json"), "wrap nice (--wrap) and preload json (--preload): ranks that are"),
@@ -111,6 +116,14 @@ def test_what_cannot_be_is_refused(settings: Resolve, here: Path, flags: tuple[s
     with pytest.raises(AccelError) as refused:
         planned(settings, here, "--num_processes", "4", *flags)
     assert message in str(refused.value)
+
+
+def test_words_are_those_of_a_shell() -> None:
+    command = r"""a\ b  "\$c \"d\" \\ \` \e" 'f\ "g' ''h"i 'j'"k '' \'l \
+"m\
+n" """
+    done = subprocess.run(["sh", "-c", f"printf '%s|' {command}"], capture_output=True, text=True, check=True)
+    assert done.stdout == "".join(f"{word}|" for word in ranks.words(command))
 
 
 def test_where_a_colon_belongs_to_the_command_it_is_for_all_ranks(settings: Resolve, here: Path) -> None:
