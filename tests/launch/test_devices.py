@@ -197,7 +197,10 @@ def test_the_user_can_say_how_many_there_are() -> None:
     # Only the driver knows which one an UUID is, unless the driver's files list them.
     (named,) = stated((), 4, "GPU", {"CUDA_VISIBLE_DEVICES": "GPU-0abc"})
     assert (named.id, named.uuid) == ("GPU-0abc", "GPU-0abc")
-    assert select(stated((), 4, "GPU", {}), "GPU-3abc,1") == ([Device("GPU", "GPU-3abc", "GPU-3abc"), Device("GPU", "1")], [])
+    assert select(stated((), 4, "GPU", {}), "GPU-3abc,1") == (
+        [Device("GPU", "GPU-3abc", "GPU-3abc"), Device("GPU", "1")],
+        [],
+    )
     assert stated(gpus(2), 2, "GPU", {"CUDA_VISIBLE_DEVICES": "GPU-9abc"}) == ()
 
 

@@ -134,18 +134,22 @@ def test_a_driver_that_fails_is_quoted_and_may_be_waited_for(
 ) -> None:
     failed = "failed with status 255: Unable to determine the device handle for GPU 0000:01:00.0: Unknown Error"
     (driver / "broken").write_text("--query-gpu\n")
-    for choose in (choosing.choose, choosing.look):
+    for choose in (ids, lambda wanted: choosing.look(gpus(8), wanted, SAID, [])):
         with pytest.raises(AccelError) as caught:
-            choose(gpus(8), 1, *([0.0] if choose is choosing.choose else []), SAID, [])  # pyright: ignore
+            choose(1)
         assert f"{SAID}: {driver}/bin/nvidia-smi {failed}" in str(caught.value)
-    monkeypatch.setattr(choosing, "sleep", lambda _seconds: (driver / "broken").unlink())
+
+    def mended(_seconds: float) -> None:
+        (driver / "broken").unlink()
+
+    monkeypatch.setattr(choosing, "sleep", mended)
     assert ids(8, 60) == list("01234567")
     assert f"{failed}; waiting for them" in capfd.readouterr().err
 
 
 def test_what_cannot_come_is_not_waited_for(driver: Path, settings: Resolve, here: Path) -> None:
     for flags in ("idle:9", "idle --num_processes 9"):
-        with pytest.raises(AccelError, match="9 idle devices are needed, and only 8 devices are visible$"):
+        with pytest.raises(AccelError, match="9 idle devices are needed, and only 8 devices are visible"):
             planned(settings, here, *f"--gpu_ids {flags} --wait_for_devices 1h".split(), on=host(8))
 
 

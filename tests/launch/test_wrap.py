@@ -348,9 +348,20 @@ def test_gdb_as_the_page_has_it_shows_a_crash_and_changes_nothing_else(
     page = (Path(__file__).parents[2] / "docs" / "tools.md").read_text()
     (tmp_path / "crash.gdb").write_text(page.partition("title=crash.gdb\n")[2].partition("```")[0])
     command = page.partition("--wrap '0: gdb")[2].partition("'")[0]
-    flags = ("--cpu", "--num_processes", "2", "--engine", engine, "--wrap", f"0: gdb{command}", str(script(UNDER_GDB)))
+    flags = (
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--engine",
+        engine,
+        "--wrap",
+        f"0: gdb{command}",
+        str(script(UNDER_GDB)),
+    )
     done = accelerate("launch", *flags, env={"CRASH": "0"}, cwd=tmp_path, timeout=150)
-    assert (done.returncode, "terminated by SIGSEGV: a crash in native code" in done.stderr) == (139, True), done.stderr
+    assert (done.returncode, "terminated by SIGSEGV: a crash in native code" in done.stderr) == (139, True), (
+        done.stderr
+    )
     assert "PyEval_EvalCode" in done.stdout
     done = accelerate("launch", *flags, cwd=tmp_path, timeout=150)
     assert (done.returncode, done.stderr.count("failed")) == (0, 0), done.stderr

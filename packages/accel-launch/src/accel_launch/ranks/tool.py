@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 REPORT, GATE = "report", "gate"
-"""Two pipes in a folder of who has started the tool. The shell has the folder's path as its name, by which it is known."""
+"""Two pipes in a folder of who has started the tool. The shell's name is the folder's path, by which it is known."""
 ROOT = "/proc/{}/root"
 """Before that path: the way to it from where the tool has mounted another folder."""
 BETWEEN = (
@@ -71,7 +71,7 @@ class Below:
         return *words[:place], self.name, *words[place + 1 :]
 
     def meet(self, seconds: float = 0.0) -> bool:
-        """Read who the rank is, and begin to watch it; return False if it doesn't come in time, or can't be watched."""
+        """Read who the rank is, and begin to watch it; return False if it doesn't come in time or can't be watched."""
         ready([self.heard], seconds)
         try:
             pid = int(os.read(self.heard, 64).split()[0])

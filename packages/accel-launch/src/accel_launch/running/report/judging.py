@@ -174,7 +174,9 @@ def _why(plan: Plan, ending: Ending, observation: Observation, timeout: Timeout 
     if raised and ending.signal:
         return UNCAUGHT
     commands = plan.commands[ending.local_rank : ending.local_rank + 1] or plan.commands[:1]  # an engine has one
-    tooled = ending.signal == signal.SIGKILL and any(one.tooled or (plan.hosted and WRAP in one.argv) for one in commands)
+    tooled = ending.signal == signal.SIGKILL and any(
+        one.tooled or (plan.hosted and WRAP in one.argv) for one in commands
+    )
     cause = _cause(ending, observation.killed_for_memory, detail=_detail(commands))
     return cause.replace(SENT, f"{SENT}, by the command of --wrap") if tooled else cause
 
