@@ -197,6 +197,35 @@ def test_a_failed_rank_is_the_runs_failure_whatever_its_tool_says(
     assert not marked(mark)
 
 
+@pytest.mark.exhaustive
+def test_where_descriptors_run_out_a_run_without_all_its_ranks_is_no_success(
+    environ: dict[str, str], tmp_path: Path, mark: str
+) -> None:
+    code = """\
+import resource, sys
+from accel_launch import Command, Plan
+from accel_launch.ranks import tool
+from accel_launch.running import report, supervisor
+import ctypes, fcntl, termios
+rank = ("env", "sh", "-c", tool.BETWEEN, "sh", "true")
+plan = Plan("local", tuple(Command(rank, {}, rank=r, local_rank=r, tooled=True) for r in range(2)), grace=1)
+resource.setrlimit(resource.RLIMIT_NOFILE, 2 * (int(sys.argv[1]),))
+result = supervisor.supervise(plan)
+print(result.status, len(result.endings), result.problems)
+"""
+    environ["TMPDIR"] = str(tmp_path)
+    short = 0
+    for limit in range(16, 40):
+        words = [sys.executable, "-c", code, str(limit)]
+        done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=60)
+        status, _, rest = done.stdout.partition(" ")
+        assert status != "0" or rest == "2 ()\n", (limit, done)
+        short += "couldn't be started: the system" in rest
+        assert not marked(mark)
+        assert not list(tmp_path.glob("accel-*"))
+    assert short  # between nothing at all and everything
+
+
 def test_where_only_the_tool_knows_how_the_rank_ended_a_note_says_so(
     accelerate: Run, script: Script, tmp_path: Path, keeping: str
 ) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 REPORT, GATE = "report", "gate"
 """Two pipes in a folder of who has started the tool. The shell's name is the folder's path, by which it is known."""
+TEMPORARY = "/tmp"  # noqa: S108
 ROOT = "/proc/{}/root"
 """Before that path: the way to it from where the tool has mounted another folder."""
 BETWEEN = (
@@ -45,16 +46,9 @@ class Below:
         Raises:
             OSError: the system refuses a pipe.
         """
-        self.folder = _folder()
+        self.folder, self._pipes = _pipes()
         self.name = f"{ROOT.format(os.getpid())}{self.folder}"
         """The name of the shell, which neither a cleared environment nor a namespace of its own takes from it."""
-        self._pipes: list[int] = []
-        try:
-            for name in (REPORT, GATE):
-                self._pipes.append(_pipe(f"{self.folder}/{name}"))
-        except OSError:
-            self._remove()
-            raise
         self.heard = self._pipes[0]
         self.reported = False
         """Whether there is a rank, or has been one."""
@@ -71,7 +65,7 @@ class Below:
         return *words[:place], self.name, *words[place + 1 :]
 
     def meet(self, seconds: float = 0.0) -> bool:
-        """Read who the rank is, and begin to watch it; return False if it doesn't come in time or can't be watched."""
+        """Read who the rank is, and begin to watch it; return False if that fails, or none comes in time."""
         ready([self.heard], seconds)
         try:
             pid = int(os.read(self.heard, 64).split()[0])
@@ -95,14 +89,11 @@ class Below:
     def let_go_on(self) -> None:
         """Let the rank go on."""
         os.write(self._pipes[1], b"\n")
-        self._remove()
+        self.close()
 
-    def _remove(self) -> None:
-        for fd in self._pipes:
-            os.close(fd)
-        for name in (REPORT, GATE)[: len(self._pipes)]:
-            os.unlink(f"{self.folder}/{name}")
-        os.rmdir(self.folder)
+    def close(self) -> None:
+        """Remove the pipes."""
+        _remove(self.folder, self._pipes)
 
     def send(self, number: int) -> bool:
         """Send it a signal; return whether it is there."""
@@ -171,32 +162,43 @@ class Below:
         return UNSEEN_STATUS
 
 
-def _folder() -> str:
-    """Make a folder for two pipes, where a tool is likely to see it too.
+def _pipes() -> tuple[str, list[int]]:
+    """Make a folder with two pipes, where a tool is likely to see it too; return it and a descriptor of each pipe.
 
     Raises:
-        OSError: there is no place for it.
+        OSError: there is no place for it, or no descriptor is left.
     """
-    refused = OSError()
-    for parent in (os.environ.get("TMPDIR", "/tmp"), "/tmp", "/dev/shm", os.getcwd()):  # noqa: S108
-        path = os.path.abspath(f"{parent}/accel-{os.urandom(8).hex()}")
+    refused: OSError | None = None
+    for parent in (os.environ.get("TMPDIR") or TEMPORARY, TEMPORARY, "/dev/shm", os.getcwd()):  # noqa: S108
         try:
-            os.mkdir(path, 0o700)
+            return _pipes_in(os.path.abspath(f"{parent}/accel-{os.urandom(8).hex()}"))
         except OSError as error:
-            refused = error
-            continue
-        return path
-    raise refused
+            refused = refused or error
+    raise refused or OSError()
 
 
-def _pipe(path: str) -> int:
-    """Make a pipe, and open both its ends, so that nobody waits for the other one."""
-    os.mkfifo(path, 0o600)
+def _pipes_in(folder: str) -> tuple[str, list[int]]:
+    os.mkdir(folder, 0o700)
+    found: list[int] = []
     try:
-        return os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        for name in (REPORT, GATE):
+            os.mkfifo(f"{folder}/{name}", 0o600)
+            # With both ends in one hand, nobody waits for the other one.
+            found.append(os.open(f"{folder}/{name}", os.O_RDWR | os.O_NONBLOCK))
     except OSError:
-        os.unlink(path)
+        _remove(folder, found)
         raise
+    return folder, found
+
+
+def _remove(folder: str, pipes: list[int]) -> None:
+    for fd in pipes:
+        os.close(fd)
+    for remove, path in ((os.unlink, f"{folder}/{REPORT}"), (os.unlink, f"{folder}/{GATE}"), (os.rmdir, folder)):
+        try:
+            remove(path)
+        except OSError:  # it wasn't made, or somebody has tidied up
+            pass
 
 
 def ready(fds: list[int], seconds: float | None = None) -> list[int]:

@@ -39,7 +39,9 @@ class Starter:
     def start(self) -> None:
         """Start each rank; if the system refuses one, kill those that were started."""
         refused: tuple[int, OSError] | None = None
+        below: Below | None = None
         for spawn in self.work.spawns:
+            below = None
             try:
                 below = self.tools.below() if self.tools is not None and spawn.tooled else None
                 pid = os.fork()
@@ -55,6 +57,8 @@ class Starter:
         self.let_go()
         if refused is not None:
             self.unstarted(*refused)  # to kill takes descriptors
+            if below is not None:
+                below.close()
 
     def enlist(self, rank: int, pid: int) -> None:
         """Watch a rank that runs, and report it.
