@@ -194,7 +194,7 @@ def test_the_plan_shows_the_cpus_and_its_script_binds_to_them(
 ) -> None:
     todo = planned(made(TWO, (0, 1)), "--bind cores")
     text = explain.shell(todo)
-    assert "# local rank 1 on the CPUs 4-7,12-15\n" in text
+    assert "# local rank 1 on CPUs 4-7,12-15\n" in text
     assert " taskset -c 4-7,12-15 /py -u train.py &\n" in text
     assert json.loads(explain.as_json(todo, settings("--bind", "cores")))["cpus"] == ["0-3,8-11", "4-7,12-15"]
     assert digest(todo) != digest(todo.replace(commands=tuple(one.replace(cpus="") for one in todo.commands)))
@@ -208,7 +208,7 @@ def test_the_plan_shows_the_cpus_and_its_script_binds_to_them(
     ("flags", "why"),
     [
         ("--bind 0-3/4-7/8", "bind 0-3/4-7/8 (--bind): expected a list for each local rank (2), got 3; a slash"),
-        ("--bind 0-3/4-7,16", "bind 0-3/4-7,16 (--bind): this process may only use the CPUs 0-15"),
+        ("--bind 0-3/4-7,16", "bind 0-3/4-7,16 (--bind): this process may only use CPUs 0-15"),
         ("--bind 0-3/", r"--bind: bind must be one of numa, socket, cores, none, or a list of CPUs for each local rank"),
         ("--bind 3-1/4", "--bind: bind must be one of"),
         ("--bind cors", "not 'cors'. Did you mean 'cores'?"),

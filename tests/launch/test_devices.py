@@ -199,6 +199,14 @@ def test_the_user_can_say_how_many_there_are() -> None:
     assert [device.uuid for device in stated(gpus(1), 2, "GPU", {})] == ["GPU-0abc", ""]
     assert [device.id for device in stated((), 4, "GPU", {"CUDA_VISIBLE_DEVICES": "3,1"})] == ["3", "1"]
     assert stated(gpus(4), 0, "GPU", {}) == ()
+    # Only the driver knows which one an UUID is, unless the driver's files list them.
+    (named,) = stated((), 4, "GPU", {"CUDA_VISIBLE_DEVICES": "GPU-0abc"})
+    assert (named.id, named.uuid) == ("GPU-0abc", "GPU-0abc")
+    assert select(stated((), 4, "GPU", {}), "GPU-3abc,1") == (
+        [Device("GPU", "GPU-3abc", "GPU-3abc"), Device("GPU", "1")],
+        [],
+    )
+    assert stated(gpus(2), 2, "GPU", {"CUDA_VISIBLE_DEVICES": "GPU-9abc"}) == ()
 
 
 def test_ids_in_every_form() -> None:

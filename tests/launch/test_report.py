@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from accel_config import AccelError
-from accel_launch.planning.types import Plan
+from accel_launch.planning.types import Command, Plan
 from accel_launch.running.report.judging import judge
 from accel_launch.running.report.observation import Observation, Output
 from accel_launch.running.report.records import Ending
@@ -129,6 +129,9 @@ def test_causes(status: int, memory: bool, cause: str) -> None:
     result = judge(PLAN, seen(ended(0, status), killed_for_memory=memory))
     assert result.failure is not None
     assert cause in result.failure.cause
+    tooled = judge(PLAN.replace(commands=(Command((), {}, tooled=True),)), seen(ended(0, status))).failure
+    assert tooled is not None
+    assert ("process, by the command of --wrap, or by the OOM killer" in tooled.cause) == (status == signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +171,9 @@ def test_one_status(more: dict[str, Any], status: int) -> None:
 
 def test_a_run_of_which_nothing_is_known_is_no_success() -> None:
     assert judge(PLAN, seen()).status == 1
+    both = PLAN.replace(commands=(Command((), {}), Command((), {})))
+    assert judge(both, seen(ended(0, 0))).status == 1  # rank 1 hasn't started
+    assert judge(PLAN, seen(ended(0, 0), unstarted=("rank 1 couldn't be started: why",))).status == 1
 
 
 def test_an_engine_that_fails_without_a_rank_failing_is_quoted() -> None:

@@ -67,7 +67,12 @@ def test_a_device_is_idle_without_processes_and_with_little_memory(driver: Path)
         "--wait_for_devices 30m waits for them"
     )
     assert not taking.TAKEN
-    assert [device.id for device in choosing.look(gpus(4), 0, SAID, [])] == ["0", "2"]
+    notes: list[str] = []
+    for wanted in (0, 3):  # a dry run shows those that are idle, whatever is asked for
+        assert [device.id for device in choosing.look(gpus(4), wanted, SAID, notes)] == ["0", "2"]
+    assert notes == [f"{SAID}: 2 of 4 devices are idle, 3 are needed (GPU 1: 39.1 GiB are held; GPU 3: pid 77, 78)"]
+    (driver / "devices").write_text("0 GPU-0abc 1025\n")
+    assert used(gpus(1), driver) == ({"0": "1025 MiB are held"}, "")
 
 
 def test_a_driver_that_lists_no_processes_is_not_one_that_has_none(
@@ -122,6 +127,30 @@ def test_no_driver_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(AccelError, match="no driver of this machine tells which devices are idle; name them"):
         choosing.choose(gpus(2), 1, 0, SAID, [])
+
+
+def test_a_driver_that_fails_is_quoted_and_may_be_waited_for(
+    driver: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = "failed with status 255: Unable to determine the device handle for GPU 0000:01:00.0: Unknown Error"
+    (driver / "broken").write_text("--query-gpu\n")
+    for choose in (ids, lambda wanted: choosing.look(gpus(8), wanted, SAID, [])):
+        with pytest.raises(AccelError) as caught:
+            choose(1)
+        assert f"{SAID}: {driver}/bin/nvidia-smi {failed}" in str(caught.value)
+
+    def mended(_seconds: float) -> None:
+        (driver / "broken").unlink()
+
+    monkeypatch.setattr(choosing, "sleep", mended)
+    assert ids(8, 60) == list("01234567")
+    assert f"{failed}; waiting for them" in capfd.readouterr().err
+
+
+def test_what_cannot_come_is_not_waited_for(driver: Path, settings: Resolve, here: Path) -> None:
+    for flags in ("idle:9", "idle --num_processes 9"):
+        with pytest.raises(AccelError, match="9 idle devices are needed, and only 8 devices are visible"):
+            planned(settings, here, *f"--gpu_ids {flags} --wait_for_devices 1h".split(), on=host(8))
 
 
 @contextmanager

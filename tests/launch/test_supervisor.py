@@ -153,6 +153,7 @@ def test_when_a_rank_fails_the_others_are_asked_to_end_and_get_the_grace(
     path = script(
         ME + "def finish(*_):\n    time.sleep(0.5)\n    print('saved', flush=True)\n    os._exit(0)\n"
         "signal.signal(signal.SIGTERM, finish)\n"
+        "signal.signal(signal.SIGCONT, lambda *_: print('not stopped'))\n"
         "open(f'up{rank}', 'w').close()\n"
         "while not os.path.exists('up0'): time.sleep(0.01)\n"
         "sys.exit(3) if rank == '1' else time.sleep(60)\n"

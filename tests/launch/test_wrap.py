@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from accel_config import AccelError
+from accel_config.checking import ranks
 from accel_launch import Plan, plan
 from accel_launch.engines.common.wrapping import PARENT
 from accel_launch.engines.deepspeed import over_pdsh
@@ -25,7 +27,7 @@ from tests.launch.processes import TURNS, Script, Start, alive, gone, marked, re
 from tests.schedule import sampled
 
 BETWEEN = ("sh", "-c", tool.BETWEEN, "sh")
-TWO_TOOLS = ("--wrap", "last: env 'A=b $c' %r.%l.%h.%n.%%", "--wrap", "1-2,0:nice", "--rank_env", "0,2:X=%n=%r:1")
+TWO_TOOLS = ("--wrap", "last: env 'A=b $c' %r.%l.%h.%n.%%", "--wrap", "1-2,0:nice", "--rank_env", "0,2 :X=%n=%r:1 ")
 # A tool that keeps its rank's status to itself, has something to do afterwards, and would die of a signal.
 KEEPING = """\
 #!{python}
@@ -58,7 +60,7 @@ def test_each_rank_has_its_own_in_front(settings: Resolve, here: Path) -> None:
         *2 * [("nice", *BETWEEN, *script)],
         (*env, "nice", *BETWEEN, *script),
     ]
-    assert [command.env.get("X") for command in made.commands] == ["otter=0:1", None, "otter=2:1"]
+    assert [command.env.get("X") for command in made.commands] == ["otter=0:1 ", None, "otter=2:1 "]
     assert not made.notes
     plain, tooled = (planned(settings, here, "--wrap", wrap) for wrap in ("0:env", "env"))
     assert tooled.supervised
@@ -70,7 +72,7 @@ def test_other_agents_start_what_chooses_by_rank(settings: Resolve, here: Path) 
     """Engines whose ranks another agent starts; the words survive the agent's own quoting."""
     chosen = (
         *("--wrap", "last", "3", "env", "A=b $c", "%r.%l.%h.train.%%"),
-        *("--wrap", "1-2,0", "1", "nice", "--env", "0,2", "X=train=%r:1", "/py", "-u", "train.py"),
+        *("--wrap", "1-2,0", "1", "nice", "--env", "0,2", "X=train=%r:1 ", "/py", "-u", "train.py"),
     )
     flags = ("--num_processes", "4", *TWO_TOOLS)
     on = host(probe=Still(packages=Packages(("torch", "deepspeed"), versions={"deepspeed": "0.19.8"})))
@@ -102,6 +104,9 @@ def test_other_agents_start_what_chooses_by_rank(settings: Resolve, here: Path) 
         (("--wrap", "first: nice"), "'first' isn't a list of ranks"),
         (("--wrap", "0;1: nice"), "'0;1' isn't a list of ranks"),
         (("--wrap", "0: "), "there is no command"),
+        (("--wrap", "0: ''"), "there is no command"),
+        (("--wrap", "0: nice\\"), "the backslash at the end has no letter after it"),
+        (("--wrap", "0 1: nice"), "'0 1' isn't a list of ranks"),
         (("--rank_env", "0:A"), "a variable is NAME=VALUE"),
         (("--rank_env", "0:RANK=1"), "rank_env '0:RANK=***': the launcher itself sets RANK"),
         (("--wrap", "nice", "--preload", "json"), "wrap nice (--wrap) and preload json (--preload): ranks that are"),
@@ -111,6 +116,14 @@ def test_what_cannot_be_is_refused(settings: Resolve, here: Path, flags: tuple[s
     with pytest.raises(AccelError) as refused:
         planned(settings, here, "--num_processes", "4", *flags)
     assert message in str(refused.value)
+
+
+def test_words_are_those_of_a_shell() -> None:
+    command = r"""a\ b  "\$c \"d\" \\ \` \e" 'f\ "g' ''h"i 'j'"k '' \'l \
+"m\
+n" """
+    done = subprocess.run(["sh", "-c", f"printf '%s|' {command}"], capture_output=True, text=True, check=True)
+    assert done.stdout == "".join(f"{word}|" for word in ranks.words(command))
 
 
 def test_where_a_colon_belongs_to_the_command_it_is_for_all_ranks(settings: Resolve, here: Path) -> None:
@@ -184,6 +197,35 @@ def test_a_failed_rank_is_the_runs_failure_whatever_its_tool_says(
     assert not marked(mark)
 
 
+@pytest.mark.exhaustive
+def test_where_descriptors_run_out_a_run_without_all_its_ranks_is_no_success(
+    environ: dict[str, str], tmp_path: Path, mark: str
+) -> None:
+    code = """\
+import resource, sys
+from accel_launch import Command, Plan
+from accel_launch.ranks import tool
+from accel_launch.running import report, supervisor
+import ctypes, fcntl, termios
+rank = ("env", "sh", "-c", tool.BETWEEN, "sh", "true")
+plan = Plan("local", tuple(Command(rank, {}, rank=r, local_rank=r, tooled=True) for r in range(2)), grace=1)
+resource.setrlimit(resource.RLIMIT_NOFILE, 2 * (int(sys.argv[1]),))
+result = supervisor.supervise(plan)
+print(result.status, len(result.endings), result.problems)
+"""
+    environ["TMPDIR"] = str(tmp_path)
+    short = 0
+    for limit in range(16, 40):
+        words = [sys.executable, "-c", code, str(limit)]
+        done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=60)
+        status, _, rest = done.stdout.partition(" ")
+        assert status != "0" or rest == "2 ()\n", (limit, done)
+        short += "couldn't be started: the system" in rest
+        assert not marked(mark)
+        assert not list(tmp_path.glob("accel-*"))
+    assert short  # between nothing at all and everything
+
+
 def test_where_only_the_tool_knows_how_the_rank_ended_a_note_says_so(
     accelerate: Run, script: Script, tmp_path: Path, keeping: str
 ) -> None:
@@ -243,10 +285,10 @@ def test_signals_and_looks_reach_the_rank_and_its_tool_ends_after_it(
     ("wrap", "environ_of_the_tool", "status"),
     sampled(
         [
-            ("setsid", {}, 7),  # a tool that leaves at once
+            ("setsid env -i RANK=1", {}, 7),  # tools that leave at once, and that clear the environment
             ("{keeping} out", {"OWN": "5"}, 5),  # the tool's own failure
             ("nowhere-to-be-found", {}, 127),
-            ("{keeping} out false", {}, 0),  # a tool that never starts the rank
+            ("{keeping} out true", {}, 1),  # a tool that never starts the rank
         ],
         every=2,
     ),
@@ -254,6 +296,7 @@ def test_signals_and_looks_reach_the_rank_and_its_tool_ends_after_it(
 def test_what_a_tool_does_of_its_own(
     accelerate: Run,
     script: Script,
+    tmp_path: Path,
     engine: str,
     keeping: str,
     wrap: str,
@@ -262,11 +305,13 @@ def test_what_a_tool_does_of_its_own(
 ) -> None:
     path = script(f"import os, sys\nsys.exit({status if 'setsid' in wrap else 0} * (os.environ['RANK'] == '1'))\n")
     flags = ("--cpu", "--num_processes", "2", "--engine", engine, "--wrap", f"1:{wrap.format(keeping=keeping)}")
-    done = accelerate("launch", *flags, str(path), env=environ_of_the_tool)
+    done = accelerate("launch", *flags, str(path), env={**environ_of_the_tool, "TMPDIR": str(tmp_path)})
     assert done.returncode == status, done.stderr
     assert ("rank 1 (local rank 1" in done.stderr) == bool(status)
     if engine == "local":
         assert ("rank 1 ended well; the command of --wrap before it failed" in done.stderr) == (status == 5)
+    assert (f"rank 1 couldn't be started: {tool.UNSEEN}\n" in done.stderr) == (status == 1)
+    assert not list(tmp_path.glob("accel-*"))  # the pipes between the tool and us
 
 
 @pytest.mark.parametrize("who", sampled(["tool", "launcher", "guardian"], every=3))
@@ -289,7 +334,6 @@ WORKING = (
 REAL = (
     ("py-spy record -o found.%r --", "found.0", "work"),
     ("strace -f -o found.%r", "found.0", "+++ exited with 7 +++"),
-    ("gdb -q -batch -ex run --args", "", ""),
     ("perf stat -o found.%r", "found.0", "task-clock"),
     ("valgrind --trace-children=yes --log-file=found.%r", "found.0", "Memcheck"),
     ("taskset -c 0", "", ""),
@@ -309,3 +353,44 @@ def test_real_tools_show_the_rank_and_its_end(
     done = accelerate("launch", "--cpu", "--wrap", f"0:{wrap}", str(path), timeout=150)
     assert done.returncode == 7, done.stderr
     assert part in ((tmp_path / file).read_text() if file else "")
+
+
+UNDER_GDB = """\
+import ctypes, os, signal, threading
+got = []
+numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTERM, signal.SIGCONT, signal.SIGWINCH)
+for number in numbers:
+    signal.signal(number, lambda number, frame: got.append(number))
+    os.kill(os.getpid(), number)
+assert got == list(numbers), got
+if os.environ.get("CRASH") == os.environ["RANK"]:
+    ctypes.string_at(0)
+"""
+
+
+@pytest.mark.exhaustive
+def test_gdb_as_the_page_has_it_shows_a_crash_and_changes_nothing_else(
+    accelerate: Run, script: Script, tmp_path: Path, engine: str
+) -> None:
+    if shutil.which("gdb") is None:
+        pytest.skip("gdb isn't installed")
+    page = (Path(__file__).parents[2] / "docs" / "tools.md").read_text()
+    (tmp_path / "crash.gdb").write_text(page.partition("title=crash.gdb\n")[2].partition("```")[0])
+    command = page.partition("--wrap '0: gdb")[2].partition("'")[0]
+    flags = (
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--engine",
+        engine,
+        "--wrap",
+        f"0: gdb{command}",
+        str(script(UNDER_GDB)),
+    )
+    done = accelerate("launch", *flags, env={"CRASH": "0"}, cwd=tmp_path, timeout=150)
+    assert (done.returncode, "terminated by SIGSEGV: a crash in native code" in done.stderr) == (139, True), (
+        done.stderr
+    )
+    assert "PyEval_EvalCode" in done.stdout
+    done = accelerate("launch", *flags, cwd=tmp_path, timeout=150)
+    assert (done.returncode, done.stderr.count("failed")) == (0, 0), done.stderr

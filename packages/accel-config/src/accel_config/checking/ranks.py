@@ -18,6 +18,9 @@ NUMBERS = frozenset("0123456789,- \t")
 COMMANDS = frozenset(" \t\n/='\"")
 """Letters before the first colon that show that it belongs to a command or a variable."""
 PLACEHOLDERS = "rlhn%"
+QUOTES, BLANKS = "'\"", " \t\n"
+ESCAPED = '$`"\\\n'
+"""What a backslash in double quotes escapes for a shell; it stays before another letter."""
 OF_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Variables by which ranks find each other: each rank gets a value of its own, or of the run."""
 
@@ -45,11 +48,11 @@ def selected(text: str) -> Selected:
     before, colon, rest = text.partition(":")
     before = before.strip()
     if not colon or not (NUMBERS.issuperset(before) or COMMANDS.isdisjoint(before)):
-        return Selected("", text.strip())
-    parts = [part.replace(" ", "") for part in before.split(",")]
+        return Selected("", text.lstrip())
+    parts = ["-".join(end.strip() for end in part.split("-")) for part in before.split(",")]
     if not all(map(_valid, parts)):
         raise ValueError(f"{before!r} isn't a list of ranks, such as 0, 1-3, 0,4 or {LAST}")
-    return Selected(",".join(parts), rest.strip())
+    return Selected(",".join(parts), rest.lstrip())
 
 
 def _valid(part: str) -> bool:
@@ -61,19 +64,31 @@ def _valid(part: str) -> bool:
 
 
 def words(command: str) -> tuple[str, ...]:
-    """Return the words of a command, quoted as for a shell.
+    """Return the words of a command, as a shell splits it that has nothing to expand.
 
     Raises:
-        ValueError: a quote is open at the end; the message has the word.
+        ValueError: a quote is open at the end, or a backslash; the message has the word.
     """
-    import shlex
-
-    reader = shlex.shlex(command, posix=True, punctuation_chars=False)
-    reader.whitespace_split, reader.commenters = True, ""
-    try:
-        return tuple(reader)
-    except ValueError:
-        raise ValueError(f"the quote in {reader.token!r} has no end") from None
+    found: list[str] = []
+    word: str | None = None
+    quote = ""
+    letters = iter(command)
+    for letter in letters:
+        if letter == quote or (not quote and letter in QUOTES):
+            quote, word = "" if quote else letter, word or ""
+        elif letter == "\\" and quote != "'":
+            escaped = next(letters, None)
+            if escaped is None:
+                raise ValueError("the backslash at the end has no letter after it")
+            word = (word or "") + ("\\" if quote and escaped not in ESCAPED else "") + escaped.strip("\n")
+        elif quote or letter not in BLANKS:
+            word = (word or "") + letter
+        elif word is not None:
+            found.append(word)
+            word = None
+    if quote:
+        raise ValueError(f"the quote in {word!r} has no end")
+    return tuple(found) if word is None else (*found, word)
 
 
 def wrap(settings: Settings) -> str:
@@ -104,7 +119,7 @@ def _wrong(settings: Settings, name: str, texts: tuple[str, ...], check: Callabl
 
 
 def _command(one: Selected) -> None:
-    if not words(one.rest):
+    if not any(words(one.rest)[:1]):
         raise ValueError("there is no command")
 
 

@@ -22,6 +22,7 @@ PLACES = ("--query-compute-apps=pid,gpu_uuid", "--format=csv,noheader,nounits")
 BUSY = ("--query-gpu=gpu_uuid,utilization.gpu", "--format=csv,noheader,nounits")
 AMD_BUSY = "sys/class/drm/renderD{}/device/gpu_busy_percent"
 PATIENCE = 5.0  # seconds for a driver to answer
+WIDEST = 200  # characters of what a program prints when it fails
 FIRST_NAMESPACE = "pid:[4026531836]"
 """The namespace of pids that the kernel begins with."""
 
@@ -86,6 +87,12 @@ def answer(*words: str, seconds: float | None = None) -> str:
 
 def asked(*words: str, seconds: float | None = None) -> str | None:
     """Return what a program prints; None if it fails, or takes longer."""
+    found, failed = answered(*words, seconds=seconds)
+    return None if failed else found
+
+
+def answered(*words: str, seconds: float | None = None) -> tuple[str, str]:
+    """Return what a program prints, and how it has failed, as what follows its name; empty if it hasn't."""
     import subprocess  # noqa: TID251 - a question, in a fork that waits for the answer
 
     from accel_launch.ranks.prctl import die_with
@@ -95,18 +102,21 @@ def asked(*words: str, seconds: float | None = None) -> str | None:
         process = subprocess.Popen(  # noqa: S603
             words,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             preexec_fn=lambda: die_with(parent),  # noqa: PLW1509  we have no threads
         )
-    except OSError:
-        return None
+    except OSError as error:
+        return "", f"can't be started: {error.strerror}"
     try:
-        found, _nothing = process.communicate(timeout=seconds)
+        found, complaint = (printed.decode(errors="replace") for printed in process.communicate(timeout=seconds))
     except subprocess.TimeoutExpired:
         process.kill()  # one that hangs in the driver doesn't end, and isn't waited for
-        return None
-    return None if process.returncode else found.decode(errors="replace")
+        return "", f"didn't answer within {seconds:g} s"
+    if not process.returncode:
+        return found, ""
+    said = " ".join(f"{complaint} {found}".split())[:WIDEST]
+    return "", f"failed with status {process.returncode}{': ' if said else ''}{said}"
 
 
 def _sees_all() -> bool:

@@ -88,7 +88,7 @@ def _shares(context: LaunchContext, topology: Topology) -> list[Cores]:
         context.findings.notes.append(f"{given}: {lacking}, so the ranks share all cores evenly")
     if len(cores) < layout.local:
         context.findings.notes.append(
-            f"{given}: some ranks share a core: {layout.local} ranks have {len(cores)} cores"
+            f"{given}: some ranks share a core: {layout.local} ranks have {len(cores)} core{'s' * (len(cores) > 1)}"
         )
     return _split(cores, layout.local)
 
@@ -135,7 +135,7 @@ def _listed(context: LaunchContext, cores: Cores) -> list[Cores]:
     if len(wanted) != local:
         why = f"expected a list for each local rank ({local}), got {len(wanted)}; a slash stands between two"
     elif any(cpus - usable for cpus in wanted):
-        why = f"this process may only use the CPUs {spans(sorted(usable))}"
+        why = f"this process may only use CPU{'s' * (len(usable) > 1)} {spans(sorted(usable))}"
     if why:
         context.findings.refuse_locally(f"{describe(context.settings, 'bind')}: {why}")
         return []

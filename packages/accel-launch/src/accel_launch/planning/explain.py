@@ -25,7 +25,10 @@ def shell(plan: Plan) -> str:
         lines.append(_comment(f"the launchers meet at {plan.lifeline.meeting_place}"))
     shared = _shared(plan.commands)
     lines += [_comment(f"rank {c.rank} on {c.device}") for c in plan.commands if c.device is not None]
-    lines += [_comment(f"local rank {rank} on the CPUs {cpus}") for rank, cpus in enumerate(plan.cpus)]
+    lines += [
+        _comment(f"local rank {rank} on {'CPU' if cpus.isdecimal() else 'CPUs'} {cpus}")
+        for rank, cpus in enumerate(plan.cpus)
+    ]
     lines += [f"export {assignment(name, text)}" for name, text in sorted(environment(shared).items())]
     last = len(plan.commands) - 1
     for place, command in enumerate(plan.commands):

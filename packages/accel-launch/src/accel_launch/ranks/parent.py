@@ -48,7 +48,7 @@ def main() -> int:
     environ.update(interface(environ))
     record, streams, error_file = supervised(supervisor, local)
     if error_file:
-        os.close(os.open(error_file, os.O_WRONLY | os.O_TRUNC))  # an earlier attempt may have left its error
+        os.close(os.open(error_file, os.O_WRONLY | os.O_TRUNC))  # an earlier attempt's
     named, scratch = environ.get("TORCHELASTIC_ERROR_FILE", ""), environ.pop(SCRATCH, "")
     if error_file and (not named or (scratch and named.startswith(scratch))):  # an old agent's goes with its folder
         environ["TORCHELASTIC_ERROR_FILE"] = error_file
@@ -70,7 +70,7 @@ def main() -> int:
     program.begin()
     os.close(gate)
     os.close(opens)
-    status = program.wait()
+    status = program.wait() or (0 if below is None else below.checked(environ.get("RANK", "0"), streams[1:]))
     lines.ended(status)
     if status or met:
         leave(environ, os.waitstatus_to_exitcode(status))
@@ -89,8 +89,9 @@ def chosen(environ: dict[str, str]) -> tuple[list[str], tuple[str, ...], Below |
 
     tool, own, words = parted(sys.argv[1:], environ, os.uname().nodename)
     below = Below() if tool else None
-    environ.update(own, **(below.variables if below is not None else {}))
-    return words, under(tool, words), below
+    environ.update(own)
+    command = under(tool, words)
+    return words, command if below is None else below.named(command), below
 
 
 def wait_for(gate: str) -> None:
@@ -170,6 +171,7 @@ class Program:
         except (AttributeError, OSError):  # not Linux, or an old kernel
             if self.below is not None:
                 self.lines.started(self.pid)
+                self.below.reported = True
                 self.below.let_go_on()
             return self._collect()
         try:

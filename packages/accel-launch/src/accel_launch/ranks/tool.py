@@ -14,11 +14,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-REPORT, GATE = "ACCEL_REPORT", "ACCEL_GO"
-"""Variables with the paths of two pipes of who has started the tool."""
+REPORT, GATE = "report", "gate"
+"""Two pipes in a folder of who has started the tool. The shell's name is the folder's path, by which it is known."""
+TEMPORARY = "/tmp"  # noqa: S108
+ROOT = "/proc/{}/root"
+"""Before that path: the way to it from where the tool has mounted another folder."""
 BETWEEN = (
-    f'[ -p "${REPORT}" ] && {{ echo $$ >"${REPORT}" && read -r go; }} <"${GATE}"; unset {REPORT} {GATE} go; exec "$@"'
+    'for ACCEL_AT in "$0" "${0#/proc/*/root}"; do [ -p "$ACCEL_AT/report" ] && '
+    '{ echo $$ 1<>"$ACCEL_AT/report" && read -r ACCEL_GO; } <"$ACCEL_AT/gate" && break; done; '
+    'unset ACCEL_AT ACCEL_GO; exec "$@"'
 )
+UNSEEN = "the command of --wrap before it ended with status 0, and the launcher has seen no rank below it"
+UNSEEN_STATUS = 1 << 8
+"""The wait status of a rank that nobody has seen."""
 WRAP, ENV, APART = "--wrap", "--env", "--apart"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 LATE = 0.5  # seconds for a rank to report itself after its tool has ended well, and left it running
@@ -33,44 +41,59 @@ class Below:
     """The process of a rank below a tool, as seen by who has started the tool."""
 
     def __init__(self) -> None:
-        """Make the pipe by which the rank reports itself, and the one at which it waits."""
-        self.heard, self._reports = os.pipe()
-        self._waits, self._opens = os.pipe()
-        os.set_blocking(self.heard, False)
-        folder = f"/proc/{os.getpid()}/fd"
-        self.variables = {REPORT: f"{folder}/{self._reports}", GATE: f"{folder}/{self._waits}"}
-        """What the tool has in its environment."""
+        """Make the pipe by which the rank reports itself, and the one at which it waits.
+
+        Raises:
+            OSError: the system refuses a pipe.
+        """
+        self.folder, self._pipes = _pipes()
+        self.name = f"{ROOT.format(os.getpid())}{self.folder}"
+        """The name of the shell, which neither a cleared environment nor a namespace of its own takes from it."""
+        self.heard = self._pipes[0]
+        self.reported = False
+        """Whether there is a rank, or has been one."""
         self.pid = 0
-        """The rank's process; 0 as long as there is none."""
+        """The rank's process; 0 as long as none is watched."""
         self.fd = -1
         """Its pidfd."""
         self.ended: int | None = 0
         """Its wait status; None if nobody but its tool knows."""
 
-    def meet(self, seconds: float = 0.0) -> bool:
-        """Read who the rank is, and begin to watch it; return False if it doesn't come in time, or can't be watched.
+    def named(self, words: Sequence[str]) -> tuple[str, ...]:
+        """Return the command of a rank below a tool, which reports to us."""
+        place = words.index(BETWEEN) + 1
+        return *words[:place], self.name, *words[place + 1 :]
 
-        A tool may have started it in a container, where processes have other numbers.
-        """
+    def meet(self, seconds: float = 0.0) -> bool:
+        """Read who the rank is, and begin to watch it; return False if that fails, or none comes in time."""
         ready([self.heard], seconds)
         try:
             pid = int(os.read(self.heard, 64).split()[0])
-            fd = os.pidfd_open(pid)
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                known = f"{REPORT}={self.variables[REPORT]}".encode() in file.read().split(b"\0")
-        except (AttributeError, OSError, ValueError, IndexError):  # AttributeError: Python 3.8
+            self.reported = True
+            if not self._is(pid):  # it counts its processes from 1
+                pid = next(int(name) for name in os.listdir("/proc") if name.isdecimal() and self._is(int(name)))
+            self.fd = os.pidfd_open(pid)
+        except (AttributeError, OSError, ValueError, IndexError, StopIteration):  # AttributeError: Python 3.8
             return False
-        if known:
-            self.pid, self.fd = pid, fd
-        else:
-            os.close(fd)
-        return known
+        self.pid = pid
+        return True
+
+    def _is(self, pid: int) -> bool:
+        """Return whether a process is the shell that waits."""
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                return file.read().split(b"\0")[3:4] == [self.name.encode()]
+        except OSError:
+            return False
 
     def let_go_on(self) -> None:
         """Let the rank go on."""
-        os.write(self._opens, b"\n")
-        for fd in (self.heard, self._reports, self._waits, self._opens):
-            os.close(fd)
+        os.write(self._pipes[1], b"\n")
+        self.close()
+
+    def close(self) -> None:
+        """Remove the pipes."""
+        _remove(self.folder, self._pipes)
 
     def send(self, number: int) -> bool:
         """Send it a signal; return whether it is there."""
@@ -129,6 +152,53 @@ class Below:
             ended(status)
             ready(watched, FINISH)
         return status
+
+    def checked(self, rank: str, stream: Sequence[str]) -> int:
+        """Return the wait status where the tool has ended well: without the rank, that is a failure to report."""
+        if self.reported:
+            return 0
+        fd = os.open(stream[0], os.O_WRONLY | os.O_NOCTTY) if stream else 2
+        os.write(fd, f"accel: rank {rank} couldn't be started: {UNSEEN}\n".encode())
+        return UNSEEN_STATUS
+
+
+def _pipes() -> tuple[str, list[int]]:
+    """Make a folder with two pipes, where a tool is likely to see it too; return it and a descriptor of each pipe.
+
+    Raises:
+        OSError: there is no place for it, or no descriptor is left.
+    """
+    refused: OSError | None = None
+    for parent in (os.environ.get("TMPDIR") or TEMPORARY, TEMPORARY, "/dev/shm", os.getcwd()):  # noqa: S108
+        try:
+            return _pipes_in(os.path.abspath(f"{parent}/accel-{os.urandom(8).hex()}"))
+        except OSError as error:
+            refused = refused or error
+    raise refused or OSError()
+
+
+def _pipes_in(folder: str) -> tuple[str, list[int]]:
+    os.mkdir(folder, 0o700)
+    found: list[int] = []
+    try:
+        for name in (REPORT, GATE):
+            os.mkfifo(f"{folder}/{name}", 0o600)
+            # With both ends in one hand, nobody waits for the other one.
+            found.append(os.open(f"{folder}/{name}", os.O_RDWR | os.O_NONBLOCK))
+    except OSError:
+        _remove(folder, found)
+        raise
+    return folder, found
+
+
+def _remove(folder: str, pipes: list[int]) -> None:
+    for fd in pipes:
+        os.close(fd)
+    for remove, path in ((os.unlink, f"{folder}/{REPORT}"), (os.unlink, f"{folder}/{GATE}"), (os.rmdir, folder)):
+        try:
+            remove(path)
+        except OSError:  # it wasn't made, or somebody has tidied up
+            pass
 
 
 def ready(fds: list[int], seconds: float | None = None) -> list[int]:

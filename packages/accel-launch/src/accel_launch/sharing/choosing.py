@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from time import monotonic, sleep
 
 from accel_config.errors import AccelError
 from accel_config.front import tell
@@ -23,47 +23,59 @@ def choose(devices: Sequence[Device], wanted: int, seconds: float, said: str, no
     Raises:
         AccelError: no driver tells which are idle, or there are too few; ``said`` is the setting that asks.
     """
-    until, waiting = time.monotonic() + seconds, False
+    _possible(devices, wanted, said)
+    until, waiting = monotonic() + seconds, False
     while True:
-        use = _in_use(devices, said, notes)
-        got, others = taking.take([device for device in devices if device.id not in use], wanted)
+        found = _in_use(devices, said, notes)
+        idle_ones = [] if found.failed else [device for device in devices if device.id not in found.use]
+        got, others = taking.take(idle_ones, wanted)
         if got:
             return got
-        why = _why(devices, {**use, **others}, wanted, said)
-        left = until - time.monotonic()
+        why = found.failed or _why(devices, {**found.use, **others}, wanted)
+        left = until - monotonic()
         if left <= 0:
-            way_out = f"{seconds:g} s have passed" if seconds else "--wait_for_devices 30m waits for them"
-            raise AccelError(f"{why}; {way_out}")
+            way_out = "name them by their ids" if found.failed else "--wait_for_devices 30m waits for them"
+            raise AccelError(f"{said}: {why}; {f'{seconds:g} s have passed' if seconds else way_out}")
         if not waiting:
-            tell("accel", (f"{why}; waiting for them",))
+            tell("accel", (f"{said}: {why}; waiting for them",))
         waiting = True
-        time.sleep(min(PACE, left))
+        sleep(min(PACE, left))
 
 
 def look(devices: Sequence[Device], wanted: int, said: str, notes: list[str]) -> list[Device]:
     """Return the devices that are idle now, at most ``wanted``, without taking any. Add to ``notes``.
 
     Raises:
-        AccelError: no driver tells which are idle, or there are too few.
+        AccelError: no driver tells which are idle, or none is, or there aren't so many.
     """
+    _possible(devices, wanted, said)
     use = _in_use(devices, said, notes)
-    found = [device for device in devices if device.id not in use]
-    if len(found) < max(wanted, 1):
-        raise AccelError(_why(devices, use, wanted, said))
+    found = [device for device in devices if device.id not in use.use and not use.failed]
+    if not found:
+        raise AccelError(f"{said}: {use.failed or _why(devices, use.use, wanted)}")
+    if len(found) < wanted:
+        notes.append(f"{said}: {_why(devices, use.use, wanted)}")
     return found[: wanted or None]
 
 
-def _in_use(devices: Sequence[Device], said: str, notes: list[str]) -> dict[str, str]:
+def _possible(devices: Sequence[Device], wanted: int, said: str) -> None:
+    if wanted > len(devices):
+        there = "only 1 device is" if len(devices) == 1 else f"only {len(devices)} devices are"
+        raise AccelError(f"{said}: {wanted} idle devices are needed, and {there} visible")
+
+
+def _in_use(devices: Sequence[Device], said: str, notes: list[str]) -> idle.InUse:
     found = idle.in_use(devices)
     if found is None:
         raise AccelError(f"{said}: no driver of this machine tells which devices are idle; name them by their ids")
-    if found.note:
-        notes.append(f"{said}: {found.note}")
-    return found.use
+    note = f"{said}: {found.note}"
+    if found.note and note not in notes:
+        notes.append(note)
+    return found
 
 
-def _why(devices: Sequence[Device], use: dict[str, str], wanted: int, said: str) -> str:
+def _why(devices: Sequence[Device], use: dict[str, str], wanted: int) -> str:
     count = len(devices) - len(use)
     needed = f", {wanted} are needed" if wanted > 1 else ""
     named = "; ".join(f"{device}: {use[device.id]}" for device in devices if device.id in use)
-    return f"{said}: {count} of {len(devices)} devices {'is' if count == 1 else 'are'} idle{needed} ({named})"
+    return f"{count} of {len(devices)} devices {'is' if count == 1 else 'are'} idle{needed} ({named})"

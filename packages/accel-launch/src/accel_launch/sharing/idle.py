@@ -35,16 +35,18 @@ class InUse(Record):
     """Who computes on a device, or how much memory is held there, by the device's id."""
     note: str = ""
     """What the user should know of how that was found out."""
+    failed: str = ""
+    """Why the driver tells nothing now."""
 
 
 def in_use(devices: Sequence[Device], root: str = "/") -> InUse | None:
-    """Return which devices aren't idle; None if no driver tells.
+    """Return which devices aren't idle; None without a driver that tells.
 
     A process of another container isn't listed, but its memory counts.
     """
     found = _amd(root) or _nvidia(devices)
-    if found is None:
-        return None
+    if found is None or found.failed:
+        return found
     told = {device.id: found.use.get(device.uuid) or found.use.get(device.id, UNKNOWN) for device in devices}
     return found.replace(use={name: use for name, use in told.items() if use})
 
@@ -56,7 +58,8 @@ def _use(pids: Sequence[str] | None, mebibytes: str) -> str:
     if not mebibytes.isdecimal():
         return UNKNOWN if pids is None else ""
     held = int(mebibytes) << 20
-    return f"{held / (1 << 30):.1f} GiB are held" if held > LITTLE else ""
+    size = f"{held / (1 << 30):.1f} GiB" if held > 2 * LITTLE else f"{mebibytes} MiB"
+    return f"{size} are held" if held > LITTLE else ""
 
 
 def _amd(root: str) -> InUse | None:
@@ -72,11 +75,13 @@ def _amd(root: str) -> InUse | None:
 
 
 def _nvidia(devices: Sequence[Device]) -> InUse | None:
-    """Return the use of each of NVIDIA's devices, by its number and its UUID; None if its program doesn't tell."""
+    """Return the use of each of NVIDIA's devices, by its number and its UUID; None without its program."""
     path = Programs().find(nvidia.PROGRAM)
-    answer = device_memory.asked(path, *DEVICES, seconds=SECONDS) if path else ""
-    if not path or not answer:
+    if not path:
         return None
+    answer, failed = device_memory.answered(path, *DEVICES, seconds=SECONDS)
+    if not answer.strip() or failed:
+        return InUse({}, failed=f"{path} {failed or 'prints nothing'}")
     listed = device_memory.asked(path, *PROCESSES, seconds=SECONDS)
     pids: dict[str, list[str]] = {}
     for uuid, pid in device_memory.pairs(listed or ""):

@@ -263,9 +263,9 @@ def match(devices: Iterable[Device], entry: str) -> Device | None:
         if entry in own or (entry.startswith("GPU-") and any(name.startswith(entry) for name in own)):
             return device  # of a GPU in slices, CUDA takes the first
     listed = any(device.slice and not device.uuid.startswith(OLD) for device, _own in names)
-    if entry.startswith("MIG-") and (entry.startswith(OLD) or not listed):
-        return Device("GPU", entry, uuid=entry)  # a slice that isn't listed, or not by this name
-    return None
+    unlisted = entry.startswith("MIG-") and (entry.startswith(OLD) or not listed)  # or not by this name
+    unknown = entry.startswith("GPU-") and any(one.kind == "GPU" and not one.uuid for one, _own in names)
+    return Device("GPU", entry, uuid=entry) if unlisted or unknown else None
 
 
 def select(devices: tuple[Device, ...], ids: str) -> tuple[list[Device], list[str]]:

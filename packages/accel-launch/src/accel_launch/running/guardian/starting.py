@@ -38,7 +38,10 @@ class Starter:
 
     def start(self) -> None:
         """Start each rank; if the system refuses one, kill those that were started."""
+        refused: tuple[int, OSError] | None = None
+        below: Below | None = None
         for spawn in self.work.spawns:
+            below = None
             try:
                 below = self.tools.below() if self.tools is not None and spawn.tooled else None
                 pid = os.fork()
@@ -49,9 +52,13 @@ class Starter:
                 else:
                     self.enlist(spawn.rank, pid)
             except OSError as error:
-                self.unstarted(spawn.rank, error)
+                refused = spawn.rank, error
                 break
         self.let_go()
+        if refused is not None:
+            self.unstarted(*refused)  # to kill takes descriptors
+            if below is not None:
+                below.close()
 
     def enlist(self, rank: int, pid: int) -> None:
         """Watch a rank that runs, and report it.
@@ -99,8 +106,8 @@ class Starter:
             bind_here(spawn.cpus)
             if spawn.cwd is not None:
                 os.chdir(spawn.cwd)
-            environ = spawn.environ if below is None else {**spawn.environ, **below.variables}
-            os.execvpe(spawn.argv[0], spawn.argv, environ)
+            words = spawn.argv if below is None else below.named(spawn.argv)
+            os.execvpe(words[0], words, spawn.environ)
         except OSError as error:
             status = 127 if isinstance(error, FileNotFoundError) else 126
             name = spawn.argv[0].replace("\n", " ")

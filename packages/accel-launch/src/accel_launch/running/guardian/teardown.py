@@ -10,7 +10,7 @@ from accel_launch.machine import process_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from accel_launch.running.guardian.children import Children
     from accel_launch.running.guardian.events import Events
@@ -55,8 +55,7 @@ class Teardown:
         if self.children.fork_server is not None:
             process_tree.send(self.children.fork_server, signal.SIGKILL)
         for pid in self.children.ranks:
-            self.children.send(pid, number)
-            self.children.send(pid, signal.SIGCONT)
+            self._ask(pid, number, self.children.send)
         if self.deadline is None or self.lingering:
             self.deadline = time.monotonic() + self.grace
             self.early = self.deadline - min(EARLY, self.grace / 2) if self.grace else None
@@ -71,6 +70,8 @@ class Teardown:
             self.deadline = time.monotonic() + self.grace
         if self.stopping and not (self.children.ranks and self.look_at and time.monotonic() < self.look_at):
             self.look_at = None
+            for pid in filter(process_tree.stopped, self.children.ranks):
+                self.children.send(pid, signal.SIGCONT)  # it was about to stop when it was asked
             self._ask_leftovers()
         if self.early is not None and time.monotonic() >= self.early:
             self.early = None
@@ -96,13 +97,19 @@ class Teardown:
         if self.stopping and not self.overdue:
             self.deadline = time.monotonic()
 
+    def _ask(self, pid: int, number: int, send: Callable[[int, int], None]) -> None:
+        """Send a process a signal, and let it go on if it is stopped: some act on a SIGCONT, or a debugger does."""
+        stopped = process_tree.stopped(pid)
+        send(pid, number)
+        if stopped:
+            send(pid, signal.SIGCONT)
+
     def _ask_leftovers(self) -> None:
         """Ask processes that ended ranks left behind to end as well: they are our children now."""
         for pid, (parent, *_facts) in self.leftovers().items():
             if parent == self.pid and pid not in self.children.ranks and pid not in self.asked:
                 self.asked.add(pid)
-                process_tree.send(pid, signal.SIGTERM)
-                process_tree.send(pid, signal.SIGCONT)
+                self._ask(pid, signal.SIGTERM, process_tree.send)
 
     def kill(self) -> None:
         """Kill everything at once."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import select
 
-from accel_launch.ranks.tool import LATE, Below
+from accel_launch.ranks.tool import LATE, UNSEEN, UNSEEN_STATUS, Below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from accel_launch.running.guardian.events import Events
     from accel_launch.running.guardian.teardown import Teardown
 
+NOT_STARTED = (126, 127)  # the tool itself, or what it should start, can't be executed
 UNKNOWN = "only the command of --wrap knows how it ended; with Linux 6.15 or later the launcher does as well"
 
 
@@ -77,6 +78,8 @@ class Tools:
             self._meet(pid, number, below, 0.0 if status else LATE)
             if below.pid in self.met:
                 return self._left(below.pid, status)
+            if not (below.reported or self.teardown.stopping):
+                return rank, self._unseen(number, status)
         elif pid in self.met:
             tool = self.met.pop(pid)
             if self.children.below.pop(pid).ended is None:
@@ -86,6 +89,8 @@ class Tools:
                 self.finishing.add(tool)
                 return None, 0
         elif pid in self.finishing and status:
+            if self.teardown.stopping:  # the tool may have had no time
+                return rank, 0
             self.events.send("note", f"rank {rank} ended well; the command of --wrap before it failed")
         elif rank is None:
             own = next((own for own, tool in self.met.items() if tool == pid), None)
@@ -95,4 +100,17 @@ class Tools:
     def _left(self, own: int, status: int) -> tuple[int | None, int]:
         """Take the end of the tool of a rank that runs; the rank goes on if its tool has left well."""
         self.met[own] = 0
-        return (self.children.ranks.pop(own) if status else None), status
+        if not status:
+            return None, 0
+        rank = self.children.ranks.pop(own)
+        if not self.teardown.stopping:
+            self.events.send("note", f"rank {rank} was running when the command of --wrap before it failed")
+        return rank, status
+
+    def _unseen(self, rank: int, status: int) -> int:
+        """Take the end of a tool that has started no rank; return the status of the rank."""
+        if not status:
+            self.events.send("unstarted", rank, UNSEEN)
+        elif os.waitstatus_to_exitcode(status) not in NOT_STARTED:
+            self.events.send("note", f"the command of --wrap before rank {rank} failed before the rank began")
+        return status or UNSEEN_STATUS

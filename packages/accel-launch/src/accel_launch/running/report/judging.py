@@ -7,13 +7,14 @@ import signal
 
 from accel_config.errors import FAILED, READER_GONE, TIMED_OUT
 from accel_launch.machine.clock import local_time
+from accel_launch.ranks.tool import WRAP
 from accel_launch.running.report import evidence
 from accel_launch.running.report.blaming import Blame
 from accel_launch.running.report.records import Failure, Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from accel_launch.planning.types import Plan
+    from accel_launch.planning.types import Command, Plan
     from accel_launch.running.report.observation import Observation
     from accel_launch.running.report.records import Ending
     from accel_launch.running.report.timeout import Timeout
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 NOTICE = 0.5  # seconds by which the launcher may notice a death later than its peers complain of it
 UNCAUGHT = "an uncaught exception; terminated while it cleaned up"
 DEBUG = "TORCH_DISTRIBUTED_DEBUG"
+SENT = "sent by another process"
 OUT_OF_MEMORY = "out of memory (killed by the OOM killer)"
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
 
@@ -54,7 +56,7 @@ def judge(plan: Plan, observation: Observation) -> Result:
         output = observation.output(-1).text
         problems.append(f"{plan.engine} failed, but none of its ranks did: {engine.how}\n{output}".rstrip())
     return Result(
-        status=FAILED if refused and not _asked(observation) else _status(first or engine, observation),
+        status=FAILED if refused and not _asked(observation) else _status(plan, first or engine, observation),
         signal=observation.signalled,
         at=_when(observation),
         failure=_failure(plan, root, observation, blame, timeout) if root is not None and failing else None,
@@ -128,7 +130,7 @@ def attempt_note(number: int, endings: tuple[Ending, ...]) -> str:
     return f"attempt {number} ended{when} ({why}); the ranks were restarted"
 
 
-def _status(first: Ending | None, observation: Observation) -> int:
+def _status(plan: Plan, first: Ending | None, observation: Observation) -> int:
     if observation.signalled:
         return 128 + observation.signalled
     if observation.unwritable:
@@ -141,7 +143,8 @@ def _status(first: Ending | None, observation: Observation) -> int:
         return observation.guardian.status
     if first is not None and first.status:
         return first.status
-    known = (observation.endings or first is not None) and not observation.unended
+    without = observation.engine is None and (observation.unstarted or len(observation.endings) < len(plan.commands))
+    known = (observation.endings or first is not None) and not (observation.unended or without)
     return 0 if known else FAILED
 
 
@@ -170,12 +173,16 @@ def _why(plan: Plan, ending: Ending, observation: Observation, timeout: Timeout 
         return timeout.cause if ending.rank == timeout.missing[0] else timeout.elsewhere
     if raised and ending.signal:
         return UNCAUGHT
-    return _cause(ending, observation.killed_for_memory, detail=_detail(plan, ending.local_rank))
+    commands = plan.commands[ending.local_rank : ending.local_rank + 1] or plan.commands[:1]  # an engine has one
+    tooled = ending.signal == signal.SIGKILL and any(
+        one.tooled or (plan.hosted and WRAP in one.argv) for one in commands
+    )
+    cause = _cause(ending, observation.killed_for_memory, detail=_detail(commands))
+    return cause.replace(SENT, f"{SENT}, by the command of --wrap") if tooled else cause
 
 
-def _detail(plan: Plan, local: int) -> bool:
-    """Return whether torch's DETAIL is in force for a local rank, whoever has set it."""
-    commands = plan.commands[local : local + 1] or plan.commands[:1]  # an engine's ranks have its one command
+def _detail(commands: tuple[Command, ...]) -> bool:
+    """Return whether torch's DETAIL is in force for a rank, whoever has set it."""
     environ = commands[0].env if commands else {}
     return environ.get(DEBUG, os.environ.get(DEBUG, "")).upper() == "DETAIL"
 
@@ -184,7 +191,7 @@ def _cause(ending: Ending, killed_for_memory: bool, *, detail: bool) -> str:
     if ending.signal == signal.SIGKILL:
         if killed_for_memory:
             return f"{ending.how}: {OUT_OF_MEMORY}"
-        return f"{ending.how}: sent by another process, or by the OOM killer (see dmesg)"
+        return f"{ending.how}: {SENT}, or by the OOM killer (see dmesg)"
     if ending.signal == signal.SIGSEGV and detail:
         return (
             f"{ending.how}: a crash in native code. The suspect is {DEBUG}=DETAIL, with which torch's DDP crashes on "
