@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import functools
-import os
+import platform
 import time
 
 import torch
@@ -54,7 +54,7 @@ def gathered(world: World, value: object) -> list[object]:
 
 def ranks(world: World) -> str:
     """Every rank exists once, and no two ranks of a machine share a local rank or a device."""
-    me = (world.rank, os.uname().nodename, world.local_rank, str(world.device))
+    me = (world.rank, platform.node(), world.local_rank, str(world.device))
     everyone: list[tuple[int, str, int, str]] = gathered(world, me)  # pyright: ignore[reportAssignmentType]
     expect("ranks", [rank for rank, *_rest in everyone], list(range(world.size)))
     hosts = {host for _rank, host, _local, _device in everyone}
@@ -74,7 +74,7 @@ def barrier(world: World) -> None:
     arrival = time.time()
     dist.barrier()
     departure = time.time()
-    host = os.uname().nodename
+    host = platform.node()
     times: list[tuple[str, float, float]] = gathered(world, (host, arrival, departure))  # pyright: ignore[reportAssignmentType]
     # The clocks of two machines can't be compared.
     local = [(arrival, departure) for name, arrival, departure in times if name == host]

@@ -115,7 +115,7 @@ def answer(*words: str, seconds: float | None = None) -> str:
     """Return what a program prints; empty if it fails, or takes longer."""
     import subprocess  # noqa: TID251 - a question, in a fork that waits for the answer
 
-    from accel_launch.ranks.prctl import die_with
+    from accel_launch.ranks.system.prctl import die_with
 
     parent = os.getpid()
     try:

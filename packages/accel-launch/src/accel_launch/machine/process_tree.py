@@ -15,7 +15,8 @@ import sys
 import time
 
 from accel_config.printable import one_line
-from accel_launch.ranks.prctl import PR_SET_CHILD_SUBREAPER, prctl
+from accel_launch.ranks.system import calls
+from accel_launch.ranks.system.prctl import PR_SET_CHILD_SUBREAPER, prctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,15 +81,6 @@ def children(pid: int) -> list[int]:
     return [child for child, facts in processes().items() if facts[0] == pid]
 
 
-def has_children() -> bool:
-    """Return whether this process has a child, without a look at all processes of the machine."""
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except (AttributeError, ChildProcessError):  # macOS has no waitid before Python 3.13
-        return False
-    return True
-
-
 def descendants(root: int, session: int = 0) -> dict[int, Facts]:
     """Return every process below ``root`` with its facts, but daemons that a script leaves behind on purpose.
 
@@ -143,14 +135,14 @@ def send(child: int, number: int) -> None:
 def send_to(pid: int, facts: Facts, number: int) -> None:
     """Send a signal to the process that had these facts, and to no later one of its pid."""
     try:
-        fd = os.pidfd_open(pid)
+        fd = calls.open_handle(pid)
     except OSError as error:
         if error.errno in NO_PIDFD and _same(pid, facts):
             send(pid, number)
         return
     try:
         if _same(pid, facts):
-            signal.pidfd_send_signal(fd, number)
+            calls.send_by(fd, number)
     except (ProcessLookupError, PermissionError):
         pass
     finally:

@@ -8,7 +8,11 @@ either for itself. It isn't Python, because a tool that looks into Python (py-sp
 from __future__ import annotations
 
 import os
-import signal
+
+if __package__:
+    from .system import calls
+else:  # in a rank's parent
+    from system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,10 +57,10 @@ class Below:
         ready([self.heard], seconds)
         try:
             pid = int(os.read(self.heard, 64).split()[0])
-            fd = os.pidfd_open(pid)
+            fd = calls.open_handle(pid)
             with open(f"/proc/{pid}/environ", "rb") as file:
                 known = f"{REPORT}={self.variables[REPORT]}".encode() in file.read().split(b"\0")
-        except (AttributeError, OSError, ValueError, IndexError):  # AttributeError: Python 3.8
+        except (OSError, ValueError, IndexError):
             return False
         if known:
             self.pid, self.fd = pid, fd
@@ -73,7 +77,7 @@ class Below:
     def send(self, number: int) -> bool:
         """Send it a signal; return whether it is there."""
         try:
-            signal.pidfd_send_signal(self.fd, number)
+            calls.send_by(self.fd, number)
         except OSError:  # it has ended, or hasn't begun
             return False
         return True
@@ -141,8 +145,7 @@ def ready(fds: list[int], seconds: float | None = None) -> list[int]:
 
 def _ended_well(child: int) -> bool:
     """Return whether a child that has ended, and isn't collected, has the status 0."""
-    how = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-    return how is not None and how.si_code == os.CLD_EXITED and not how.si_status
+    return calls.await_end(child) == 0
 
 
 def under(tool: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:

@@ -6,11 +6,11 @@ They hold within a network namespace: containers with networks of their own don'
 
 from __future__ import annotations
 
-import struct
 import sys
 import time
 
 from accel_config.errors import AccelError
+from accel_launch.ranks.system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _holder(name: str) -> str:
         asking.setblocking(False)
         try:
             asking.connect(name)
-            pid = struct.unpack("3i", asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+            pid = calls.peer(asking)[0]
         except OSError:  # it has ended, or too many have asked
             return "another launch"
     return f"the launch with pid {pid}" if pid else "a launch in another container"
