@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import sys
 import time
 
 from accel_config.printable import one_line
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     Facts = tuple[int, int, int]
     """A process's parent, its session, and when it started, in the kernel's ticks."""
 
-LINUX = sys.platform == "linux"
 DAEMON = "ACCEL_DAEMON"
 """The variable that a process in a session of its own carries, with the value 1, to be left running."""
 KEPT = f"{DAEMON}=1".encode()
@@ -41,9 +39,9 @@ def adopt_orphans() -> None:
 def processes() -> dict[int, Facts]:
     """Return the facts of every process, by pid."""
     found: dict[int, Facts] = {}
-    for name in os.listdir("/proc") if LINUX else ():
-        if name.isdecimal() and (facts := look(int(name))) is not None:
-            found[int(name)] = facts
+    for pid in calls.pids():
+        if (facts := look(pid)) is not None:
+            found[pid] = facts
     return found
 
 

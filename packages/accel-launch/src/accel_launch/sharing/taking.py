@@ -6,7 +6,6 @@ They hold within a network namespace: containers with networks of their own don'
 
 from __future__ import annotations
 
-import sys
 import time
 
 from accel_config.errors import AccelError
@@ -35,7 +34,7 @@ def take(devices: Sequence[Device], wanted: int) -> tuple[list[Device], dict[str
     Raises:
         AccelError: another process chooses for too long, or this system has no such names.
     """
-    if sys.platform != "linux":
+    if not calls.ABSTRACT:
         raise AccelError("gpu_ids idle: devices can only be taken on Linux; name them by their ids")
     got: list[Device] = []
     others: dict[str, str] = {}

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 READABLE, HUNG_UP = 1, 0x2000  # EPOLLIN, EPOLLRDHUP
+ABSTRACT = ADOPTS = True
 FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -52,6 +53,11 @@ def waiting() -> select.epoll:
     import select
 
     return select.epoll()
+
+
+def pids() -> list[int]:
+    """Return the pids of all processes that this one can see."""
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
 
 def has_children() -> bool:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 READABLE, HUNG_UP = 0x1, 0x10  # POLLIN, POLLHUP
+ABSTRACT = ADOPTS = False
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -55,6 +56,11 @@ def send_by(handle: int, number: int) -> None:
 
 def _missing(what: str) -> OSError:
     return OSError(ENOSYS, os.strerror(ENOSYS), what)
+
+
+def pids() -> list[int]:
+    """Return none: what is below a process isn't found here."""
+    return []
 
 
 def has_children() -> bool:

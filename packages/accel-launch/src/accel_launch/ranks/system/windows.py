@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 READABLE, HUNG_UP, FOLDER = 0x1, 0x10, 0
+ABSTRACT = ADOPTS = False
 
 
 def refusal(*, supervised: bool) -> str:  # noqa: ARG001
@@ -24,6 +25,7 @@ def _missing(*_what: object) -> NoReturn:
 open_handle: Any = _missing
 send_by: Any = _missing
 waiting: Any = _missing
+pids: Any = _missing
 has_children: Any = _missing
 await_end: Any = _missing
 memory_file: Any = _missing
