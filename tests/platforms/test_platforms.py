@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,13 @@ def test_config_estimate_and_planning_pass_their_tests(system: str, environ: dic
     done = imitated(system, *words, *(file.with_suffix(".py") for file in files), environ=environ)
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize(("system", "status", "printed"), [("darwin", 3, "rank of 1\n"), ("win32", 2, "")])
+def test_one_process_becomes_the_script_or_is_refused(
+    system: str, status: int, printed: str, environ: dict[str, str], script: Callable[[str], Path]
+) -> None:
+    path = script("import os, sys\nprint('rank of', os.environ.get('WORLD_SIZE', '1'))\nsys.exit(3)\n")
+    done = imitated(system, "-m", "accel_cli", "launch", "--cpu", path, environ=environ)
+    assert (done.returncode, done.stdout) == (status, printed), done.stderr
+    assert ("WSL" in done.stderr) == (system == "win32")
