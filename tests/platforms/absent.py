@@ -57,7 +57,7 @@ class Reader:
                     above = package.rsplit(".", level - 1)[0] if level else ""
                     yield from self.names(f"{above}.{module}".strip("."))
                 case ast.ImportFrom(names=aliases):  # `import x as x` is how a stub passes a name on
-                    yield from (alias.asname for alias in aliases if alias.asname == alias.name)
+                    yield from (alias.name for alias in aliases if alias.asname == alias.name)
                 case ast.If():
                     yield from self._of(node.body if self._true(node.test) else node.orelse, package)
                 case _:

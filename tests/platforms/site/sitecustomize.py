@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+    from typing import Any
 
 HERE = Path(__file__).parent
 LIBRARY = (os.path.dirname(os.__file__) + os.sep, "<frozen")  # noqa: PTH120
@@ -92,7 +93,7 @@ class Profile:
                     names.add(guarded)
             setattr(os, name, guarded)
 
-    def imported(self, name: str, globals=None, locals=None, fromlist=(), level: int = 0):  # noqa: A002
+    def imported(self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:  # noqa: A002
         """Import as usual, and hand our modules a view."""
         importer = sys._getframe(1).f_globals if globals is None else globals
         if level or not _ours(importer.get("__name__"), importer.get("__file__")):

@@ -69,7 +69,7 @@ def has_children() -> bool:
     return True
 
 
-def await_end(child: int) -> int:
+def await_end(child: int) -> int | None:
     """Wait for the end of a child, which stays to be collected; return its exit status, or minus its signal."""
     how = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     return 0 if how is None else how.si_status if how.si_code == os.CLD_EXITED else -how.si_status
