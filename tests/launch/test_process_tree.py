@@ -89,6 +89,6 @@ def test_a_signal_that_comes_late_goes_to_no_pid_that_was_collected() -> None:
 
 
 def test_whose_parent_has_died_already_dies_too() -> None:
-    code = "from accel_launch.ranks.prctl import die_with; die_with(1 << 30); print('lives')"
+    code = "from accel_launch.ranks.system.prctl import die_with; die_with(1 << 30); print('lives')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (137, "")

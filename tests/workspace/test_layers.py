@@ -91,7 +91,11 @@ def test_libraries_that_are_imported_are_declared(package: str) -> None:
     for path in folder.rglob("*.py"):
         used = {DISTRIBUTIONS.get(name, name) for name in others(path) - OF_THE_USER}
         # Programs for the ranks' interpreter find each other by their folders.
-        siblings = {one.stem for one in folder.rglob("ranks/**/*.py")} if "ranks" in path.parts else set[str]()
+        siblings = (
+            {part for one in folder.rglob("ranks/**/*.py") for part in (one.stem, one.parent.name)}
+            if "ranks" in path.parts
+            else set[str]()
+        )
         assert used - siblings <= declared, f"{path.relative_to(ROOT)} imports {used - siblings - declared}"
 
 

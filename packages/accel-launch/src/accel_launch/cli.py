@@ -109,6 +109,7 @@ def _on_hosts(settings: Settings, typed: Typed, command: Sequence[str]) -> int:
     host, launcher = Host.here(), settings[Launcher]
     planned = HostsPlan(settings, host, typed.script)
     if not (launcher.explain or launcher.dry_run):
+        _check_system(supervised=False)
         output = settings[Output]
         recorded = showing.recorded(planned, command) if output.detach else None
 
@@ -163,6 +164,8 @@ def _run(planned: Plan, host: Host, *, whole: bool, quiet: bool) -> int:
 
     if not planned.supervised:
         become(planned)
+    if planned.request is None:
+        _check_system(supervised=True)
     planned = planned.replace(display=planned.display.replace(announced=not quiet))
     if not planned.recording.detached:
         return _supervise(planned, host, whole=whole, quiet=quiet)
@@ -171,6 +174,13 @@ def _run(planned: Plan, host: Host, *, whole: bool, quiet: bool) -> int:
         return _supervise(planned, host, whole=whole, quiet=quiet, **ways)
 
     return _leave(planned, supervise)
+
+
+def _check_system(*, supervised: bool) -> None:
+    from accel_launch.ranks.system import calls
+
+    if why := calls.refusal(supervised=supervised):
+        raise AccelError(why)
 
 
 def _leave(planned: Plan, supervise: Callable[..., int]) -> int:

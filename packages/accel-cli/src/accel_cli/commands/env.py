@@ -91,15 +91,20 @@ def _platform() -> str:
     return platform.platform()
 
 
+def _memory() -> str:
+    if sys.platform == "win32":
+        return "unknown"
+    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / GIGABYTE:.2f} GB"
+
+
 def _machine(host: Host) -> dict[str, object]:
     """Return the cores and the memory of the machine, and the limits of our cgroup."""
     from accel_launch.machine import cgroup
 
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cpus, granted = cgroup.cpus(), cgroup.memory()
     return {
         "CPU cores": f"{os.cpu_count()} logical, {host.cores} physical available",
-        "System RAM": f"{memory / GIGABYTE:.2f} GB",
+        "System RAM": _memory(),
         "cgroup CPUs": "no limit" if cpus is None else f"{cpus:g}",
         "cgroup memory": "no limit" if granted is None else f"{granted / GIGABYTE:.2f} GB",
     }

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from accel_cli.merging.metadata import Place
 
+PLAIN = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+"""How a file is opened, with what this system has of it."""
+
 
 class Folder:
     """A folder whose links lead nowhere else, except in the Hub's cache, whose snapshots are links to its `blobs`."""
@@ -35,7 +38,7 @@ class Folder:
         if path.parent not in self._own:
             raise ValueError(f"{name} is a link out of the folder; copy the file, if you trust it")
         # Of a pipe, opening alone could wait for ever.
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | PLAIN)
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
             raise ValueError(f"{name} isn't a plain file")

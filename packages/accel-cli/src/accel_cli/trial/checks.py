@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import functools
-import os
+import platform
 import time
 
 import torch
@@ -57,7 +57,7 @@ def ranks(world: World) -> str:
 
     Ranks that each see a device of their own alone all have the local rank 0, the number of that device.
     """
-    me = (world.rank, os.uname().nodename, world.local_rank, world.place)
+    me = (world.rank, platform.node(), world.local_rank, world.place)
     everyone: list[tuple[int, str, int, str]] = gathered(world, me)  # pyright: ignore[reportAssignmentType]
     expect("ranks", [rank for rank, *_rest in everyone], list(range(world.size)))
     hosts = {host for _rank, host, _local, _place in everyone}
@@ -78,7 +78,7 @@ def barrier(world: World) -> None:
     arrival = time.time()
     dist.barrier()
     departure = time.time()
-    host = os.uname().nodename
+    host = platform.node()
     times: list[tuple[str, float, float]] = gathered(world, (host, arrival, departure))  # pyright: ignore[reportAssignmentType]
     # The clocks of two machines can't be compared.
     local = [(arrival, departure) for name, arrival, departure in times if name == host]

@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import gc
 import os
+import sys
 
 import torch
 import torch.distributed as dist
@@ -87,7 +88,9 @@ class World:
         if "MASTER_ADDR" in os.environ:
             store, _rank, _size = next(iter(dist.rendezvous("env://", timeout=patience)))
         else:
-            store = dist.HashStore()  # one process, started without torchrun's variables
+            # Windows' torch has no other one.
+            alone = dist.HashStore if sys.platform != "win32" else lambda: dist.TCPStore("localhost", 0, 1, True)
+            store = alone()  # one process, started without torchrun's variables
         self._votes = dist.PrefixStore("votes", store)
         kind = self.device.type
         backend = "gloo" if kind == "cpu" else f"cpu:gloo,{kind}:{dist.get_default_backend_for_device(kind)}"

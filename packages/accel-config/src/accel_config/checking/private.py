@@ -6,8 +6,8 @@ They are known by their names or by how they begin. Whatever sends or carries a 
 from __future__ import annotations
 
 import os
-import pwd
 import re
+import sys
 from contextlib import suppress
 from functools import cache
 
@@ -112,9 +112,14 @@ def too_wide(root: str | os.PathLike[str]) -> str:
 def homes() -> set[str]:
     """Return the home folders of who runs this, by the environment and by the system."""
     found = {os.environ.get("HOME", "")}
-    with suppress(KeyError):  # a container's user may have no entry
-        found.add(pwd.getpwuid(os.getuid()).pw_dir)
-    return {os.path.realpath(home) for home in found if home.startswith("/") and home != "/"}
+    if sys.platform == "win32":
+        found.add(os.path.expanduser("~"))
+    else:
+        import pwd
+
+        with suppress(KeyError):  # a container's user may have no entry
+            found.add(pwd.getpwuid(os.getuid()).pw_dir)
+    return {os.path.realpath(home) for home in found if os.path.isabs(home) and home != "/"}
 
 
 @cache

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from accel_config.reading.node import Node
 
+PLAIN = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+"""How a file is opened by its descriptor, with what this system has of it: without waiting, and as it is."""
 LARGEST = 1_000_000  # bytes; a config is a few hundred
 
 
@@ -41,7 +43,7 @@ def read(path: str) -> bytes:
         SettingError: it can't be read, or isn't a file: a pipe would be waited for, and a device may never end.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | PLAIN)
         with open(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise SettingError(f"{path}: the config file isn't a file")

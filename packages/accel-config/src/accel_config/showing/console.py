@@ -127,6 +127,8 @@ def _pager(environ: Mapping[str, str]) -> str:
 
 def _paged(text: str, command: str) -> bool:
     """Give ``text`` to the shell command and wait for its end; return whether there was such a command."""
+    if sys.platform == "win32":
+        return False
     reader, writer = os.pipe()
     sys.stdout.flush()
     pager = os.posix_spawn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import contextmanager, suppress
 
 from accel_config.errors import FAILED, AccelError
@@ -30,11 +31,17 @@ def locked(path: str) -> Generator[None]:
     Raises:
         AccelError: the folder can't be created.
     """
-    import fcntl
-
     folder = os.path.dirname(os.path.realpath(path))
     try:
         os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise _failure(path, error) from None
+    if sys.platform == "win32":  # which opens no folders
+        yield
+        return
+    import fcntl
+
+    try:
         held = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise _failure(path, error) from None
@@ -74,7 +81,9 @@ def replacing(path: str) -> Generator[IO[bytes]]:
     new = f"{_leftovers(target)}{int.from_bytes(os.urandom(6))}.tmp"
     try:
         mode = 0o600 if os.path.exists(target) else 0o666  # nobody may open it before it has the old one's mode
-        with open(new, "x+b", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, mode)) as file:
+        with open(
+            new, "x+b", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), mode)
+        ) as file:
             _take_owner(file, target)
             yield file
             file.flush()
@@ -90,6 +99,8 @@ def replacing(path: str) -> Generator[IO[bytes]]:
 
 def _take_owner(file: IO[bytes], target: str) -> None:
     """Give a new file the mode and owner of ``target`` if that exists."""
+    if sys.platform == "win32":  # which has rights by folder
+        return
     with suppress(FileNotFoundError):
         old = os.stat(target)
         with suppress(PermissionError):  # only root can change the owner; the group may still be allowed
@@ -99,6 +110,8 @@ def _take_owner(file: IO[bytes], target: str) -> None:
 
 def _sync_folder(folder: str) -> None:
     """Write the rename through to the disk."""
+    if sys.platform == "win32":  # which opens no folders
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):  # not every file system has folders to sync

@@ -43,11 +43,9 @@ class LocalFile:
 
         """
         try:
-            file = os.open(self.name, os.O_RDONLY)
-            try:
-                return os.pread(file, stop - start, start)
-            finally:
-                os.close(file)
+            with open(self.name, "rb", buffering=0) as file:
+                file.seek(start)
+                return file.read(stop - start)
         except OSError as error:
             raise ModelNotFoundError(f"{self.name}: can't be read: {error.strerror}") from None
 

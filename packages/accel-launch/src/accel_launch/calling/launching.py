@@ -7,6 +7,7 @@ import os
 from accel_config import CATALOGUE, AccelError, Typed
 from accel_config.settings.origin import FLAG, Origin, Value
 from accel_config.settings.paradigm import paradigm
+from accel_launch.machine.files import node
 from accel_launch.machine.host import Host
 from accel_launch.planning.making import plan
 from accel_launch.running.session import check_timeout, run
@@ -170,5 +171,5 @@ def _run(made: Plan, **ways: Any) -> Result:
     if made.display.report is not None:
         from accel_launch.running.report import rendering
 
-        rendering.save(result, os.uname().nodename, made.display.report)
+        rendering.save(result, node(), made.display.report)
     return result

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from accel_launch.running.report.records import Result
@@ -16,6 +14,7 @@ def report(result: Result, *, traceback: bool = False) -> str:
         result: How the run ended.
         traceback: Add the traceback of the rank that failed first, as ``--debug`` does.
     """
+    from accel_launch.machine.files import node
     from accel_launch.running.report import rendering
 
-    return rendering.text(result, os.uname().nodename, whole=traceback)
+    return rendering.text(result, node(), whole=traceback)

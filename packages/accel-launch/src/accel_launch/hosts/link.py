@@ -14,6 +14,8 @@ from contextlib import suppress
 from itertools import chain
 
 from accel_launch.hosts.carrying.wire import SILENCE, USAGE
+from accel_launch.ranks.signals import here
+from accel_launch.ranks.system import calls
 from accel_launch.running.output.channel import Channel
 from accel_launch.running.output.markers import Markers
 from accel_launch.running.supervising.calling_process import ALIVE
@@ -227,11 +229,11 @@ class Link:
         return bytes(self.error.before).decode(errors="replace")
 
 
-DEFAULTS = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTSTP]
+DEFAULTS = here("SIGPIPE", "SIGXFSZ", "SIGINT", "SIGTSTP")
 
 
 def _handle(pid: int) -> int | None:
     try:
-        return os.pidfd_open(pid)
-    except (AttributeError, OSError):
+        return calls.open_handle(pid)
+    except OSError:
         return None

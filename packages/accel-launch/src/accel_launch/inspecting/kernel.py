@@ -7,7 +7,7 @@ import os
 from accel_config.record import Record
 from accel_launch.inspecting import syscalls
 
-TICK = os.sysconf("SC_CLK_TCK")
+TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 READING = frozenset({"read", "readv", "pread64"})
 POLLING = frozenset({"poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait"})
 STANDARD_INPUT = 0

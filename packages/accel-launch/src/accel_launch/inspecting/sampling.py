@@ -13,6 +13,7 @@ import sys
 import time
 
 from accel_config.record import Record
+from accel_launch.machine import cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def sample_native(pids: Iterable[int]) -> dict[int, tuple[Thread, ...] | Unread]
     """Return the threads of each process with their calls of C, C++ and Rust too; each stands still once for it."""
     until = time.monotonic() + NATIVE_TIMEOUT
     sampler = program() or "py-spy"
-    at_once = max(len(os.sched_getaffinity(0)) // 2, 1)
+    at_once = max(len(cgroup.affinity()) // 2, 1)
     found: dict[int, tuple[Thread, ...] | Unread] = {}
     waiting = list(pids)
     while waiting and time.monotonic() < until:

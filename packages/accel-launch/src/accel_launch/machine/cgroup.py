@@ -1,11 +1,23 @@
-"""The limits of this process's cgroup, of version 1 or 2."""
+"""The CPUs that this process may use, and the limits of its cgroup, of version 1 or 2."""
 
 from __future__ import annotations
 
+import os
+
 from accel_launch.machine.files import read
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NO_LIMIT = 1 << 60
 """Without a limit, version 1 has a number near the largest possible one."""
+
+
+def affinity() -> set[int]:
+    """Return the numbers of the CPUs that this process may use; on other systems than Linux, of all."""
+    asked: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
+    return asked(0) if asked is not None else set(range(os.cpu_count() or 1))
 
 
 def cpus() -> float | None:

@@ -95,7 +95,7 @@ def answered(*words: str, seconds: float | None = None) -> tuple[str, str]:
     """Return what a program prints, and how it has failed, as what follows its name; empty if it hasn't."""
     import subprocess  # noqa: TID251 - a question, in a fork that waits for the answer
 
-    from accel_launch.ranks.prctl import die_with
+    from accel_launch.ranks.system.prctl import die_with
 
     parent = os.getpid()
     try:

@@ -1,8 +1,9 @@
-"""Small files of the system, such as those below ``/proc`` and ``/sys``; and where our own are."""
+"""Small files of the system, such as those below ``/proc`` and ``/sys``; where our own are; the machine's name."""
 
 from __future__ import annotations
 
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,15 @@ def names(folder: str) -> list[str]:
         return os.listdir(folder)
     except OSError:
         return []
+
+
+def node() -> str:
+    """Return the name of this machine."""
+    if sys.platform == "win32":
+        from _socket import gethostname
+
+        return gethostname()
+    return os.uname().nodename
 
 
 def state(environ: Mapping[str, str], *parts: str) -> str:

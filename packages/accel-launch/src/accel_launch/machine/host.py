@@ -7,7 +7,7 @@ import sys
 
 from accel_config.record import Record
 from accel_launch.machine import cgroup, devices
-from accel_launch.machine.files import read
+from accel_launch.machine.files import node, read
 from accel_launch.machine.probe import Probe
 
 TYPE_CHECKING = False
@@ -44,7 +44,7 @@ class Host(Record):
         except OSError:
             cwd = ""
         return cls(
-            name=os.uname().nodename,
+            name=node(),
             environ=environ,
             devices=devices.find(environ),
             cores=cores(),
@@ -62,10 +62,9 @@ def _driver() -> str:
 
 def cores() -> int:
     """Return the number of physical cores in our affinity, at most the cgroup's quota."""
-    try:
-        cpus = os.sched_getaffinity(0)
-    except AttributeError:  # not Linux
-        return os.cpu_count() or 1
-    siblings = {read(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") or str(cpu) for cpu in cpus}
+    siblings = {
+        read(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") or str(cpu)
+        for cpu in cgroup.affinity()
+    }
     quota = cgroup.cpus()
     return max(1, min(len(siblings), int(quota)) if quota else len(siblings))

@@ -94,6 +94,8 @@ class Programs:
 
     def as_root(self) -> bool:
         """Return whether programs run as root. Some refuse to, unless a flag allows it."""
+        if sys.platform == "win32":
+            return False
         return os.geteuid() == 0
 
 
@@ -278,6 +280,7 @@ class Probe:
 
     def topology(self) -> Topology:
         """Return the cores that this process may use, and what is near which."""
+        from accel_launch.machine import cgroup
         from accel_launch.machine.topology import Topology
 
-        return Topology(os.sched_getaffinity(0) if sys.platform == "linux" else ())
+        return Topology(cgroup.affinity() if hasattr(os, "sched_getaffinity") else ())

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import time
 
 from accel_config.printable import one_line
-from accel_launch.ranks.prctl import PR_SET_CHILD_SUBREAPER, SIGKILL, prctl
+from accel_launch.ranks.system import calls
+from accel_launch.ranks.system.prctl import PR_SET_CHILD_SUBREAPER, SIGKILL, prctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     Facts = tuple[int, int, int]
     """A process's parent, its session, and when it started, in the kernel's ticks."""
 
-LINUX = sys.platform == "linux"
 DAEMON = "ACCEL_DAEMON"
 """The variable that a process in a session of its own carries, with the value 1, to be left running."""
 KEPT = f"{DAEMON}=1".encode()
@@ -39,9 +38,9 @@ def adopt_orphans() -> None:
 def processes() -> dict[int, Facts]:
     """Return the facts of every process, by pid."""
     found: dict[int, Facts] = {}
-    for name in os.listdir("/proc") if LINUX else ():
-        if name.isdecimal() and (facts := look(int(name))) is not None:
-            found[int(name)] = facts
+    for pid in calls.pids():
+        if (facts := look(pid)) is not None:
+            found[pid] = facts
     return found
 
 
@@ -77,15 +76,6 @@ def facts_in(stat: bytes) -> Facts:
 def children(pid: int) -> list[int]:
     """Return the children of a process."""
     return [child for child, facts in processes().items() if facts[0] == pid]
-
-
-def has_children() -> bool:
-    """Return whether this process has a child, without a look at all processes of the machine."""
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except (AttributeError, ChildProcessError):  # macOS has no waitid before Python 3.13
-        return False
-    return True
 
 
 def descendants(root: int, session: int = 0) -> dict[int, Facts]:
@@ -141,17 +131,15 @@ def send(child: int, number: int) -> None:
 
 def send_to(pid: int, facts: Facts, number: int) -> None:
     """Send a signal to the process that had these facts, and to no later one of its pid."""
-    import signal
-
     try:
-        fd = os.pidfd_open(pid)
+        fd = calls.open_handle(pid)
     except OSError as error:
         if error.errno in NO_PIDFD and _same(pid, facts):
             send(pid, number)
         return
     try:
         if _same(pid, facts):
-            signal.pidfd_send_signal(fd, number)
+            calls.send_by(fd, number)
     except (ProcessLookupError, PermissionError):
         pass
     finally:

@@ -8,8 +8,8 @@ import sys
 from accel_config.catalogue import Launcher
 from accel_config.errors import SettingError
 from accel_config.showing.wording import describe
-from accel_launch.machine import process_tree
 from accel_launch.ranks import FORK_SERVER
+from accel_launch.ranks.system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _useless(context: LaunchContext) -> str:
         return "one process imports its modules once anyway"
     if launcher.no_python:
         return "--no_python runs a program as it is"
-    if not process_tree.LINUX:
+    if not calls.ADOPTS:
         return "forking ranks safely needs Linux"
     if os.pathsep in FORK_SERVER:
         return f"the launcher's folder {FORK_SERVER} can't be on PYTHONPATH, because of the colon"

@@ -33,8 +33,8 @@ def main() -> int:
     """Run the program of the command line as this rank; end as it ended."""
     from managers import leave
     from module import SCRATCH
-    from prctl import bind_here
     from signals import PASSED_ON, sent_to_all
+    from system.prctl import bind_here
 
     environ = dict(os.environ)
     supervisor, met = environ.pop("ACCEL_SUPERVISOR", "").split(), environ.pop("ACCEL_MET", "")
@@ -166,20 +166,20 @@ class Program:
 
         The launcher's guardian kills it as well, but may have been killed with the launcher.
         """
+        from tool import calls, ready
+
         try:
-            watched = [os.pidfd_open(self.pid)]
-        except (AttributeError, OSError):  # not Linux, or an old kernel
+            watched = [calls.open_handle(self.pid)]
+        except OSError:  # not Linux, or an old kernel
             if self.below is not None:
                 self.lines.started(self.pid)
                 self.below.reported = True
                 self.below.let_go_on()
             return self._collect()
         try:
-            watched += [os.pidfd_open(launcher_of(self.lines.record))] if self.lines.record else []
+            watched += [calls.open_handle(launcher_of(self.lines.record))] if self.lines.record else []
         except ProcessLookupError:  # the launcher is gone
             self._kill()
-        from tool import ready
-
         if os.getpid() == 1:
             signal.signal(signal.SIGCHLD, self._collect_strangers)
             self._collect_strangers()
@@ -192,9 +192,9 @@ class Program:
 
     def _collect(self) -> int:
         """Wait for its end, and collect it once no handler sends it signals."""
-        if hasattr(os, "waitid"):
-            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-            self.ended = True
+        from system import calls
+
+        self.ended = calls.await_end(self.pid) is not None
         return os.waitpid(self.pid, 0)[1]
 
     def _kill(self) -> None:
@@ -263,8 +263,8 @@ def launcher_of(record: str) -> int:
 def become(words: tuple[str, ...], environ: dict[str, str], streams: list[str], parent: int, launcher: int) -> None:
     """Turn this fork into the program, in a process group of its own, so that each signal reaches it once."""
     from debugging import take_input
-    from prctl import die_with, let_read
     from signals import sent_to_all
+    from system.prctl import die_with, let_read
 
     status = 126
     try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import array
 import errno
-import fcntl
 import socket
 import struct
 from typing import NamedTuple
@@ -114,6 +113,8 @@ def interfaces() -> dict[str, str]:
 
 
 def _version_4() -> dict[str, str]:
+    import fcntl
+
     room = array.array("B", bytes(ENTRY * 1024))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         filled = fcntl.ioctl(probe, SIOCGIFCONF, struct.pack("iP", len(room), room.buffer_info()[0]))

@@ -9,11 +9,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+def here(*names: str) -> tuple[signal.Signals, ...]:
+    """Return those of the signals that this system has: Windows has few."""
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
+ENDING = here("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 """Those that end the run."""
-ENDS = (*ENDING, signal.SIGUSR1, signal.SIGUSR2)
+ENDS = (*ENDING, *here("SIGUSR1", "SIGUSR2"))
 """Those that may be meant to end it: scripts save and exit at the last two."""
-PASSED_ON = (*ENDS, signal.SIGCONT, signal.SIGTSTP, signal.SIGWINCH)
+PASSED_ON = (*ENDS, *here("SIGCONT", "SIGTSTP", "SIGWINCH"))
 OWN_STEPS = 0xFFFF_FFF0
 """Slurm numbers its own steps from here on, such as an interactive one (salloc's shell)."""
 
@@ -26,7 +32,7 @@ def started_step(environ: Mapping[str, str]) -> bool:
 
 def sent_to_all(environ: Mapping[str, str]) -> tuple[int, ...]:
     """Return the signals that Slurm sends to every process of the step, so that passing them on would double them."""
-    return (signal.SIGUSR1, signal.SIGUSR2) if started_step(environ) else ()
+    return here("SIGUSR1", "SIGUSR2") if started_step(environ) else ()
 
 
 def waker() -> int:

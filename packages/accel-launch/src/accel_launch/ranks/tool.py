@@ -8,7 +8,11 @@ either for itself. It isn't Python, because a tool that looks into Python (py-sp
 from __future__ import annotations
 
 import os
-import signal
+
+if __package__:
+    from .system import calls
+else:  # in a rank's parent
+    from system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,8 +76,8 @@ class Below:
             self.reported = True
             if not self._is(pid):  # it counts its processes from 1
                 pid = next(int(name) for name in os.listdir("/proc") if name.isdecimal() and self._is(int(name)))
-            self.fd = os.pidfd_open(pid)
-        except (AttributeError, OSError, ValueError, IndexError, StopIteration):  # AttributeError: Python 3.8
+            self.fd = calls.open_handle(pid)
+        except (OSError, ValueError, IndexError, StopIteration):
             return False
         self.pid = pid
         return True
@@ -98,7 +102,7 @@ class Below:
     def send(self, number: int) -> bool:
         """Send it a signal; return whether it is there."""
         try:
-            signal.pidfd_send_signal(self.fd, number)
+            calls.send_by(self.fd, number)
         except OSError:  # it has ended, or hasn't begun
             return False
         return True
@@ -216,8 +220,7 @@ def ready(fds: list[int], seconds: float | None = None) -> list[int]:
 
 def _ended_well(child: int) -> bool:
     """Return whether a child that has ended, and isn't collected, has the status 0."""
-    how = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-    return how is not None and how.si_code == os.CLD_EXITED and not how.si_status
+    return calls.await_end(child) == 0
 
 
 def under(tool: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:

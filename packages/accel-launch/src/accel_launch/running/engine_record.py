@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from accel_launch.ranks.system import calls
 from accel_launch.running.report.records import Ending
 
 LIMIT = 1 << 26  # bytes of a record: a million starts and ends
@@ -118,8 +119,8 @@ def _start_again(found: list[list[Ending]], rank: int) -> None:
 def memory_file(name: str) -> int | None:
     """Create a file in memory: it has a path as long as this process lives, and leaves nothing behind."""
     try:
-        return os.memfd_create(name)
-    except (AttributeError, OSError):
+        return calls.memory_file(name)
+    except OSError:
         return None
 
 

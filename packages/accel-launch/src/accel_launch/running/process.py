@@ -29,6 +29,10 @@ def become(plan: Plan) -> NoReturn:
     Raises:
         AccelError: the command can't be executed.
     """
+    if not hasattr(os, "fork"):
+        from accel_launch.ranks.system import calls
+
+        raise AccelError(calls.refusal(supervised=False))
     (command,) = plan.commands
     take_secret()
     # Python ignores these two, and ignored signals stay so over an exec: a program that isn't Python would notice.
@@ -36,7 +40,7 @@ def become(plan: Plan) -> NoReturn:
     signals.signal(signals.SIGPIPE, signals.SIG_DFL)
     signals.signal(signals.SIGXFSZ, signals.SIG_DFL)
     if command.cpus:
-        from accel_launch.ranks.prctl import bind_here
+        from accel_launch.ranks.system.prctl import bind_here
 
         bind_here(command.cpus)
     try:

@@ -18,6 +18,7 @@ import time
 from contextlib import suppress
 
 from accel_config.errors import TIMED_OUT, AccelError
+from accel_launch.ranks.system import calls
 from accel_launch.running.supervising.calling_process import INTERRUPT, TIMEOUT
 
 TYPE_CHECKING = False
@@ -60,7 +61,7 @@ def run(
         The result, also if the script fails.
 
     Raises:
-        AccelError: the launcher process itself failed.
+        AccelError: the launcher process itself failed, or this system can't start one.
         TypeError: ``timeout`` isn't a number.
         ValueError: ``timeout`` isn't positive and finite.
         KeyboardInterrupt: the calling thread was interrupted. The ranks have got SIGINT, then the plan's grace, and
@@ -69,6 +70,8 @@ def run(
     check_timeout(timeout)
     if plan.request is not None:
         return plan.request.run()
+    if why := calls.refusal(supervised=True):
+        raise AccelError(why)
     if on_line is not None:
         plan = plan.replace(commands=tuple(command.unbuffered() for command in plan.commands))
     orders, order = os.pipe()
@@ -213,13 +216,13 @@ class _End:
             self.child.send_signal(signal.SIGTERM)
             return
         with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(handle, signal.SIGTERM)
+            calls.send_by(handle, signal.SIGTERM)
 
 
 def _handle(pid: int) -> int | None:
     try:
-        return os.pidfd_open(pid)
-    except (AttributeError, OSError):
+        return calls.open_handle(pid)
+    except OSError:
         return None
 
 

@@ -6,11 +6,10 @@ They hold within a network namespace: containers with networks of their own don'
 
 from __future__ import annotations
 
-import struct
-import sys
 import time
 
 from accel_config.errors import AccelError
+from accel_launch.ranks.system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def take(devices: Sequence[Device], wanted: int) -> tuple[list[Device], dict[str
     Raises:
         AccelError: another process chooses for too long, or this system has no such names.
     """
-    if sys.platform != "linux":
+    if not calls.ABSTRACT:
         raise AccelError("gpu_ids idle: devices can only be taken on Linux; name them by their ids")
     got: list[Device] = []
     others: dict[str, str] = {}
@@ -95,7 +94,7 @@ def _holder(name: str) -> str:
         asking.setblocking(False)
         try:
             asking.connect(name)
-            pid = struct.unpack("3i", asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+            pid = calls.peer(asking)[0]
         except OSError:  # it has ended, or too many have asked
             return "another launch"
     return f"the launch with pid {pid}" if pid else "a launch in another container"

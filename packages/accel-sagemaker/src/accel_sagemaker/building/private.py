@@ -5,7 +5,7 @@ Nor does it send what its links lead to among the system's files or in another p
 
 from __future__ import annotations
 
-import pwd
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -97,8 +97,11 @@ def _of_others(target: Path, link: Path) -> bool:
     if top in SYSTEM:
         return True
     others = {Path(*target.parts[:3])} if top in ("home", "Users") else set[Path]()
-    with suppress(KeyError, OSError):  # who has no entry has no home
-        others.add(Path(pwd.getpwuid(target.stat().st_uid).pw_dir))
+    if sys.platform != "win32":
+        import pwd
+
+        with suppress(KeyError, OSError):  # who has no entry has no home
+            others.add(Path(pwd.getpwuid(target.stat().st_uid).pw_dir))
     own = link.parent.resolve()
     return any(
         home != Path("/") and target.is_relative_to(home) and not own.is_relative_to(home) for home in others - homes

@@ -54,10 +54,11 @@ def _stop(words: list[str], program: str) -> int:
         console.show("".join(f"stopped warm process (pid {pid})\n" for pid in pids) or "no process is kept warm\n")
         return 0
     from accel_cli.commands.runs import ending
+    from accel_launch.ranks.signals import here
 
     number = _number(arguments.signal)
-    now = arguments.now or number == signal.SIGKILL
-    number = signal.SIGTERM if number == signal.SIGKILL else number
+    now = arguments.now or number in here("SIGKILL")
+    number = signal.SIGTERM if number in here("SIGKILL") else number
 
     def begin(run: Run) -> None:
         if not run.end(number) and not now:
@@ -75,11 +76,13 @@ def _stop(words: list[str], program: str) -> int:
 
 def _wait(run: Run, number: int) -> None:
     """Wait for the end of a run; say so if it takes long."""
+    from accel_launch.ranks.signals import here
+
     run.wait(SOON)
     if run.running:
         grace = "" if run.grace is None else f"; after {run.grace:.0f} s its ranks are killed"
         then = f"{grace}; accelerate stop --now {run.name} kills them now"
-        if number in (signal.SIGUSR1, signal.SIGUSR2) and run.state != "ending":
+        if number in here("SIGUSR1", "SIGUSR2") and run.state != "ending":
             name = signal.Signals(number).name
             then = f"; its ranks got {name}, and may go on after it; accelerate stop {run.name} ends them"
         front.say(f"accel: waiting for {run.name} to end{then}\n")

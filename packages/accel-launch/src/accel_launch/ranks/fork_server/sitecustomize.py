@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PATHS = (HERE, os.path.dirname(HERE))
+PATHS = (HERE, os.path.join(os.path.dirname(HERE), "system"))
 LONGEST = 300  # characters of a message
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 
 from accel_launch.machine import process_tree
 from accel_launch.ranks.signals import waker
+from accel_launch.ranks.system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class Children:
         """The pid behind each pidfd."""
         self.wake = waker()
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-        self.poller = select.epoll()
-        self.poller.register(self.wake, select.EPOLLIN)
+        self.poller = calls.waiting()
+        self.poller.register(self.wake, calls.READABLE)
 
     def watch(self, pid: int) -> None:
         """Notice the death of a child, in a process group of its own.
@@ -45,12 +45,12 @@ class Children:
             os.setpgid(pid, pid)  # the process does so too; whichever comes first
         except OSError:
             pass
-        self.register(os.pidfd_open(pid), pid)
+        self.register(calls.open_handle(pid), pid)
 
     def register(self, fd: int, pid: int) -> None:
         """Watch a process by its pidfd."""
         self.watched[fd] = pid
-        self.poller.register(fd, select.EPOLLIN)
+        self.poller.register(fd, calls.READABLE)
 
     def send(self, pid: int, number: int) -> None:
         """Send a signal to a rank."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import time
 from contextlib import suppress
 
 from accel_config.errors import LATER
 from accel_launch.machine import process_tree
-from accel_launch.ranks.prctl import PR_SET_NAME, prctl
 from accel_launch.ranks.signals import ENDING, PASSED_ON
+from accel_launch.ranks.system import calls
+from accel_launch.ranks.system.prctl import PR_SET_NAME, prctl
 from accel_launch.running.guardian.children import Children
 from accel_launch.running.guardian.events import Events
 from accel_launch.running.guardian.forwarding import Forwarder
@@ -76,10 +76,10 @@ class Guardian:
             if number != signal.SIGCONT:
                 signal.signal(number, signal.SIG_IGN)
         self.children = Children(self._ended)
-        self.children.poller.register(self.orders, select.EPOLLIN)
+        self.children.poller.register(self.orders, calls.READABLE)
         if self.work.caller is not None:
             with suppress(OSError):  # what isn't a pipe or socket has no end
-                self.children.poller.register(self.work.caller, select.EPOLLRDHUP)
+                self.children.poller.register(self.work.caller, calls.HUNG_UP)
         self.teardown = Teardown(self.children, self.events, self.work.grace, self.work.launcher)
         self.starter = Starter(self.work, self.children, self.events, self.teardown)
         if self.work.preload or self.work.forked:

@@ -7,6 +7,7 @@ import signal
 import time
 
 from accel_launch.machine import forks, process_tree
+from accel_launch.ranks.system import calls
 from accel_launch.running.guardian.guardian import Guardian
 from accel_launch.running.guardian.keeper import keep
 from accel_launch.running.report.records import Ending
@@ -32,7 +33,7 @@ class GuardianHandle:
         """Adopt orphans from now on, unless a keeper will; ``caller`` is the pipe from the launcher's caller."""
         self.caller = caller
         self.first = os.getpid() == 1
-        self.apart = self.first or process_tree.has_children()
+        self.apart = self.first or calls.has_children()
         self.pid = 0
         self.reported: int | None = None
         """The descriptor by which we learn how a guardian ended that isn't our child."""

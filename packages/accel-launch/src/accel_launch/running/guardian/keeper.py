@@ -10,8 +10,8 @@ import signal
 import sys
 
 from accel_launch.machine import process_tree
-from accel_launch.ranks.prctl import PR_SET_NAME, prctl
 from accel_launch.ranks.signals import PASSED_ON
+from accel_launch.ranks.system.prctl import PR_SET_NAME, prctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ has found, and the rank has ended when the tool has. A tool whose rank has faile
 from __future__ import annotations
 
 import os
-import select
 
+from accel_launch.ranks.system import calls
 from accel_launch.ranks.tool import LATE, UNSEEN, UNSEEN_STATUS, Below
 
 TYPE_CHECKING = False
@@ -46,7 +46,7 @@ class Tools:
         """
         self.children.ranks[tool] = rank
         self.children.watch(tool)
-        self.children.poller.register(below.heard, select.EPOLLIN)
+        self.children.poller.register(below.heard, calls.READABLE)
         self.waiting[tool] = rank, below
         self.teardown.asked.add(tool)  # nobody asks it to end: it does after its rank
 

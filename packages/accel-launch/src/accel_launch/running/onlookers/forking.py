@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
-from accel_launch.ranks.prctl import PR_SET_NAME, die_with, prctl
 from accel_launch.ranks.signals import PASSED_ON
+from accel_launch.ranks.system.prctl import PR_SET_NAME, die_with, prctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

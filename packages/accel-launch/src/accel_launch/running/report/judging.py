@@ -7,6 +7,7 @@ import signal
 
 from accel_config.errors import FAILED, READER_GONE, TIMED_OUT
 from accel_launch.machine.clock import local_time
+from accel_launch.ranks.signals import here
 from accel_launch.ranks.tool import WRAP
 from accel_launch.running.report import evidence
 from accel_launch.running.report.blaming import Blame
@@ -24,7 +25,7 @@ UNCAUGHT = "an uncaught exception; terminated while it cleaned up"
 DEBUG = "TORCH_DISTRIBUTED_DEBUG"
 SENT = "sent by another process"
 OUT_OF_MEMORY = "out of memory (killed by the OOM killer)"
-CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
+CRASHES = here("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT")
 
 
 def judge(plan: Plan, observation: Observation) -> Result:

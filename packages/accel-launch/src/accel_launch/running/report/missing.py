@@ -8,6 +8,7 @@ from accel_config.settings.readers import natural
 from accel_launch.inspecting import groups
 from accel_launch.inspecting.places import Place, locate
 from accel_launch.inspecting.sampling import Frame
+from accel_launch.ranks.signals import here
 from accel_launch.running.report.evidence import peers, recorder, timeouts
 from accel_launch.running.report.evidence.blocks import blocks
 from accel_launch.running.report.evidence.lines import plain
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 BY_MESSAGE, BY_RECORDER, BY_NUMBER = "message", "flight recorder", "watchdog"
 BY_STACKS, BY_SILENCE, BY_ENDING = "stacks", "silence", "ending"
 TOGETHER = 5.0  # seconds before the first rank gives up in which another one may have done so
-FORCED = (signal.SIGTERM, signal.SIGKILL)
+FORCED = here("SIGTERM", "SIGKILL")
 
 
 def find(plan: Plan, observation: Observation, blame: Blame) -> Timeout | None:

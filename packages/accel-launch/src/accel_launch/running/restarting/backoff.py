@@ -11,6 +11,7 @@ from accel_launch.running.restarting.cause import type_of
 LONGEST = 60.0  # seconds of one wait
 LOOKED_AT = 4096  # characters of a message
 ERRNO = re.compile(r"\[Errno (-?\d{1,5})\]")
+REMOTE: int = getattr(errno, "EREMOTEIO", errno.EIO)  # which only Linux has
 # What the system calls it, and we in a few words.
 NUMBERS = {
     **dict.fromkeys((errno.EADDRINUSE, errno.EADDRNOTAVAIL), "address in use"),
@@ -21,7 +22,7 @@ NUMBERS = {
         "network unreachable",
     ),
     errno.ETIMEDOUT: "timed out",
-    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.ENOTCONN, errno.ENOLCK), "file system failed"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE, REMOTE, errno.ENOTCONN, errno.ENOLCK), "file system failed"),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "disk full"),
     **dict.fromkeys((errno.EAGAIN, errno.EBUSY, errno.ETXTBSY, errno.ENFILE), "resource busy"),
     # Of getaddrinfo.

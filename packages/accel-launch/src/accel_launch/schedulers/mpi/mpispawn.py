@@ -7,9 +7,7 @@ hosts.
 
 from __future__ import annotations
 
-import os
-
-from accel_launch.machine.files import read
+from accel_launch.machine.files import node, read
 from accel_launch.schedulers.mpi.families import MVAPICH
 from accel_launch.schedulers.placement import Sourced, number
 
@@ -35,7 +33,7 @@ def first_host(environ: Mapping[str, str], probe: Probe) -> Sourced | None:
     called = place is not None and _star(environ)
     ports = probe.network.listening(probe.ancestors.nearest(MVAPICH[0].manager)) if called else ()
     if ports and place == 0:
-        return Sourced(os.uname().nodename, PLACE)
+        return Sourced(node(), PLACE)
     for_ranks = environ.get("PMI_PORT", "").rpartition(":")[2]  # the port that the daemon's own ranks call
     callers = probe.network.callers([port for port in ports if str(port) != for_ranks]) if ports else ()
     return Sourced(callers[0], PLACE) if len(callers) == 1 else None
@@ -44,7 +42,7 @@ def first_host(environ: Mapping[str, str], probe: Probe) -> Sourced | None:
 def submit_host(environ: Mapping[str, str], task: Task) -> Sourced | None:
     """Return the host of mpirun_rsh, where rank 0 may be too; None for rank 0 itself on another host."""
     host = environ.get(SUBMIT_HOST) if environ.get("USE_LINEAR_SSH") != "0" else None
-    return Sourced(host, SUBMIT_HOST) if host and (task.rank > 0 or host == os.uname().nodename) else None
+    return Sourced(host, SUBMIT_HOST) if host and (task.rank > 0 or host == node()) else None
 
 
 def _listed(environ: Mapping[str, str]) -> str:

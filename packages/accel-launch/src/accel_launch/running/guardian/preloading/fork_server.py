@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from accel_launch.ranks import FORK_SERVER
+from accel_launch.ranks.system import calls
 from accel_launch.running.guardian.workload import CHANGING
 from accel_launch.running.report.records import Ending
 
@@ -39,7 +40,7 @@ class ForkServer:
         self.control = parked
         self.shared, self.own = shared_and_own(spawns, changing=parked >= 0)
         self.early = [name for name in self.own if name.startswith(READ_EARLY)]
-        self.order = os.memfd_create("accel-fork-server")
+        self.order = calls.memory_file("accel-fork-server")
         self.events, self.reporting = os.pipe()
         self.gate, self.opening = os.pipe()
         os.set_blocking(self.events, False)

@@ -6,6 +6,7 @@ import os
 import sys
 
 from accel_launch.ranks import FORK_SERVER
+from accel_launch.ranks.system import calls
 from accel_launch.running.guardian.workload import CHANGING
 
 TYPE_CHECKING = False
@@ -54,7 +55,7 @@ def _inherited() -> list[object]:
     found: list[object] = [status.get(name.encode(), b"") for name in STATUS]
     found += [_content(f"/proc/self/{name}") for name in FILES]
     found += [os.readlink(f"/proc/self/ns/{name}") for name in sorted(os.listdir("/proc/self/ns"))]
-    return [*found, os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)]
+    return [*found, os.getpriority(os.PRIO_PROCESS, 0), calls.scheduler()]
 
 
 def _content(path: str) -> bytes:

@@ -11,6 +11,7 @@ import os
 import sys
 
 from accel_launch.ranks import FORK_SERVER
+from accel_launch.ranks.system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Parked:
         from _socket import AF_UNIX, SOCK_STREAM, socketpair
 
         ours, theirs = socketpair(AF_UNIX, SOCK_STREAM)
-        where = os.open(work.spawns[0].cwd or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        where = os.open(work.spawns[0].cwd or ".", calls.FOLDER)
         fds = [preparation.guardians_orders, preparation.guardians_events, theirs.fileno(), where]
         try:
             answer = self._ask(b"start", order(work, fds), fds)
@@ -136,7 +137,7 @@ class Parked:
 
     def _ask(self, kind: bytes, content: Any, fds: Sequence[int]) -> str:
         """Send a message and return the answer; an empty text if there is none."""
-        memory = os.memfd_create("accel-order")
+        memory = calls.memory_file("accel-order")
         try:
             with os.fdopen(os.dup(memory), "wb") as file:
                 file.write(marshal.dumps(content, 2))  # the form that every version of Python reads

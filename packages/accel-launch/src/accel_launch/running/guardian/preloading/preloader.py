@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from accel_launch.machine import process_tree
-from accel_launch.ranks.prctl import bind
+from accel_launch.ranks.system.prctl import bind
 from accel_launch.running.guardian.preloading.fork_server import ForkServer
 
 TYPE_CHECKING = False

@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 
-from accel_launch.ranks.prctl import PR_SET_NAME, prctl
 from accel_launch.ranks.signals import PASSED_ON
+from accel_launch.ranks.system.prctl import PR_SET_NAME, prctl
 from accel_launch.running.guardian.guardian import Guardian
 from accel_launch.running.guardian.keeper import watch
 from accel_launch.running.guardian.preloading.parked import EVENTS, FOLDER, ORDERS, STATUS

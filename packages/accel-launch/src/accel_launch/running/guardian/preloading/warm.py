@@ -12,6 +12,7 @@ import time
 
 from accel_config.record import Record
 from accel_launch.machine import files
+from accel_launch.ranks.system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def waiting(environ: Mapping[str, str]) -> list[Warm]:
         words = _asked(connection, b"show").decode(errors="replace").split(" ", 4)
         if len(words) == 5 and all(word.isdecimal() for word in words[:3]):  # noqa: PLR2004
             seconds, age, ranks, modules, script = words
-            pid = _peer(connection)[0]
+            pid = calls.peer(connection)[0]
             known = tuple(modules.split(","))
             found.append(Warm(pid, known, float(seconds), _memory(pid), float(age), int(ranks), script))
         connection.close()
@@ -110,7 +111,7 @@ def stop(environ: Mapping[str, str], spared: int = 0) -> list[int]:
         if place < spared:
             connection.close()
             continue
-        pid = _peer(connection)[0]
+        pid = calls.peer(connection)[0]
         if _asked(connection, b"stop") == b"stopped":
             found.append(pid)
         connection.close()
@@ -123,7 +124,7 @@ def _opened(folder: str) -> int:
     Raises:
         OSError: it is absent, or others could use it.
     """
-    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = os.open(folder, calls.FOLDER | os.O_NOFOLLOW)
     seen = os.fstat(fd)
     if seen.st_uid != os.getuid() or stat.S_IMODE(seen.st_mode) != PRIVATE:
         os.close(fd)
@@ -162,7 +163,7 @@ def _each(environ: Mapping[str, str]) -> Iterator[Any]:
             except OSError:
                 pass  # it has just ended
             else:
-                if _peer(connection)[1] == os.getuid():
+                if calls.peer(connection)[1] == os.getuid():
                     yield connection
                     continue
             connection.close()
@@ -193,15 +194,6 @@ def _asked(connection: Any, question: bytes) -> bytes:
         return connection.recv(LONGEST)
     except OSError:
         return b""
-
-
-def _peer(connection: Any) -> tuple[int, int]:
-    """Return the pid and the user of the other side."""
-    import struct
-    from _socket import SO_PEERCRED, SOL_SOCKET
-
-    pid, user, _group = struct.unpack("3i", connection.getsockopt(SOL_SOCKET, SO_PEERCRED, 12))
-    return pid, user
 
 
 def _memory(pid: int) -> int:

@@ -10,6 +10,7 @@ import time
 from accel_config.errors import FAILED, AccelError
 from accel_launch.machine import process_tree
 from accel_launch.ranks.signals import ENDING, ENDS
+from accel_launch.ranks.system import calls
 from accel_launch.running.onlookers.registry import folder as folders
 from accel_launch.running.onlookers.registry import reading
 
@@ -40,7 +41,7 @@ def send(run: Run, number: int) -> bool:
     if not run.running:
         return False
     try:
-        handle = os.pidfd_open(run.pid)
+        handle = calls.open_handle(run.pid)
     except ProcessLookupError:
         return False
     except OSError as error:
@@ -48,9 +49,9 @@ def send(run: Run, number: int) -> bool:
     try:
         if run.folder.pid != run.pid:  # who holds the lock now is who was opened, if it is the same pid
             return False
-        signal.pidfd_send_signal(handle, number)
+        calls.send_by(handle, number)
         if number != signal.SIGCONT and process_tree.stopped(run.pid):
-            signal.pidfd_send_signal(handle, signal.SIGCONT)
+            calls.send_by(handle, signal.SIGCONT)
     except ProcessLookupError:
         return False
     except PermissionError:
@@ -128,7 +129,7 @@ def _wait(run: Run, seconds: float | None) -> bool:
 def _pause(pid: int, seconds: float) -> None:
     """Wait for the end of a process, or, if it can't be seen, a moment."""
     try:
-        handle = os.pidfd_open(pid) if pid else -1
+        handle = calls.open_handle(pid) if pid else -1
     except OSError:
         handle = -1
     if handle == -1:

@@ -6,6 +6,7 @@ import os
 
 from accel_config.errors import AccelError
 from accel_launch.machine import process_tree
+from accel_launch.ranks.system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def _connected(folder: Folder) -> Any:
 
     connection = socket.socket(socket.AF_UNIX)
     try:
-        fd = os.open(folder.path, os.O_PATH | os.O_DIRECTORY)
+        fd = os.open(folder.path, calls.FOLDER)
         try:
             connection.connect(folder.address(fd))
         finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from accel_launch.machine import forks
+from accel_launch.ranks.system import calls
 from accel_launch.running.onlookers.registry.folder import SOCKET
 
 TYPE_CHECKING = False
@@ -39,12 +40,12 @@ class Desk:
         Raises:
             OSError: the socket can't be made.
         """
-        from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket  # the module around it is slow to import
+        from _socket import AF_UNIX, SOCK_STREAM, socket  # the module around it is slow to import
 
         self.folder, self.answer, self.prepare = folder, answer, prepare
         self.workers: list[int] = []
-        self.socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
-        fd = os.open(folder.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.socket = socket(AF_UNIX, SOCK_STREAM)
+        fd = os.open(folder.path, calls.FOLDER)
         try:
             self.socket.bind(folder.address(fd))
         finally:

@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 
+NETLINK = 16  # AF_NETLINK, which other systems than Linux have no name for
 DIAG, BY_FAMILY, DONE, ERROR = 4, 20, 3, 2
 REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 INFO = 2  # INET_DIAG_INFO
@@ -35,7 +36,7 @@ def received() -> dict[int, int]:
     """Return the bytes that each connected TCP socket of this network namespace has received, by inode."""
     found: dict[int, int] = {}
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, DIAG) as asking:
+        with socket.socket(NETLINK, socket.SOCK_RAW, DIAG) as asking:
             asking.settimeout(1.0)
             for family in (socket.AF_INET, socket.AF_INET6):
                 body = struct.pack("BBBxI48x", family, socket.IPPROTO_TCP, 1 << (INFO - 1), ESTABLISHED)

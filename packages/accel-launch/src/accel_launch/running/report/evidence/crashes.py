@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FATAL = "Fatal Python error: "
 SIGNALS = {
     "Segmentation fault": signal.SIGSEGV,
-    "Bus error": signal.SIGBUS,
+    "Bus error": getattr(signal, "SIGBUS", signal.SIGSEGV),  # Windows has one for both
     "Illegal instruction": signal.SIGILL,
     "Floating point exception": signal.SIGFPE,
     "Floating-point exception": signal.SIGFPE,

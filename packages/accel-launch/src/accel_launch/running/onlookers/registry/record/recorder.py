@@ -11,6 +11,7 @@ import time
 
 from accel_launch.machine import process_tree
 from accel_launch.machine.clock import OFFSET, steady
+from accel_launch.ranks.system import calls
 from accel_launch.running.onlookers.registry import cleaning
 from accel_launch.running.onlookers.registry import folder as folders
 from accel_launch.running.onlookers.registry.folder import Folder
@@ -225,4 +226,4 @@ def _began() -> float:
     facts = process_tree.look(os.getpid())
     if facts is None:  # no Linux
         return steady()
-    return steady() - (time.clock_gettime(time.CLOCK_BOOTTIME) - facts[2] / os.sysconf("SC_CLK_TCK"))
+    return steady() - (calls.since_boot() - facts[2] / os.sysconf("SC_CLK_TCK"))

@@ -36,7 +36,7 @@ def bind(cpus: str, pid: int = 0) -> str:
     """Bind this thread, or that of another process, to CPUs such as ``0-3,8``; return a line if that fails."""
     spans = [part.partition("-") for part in cpus.split(",") if part]
     try:
-        if spans:
+        if spans and sys.platform == "linux":
             os.sched_setaffinity(pid, {n for low, _, high in spans for n in range(int(low), int(high or low) + 1)})
     except OSError as error:
         return f"a rank can't be bound to the CPUs {cpus}: {error.strerror}\n"
