@@ -225,8 +225,10 @@ def test_ranks_and_their_devices_are_told_apart(
     from accel_cli.trial import checks as ours
     from accel_cli.trial.record import Wrong
 
-    everyone = [(rank, "box", *own) for rank, own in enumerate(zip(local, places, strict=True))]
-    monkeypatch.setattr(ours, "gathered", lambda _world, _value: everyone)
+    def everyone(_world: object, _value: object) -> list[object]:
+        return [(rank, "box", *own) for rank, own in enumerate(zip(local, places, strict=True))]
+
+    monkeypatch.setattr(ours, "gathered", everyone)
     world = SimpleNamespace(rank=0, size=2, local_rank=local[0], place=places[0])
     said = ""
     try:

@@ -176,6 +176,11 @@ def test_the_slices_of_a_gpu_are_devices_in_its_place(slices: Path) -> None:
         seen = find({"CUDA_VISIBLE_DEVICES": listed}, str(slices))
         assert [device.id for device in seen] == ids, listed
     assert select(found, "MIG-1a,MIG-x") == ([found[1]], ["MIG-x"])
+    for one in (slices / "proc/driver/nvidia/gpus").iterdir():  # as in some containers
+        one.rename(slices / one.name)
+    assert [device.id for device in find({}, str(slices))] == ["MIG-0a", "MIG-1a", "1"]
+    for one in slices.glob("0000:*"):
+        one.rename(slices / "proc/driver/nvidia/gpus" / one.name)
     (slices / "broken").write_text("-L\n")  # then the driver's files know the older form of the names
     old = [device.id for device in find({}, str(slices))]
     assert old == ["MIG-GPU-0111-2222/1/0", "MIG-GPU-0111-2222/2/0", "1"]

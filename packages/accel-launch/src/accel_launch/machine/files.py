@@ -18,6 +18,14 @@ def read(*path: str) -> str:
         return ""
 
 
+def names(folder: str) -> list[str]:
+    """Return what is in a folder; nothing if it can't be read."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
 def state(environ: Mapping[str, str], *parts: str) -> str:
     """Return a path below the folder for what we keep between runs, ``$XDG_STATE_HOME/accel``; it needn't exist."""
     home = environ.get("XDG_STATE_HOME", "")

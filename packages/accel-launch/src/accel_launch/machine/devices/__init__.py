@@ -6,7 +6,7 @@ import os
 
 from accel_config.record import Record
 from accel_config.settings.readers import natural
-from accel_launch.machine.files import read
+from accel_launch.machine.files import names, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,22 +138,15 @@ def _present(vendor: Vendor, root: str, environ: Mapping[str, str]) -> tuple[Dev
 
 def _numbered(root: str, prefix: str) -> list[int]:
     folder, _, start = prefix.rpartition("/")
-    ends = [name.removeprefix(start) for name in _names(os.path.join(root, folder)) if name.startswith(start)]
+    ends = [name.removeprefix(start) for name in names(os.path.join(root, folder)) if name.startswith(start)]
     return [int(end) for end in ends if end.isdecimal()]
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
 
 
 def _nvidia(numbers: list[int], root: str) -> tuple[Device, ...]:
     """Return NVIDIA's devices in CUDA's order: by PCI address, if the driver's folder lists them; or their slices."""
     folder = os.path.join(root, "proc/driver/nvidia/gpus")
     facts: dict[int, dict[str, str]] = {}
-    for name in _names(folder):
+    for name in names(folder):
         lines = read(folder, name, "information").splitlines()
         fact = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
         if fact.get("Device Minor", "").isdecimal():
@@ -177,7 +170,8 @@ def _in_slices(found: dict[int, Device], root: str) -> tuple[Device, ...]:
     by_name = {name: card.slices for card in cards for name in (card.index, card.uuid)}
     devices: list[Device] = []
     for minor, device in found.items():
-        slices = by_files[minor] and (by_name.get(device.uuid or device.id) or by_files[minor])
+        old = by_files[minor] if device.uuid else ()
+        slices = by_files[minor] and (by_name.get(device.uuid or device.id) or old)
         devices += [
             device.replace(
                 id=one.uuid,
@@ -224,7 +218,7 @@ def _intel(root: str, *, tiles: bool) -> list[str]:
     cards = os.path.join(root, "sys/class/drm")
     return sorted(
         os.path.basename(os.path.realpath(os.path.join(cards, name, "device")))
-        for name in _names(cards)
+        for name in names(cards)
         if name.startswith("card")
         and name[4:].isdecimal()
         and read(cards, name, "device/vendor") == "0x8086"
@@ -235,7 +229,7 @@ def _intel(root: str, *, tiles: bool) -> list[str]:
 
 def _tiles(cards: str, name: str) -> int:
     """Count the tiles of a card: the driver xe lists tiles, the driver i915 each tile's part for computing."""
-    xe, i915 = (_names(os.path.join(cards, name, folder)) for folder in ("device", "gt"))
+    xe, i915 = (names(os.path.join(cards, name, folder)) for folder in ("device", "gt"))
     return len([one for one in xe if one.startswith("tile")] or [one for one in i915 if one.startswith("gt")])
 
 

@@ -6,7 +6,7 @@ import os
 
 from accel_config.record import Record
 from accel_config.settings.readers import natural
-from accel_launch.machine.files import read
+from accel_launch.machine.files import names, read
 
 NODES = "sys/class/kfd/kfd/topology/nodes"
 PROCESSES = "sys/class/kfd/kfd/proc"
@@ -46,11 +46,3 @@ def memory(root: str) -> dict[int, dict[str, int]]:
 def _held(folder: str) -> dict[str, int]:
     sizes = {name[len("vram_") :]: natural(read(folder, name)) for name in names(folder) if name.startswith("vram_")}
     return {gpu: size for gpu, size in sizes.items() if size}
-
-
-def names(folder: str) -> list[str]:
-    """Return what is in a folder of a driver; nothing if it can't be read."""
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []

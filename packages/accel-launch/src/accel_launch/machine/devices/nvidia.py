@@ -6,6 +6,7 @@ import os
 import re
 
 from accel_config.record import Record
+from accel_launch.machine.files import names
 from accel_launch.machine.probe import Programs
 
 TYPE_CHECKING = False
@@ -54,22 +55,15 @@ def listed(root: str = "/") -> list[Card]:
 def slices(root: str, minor: int, uuid: str) -> tuple[Slice, ...]:
     """Return the slices of a device by the driver's files, which know the older form of their names alone."""
     folder = os.path.join(root, SLICES.format(minor))
-    return (
-        ()
-        if not uuid
-        else tuple(
-            Slice(f"MIG-{uuid}/{instance}/{part}")
-            for instance in _numbers(folder, "gi")
-            for part in _numbers(os.path.join(folder, f"gi{instance}"), "ci")
-        )
+    return tuple(
+        Slice(f"MIG-{uuid}/{instance}/{part}")
+        for instance in _numbers(folder, "gi")
+        for part in _numbers(os.path.join(folder, f"gi{instance}"), "ci")
     )
 
 
 def _numbers(folder: str, start: str) -> list[int]:
-    try:
-        ends = [name.removeprefix(start) for name in os.listdir(folder) if name.startswith(start)]
-    except OSError:
-        return []
+    ends = [name.removeprefix(start) for name in names(folder) if name.startswith(start)]
     return sorted(int(end) for end in ends if end.isdecimal())
 
 
