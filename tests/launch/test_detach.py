@@ -92,6 +92,36 @@ def test_a_refusal_is_a_refusal(accelerate: Run, script: Script, runs: Path) -> 
     assert (following.returncode, told) == (0, b"accel: taken ended without a status: its launcher was killed\n")
 
 
+def test_a_run_whose_name_nobody_learns_is_ended(
+    accelerate: Run, script: Script, runs: Path, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Else it would go on though its start has failed."""
+    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(5)\n")
+    path = script("import time\nprint('up', flush=True)\ntime.sleep(1000)\n")
+    words = [BIN / "accelerate", "launch", *N2, "-d"]
+    environ["PYTHONPATH"] = str(tmp_path)
+    for number in (signal.SIGINT, signal.SIGKILL):
+        name = f"signal{int(number)}"
+        more = ["--preload", "slow_module", "--name", name, path]
+        with subprocess.Popen([*words, *more], env=environ, stdout=-1, text=True, start_new_session=True) as starting:
+            assert until((runs / name / "lock").exists)
+            os.killpg(starting.pid, number)
+            assert starting.communicate(timeout=60)[0] == ""
+        assert starting.returncode == -number
+        assert until(lambda name=name: listed(accelerate, "-a").get(name, {}).get("state") in (None, "ended"), 20)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*words, "--name", "full", path], env=environ, stdout=full, stderr=-1, text=True)
+    assert (done.returncode, "No space left" in done.stderr) == (1, True), done.stderr
+    assert listed(accelerate, "-a")["full"]["status"] == 130
+    for closed in (">&-", "2>&-", ">&- 2>&- <&-"):
+        name = f"closed{len(closed)}"
+        shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *words, "--name", name, path]
+        done = subprocess.run(list(map(str, shell)), env=environ, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, f"{name}\n" if closed == "2>&-" else ""), done.stderr
+        assert "Traceback" not in done.stderr
+        assert until(lambda name=name: accelerate("logs", name).stdout.count("up") == 2)
+
+
 def test_a_run_on_hosts_is_left_too(accelerate: Run, script: Script, runs: Path) -> None:
     """Its output and its end are here; its ranks are other launchers'."""
     words = ("launch", "--cpu", "--hosts", "localhost*2", "-d", "--name", "away")
@@ -225,21 +255,24 @@ def test_the_size_of_the_terminal_that_attaches_follows(accelerate: Run, script:
         "print('bar', sys.stdout.isatty(), end='\\r')\nprint('error', sys.stderr.isatty(), file=sys.stderr)\n"
         "show()\n"
         f"while not os.path.exists({str(runs / 'fail')!r}): time.sleep(0.01)\n"
-        "if os.environ['TORCHELASTIC_RESTART_COUNT'] == '0': sys.exit(1)\n"
+        "if os.environ['TORCHELASTIC_RESTART_COUNT'] == '0': raise ConnectionRefusedError('not yet')\n"
         "time.sleep(1000)\n"
     )
-    flags = ("-d", "--terminal", "--name", "wide", "--max_restarts", "1", "--restart_policy", "always")
+    flags = ("-d", "--terminal", "--name", "wide", "--prefix", "--max_restarts", "1", "--restart_policy", "always")
     assert accelerate("launch", *N2, *flags, str(script(text))).returncode == 0
-    assert until(lambda: accelerate("logs", "wide").stdout.count("size 80 24\n") == 2)
+    assert until(lambda: accelerate("logs", "wide").stdout.count("size 76 24\n") == 2)  # a prefix takes four columns
     assert accelerate("logs", "wide").stdout.count("bar True\n") == 2
-    assert accelerate("logs", "--stderr").stdout == "error True\n" * 2
+    assert accelerate("logs", "--stderr").stdout.count("] error True\n") == 2
     shown = Shown(env_of(runs), "wide", program=(BIN / "accelerate", "attach"))
     for columns in (132, 61):
         terminals.set_size(shown.ours, 40, columns)
         shown.popen.send_signal(signal.SIGWINCH)
-        shown.until(b"size %d 40" % columns, 2)
+        shown.until(b"size %d 40" % (columns - 4), 2)
     (runs / "fail").touch()
-    shown.until(b"size 61 40", 4)
+    assert until(lambda: "restart 1 of 1" in accelerate("logs", "wide").stdout)
+    terminals.set_size(shown.ours, 40, 99)  # while nobody has a terminal
+    shown.popen.send_signal(signal.SIGWINCH)
+    shown.until(b"size 95 40", 2)
     shown.popen.send_signal(signal.SIGINT)
     assert "detached from wide, which goes on" in shown.end()
 

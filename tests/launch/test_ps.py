@@ -78,14 +78,18 @@ def test_an_orphaned_record_is_told_for_what_it_is(
     made(runs, "rebooted", {"state": "running"}, lock=f"{os.uname().nodename} another-boot")
     made(runs, "elsewhere", {"state": "running", "host": "node-7"}, lock="node-7 boot")
     made(runs, "torn", {}).joinpath("state.json").write_text('{"state": "run')
+    for name in ("state.json", "lock"):  # as after a loss of power
+        (made(runs, "empty", {}) if name == "state.json" else runs / "empty").joinpath(name).write_text("")
     made(runs, "odd", {"ranks": "many", "status": "good", "began": "now", "line": 3, "count": None, "sample": {}})
     found = {name: run["state"] for name, run in listed(accelerate, "-a").items()}
-    assert found == {"killed": "lost", "rebooted": "lost", "elsewhere": "elsewhere", "odd": "lost"}
+    assert found == {"killed": "lost", "rebooted": "lost", "elsewhere": "elsewhere", "odd": "lost"} | {
+        "torn": "lost", "empty": "lost"
+    }  # fmt: skip
     table = accelerate("ps", "-a").stdout
     assert "lost: its launcher was killed" in table
     assert "lost: the machine was started again" in table
     assert "on node-7" in table
-    assert set(listed(accelerate)) == {"killed", "rebooted", "odd"}
+    assert set(listed(accelerate)) == {"killed", "rebooted", "odd", "torn", "empty"}
     done = accelerate("wait", "killed")
     assert (done.returncode, done.stdout) == (1, "killed ended without a status: its launcher was killed\n")
     assert "killed: lost: its launcher was killed\n" in accelerate("report", "killed").stdout
@@ -276,11 +280,15 @@ def test_the_socket_answers_as_its_schema_says(launched: Start, script: Script, 
     assert nothing == {"until": 0, "lost": 0, "text": "", "times": []}
     assert [one["text"] for one in ask(ask="output", rank=1, after=[5, 0])["output"]] == ["1\n", ""]
     assert "no rank 7 has been started" in ask(ask="output", rank=7)["error"]
-    assert "must be a list of whole numbers" in ask(ask="output", rank=1, after="x")["error"]
+    for after in ("x", [True], [1.5]):
+        assert "must be a list of whole numbers" in ask(ask="output", rank=1, after=after)["error"]
+    assert "native must be true or false" in ask(ask="stacks", native="yes")["error"]
+    assert "a line of at most 65536 bytes" in ask(ask="state", more="x" * 3_000_000)["error"]
     assert "ask must be stacks, state, output, events, stop or resize, not 'x'" in ask(ask="x")["error"]
     assert ask(ask="resize", lines=24, columns=80)["terminals"] == 0
     assert "from 1 to" in ask(ask="resize", lines=24)["error"]
-    assert "whole number" in ask(ask="stop", signal="TERM")["error"]
+    for wrong in ("TERM", True):
+        assert "whole number" in ask(ask="stop", signal=wrong)["error"]
     assert ask(ask="stop", signal=2)["signal"] == 2
     assert running.wait(20) == -signal.SIGINT
 

@@ -125,7 +125,7 @@ def test_a_name_is_one_run_s_at_a_time(launched: Start, accelerate: Run, script:
     assert state(runs / "twin.1")["status"] is None
 
 
-@pytest.mark.parametrize("name", sampled(["../up", "-x", ".x", "12", "a/b", "x" * 61, "a b"], every=4))
+@pytest.mark.parametrize("name", sampled(["../up", "-x", ".x", "12", "a/b", "x" * 61, "a b", ""], every=4))
 def test_a_name_that_is_none(accelerate: Run, script: Script, name: str) -> None:
     done = accelerate("launch", "--cpu", "--dry_run", f"--name={name}", str(script("pass")))
     assert done.returncode == 2
@@ -205,6 +205,9 @@ def test_a_folder_that_cant_be_locked_takes_no_name(
     def full(_fd: int, _data: bytes) -> int:
         raise OSError(errno.ENOSPC, "full")
 
+    def none(*_words: object, **_more: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
         assert folders.claim(environ, "x7") is None
@@ -212,6 +215,12 @@ def test_a_folder_that_cant_be_locked_takes_no_name(
             folders.Folder.make(environ)
     assert list(runs.iterdir()) == []
     (runs / "x7").mkdir()
+    with monkeypatch.context() as patch:  # what has the name keeps it
+        patch.setattr(os, "write", full)
+        assert folders.claim(environ, "x7") is None
+        patch.setattr(os, "mkdir", none)
+        assert folders.claim(environ, "x7") is None
+    assert [path.name for path in runs.iterdir()] == ["x7"]
     assert folders.claim(environ, "x7") is not None
     assert (runs / "x7" / "lock").exists()
 

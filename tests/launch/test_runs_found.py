@@ -58,6 +58,9 @@ def test_the_name_of_a_record_never_means_another_run(
     )
     for name in ("exp1", str(GONE)):
         assert accelerate("wait", name).stdout == "exp1 ended: exit status 7\n"
+    made(runs, "signalled", {"state": "ended", "status": 143, "ended_by": 15})
+    done = accelerate("stop", "signalled")
+    assert (done.returncode, done.stderr) == (143, "")
     assert accelerate("report", str(GONE)).stdout.startswith("exp1: ended (7)\n")
     assert accelerate("wait", "torn").stdout == "torn ended without a status: its launcher was killed\n"
     (ended / "state.json").unlink()
@@ -67,6 +70,22 @@ def test_the_name_of_a_record_never_means_another_run(
     assert running.poll() is None
     done = accelerate("stop", "q3", "torn2", "exp")
     assert (done.returncode, done.stdout) == (2, "torn2 ended: exit status 5\nexp10 ended: terminated by SIGTERM\n")
+
+
+def test_a_number_is_a_pid_and_never_the_beginning_of_a_name(
+    launched: Start, accelerate: Run, script: Script, runs: Path
+) -> None:
+    made(runs, "over", {"state": "ended", "status": 5, "launcher": GONE})
+    running = up(launched, script, "--name", f"{GONE}-next")
+    assert accelerate("stop", str(GONE)).stdout == "over ended: exit status 5\n"
+    done = accelerate("stacks", str(GONE))
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"accelerate stacks: over (launcher {GONE}) isn't running: ended (5)\n",
+    )
+    assert "no run '4' is running" in accelerate("stop", "4").stderr
+    assert running.poll() is None
+    assert accelerate("stop", f"{GONE}-").returncode == 143
 
 
 def test_a_run_whose_folder_was_removed_is_named_by_its_pid(

@@ -44,9 +44,7 @@ def test_one_task_for_each_node(
     differently = ("sh", "-c", 'NCCL_ALGO=$SLURMD_NODENAME exec "$@"', "sh")
     done = slurm.salloc("srun", *differently, *launch, environ=environ, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"note: NCCL_ALGO: n1 on machine 0; n2 on machine 1 \(host ", done.stderr), (
-        done.stderr
-    )
+    assert re.search(r"note: NCCL_ALGO: n1 on machine 0; n2 on machine 1 \(host ", done.stderr), done.stderr
     assert results(done.stdout) == [[rank, 4, 10.0, str(rank % 2), "2", str(rank // 2), WORDS] for rank in range(4)]
     assert "machine 1 of 2, MULTI_CPU, precision no, engine torchrun, by the scheduler: num_machines 2" in done.stderr
     assert "main_process_ip n1 (SLURM_STEP_NODELIST)" in done.stderr

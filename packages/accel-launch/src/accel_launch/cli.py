@@ -177,7 +177,7 @@ def _leave(planned: Plan, supervise: Callable[..., int]) -> int:
     """Let the run go on without this terminal, and print its name."""
     from accel_launch.running.supervising.detaching import detach
 
-    console.show(f"{detach(planned, supervise)}\n")
+    detach(planned, supervise, lambda name: console.show(f"{name}\n"))
     return 0
 
 

@@ -117,7 +117,7 @@ def _size() -> os.terminal_size:
 
 def _pager(environ: Mapping[str, str]) -> str:
     """Return the command of the user's pager, else of `less`; empty without a pager or on a dumb terminal."""
-    if environ.get("TERM", "dumb") == "dumb":
+    if environ.get("TERM") in (None, "", "dumb"):
         return ""
     if "PAGER" in environ:
         return environ["PAGER"].strip()

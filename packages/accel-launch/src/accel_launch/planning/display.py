@@ -54,7 +54,8 @@ def recording(settings: Settings, place: str) -> Recording:
     """
     output = settings[Output]
     name = output.name or ""
-    if name and (not LETTERS.issuperset(name) or len(name) > LONGEST or name[0] in ".-" or name.isdecimal()):
+    begins = name[:1] not in ("", ".", "-") and not name.isdecimal()
+    if output.name is not None and not (begins and LETTERS.issuperset(name) and len(name) <= LONGEST):
         raise SettingError(
             f"{settings.origin('name')}: name must have at most {LONGEST} letters of a-z, A-Z, 0-9, '.', '_' and "
             f"'-', begin with a letter, a digit or '_', and be no number, not {name!r}"

@@ -123,12 +123,14 @@ class Recorded:
     @property
     def ranks(self) -> Sequence[int]:
         """The ranks that its plan starts on this machine; empty if that isn't known."""
-        commands = self._run.plan.get("commands")
+        count = self._run.plan.get("ranks")
         try:
-            found = [command["rank"] for command in commands or ()]
+            found: set[Any] = {command["rank"] for command in self._run.plan.get("commands") or ()}
         except (TypeError, KeyError):  # of another version
             return ()
-        return found if len(found) == self._run.plan.get("ranks") and None not in found else ()
+        if len(found) != count or None in found:  # an engine starts them
+            found = {event.get("rank") for event in self._run.events() if event.get("kind") == "started"}
+        return sorted(found) if len(found) == count and None not in found else ()
 
     @property
     def terminals(self) -> bool:

@@ -76,13 +76,13 @@ class Run(Recorded):
         """
         return self._ask({"ask": "stacks", "children": children, "variables": variables, "native": native})
 
-    def resize(self, lines: int, columns: int) -> None:
-        """Give the ranks' terminals a size.
+    def resize(self, lines: int, columns: int) -> int:
+        """Give the ranks' terminals a size, and return how many there are: none between two attempts.
 
         Raises:
             AccelError: its launcher doesn't answer.
         """
-        self._ask({"ask": "resize", "lines": lines, "columns": columns}, 1.0)
+        return int(self._ask({"ask": "resize", "lines": lines, "columns": columns}, 1.0)["terminals"])
 
     def _ask(self, question: dict[str, Any], patience: float = PATIENCE) -> dict[str, Any]:
         return dict(asking.ask(self._run.folder, question, patience))

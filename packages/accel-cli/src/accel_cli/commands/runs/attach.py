@@ -104,7 +104,8 @@ class Window:
             return
         self.again = time.monotonic() + AGAIN
         try:
-            self.run.resize(lines, columns)
+            terminals = self.run.resize(lines, columns)
         except AccelError:  # it is stopped, say
             return
-        self.told = lines, columns
+        if terminals:
+            self.told = lines, columns

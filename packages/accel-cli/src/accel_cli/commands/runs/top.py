@@ -67,7 +67,7 @@ def _top(words: list[str], program: str) -> int:
 
 def _has_terminal() -> bool:
     """Return whether there is a terminal that can show screens and give keys."""
-    if os.environ.get("TERM", "dumb") == "dumb" or not console.is_terminal():
+    if os.environ.get("TERM") in (None, "", "dumb") or not console.is_terminal():
         return False
     return sys.stdin is not None and sys.stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison]
 

@@ -44,8 +44,8 @@ class Channel(Source):
         """Read from ``fd`` for ``stream``."""
         self.fd, self.stream = fd, stream
         self.shown, self.sized = True, False
-        self.own = False
-        """Whether the rank has a terminal though our output isn't one."""
+        self.own: tuple[int, int] | None = None
+        """Lines and columns of who looks on, if the rank has a terminal though our output isn't one."""
         self.local, self.mark = 0, ""
         """The local rank, and what the prefix is made of."""
         self.ranked: Callable[[], int] | None = None
@@ -84,11 +84,20 @@ class Channel(Source):
 
     def resize(self) -> None:
         """Give the rank's terminal the size of ours, less the prefix: a full-width progress bar stays one line."""
-        if self.stream.terminal:
+        if self.own is not None:
+            self.fit(*self.own)
+        elif self.stream.terminal:
             try:
                 terminals.resize(self.fd, self.stream.fd, len(self.prefix.decode()))
             except OSError:
                 pass  # one of the two has just been closed
+
+    def fit(self, lines: int, columns: int) -> None:
+        """Give the rank's terminal, which is none of ours, a size, less the prefix."""
+        try:
+            terminals.set_size(self.fd, lines, max(1, columns - len(self.prefix.decode())))
+        except OSError:
+            pass  # it has just been closed
 
     @property
     def blocked(self) -> bool:

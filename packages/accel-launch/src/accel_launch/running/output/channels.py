@@ -118,8 +118,7 @@ class Channels:
         ours, ranks_end = terminals.open_pair() if terminal else os.pipe()
         channel = Channel(ours, stream)
         if terminal and self.caller is not None:
-            channel.own = True
-            terminals.set_size(ours, *self.size)
+            channel.own = self.size
         channel.shown = self.display.shown is None or local in self.display.shown
         channel.local, channel.mark = local, mark
         self._add(local, channel, ranks_end)
@@ -172,9 +171,11 @@ class Channels:
     def resize(self) -> None:
         """Give the ranks' terminals the size of ours."""
         for channel in self.open.values():
-            channel.resize()
-            if channel.own:  # who attaches has set it
-                self.size = terminals.size(channel.fd)
+            if channel.own is None:
+                channel.resize()
+            else:  # who attaches has set it
+                lines, columns = terminals.size(channel.fd)
+                channel.own = self.size = lines, columns + len(channel.prefix.decode())
 
     @property
     def incomplete(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from accel_config.errors import FAILED, AccelError
@@ -19,33 +20,43 @@ STANDARD = 2  # the last of the standard streams
 STARTED, END = "started", b"\0"
 
 
-def detach(plan: Plan, supervise: Callable[..., int]) -> str:
-    """Start a run in a process of its own; return the run's name once its ranks start.
+def detach(plan: Plan, supervise: Callable[..., int], tell: Callable[[str], None]) -> None:
+    """Start a run in a process of its own; tell the run's name once its ranks start.
 
-    ``supervise`` carries it out there, with the ways of `accel_launch.running.supervisor.supervise`, and returns the
-    status to exit with.
+    If nobody gets to know the name, because of an interrupt or a full disk, the run is ended. ``supervise`` carries
+    it out, with the ways of `accel_launch.running.supervisor.supervise`, and returns the status to exit with.
 
     Raises:
         AccelError: it can't be started.
+        OSError: the name can't be told.
     """
     if plan.request is not None:
         raise AccelError("--detach: the run isn't on this machine")
     if os.getpid() == 1:
         raise AccelError("--detach: this is the first process of a container, which ends with it")
-    sys.stdout.flush()
-    sys.stderr.flush()
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= STANDARD:
+        pass  # it takes the place of a standard stream that is closed
+    os.close(spare)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.flush()
     reader, writer = os.pipe()
-    if os.fork() == 0:
+    launcher = os.fork()
+    if launcher == 0:
         os.close(reader)
         _go_on(plan, supervise, _Waiting(writer))
     os.close(writer)
     text = b""
-    while not text.endswith(END) and (data := os.read(reader, 1 << 16)):
-        text += data
-    os.close(reader)
-    status, _, rest = text.removesuffix(END).decode(errors="replace").partition(" ")
-    if status == STARTED:
-        return rest
+    try:
+        while not text.endswith(END) and (data := os.read(reader, 1 << 16)):
+            text += data
+        status, _, rest = text.removesuffix(END).decode(errors="replace").partition(" ")
+        if status == STARTED:
+            tell(rest)
+            return
+    except (OSError, KeyboardInterrupt):
+        os.kill(launcher, signal.SIGINT)
+        os.waitpid(launcher, 0)
+        raise
     lines = rest.splitlines() or ["the launcher has ended before it started anything"]
     raise AccelError(*lines, status=int(status or FAILED))
 
@@ -64,6 +75,8 @@ def _go_on(plan: Plan, supervise: Callable[..., int], waiting: _Waiting) -> NoRe
     except AccelError as error:
         waiting.answer(f"{error.status} {error}")
         status = error.status
+    except KeyboardInterrupt:
+        pass
     except BaseException:
         sys.excepthook(*sys.exc_info())  # pyright: ignore[reportArgumentType]
     finally:
@@ -88,6 +101,10 @@ def _carried_out(plan: Plan, supervise: Callable[..., int], waiting: _Waiting) -
     from accel_launch.running.onlookers.registry.folder import LOST, Folder, no_folder
     from accel_launch.running.onlookers.registry.record.store import Store
 
+    def started() -> None:
+        if not waiting.answer(f"{STARTED} {folder.name}"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
     try:
         folder = Folder.make(os.environ, plan.recording.name)
     except OSError as error:
@@ -95,13 +112,13 @@ def _carried_out(plan: Plan, supervise: Callable[..., int], waiting: _Waiting) -
     try:
         store = Store(folder.path, plan.recording.output, lambda lost: folder.note(LOST, lost))
     except OSError as error:
-        folder.remove()
+        folder.give_up()
         raise AccelError(f"no file for the output of this run: {error.strerror}", status=FAILED) from None
     sys.stdout = sys.stderr = _Said(store)  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        return supervise(caller=store, folder=folder, started=lambda: waiting.answer(f"{STARTED} {folder.name}"))
-    except AccelError:
-        folder.remove()
+        return supervise(caller=store, folder=folder, started=started)
+    except (AccelError, KeyboardInterrupt):
+        folder.give_up()
         raise
 
 
@@ -111,16 +128,18 @@ class _Waiting:
     def __init__(self, writer: int) -> None:
         self.writer = writer
 
-    def answer(self, text: str) -> None:
-        """Tell what has become of it, once."""
+    def answer(self, text: str) -> bool:
+        """Tell what has become of it, once; return False if nobody is there any more."""
         writer, self.writer = self.writer, -1
         if writer == -1:
-            return
+            return True
         try:
             os.write(writer, text.encode(errors="replace") + END)
         except OSError:
-            pass  # it has gone
-        os.close(writer)
+            return False
+        finally:
+            os.close(writer)
+        return True
 
 
 class _Said:

@@ -81,9 +81,11 @@ def end(run: Run, number: int = signal.SIGTERM) -> bool:
 
 
 def asked(run: Run) -> bool:
-    """Return whether a signal has asked the launcher of a run for the end."""
+    """Return whether a signal has asked the launcher of a run, which lives, for the end."""
     run.look()
-    if not run.running or not run.pid or process_tree.stopped(run.pid):
+    if not run.running:
+        return False
+    if not run.pid or process_tree.stopped(run.pid):
         return bool(run.facts.get("ended_by"))
     from accel_launch.running.onlookers.registry import asking
 

@@ -40,7 +40,7 @@ def answer(
         return _stacks(question, subjects, station, others)
     if kind == "state":
         now = {**recorder.facts(), "launcher": os.getppid()}
-        return {**now, "figures": ranks.figures(recorder)} if question.get("figures") else now
+        return {**now, "figures": ranks.figures(recorder)} if _whether(question, "figures") else now
     if kind == "output":
         return ranks.output(recorder, _number(question, "rank", 0), question.get("after") or ())
     if kind == "events":
@@ -50,7 +50,7 @@ def answer(
         if number not in ENDS:
             raise ValueError(f"signal must be one of {', '.join(str(int(each)) for each in ENDS)}, not {number}")
         # A second one would end the grace.
-        asked = number in ENDING and recorder.ended_by and not question.get("now")
+        asked = number in ENDING and recorder.ended_by and not _whether(question, "now")
         return {"signal": number, **({} if asked else {TO_SEND: number})}
     if kind == "resize":
         return _resized(recorder, _number(question, "lines", 0), _number(question, "columns", 0))
@@ -59,23 +59,25 @@ def answer(
 
 def _resized(recorder: Recorder, lines: int, columns: int) -> Mapping[str, Any]:
     """Give the ranks' terminals another size; the launcher passes the signal on, by which they learn of it."""
-    from accel_launch.running.output import terminals
-
     if not (0 < lines <= LARGEST and 0 < columns <= LARGEST):
         raise ValueError(f"lines and columns must be from 1 to {LARGEST}")
-    own = [channel for found in recorder.ranks.channels.values() for channel in found if channel.own]
+    own = [channel for found in recorder.ranks.channels.values() for channel in found if channel.own is not None]
     for channel in own:
-        try:
-            terminals.set_size(channel.fd, lines, columns)
-        except OSError:
-            pass  # its rank has just ended
+        channel.fit(lines, columns)
     return {"terminals": len(own), **({TO_SEND: int(signal.SIGWINCH)} if own else {})}
 
 
 def _number(question: Mapping[str, Any], name: str, default: int) -> int:
     found = question.get(name, default)
-    if not isinstance(found, int):
+    if not isinstance(found, int) or isinstance(found, bool):
         raise ValueError(f"{name} must be a whole number, not {found!r}")
+    return found
+
+
+def _whether(question: Mapping[str, Any], name: str) -> bool:
+    found = question.get(name, False)
+    if not isinstance(found, bool):
+        raise ValueError(f"{name} must be true or false, not {found!r}")
     return found
 
 
@@ -84,7 +86,7 @@ def _stacks(
 ) -> Mapping[str, Any]:
     from accel_launch.inspecting import report, snapshot
 
-    flags = {flag: bool(question.get(flag)) for flag in ("children", "variables", "native")}
+    flags = {flag: _whether(question, flag) for flag in ("children", "variables", "native")}
     found = report.as_json(snapshot.take(subjects, workers=True, **flags))
     if station is None:
         return found

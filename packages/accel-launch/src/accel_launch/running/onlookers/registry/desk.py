@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MOST = 4  # questions that are answered at a time
 LONGEST = 1 << 16  # bytes of a question
+MOST_PIECES = 1 << 10  # to take of a question that is too long
 PATIENCE = 5  # seconds for a client to ask
 TO_SEND = "to send"  # in an answer: the signal that the launcher gets once the answer is written
 
@@ -106,6 +107,17 @@ def _object(asked: Any) -> Any:
     return asked  # pyright: ignore[reportUnknownVariableType]
 
 
+def _drain(client: Any) -> None:
+    """Take what else is sent, within limits: who still sends would be cut off before the answer is read."""
+    client.settimeout(PATIENCE)
+    try:
+        for _ in range(MOST_PIECES):
+            if not client.recv(LONGEST):
+                return
+    except OSError:
+        pass
+
+
 def _accepted(listening: Any) -> int:
     """Return the descriptor of a client; the module `socket` wraps it in an object, `_socket` doesn't."""
     fd: int = listening._accept()[0]
@@ -129,6 +141,8 @@ def _serve(fd: int, answer: Callable[[Mapping[str, Any]], Mapping[str, Any]], la
                 return
             question += data
         try:
+            if not question.endswith(b"\n"):
+                raise ValueError(f"a question is a line of at most {LONGEST} bytes")
             answered = answer(_object(json.loads(question)))
         except (ValueError, RecursionError) as error:
             answered = {"error": str(error)}
@@ -137,5 +151,7 @@ def _serve(fd: int, answer: Callable[[Mapping[str, Any]], Mapping[str, Any]], la
         client.sendall(
             json.dumps({name: value for name, value in answered.items() if name != TO_SEND}).encode() + b"\n"
         )
+        client.shutdown(socket.SHUT_WR)
+        _drain(client)
     if number is not None:  # not before it is answered: a launcher that ends dismisses who answers
         os.kill(launcher, number)

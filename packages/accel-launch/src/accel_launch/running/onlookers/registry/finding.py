@@ -52,7 +52,7 @@ def _all(environ: Mapping[str, str]) -> Iterator[Run]:
         return
     for entry in entries:
         run = _of(entry.path)
-        if run is not None and (run.held or run.facts):
+        if run is not None and (run.locked or run.facts):
             yield run
 
 
@@ -99,6 +99,8 @@ def find(which: str | None, environ: Mapping[str, str], *, ended: bool = False) 
         raise AccelError(f"{named.name} isn't running: {named.told}")
     runs = every(environ) if ended else running(environ)
     fitting = runs[:1] if which is None else _by_pid(which, runs) or [run for run in runs if _begins(run.name, which)]
+    if which is not None and not fitting and not ended:
+        _check_ended(which, environ)
     if len(fitting) == 1:
         return fitting[0]
     names = _named(fitting or runs)
@@ -114,6 +116,16 @@ def find(which: str | None, environ: Mapping[str, str], *, ended: bool = False) 
     alone = which is None or (which.isdecimal() and os.path.exists(f"/proc/{which}"))
     none = f"no run of this user is running on this machine (none in {home(environ)})"
     raise AccelError(none if which is None else asked, *((ALONE,) if alone else ()))
+
+
+def _check_ended(which: str, environ: Mapping[str, str]) -> None:
+    """Check that a number isn't the pid of a run that has ended.
+
+    Raises:
+        AccelError: it is.
+    """
+    for run in _by_pid(which, every(environ)):
+        raise AccelError(f"{run.name} (launcher {which}) isn't running: {run.told}")
 
 
 def _check_kept(which: str, environ: Mapping[str, str]) -> None:
@@ -142,8 +154,9 @@ def _opened(pid: int) -> Iterator[str]:
 
 
 def _begins(name: str, which: str) -> bool:
-    """Return whether a name begins so: not in a number, as ``exp1`` would in ``exp10``."""
-    return name.startswith(which) and not (which[-1:].isdigit() and name[len(which) :][:1].isdigit())
+    """Return whether a name begins so: not in a number, as ``exp1`` would in ``exp10``; a number alone is a pid."""
+    number = which[-1:].isdigit() and name[len(which) :][:1].isdigit()
+    return name.startswith(which) and not which.isdecimal() and not number
 
 
 def _by_pid(which: str, runs: Sequence[Run]) -> list[Run]:

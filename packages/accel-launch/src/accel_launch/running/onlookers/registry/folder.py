@@ -67,6 +67,8 @@ class Folder:
         self.path, self.name = path, os.path.basename(path)
         self.notes: dict[str, object] = {}
         """What this process has noted in the lock's file."""
+        self.aside = ""
+        """Where an older record of this name is now."""
         self.held = -1
         """The descriptor of the file that this process holds locked as long as it lives, if the run is its own."""
 
@@ -103,11 +105,13 @@ class Folder:
     def _named(cls, path: str) -> Folder:
         folder = cls(path)
         with _Turn(os.path.dirname(path)):
+            if os.path.lexists(path):
+                folder._step_aside()
             try:
                 os.mkdir(path, mode=0o700)
-            except FileExistsError:
-                folder._step_aside()
-                os.mkdir(path, mode=0o700)
+            except OSError:
+                folder._step_back()
+                raise
             folder._hold()
         return folder
 
@@ -118,8 +122,17 @@ class Folder:
         except FileNotFoundError:  # it is another's now
             raise
         except OSError:
-            self.remove()
+            self.give_up()
             raise
+
+    def give_up(self) -> None:
+        """Leave nothing of a run that can't start, and give an older one of its name the name back."""
+        self.remove()
+        self._step_back()
+
+    def _step_back(self) -> None:
+        if self.aside and not os.path.lexists(self.path):
+            os.rename(self.aside, self.path)
 
     def _step_aside(self) -> None:
         """Give the record of a run that has ended another name.
@@ -137,7 +150,8 @@ class Folder:
         number = 1
         while os.path.lexists(f"{self.path}.{number}"):
             number += 1
-        os.rename(self.path, f"{self.path}.{number}")
+        self.aside = f"{self.path}.{number}"
+        os.rename(self.path, self.aside)
 
     def hold(self) -> None:
         """Lock a file of the folder. The lock isn't a fork's, and ends with this process however that ends.
@@ -238,7 +252,7 @@ class _Turn:
 def lock(path: str, folder: int | None = None) -> tuple[bool, int, list[bytes]]:
     """Return whether a lock may be held, by which process, and the words of its file.
 
-    These are the names of the machine on which that was started, and `notes`.
+    These are the names of the machine on which that was started, and `notes`; one empty word if there are none.
     """
     import fcntl
     import struct
@@ -250,7 +264,8 @@ def lock(path: str, folder: int | None = None) -> tuple[bool, int, list[bytes]]:
     try:
         found = fcntl.fcntl(fd, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         kind, _whence, _start, _length, pid = struct.unpack(FLOCK, found)
-        return kind != fcntl.F_UNLCK, max(pid, 0) if kind != fcntl.F_UNLCK else 0, os.read(fd, 1 << 10).split()
+        held, words = kind != fcntl.F_UNLCK, os.read(fd, 1 << 10).split()
+        return held, max(pid, 0) if held else 0, words or [b""]
     except OSError:
         return True, 0, []
     finally:
@@ -273,12 +288,7 @@ def _unlink(name: str, folder: int) -> None:
 def machine_names() -> tuple[bytes, ...]:
     """Return the names of this machine, and of its kernel's run."""
     if not _names:
-        _names.append(os.fsencode(os.uname().nodename))
-        try:
-            with open(BOOT, "rb") as file:
-                _names.append(file.read().strip())
-        except OSError:
-            pass
+        _names.extend((os.fsencode(os.uname().nodename), *files.read(BOOT).encode().split()))
     return tuple(_names)
 
 

@@ -105,7 +105,8 @@ def told(run: Run) -> list[str]:
     if not whole:
         return []
     parts = [f"{name} {_lasting(took)} ({took / whole:.0%})" for name, took in phases.items() if took >= whole / 200]
-    return [f"{_lasting(whole)}: {', '.join(parts)}", *([UNSEEN] if any(map(_unseen, spans)) else [])]
+    unseen = any(_unseen(span) and span[2] >= whole / 200 for span in spans)
+    return [f"{_lasting(whole)}: {', '.join(parts)}", *([UNSEEN] if unseen else [])]
 
 
 def _lasting(seconds: float) -> str:

@@ -58,10 +58,9 @@ def output(recorder: Recorder, rank: int, after: Sequence[Any]) -> dict[str, Any
     one = next((one for one in recorder.ranks.subjects() if one.rank == rank), None)
     if one is None:
         raise ValueError(f"no rank {rank} has been started on this machine")
-    try:
-        before = [max(0, int(number)) for number in after]
-    except (TypeError, ValueError):
-        raise ValueError(f"after must be a list of whole numbers, not {after!r}") from None
+    if not isinstance(after, (list, tuple)) or any(type(number) is not int for number in after):
+        raise ValueError(f"after must be a list of whole numbers, not {after!r}")
+    before = [max(0, number) for number in after]
     channels = recorder.ranks.channels.get(one.local_rank, ())
     before += [0] * len(channels)
     return {

@@ -39,7 +39,7 @@ class Run:
         # The lock first: who has written the end lets go of it later.
         self.held, self.pid, machine = folders.lock(os.path.join(self.folder.path, folders.LOCK))
         self.locked = self.held or bool(machine)
-        self.here = self.held or bool({*machine} & {*folders.machine_names()})
+        self.here = self.held or bool({*machine} & {b"", *folders.machine_names()})
         self.restarted = self.here and not self.held and folders.machine_names()[-1] not in machine
         self.facts: Mapping[str, Any] = self.file(folders.STATE) or {}
         self.notes = folders.notes(machine) or self.noted

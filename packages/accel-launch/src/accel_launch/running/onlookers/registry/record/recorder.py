@@ -50,7 +50,7 @@ class Recorder:
         self.changed: float | None = None
         """When something changed that the file of the state doesn't hold, in monotonic seconds."""
         self.saved = time.monotonic() + QUIET - PACE
-        self._add("launched")
+        self._add("launched", at=self.began)
 
     def open(self) -> Folder:
         """Return the run's folder.
@@ -68,8 +68,8 @@ class Recorder:
             self.pass_on(event)
         self._add(event.kind, **_facts(event))
         self.states.follow(event)
-        if event.attempt is not None:
-            self.printed, self.ranks = False, Ranks(self.ranks.line())
+        if event.attempt is not None:  # who lists the runs learns of it at once
+            self.printed, self.ranks, self.saved = False, Ranks(self.ranks.line()), 0.0
 
     def signal(self, number: int, at: float) -> None:
         """Take a signal to the launcher that ends the run; it is called within the signal's handler."""
@@ -80,7 +80,7 @@ class Recorder:
 
     def _add(self, kind: str, **facts: object) -> None:
         self.numbered += 1
-        self.waiting.append(plain.text({**facts, "number": self.numbered, "at": steady(), "kind": kind}) + "\n")
+        self.waiting.append(plain.text({"at": steady(), **facts, "number": self.numbered, "kind": kind}) + "\n")
         self.changed = self.changed or time.monotonic()
 
     def prints(self) -> None:

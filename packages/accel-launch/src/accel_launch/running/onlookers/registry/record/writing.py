@@ -8,6 +8,7 @@ import time
 from accel_launch.inspecting import kernel
 from accel_launch.machine import process_tree
 from accel_launch.machine.clock import steady
+from accel_launch.machine.files import read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -169,6 +170,8 @@ def last_line(channels: Sequence[Channel]) -> str:
 
 def _connected(pid: int) -> bool:
     folder = f"/proc/{pid}/fd"
+    if read(f"/proc/{pid}/cmdline") == read("/proc/self/cmdline"):
+        return False  # a fork of ours that hasn't become the rank yet
     try:
         opened = [os.readlink(os.path.join(folder, fd)) for fd in os.listdir(folder) if int(fd) > STANDARD]
     except OSError:  # it has ended, or has just closed one
