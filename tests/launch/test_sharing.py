@@ -123,6 +123,14 @@ def test_amds_driver_tells_processes_and_memory(tmp_path: Path) -> None:
     assert used(gpus(3), tmp_path) == ({"0": unknown, "1": unknown, "2": use["2"]}, idle.MEMORY_ALONE)
 
 
+def test_a_device_is_the_same_by_number_and_by_uuid(driver: Path) -> None:
+    without = tuple(device.replace(uuid="") for device in gpus(2))
+    with forks(1, lambda _number: [device.id for device in choosing.choose(without, 1, 0, SAID, [])]) as [(pid, got)]:
+        assert got == "0"
+        with pytest.raises(AccelError, match=f"GPU GPU-0abc: taken by the launch with pid {pid}"):
+            choosing.choose([Device("GPU", "GPU-0abc", "GPU-0abc")], 1, 0, SAID, [])
+
+
 def test_no_driver_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(AccelError, match="no driver of this machine tells which devices are idle; name them"):

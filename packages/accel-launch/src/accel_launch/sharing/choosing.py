@@ -27,8 +27,10 @@ def choose(devices: Sequence[Device], wanted: int, seconds: float, said: str, no
     until, waiting = monotonic() + seconds, False
     while True:
         found = _in_use(devices, said, notes)
-        idle_ones = [] if found.failed else [device for device in devices if device.id not in found.use]
-        got, others = taking.take(idle_ones, wanted)
+        # Launches that see different names of a device, such as in containers, have to mean the same one.
+        same = [device.replace(uuid=device.uuid or found.uuids.get(device.id, "")) for device in devices]
+        free = [] if found.failed else [device for device in same if device.id not in found.use]
+        got, others = taking.take(free, wanted)
         if got:
             return got
         why = found.failed or _why(devices, {**found.use, **others}, wanted)

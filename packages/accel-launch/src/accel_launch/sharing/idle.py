@@ -35,6 +35,8 @@ class InUse(Record):
     """Who computes on a device, or how much memory is held there, by the device's id."""
     note: str = ""
     """What the user should know of how that was found out."""
+    uuids: dict[str, str] = {}
+    """The UUID of each device by its number, where the driver tells that."""
     failed: str = ""
     """Why the driver tells nothing now."""
 
@@ -87,11 +89,13 @@ def _nvidia(devices: Sequence[Device]) -> InUse | None:
     for uuid, pid in device_memory.pairs(listed or ""):
         pids.setdefault(uuid, []).append(pid)
     found: dict[str, str] = {}
+    uuids: dict[str, str] = {}
     for line in answer.splitlines():
         index, uuid, size = (word.strip() for word in f"{line},,".split(",")[:3])
+        uuids[index] = uuid
         found[index] = found[uuid] = _use(None if listed is None else pids.get(uuid, []), size)
     if any(device.slice for device in devices):
         report = device_memory.answer(path, *REPORT, seconds=SECONDS)
         slices = nvidia.use_of_slices(nvidia.listed(), report)
         found.update((uuid, _use(own or pids.get(uuid), size)) for uuid, (own, size) in slices.items())
-    return InUse(found, MEMORY_ALONE if listed is None else "")
+    return InUse(found, MEMORY_ALONE if listed is None else "", uuids)
