@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,9 +143,9 @@ def test_a_driver_that_fails_is_quoted_and_may_be_waited_for(
 ) -> None:
     failed = "failed with status 255: Unable to determine the device handle for GPU 0000:01:00.0: Unknown Error"
     (driver / "broken").write_text("--query-gpu\n")
-    for choose in (ids, lambda wanted: choosing.look(gpus(8), wanted, SAID, [])):
+    for choose in (partial(ids, 1), partial(choosing.look, gpus(8), 1, SAID, [])):
         with pytest.raises(AccelError) as caught:
-            choose(1)
+            choose()
         assert f"{SAID}: {driver}/bin/nvidia-smi {failed}" in str(caught.value)
 
     def mended(_seconds: float) -> None:

@@ -24,7 +24,7 @@ DEBUGPY = Library("debugpy", ("debugpy",), "debug")
 THAWED = ("-X", "frozen_modules=off")
 """Python's own modules as files: debugpy warns that it may miss breakpoints in frozen ones."""
 MOST = 65535
-# NCCL's watchdog then reports a collective that takes too long, and ends nothing (read in torch 2.10 to 2.15).
+# NCCL's watchdog then reports a collective that takes too long, and ends nothing (read in its source).
 PATIENT = {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "0", "TORCH_NCCL_ENABLE_MONITORING": "0"}
 LOCAL = ("localhost", "::1")
 
