@@ -12,7 +12,7 @@ from accel_launch.machine.probe import Programs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from accel_launch.machine.devices import Device
 
@@ -89,7 +89,7 @@ def _nvidia(devices: Sequence[Device]) -> InUse | None:
     for uuid, pid in device_memory.pairs(listed or ""):
         pids.setdefault(uuid, []).append(pid)
     found: dict[str, str] = {}
-    uuids: Mapping[str, str] = {}
+    uuids: dict[str, str] = {}
     for line in answer.splitlines():
         index, uuid, size = (word.strip() for word in f"{line},,".split(",")[:3])
         uuids[index] = uuid
