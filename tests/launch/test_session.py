@@ -61,7 +61,8 @@ def test_a_standstill_is_an_event_and_stacks_can_be_read_meanwhile(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", f"{tmp_path}.state")
     go = tmp_path / "go"
-    text = f"import os, time\ndef hold():\n    while not os.path.exists({str(go)!r}): time.sleep(0.05)\n"
+    os.mkfifo(go)  # both ranks wait in one call
+    text = f"import os, time\ndef hold():\n    os.close(os.open({str(go)!r}, os.O_RDONLY))\n"
     made = ranks(script(text + "hold()\nprint(flush=True)\ntime.sleep(0.6)\n")).replace(watching=Watching(1.0))
     events: list[Event] = []
     read: list[dict[str, Any]] = []
@@ -71,7 +72,7 @@ def test_a_standstill_is_an_event_and_stacks_can_be_read_meanwhile(
         if event.kind == "stalled":
             read.extend(stacks(which, variables=True) for which in (None, event.pid))
             read.append(stacks(read[0]["run"][:-1]))
-            go.touch()
+            os.close(os.open(go, os.O_WRONLY))
 
     assert run(made, on_event=seen).status == 0
     stalled, moves = [event for event in events if event.kind not in ("started", "ended")]
