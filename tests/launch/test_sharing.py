@@ -142,7 +142,11 @@ def test_a_driver_that_fails_is_quoted_and_may_be_waited_for(
 ) -> None:
     failed = "failed with status 255: Unable to determine the device handle for GPU 0000:01:00.0: Unknown Error"
     (driver / "broken").write_text("--query-gpu\n")
-    for choose in (ids, lambda wanted: choosing.look(gpus(8), wanted, SAID, [])):
+
+    def look(wanted: int) -> object:
+        return choosing.look(gpus(8), wanted, SAID, [])
+
+    for choose in (ids, look):
         with pytest.raises(AccelError) as caught:
             choose(1)
         assert f"{SAID}: {driver}/bin/nvidia-smi {failed}" in str(caught.value)

@@ -12,7 +12,7 @@ from accel_launch.machine.probe import Programs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from accel_launch.machine.devices import Device
 
@@ -35,7 +35,7 @@ class InUse(Record):
     """Who computes on a device, or how much memory is held there, by the device's id."""
     note: str = ""
     """What the user should know of how that was found out."""
-    uuids: dict[str, str] = {}
+    uuids: Mapping[str, str] = {}
     """The UUID of each device by its number, where the driver tells that."""
     failed: str = ""
     """Why the driver tells nothing now."""
@@ -89,7 +89,7 @@ def _nvidia(devices: Sequence[Device]) -> InUse | None:
     for uuid, pid in device_memory.pairs(listed or ""):
         pids.setdefault(uuid, []).append(pid)
     found: dict[str, str] = {}
-    uuids: dict[str, str] = {}
+    uuids: Mapping[str, str] = {}
     for line in answer.splitlines():
         index, uuid, size = (word.strip() for word in f"{line},,".split(",")[:3])
         uuids[index] = uuid
