@@ -278,7 +278,9 @@ def test_idle_devices_are_chosen_for_the_ranks(
     assert todo.supervised  # a launcher that became the script would let go of them
 
 
-def test_what_idle_cannot_mean(accelerate: Run, here: Path) -> None:
+def test_what_idle_cannot_mean(accelerate: Run, settings: Resolve, here: Path) -> None:
+    notes = planned(settings, here, "--cpu", "--gpu_ids", "idle:2", on=host(8)).notes
+    assert notes == ("gpu_ids idle:2 (--gpu_ids): no effect on the CPU",)
     for flags, said in (
         ("idle", "gpu_ids idle (--gpu_ids): no device is found on this machine; give --cpu"),
         ("idle:x", "gpu_ids idle:x (--gpu_ids): write idle, or idle:2 for two idle devices"),
