@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,9 +142,13 @@ def test_a_driver_that_fails_is_quoted_and_may_be_waited_for(
 ) -> None:
     failed = "failed with status 255: Unable to determine the device handle for GPU 0000:01:00.0: Unknown Error"
     (driver / "broken").write_text("--query-gpu\n")
-    for choose in (partial(ids, 1), partial(choosing.look, gpus(8), 1, SAID, [])):
+
+    def look(wanted: int) -> object:
+        return choosing.look(gpus(8), wanted, SAID, [])
+
+    for choose in (ids, look):
         with pytest.raises(AccelError) as caught:
-            choose()
+            choose(1)
         assert f"{SAID}: {driver}/bin/nvidia-smi {failed}" in str(caught.value)
 
     def mended(_seconds: float) -> None:
@@ -275,7 +278,9 @@ def test_idle_devices_are_chosen_for_the_ranks(
     assert todo.supervised  # a launcher that became the script would let go of them
 
 
-def test_what_idle_cannot_mean(accelerate: Run, here: Path) -> None:
+def test_what_idle_cannot_mean(accelerate: Run, settings: Resolve, here: Path) -> None:
+    notes = planned(settings, here, "--cpu", "--gpu_ids", "idle:2", on=host(8)).notes
+    assert notes == ("gpu_ids idle:2 (--gpu_ids): no effect on the CPU",)
     for flags, said in (
         ("idle", "gpu_ids idle (--gpu_ids): no device is found on this machine; give --cpu"),
         ("idle:x", "gpu_ids idle:x (--gpu_ids): write idle, or idle:2 for two idle devices"),

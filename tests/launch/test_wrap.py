@@ -288,7 +288,8 @@ def test_signals_and_looks_reach_the_rank_and_its_tool_ends_after_it(
             ("setsid env -i RANK=1", {}, 7),  # tools that leave at once, and that clear the environment
             ("{keeping} out", {"OWN": "5"}, 5),  # the tool's own failure
             ("nowhere-to-be-found", {}, 127),
-            ("{keeping} out true", {}, 1),  # a tool that never starts the rank
+            ("{keeping} out true", {}, 1),  # tools that never start the rank
+            ("sh -c 'exit 3'", {}, 3),
         ],
         every=2,
     ),
@@ -310,6 +311,7 @@ def test_what_a_tool_does_of_its_own(
     assert ("rank 1 (local rank 1" in done.stderr) == bool(status)
     if engine == "local":
         assert ("rank 1 ended well; the command of --wrap before it failed" in done.stderr) == (status == 5)
+        assert ("the command of --wrap before rank 1 failed before the rank began" in done.stderr) == (status == 3)
     assert (f"rank 1 couldn't be started: {tool.UNSEEN}\n" in done.stderr) == (status == 1)
     assert not list(tmp_path.glob("accel-*"))  # the pipes between the tool and us
 

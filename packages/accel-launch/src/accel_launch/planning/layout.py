@@ -78,6 +78,8 @@ def lay_out(settings: Settings, host: Host, findings: Findings) -> Layout:
     tpu = paradigm(settings).kind == "XLA"  # torch_xla finds the chips itself, and counts the processes
     found, narrowed = ((), None) if paradigm(settings).cpu or tpu else _devices(settings, host, findings)
     task = schedulers.task(settings, host.environ, host.probe)
+    if paradigm(settings).cpu and idle(settings[Resources].gpu_ids or "") is not None:
+        findings.notes.append(f"{describe(settings, 'gpu_ids')}: no effect on the CPU")
     if task is not None and idle(settings[Resources].gpu_ids or "") is not None:
         findings.refuse_locally(f"{describe(settings, 'gpu_ids')}: the scheduler has chosen this task's devices")
     if task is not None:

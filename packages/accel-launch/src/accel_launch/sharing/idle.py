@@ -89,7 +89,7 @@ def _nvidia(devices: Sequence[Device]) -> InUse | None:
     for uuid, pid in device_memory.pairs(listed or ""):
         pids.setdefault(uuid, []).append(pid)
     found: dict[str, str] = {}
-    uuids: dict[str, str] = {}
+    uuids: Mapping[str, str] = {}
     for line in answer.splitlines():
         index, uuid, size = (word.strip() for word in f"{line},,".split(",")[:3])
         uuids[index] = uuid
