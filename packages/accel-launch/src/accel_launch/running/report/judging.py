@@ -192,7 +192,7 @@ def _cause(ending: Ending, killed_for_memory: bool, *, detail: bool) -> str:
     if ending.signal == signal.SIGKILL:
         if killed_for_memory:
             return f"{ending.how}: {OUT_OF_MEMORY}"
-        return f"{ending.how}: {SENT}, or by the OOM killer (see dmesg)"
+        return f"{ending.how}: sent by another process, or by the OOM killer (see dmesg)"
     if ending.signal == signal.SIGSEGV and detail:
         return (
             f"{ending.how}: a crash in native code. The suspect is {DEBUG}=DETAIL, with which torch's DDP crashes on "
