@@ -252,7 +252,7 @@ def test_a_last_line_that_is_long_is_cut_where_its_beginning_is_known() -> None:
     assert line(b"m" * 4096 + b"E\n", written=9999) == "..." + "m" * 196 + "E"
 
 
-def test_json_is_made_without_its_module() -> None:
+def test_json_is_made_and_read_without_its_module() -> None:
     value = {"a": [1, 2.5, None, True, '\udcff\n\u2028"é'], "b": {}, "c": float("inf"), 3: ("x",)}
     assert json.loads(plain.text(value)) == {
         "a": [1, 2.5, None, True, '\udcff\n\u2028"é'],
@@ -261,3 +261,17 @@ def test_json_is_made_without_its_module() -> None:
         "3": ["x"],
     }
     assert folders.BOOT in plain.text(Path(folders.BOOT))
+    for whole in (
+        plain.text(value),
+        ' {"a": [1.5e3, -0, "\\ud83d\\ude00\\n"], "b": NaN}\n',
+        "7",
+        '"x"',
+        "[]",
+        "null",
+    ):
+        assert repr(plain.value(whole)) == repr(json.loads(whole))
+    for torn in ("", " ", '{"a": 1', "{}{}", "[1,]", '"x', "nul", "01", '{"a" 1}', '"\n"', "{'a': 1}", "9" * 5000):
+        with pytest.raises(ValueError, match=r"."):
+            plain.value(torn)
+    with pytest.raises(RecursionError):
+        plain.value("[" * 200_000)

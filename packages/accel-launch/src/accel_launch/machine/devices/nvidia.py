@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 from accel_config.record import Record
 from accel_launch.machine.files import names
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
 PROGRAM = "nvidia-smi"
 IN_WINDOWS = "usr/lib/wsl/lib/nvidia-smi"
 SLICES = "proc/driver/nvidia/capabilities/gpu{}/mig"
-GPU = re.compile(r"GPU (\d+): (.*) \(UUID: (GPU-[^)]+)\)")
-SLICE = re.compile(r"MIG (\S+) +Device +(\d+): +\(UUID: (MIG-[^)]+)\)")
+GPU = r"GPU (\d+): (.*) \(UUID: (GPU-[^)]+)\)"
+SLICE = r"MIG (\S+) +Device +(\d+): +\(UUID: (MIG-[^)]+)\)"
 
 
 class Slice(Record):
@@ -41,13 +40,15 @@ class Card(Record):
 
 def listed(root: str = "/") -> list[Card]:
     """Return what NVIDIA's program lists; nothing if there is none, or it fails."""
+    import re
+
     programs = Programs()
     path = programs.find(PROGRAM) or os.path.join(root, IN_WINDOWS)
     found: list[Card] = []
     for line in programs.output(path, "-L").splitlines() if os.access(path, os.X_OK) else ():
-        if row := GPU.fullmatch(line.strip()):
+        if row := re.fullmatch(GPU, line.strip()):
             found.append(Card(row[1], row[3], row[2]))
-        elif found and (row := SLICE.fullmatch(line.strip())):
+        elif found and (row := re.fullmatch(SLICE, line.strip())):
             found[-1] = found[-1].replace(slices=(*found[-1].slices, Slice(row[3], row[1], row[2])))
     return found
 

@@ -9,6 +9,7 @@ from accel_launch.inspecting import kernel
 from accel_launch.machine import process_tree
 from accel_launch.running.onlookers.registry import folder as folders
 from accel_launch.running.onlookers.registry.folder import Folder
+from accel_launch.running.onlookers.registry.record import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,11 +72,9 @@ class Run:
 
     def file(self, name: str) -> Any:
         """Return what a file of the record holds; None if there is none, or another version wrote something else."""
-        import json
-
         text = self.text(name)
         try:
-            found: Any = json.loads(text) if text else None
+            found: Any = plain.value(text) if text else None
         except (ValueError, RecursionError):
             return None
         return found if _is_object(found) else None
@@ -98,12 +97,10 @@ class Run:
 
     def events(self, after: int = 0) -> list[dict[str, Any]]:
         """Return its events from the one after a number on; a line that isn't whole is left out."""
-        import json
-
         found: list[dict[str, Any]] = []
         for line in self.text(folders.EVENTS).splitlines():
             try:
-                event: Any = json.loads(line)
+                event: Any = plain.value(line)
             except (ValueError, RecursionError):
                 continue
             if _is_object(event) and _number(event.get("at")) and _number(event.get("number")) > after:
