@@ -309,7 +309,9 @@ def test_a_second_signal_ends_it_at_once(launched: Start, script: Script) -> Non
     running = launched("--cpu", "--num_processes", "2", "--grace", "60", script(STUBBORN))
     everything = read_pids(running, 4)
     running.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    assert running.stderr is not None
+    said = next(line for line in running.stderr if "waiting" in line)
+    assert re.fullmatch(r"accel: waiting for ranks 0-1 to end; killed in 5\d s, or now by another Ctrl-C\n", said), said
     assert running.poll() is None
     running.send_signal(signal.SIGTERM)
     assert running.wait(10) == -signal.SIGINT  # the first is the one that ended it

@@ -234,7 +234,7 @@ def _give_terminal(run: Supervisor) -> None:
     if rank is not None:
         from accel_launch.running.supervising.debugger import Debugger
 
-        Debugger(lambda: run.attempt.runs(rank), run.orders, run.signals)
+        Debugger(lambda: rank in run.attempt.running(), run.orders, run.signals)
 
 
 def _missing(plan: Plan, error: OSError) -> str:

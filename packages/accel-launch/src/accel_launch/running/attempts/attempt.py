@@ -9,7 +9,7 @@ from accel_launch.machine.clock import steady
 from accel_launch.running.attempts.preparation import Preparation
 from accel_launch.running.supervising.announcement import Announcement
 from accel_launch.running.supervising.event_reader import EventReader
-from accel_launch.running.supervising.stopping import Stopping
+from accel_launch.running.supervising.stopping import Patience, Stopping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Attempt:
         self.record = self.preparation.record
         self.reader = EventReader(self.preparation.events, self.preparation.rank_of, notify, output.print)
         self.announcement = Announcement(plan, output.logs.path)
-        self.stopping = Stopping(orders)
+        self.stopping, self.patience = Stopping(orders), Patience(plan)
 
     def fork(
         self, guardian: GuardianHandle, signals: SignalHandling, parked: Parked | None, others: tuple[int, ...]
@@ -83,9 +83,9 @@ class Attempt:
         """Return whether a rank has failed."""
         return any(ending.failed for ending in self._endings()[-1])
 
-    def runs(self, rank: int) -> bool:
-        """Return whether a rank has started, and hasn't ended."""
-        return rank in self.pids() and all(ending.rank != rank for ending in self._endings()[-1])
+    def running(self) -> set[int]:
+        """Return the ranks that have started, and haven't ended."""
+        return {*self.pids()} - {ending.rank for ending in self._endings()[-1]}
 
     def started(self) -> bool:
         """Return whether an engine has started ranks here."""

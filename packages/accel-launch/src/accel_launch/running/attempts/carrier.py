@@ -40,10 +40,12 @@ class Carrier:
         self.poller.register(attempt.reader.fd, select.POLLIN)
         self.moved = time.monotonic()
         while attempt.listening or self._draining():
-            ready = self.wait(attempt.due if attempt.listening else DRAIN)
+            dues = (attempt.patience.left(self.signals), attempt.due if attempt.listening else DRAIN)
+            ready = self.wait(min((each for each in dues if each is not None and each >= 0), default=-1.0))
             if attempt.reader.fd in dict(ready):
                 attempt.hear(self.poller, guardian, self.onlookers)
             attempt.announcement.look(attempt.pids, self.output.print)
+            attempt.patience.look(self.signals, attempt.running, self.output.print)
             self.turn(ready)
             if self.calling.gone and attempt.listening:
                 guardian.wake()
