@@ -311,7 +311,9 @@ def test_a_second_signal_ends_it_at_once(launched: Start, script: Script) -> Non
     running.send_signal(signal.SIGINT)
     assert running.stderr is not None
     said = next(line for line in running.stderr if "waiting" in line)
-    assert re.fullmatch(r"accel: waiting for ranks 0-1 to end; killed in 5\d s, or now by another Ctrl-C\n", said), said
+    assert re.fullmatch(r"accel: waiting for ranks 0-1 to end; killed in 5\d s, or now by another Ctrl-C\n", said), (
+        said
+    )
     assert running.poll() is None
     running.send_signal(signal.SIGTERM)
     assert running.wait(10) == -signal.SIGINT  # the first is the one that ended it
