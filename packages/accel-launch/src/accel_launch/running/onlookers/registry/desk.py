@@ -147,7 +147,7 @@ def _serve(fd: int, answer: Callable[[Mapping[str, Any]], Mapping[str, Any]], la
             answered = answer(_object(json.loads(question)))
         except (ValueError, RecursionError) as error:
             answered = {"error": str(error)}
-        except Exception as error:  # noqa: BLE001  else who asks would take the launcher for dead
+        except Exception as error:  # else who asks would take the launcher for dead
             answered = {"error": f"{type(error).__name__}: {error}"}
         client.settimeout(None)
         number: Any = answered.get(TO_SEND)
