@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from accel_launch import runs as api
@@ -94,22 +96,27 @@ def test_a_refusal_is_a_refusal(accelerate: Run, script: Script, runs: Path) -> 
 
 
 def test_a_run_whose_name_nobody_learns_is_ended(
-    accelerate: Run, script: Script, runs: Path, environ: dict[str, str], tmp_path: Path
+    accelerate: Run, script: Script, runs: Path, environ: dict[str, str]
 ) -> None:
     """Else it would go on though its start has failed."""
-    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(5)\n")
     path = script("import time\nprint('up', flush=True)\ntime.sleep(1000)\n")
     words = [BIN / "accelerate", "launch", *N2, "-d"]
-    environ["PYTHONPATH"] = str(tmp_path)
+    runs.mkdir(parents=True, mode=0o700)
     for number in (signal.SIGINT, signal.SIGKILL):
         name = f"signal{int(number)}"
-        more = ["--preload", "slow_module", "--name", name, path]
-        with subprocess.Popen([*words, *more], env=environ, stdout=-1, text=True, start_new_session=True) as starting:
-            assert until((runs / name / "lock").exists)
+        turn = os.open(runs, os.O_RDONLY)
+        fcntl.flock(turn, fcntl.LOCK_EX)  # the launcher waits for its turn to take the name
+        with subprocess.Popen(
+            [*words, "--name", name, path], env=environ, stdout=-1, start_new_session=True
+        ) as starting:
+            assert until(lambda popen=starting: bool(psutil.Process(popen.pid).children()), 60)
+            (launcher,) = psutil.Process(starting.pid).children()
+            assert until(lambda pid=launcher.pid: os.getsid(pid) == pid)
             os.killpg(starting.pid, number)
-            assert starting.communicate(timeout=60)[0] == ""
+            os.close(turn)
+            assert starting.communicate(timeout=60)[0] == b""
         assert starting.returncode == -number
-        assert until(lambda name=name: listed(accelerate, "-a").get(name, {}).get("state") in (None, "ended"), 20)
+        assert until(lambda name=name: listed(accelerate, "-a").get(name, {}).get("status") == 143, 20)
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([*words, "--name", "full", path], env=environ, stdout=full, stderr=-1, text=True)
     assert (done.returncode, "No space left" in done.stderr) == (1, True), done.stderr

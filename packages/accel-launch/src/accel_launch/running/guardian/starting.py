@@ -10,6 +10,7 @@ from accel_launch.ranks.system.prctl import bind_here, die_with, let_read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
     from accel_launch.ranks.tool import Below
@@ -44,9 +45,7 @@ class Starter:
             below = None
             try:
                 below = self.tools.below() if self.tools is not None and spawn.tooled else None
-                pid = os.fork()
-                if pid == 0:
-                    self.become(spawn, below)
+                pid = self.fork(spawn, below)
                 if self.tools is not None and below is not None:
                     self.tools.enlist(spawn.rank, pid, below)
                 else:
@@ -75,6 +74,24 @@ class Starter:
         self.events.send("unstarted", rank, f"the system starts no more processes: {error.strerror}")
         self.teardown.kill()
 
+    def fork(self, spawn: Spawn, below: Below | None = None, prepare: Callable[[], object] = lambda: None) -> int:
+        """Start a rank, or what forks all of them; ``prepare`` is called in the fork.
+
+        We ignore signals, so one that comes before the fork has the rank's own dispositions would be lost; it waits.
+
+        Raises:
+            OSError: the system has no process left.
+        """
+        self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                prepare()
+                self._become(spawn, below)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+        return pid
+
     def let_go(self) -> None:
         """Close the descriptors that only the ranks need."""
         for fd in {fd for spawn in self.work.spawns for fd in spawn.streams}:
@@ -88,7 +105,7 @@ class Starter:
         except OSError:
             return []
 
-    def become(self, spawn: Spawn, below: Below | None = None) -> NoReturn:
+    def _become(self, spawn: Spawn, below: Below | None = None) -> NoReturn:
         """Turn this fork into the rank."""
         status = 126
         try:
@@ -101,6 +118,7 @@ class Starter:
             ignored = self.work.ignored.union(doubled)
             for number in (*PASSED_ON, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
             for target, fd in enumerate(spawn.streams):
                 os.dup2(fd, target, inheritable=True)
             bind_here(spawn.cpus)

@@ -34,10 +34,7 @@ class Preloader:
             return
         try:
             fork_server = ForkServer(self.work.spawns, self.work.preload, self.work.launcher, self.work.parked)
-            pid = os.fork()
-            if pid == 0:
-                fork_server.hand_over()
-                self.starter.become(fork_server.spawn())
+            pid = self.starter.fork(fork_server.spawn(), prepare=fork_server.hand_over)
             if self.work.parked >= 0:
                 os.close(self.work.parked)
             self.children.watch(pid)
