@@ -15,7 +15,7 @@ from accel_launch.engines.common.wrapping import PARENT
 from accel_launch.machine.devices import Device
 from accel_launch.machine.host import Host
 from accel_launch.planning import explain
-from tests.conftest import Resolve, Run
+from tests.conftest import Resolve
 from tests.launch.hosts import Packages, Programs, Still, gpus, host
 
 
@@ -221,21 +221,6 @@ def test_slices_of_other_machines_are_refused(
     with pytest.raises(AccelError) as caught:
         planned(settings, here, *flags.split(), on=on)
     assert str(caught.value).startswith(f"GPU MIG-a is a slice (MIG), and those of {where}")
-
-
-def test_each_rank_of_slices_sees_one_and_calls_it_0(accelerate: Run, here: Path) -> None:
-    names = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "CUDA_VISIBLE_DEVICES")
-    (here / "train.py").write_text(f"import os\nprint(*map(os.environ.get, {names}))\n")
-    flags = ("--num_devices", "2", "--gpu_ids", "MIG-a,MIG-b", "--rank_env", "1:CUDA_VISIBLE_DEVICES=")
-    done = accelerate("launch", "-q", *flags[:4], here / "train.py")
-    assert sorted(done.stdout.splitlines()) == ["0 0 2 MIG-a", "1 0 2 MIG-b"], done.stderr
-    done = accelerate("launch", "-q", *flags[:4], "--num_processes", "1", here / "train.py")
-    assert done.stdout == "None None None MIG-a\n"
-    shown = accelerate("launch", "--dry_run", *flags, here / "train.py").stdout
-    assert "# rank 1 on GPU MIG-b\n" in shown
-    assert "\nexport LOCAL_RANK=0\n" in shown
-    assert "\nCUDA_VISIBLE_DEVICES=MIG-a RANK=0 ROLE_RANK=0 " in shown
-    assert "\nCUDA_VISIBLE_DEVICES='' RANK=1 ROLE_RANK=1 " in shown  # a variable of the rank's own wins
 
 
 def test_a_busy_port_is_replaced_with_a_note(settings: Resolve, here: Path) -> None:

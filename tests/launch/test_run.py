@@ -374,3 +374,18 @@ def test_launches_at_once_never_share_a_port() -> None:
         timeout=120,
     )
     assert done.stdout.startswith("32 of 32 launches met"), done.stdout + done.stderr
+
+
+def test_each_rank_of_slices_sees_one_and_calls_it_0(accelerate: Run, here: Path) -> None:
+    names = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "CUDA_VISIBLE_DEVICES")
+    (here / "train.py").write_text(f"import os\nprint(*map(os.environ.get, {names}))\n")
+    flags = ("--num_devices", "2", "--gpu_ids", "MIG-a,MIG-b", "--rank_env", "1:CUDA_VISIBLE_DEVICES=")
+    done = accelerate("launch", "-q", *flags[:4], here / "train.py")
+    assert sorted(done.stdout.splitlines()) == ["0 0 2 MIG-a", "1 0 2 MIG-b"], done.stderr
+    done = accelerate("launch", "-q", *flags[:4], "--num_processes", "1", here / "train.py")
+    assert done.stdout == "None None None MIG-a\n"
+    shown = accelerate("launch", "--dry_run", *flags, here / "train.py").stdout
+    assert "# rank 1 on GPU MIG-b\n" in shown
+    assert "\nexport LOCAL_RANK=0\n" in shown
+    assert "\nCUDA_VISIBLE_DEVICES=MIG-a RANK=0 ROLE_RANK=0 " in shown
+    assert "\nCUDA_VISIBLE_DEVICES='' RANK=1 ROLE_RANK=1 " in shown  # a variable of the rank's own wins
