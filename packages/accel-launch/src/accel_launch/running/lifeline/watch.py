@@ -78,7 +78,8 @@ class Watch:
         """What ends the run, if no rank does: ``join_timeout`` or ``lost machine``; empty for anything else."""
         if self.late:
             return "join_timeout"
-        return "lost machine" if self.side.first is not None and self.side.first.lost else ""
+        known = self.side.first or self.side.suspected
+        return "lost machine" if known is not None and known.lost else ""
 
     @property
     def due(self) -> float:

@@ -60,6 +60,11 @@ class Hub:
         return self.end.first
 
     @property
+    def suspected(self) -> RemoteFailure | None:
+        """The first failure of those that were reported so far."""
+        return min(self.end.failures.values(), key=lambda failure: failure.at, default=None)
+
+    @property
     def settled(self) -> bool:
         """Whether nothing is left to wait for once the run is over here."""
         if self.ending:
