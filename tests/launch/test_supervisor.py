@@ -526,7 +526,7 @@ def test_a_signal_that_ends_nothing_does_not_end_the_launcher_while_it_leaves(
 ) -> None:
     path = script(
         ME + "signal.signal(signal.SIGUSR1, signal.SIG_IGN)\nos.write(1, b'%d\\n' % os.getpid())\n"
-        "time.sleep(0.1)\nsys.exit(3)\n"
+        "time.sleep(1)\nsys.exit(3)\n"
     )
     for _time in range(3):
         running = launched(*N2, path)

@@ -46,8 +46,7 @@ class Member:
         """Whether no more message is expected: the run is over there, or this side gave up."""
         self.first: RemoteFailure | None = None
         """The first failure anywhere, once it is known."""
-        self.suspected: RemoteFailure | None = None
-        """What may be that: only the main machine knows of others' failures before."""
+        self.suspected = self.first  # only the main machine knows of others' failures before
         self.refused = ""
         """Why the main machine refused this one."""
         self.take: Callable[[str, dict[str, Any]], None] = lambda _kind, _message: None
