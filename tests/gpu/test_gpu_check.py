@@ -145,7 +145,6 @@ def test_what_needs_no_torch_is_rehearsed_with_a_stand_in_of_the_driver(tmp_path
 
 
 @without_a_gpu
-@pytest.mark.stress
 def test_what_needs_torch_is_rehearsed_on_the_cpu(tmp_path: Path) -> None:
     if find_spec("transformers") is None:
         pytest.skip("transformers is not installed: sync the group `hf`")

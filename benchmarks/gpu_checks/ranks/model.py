@@ -1,8 +1,11 @@
 """A point's model, built from its configuration on a device; its weights are drawn at random."""
 
 import contextlib
+import gc
 import os
 import sys
+import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +74,13 @@ def tried(name: str, device: str, run: Any) -> None:
         if "CUDA error" in str(error):  # the context is lost: the next point needs another process
             raise
         tell(point=name, broken=True, why=f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}")
+
+
+def each(run: Any) -> None:
+    """Run the points that the command line names, one after the other, on the device that it names first."""
+    warnings.simplefilter("ignore")
+    device = sys.argv[1]
+    others = before(device)
+    for name in sys.argv[2:]:
+        tried(name, device, partial(run, name, device, others))
+        gc.collect()

@@ -3,14 +3,10 @@
 serve_points.py cuda|cpu NAME...
 """
 
-import gc
-import sys
-import warnings
-from functools import partial
 from typing import Any
 
 import torch
-from model import Recipe, before, built, figures, fresh, points, tried
+from model import Recipe, built, each, figures, fresh, points
 
 NEW = 16
 """Tokens that are generated; the prompt has the others."""
@@ -35,14 +31,4 @@ def serve(name: str, device: str, others: int) -> dict[str, Any]:
     return {**({"cache": cache} if cache else {}), **figures(device, others)}
 
 
-def main() -> None:
-    """Serve the points one after the other."""
-    warnings.simplefilter("ignore")
-    device = sys.argv[1]
-    others = before(device)
-    for name in sys.argv[2:]:
-        tried(name, device, partial(serve, name, device, others))
-        gc.collect()
-
-
-main()
+each(serve)

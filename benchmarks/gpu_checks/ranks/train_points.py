@@ -3,14 +3,10 @@
 train_points.py cuda|cpu NAME...
 """
 
-import gc
-import sys
-import warnings
-from functools import partial
 from typing import Any
 
 import torch
-from model import before, built, figures, fresh, points, tried
+from model import built, each, figures, fresh, points
 
 from accel_estimate.tracing import building, optimizers
 
@@ -38,14 +34,4 @@ def train(name: str, device: str, others: int) -> dict[str, Any]:
     return {"loss": f"{loss.item():.3f}", **figures(device, others)}
 
 
-def main() -> None:
-    """Train the points one after the other."""
-    warnings.simplefilter("ignore")
-    device = sys.argv[1]
-    others = before(device)
-    for name in sys.argv[2:]:
-        tried(name, device, partial(train, name, device, others))
-        gc.collect()
-
-
-main()
+each(train)

@@ -40,8 +40,7 @@ class Carrier:
         self.poller.register(attempt.reader.fd, select.POLLIN)
         self.moved = time.monotonic()
         while attempt.listening or self._draining():
-            dues = (attempt.patience.left(self.signals), attempt.due if attempt.listening else DRAIN)
-            ready = self.wait(min((each for each in dues if each is not None and each >= 0), default=-1.0))
+            ready = self.wait(attempt.due if attempt.listening else DRAIN, attempt.patience.left(self.signals))
             if attempt.reader.fd in dict(ready):
                 attempt.hear(self.poller, guardian, self.onlookers)
             attempt.announcement.look(attempt.pids, self.output.print)
@@ -91,9 +90,9 @@ class Carrier:
         if self.watch is not None:  # also while a slow reader holds us up: the other machines must see us alive
             self.watch.step(self.poller, ready)
 
-    def wait(self, due: float) -> list[tuple[int, int]]:
-        """Wait for ``due`` seconds at most, or without an end if that is negative."""
-        dues = [self.output.overdue(), self.onlookers.due, self.calling.due, due if due >= 0 else None]
+    def wait(self, due: float, other: float | None = None) -> list[tuple[int, int]]:
+        """Wait for ``due`` seconds at most, without an end if that is negative, and no longer than ``other``."""
+        dues = [self.output.overdue(), self.onlookers.due, self.calling.due, due if due >= 0 else None, other]
         if self.watch is not None:
             dues.append(self.watch.due)
         first = min((each for each in dues if each is not None), default=-1.0)
