@@ -133,8 +133,13 @@ class Network:
         ip("-n", self._bridge, "link", "set", f"p{n}", "down")
 
     def mend(self, n: int) -> None:
-        """Plug it in again."""
+        """Plug it in again.
+
+        Whoever has asked meanwhile where that machine is, would be told that there is no way to it a little longer.
+        """
         ip("-n", self._bridge, "link", "set", f"p{n}", "up")
+        for other in range(self.count):
+            ip("-n", self.space(other), "neigh", "flush", "dev", "eth0")
 
     def close(self) -> None:
         """Remove all of it."""
