@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from accel_launch.machine.host import Host
 from tests.conftest import Resolve, Run
 from tests.environments import environment
 from tests.launch.hosts import Programs, Still, host
+from tests.launch.processes import Start, read_pids
 
 VERSIONS = {
     "openmpi": "mpirun (Open MPI) 5.0.11\n\nReport bugs to https://www.open-mpi.org/community/help/\n",
@@ -215,3 +217,28 @@ def test_a_failing_rank_is_named_and_ends_the_others(
     assert done.returncode == status, done.stderr
     assert "accel: rank 1 (local rank 1, pid " in done.stderr
     assert cause in done.stderr
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rank_below_a_tool_is_asked_to_end_once(
+    launched: Start, script: Callable[[str], Path], environ: dict[str, str], tmp_path: Path, kind: str
+) -> None:
+    environ.update(on_path(kind, environ))
+    (tmp_path / "tool").write_text("#!/bin/sh\n\"$@\" &\nwait\nexit 0\n")  # SIGTERM leaves its child behind
+    (tmp_path / "tool").chmod(0o755)
+    path = script(
+        "import os, signal, sys, time\n"
+        "heard = []\n"
+        "signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))\n"
+        "print(os.getpid(), flush=True)\n"
+        "while not heard:\n    time.sleep(0.01)\n"
+        "time.sleep(3)\n"  # Open MPI kills what stands above the tool after one second
+        "sys.stdout.write(f'heard {len(heard)}\\n')\n"
+    )
+    flags = ("--num_processes", "2", "--engine", "mpi", "--wrap", f"{tmp_path / 'tool'}")
+    popen = launched("-q", "--cpu", *flags, path)
+    read_pids(popen, 2)
+    popen.send_signal(signal.SIGTERM)
+    out, err = popen.communicate(timeout=60)
+    assert out.splitlines() == ["heard 1", "heard 1"], err

@@ -17,7 +17,7 @@ from tests.launch.sshd import Daemons
 
 # Starts the ranks of its machine, as torch's agent does.
 AGENT = """
-import os, subprocess, sys
+import os, sys
 flags = dict(word[2:].split("=", 1) for word in sys.argv[1 : sys.argv.index("--no-python")])
 count, place, machines = (int(flags[name]) for name in ("nproc-per-node", "node-rank", "nnodes"))
 given = {"WORLD_SIZE": count * machines, "MASTER_ADDR": flags["master-addr"], "MASTER_PORT": flags["master-port"]}
@@ -25,8 +25,9 @@ words = sys.argv[sys.argv.index("--no-python") + 1 :]
 ranks = []
 for local in range(count):
     own = {**given, "RANK": place * count + local, "LOCAL_RANK": local, "LOCAL_WORLD_SIZE": count}
-    ranks.append(subprocess.Popen(words, env={**os.environ, **{name: str(text) for name, text in own.items()}}))
-sys.exit(max(rank.wait() for rank in ranks))
+    environ = {**os.environ, **{name: str(text) for name, text in own.items()}}
+    ranks.append(os.posix_spawn(words[0], words, environ))
+sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(rank, 0)[1]) for rank in ranks))
 """
 
 

@@ -80,7 +80,7 @@ class Guardian:
         if self.work.caller is not None:
             with suppress(OSError):  # what isn't a pipe or socket has no end
                 self.children.poller.register(self.work.caller, calls.HUNG_UP)
-        self.teardown = Teardown(self.children, self.events, self.work.grace, self.work.launcher)
+        self.teardown = Teardown(self.children, self.events, self.work)
         self.starter = Starter(self.work, self.children, self.events, self.teardown)
         if self.work.preload or self.work.forked:
             from accel_launch.running.guardian.preloading.preloader import Preloader

@@ -7,6 +7,7 @@ import signal
 import time
 
 from accel_launch.machine import process_tree
+from accel_launch.running.engine_record import LIMIT, read, running_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from accel_launch.running.guardian.children import Children
     from accel_launch.running.guardian.events import Events
+    from accel_launch.running.guardian.workload import Workload
 
 LONGEST = 86400.0  # seconds of one wait: the kernel counts milliseconds in 31 bits
 SOON = 0.05  # seconds for ranks to end before what ended ranks left is looked for, among all processes
@@ -25,16 +27,17 @@ LAST_MOMENTS = 5.0  # seconds that leftovers of a successful script get between 
 class Teardown:
     """Asks processes to end, and kills those that outstay the grace."""
 
-    def __init__(self, children: Children, events: Events, grace: float, launcher: int) -> None:
-        """Take the seconds of grace, and the pid of the launcher, which looks at ranks."""
-        self.children, self.events, self.grace, self.launcher = children, events, grace, launcher
+    def __init__(self, children: Children, events: Events, work: Workload) -> None:
+        """Take what runs: its grace, its launcher, which looks at ranks, and the record of an engine's ranks."""
+        self.children, self.events, self.grace, self.launcher = children, events, work.grace, work.launcher
+        self.record = work.record
         self.pid = os.getpid()
         self.stopping = False
         """Whether everything was asked to end."""
         self.lingering = False
         """Whether all ranks have ended, and processes that they left behind get the grace to finish."""
         self.asked: set[int] = set()
-        """Leftovers that were asked to end."""
+        """Processes that were asked to end, by us or by an engine: as leftovers they aren't asked again."""
         self.overdue = False
         """Whether the launcher was asked to look at ranks that outstay the grace."""
         self.early: float | None = None
@@ -54,6 +57,8 @@ class Teardown:
         self.stopping = True
         if self.children.fork_server is not None:
             process_tree.send(self.children.fork_server, signal.SIGKILL)
+        if self.children.ranks and self.record is not None:
+            self.asked.update(running_in(read(self.record, LIMIT)))
         for pid in self.children.ranks:
             self._ask(pid, number, self.children.send)
         if self.deadline is None or self.lingering:
