@@ -313,6 +313,7 @@ def test_the_earliest_failure_is_the_verdict_everywhere(machines: Callable[..., 
         side.over(None if side is not run.sides[first] else failure(first, now - 5))
     assert run.turn(lambda: all(side.settled for side in run.sides.values()))
     assert [side.first.machine for side in run.sides.values() if side.first] == [first] * 3
+    assert not any(side.lost for side in run.sides.values())
 
 
 def test_a_clock_that_is_wrong_is_allowed_for(
@@ -350,6 +351,7 @@ def test_a_silent_machine_is_dead_after_half_the_time(machines: Callable[..., Ma
     others = [side for machine, side in run.sides.items() if machine != silent]
     assert run.turn(lambda: all(side.ending for side in others))
     assert 1.4 < time.monotonic() - began < 2.5
+    assert all(side.lost for side in others)
     for side in others:
         side.over(None)
     assert run.turn(lambda: all(side.first is not None for side in others))

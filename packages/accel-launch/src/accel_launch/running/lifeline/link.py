@@ -55,6 +55,8 @@ class Link:
         """Whether the other side describes its machine, or compares descriptions; older versions don't."""
         self.answers = self.watches = False
         """Whether the other side can be asked what its ranks do, which older versions can't, and watches them."""
+        self.losses = False
+        """Whether the other side takes that a lost machine ends the run; older versions don't."""
         self.key: bytes | None = None
         self.proven = False
         """Whether the other side has shown that it is a launcher of this run: it may send longer messages."""
@@ -73,6 +75,7 @@ class Link:
         more = {
             "stacks": True,
             "portraits": True,
+            "losses": True,
             "watched": self.watched,
             **({"file": self.file} if self.file else {}),
         }
@@ -166,7 +169,7 @@ class Link:
         elif theirs.get("sealed") is not True and self.secret is not None and self.name == "member":
             raise Broken("it has no secret, and this launcher has one")
         self.answers, self.watches = theirs.get("stacks") is True, theirs.get("watched") is True
-        self.portraits = theirs.get("portraits") is True
+        self.portraits, self.losses = theirs.get("portraits") is True, theirs.get("losses") is True
         hub, member = (self.greeting, line) if self.name == "hub" else (line, self.greeting)
         whole = b"accel lifeline\n%s\n%s" % (hub, member)
         self.key = hmac.new(self.secret or b"", whole, hashlib.sha256).digest()

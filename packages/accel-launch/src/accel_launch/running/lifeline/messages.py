@@ -148,7 +148,7 @@ FROM_HUB: Mapping[str, Mapping[str, Check]] = {
     "welcome": {"host": text(), "missing": _machines},
     "beat": {"missing": optional(_machines)},
     "echo": {"sent": TIME, "time": TIME},
-    "end": {"grace": real(0, LATEST)},
+    "end": {"grace": real(0, LATEST), "lost": optional(flag)},
     "note": {"text": text()},
     "verdict": {"failure": _failure},
     "done": {},

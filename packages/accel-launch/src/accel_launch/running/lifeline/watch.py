@@ -78,8 +78,7 @@ class Watch:
         """What ends the run, if no rank does: ``join_timeout`` or ``lost machine``; empty for anything else."""
         if self.late:
             return "join_timeout"
-        known = self.side.first or self.side.suspected
-        return "lost machine" if known is not None and known.lost else ""
+        return "lost machine" if self.side.lost else ""
 
     @property
     def due(self) -> float:

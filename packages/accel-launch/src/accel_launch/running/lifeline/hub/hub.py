@@ -60,9 +60,9 @@ class Hub:
         return self.end.first
 
     @property
-    def suspected(self) -> RemoteFailure | None:
-        """The first failure of those that were reported so far."""
-        return min(self.end.failures.values(), key=lambda failure: failure.at, default=None)
+    def lost(self) -> bool:
+        """Whether a lost machine ends the run."""
+        return self.end.lost
 
     @property
     def settled(self) -> bool:

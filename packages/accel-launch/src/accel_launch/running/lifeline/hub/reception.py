@@ -131,7 +131,7 @@ class Reception:
         self.roster.seen.add(machine)
         peer.link.send(kind="welcome", host=clean(self.host), missing=self.roster.missing[:SHOWN])
         if self.end.since is not None:
-            peer.link.send(kind="end", grace=self.end.grace)
+            self.end.tell(peer.link)
         if self.end.first is not None:
             peer.link.send(kind="verdict", failure=self.end.first.message)
 

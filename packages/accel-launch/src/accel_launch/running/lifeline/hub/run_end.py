@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from accel_launch.running.lifeline import Lifeline
     from accel_launch.running.lifeline.hub.peers import Roster
+    from accel_launch.running.lifeline.link import Link
     from accel_launch.running.lifeline.remote_failure import RemoteFailure
 
 
@@ -22,6 +23,8 @@ class RunEnd:
         self.since: float | None = None
         """When the run began to end, by the monotonic clock."""
         self.grace = line.grace(lost=False)
+        self.lost = False
+        """Whether a lost machine ends it."""
         self.first: RemoteFailure | None = None
         """The first failure anywhere, once it is known."""
 
@@ -32,8 +35,13 @@ class RunEnd:
             self.failures[failure.machine] = failure
         if self.since is None:
             self.since = time.monotonic()
-            self.grace = self.line.grace(lost=lost)
-            self.roster.broadcast(kind="end", grace=self.grace)
+            self.grace, self.lost = self.line.grace(lost=lost), lost
+            for peer in self.roster.present.values():
+                self.tell(peer.link)
+
+    def tell(self, link: Link) -> None:
+        """Tell a machine that the run ends."""
+        link.send(kind="end", grace=self.grace, **({"lost": self.lost} if link.losses else {}))
 
     def decide(self, now: float, *, complete: bool) -> None:
         """Name the first failure once all reports are ``complete``, or have had the time to come."""

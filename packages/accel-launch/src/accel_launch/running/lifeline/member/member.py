@@ -46,7 +46,8 @@ class Member:
         """Whether no more message is expected: the run is over there, or this side gave up."""
         self.first: RemoteFailure | None = None
         """The first failure anywhere, once it is known."""
-        self.suspected = self.first  # only the main machine knows of others' failures before
+        self.lost = False
+        """Whether a lost machine ends the run."""
         self.refused = ""
         """Why the main machine refused this one."""
         self.take: Callable[[str, dict[str, Any]], None] = lambda _kind, _message: None
@@ -155,7 +156,7 @@ class Member:
         elif kind == "echo":
             self.reports.clock.compare(message["sent"], message["time"])
         elif kind == "end":
-            self.ending = True
+            self.ending, self.lost = True, bool(message.get("lost"))
             self.grace = min(float(message["grace"]), self.grace)
         elif kind == "note":
             self.notes.append(message["text"])
@@ -179,6 +180,7 @@ class Member:
             lost = RemoteFailure(0, self.main.host, self.reports.clock.now() + ago, 1, cause)
             own = self.reports.failure
             self.first = lost if own is None or lost.at <= own.at else own
+            self.lost = self.first is lost
         self.ending, self.grace = True, self.line.grace(lost=True)
 
     def _unreachable(self) -> None:
