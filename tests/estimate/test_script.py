@@ -36,10 +36,8 @@ CASES: dict[str, list[Any]] = {
 }
 LEFT_OUT = (
     "digits",
-    "accelerate",
     "fp16",
     "on the CPU",
-    "adapters",
     "ddp",
     "ddp, views",
     "fsdp2",

@@ -225,7 +225,7 @@ def test_a_rank_below_a_tool_is_asked_to_end_once(
     launched: Start, script: Callable[[str], Path], environ: dict[str, str], tmp_path: Path, kind: str
 ) -> None:
     environ.update(on_path(kind, environ))
-    (tmp_path / "tool").write_text("#!/bin/sh\n\"$@\" &\nwait\nexit 0\n")  # SIGTERM leaves its child behind
+    (tmp_path / "tool").write_text('#!/bin/sh\n"$@" &\nwait\nexit 0\n')  # SIGTERM leaves its child behind
     (tmp_path / "tool").chmod(0o755)
     path = script(
         "import os, signal, sys, time\n"
