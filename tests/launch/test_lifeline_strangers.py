@@ -574,5 +574,5 @@ def test_the_greeting_is_small_and_says_nothing(run: Machines) -> None:
     with dialed(run) as other:
         assert run.turn(lambda: bool(hub_of(run).roster.peers))
         found = json.loads(other.recv(1000))
-    assert found.keys() == {"lifeline", "word", "sealed", "stacks", "portraits", "watched"}
+    assert found.keys() == {"lifeline", "word", "sealed", "stacks", "portraits", "losses", "watched"}
     assert (found["lifeline"], found["sealed"]) == (PROTOCOL, run.secret is not None)

@@ -39,15 +39,13 @@ class Member:
         self.main, self.portrayal = MainMachine(line), Portrayal(line, self.notes)
         self.missing: tuple[int, ...] | None = None
         """The machines that haven't come; None if that isn't known."""
-        self.ending = False
-        """Whether the run has to end."""
+        self.ending = self.lost = False
+        """Whether the run has to end, and whether because a machine is lost."""
         self.grace = line.grace(lost=False)
         self.done = not line.port
         """Whether no more message is expected: the run is over there, or this side gave up."""
         self.first: RemoteFailure | None = None
         """The first failure anywhere, once it is known."""
-        self.lost = False
-        """Whether a lost machine ends the run."""
         self.refused = ""
         """Why the main machine refused this one."""
         self.take: Callable[[str, dict[str, Any]], None] = lambda _kind, _message: None
