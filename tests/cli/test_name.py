@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.environments import UV, uv
-from tests.schedule import sampled
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.skipif(UV is None, reason="uv isn't on PATH")]
 LIBRARY = "accelerate>=1.10"
@@ -106,7 +105,6 @@ both_tools = pytest.mark.parametrize(
 )
 
 
-# By default one case.
 CASES = [
     (tool, word, gone)
     for word in ("take", "give")
@@ -114,7 +112,8 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("place", "word", "gone"), sampled(CASES, every=8), indirect=["place"])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("place", "word", "gone"), CASES, indirect=["place"])
 def test_uninstalling_one_leaves_the_name_to_the_other(place: Place, word: str, gone: str) -> None:
     place.install("accel-cli", "accelerate")
     assert place.whose() == "theirs"

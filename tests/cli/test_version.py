@@ -14,6 +14,7 @@ import pytest
 from accel_cli.main import PARTS
 from accel_cli.table import COMMANDS
 from tests.conftest import BIN, Run
+from tests.schedule import sampled
 
 PACKAGES = [f"accel_{part}" for part in ("cli", *PARTS)]
 
@@ -27,7 +28,7 @@ def check(done: subprocess.CompletedProcess[str], name: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{name} {version(name)}\n", "")
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", sampled(COMMANDS, every=3))
 def test_commands_of_accelerate(accelerate: Run, command: str) -> None:
     module, _help = COMMANDS[command]
     # These are commands of their packages, to which accel-cli adds a flag or a command.
@@ -92,7 +93,7 @@ def without_metadata(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", start]
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+@pytest.mark.parametrize("command", sampled(([], *([name] for name in COMMANDS)), every=4))
 def test_without_metadata_no_command_fails(
     without_metadata: list[str], command: list[str], environ: dict[str, str]
 ) -> None:

@@ -113,7 +113,7 @@ def test_what_the_library_writes_is_cut_up_as_a_whole(tmp_path: Path, metadata: 
     assert list(cut.each()) == list(scan.scanned(header, data, "m").each())
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 @given(st.data())
 def test_nothing_is_cut_up_that_the_scan_reads_otherwise(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

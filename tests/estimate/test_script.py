@@ -171,6 +171,7 @@ def test_what_is_not_supported_stops_with_its_line(tmp_path: Path) -> None:
         assert ("ACCEL_ESTIMATE_SCRIPT" in stopped) == ("value" in message)
 
 
+@pytest.mark.exhaustive
 def test_the_command_prints_an_estimate_and_holds_it_against_a_device(
     start: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ from accel_launch.planning.layout import Layout, lay_out
 from accel_launch.schedulers import settle
 from tests.launch import hosts
 from tests.launch.test_jobs import expanded
+from tests.schedule import sampled
 
 ENVIRONMENTS = Path(__file__).parent / "environments"
 PROGRAMS = {"accelerate launch": ["-m", "accel_cli", "launch"], "accel-launch": ["-m", "accel_launch"]}
@@ -127,11 +128,12 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "FOLDER", tmp_path)
 
 
+GIVEN = ["flags", "file of one machine", "file of the machines", "file of eight", "variables"]
+
+
 @pytest.mark.parametrize("step", [61, pytest.param(3, marks=[pytest.mark.exhaustive, pytest.mark.timeout(600)])])
 @pytest.mark.parametrize("machines", [1, 2, 4])
-@pytest.mark.parametrize(
-    "given", ["flags", "file of one machine", "file of the machines", "file of eight", "variables"]
-)
+@pytest.mark.parametrize("given", sampled(GIVEN, every=2))
 @pytest.mark.parametrize("scheduler", ["slurm", "kubernetes", "operator", "bare operator"])
 def test_each_machine_of_a_job_does_what_it_would_do_without(
     scheduler: str, given: str, machines: int, step: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -446,6 +446,7 @@ def test_as_pid_1_a_signal_is_an_exit_status(environ: dict[str, str], script: Sc
 def test_the_first_death_counts_not_the_lowest_rank(accelerate: Run, script: Script) -> None:
     path = script(
         TURNS + ME + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "here(f'{rank} is up')\nfor one in range(3):\n    announced(f'{one} is up')\n"
         "if rank != '2': dead(f'rank {int(rank) + 1}')\n"
         "here(f'rank {rank}')\nsys.exit(10 + int(rank))\n"
     )

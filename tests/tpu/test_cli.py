@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.conftest import BIN
+from tests.schedule import sampled
 from tests.tpu.conftest import ZONE, Cloud
 
 
@@ -49,17 +50,17 @@ def test_launch_is_the_launcher(cloud: Cloud) -> None:
     assert accel_tpu(cloud, "launch", "--cpu", "x.py").returncode == 5
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        [],
-        ["pod"],
-        ["nothing"],
-        ["pod", "run", *POD],
-        ["pod", "run", *POD, "--"],
-        ["pod", "run", "--strange", "--", "ls"],
-    ],
-)
+USAGE = [
+    [],
+    ["pod"],
+    ["nothing"],
+    ["pod", "run", *POD],
+    ["pod", "run", *POD, "--"],
+    ["pod", "run", "--strange", "--", "ls"],
+]
+
+
+@pytest.mark.parametrize("words", sampled(USAGE, every=3))
 def test_usage(cloud: Cloud, words: list[str]) -> None:
     done = accel_tpu(cloud, *words)
     assert done.returncode == 2

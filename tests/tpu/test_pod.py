@@ -222,6 +222,7 @@ def test_log_files_of_every_worker(cloud: Cloud) -> None:
 # Pure.
 
 
+@pytest.mark.exhaustive
 def test_no_command_line_holds_the_variables_of_the_workers(cloud: Cloud) -> None:
     """Everybody on a machine can read every command line there: on this one, and on each worker."""
     pause = "import sys, time\ntime.sleep(0.3 if sys.argv[1:2] == ['-c'] else 60)\n"

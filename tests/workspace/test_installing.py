@@ -198,6 +198,7 @@ def literals(source: str) -> list[str]:
     return [text.value for text in texts if isinstance(text.value, str) and "pip install" in text.value]
 
 
+@pytest.mark.exhaustive
 def test_every_hint_takes_its_command_from_one_place() -> None:
     """A command that is written out sends people with another installer nowhere, or to an index without our names."""
     files = [path for path in ROOT.glob("packages/*/src/**/*.py") if not str(path).endswith(ELSEWHERE)]
