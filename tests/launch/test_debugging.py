@@ -21,7 +21,7 @@ from accel_launch.planning.checks.debugging import PATIENT, PROGRAM, THAWED
 from accel_launch.running.output import terminals
 from accel_launch.running.output.channel import Channel
 from accel_launch.running.output.stream import Stream
-from tests.conftest import BIN, Resolve
+from tests.conftest import BIN, Resolve, Run
 from tests.environments import environment
 from tests.launch.dap import Editor
 from tests.launch.hosts import INSTALLED, Programs, Still, host
@@ -76,6 +76,10 @@ def test_one_rank_has_the_terminal(settings: Resolve, here: Path) -> None:
         (("--debug_port", "0"), "--debug_port: debug_port '0' isn't PORT or ADDRESS:PORT, such as 5678"),
         (("--debug_port", "::1:5678"), "'::1:5678' isn't PORT or ADDRESS:PORT"),
         (("--debug_port", "65534"), "4 ranks need ports up to 65537"),
+        (
+            ("--debug_port", "70", "--main_process_port", "72"),
+            "(--main_process_port): two would listen at the port 72",
+        ),
         (("--debug_port", "5676"), "debug_port 5676 (--debug_port): the port 5678 is in use on this machine"),
         (("--debug_rank", "1", "--detach"), "debug_rank 1 (--debug_rank) and detach true (--detach): a detached run"),
         (("--debug_rank", "1", "--hosts", "a,b"), "and hosts a,b (--hosts): its ranks aren't below this launcher"),
@@ -237,6 +241,88 @@ def test_what_ctrl_c_and_ctrl_backslash_mean(terminal: Terminal, script: Script)
     assert one.signalstatus == signal.SIGQUIT
 
 
+@pytest.mark.parametrize("engine", ["local", pytest.param("torchrun", marks=pytest.mark.exhaustive)], indirect=True)
+def test_a_failure_elsewhere_ends_the_run_at_a_prompt(terminal: Terminal, script: Script, engine: str) -> None:
+    path = script(
+        "import os, sys, time\n"
+        "if os.environ['RANK'] == '1':\n    breakpoint()\n"
+        "while not os.path.lexists('fail'): time.sleep(0.01)\nsys.exit(7)\n"
+    )
+    one = terminal("--engine", engine, "--debug_rank", "1", "--max_restarts", "1", path)
+    before = termios.tcgetattr(one.child_fd)
+    for attempt in (0, 1):
+        one.expect(PDB)
+        one.send("p half a li")
+        assert until(lambda: termios.tcgetattr(one.child_fd) != before, 20)
+        (path.parent / "fail").symlink_to("x")
+        if not attempt and engine == "local":
+            one.expect("restart 1 of 1")
+            (path.parent / "fail").unlink()
+        else:
+            break
+    one.expect(r"rank 0 \(local rank 0, .* failed first")
+    assert ended(one) == (7, None), one.before
+
+
+def test_whoever_quits_the_debugger_wants_no_other_attempt(terminal: Terminal, script: Script) -> None:
+    one = terminal("--debug_rank", "1", "--max_restarts", "2", script(WATCHED))
+    one.expect(PDB)
+    one.sendline("q")
+    one.expect(r"somebody has left the debugger \(BdbQuit\), at .*: not started again")
+    assert ended(one) == (1, None)
+
+
+def test_the_background_has_no_input(environ: dict[str, str], script: Script, mark: str, tmp_path: Path) -> None:
+    """A job that reads the terminal is stopped there, and comes back to its prompt as it was left."""
+    from tests.launch.processes import marked
+
+    path = script(
+        "import os, sys\nrank, at = os.environ['RANK'], 41\n"
+        "if rank == sys.argv[1]:\n    print(sys.stdin.isatty(), flush=True)\n    breakpoint()\n"
+    )
+    shell = pexpect.spawn(
+        "/bin/bash", ["--norc", "--noprofile", "--noediting", "-i"],
+        env={"TERM": "xterm", **environ, "PS1": "SHELL> "}, cwd=str(tmp_path), timeout=60, encoding="utf-8",
+    )  # fmt: skip
+    launcher = f"{BIN / 'accelerate'} launch -q --cpu --num_processes 2"
+    prompt = "\nSHELL> "
+    try:
+        shell.sendline(f"{launcher} {path} 0 & wait; echo status $?")  # rank 0 would have the terminal
+        shell.expect("False.*BdbQuit.*status 1")
+        stopped = "until jobs | grep Stopped; do sleep 0.1; done"
+        shell.sendline(f"{launcher} --debug_rank 1 {path} 1 &")
+        shell.sendline(stopped)
+        shell.expect(r"\][+] +Stopped")
+        shell.sendline("fg")
+        shell.expect(PDB)
+        shell.send("p at")
+        shell.expect("p at")
+        shell.send("\x1a")  # Ctrl-Z
+        shell.expect(r"Stopped")
+        shell.sendline(f"bg; {stopped}; echo the shell $((1 + 1))")
+        shell.expect(r"the shell 2\r\n")
+        shell.sendline("fg")
+        shell.expect(r"\(Pdb\) p at")
+        shell.sendline(" + 1")
+        shell.expect(r"\n42\r")
+        shell.expect(PDB)
+        shell.sendline("c")
+        shell.expect(prompt)
+        shell.sendline("stty -a; exit")
+        shell.expect("[^-]icanon.*[^-]echo ")
+    finally:
+        shell.close(force=True)
+    assert until(lambda: not marked(mark), 20)
+
+
+def test_why_no_editor_can_connect_is_one_line(accelerate: Run, script: Script) -> None:
+    flags = ("--cpu", "--num_processes", "2", "--debug_rank", "1", "--debug_port", "1.2.3.4:5678")
+    done = accelerate("launch", "-q", *flags, script(""))
+    assert done.returncode == 1
+    assert "accel: rank 1 can't listen for an editor at 1.2.3.4:5678: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 EDITED = (
     "import os, sys\n"
     "assert __name__ == '__main__' and sys.argv[1:] == ['--flag']\n"
@@ -276,6 +362,7 @@ def test_a_real_editor(launched: Start, script: Script, tmp_path: Path, engine: 
         editor.go_on(thread)
     out, err = popen.communicate(timeout=60)
     assert (popen.returncode, sorted(out.splitlines())) == (0, ["over 0 found", "over 1 found"]), err
+    assert f"accel: rank 1 waits for an editor at 127.0.0.1:{port + (not which)}\n" in err
     assert "stand" not in err.replace("stands still at a prompt", "")
 
 

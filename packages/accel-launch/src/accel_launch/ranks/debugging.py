@@ -13,6 +13,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 INPUT = "ACCEL_INPUT"
 """The variable with the rank that has the terminal, and the path of the launcher's standard input."""
@@ -44,20 +45,33 @@ def main(address: str, port: str, chosen: str, script: Sequence[str]) -> None:
         # debugpy itself adds the folder as it was typed, which is another one after a chdir.
         sys.path.append(os.getcwd() if script[0] == "-m" else os.path.dirname(os.path.abspath(script[0])))
     where = f"[{address}]" if ":" in address else address
-    sys.argv[:] = [
-        DEBUGPY,
-        "--listen",
-        f"{where}:{int(port) + (0 if chosen else rank)}",
-        "--wait-for-client",
-        *script,
-    ]
+    place = f"{where}:{int(port) + (0 if chosen else rank)}"
+    sys.argv[:] = [DEBUGPY, "--listen", place, "--wait-for-client", *script]
     import runpy
-    from importlib.util import find_spec
 
-    if find_spec(DEBUGPY) is None:
-        sys.stderr.write(f"accel: {DEBUGPY} isn't installed for {sys.executable}; install {DEBUGPY} there\n")
-        sys.exit(2)
+    tell_when(f"rank {rank}", place)
     runpy.run_module(DEBUGPY, run_name="__main__", alter_sys=True)
+
+
+def tell_when(who: str, place: str) -> None:
+    """Have debugpy tell when an editor can connect, and in one line why none can."""
+    try:
+        debugpy: Any = __import__(DEBUGPY)
+    except ImportError:
+        sys.exit(f"accel: {DEBUGPY} isn't installed for {sys.executable}; install {DEBUGPY} there")
+    listen, wait_for_client = debugpy.listen, debugpy.wait_for_client
+
+    def listens(*given: Any, **named: Any) -> Any:
+        try:
+            return listen(*given, **named)
+        except RuntimeError as error:
+            sys.exit(f"accel: {who} can't listen for an editor at {place}: {error}")
+
+    def waits() -> None:
+        sys.stderr.write(f"accel: {who} waits for an editor at {place}\n")
+        wait_for_client()
+
+    debugpy.listen, debugpy.wait_for_client = listens, waits
 
 
 if __name__ == "__main__":

@@ -80,10 +80,10 @@ class Supervisor:
         try:
             self.signals = SignalHandling(self.orders, self._failed, resize)
             self.output = OutputRouter(self.plan.display, self.caller)
+            _give_terminal(self)
             self.attempt = self._prepared(self.plan, 0)
         except OSError as error:
             raise AccelError(f"{_missing(self.plan, error)}; nothing was started") from None
-        _give_terminal(self)
         self.signals.start()
         self.calling = CallingProcess(self.parent_fd, self.orders, self.signals, self.plan.display.alive)
         self._fork(() if self.folder is None else (self.folder.held,))
@@ -229,12 +229,17 @@ class Supervisor:
 
 
 def _give_terminal(run: Supervisor) -> None:
-    """Let a rank under a debugger have the terminal, if there is one."""
+    """Let a rank have the terminal, if there is one."""
     rank = run.plan.display.debugged
-    if rank is not None:
-        from accel_launch.running.supervising.debugger import Debugger
+    if rank is None and not (os.isatty(0) and os.isatty(1)):  # a pager after us has a terminal of its own
+        return
+    from accel_launch.running.output import terminals
+    from accel_launch.running.supervising.terminal import Terminal
 
-        Debugger(lambda: rank in run.attempt.running(), run.orders, run.signals)
+    if rank is not None:
+        terminals.await_foreground()
+    debugs = lambda: rank is not None and rank in run.attempt.running()  # noqa: E731
+    run.signals.terminal = Terminal(debugs, run.orders, run.output.redraw)
 
 
 def _missing(plan: Plan, error: OSError) -> str:

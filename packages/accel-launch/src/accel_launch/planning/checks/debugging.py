@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from accel_config.catalogue import Launcher, Resources
+from accel_config.catalogue import Launcher, Rendezvous, Resources
 from accel_config.checking.debugging import listening, names
 from accel_config.checking.ranks import LAST
 from accel_config.errors import AccelError, SettingError
@@ -104,6 +104,9 @@ def _editors(context: LaunchContext, rank: int | None, address: str, first: int)
     ports = {local: first + local for local in range(context.layout.local)} if rank is None else {rank: first}
     if max(ports.values()) > MOST:
         raise AccelError(f"{described}: {len(ports)} ranks need ports up to {max(ports.values())}; give a lower one")
+    if (main := settings[Rendezvous].main_process_port) in ports.values():
+        both = describe(settings, "debug_port", "main_process_port")
+        raise AccelError(f"{both}: two would listen at the port {main}; give another one")
     for port in ports.values():
         if host.probe.ports.busy(port):
             findings.refuse_locally(f"{described}: the port {port} is in use on this machine; give another one")
@@ -119,7 +122,7 @@ def _editors(context: LaunchContext, rank: int | None, address: str, first: int)
             "request": "attach",
             "connect": {"host": there, "port": port},
         }
-        findings.notes.append(f"rank {number} waits for an editor; in VS Code's launch.json: {json.dumps(entry)}")
+        findings.notes.append(f"for rank {number}, in VS Code's launch.json: {json.dumps(entry)}")
 
 
 def applied(planned: Plan, settings: Settings) -> Plan:

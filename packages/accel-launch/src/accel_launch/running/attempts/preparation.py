@@ -9,6 +9,7 @@ from accel_launch.ranks.debugging import INPUT
 from accel_launch.ranks.module import SCRATCH, scratch_path
 from accel_launch.running.engine_record import EngineRecord, memory_file, read
 from accel_launch.running.guardian.workload import Spawn, Workload
+from accel_launch.running.output import terminals
 from accel_launch.running.supervising.recordings import Recordings
 
 TYPE_CHECKING = False
@@ -34,7 +35,9 @@ class Preparation:
         self.plan, self.channels, self.orders = plan, channels, orders
         self.guardians_orders, orders.fd = os.pipe()
         self.events, self.guardians_events = os.pipe()
-        self.stdin, self.nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+        self.nothing = os.open(os.devnull, os.O_RDONLY)
+        # In the background what is typed is the shell's, and no rank is stopped for reading it.
+        self.stdin = os.dup(self.nothing if terminals.in_background() else 0)
         self.record = EngineRecord() if plan.hosted else None
         channels.record = self.record
         self.gate = memory_file("accel-gate") if plan.lifeline is not None and plan.lifeline.compared else None

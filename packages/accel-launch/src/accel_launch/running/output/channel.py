@@ -8,7 +8,7 @@ from collections import deque
 
 from accel_launch.running.output import terminals
 from accel_launch.running.output.marks import filled
-from accel_launch.running.output.stream import CHUNK, Source, Stream
+from accel_launch.running.output.stream import CHUNK, LINE_ENDS, Source, Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,13 +138,11 @@ class Channel(Source):
     @property
     def prompting(self) -> bool:
         """Whether its unfinished line is a prompt, at which somebody types."""
-        return self.debugged and terminals.edited()
+        return self.debugged and not self.ended and terminals.edited()
 
     def ends(self, data: bytes) -> bool:
         """Return whether this ends a line: a prompt goes on when it is drawn again, or makes room for a menu."""
-        if not self.debugged:
-            return super().ends(data)
-        return data.endswith(b"\n") and (self.ended or not self.prompting)
+        return data.endswith(b"\n" if self.debugged else LINE_ENDS) and not self.prompting
 
     def _show(self, data: bytes) -> None:
         if self.debugged:
@@ -199,6 +197,8 @@ class Channel(Source):
         """Pass on what is left, and close the channel and its log file."""
         self.flush()
         self.ended = True
+        if self.debugged:  # the others may take a while to end, and Ctrl-C has to reach us again
+            terminals.restore()
         if self.prefix and self.stream.open is self:
             self.stream.put(self, b"\n")  # a line with a prefix is a whole line, also at the end
         os.close(self.fd)

@@ -85,6 +85,11 @@ class OutputRouter:
         if self.caller is None or not self.caller.say(line):
             self.streams[1].put(None, line.encode(errors="replace"))
 
+    def redraw(self) -> None:
+        """Write an unfinished line again."""
+        for stream in self.distinct:
+            stream.redraw()
+
     def register(self, poller: select.poll) -> None:
         """Register what to wait for next."""
         for fd, channel in self.channels.open.items():

@@ -33,6 +33,11 @@ class Source:
         """Whether its unfinished line is a prompt, at which somebody types."""
         return False
 
+    @property
+    def end(self) -> bytes:
+        """The end of what was written."""
+        return b""
+
 
 class Stream:
     """One of our own standard streams."""
@@ -104,6 +109,11 @@ class Stream:
         if self.passed:  # a prompt may have ended its line itself
             self._add(self.open, b"\n")
         self.open = None
+
+    def redraw(self) -> None:
+        """Write the unfinished line again: the terminal has shown something else meanwhile."""
+        if self.open is not None:
+            self._add(self.open, self.open.prefix + self.open.end.rpartition(b"\n")[2])
 
     def end_line(self) -> None:
         """End lines that aren't finished: their sources are gone."""

@@ -1,8 +1,17 @@
-"""Terminals for ranks, where the launcher has one."""
+"""Terminals for ranks, where the launcher has one; and its own, which a rank may read."""
 
 from __future__ import annotations
 
 import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Mode = list[Any]
+
+found: Mode | None = None
+"""The mode in which the terminal of our standard input was, before a rank had it."""
 
 
 def open_pair() -> tuple[int, int]:
@@ -20,14 +29,60 @@ def open_pair() -> tuple[int, int]:
     return ours, ranks_end
 
 
-def edited() -> bool:
-    """Return whether a program edits what is typed on the terminal of our standard input, as a prompt does."""
+def mode() -> Mode | None:
+    """Return the mode of the terminal of our standard input; None if it isn't one."""
     import termios
 
     try:
-        return not termios.tcgetattr(0)[3] & termios.ICANON
-    except termios.error:  # it isn't one
+        return termios.tcgetattr(0)
+    except termios.error:
+        return None
+
+
+def edited() -> bool:
+    """Return whether a program edits what is typed on that terminal, as a prompt does."""
+    import termios
+
+    now = mode()
+    return now is not None and not now[3] & termios.ICANON
+
+
+def remember() -> None:
+    """Remember the mode of that terminal, for `restore`."""
+    global found  # noqa: PLW0603  there is one standard input
+    found = mode()
+
+
+def restore() -> None:
+    """Set that terminal as it was, unless it is somebody else's now: a rank that is killed leaves no echo."""
+    if found is not None and not in_background():
+        set_mode(found)
+
+
+def set_mode(wanted: Mode) -> None:
+    """Set the mode of that terminal, if it is still there."""
+    import termios
+
+    try:
+        termios.tcsetattr(0, termios.TCSADRAIN, wanted)
+    except termios.error:
+        pass
+
+
+def in_background() -> bool:
+    """Return whether that terminal is ours, and another job has it now."""
+    try:
+        return os.tcgetpgrp(0) != os.getpgrp()
+    except OSError:  # it isn't one, or not that of our session
         return False
+
+
+def await_foreground() -> None:
+    """Be stopped as a job that reads the terminal in the background, until it is in the foreground."""
+    try:
+        os.read(0, 0)  # the kernel looks who reads before it looks how much
+    except OSError:  # there is no shell that could continue us
+        pass
 
 
 SIZE = (24, 80)

@@ -29,6 +29,7 @@ SHORT = 60.0  # seconds of an attempt after which text is believed that shows pr
 WAY_OUT = "--restart_policy always starts it again all the same"
 SYNTAX = ("SyntaxError", "IndentationError", "TabError")
 IMPORTS = ("ImportError", "ModuleNotFoundError")
+QUIT = "BdbQuit"
 QUEUED = f"the script asks to be queued again (exit status {LATER}): not started again"
 USAGES = {USAGE: "a usage error", 126: "a program that can't be executed", 127: "a program that isn't there"}
 DEVICE = re.compile(
@@ -196,6 +197,8 @@ def _hopeless(cause: Cause, said: str) -> str:
         return ""
     if cause.what in SYNTAX:
         return f"a syntax error ({cause.what})"
+    if cause.what == QUIT:
+        return f"somebody has left the debugger ({QUIT})"
     if cause.what in IMPORTS:
         return f"an import that fails ({cause.what})"
     return "the device is out of memory, as it would be again" if DEVICE.match(said) else ""

@@ -8,6 +8,7 @@ import signal
 import time
 
 from accel_launch.ranks.signals import ENDING, PASSED_ON, waker
+from accel_launch.running.output import terminals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from accel_launch.running.guardian.orders import Orders
+    from accel_launch.running.supervising.terminal import Terminal
 
 
 class SignalHandling:
@@ -35,10 +37,8 @@ class SignalHandling:
         """When it came, in seconds since the epoch."""
         self.first, self.first_at = 0, 0.0
         """The first signal that asks for the end, also after a rank had failed, and when it came."""
-        self.aside: Callable[[], bool] = lambda: False
-        """Returns whether an interrupt is for a rank under a debugger, and has gone there."""
-        self.restore: Callable[[], None] = lambda: None
-        """Sets the terminal as that rank has found it."""
+        self.terminal: Terminal | None = None
+        """The terminal, if there is one that a rank reads."""
         self.note: Callable[[int, float], None] | None = None
         """Who is told of that, once."""
 
@@ -63,7 +63,8 @@ class SignalHandling:
 
     def rest(self) -> None:
         """Ignore what ends nothing: when Python ends, it gives handled signals their defaults back, which kill."""
-        self.restore()
+        if self.terminal is not None:
+            terminals.restore()
         for number in (signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
 
@@ -81,8 +82,13 @@ class SignalHandling:
         """Act at once: the main loop may be waiting for a write to a slow reader."""
         if number == signal.SIGWINCH:
             self.resize()  # first: a rank that gets the signal looks at its terminal's size
-        if number == signal.SIGINT and self.aside():
+        terminal = self.terminal
+        if number == signal.SIGINT and terminal is not None and terminal.interrupt():
             return
+        if number == signal.SIGTSTP and terminal is not None:
+            terminal.stop()
+        if number == signal.SIGCONT and terminal is not None:
+            terminal.go_on()
         if number in ENDING:
             if not self.first:
                 self.first, self.first_at = number, time.time()
