@@ -299,7 +299,7 @@ def test_the_background_has_no_input(environ: dict[str, str], script: Script, ma
         shell.expect("p at")
         shell.send("\x1a")  # Ctrl-Z
         shell.expect(r"Stopped")
-        shell.sendline(f"bg; {stopped}; echo the shell $((1 + 1))")
+        shell.sendline(f"bg; sleep 0.5; {stopped}; echo the shell $((1 + 1))")
         shell.expect(r"the shell 2\r\n")
         shell.sendline("fg")
         shell.expect(r"\(Pdb\) p at")
