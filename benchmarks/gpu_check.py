@@ -28,6 +28,7 @@ import platform
 import signal
 import sys
 import tempfile
+import time
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,6 +49,8 @@ HOUR = 3600.0
 
 def main(program: str = __file__) -> int:
     """Run the checks, print and write the table; ``program`` is run again for each check."""
+    if sys.version_info < (3, 11):  # noqa: UP036  before the packages fail by it
+        sys.exit(f"gpu_check: Python 3.11 or newer is needed; this is {platform.python_version()}")
     given = arguments().parse_args()
     for area in AREAS:
         import_module(f"benchmarks.gpu_checks.areas.{area}")
@@ -71,36 +74,48 @@ def main(program: str = __file__) -> int:
 
 
 def ended(_signal: int, _frame: object) -> None:
-    """Exit by the way on which everything that was started is killed."""
-    sys.exit(143)
+    """Stop as by Ctrl-C: everything that was started is killed."""
+    raise KeyboardInterrupt
 
 
 def run(checks: list[check.Check], given: argparse.Namespace, program: str) -> int:
     """Run checks; return the exit status."""
     signal.signal(signal.SIGTERM, ended)
+    first = results.load(given.compare)[1] if given.compare else {}
     out = Path(tempfile.mkdtemp(prefix="checks-", dir=given.out)).resolve()
     bench = Bench(out, {}, rehearse=given.rehearse)
     words = [str(Path(program).resolve()), "--out", str(out), *["--rehearse"] * given.rehearse]
-    about: dict[str, Any] = {}
-    rows: dict[str, list[check.Row]] = {}
-    every: list[check.Row] = []
+    within = time.monotonic() + (given.within or (HOUR if given.rehearse else WITHIN))
+    runner.look(bench)
+    about = surroundings(bench)
+    for why, names in runner.skipped(checks, bench).items():
+        sys.stderr.write(f"not seen: {', '.join(names)}: {why}\n")
+    rows = results.earlier(given.out / "results.json", about)
+    now: dict[str, list[check.Row]] = {}
+    stopped = 0
     print(results.HEAD, flush=True)
-    for one, found, seconds in runner.run_all(
-        checks, bench, given.within or (HOUR if given.rehearse else WITHIN), words
-    ):
-        rows[one.name] = found
-        for row in found:
-            print(results.line(row), flush=True)
-        sys.stderr.write(f"{one.name}: {seconds:.1f} s\n")
-        about = about or surroundings(bench)
-        every += found
-        results.save(given.out / "results.json", about, rows)  # after each: a machine may be taken away
-        (given.out / "table.md").write_text(f"{results.heading(about)}\n\n{results.table(every)}")
-        measured.save(given.out, about, every)
-    print(f"\n{results.heading(about)}\n{results.counted(every)}")
+    try:
+        for one, found, seconds in runner.run_all(checks, bench, within - time.monotonic(), words):
+            now[one.name] = rows[one.name] = found
+            for row in found:
+                print(results.line(row), flush=True)
+            sys.stderr.write(f"{one.name}: {seconds:.1f} s\n")
+            written(given.out, about, rows)  # after each: a machine may be taken away
+    except KeyboardInterrupt:
+        stopped = 130
+        print("\nInterrupted.")
+    print(f"\n{results.heading(about)}\n{results.counted(results.flat(now))}")
     if given.compare:
-        print("\n" + results.compared(results.load(given.compare)[1], every), end="")
-    return results.status(every)
+        print("\n" + results.compared(first, now), end="")
+    return stopped or results.status(results.flat(now))
+
+
+def written(out: Path, about: dict[str, Any], rows: dict[str, list[check.Row]]) -> None:
+    """Write what has been seen, in this run and in earlier ones here."""
+    every = results.flat(rows)
+    results.save(out / "results.json", about, rows)
+    (out / "table.md").write_text(f"{results.heading(about)}\n\n{results.table(every)}")
+    measured.save(out, about, every)
 
 
 def surroundings(bench: Bench) -> dict[str, Any]:

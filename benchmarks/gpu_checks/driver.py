@@ -45,16 +45,33 @@ class Driver:
     def __init__(self) -> None:
         """Look for the program."""
         self.path = shutil.which("nvidia-smi")
+        self.failed = ""
+        """Why the last question had no answer."""
+        self.hangs = False
+        """Whether it has taken too long once; then it isn't asked again."""
 
     def ask(self, *words: str) -> str | None:
         """Return what the program prints; None if there is none, or it fails or takes too long."""
-        if self.path is None:
+        if self.path is None or self.hangs:
             return None
         try:
-            done = subprocess.run([self.path, *words], capture_output=True, text=True, timeout=SECONDS, check=False)
-        except (OSError, subprocess.TimeoutExpired):
+            asked = subprocess.Popen(
+                [self.path, *words],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+            )  # fmt: skip
+        except OSError as error:
+            self.failed = str(error)
             return None
-        return None if done.returncode else done.stdout
+        try:
+            answer, complaint = asked.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            asked.kill()  # one that hangs in the driver doesn't end, and isn't waited for
+            self.hangs, self.failed = True, f"it hasn't answered within {SECONDS:g} s"
+            return None
+        if not asked.returncode:
+            return answer
+        self.failed = f"status {asked.returncode}: {' '.join(f'{answer} {complaint}'.split())[:200]}"
+        return None
 
     def query(self, what: str, *fields: str) -> list[dict[str, str | None]] | None:
         """Return a row for each device or process; None if the program can't be asked, or lacks a field."""

@@ -6,6 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from benchmarks.gpu_checks.bench import GIB, named
 from benchmarks.gpu_checks.check import NotSeenError, Row, check, not_seen, row
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ def torch(bench: Bench) -> Iterator[Row]:
     seen = bench.facts["devices"]
     ours = found(bench, "(f'{d.uuid}|{d.bf16}' for d in devices.find(os.environ))")
     yield row("The launcher counts as many visible devices as torch", len(seen), len(ours))
-    uuids = [line.partition("|")[0].removeprefix("GPU-") for line in ours]
-    theirs = [one["uuid"].removeprefix("GPU-") for one in seen]
+    uuids = [line.partition("|")[0] for line in ours]
+    theirs = [named(one) if one["uuid"] else "" for one in seen]
     claim = "Visible devices are in CUDA's order"
     if not all(uuids) or not all(theirs):
         yield not_seen(claim, "the driver's folder, or this torch, doesn't tell UUIDs")
@@ -77,6 +78,21 @@ def torch(bench: Bench) -> Iterator[Row]:
         )
 
 
+@check("The card is known by its name", seconds=60, needs=("cuda",), rehearsed=False)
+def card(bench: Bench) -> Iterator[Row]:
+    """Hold the memory and the precisions that the estimates know of a card to what torch finds."""
+    from accel_estimate.devices import cards
+
+    one = bench.facts["devices"][0]
+    known = cards.named(one["name"])
+    if known is None:
+        raise NotSeenError(f"the estimates know no {one['name']}; --fits 24GiB names an amount")
+    claim, size = "The memory that a card is known with is what torch finds, within 1 %", one["total"] / GIB
+    yield row(claim, f"{known.name}: {known.given:.2f} GiB", f"{size:.2f} GiB", abs(size / known.given - 1) < 0.01,
+              number=size, unit="GiB")  # fmt: skip
+    yield row("A card is known to compute in bf16, or not to", bench.facts["bf16"], known.bf16)
+
+
 def sees(bench: Bench, done: Done, ids: tuple[str, ...]) -> tuple[str, bool]:
     """Return what a rank saw, and whether these are its devices: by CUDA, in a rehearsal by the variable."""
     if done.status:
@@ -86,8 +102,8 @@ def sees(bench: Bench, done: Done, ids: tuple[str, ...]) -> tuple[str, bool]:
         if not bench.rehearse:
             raise NotSeenError("libcuda.so.1 isn't found, so CUDA can't be asked without torch")
         return f"CUDA_VISIBLE_DEVICES={told['variable']}", (told["variable"] or "").split(",") == list(ids)
-    seen = [one.removeprefix("GPU-") for one in told["uuids"]]
-    return ", ".join(seen) or "no device", seen == [one.removeprefix("GPU-") for one in ids]
+    seen = list(told["uuids"])
+    return ", ".join(seen) or "no device", seen == [re.sub("^(GPU|MIG)-", "", one) for one in ids]
 
 
 @check("A rank of gpu_ids sees that device", seconds=60, needs=("device",))
@@ -98,7 +114,9 @@ def ids(bench: Bench) -> Iterator[Row]:
     expected = "0" if bench.rehearse else bench.uuid
     forms = {"an index": index, "a range": f"{index}-{index}"} if index.isdecimal() else {}
     if not bench.rehearse:
-        forms |= {"all": "all", "a UUID": uuid, "the beginning of a UUID": uuid[: len("GPU-") + 8]}
+        forms |= {"all": "all", "a UUID": uuid}
+    if uuid.startswith("GPU-"):  # CUDA takes no part of a slice's
+        forms |= {"the beginning of a UUID": uuid[: len("GPU-") + 8]}
     for form, value in forms.items():
         claim = f"A rank of gpu_ids sees that device alone: {form}"
         if not value or not expected:

@@ -122,28 +122,6 @@ def collected(started: list[tuple[Any, Any]], seconds: float) -> dict[str, dict[
     return {one["point"]: one for text in texts for one in told(text)}
 
 
-@check("Serving takes the memory that the formulas say", seconds=150, needs=("cuda", "torch", "transformers"))
-def serving(bench: Bench) -> Iterator[Row]:
-    """Generate with transformers' cache up to the context's length."""
-    known = points.TINY_SERVING if bench.rehearse else points.SERVING
-    said = {name: served(point) for name, point in known.items()}
-    here = [name for name in known if fits(bench, said[name][0][1])]
-    seen = {one["point"]: one for one in measured(bench, "serve_points.py", here, 0.9 * bench.seconds)}
-    if not seen and here:
-        raise NotSeenError("no point was served in time")
-    for name, point in known.items():
-        one = seen.get(name, {"why": "it doesn't fit the device, or no time was left"})
-        claim = f"Serving {name}: its cache is as large as the formula says"
-        # The last token that is generated is in no cache.
-        length = point.settings["context_len"]
-        expected = served(point._replace(settings={**point.settings, "context_len": length - 1}))[1]
-        if "cache" in one:
-            yield row(claim, gib(expected), gib(one["cache"]), one["cache"] == expected)
-        else:
-            yield not_seen(claim, one.get("why", "it wasn't told"))
-        yield within(f"Serving {name}: within low and high", point, {"allocated": said[name][0]}, one, None)
-
-
 @check("Training takes the memory that formulas and trace say", seconds=280, needs=("cuda", "torch", "transformers"))
 def training(bench: Bench) -> Iterator[Row]:
     """Train two steps of each point on the device, and trace it on the CPU meanwhile."""
@@ -172,6 +150,28 @@ def training(bench: Bench) -> Iterator[Row]:
                 claim, point, said[name], seen.get(name, {"why": "no time was left for it"}), found.get(name)
             )
     yield from summed(seen, said, found)
+
+
+@check("Serving takes the memory that the formulas say", seconds=150, needs=("cuda", "torch", "transformers"))
+def serving(bench: Bench) -> Iterator[Row]:
+    """Generate with transformers' cache up to the context's length."""
+    known = points.TINY_SERVING if bench.rehearse else points.SERVING
+    said = {name: served(point) for name, point in known.items()}
+    here = [name for name in known if fits(bench, said[name][0][1])]
+    seen = {one["point"]: one for one in measured(bench, "serve_points.py", here, 0.9 * bench.seconds)}
+    if not seen and here:
+        raise NotSeenError("no point was served in time")
+    for name, point in known.items():
+        one = seen.get(name, {"why": "it doesn't fit the device, or no time was left"})
+        claim = f"Serving {name}: its cache is as large as the formula says"
+        # The last token that is generated is in no cache.
+        length = point.settings["context_len"]
+        expected = served(point._replace(settings={**point.settings, "context_len": length - 1}))[1]
+        if "cache" in one:
+            yield row(claim, gib(expected), gib(one["cache"]), one["cache"] == expected)
+        else:
+            yield not_seen(claim, one.get("why", "it wasn't told"))
+        yield within(f"Serving {name}: within low and high", point, {"allocated": said[name][0]}, one, None)
 
 
 def within(
