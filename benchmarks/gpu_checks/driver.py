@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ class Driver:
         try:
             answer, complaint = asked.communicate(timeout=SECONDS)
         except subprocess.TimeoutExpired:
-            asked.kill()  # one that hangs in the driver doesn't end, and isn't waited for
+            asked.kill()
+            with suppress(subprocess.TimeoutExpired):  # one that hangs in the driver doesn't even end by that
+                asked.communicate(timeout=1)
             self.hangs, self.failed = True, f"it hasn't answered within {SECONDS:g} s"
             return None
         if not asked.returncode:

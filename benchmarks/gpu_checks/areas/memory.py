@@ -182,7 +182,7 @@ def within(
     shown = "; ".join(f"{name} {gib(seen[name])}" for name in FIGURES if seen.get(name))
     data = {"point": point.name, "model": point.model, "settings": dict(point.settings), "trace": trace, **seen}
     if seen.get("ran_out"):
-        right = seen["has"] < said["device"][2]
+        right = seen["has"] < said.get("device", said["allocated"])[2]
         return Row(claim, expected, f"out of memory with {gib(seen['has'])}", YES if right else NO, data=data)
     if seen.get("broken"):
         return Row(claim, expected, seen["why"], BROKEN)

@@ -7,7 +7,7 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.gpu_checks.bench import GIB, Bench, Done, gib
 from benchmarks.gpu_checks.check import NotSeenError, Row, check, not_seen, row
@@ -112,8 +112,9 @@ def env(bench: Bench) -> Iterator[Row]:
         right = len(lines) == len(visible) and all(name in line for name, line in zip(visible, lines, strict=True))
         yield row(claims[1], ", ".join(visible), ", ".join(lines), right)
     if names:
-        claim, seen = "accelerate env --torch shows the devices of torch", found["torch"].get("devices")
-        yield row(claim, names, seen)
+        shown: dict[str, Any] | str = found["torch"]  # or why it can't be imported
+        seen = shown if isinstance(shown, str) else shown["devices"]
+        yield row("accelerate env --torch shows the devices of torch", names, seen)
 
 
 @check("ps and top show what a rank holds", seconds=120, needs=("cuda", "driver"))
