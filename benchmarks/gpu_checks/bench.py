@@ -149,7 +149,8 @@ class Bench:
     def uuid(self) -> str:
         """The UUID of the device that checks use, the first that is visible, as the driver writes it."""
         seen = [named(one) for one in self.facts.get("devices", ()) if one["uuid"]]
-        return next(iter(seen or [gpu.uuid for gpu in self.gpus]), "")
+        slices = self.driver.slices() if not seen and any(gpu.mig == "Enabled" for gpu in self.gpus) else []
+        return next(iter(seen or slices or [gpu.uuid for gpu in self.gpus]), "")
 
     @cached_property
     def gpus(self) -> list[Gpu]:

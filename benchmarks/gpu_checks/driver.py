@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import time
@@ -93,6 +94,10 @@ class Driver:
                 each = self.query("gpu", name) or []
                 found = [one | (each[place] if len(each) == len(found) else {}) for place, one in enumerate(found)]
         return [Gpu(one) for one in found]
+
+    def slices(self) -> list[str]:
+        """Return the UUIDs of the slices of devices (MIG)."""
+        return re.findall(r"UUID: (MIG-[^)]+)\)", self.ask("-L") or "")
 
     def used(self, uuid: str) -> int | None:
         """Return the bytes that are held on a device, by whomever; of the first one if the UUID isn't listed."""

@@ -60,6 +60,9 @@ def test_devices_are_held_to_nvidia_smi_and_to_torch(bench: Bench, monkeypatch: 
     answers(monkeypatch, bench, f"{H100}|False\n|False\n")
     assert list(verdicts(finding.torch(bench)).values()) == ["no", "not seen", "no"]
     answers(monkeypatch, bench, "580.159.04\n")
+    with pytest.raises(NotSeenError, match="has no /proc/driver/nvidia here"):
+        list(finding.version(bench))
+    monkeypatch.setattr(finding, "VERSION", Path(__file__))
     assert set(verdicts(finding.version(bench)).values()) == {"yes"}
     assert [row.holds for row in finding.container(bench)] == ["yes"]
 
@@ -75,6 +78,8 @@ def test_a_rank_sees_its_device_and_no_other(bench: Bench, monkeypatch: pytest.M
     found = verdicts(finding.ids(bench))
     assert len(found) == 5
     assert set(found.values()) == {"yes"}
+    answers(monkeypatch, bench, f"0|{H100}\n1|GPU-other\n", told(bare))
+    assert len(verdicts(finding.ids(bench))) == 4  # "all" isn't that device alone
     answers(monkeypatch, bench, f"0|{H100}\n", told("another"))
     assert set(verdicts(finding.ids(bench)).values()) == {"no"}
     answers(monkeypatch, bench, told(bare), told(), told(bare))
@@ -94,6 +99,7 @@ def test_slices_are_named_where_there_are_any(tmp_path: Path, bench: Bench, monk
     }
     install(tmp_path, divided, monkeypatch)
     bench = Bench(bench.folder, bench.facts, rehearse=False)
+    assert Bench(bench.folder, {}, rehearse=False).uuid == "MIG-77"  # without torch
     answers(monkeypatch, bench, 'GPU-CHECK {"uuids": ["x"], "variable": "MIG-77"}\n')
     assert set(verdicts(finding.mig(bench)).values()) == {"yes"}
     with pytest.raises(NotSeenError, match="the devices are slices"):

@@ -87,5 +87,5 @@ def test_what_needs_transformers_is_rehearsed_on_the_cpu(tmp_path: Path) -> None
     assert seen["Every point can be traced"] == "none of 1 fails"
     trained = [what for claim, what in seen.items() if claim.startswith("Training tiny")]
     assert trained == ["a rehearsal measures nothing, but this point ran"]
-    assert seen["Serving tiny, 2 x 64: its cache is as large as the formula says"] == "0.00 GiB"
+    assert seen["Serving tiny, 2 x 64: its cache is as large as the formula says"] == "32,256 bytes"
     assert float(seen["The example of the Trainer trains"].split()[1].rstrip(",")) > 0.3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.gpu_checks.bench import GIB, named
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from benchmarks.gpu_checks.bench import Bench, Done
 
+VERSION = Path("/proc/driver/nvidia/version")
 FIND = "import os; from accel_launch.machine import devices; print(*{what}, sep='\\n')"
 
 
@@ -53,8 +55,8 @@ def version(bench: Bench) -> Iterator[Row]:
     """Hold `Host.driver` to the driver's program."""
     ours = bench.run([*bench.ours()[:1], "-c", "from accel_launch import Host; print(Host.here().driver or '')"], 30)
     theirs = next((gpu.driver for gpu in bench.gpus), None)
-    if theirs is None:
-        raise NotSeenError("nvidia-smi doesn't tell driver_version")
+    if theirs is None or not VERSION.exists():
+        raise NotSeenError("nvidia-smi doesn't tell driver_version, or the driver has no /proc/driver/nvidia here")
     yield row("The driver's version is nvidia-smi's", theirs, ours.out.strip() or "not found")
 
 
@@ -127,7 +129,7 @@ def ids(bench: Bench) -> Iterator[Row]:
             )
             yield not_seen(claim, why)
             continue
-        if form == "all" and len(bench.facts.get("devices", ())) > 1:
+        if form == "all" and len(ours) > 1:
             continue
         done = bench.launch(f"-q --gpu_ids {value} --num_processes 1", "visible.py", seconds=30)
         seen, right = sees(bench, done, (expected,))
@@ -175,7 +177,7 @@ def absent(bench: Bench) -> Iterator[Row]:
 )
 def mig(bench: Bench) -> Iterator[Row]:
     """Name a slice by its UUID, where the devices are divided."""
-    slices = re.findall(r"UUID: (MIG-[^)]+)\)", bench.driver.ask("-L") or "")
+    slices = bench.driver.slices()
     if not slices:
         raise NotSeenError("MIG is on, but no slice has been made")
     name = slices[0]

@@ -168,7 +168,8 @@ def serving(bench: Bench) -> Iterator[Row]:
         length = point.settings["context_len"]
         expected = served(point._replace(settings={**point.settings, "context_len": length - 1}))[1]
         if "cache" in one:
-            yield row(claim, gib(expected), gib(one["cache"]), one["cache"] == expected)
+            took = one["cache"]
+            yield row(claim, f"{expected:,.0f} bytes", f"{took:,.0f} bytes", took == expected)
         else:
             yield not_seen(claim, one.get("why", "it wasn't told"))
         yield within(f"Serving {name}: within low and high", point, {"allocated": said[name][0]}, one, None)
