@@ -9,13 +9,13 @@ the folders `benchmarks/gpu_checks` and `examples`, and our packages, either in 
     python benchmarks/gpu_check.py --wheels gpu-wheels       # there
 
 Wheels in that folder aren't installed but unpacked, PyYAML's too if the machine lacks it. torch is too large: it
-has to be there, or comes in wheels of its own. Checks that need transformers, peft, accelerate or scikit-learn are
-skipped by name where these are missing.
+has to be there. Checks that need transformers, peft, accelerate or scikit-learn are skipped by name where these are
+missing. docs/gpu.md has the commands.
 
 In the folder of `--out` are `results.json`, `table.md`, what each check printed, and `gpu-CARD.json` with the points
 of memory, in the form of tests/estimate/measured. `--keep results.json` puts these and the table into a clone, which
-needs no GPU. A check that hangs is ended at its limit with all that it started. The exit status is 1 if a claim
-doesn't hold.
+needs no GPU. A second run into the folder adds to the first. A check that hangs is ended at its limit with all that
+it started. The exit status is 1 if a claim doesn't hold or a check is broken.
 `--rehearse` runs the same checks on torch's CPU: it shows that they run, and nothing of a device.
 """
 
@@ -145,8 +145,9 @@ def find_packages(wheels: Path | None, out: Path) -> None:
         runner.unpacked(wheels, out)
     elif find_spec("accel_cli") is None:
         runner.found_first(*map(str, sorted((ROOT / "packages").glob("*/src"))))
-    if find_spec("accel_cli") is None or find_spec("yaml") is None:
-        sys.exit("gpu_check: our packages or PyYAML aren't found; give --wheels FOLDER with the wheels of both")
+    for what, module in {"Accel": "accel_cli", "PyYAML": "yaml"}.items():
+        if find_spec(module) is None:
+            sys.exit(f"gpu_check: {what} isn't found; put its wheel into a folder and give --wheels FOLDER")
 
 
 def arguments() -> argparse.ArgumentParser:

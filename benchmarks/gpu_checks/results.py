@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -57,10 +58,13 @@ def save(file: Path, surroundings: dict[str, Any], rows: dict[str, list[Row]]) -
 
 def load(file: Path) -> tuple[dict[str, Any], dict[str, list[Row]]]:
     """Return the surroundings and the rows of a file of results, by their check."""
-    found: dict[str, Any] = json.loads(file.read_text())
     rows: dict[str, list[Row]] = {}
-    for each in found.pop("rows"):
-        rows.setdefault(each.pop("check"), []).append(Row(**each))
+    try:
+        found: dict[str, Any] = json.loads(file.read_text())
+        for each in found.pop("rows"):
+            rows.setdefault(each.pop("check"), []).append(Row(**each))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        sys.exit(f"gpu_check: {file} isn't a file of results: {error}")
     return found, rows
 
 

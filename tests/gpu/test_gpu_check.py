@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +121,20 @@ def test_without_time_a_check_says_so_and_unknown_names_are_refused(tmp_path: Pa
     words = ("--only", "__main__.good", "--within", "1", "--out", str(tmp_path / "out"))
     assert run(*words, program=program).returncode == 0
     assert "--only __main__.good" in rows(tmp_path / "out")["a claim that holds"]["seen"]
+    done = run(*words[:2], "--compare", str(tmp_path / "nothing"), program=program)
+    assert (done.returncode, done.stdout) == (1, "")  # before any check
+    assert "nothing isn't a file of results" in done.stderr
     done = run("--only", "memry")
     assert done.returncode == 1
     assert "areas: finding, tools, endings, runs, memory" in done.stderr
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    for name in ("other-1-cp39-cp39-linux_x86_64.whl", "pyyaml-6-cp39-cp39-linux_x86_64.whl"):
+        with zipfile.ZipFile(wheels / name, "w") as wheel:
+            wheel.writestr(f"{name[:5]}.py", "")
+    done = run(*words, "--wheels", str(wheels), program=program)
+    assert "other-1-cp39-cp39-linux_x86_64.whl isn't used: it is for cp39, and this Python is cp3" in done.stderr
+    assert [file.name for file in (tmp_path / "out" / "site").iterdir()] == ["pyyam.py"]
     listed = run("--list").stdout.splitlines()
     assert len(listed) >= 30
     assert {line.partition(".")[0] for line in listed} == {"finding", "runs", "endings", "memory", "tools"}
