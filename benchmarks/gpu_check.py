@@ -80,7 +80,8 @@ def ended(_signal: int, _frame: object) -> None:
 
 def run(checks: list[check.Check], given: argparse.Namespace, program: str) -> int:
     """Run checks; return the exit status."""
-    signal.signal(signal.SIGTERM, ended)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the latter where a connection to a lent machine breaks
+        signal.signal(number, ended)
     first = results.load(given.compare)[1] if given.compare else {}
     out = Path(tempfile.mkdtemp(prefix="checks-", dir=given.out)).resolve()
     bench = Bench(out, {}, rehearse=given.rehearse)

@@ -109,7 +109,7 @@ def test_a_check_that_fails_dies_or_hangs_stops_no_other_and_nothing_of_it_is_le
     )  # fmt: skip
     (tmp_path / "pids").unlink()
     assert until((tmp_path / "pids").exists)
-    begun.send_signal(signal.SIGINT)
+    begun.send_signal(signal.SIGHUP)
     said, _ = begun.communicate(timeout=60)
     assert begun.returncode == 130
     assert said.partition("Interrupted.")[2].splitlines()[-1] == "2 claims: 2 yes", said
