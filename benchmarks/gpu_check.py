@@ -9,13 +9,13 @@ the folders `benchmarks/gpu_checks` and `examples`, and our packages, either in 
     python benchmarks/gpu_check.py --wheels gpu-wheels       # there
 
 Wheels in that folder aren't installed but unpacked, PyYAML's too if the machine lacks it. torch is too large: it
-has to be there, or comes in wheels of its own. Checks that need transformers, peft, accelerate or scikit-learn are
-skipped by name where these are missing.
+has to be there. Checks that need transformers, peft, accelerate or scikit-learn are skipped by name where these are
+missing. docs/gpu.md has the commands.
 
 In the folder of `--out` are `results.json`, `table.md`, what each check printed, and `gpu-CARD.json` with the points
 of memory, in the form of tests/estimate/measured. `--keep results.json` puts these and the table into a clone, which
-needs no GPU. A check that hangs is ended at its limit with all that it started. The exit status is 1 if a claim
-doesn't hold.
+needs no GPU. A second run into the folder adds to the first. A check that hangs is ended at its limit with all that
+it started. The exit status is 1 if a claim doesn't hold or a check is broken.
 `--rehearse` runs the same checks on torch's CPU: it shows that they run, and nothing of a device.
 """
 
@@ -28,6 +28,7 @@ import platform
 import signal
 import sys
 import tempfile
+import time
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,6 +49,8 @@ HOUR = 3600.0
 
 def main(program: str = __file__) -> int:
     """Run the checks, print and write the table; ``program`` is run again for each check."""
+    if sys.version_info < (3, 11):  # noqa: UP036  before the packages fail by it
+        sys.exit(f"gpu_check: Python 3.11 or newer is needed; this is {platform.python_version()}")
     given = arguments().parse_args()
     for area in AREAS:
         import_module(f"benchmarks.gpu_checks.areas.{area}")
@@ -71,36 +74,49 @@ def main(program: str = __file__) -> int:
 
 
 def ended(_signal: int, _frame: object) -> None:
-    """Exit by the way on which everything that was started is killed."""
-    sys.exit(143)
+    """Stop as by Ctrl-C: everything that was started is killed."""
+    raise KeyboardInterrupt
 
 
 def run(checks: list[check.Check], given: argparse.Namespace, program: str) -> int:
     """Run checks; return the exit status."""
-    signal.signal(signal.SIGTERM, ended)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the latter where a connection to a lent machine breaks
+        signal.signal(number, ended)
+    first = results.load(given.compare)[1] if given.compare else {}
     out = Path(tempfile.mkdtemp(prefix="checks-", dir=given.out)).resolve()
     bench = Bench(out, {}, rehearse=given.rehearse)
     words = [str(Path(program).resolve()), "--out", str(out), *["--rehearse"] * given.rehearse]
-    about: dict[str, Any] = {}
-    rows: dict[str, list[check.Row]] = {}
-    every: list[check.Row] = []
+    within = time.monotonic() + (given.within or (HOUR if given.rehearse else WITHIN))
+    runner.look(bench)
+    about = surroundings(bench)
+    for why, names in runner.skipped(checks, bench).items():
+        sys.stderr.write(f"not seen: {', '.join(names)}: {why}\n")
+    rows = results.earlier(given.out / "results.json", about)
+    now: dict[str, list[check.Row]] = {}
+    stopped = 0
     print(results.HEAD, flush=True)
-    for one, found, seconds in runner.run_all(
-        checks, bench, given.within or (HOUR if given.rehearse else WITHIN), words
-    ):
-        rows[one.name] = found
-        for row in found:
-            print(results.line(row), flush=True)
-        sys.stderr.write(f"{one.name}: {seconds:.1f} s\n")
-        about = about or surroundings(bench)
-        every += found
-        results.save(given.out / "results.json", about, rows)  # after each: a machine may be taken away
-        (given.out / "table.md").write_text(f"{results.heading(about)}\n\n{results.table(every)}")
-        measured.save(given.out, about, every)
-    print(f"\n{results.heading(about)}\n{results.counted(every)}")
+    try:
+        for one, found, seconds in runner.run_all(checks, bench, within - time.monotonic(), words):
+            now[one.name] = rows[one.name] = found
+            for row in found:
+                print(results.line(row), flush=True)
+            sys.stderr.write(f"{one.name}: {seconds:.1f} s\n")
+            written(given.out, about, rows)  # after each: a machine may be taken away
+    except KeyboardInterrupt:
+        stopped = 130
+        print("\nInterrupted.")
+    print(f"\n{results.heading(about)}\n{results.counted(results.flat(now))}")
     if given.compare:
-        print("\n" + results.compared(results.load(given.compare)[1], every), end="")
-    return results.status(every)
+        print("\n" + results.compared(first, now), end="")
+    return stopped or results.status(results.flat(now))
+
+
+def written(out: Path, about: dict[str, Any], rows: dict[str, list[check.Row]]) -> None:
+    """Write what has been seen, in this run and in earlier ones here."""
+    every = results.flat(rows)
+    results.save(out / "results.json", about, rows)
+    (out / "table.md").write_text(f"{results.heading(about)}\n\n{results.table(every)}")
+    measured.save(out, about, every)
 
 
 def surroundings(bench: Bench) -> dict[str, Any]:
@@ -130,8 +146,9 @@ def find_packages(wheels: Path | None, out: Path) -> None:
         runner.unpacked(wheels, out)
     elif find_spec("accel_cli") is None:
         runner.found_first(*map(str, sorted((ROOT / "packages").glob("*/src"))))
-    if find_spec("accel_cli") is None or find_spec("yaml") is None:
-        sys.exit("gpu_check: our packages or PyYAML aren't found; give --wheels FOLDER with the wheels of both")
+    for what, module in {"Accel": "accel_cli", "PyYAML": "yaml"}.items():
+        if find_spec(module) is None:
+            sys.exit(f"gpu_check: {what} isn't found; put its wheel into a folder and give --wheels FOLDER")
 
 
 def arguments() -> argparse.ArgumentParser:

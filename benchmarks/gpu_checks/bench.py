@@ -27,6 +27,10 @@ MARK = "GPU-CHECK "
 GIB = 1 << 30
 NOWHERE = 999
 """The number of a device that no machine has."""
+OTHERS = ("ACCELERATE_", "PYTORCH_", "TORCH_", "CUBLAS_", "MASTER_")
+"""How variables begin that would change what checks see: settings of other launches, and of torch's allocator."""
+SINGLE = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "CUDA_LAUNCH_BLOCKING", "PYTHONDONTWRITEBYTECODE"}
+"""Further ones; with the last one each process would compile torch anew."""
 
 
 Variables = Mapping[str, str] | None
@@ -123,9 +127,13 @@ class Bench:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment of what checks start. A rehearsal says that there is a device."""
-        found = {**os.environ, "XDG_STATE_HOME": str(self.folder / "state"), "OMP_NUM_THREADS": "1"}
-        found |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+        """The environment of what checks start, without the user's settings. A rehearsal says there is a device."""
+        found = {
+            name: text for name, text in os.environ.items() if not name.startswith(OTHERS) and name not in SINGLE
+        }
+        found |= {"XDG_STATE_HOME": str(self.folder / "state"), "OMP_NUM_THREADS": "1"}
+        found |= {"HF_HOME": str(self.folder / "home"), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+        found |= {"ACCELERATE_LAUNCH_NO_SCHEDULER": "true"}
         return found | ({"ACCELERATE_LAUNCH_NUM_DEVICES": "1"} if self.rehearse else {})
 
     @property
@@ -140,8 +148,9 @@ class Bench:
     @cached_property
     def uuid(self) -> str:
         """The UUID of the device that checks use, the first that is visible, as the driver writes it."""
-        seen = [f"GPU-{one['uuid'].removeprefix('GPU-')}" for one in self.facts.get("devices", ()) if one["uuid"]]
-        return next(iter(seen or [gpu.uuid for gpu in self.gpus]), "")
+        seen = [named(one) for one in self.facts.get("devices", ()) if one["uuid"]]
+        slices = self.driver.slices() if not seen and any(gpu.mig == "Enabled" for gpu in self.gpus) else []
+        return next(iter(seen or slices or [gpu.uuid for gpu in self.gpus]), "")
 
     @cached_property
     def gpus(self) -> list[Gpu]:
@@ -224,6 +233,12 @@ class Bench:
     def failure(self, file: str) -> dict[str, Any]:
         """Return the first failure in what `--report FILE` wrote; empty if nothing failed."""
         return self.report(file)["failure"] or {}
+
+
+def named(device: Mapping[str, Any]) -> str:
+    """Return the UUID of a device that torch sees as the driver writes it: a slice's (MIG) begins otherwise."""
+    bare = device["uuid"].removeprefix("GPU-").removeprefix("MIG-")
+    return f"MIG-{bare}" if " MIG " in device["name"] else f"GPU-{bare}"
 
 
 def gib(size: float | None) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,16 +47,35 @@ class Driver:
     def __init__(self) -> None:
         """Look for the program."""
         self.path = shutil.which("nvidia-smi")
+        self.failed = ""
+        """Why the last question had no answer."""
+        self.hangs = False
+        """Whether it has taken too long once; then it isn't asked again."""
 
     def ask(self, *words: str) -> str | None:
         """Return what the program prints; None if there is none, or it fails or takes too long."""
-        if self.path is None:
+        if self.path is None or self.hangs:
             return None
         try:
-            done = subprocess.run([self.path, *words], capture_output=True, text=True, timeout=SECONDS, check=False)
-        except (OSError, subprocess.TimeoutExpired):
+            asked = subprocess.Popen(
+                [self.path, *words],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+            )  # fmt: skip
+        except OSError as error:
+            self.failed = str(error)
             return None
-        return None if done.returncode else done.stdout
+        try:
+            answer, complaint = asked.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            asked.kill()
+            with suppress(subprocess.TimeoutExpired):  # one that hangs in the driver doesn't even end by that
+                asked.communicate(timeout=1)
+            self.hangs, self.failed = True, f"it hasn't answered within {SECONDS:g} s"
+            return None
+        if not asked.returncode:
+            return answer
+        self.failed = f"status {asked.returncode}: {' '.join(f'{answer} {complaint}'.split())[:200]}"
+        return None
 
     def query(self, what: str, *fields: str) -> list[dict[str, str | None]] | None:
         """Return a row for each device or process; None if the program can't be asked, or lacks a field."""
@@ -73,6 +94,10 @@ class Driver:
                 each = self.query("gpu", name) or []
                 found = [one | (each[place] if len(each) == len(found) else {}) for place, one in enumerate(found)]
         return [Gpu(one) for one in found]
+
+    def slices(self) -> list[str]:
+        """Return the UUIDs of the slices of devices (MIG)."""
+        return re.findall(r"UUID: (MIG-[^)]+)\)", self.ask("-L") or "")
 
     def used(self, uuid: str) -> int | None:
         """Return the bytes that are held on a device, by whomever; of the first one if the UUID isn't listed."""

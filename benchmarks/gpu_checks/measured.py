@@ -81,7 +81,8 @@ def save(folder: Path, about: dict[str, Any], rows: list[Row]) -> Path | None:
 
 def keep(file: Path, root: Path) -> int:
     """Put the results of a run into a clone: the points beside the other measurements, the table into the page."""
-    about, rows = results.load(file)
+    about, found = results.load(file)
+    rows = results.flat(found)
     if about["rehearsed"] or not about["card"]:
         print("gpu_check: --keep takes the results of a run on a device")
         return 2

@@ -35,7 +35,7 @@ def _device(_bench: Bench) -> str:
 def _driver(bench: Bench) -> str:
     if bench.driver.path is None:
         return "nvidia-smi isn't on PATH"
-    return "" if bench.gpus else "nvidia-smi fails or lists no device; run it to see why"
+    return "" if bench.gpus else f"nvidia-smi lists no device; {bench.driver.failed or 'it prints none'}"
 
 
 def _cuda(bench: Bench) -> str:
@@ -70,7 +70,7 @@ MISSING: dict[str, Callable[[Bench], str]] = {
     **{name: _module(name) for name in ("sklearn", "transformers")},
 }
 """By the name of a need: returns why it isn't met, empty if it is."""
-ON_A_DEVICE = ("device", "cuda")
+ON_A_DEVICE = ("device", "cuda", "two devices")
 """Needs that a rehearsal leaves out."""
 
 

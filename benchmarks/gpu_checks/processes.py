@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 LAST = 20.0
 """Seconds for killed processes to be gone: the driver takes back the memory of each first."""
+STUCK: set[int] = set()
+"""Those that weren't gone by then; nobody waits for them again."""
 
 
 def adopt() -> None:
@@ -70,12 +72,13 @@ def wait(child: subprocess.Popen[str], seconds: float) -> bool:
 
 
 def end_all() -> list[int]:
-    """Kill all descendants of this process; return those that didn't go."""
+    """Kill all descendants of this process; return those that didn't go, once each."""
     until = time.monotonic() + LAST
     while True:
         reap()
-        left = [pid for pid, state in below(os.getpid()).items() if state != "Z"]
+        left = [pid for pid, state in below(os.getpid()).items() if state != "Z" and pid not in STUCK]
         if not left or time.monotonic() > until:
+            STUCK.update(left)
             return left
         held = [(pid, opened) for pid in left if (opened := _open(pid)) is not None]
         ours = below(os.getpid())

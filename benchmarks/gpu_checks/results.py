@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.gpu_checks.check import BROKEN, NO, YES, Row
+from benchmarks.gpu_checks.check import BROKEN, NO, Row
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+SAME = ("card", "cards", "driver", "torch", "python", "rehearsed")
+"""Surroundings that runs share whose rows are put together."""
 FAR = 0.1
 """By how much a number has to change to be shown in a comparison."""
 
@@ -48,21 +51,50 @@ def status(rows: list[Row]) -> int:
 def save(file: Path, surroundings: dict[str, Any], rows: dict[str, list[Row]]) -> None:
     """Write the results as JSON."""
     found = [{"check": name, **asdict(row)} for name, each in rows.items() for row in each]
-    file.write_text(json.dumps({**surroundings, "rows": found}, indent=1) + "\n")
+    new = file.with_suffix(".new")  # a machine may be taken away at any moment
+    new.write_text(json.dumps({**surroundings, "rows": found}, indent=1) + "\n")
+    new.replace(file)
 
 
-def load(file: Path) -> tuple[dict[str, Any], list[Row]]:
-    """Return the surroundings and the rows of a file of results."""
-    found: dict[str, Any] = json.loads(file.read_text())
-    rows = [Row(**{key: value for key, value in row.items() if key != "check"}) for row in found.pop("rows")]
+def load(file: Path) -> tuple[dict[str, Any], dict[str, list[Row]]]:
+    """Return the surroundings and the rows of a file of results, by their check."""
+    rows: dict[str, list[Row]] = {}
+    try:
+        found: dict[str, Any] = json.loads(file.read_text())
+        for each in found.pop("rows"):
+            rows.setdefault(each.pop("check"), []).append(Row(**each))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        sys.exit(f"gpu_check: {file} isn't a file of results: {error}")
     return found, rows
 
 
-def compared(first: list[Row], now: list[Row]) -> str:
-    """Return what differs between two runs: claims that hold no more or again, and numbers that are far apart."""
-    before = {row.claim: row for row in first}
+def earlier(file: Path, surroundings: dict[str, Any]) -> dict[str, list[Row]]:
+    """Return the rows that a run here before has written there, so that another one adds to them.
+
+    A file of other surroundings is renamed.
+    """
+    if not file.exists():
+        return {}
+    found, rows = load(file)
+    if all(found.get(name) == surroundings[name] for name in SAME):
+        return rows
+    file.rename(file.with_name(f"results-{file.stat().st_mtime:.0f}.json"))
+    return {}
+
+
+def flat(rows: dict[str, list[Row]]) -> list[Row]:
+    """Return the rows of all checks."""
+    return [row for each in rows.values() for row in each]
+
+
+def compared(first: dict[str, list[Row]], now: dict[str, list[Row]]) -> str:
+    """Return what differs between two runs: claims that hold no more or again, and numbers that are far apart.
+
+    Checks that haven't run now aren't compared.
+    """
+    before = {row.claim: row for name in now for row in first.get(name, ())}
     lines: list[str] = []
-    for row in now:
+    for row in flat(now):
         old = before.pop(row.claim, None)
         if old is None:
             lines.append(f"| {cell(row.claim)} | - | {row.holds}: {cell(row.seen)} |")
@@ -87,6 +119,3 @@ def heading(surroundings: dict[str, Any]) -> str:
     return ", ".join(
         [*parts, f"Python {found.get('python')}", found.get("date", ""), *["rehearsed"] * found["rehearsed"]]
     )
-
-
-__all__ = ["YES", "compared", "counted", "heading", "line", "load", "save", "status", "table"]

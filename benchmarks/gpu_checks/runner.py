@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.gpu_checks import needs, processes
-from benchmarks.gpu_checks.bench import RANKS, Bench
+from benchmarks.gpu_checks.bench import RANKS, ROOT, Bench
 from benchmarks.gpu_checks.check import BROKEN, CHECKS, NOT_SEEN, Check, NotSeenError, Row, not_seen
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ def run(check: Check, bench: Bench, left: float, words: list[str]) -> list[Row]:
     finally:
         stuck = processes.end_all()
         started.wait()
-    found = [Row(**json.loads(line)) for line in rows.read_text().splitlines()] if rows.exists() else []
+    text = rows.read_text().replace(f"{ROOT}/", "") if rows.exists() else ""  # the table is for other machines too
+    found = [Row(**json.loads(line)) for line in text.splitlines()]
     if not in_time:
         when = "the run's time" if limit < own else f"its limit of {limit:g} s"
         found.append(
@@ -103,14 +104,28 @@ def run(check: Check, bench: Bench, left: float, words: list[str]) -> list[Row]:
     return found
 
 
+def look(bench: Bench) -> None:
+    """Find out what torch sees, once for all checks."""
+    processes.adopt()
+    bench.facts = facts(bench)
+    (bench.folder / "facts.json").write_text(json.dumps(bench.facts))
+
+
+def skipped(checks: list[Check], bench: Bench) -> dict[str, list[str]]:
+    """Return the checks that will be skipped, by the reason: it can still be mended."""
+    found: dict[str, list[str]] = {}
+    for check in checks:
+        why = needs.missing(check, bench)
+        if why:
+            found.setdefault(why, []).append(check.name)
+    return found
+
+
 def run_all(
     checks: list[Check], bench: Bench, within: float, words: list[str]
 ) -> Iterator[tuple[Check, list[Row], float]]:
-    """Yield each check with its rows and its seconds."""
-    processes.adopt()
+    """Yield each check with its rows and its seconds; `look` has to have been called."""
     until = time.monotonic() + within
-    bench.facts = facts(bench)
-    (bench.folder / "facts.json").write_text(json.dumps(bench.facts))
     try:
         for check in checks:
             began = time.monotonic()
@@ -123,8 +138,13 @@ def unpacked(wheels: Path, folder: Path) -> None:
     """Have the packages in wheels found by this process and its children; without installing anything."""
     import zipfile
 
-    site = folder / "site"
+    site, mine = folder / "site", f"cp{sys.version_info[0]}{sys.version_info[1]}"
     for wheel in sorted(wheels.glob("*.whl")):
+        python, abi, _system = wheel.stem.split("-")[-3:]
+        whole = wheel.name.lower().startswith("pyyaml")  # it works without its compiled part
+        if abi not in {"none", "abi3"} and mine not in python.split(".") and not whole:
+            sys.stderr.write(f"gpu_check: {wheel.name} isn't used: it is for {python}, and this Python is {mine}\n")
+            continue
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(site)
     found_first(str(site))

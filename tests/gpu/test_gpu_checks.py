@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.conftest import ROOT
-from tests.estimate import accuracy
-
-sys.path.insert(0, str(ROOT))
 
 from benchmarks.gpu_checks import measured, needs, results
 from benchmarks.gpu_checks.areas import endings, finding, memory, points, runs, tools
@@ -23,58 +16,9 @@ from benchmarks.gpu_checks.bench import GIB, Bench, Done
 from benchmarks.gpu_checks.check import Check, NotSeenError, Row
 from benchmarks.gpu_checks.driver import MIB, Driver
 from benchmarks.gpu_checks.runner import seen
-
-SMI = """#!{python} -IS
-import sys
-ANSWERS = {answers!r}
-for asked, text in ANSWERS.items():
-    if any(asked in word for word in sys.argv[1:]):
-        print(text)
-        sys.exit(not text)
-sys.exit("not a valid field to query")
-"""
-H100 = "GPU-aaaa1111-2222-3333-4444-555566667777"
-NAME = "NVIDIA H100 80GB HBM3"
-FIRST = "=uuid,name,pci.bus_id"
-ALL = f"{FIRST},driver_version,mig.mode.current,compute_mode"
-DEVICE = f"{H100}, {NAME}, 00000000:3B:00.0"
-ONE = {
-    ALL: f"{DEVICE}, 580.159.04, Disabled, Default",
-    "=uuid,memory.used": f"{H100}, 512",
-    "=pid,used_memory": "71, [N/A]\n72, 1024\n[N/A], [Insufficient Permissions]",
-    "-L": f"GPU 0: {NAME} (UUID: {H100})",
-}
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """A machine with the driver of one H100; what it runs is answered by `answers`."""
-    install(tmp_path, ONE, monkeypatch)
-    devices = [{"name": NAME, "uuid": H100.removeprefix("GPU-"), "total": 80 * GIB}]
-    return Bench(tmp_path / "bench", {"devices": devices, "bf16": True, "free": 79 * GIB}, rehearse=False)
-
-
-def install(folder: Path, answers: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    program = folder / "bin" / "nvidia-smi"
-    program.parent.mkdir(exist_ok=True)
-    program.write_text(SMI.format(python=sys.executable, answers=answers))
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:/bin:/usr/bin")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
-
-def answers(monkeypatch: pytest.MonkeyPatch, bench: Bench, *texts: str, status: int = 0) -> None:
-    """Have the next commands print these texts; the last one answers all that follow."""
-    left = list(texts)
-
-    def run(*_words: object, **_more: object) -> Done:
-        return Done(status, left.pop(0) if len(left) > 1 else left[0], "", 0.1)
-
-    monkeypatch.setattr(bench, "run", run)
-
-
-def verdicts(found: Iterator[Row]) -> dict[str, str]:
-    return {row.claim: row.holds for row in found}
+from tests.conftest import ROOT
+from tests.estimate import accuracy
+from tests.gpu.machine import ALL, DEVICE, FIRST, H100, NAME, ONE, answers, install, verdicts
 
 
 def test_what_the_driver_does_not_tell_is_no_number(
@@ -116,6 +60,9 @@ def test_devices_are_held_to_nvidia_smi_and_to_torch(bench: Bench, monkeypatch: 
     answers(monkeypatch, bench, f"{H100}|False\n|False\n")
     assert list(verdicts(finding.torch(bench)).values()) == ["no", "not seen", "no"]
     answers(monkeypatch, bench, "580.159.04\n")
+    with pytest.raises(NotSeenError, match="has no /proc/driver/nvidia here"):
+        list(finding.version(bench))
+    monkeypatch.setattr(finding, "VERSION", Path(__file__))
     assert set(verdicts(finding.version(bench)).values()) == {"yes"}
     assert [row.holds for row in finding.container(bench)] == ["yes"]
 
@@ -131,6 +78,8 @@ def test_a_rank_sees_its_device_and_no_other(bench: Bench, monkeypatch: pytest.M
     found = verdicts(finding.ids(bench))
     assert len(found) == 5
     assert set(found.values()) == {"yes"}
+    answers(monkeypatch, bench, f"0|{H100}\n1|GPU-other\n", told(bare))
+    assert len(verdicts(finding.ids(bench))) == 4  # "all" isn't that device alone
     answers(monkeypatch, bench, f"0|{H100}\n", told("another"))
     assert set(verdicts(finding.ids(bench)).values()) == {"no"}
     answers(monkeypatch, bench, told(bare), told(), told(bare))
@@ -150,6 +99,7 @@ def test_slices_are_named_where_there_are_any(tmp_path: Path, bench: Bench, monk
     }
     install(tmp_path, divided, monkeypatch)
     bench = Bench(bench.folder, bench.facts, rehearse=False)
+    assert Bench(bench.folder, {}, rehearse=False).uuid == "MIG-77"  # without torch
     answers(monkeypatch, bench, 'GPU-CHECK {"uuids": ["x"], "variable": "MIG-77"}\n')
     assert set(verdicts(finding.mig(bench)).values()) == {"yes"}
     with pytest.raises(NotSeenError, match="the devices are slices"):
@@ -176,11 +126,13 @@ def test_binding_and_env_are_held_to_the_kernel_and_the_driver(
     assert [row.holds for row in tools.binding(bench)] == ["yes"]
     (folder / "numa_node").write_text("-1\n")  # a virtual machine
     assert [row.holds for row in tools.binding(bench)] == ["no", "not seen"]
-    shown = {"NVIDIA driver": "580.159.04", "Devices": [f"GPU 0 {NAME}"]}
+    shown = {"NVIDIA driver": "580.159.04", "Devices": [f"GPU 0 {NAME}"], "torch": {"devices": [NAME]}}
     answers(monkeypatch, bench, json.dumps(shown))
-    assert [row.holds for row in tools.env(bench)] == ["yes", "yes"]
-    answers(monkeypatch, bench, json.dumps({**shown, "Devices": "none"}))
-    assert [row.holds for row in tools.env(bench)] == ["yes", "no"]
+    assert [row.holds for row in tools.env(bench)] == ["not seen", "not seen", "yes"]  # no driver's folder
+    monkeypatch.setattr(tools, "GPUS", tmp_path)
+    assert [row.holds for row in tools.env(bench)] == ["yes", "yes", "yes"]
+    answers(monkeypatch, bench, json.dumps({**shown, "Devices": "none", "torch": "can't be imported"}))
+    assert [row.holds for row in tools.env(bench)] == ["yes", "no", "no"]
 
 
 def test_runs_are_judged_by_what_their_ranks_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,9 +147,11 @@ def test_runs_are_judged_by_what_their_ranks_told(bench: Bench, monkeypatch: pyt
         return f"GPU-CHECK {json.dumps({**facts, **other})}\n" * 2
 
     answers(monkeypatch, bench, kernel())
-    assert list(verdicts(runs.preload(bench)).values()) == ["yes"] * 3
+    assert list(verdicts(runs.preload(bench)).values()) == ["yes", "yes", "yes", "no"]
+    monkeypatch.setattr(Done, "err", "accel: note: not preloaded: initializes opens torch.cuda")
+    assert list(verdicts(runs.preload(bench)).values()) == ["no", "yes", "yes", "yes"]
     answers(monkeypatch, bench, kernel(initialized=True, device="cpu", preloaded=False))
-    assert list(verdicts(runs.preload(bench)).values()) == ["no"] * 3
+    assert list(verdicts(runs.preload(bench)).values()) == ["no", "no", "no", "yes"]
     answers(monkeypatch, bench, kernel(at=time.time() + 5), kernel(at=time.time() + 3), kernel(at=time.time() + 9))
     assert list(verdicts(runs.first_kernel(bench)).values()) == ["yes", "yes"]
     answers(monkeypatch, bench, 'GPU-CHECK {"sum": 1.0, "backend": "nccl"}\n')

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.gpu_checks.bench import GIB, named
 from benchmarks.gpu_checks.check import NotSeenError, Row, check, not_seen, row
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from benchmarks.gpu_checks.bench import Bench, Done
 
+VERSION = Path("/proc/driver/nvidia/version")
 FIND = "import os; from accel_launch.machine import devices; print(*{what}, sep='\\n')"
 
 
@@ -52,8 +55,8 @@ def version(bench: Bench) -> Iterator[Row]:
     """Hold `Host.driver` to the driver's program."""
     ours = bench.run([*bench.ours()[:1], "-c", "from accel_launch import Host; print(Host.here().driver or '')"], 30)
     theirs = next((gpu.driver for gpu in bench.gpus), None)
-    if theirs is None:
-        raise NotSeenError("nvidia-smi doesn't tell driver_version")
+    if theirs is None or not VERSION.exists():
+        raise NotSeenError("nvidia-smi doesn't tell driver_version, or the driver has no /proc/driver/nvidia here")
     yield row("The driver's version is nvidia-smi's", theirs, ours.out.strip() or "not found")
 
 
@@ -63,8 +66,8 @@ def torch(bench: Bench) -> Iterator[Row]:
     seen = bench.facts["devices"]
     ours = found(bench, "(f'{d.uuid}|{d.bf16}' for d in devices.find(os.environ))")
     yield row("The launcher counts as many visible devices as torch", len(seen), len(ours))
-    uuids = [line.partition("|")[0].removeprefix("GPU-") for line in ours]
-    theirs = [one["uuid"].removeprefix("GPU-") for one in seen]
+    uuids = [line.partition("|")[0] for line in ours]
+    theirs = [named(one) if one["uuid"] else "" for one in seen]
     claim = "Visible devices are in CUDA's order"
     if not all(uuids) or not all(theirs):
         yield not_seen(claim, "the driver's folder, or this torch, doesn't tell UUIDs")
@@ -77,6 +80,21 @@ def torch(bench: Bench) -> Iterator[Row]:
         )
 
 
+@check("The card is known by its name", seconds=60, needs=("cuda",), rehearsed=False)
+def card(bench: Bench) -> Iterator[Row]:
+    """Hold the memory and the precisions that the estimates know of a card to what torch finds."""
+    from accel_estimate.devices import cards
+
+    one = bench.facts["devices"][0]
+    known = cards.named(one["name"])
+    if known is None:
+        raise NotSeenError(f"the estimates know no {one['name']}; --fits 24GiB names an amount")
+    claim, size = "The memory that a card is known with is what torch finds, within 1 %", one["total"] / GIB
+    yield row(claim, f"{known.name}: {known.given:.2f} GiB", f"{size:.2f} GiB", abs(size / known.given - 1) < 0.01,
+              number=size, unit="GiB")  # fmt: skip
+    yield row("A card is known to compute in bf16, or not to", bench.facts["bf16"], known.bf16)
+
+
 def sees(bench: Bench, done: Done, ids: tuple[str, ...]) -> tuple[str, bool]:
     """Return what a rank saw, and whether these are its devices: by CUDA, in a rehearsal by the variable."""
     if done.status:
@@ -86,8 +104,8 @@ def sees(bench: Bench, done: Done, ids: tuple[str, ...]) -> tuple[str, bool]:
         if not bench.rehearse:
             raise NotSeenError("libcuda.so.1 isn't found, so CUDA can't be asked without torch")
         return f"CUDA_VISIBLE_DEVICES={told['variable']}", (told["variable"] or "").split(",") == list(ids)
-    seen = [one.removeprefix("GPU-") for one in told["uuids"]]
-    return ", ".join(seen) or "no device", seen == [one.removeprefix("GPU-") for one in ids]
+    seen = list(told["uuids"])
+    return ", ".join(seen) or "no device", seen == [re.sub("^(GPU|MIG)-", "", one) for one in ids]
 
 
 @check("A rank of gpu_ids sees that device", seconds=60, needs=("device",))
@@ -98,7 +116,9 @@ def ids(bench: Bench) -> Iterator[Row]:
     expected = "0" if bench.rehearse else bench.uuid
     forms = {"an index": index, "a range": f"{index}-{index}"} if index.isdecimal() else {}
     if not bench.rehearse:
-        forms |= {"all": "all", "a UUID": uuid, "the beginning of a UUID": uuid[: len("GPU-") + 8]}
+        forms |= {"all": "all", "a UUID": uuid}
+    if uuid.startswith("GPU-"):  # CUDA takes no part of a slice's
+        forms |= {"the beginning of a UUID": uuid[: len("GPU-") + 8]}
     for form, value in forms.items():
         claim = f"A rank of gpu_ids sees that device alone: {form}"
         if not value or not expected:
@@ -109,7 +129,7 @@ def ids(bench: Bench) -> Iterator[Row]:
             )
             yield not_seen(claim, why)
             continue
-        if form == "all" and len(bench.facts.get("devices", ())) > 1:
+        if form == "all" and len(ours) > 1:
             continue
         done = bench.launch(f"-q --gpu_ids {value} --num_processes 1", "visible.py", seconds=30)
         seen, right = sees(bench, done, (expected,))
@@ -157,7 +177,7 @@ def absent(bench: Bench) -> Iterator[Row]:
 )
 def mig(bench: Bench) -> Iterator[Row]:
     """Name a slice by its UUID, where the devices are divided."""
-    slices = re.findall(r"UUID: (MIG-[^)]+)\)", bench.driver.ask("-L") or "")
+    slices = bench.driver.slices()
     if not slices:
         raise NotSeenError("MIG is on, but no slice has been made")
     name = slices[0]

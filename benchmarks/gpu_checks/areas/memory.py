@@ -122,28 +122,6 @@ def collected(started: list[tuple[Any, Any]], seconds: float) -> dict[str, dict[
     return {one["point"]: one for text in texts for one in told(text)}
 
 
-@check("Serving takes the memory that the formulas say", seconds=150, needs=("cuda", "torch", "transformers"))
-def serving(bench: Bench) -> Iterator[Row]:
-    """Generate with transformers' cache up to the context's length."""
-    known = points.TINY_SERVING if bench.rehearse else points.SERVING
-    said = {name: served(point) for name, point in known.items()}
-    here = [name for name in known if fits(bench, said[name][0][1])]
-    seen = {one["point"]: one for one in measured(bench, "serve_points.py", here, 0.9 * bench.seconds)}
-    if not seen and here:
-        raise NotSeenError("no point was served in time")
-    for name, point in known.items():
-        one = seen.get(name, {"why": "it doesn't fit the device, or no time was left"})
-        claim = f"Serving {name}: its cache is as large as the formula says"
-        # The last token that is generated is in no cache.
-        length = point.settings["context_len"]
-        expected = served(point._replace(settings={**point.settings, "context_len": length - 1}))[1]
-        if "cache" in one:
-            yield row(claim, gib(expected), gib(one["cache"]), one["cache"] == expected)
-        else:
-            yield not_seen(claim, one.get("why", "it wasn't told"))
-        yield within(f"Serving {name}: within low and high", point, {"allocated": said[name][0]}, one, None)
-
-
 @check("Training takes the memory that formulas and trace say", seconds=280, needs=("cuda", "torch", "transformers"))
 def training(bench: Bench) -> Iterator[Row]:
     """Train two steps of each point on the device, and trace it on the CPU meanwhile."""
@@ -174,6 +152,29 @@ def training(bench: Bench) -> Iterator[Row]:
     yield from summed(seen, said, found)
 
 
+@check("Serving takes the memory that the formulas say", seconds=150, needs=("cuda", "torch", "transformers"))
+def serving(bench: Bench) -> Iterator[Row]:
+    """Generate with transformers' cache up to the context's length."""
+    known = points.TINY_SERVING if bench.rehearse else points.SERVING
+    said = {name: served(point) for name, point in known.items()}
+    here = [name for name in known if fits(bench, said[name][0][1])]
+    seen = {one["point"]: one for one in measured(bench, "serve_points.py", here, 0.9 * bench.seconds)}
+    if not seen and here:
+        raise NotSeenError("no point was served in time")
+    for name, point in known.items():
+        one = seen.get(name, {"why": "it doesn't fit the device, or no time was left"})
+        claim = f"Serving {name}: its cache is as large as the formula says"
+        # The last token that is generated is in no cache.
+        length = point.settings["context_len"]
+        expected = served(point._replace(settings={**point.settings, "context_len": length - 1}))[1]
+        if "cache" in one:
+            took = one["cache"]
+            yield row(claim, f"{expected:,.0f} bytes", f"{took:,.0f} bytes", took == expected)
+        else:
+            yield not_seen(claim, one.get("why", "it wasn't told"))
+        yield within(f"Serving {name}: within low and high", point, {"allocated": said[name][0]}, one, None)
+
+
 def within(
     claim: str, point: Point, said: Mapping[str, Range], seen: dict[str, Any], trace: dict[str, Any] | None
 ) -> Row:
@@ -182,7 +183,7 @@ def within(
     shown = "; ".join(f"{name} {gib(seen[name])}" for name in FIGURES if seen.get(name))
     data = {"point": point.name, "model": point.model, "settings": dict(point.settings), "trace": trace, **seen}
     if seen.get("ran_out"):
-        right = seen["has"] < said["device"][2]
+        right = seen["has"] < said.get("device", said["allocated"])[2]
         return Row(claim, expected, f"out of memory with {gib(seen['has'])}", YES if right else NO, data=data)
     if seen.get("broken"):
         return Row(claim, expected, seen["why"], BROKEN)

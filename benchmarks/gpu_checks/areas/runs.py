@@ -62,9 +62,21 @@ def two_on_one(bench: Bench) -> Iterator[Row]:
 
 @check("Ranks on several devices reduce over nccl", seconds=120, needs=("cuda", "torch", "sklearn", "two devices"))
 def several(bench: Bench) -> Iterator[Row]:
-    """Run the README's example on all devices."""
-    done = bench.launch("", EXAMPLES / "train_digits.py", "--epochs", "3")
-    yield row("The README's example trains on all devices", "accuracy of 0.5 and more", *accurate(done, 0.5))
+    """Reduce over all devices, and train there; a rehearsal has two ranks."""
+    many = 2 if bench.rehearse else len(bench.facts["devices"])
+    more = {"ACCELERATE_LAUNCH_NUM_DEVICES": "2"} if bench.rehearse else {}
+    done = bench.launch("-q", "together.py", bench.device, "nccl", variables=more)
+    sums = sorted({f"{one['backend']}: {one['sum']}" for one in done.told})
+    seen = f"{', '.join(sums)} on {len({one['device'] for one in done.told})} devices" if sums else done.last
+    where, devices = ("gloo", 1) if bench.rehearse else ("nccl", many)
+    expected = f"{where}: {sum(range(many + 1))}.0 on {devices} devices"
+    yield row("Without settings, a rank on each device reduces over nccl", expected, seen)
+    claim = "The README's example trains on all devices"
+    if bench.rehearse:
+        yield not_seen(claim, "runs.readme rehearses it with one rank")
+        return
+    shown, right = accurate(bench.launch("", EXAMPLES / "train_digits.py", "--epochs", "3"), 0.5)
+    yield row(claim, f"accuracy of 0.5 and more, {many} ranks", shown, right and f" {many} ranks" in shown)
 
 
 @check("bf16 and fp16 train", seconds=120, needs=("cuda", "torch"))
@@ -130,6 +142,11 @@ def preload(bench: Bench) -> Iterator[Row]:
     seen = [f"{one['total']:.0f} on {one['device']}" for one in done.told]
     where = "cpu" if bench.rehearse else "cuda:0"
     yield row(claim, f"2 times {256**3} on {where}", seen or done.last, seen == [f"{256**3} on {where}"] * 2)
+    done = bench.launch("--num_processes 2 --preload initializes", "kernel.py", bench.device, variables=bench.shared)
+    notes = [line for line in done.err.splitlines() if "not preloaded: initializes" in line]
+    claim = "A module that initializes CUDA isn't preloaded, and ranks start all the same"
+    shown = f"{notes[:1] or done.last}, {len(done.told)} ranks"
+    yield row(claim, "not preloaded: initializes ..., 2 ranks", shown, bool(notes) and len(done.told) == 2)
 
 
 @check("--preload shortens the time to a first kernel", seconds=150, needs=("cuda", "torch", "shared"))

@@ -7,7 +7,7 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.gpu_checks.bench import GIB, Bench, Done, gib
 from benchmarks.gpu_checks.check import NotSeenError, Row, check, not_seen, row
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 HELD = 3.0
 SYS = Path("/sys")
+GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 @check("Idle devices are chosen, busy ones refused", seconds=120, needs=("cuda", "driver"))
@@ -48,6 +49,12 @@ def idle(bench: Bench) -> Iterator[Row]:
             yield row(
                 "The devices that are idle are chosen", "all but the first", ", ".join(seen) or done.last, right
             )
+    with bench.running(f"--num_processes {many} --gpu_ids idle:{many}", "hold.py", "cpu", "0") as run:
+        run.wait_for("held", 60)
+        done = asked(many)
+        claim = "A device that another launch has taken isn't idle, though that holds nothing"
+        yield row(claim, "status 2: taken by the launch with pid ...", done.last,
+                  done.status == 2 and f"taken by the launch with pid {run.process.pid}" in done.err)  # fmt: skip
     free = wait_for(lambda: asked(many).status == 0, 30, pace=1)
     shown = "it isn't" if free is None else f"after {free:.0f} s"
     yield row("The device is idle again after the run", "within 30 s", shown, free is not None)
@@ -66,6 +73,8 @@ def binding(bench: Bench) -> Iterator[Row]:
     if not done.told:
         raise RuntimeError(done.last)
     allowed, cpus = os.sched_getaffinity(0), set(done.told[0]["cpus"])
+    if not expand(listed) & allowed:
+        raise NotSeenError(f"no CPU near the device is allowed here: {listed}")
     if node == "-1" or not (SYS / "devices/system/node/node1").exists():
         claim, shown = (
             "Without several NUMA nodes a rank isn't bound to a part",
@@ -87,27 +96,42 @@ def expand(listed: str) -> set[int]:
 @check("accelerate env shows the card and its driver", seconds=60, needs=("device", "driver"), rehearsed=False)
 def env(bench: Bench) -> Iterator[Row]:
     """Hold its JSON to nvidia-smi."""
-    found = json.loads(bench.run(bench.ours("env", "--json"), 45).out)
+    names = [one["name"] for one in bench.facts.get("devices", ())]
+    found = json.loads(bench.run(bench.ours("env", "--json", *["--torch"] * bool(names)), 50).out)
     gpus = bench.gpus
     if not gpus or gpus[0].driver is None:
         raise NotSeenError("nvidia-smi doesn't tell model and driver")
-    yield row("accelerate env names the driver of nvidia-smi", gpus[0].driver, found["NVIDIA driver"])
-    devices = found["Devices"]
-    lines: list[str] = [devices] if isinstance(devices, str) else devices
-    visible = [one["name"] for one in bench.facts.get("devices", ())] or [gpu.name for gpu in gpus]
-    right = len(lines) == len(visible) and all(name in line for name, line in zip(visible, lines, strict=True))
-    yield row("accelerate env names each visible device's model", ", ".join(visible), ", ".join(lines), right)
+    claims = ("accelerate env names the driver of nvidia-smi", "accelerate env names each visible device's model")
+    if not GPUS.is_dir():
+        yield from (not_seen(claim, "the driver's folder /proc/driver/nvidia/gpus isn't here") for claim in claims)
+    else:
+        yield row(claims[0], gpus[0].driver, found.get("NVIDIA driver", "none"))
+        devices = found["Devices"]
+        lines: list[str] = [devices] if isinstance(devices, str) else devices
+        visible = names or [gpu.name for gpu in gpus]
+        right = len(lines) == len(visible) and all(name in line for name, line in zip(visible, lines, strict=True))
+        yield row(claims[1], ", ".join(visible), ", ".join(lines), right)
+    if names:
+        shown: dict[str, Any] | str = found["torch"]  # or why it can't be imported
+        seen = shown if isinstance(shown, str) else shown["devices"]
+        yield row("accelerate env --torch shows the devices of torch", names, seen)
 
 
 @check("ps and top show what a rank holds", seconds=120, needs=("cuda", "driver"))
 def ps_and_top(bench: Bench) -> Iterator[Row]:
     """Leave a run that holds memory, and look at it from outside."""
+    from accel_launch.machine.device_memory import PATIENCE
+
     wanted = bench.amount(HELD)
     name = f"gpu-check-{os.getpid()}"
     flags = f"--num_processes 1 --name {name}"
     with bench.running(flags, "hold.py", bench.device, f"{wanted}") as run:
         told = run.wait_for("held", 60)
+        asked = time.monotonic()
         theirs = bench.driver.holders().get(told["pid"])
+        taken = time.monotonic() - asked
+        if taken > 0.6 * PATIENCE:
+            raise NotSeenError(f"nvidia-smi takes {taken:.1f} s to answer, and ps and top wait {PATIENCE:g} s")
         if theirs is None:
             raise NotSeenError("nvidia-smi tells no memory for the rank's pid (a container with pids of its own)")
         time.sleep(3)  # the record takes a sample a second

@@ -21,6 +21,8 @@ from benchmarks.gpu_checks.driver import Driver
 
 UUID = os.environ.get("GPU_CHECK_UUID", "")
 """Of the device, as the driver writes it."""
+LEFT = 64 << 20
+"""Bytes that a point may leave behind."""
 
 
 def built(point: points.Point, how: Recipe, device: str) -> tuple[Any, Any]:
@@ -79,8 +81,12 @@ def tried(name: str, device: str, run: Any) -> None:
 def each(run: Any) -> None:
     """Run the points that the command line names, one after the other, on the device that it names first."""
     warnings.simplefilter("ignore")
-    device = sys.argv[1]
+    device, names = sys.argv[1], sys.argv[2:]
     others = before(device)
-    for name in sys.argv[2:]:
+    for place, name in enumerate(names):
         tried(name, device, partial(run, name, device, others))
         gc.collect()
+        fresh(device)
+        left = names[place + 1 :]
+        if left and device == "cuda" and torch.cuda.memory_allocated() > LEFT:  # it would be counted again
+            os.execv(sys.executable, [sys.executable, sys.argv[0], device, *left])  # noqa: S606

@@ -9,6 +9,8 @@ MARK = "GPU-CHECK "
 STAND_IN = "GPU_CHECK_STAND_IN"
 """The folder of a stand-in of nvidia-smi, to which a rehearsal tells what it would hold."""
 GIB = 1 << 30
+CONTEXT = 0.5
+"""GiB that a rehearsed process holds beside its tensors."""
 
 
 def tell(**facts: Any) -> None:
@@ -21,9 +23,9 @@ def hold(gibibytes: float, *, device: str) -> Any:
     """Hold memory of a device; a rehearsal tells the stand-in's driver so. Return what has to be kept."""
     if device == "cpu":
         folder = os.environ.get(STAND_IN)
-        if folder:
+        if folder and gibibytes:
             with open(os.path.join(folder, "living"), "a", encoding="ascii") as file:  # noqa: PTH118, PTH123
-                file.write(f"{os.getpid()} {round(gibibytes * 1024)}\n")
+                file.write(f"{os.getpid()} {round((gibibytes + CONTEXT) * 1024)}\n")
         return None
     import torch
 

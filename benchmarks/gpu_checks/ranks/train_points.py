@@ -6,11 +6,21 @@ train_points.py cuda|cpu NAME...
 from typing import Any
 
 import torch
-from model import built, each, figures, fresh, points
+from model import Recipe, built, each, figures, fresh, points
 
 from accel_estimate.tracing import building, optimizers
 
 STEPS = 2
+
+
+def passed(model: Any, batch: dict[str, Any], how: Recipe, device: str) -> torch.Tensor:
+    """Go forward and backward; return the loss. Nothing else is kept: logits would be there in the next pass."""
+    narrow = torch.float16 if how.mixed_precision == "fp16" else torch.bfloat16
+    with torch.autocast(device, narrow, enabled=how.under_autocast):
+        outputs = model(**{key: value.to(device) for key, value in batch.items()})
+    loss = outputs.loss
+    loss.backward()
+    return loss.detach()
 
 
 def train(name: str, device: str, others: int) -> dict[str, Any]:
@@ -20,15 +30,10 @@ def train(name: str, device: str, others: int) -> dict[str, Any]:
     config, model = built(points.ALL[name], how, device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = optimizers.make(trained, how)
-    narrow = torch.float16 if how.mixed_precision == "fp16" else torch.bfloat16
     loss = torch.zeros(())
     for _step in range(STEPS):
         for _pass in range(how.gradient_accumulation):
-            batch = {key: value.to(device) for key, value in building.batch(config, model, how).items()}
-            with torch.autocast(device, narrow, enabled=how.under_autocast):
-                outputs = model(**batch)
-            loss = outputs.loss
-            loss.backward()
+            loss = passed(model, building.batch(config, model, how), how, device)
         optimizer.step()
         optimizer.zero_grad()
     return {"loss": f"{loss.item():.3f}", **figures(device, others)}

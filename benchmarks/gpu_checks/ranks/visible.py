@@ -21,7 +21,8 @@ def shown() -> list[str] | None:
     for place in range(count.value):
         device, name = ctypes.c_int(), (ctypes.c_ubyte * 16)()
         cuda.cuDeviceGet(ctypes.byref(device), place)
-        ask = getattr(cuda, "cuDeviceGetUuid_v2", cuda.cuDeviceGetUuid)  # the newer one knows slices of a device
+        newer = getattr(cuda, "cuDeviceGetUuid_v2", None)  # knows slices of a device
+        ask = newer or cuda.cuDeviceGetUuid
         ask(ctypes.byref(name), device)
         found.append(str(uuid.UUID(bytes=bytes(name))))
     return found
