@@ -276,6 +276,12 @@ def test_idle_devices_are_chosen_for_the_ranks(
     todo = planned(settings, here, *f"--gpu_ids {flags}".split(), on=host(8))
     assert todo.commands[0].env["CUDA_VISIBLE_DEVICES"] == chosen
     assert todo.supervised  # a launcher that became the script would let go of them
+    assert "CUDA_DEVICE_ORDER" not in todo.commands[0].env
+    unlike = tuple(device.replace(model=f"card {device.id}") for device in gpus(8))
+    todo = planned(settings, here, *f"--gpu_ids {flags}".split(), on=host(8).replace(devices=unlike))
+    assert todo.commands[0].env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    todo = planned(settings, here, "--gpu_ids", "0,3", on=host(8).replace(devices=unlike))
+    assert "CUDA_DEVICE_ORDER" not in todo.commands[0].env  # these are CUDA's own numbers
 
 
 def test_what_idle_cannot_mean(accelerate: Run, settings: Resolve, here: Path) -> None:

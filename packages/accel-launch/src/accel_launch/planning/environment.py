@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from accel_config.catalogue import DeepSpeed, Fsdp, Launcher, Resources
 from accel_config.catalogue.parallel import in_force
+from accel_config.checking.counts import idle
 from accel_config.reading.environ import exported
 from accel_config.settings.origin import FILE
 from accel_config.settings.paradigm import paradigm
@@ -25,7 +26,7 @@ RESHARDS = {
     "HYBRID_SHARD_ZERO2": "false",
     "NO_SHARD": "false",
 }
-SLICED = "NCCL_MULTI_RANK_GPU_ENABLE"
+SLICED, ORDER = "NCCL_MULTI_RANK_GPU_ENABLE", "CUDA_DEVICE_ORDER"
 # The form in which each version of FSDP writes checkpoints by default.
 STATE_DICTS = {1: "FULL_STATE_DICT", 2: "SHARDED_STATE_DICT"}
 
@@ -137,11 +138,15 @@ def _threads(settings: Settings, host: Host, layout: Layout) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(max(1, host.cores // layout.local))}
 
 
-def _devices(_settings: Settings, host: Host, layout: Layout) -> dict[str, str]:
+def _devices(settings: Settings, host: Host, layout: Layout) -> dict[str, str]:
     if layout.narrowed is None or layout.cpu:
         return {}
     kind = host.devices[0].kind if host.devices else "GPU"
-    return {BY_KIND[kind].variables[0]: ",".join(layout.narrowed)}
+    visible = {BY_KIND[kind].variables[0]: ",".join(layout.narrowed)}
+    if len({device.model for device in host.devices}) > 1 and idle(settings[Resources].gpu_ids or "") is not None:
+        # These are the driver's numbers. By itself CUDA numbers cards that differ by their speed.
+        visible.update({ORDER: "PCI_BUS_ID"} if kind == "GPU" and not host.environ.get(ORDER) else {})
+    return visible
 
 
 def _nccl(_settings: Settings, host: Host, layout: Layout) -> dict[str, str]:
