@@ -19,10 +19,38 @@ PURE = (
     *("estimate/local", "estimate/strategies", "estimate/weights", "launch/checks", "launch/layout", "launch/plan"),
 )
 """Files of tests of what works everywhere: config, estimate and planning."""
+SUPERVISED = (
+    "process_tree",
+    "supervisor",
+    "run",
+    "leftovers",
+    "terminal",
+    "restarts",
+    "engine_torchrun",
+    "session",
+    "runs",
+)
+"""Files of the launcher's contract that macOS has to keep too."""
+LINUX = {
+    "accel_launch's processes have no names of their own": (
+        "test_leftovers.py::test_what_the_launcher_did_not_start_is_left_alone",
+    ),
+    "the launcher is never the first process of a container": (
+        "test_supervisor.py::test_as_pid_1_a_signal_is_an_exit_status",
+        "test_leftovers.py::test_as_pid_1",
+    ),
+    "there are no cgroups": ("test_supervisor.py::test_out_of_memory_is_told_by_the_cgroups_counters",),
+    "standing still isn't seen": (
+        "test_run.py::test_one_process_is_supervised_where_a_flag_asks_for_it[--stall_after 60]",
+    ),
+}
+"""Tests of these files that don't run there, by reason; a name stands for all that begin so."""
 SITE = Path(__file__).with_name("site")
 
 
-def imitated(system: str, *words: str | Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def imitated(
+    system: str, *words: str | Path, environ: dict[str, str], timeout: float = 170
+) -> subprocess.CompletedProcess[str]:
     """Run Python to its end as on another system."""
     return subprocess.run(
         [sys.executable, *words],
@@ -30,7 +58,7 @@ def imitated(system: str, *words: str | Path, environ: dict[str, str]) -> subpro
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=timeout,
     )
 
 
@@ -47,6 +75,18 @@ def test_config_estimate_and_planning_pass_their_tests(system: str, environ: dic
     files = [ROOT / "tests" / name.replace("/", "/test_") for name in PURE]
     words = ("-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", "-q", "--basetemp", tmp_path / "tests")
     done = imitated(system, *words, *(file.with_suffix(".py") for file in files), environ=environ)
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(900)
+def test_the_launchers_contract_holds_on_macos(environ: dict[str, str], tmp_path: Path) -> None:
+    files = [ROOT / f"tests/launch/test_{name}.py" for name in SUPERVISED]
+    left = [f"--deselect=tests/launch/{name}" for names in LINUX.values() for name in names]
+    words = ("-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", "-q", "--basetemp", tmp_path / "tests")
+    system = ROOT / "tests/platforms/test_system.py"
+    done = imitated("darwin", *words, *left, system, *files, environ=environ, timeout=880)
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
 

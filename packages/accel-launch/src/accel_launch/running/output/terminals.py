@@ -4,6 +4,20 @@ from __future__ import annotations
 
 import os
 
+from accel_launch.ranks.system import calls
+
+
+def opened(*, terminal: bool, named: bool) -> tuple[int, int]:
+    """Open a terminal or a pipe; return our end and the rank's, which can be opened by a path if it is ``named``.
+
+    Raises:
+        OSError: the system has no more of them.
+    """
+    ours, ranks_end = open_pair() if terminal else calls.pipe() if named else os.pipe()
+    if named:
+        calls.share(ranks_end)
+    return ours, ranks_end
+
 
 def open_pair() -> tuple[int, int]:
     """Open a terminal; return our end and the rank's.

@@ -6,9 +6,9 @@ import os
 import time
 
 from accel_launch.inspecting import kernel
-from accel_launch.machine import process_tree
 from accel_launch.machine.clock import steady
 from accel_launch.machine.files import read
+from accel_launch.ranks.system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Ranks:
 
     def _started(self, pid: int) -> int:
         if pid not in self.ticks:
-            facts = process_tree.look(pid)
+            facts = calls.look(pid)
             self.ticks[pid] = 0 if facts is None else facts[2]
         return self.ticks[pid]
 
