@@ -89,7 +89,8 @@ def test_waiting_and_children() -> None:
         [sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(7)"], stdin=subprocess.PIPE
     )
     assert child.stdin is not None
-    assert HERE.has_children()
+    knows = hasattr(os, "waitid") and "TESTS_PLATFORM" not in os.environ  # macOS has it from Python 3.13 on
+    assert HERE.has_children() == knows
     reader, writer = os.pipe()
     poller = HERE.waiting()
     poller.register(reader, HERE.READABLE)
@@ -98,7 +99,7 @@ def test_waiting_and_children() -> None:
     assert [fd for fd, _events in poller.poll(30)] == [reader]
     poller.unregister(reader)
     child.stdin.close()
-    assert HERE.await_end(child.pid) == 7
+    assert HERE.await_end(child.pid) == (7 if knows else None)
     assert child.wait() == 7  # it was left to collect
     for fd in (reader, writer):
         os.close(fd)

@@ -16,7 +16,7 @@ DESCRIPTORS = ""
 
 def refusal(*, supervised: bool) -> str:  # noqa: ARG001
     """Return why a launch can't start its processes."""
-    return "Windows starts nothing, so far: launch within WSL; --dry_run prints what would run"
+    return "Windows only has `accelerate launch` on this machine; launch within WSL; --dry_run prints what would run"
 
 
 def _missing(*_what: object) -> NoReturn:
