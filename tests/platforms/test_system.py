@@ -22,15 +22,7 @@ ASKING = {
     "accel_config/showing/console.py": "a pager is started by posix_spawn",
     "accel_config/writing/storage.py": "folders can be locked and synced, and files have an owner",
     "accel_sagemaker/building/private.py": "whose home it is",
-    "accel_cli/commands/env.py": "how large the memory is",
-    "accel_cli/commands/merge.py": "SIGHUP",
     "accel_cli/trial/world.py": "which stores torch has there",
-    # Asked before anything of the launcher's is imported for it, which would make each start slower.
-    "accel_launch/machine/files.py": "uname",
-    "accel_launch/machine/probe.py": "geteuid, and interfaces by Linux's ioctl",
-    # Linux's ioctl as well, and a system call by its number.
-    "accel_launch/ranks/parent.py": "interfaces",
-    "accel_launch/inspecting/rights.py": "ptrace",
     # What is planned differs: a Mac's device is its GPU.
     "accel_launch/planning/checks/on_cpu.py": "MPS",
 }
@@ -75,9 +67,9 @@ def test_each_system_has_the_whole_interface() -> None:
     from accel_launch.ranks.system import linux
 
     assert names(linux) - {"facts_in"} == names(unix) == names(windows)
-    assert {"READABLE", "HUNG_UP", "FOLDER", "ABSTRACT", "ADOPTS"} <= vars(linux).keys() & vars(unix).keys() & vars(
-        windows
-    ).keys()
+    assert {"READABLE", "HUNG_UP", "FOLDER", "DESCRIPTORS", "ABSTRACT", "ADOPTS", "LOOKS", "ROUTES"} <= vars(
+        linux
+    ).keys() & vars(unix).keys() & vars(windows).keys()
 
 
 HERE: Any = calls

@@ -223,9 +223,13 @@ def interface(environ: dict[str, str]) -> dict[str, str]:
     """
     local = environ.get("LOCAL_WORLD_SIZE") or environ.get("LOCAL_SIZE")
     alone = local in (None, environ.get("WORLD_SIZE"))
-    if alone or sys.platform != "linux" or environ.get("GLOO_SOCKET_IFNAME") or not environ.get("MASTER_ADDR"):
+    if alone or environ.get("GLOO_SOCKET_IFNAME") or not environ.get("MASTER_ADDR"):
         return {}
     import route
+    from system import calls
+
+    if not calls.ROUTES:
+        return {}
 
     return route.named(route.towards(environ["MASTER_ADDR"]), environ, cpu=False)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     """A process's parent, its session, and when it started, in the kernel's ticks."""
 
 READABLE, HUNG_UP = 1, 0x2000  # EPOLLIN, EPOLLRDHUP
-ABSTRACT = ADOPTS = LOOKS = True
+ABSTRACT = ADOPTS = LOOKS = ROUTES = True
 DESCRIPTORS = "/proc/self/fd"
 FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux
 FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-ABSTRACT = ADOPTS = LOOKS = False
+ABSTRACT = ADOPTS = LOOKS = ROUTES = False
 DESCRIPTORS = "/dev/fd"
 FLOCK = "qqihh"  # struct flock of macOS
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

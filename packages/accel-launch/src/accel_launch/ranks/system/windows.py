@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 READABLE, HUNG_UP, FOLDER = 0x1, 0x10, 0
-ABSTRACT = ADOPTS = LOOKS = False
+ABSTRACT = ADOPTS = LOOKS = ROUTES = False
 DESCRIPTORS = ""
 
 
