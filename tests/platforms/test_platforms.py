@@ -32,6 +32,9 @@ LINUX = {
         "test_supervisor.py::test_as_pid_1_a_signal_is_an_exit_status",
         "test_leftovers.py::test_as_pid_1",
     ),
+    "ps shows a line's end in a way of its own": (
+        "test_supervisor.py::test_what_a_successful_script_left_gets_grace_and_is_then_ended",
+    ),
     "there are no cgroups": ("test_supervisor.py::test_out_of_memory_is_told_by_the_cgroups_counters",),
     "orphans are collected by the system, a moment later": (
         "test_restarts.py::test_an_attempt_is_gone_before_the_next_begins",
