@@ -31,8 +31,8 @@ def figures(recorder: Recorder) -> list[dict[str, Any]]:
 
 
 def _figures(one: Subject, channels: Sequence[Channel], doing: Mapping[int, str]) -> dict[str, Any]:
-    seen = None if one.ended else kernel.stat(f"/proc/{one.pid}/stat")
-    over = one.ended != "" or (calls.LOOKS and (seen is None or seen[1] in "ZX"))
+    seen = None if one.ended else kernel.process(one.pid)
+    over = one.ended != "" or seen is None or seen[1] in "ZX"
     pages = "" if over else read(f"/proc/{one.pid}/statm")
     running = doing.get(one.rank) or (STOPPED.get(seen[1]) if seen is not None else None) or "running"
     return {
@@ -41,7 +41,7 @@ def _figures(one: Subject, channels: Sequence[Channel], doing: Mapping[int, str]
         "pid": one.pid,
         "state": "ended" if over else running,
         "ended": one.ended or None,
-        "cpu": None if over or seen is None else seen[2],
+        "cpu": None if over or seen is None or not calls.LOOKS else seen[2],
         "memory": int(pages.split()[1]) * PAGE if pages else None,
         "printed": sum(channel.written for channel in channels),
         "line": last_line(channels),

@@ -131,7 +131,7 @@ class Ranks:
         ranks = [[one.rank, one.pid, self._started(one.pid)] for one in running]
         last, now = self.samples[1], steady()
         if running and (last is None or now - last[0] >= PACE):
-            seen = [kernel.stat(f"/proc/{one.pid}/stat") for one in running]
+            seen = [kernel.process(one.pid) for one in running]
             self.samples = last, (now, sum(found[2] for found in seen if found is not None))
         return {"ranks": ranks, "sample": self.samples[0], "line": self.line()}
 
