@@ -66,6 +66,13 @@ def until(true: Callable[[], bool], within: float = 10.0) -> bool:
     return True
 
 
+def guardian_of(launcher: int) -> psutil.Process:
+    """The process that starts and ends the ranks: the launcher's child, or that of a keeper between the two."""
+    (found,) = psutil.Process(launcher).children()
+    below = [child for child in found.children() if os.getsid(child.pid) == child.pid]
+    return below[0] if below else found
+
+
 def read_pids(popen: subprocess.Popen[str], count: int) -> list[int]:
     """Read the pids that a script's ranks print, one on a line."""
     assert popen.stdout is not None

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.conftest import BIN
-from tests.launch.processes import Script, Start, alive, gone, marked, read_pids, until
+from tests.launch.processes import Script, Start, alive, gone, guardian_of, marked, read_pids, until
 
 N2 = ("--cpu", "--num_processes", "2")
 N1 = ("--cpu", "--num_processes", "1", "--engine", "local")
@@ -147,7 +147,7 @@ def test_a_daemon_that_asks_to_stay_stays(script: Script, environ: dict[str, str
         env=environ,
     )
     daemon = _daemon(popen)
-    (guardian,) = psutil.Process(popen.pid).children()
+    guardian = guardian_of(popen.pid)
     for number in {"signal": [15], "two signals": [15, 15], "launcher killed": [9]}.get(end, []):
         popen.send_signal(number)
         time.sleep(0.1)

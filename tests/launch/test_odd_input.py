@@ -12,6 +12,7 @@ import pytest
 
 from accel_launch.machine import process_tree
 from accel_launch.planning.types import Command, Plan
+from accel_launch.ranks.system import linux
 from accel_launch.running.engine_record import attempts_in, running_in
 from accel_launch.running.report.evidence import error_file
 from accel_launch.running.report.judging import attempt_note
@@ -162,7 +163,7 @@ def test_nothing_that_processes_write_breaks_a_reader() -> None:
             attempt_note(number, tuple(attempt))
         name = _noise(dice, 12)[:15]
         stat = b"4 (%s) S 3 2 1 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 777 0 0" % name
-        assert process_tree.facts_in(stat) == (3, 1, 777)
+        assert linux.facts_in(stat) == (3, 1, 777)
         title = process_tree.shortened(_noise(dice))
         assert title.isprintable()
         assert len(title) <= process_tree.TITLE

@@ -77,7 +77,7 @@ def late(*words):
     found = wait(*words)
     kill(os.getpid(), signal.SIGUSR1)
     return found
-os.waitpid, os.kill = late, lambda pid, number: print("sent", pid == child, number)
+os.waitpid, os.kill = late, lambda pid, number: number and print("sent", pid == child, number)
 print(os.waitstatus_to_exitcode(program.wait()))
 """
 

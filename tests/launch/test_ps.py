@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 
 from accel_launch import runs as api
-from accel_launch.machine import process_tree
+from accel_launch.ranks.system import calls
 from accel_launch.running.onlookers.registry import acting, folder, goodput, reading
 from tests.conftest import BIN, ROOT, Run
 from tests.launch.processes import Script, Start, gone, until
@@ -112,7 +112,7 @@ def test_an_orphaned_record_is_told_for_what_it_is(
 def test_a_pid_that_is_another_process_s_now_is_no_rank_and_gets_no_signal(accelerate: Run, runs: Path) -> None:
     with subprocess.Popen(["sleep", "100"]) as stranger:
         try:
-            facts = process_tree.look(stranger.pid)
+            facts = calls.look(stranger.pid)
             assert facts is not None
             ranks = [[0, stranger.pid, facts[2] - 1], [1, os.getpid(), 1]]
             record = made(runs, "reused", {"state": "running", "launcher": stranger.pid, "ranks": ranks})
@@ -150,7 +150,7 @@ def test_a_launcher_that_nobody_collects_is_not_running(
         assert until(lambda: listed(accelerate)["zombie"]["state"] == "running")
         os.kill(pid, signal.SIGKILL)
         assert gone([pid])
-        assert process_tree.look(pid) is not None
+        assert calls.look(pid) is not None
         assert listed(accelerate)["zombie"]["state"] == "lost"
         assert accelerate("stop", "zombie").returncode == 1
         parent.kill()

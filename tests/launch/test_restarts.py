@@ -18,7 +18,7 @@ import pytest
 from accel_launch import Event, launch
 from tests.conftest import BIN, ROOT, Run, needs_torch
 from tests.launch import smi as smi_program
-from tests.launch.processes import TURNS, Script, Start, gone, read_pids, until
+from tests.launch.processes import TURNS, Script, Start, gone, guardian_of, read_pids, until
 from tests.launch.test_terminal import Shown
 
 N2 = ("--cpu", "--num_processes", "2")
@@ -296,7 +296,7 @@ def test_a_killed_guardian_ends_the_run(launched: Start, script: Script) -> None
         script(COUNT + "print(os.getpid(), flush=True)\ntime.sleep(60)\n"),
     )
     ranks = read_pids(running, 2)
-    (guardian,) = psutil.Process(running.pid).children()
+    guardian = guardian_of(running.pid)
     guardian.kill()
     assert running.wait(10) == 137
     assert gone(ranks, 1)

@@ -11,11 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.conftest import BIN, ROOT, Run
-from tests.launch.processes import Script, Start, gone, read_pids
+from tests.launch.processes import Script, Start, gone, guardian_of, read_pids
 
 LAUNCH = ("launch", "--cpu")
 
@@ -324,7 +323,7 @@ def test_a_second_signal_ends_it_at_once(launched: Start, script: Script) -> Non
 def test_killing_any_one_process_of_the_launcher_leaves_nothing(launched: Start, script: Script, victim: str) -> None:
     running = launched("--cpu", "--num_processes", "2", script(STUBBORN))
     everything = read_pids(running, 4)
-    (guardian,) = psutil.Process(running.pid).children()
+    guardian = guardian_of(running.pid)
     os.kill(guardian.pid if victim == "guardian" else running.pid, signal.SIGKILL)
     status = running.wait(10)
     assert gone([*everything, guardian.pid])

@@ -22,8 +22,9 @@ from accel_launch.inspecting.sampling import Frame
 from accel_launch.inspecting.snapshot import take
 from accel_launch.inspecting.subject import Subject
 from accel_launch.machine import process_tree
+from accel_launch.ranks import system
 from accel_launch.running.onlookers.registry import folder as registry
-from accel_launch.running.onlookers.registry.folder import Folder
+from accel_launch.running.onlookers.registry.folder import SOCKET, Folder
 from tests.conftest import Run
 from tests.launch.processes import Script, Start, gone, until
 
@@ -324,11 +325,9 @@ def test_questions_of_strangers_are_survived(
     environ["XDG_STATE_HOME"] += f"/{'long' * 50}"
     running = up(launched, script)
     (path,) = (Path(environ["XDG_STATE_HOME"]) / "accel" / "runs").iterdir()
-    folder = os.open(path, os.O_PATH)
-    address = Folder(str(path)).address(folder)
     for words in (b"", b'{"ask"', b"x" * 100_000, b"[1]\n", b"no json\n", b'{"ask": "stacks"}\n'):
         with socket.socket(socket.AF_UNIX) as client:
-            client.connect(address)
+            system.calls.reach(str(path), SOCKET, client.connect)
             try:
                 client.sendall(words)
                 client.shutdown(socket.SHUT_WR)
@@ -336,7 +335,6 @@ def test_questions_of_strangers_are_survived(
                     pass
             except OSError:
                 continue
-    os.close(folder)
     assert "of 3 ranks" in accelerate("stacks").stdout
     running.terminate()
     assert running.wait(10) == -signal.SIGTERM

@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 from tests.conftest import BIN, Run
-from tests.launch.processes import TURNS, Script, Start, alive, gone, marked, read_pids, until
+from tests.launch.processes import TURNS, Script, Start, alive, gone, guardian_of, marked, read_pids, until
 
 N2 = ("--cpu", "--num_processes", "2")
 ME = "import os, signal, subprocess, sys, time\nrank = os.environ.get('RANK', '-')\n"
@@ -115,7 +115,7 @@ def test_the_launcher_and_its_guardian_killed_at_once_take_the_ranks_along(launc
     running = launched(*N2, script(SLEEP))
     ranks = read_pids(running, 2)
     launcher = psutil.Process(running.pid)
-    (guardian,) = launcher.children()
+    guardian = guardian_of(running.pid)
     launcher.suspend()  # so that it can't do anything about it
     guardian.kill()
     assert gone(ranks)
@@ -128,7 +128,7 @@ def test_nor_do_the_ranks_of_an_engine_outlive_both(launched: Start, script: Scr
     running = launched(*N2, "--engine", "torchrun", script(SLEEP))
     ranks = read_pids(running, 2)
     launcher = psutil.Process(running.pid)
-    (guardian,) = launcher.children()
+    guardian = guardian_of(running.pid)
     launcher.suspend()
     guardian.kill()
     assert not gone(ranks, within=1)  # the launcher would end them, if it could
@@ -140,7 +140,7 @@ def test_the_guardian_minds_no_signal(launched: Start, script: Script) -> None:
     """A system that ends a whole group of processes gives it the signal as well."""
     running = launched(*N2, script(ME + "os.write(1, b'%d\\n' % os.getpid())\ntime.sleep(1)\n"))
     read_pids(running, 2)
-    (guardian,) = psutil.Process(running.pid).children()
+    guardian = guardian_of(running.pid)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTSTP):
         guardian.send_signal(number)
     assert running.wait(10) == 0
@@ -325,7 +325,7 @@ def test_signals_that_come_at_once_all_arrive(launched: Start, script: Script) -
     running = launched(*N2, path)
     read_pids(running, 2)
     assert running.stdout is not None
-    (guardian,) = psutil.Process(running.pid).children()
+    guardian = guardian_of(running.pid)
     guardian.suspend()
     running.send_signal(signal.SIGUSR1)
     time.sleep(0.1)
@@ -496,7 +496,7 @@ def test_the_order_of_deaths_is_known_even_if_the_guardian_was_not_looking(launc
     )
     running = launched("--cpu", "--num_processes", "3", path)
     read_pids(running, 3)
-    (guardian,) = psutil.Process(running.pid).children()
+    guardian = guardian_of(running.pid)
     guardian.suspend()
     time.sleep(1.2)
     guardian.resume()

@@ -81,6 +81,7 @@ def commands(folder: Path) -> None:
     call("config", "validate", "--config_file", "here.yaml", says="")
     call("env", says="CPU cores")
     call("estimate-memory", "config.json", says="float32")
+    Path(os.environ["XDG_STATE_HOME"], "accel/runs/one").mkdir(parents=True, mode=0o700)
     call("ps", says="")
     for count in (1, 3):
         words = ("--cpu", "--config_file", "here.yaml", "--num_processes", str(count), "--dry_run", "x.py")
@@ -99,8 +100,6 @@ def commands(folder: Path) -> None:
         "x.py",
         says="kind:",
     )
-    if "linux" not in sys.platform or os.environ.get("TESTS_PLATFORM"):
-        call("launch", "--cpu", "--num_processes", "2", "x.py", says="so far", status=2)
 
 
 def call(*words: str, says: str, status: int = 0) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from accel_launch.running.supervising import plain
 from tests.conftest import ROOT
 from tests.platforms.rooms import SYSTEMS
 
@@ -19,10 +22,41 @@ PURE = (
     *("estimate/local", "estimate/strategies", "estimate/weights", "launch/checks", "launch/layout", "launch/plan"),
 )
 """Files of tests of what works everywhere: config, estimate and planning."""
+SUPERVISED = ("process_tree", "supervisor", "run", "leftovers", "restarts", "engine_torchrun", "runs")
+"""Files of tests of the launcher's contract, which macOS has to keep too."""
+LINUX = {
+    "accel_launch's processes have no names of their own": (
+        "test_leftovers.py::test_what_the_launcher_did_not_start_is_left_alone",
+    ),
+    "the launcher is never the first process of a container": (
+        "test_supervisor.py::test_as_pid_1_a_signal_is_an_exit_status",
+        "test_leftovers.py::test_as_pid_1",
+    ),
+    "ps shows a line's end in a way of its own": (
+        "test_supervisor.py::test_what_a_successful_script_left_gets_grace_and_is_then_ended",
+    ),
+    "there are no cgroups": ("test_supervisor.py::test_out_of_memory_is_told_by_the_cgroups_counters",),
+    "orphans are collected by the system, a moment later": (
+        "test_restarts.py::test_an_attempt_is_gone_before_the_next_begins",
+    ),
+    "they compute for long, and what they hold isn't the system's": (
+        "test_supervisor.py::test_64_ranks_are_gone_within_a_second",
+        "test_supervisor.py::test_lines_of_megabytes_from_all_ranks_stay_whole",
+        "test_supervisor.py::test_a_signal_that_ends_nothing_does_not_end_the_launcher_while_it_leaves",
+    ),
+    "there is a keeper between launcher and guardian": ("test_restarts.py::test_a_thousand_restarts_leave_nothing",),
+    "standing still isn't seen": (
+        "test_restarts.py::test_standing_still_leads_to_another_attempt",
+        "test_run.py::test_one_process_is_supervised_where_a_flag_asks_for_it[--stall_after 60]",
+    ),
+}
+"""Tests of these files that don't run there, by reason; a name stands for all that begin so."""
 SITE = Path(__file__).with_name("site")
 
 
-def imitated(system: str, *words: str | Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def imitated(
+    system: str, *words: str | Path, environ: dict[str, str], timeout: float = 170
+) -> subprocess.CompletedProcess[str]:
     """Run Python to its end as on another system."""
     return subprocess.run(
         [sys.executable, *words],
@@ -30,7 +64,7 @@ def imitated(system: str, *words: str | Path, environ: dict[str, str]) -> subpro
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=timeout,
     )
 
 
@@ -51,11 +85,57 @@ def test_config_estimate_and_planning_pass_their_tests(system: str, environ: dic
     assert " passed" in done.stdout
 
 
-@pytest.mark.parametrize(("system", "status", "printed"), [("darwin", 3, "rank of 1\n"), ("win32", 2, "")])
-def test_one_process_becomes_the_script_or_is_refused(
-    system: str, status: int, printed: str, environ: dict[str, str], script: Callable[[str], Path]
+@pytest.mark.exhaustive
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_the_launchers_contract_holds_on_macos(name: str, environ: dict[str, str], tmp_path: Path) -> None:
+    left = [f"--deselect=tests/launch/{name}" for names in LINUX.values() for name in names]
+    words = ("-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", "-q", "--basetemp", tmp_path / "tests")
+    done = imitated("darwin", *words, *left, f"tests/launch/test_{name}.py", environ=environ, timeout=580)
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+
+
+def test_the_interface_to_the_system_is_whole_on_macos(environ: dict[str, str]) -> None:
+    words = ("-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", "-q", "tests/platforms/test_system.py")
+    done = imitated("darwin", *words, environ=environ)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_one_process_has_the_status_of_its_script(
+    system: str, environ: dict[str, str], script: Callable[[str], Path]
 ) -> None:
     path = script("import os, sys\nprint('rank of', os.environ.get('WORLD_SIZE', '1'))\nsys.exit(3)\n")
     done = imitated(system, "-m", "accel_cli", "launch", "--cpu", path, environ=environ)
-    assert (done.returncode, done.stdout) == (status, printed), done.stderr
-    assert ("WSL" in done.stderr) == (system == "win32")
+    assert (done.returncode, done.stdout) == (3, "rank of 1\n"), done.stderr
+    assert done.stderr.startswith(f"accel: note: {plain.LESS}") == (system == "win32")
+
+
+def test_on_windows_ranks_are_started_awaited_and_ended(
+    environ: dict[str, str], script: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = script(
+        "import os, sys, time\nos.write(1, '{USE_LIBUV} {WORLD_SIZE}\\n'.format(**os.environ).encode())\n"
+        "if sys.argv[1:] and os.environ['RANK'] == '1': sys.exit(7)\n"
+        "time.sleep(60)\n"
+    )
+    words = ("-m", "accel_cli", "launch", "--cpu", "--num_processes", "2", "--report", tmp_path / "report.json", path)
+    done = imitated("win32", *words, "fail", environ=environ)
+    assert done.returncode == 7, done.stderr
+    assert set(done.stdout.splitlines()) <= {"0 2"}
+    assert "accel: rank 1 (local rank 1, pid " in done.stderr
+    assert json.loads((tmp_path / "report.json").read_text())["status"] == 7
+    refused = imitated("win32", *words[:-1], "--engine", "torchrun", path, environ=environ)
+    assert (refused.returncode, "launch within WSL" in refused.stderr) == (2, True), refused.stderr
+    with subprocess.Popen(
+        [sys.executable, *map(str, words)],
+        env={**environ, "TESTS_PLATFORM": "win32", "PYTHONPATH": f"{SITE}{os.pathsep}{ROOT}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as running:
+        assert running.stdout is not None
+        assert [running.stdout.readline() for _rank in range(2)] == [b"0 2\n"] * 2
+        os.killpg(running.pid, signal.SIGINT)  # as a console does
+        assert running.wait(60) == 130

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from accel_launch.ranks.system import linux, unix, windows
+from accel_launch.ranks.system import calls, unix, windows
 from tests.conftest import ROOT
 
 PLACE = ROOT / "packages/accel-launch/src/accel_launch/ranks/system"
@@ -22,15 +22,7 @@ ASKING = {
     "accel_config/showing/console.py": "a pager is started by posix_spawn",
     "accel_config/writing/storage.py": "folders can be locked and synced, and files have an owner",
     "accel_sagemaker/building/private.py": "whose home it is",
-    "accel_cli/commands/env.py": "how large the memory is",
-    "accel_cli/commands/merge.py": "SIGHUP",
     "accel_cli/trial/world.py": "which stores torch has there",
-    # Asked before anything of the launcher's is imported for it, which would make each start slower.
-    "accel_launch/machine/files.py": "uname",
-    "accel_launch/machine/probe.py": "geteuid, and interfaces by Linux's ioctl",
-    # Linux's ioctl as well, and a system call by its number.
-    "accel_launch/ranks/parent.py": "interfaces",
-    "accel_launch/inspecting/rights.py": "ptrace",
     # What is planned differs: a Mac's device is its GPU.
     "accel_launch/planning/checks/on_cpu.py": "MPS",
 }
@@ -70,50 +62,96 @@ def names(module: object) -> set[str]:
     }
 
 
+@pytest.mark.skipif("TESTS_PLATFORM" in os.environ, reason="Linux's part is imported there alone")
 def test_each_system_has_the_whole_interface() -> None:
-    assert names(linux) == names(unix) == names(windows)
-    assert {"READABLE", "HUNG_UP", "FOLDER", "ABSTRACT", "ADOPTS"} <= vars(linux).keys() & vars(unix).keys() & vars(
-        windows
-    ).keys()
+    from accel_launch.ranks.system import linux
+
+    assert names(linux) - {"facts_in"} == names(unix) == names(windows)
+    assert {"READABLE", "HUNG_UP", "FOLDER", "DESCRIPTORS", "ABSTRACT", "ADOPTS", "LOOKS", "ROUTES"} <= vars(
+        linux
+    ).keys() & vars(unix).keys() & vars(windows).keys()
 
 
-@pytest.mark.parametrize("calls", [linux, unix], ids=["linux", "unix"])
-def test_waiting_and_children(calls: Any) -> None:
+HERE: Any = calls
+"""Linux's, or in the imitation of macOS those of `unix`."""
+
+
+def test_waiting_and_children() -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(7)"], stdin=subprocess.PIPE
     )
     assert child.stdin is not None
-    assert calls.has_children()
+    knows = hasattr(os, "waitid") and "TESTS_PLATFORM" not in os.environ  # macOS has it from Python 3.13 on
+    assert HERE.has_children() == knows
     reader, writer = os.pipe()
-    poller = calls.waiting()
-    poller.register(reader, calls.READABLE)
+    poller = HERE.waiting()
+    poller.register(reader, HERE.READABLE)
     assert poller.poll(0) == []
     os.write(writer, b".")
     assert [fd for fd, _events in poller.poll(30)] == [reader]
     poller.unregister(reader)
     child.stdin.close()
-    assert calls.await_end(child.pid) == 7
+    assert HERE.await_end(child.pid) == (7 if knows else None)
     assert child.wait() == 7  # it was left to collect
     for fd in (reader, writer):
         os.close(fd)
-    fd = os.open(Path.cwd(), calls.FOLDER)
+    fd = os.open(Path.cwd(), HERE.FOLDER)
     assert os.path.samestat(os.fstat(fd), Path.cwd().stat())
     os.close(fd)
 
 
 def test_what_is_missing_is_missing_as_on_an_old_kernel() -> None:
-    for call in (lambda: unix.open_handle(1), lambda: unix.memory_file("x"), lambda: windows.open_handle(1)):
+    for call in (lambda: unix.peer(None), lambda: windows.memory_file("x"), lambda: windows.open_handle(1)):
         with pytest.raises(OSError, match="not implemented") as caught:
             call()
         assert caught.value.errno == errno.ENOSYS
 
 
-def test_a_handle_on_linux_is_of_one_process() -> None:
+def test_a_handle_is_of_one_process() -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    handle = linux.open_handle(child.pid)
-    linux.send_by(handle, 15)
-    assert linux.await_end(child.pid) == -15
+    handle = HERE.open_handle(child.pid)
+    HERE.send_by(handle, 15)
+    poller = HERE.waiting()
+    poller.register(handle, HERE.READABLE)
+    assert [fd for fd, _events in poller.poll(30)] == [handle]
+    late = HERE.open_handle(child.pid)  # it has ended, and is still to be collected
+    poller.register(late, HERE.READABLE)
+    assert {fd for fd, _events in poller.poll(30)} == {handle, late}
     assert child.wait() == -15
+    for each in (handle, late):
+        with pytest.raises(ProcessLookupError):
+            HERE.send_by(each, 15)
+        os.close(each)
     with pytest.raises(ProcessLookupError):
-        linux.send_by(handle, 15)
-    os.close(handle)
+        HERE.open_handle(child.pid)
+
+
+def test_the_end_of_a_pipe_is_awaited_whatever_comes_before() -> None:
+    """As of the pipe from the process that has called the launcher."""
+    poller = HERE.waiting()
+    reader, writer = os.pipe()
+    poller.register(reader, HERE.HUNG_UP)
+    os.write(writer, b"....")
+    assert poller.poll(0.2) == []
+    os.close(writer)
+    assert [fd for fd, _events in poller.poll(30)] == [reader]
+    os.close(reader)
+
+
+def test_files_and_pipes_have_a_path_as_long_as_the_process_runs() -> None:
+    file = HERE.memory_file("accel-record")
+    reader, writer = HERE.pipe()
+    ours, theirs = os.openpty()
+    HERE.share(theirs)
+    code = "import os, sys\nfor path in sys.argv[1:]:\n    os.write(os.open(path, os.O_WRONLY | os.O_NOCTTY), b'written')"
+    paths = [f"{HERE.place()}/{fd}" for fd in (file, writer, theirs)]
+    assert HERE.is_record(paths[0])
+    subprocess.run([sys.executable, "-c", code, *paths], check=True, timeout=30)
+    assert [os.pread(file, 9, 0), os.read(reader, 9), os.read(ours, 9)] == [b"written"] * 3
+    folder = HERE.private()
+    assert bool(folder) == (HERE is unix)
+    assert not folder or Path(folder).stat().st_mode & 0o777 == 0o700
+    HERE.clear()
+    assert not (folder and Path(folder).exists())
+    for fd in (file, reader, writer, ours, theirs):
+        os.close(fd)

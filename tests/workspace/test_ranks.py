@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 ROOM = ROOT / "packages/accel-launch/src/accel_launch/ranks"
 FILES = sorted(ROOM.rglob("*.py"))
 SIBLINGS = {path.stem for path in FILES} - {"__init__"} | {"system"}
-PACKAGE = {".", ".system"}
+PACKAGE = {".", ".system", *(f".{path.stem}" for path in ROOM.glob("system/*.py"))}
 """What may be imported relatively: the files of `system` among each other, and `system` where the launcher imports a program."""
 
 

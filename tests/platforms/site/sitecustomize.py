@@ -14,7 +14,7 @@ from types import ModuleType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import FrameType
     from typing import Any
 
@@ -71,6 +71,16 @@ class Profile:
             "platform": {"system": lambda: TITLES[system]},
             "ctypes": {"CDLL": self._no_library},
         }
+        if system == "darwin":
+            import kqueues
+
+            self.other["select"] = {
+                name: made for name, made in vars(kqueues).items() if name.lower().startswith("k")
+            }
+            self.other["sys"]["executable"] = str(HERE / "python")
+            os.environ["TESTS_PYTHON"] = sys.executable
+            self.other["fcntl"] = {"fcntl": _fcntl}
+            self.other["os"] = {"posix_spawn": _spawn}
         if system == "win32":
             empty = ("supports_dir_fd", "supports_fd", "supports_effective_ids")
             self.other["os"] = {
@@ -162,6 +172,24 @@ def _open(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None
     if os.path.isdir(path):  # noqa: PTH112
         raise PermissionError(13, "Permission denied", path)
     return os.open(path, flags, mode)
+
+
+def _fcntl(fd: int, order: int, argument: Any = 0) -> Any:
+    """Take macOS's struct flock, and return it."""
+    import fcntl
+    import struct
+
+    if order != fcntl.F_GETLK:
+        return fcntl.fcntl(fd, order, argument)
+    start, length, pid, kind, whence = struct.unpack("qqihh", argument)
+    found = fcntl.fcntl(fd, order, struct.pack("hhqqi4x", kind, whence, start, length, pid))
+    kind, whence, start, length, pid = struct.unpack("hhqqi4x", found)
+    return struct.pack("qqihh", start, length, pid, kind, whence)
+
+
+def _spawn(path: str, words: list[str], environ: Mapping[str, str], **ways: Any) -> int:
+    """Ask Linux's ``ps`` for variables as macOS's is asked."""
+    return os.posix_spawn(path, ["e" if word == "-E" else word for word in words], environ, **ways)
 
 
 def _signal(number: int, handler: object) -> object:

@@ -156,10 +156,18 @@ def _one_of_many(planned: Plan) -> bool:
 
 
 def _announce(planned: Plan) -> None:
+    if not hasattr(os, "fork"):
+        from accel_launch.running.supervising.plain import LESS
+
+        tell("accel: note", (LESS,))
     tell("accel", (planned.summary, *(f"note: {note}" for note in planned.notes)))
 
 
 def _run(planned: Plan, host: Host, *, whole: bool, quiet: bool) -> int:
+    if not hasattr(os, "fork") and planned.request is None:  # Windows
+        from accel_launch.running.supervising import plain
+
+        return _told(plain.run(planned), host, planned.display.report, whole=whole, quiet=quiet)
     from accel_launch.running.process import become
 
     if not planned.supervised:

@@ -92,9 +92,8 @@ def _platform() -> str:
 
 
 def _memory() -> str:
-    if sys.platform == "win32":
-        return "unknown"
-    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / GIGABYTE:.2f} GB"
+    ask = getattr(os, "sysconf", None)
+    return f"{ask('SC_PAGE_SIZE') * ask('SC_PHYS_PAGES') / GIGABYTE:.2f} GB" if ask else "unknown"
 
 
 def _machine(host: Host) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager
 
 from accel_config import front
@@ -59,9 +58,7 @@ def _signals_raise() -> Generator[None]:
     if threading.current_thread() is not threading.main_thread():  # Python sets signal handlers in no other thread
         yield
         return
-    numbers = [signal.SIGTERM]
-    if sys.platform != "win32":
-        numbers.append(signal.SIGHUP)
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     found = {number: signal.getsignal(number) for number in numbers}
     for number in numbers:
         if found[number] is signal.SIG_DFL:  # under nohup, SIGHUP stays ignored

@@ -43,7 +43,7 @@ def stacks(run: str | int | None = None, *, variables: bool = False, native: boo
 
 
 def _launched_here(run: Run) -> bool:
-    from accel_launch.machine import process_tree
+    from accel_launch.ranks.system import calls
 
-    facts = process_tree.look(run.pid)
+    facts = calls.look(run.pid)
     return facts is not None and facts[0] == os.getpid()

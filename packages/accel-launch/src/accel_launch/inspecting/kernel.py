@@ -6,6 +6,7 @@ import os
 
 from accel_config.record import Record
 from accel_launch.inspecting import syscalls
+from accel_launch.ranks.system import calls
 
 TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 READING = frozenset({"read", "readv", "pread64"})
@@ -41,7 +42,7 @@ class Facts(Record):
 
 def facts(pid: int) -> Facts | None:
     """Return what the kernel tells of a process; None if it is gone."""
-    fields = stat(f"/proc/{pid}/stat")
+    fields = process(pid)
     if fields is None:
         return None
     name, state, cpu, started = fields
@@ -64,6 +65,17 @@ def facts(pid: int) -> Facts | None:
         at_terminal=_at_terminal(pid, named, words),
         denied=denied,
     )
+
+
+def process(pid: int) -> tuple[str, str, float, int] | None:
+    """Return name, state, seconds of CPU and start of a process; None if it is gone. Only Linux shows the CPU."""
+    if calls.LOOKS:
+        return stat(f"/proc/{pid}/stat")
+    found = calls.look(pid)
+    if found is None:
+        return None
+    name, _, _rest = calls.command(pid).decode(errors="replace").partition(" ")
+    return os.path.basename(name), calls.state(pid), 0.0, found[2]
 
 
 def stat(path: str) -> tuple[str, str, float, int] | None:

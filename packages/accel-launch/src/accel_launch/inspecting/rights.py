@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 
 from accel_launch.inspecting import kernel
+from accel_launch.ranks.system import calls
 
 YAMA = "/proc/sys/kernel/yama/ptrace_scope"
 RELATED, PRIVILEGED = "1", "2"  # values of Yama's setting; 3 permits nothing to nobody
@@ -46,7 +46,7 @@ def missing(pid: int, *, native: bool = False) -> str:
 
 def _filtered() -> bool:
     """Return whether a filter refuses this process to trace: without one, the kernel looks for the process first."""
-    if sys.platform != "linux":
+    if not calls.LOOKS:
         return False
     import ctypes
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,11 +28,13 @@ def names(folder: str) -> list[str]:
 
 def node() -> str:
     """Return the name of this machine."""
-    if sys.platform == "win32":
+    uname = getattr(os, "uname", None)
+    if uname is None:  # on Windows
         from _socket import gethostname
 
         return gethostname()
-    return os.uname().nodename
+    found: str = uname().nodename
+    return found
 
 
 def state(environ: Mapping[str, str], *parts: str) -> str:

@@ -94,9 +94,8 @@ class Programs:
 
     def as_root(self) -> bool:
         """Return whether programs run as root. Some refuse to, unless a flag allows it."""
-        if sys.platform == "win32":
-            return False
-        return os.geteuid() == 0
+        geteuid = getattr(os, "geteuid", None)
+        return geteuid is not None and geteuid() == 0
 
 
 class Packages:
@@ -172,9 +171,11 @@ class Network:
 
         A name is looked up only if ``look_up`` is set, for a few seconds. See `accel_launch.ranks.route.among`.
         """
-        if sys.platform != "linux":
-            return None
         from accel_launch.ranks import route
+        from accel_launch.ranks.system import calls
+
+        if not calls.ROUTES:
+            return None
 
         if route.numeric(address):
             return route.towards(address)

@@ -1,6 +1,7 @@
 """Trees of processes: adopt orphans, find every descendant, end a whole tree.
 
-This needs Linux. On other systems no orphan is adopted and no descendant is found.
+Where no orphan can be adopted, those are found that are in the ranks' session, were seen below one before, or have
+the guardian's mark among their variables.
 
 A process id that was collected can be another process's at once. So whoever isn't our own child, which stays a
 zombie until we collect it, is signalled by a pidfd, and only if it still is the process that was looked at.
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     Facts = tuple[int, int, int]
-    """A process's parent, its session, and when it started, in the kernel's ticks."""
+    """A process's parent, its session, and when it started; see `system`."""
 
 DAEMON = "ACCEL_DAEMON"
 """The variable that a process in a session of its own carries, with the value 1, to be left running."""
@@ -35,47 +36,14 @@ def adopt_orphans() -> None:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def processes() -> dict[int, Facts]:
-    """Return the facts of every process, by pid."""
-    found: dict[int, Facts] = {}
-    for pid in calls.pids():
-        if (facts := look(pid)) is not None:
-            found[pid] = facts
-    return found
-
-
-def look(pid: int) -> Facts | None:
-    """Return the facts of a process; None if it has ended by now."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return facts_in(file.read())
-    except (OSError, IndexError, ValueError):
-        return None
-
-
 def stopped(pid: int) -> bool:
     """Return whether a process was stopped, as by Ctrl-Z, so that nothing can be awaited from it."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] in b"Tt"
-    except (OSError, IndexError):
-        return False
-
-
-def facts_in(stat: bytes) -> Facts:
-    """Return the facts in a text such as that of ``/proc/PID/stat``.
-
-    Raises:
-        IndexError, ValueError: it holds something else.
-    """
-    # The name stands in parentheses and can hold anything, so the fields are counted from its end.
-    fields = stat.rpartition(b")")[2].split()
-    return int(fields[1]), int(fields[3]), int(fields[19])
+    return calls.state(pid) in ("T", "t")
 
 
 def children(pid: int) -> list[int]:
     """Return the children of a process."""
-    return [child for child, facts in processes().items() if facts[0] == pid]
+    return [child for child, facts in calls.processes().items() if facts[0] == pid]
 
 
 def descendants(root: int, session: int = 0) -> dict[int, Facts]:
@@ -84,35 +52,26 @@ def descendants(root: int, session: int = 0) -> dict[int, Facts]:
     With ``session``, where the ranks are, these are processes in another one that carry the variable `DAEMON`, and
     all that is below them.
     """
-    every = processes()
+    every = calls.processes()
     below: dict[int, list[int]] = {}
     for pid, facts in every.items():
         below.setdefault(facts[0], []).append(pid)
     found: dict[int, Facts] = {}
     waiting = [root]
-    while waiting:
-        for pid in below.get(waiting.pop(), ()):
-            if not (session and every[pid][1] != session and _asks_to_stay(pid)):
+    lost = calls.strays(session, every)
+    while waiting or lost:
+        for pid in below.get(waiting.pop(), ()) if waiting else [lost.pop()]:
+            left = session and every[pid][1] != session and KEPT in calls.environ(pid).split(b"\0")
+            if pid not in found and pid != root and not left:
                 found[pid] = every[pid]
                 waiting.append(pid)
+    calls.remember(found)
     return found
-
-
-def _asks_to_stay(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return KEPT in file.read().split(b"\0")
-    except OSError:
-        return False
 
 
 def title(pid: int) -> str:
     """Return what the process executes, shortened, for a message: a process can call itself anything."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return shortened(file.read(400))
-    except OSError:
-        return "?"
+    return shortened(calls.command(pid)) or "?"
 
 
 def shortened(command: bytes) -> str:
@@ -148,7 +107,7 @@ def send_to(pid: int, facts: Facts, number: int) -> None:
 
 def _same(pid: int, facts: Facts) -> bool:
     """Return whether it is the process that was looked at; its parent and its session can change."""
-    now = look(pid)
+    now = calls.look(pid)
     return now is not None and now[2] == facts[2]
 
 
@@ -174,14 +133,14 @@ def kill_tree(root: int, reap: Callable[[], bool], session: int = 0, limit: floa
     ``reap`` collects the dead and returns whether ``root`` has any child left to wait for. A process that forks
     faster than one look takes is found at the next look, because ``root`` adopts its orphans.
     """
-    if not reap():  # who has no child has nothing below, and needs no look at all processes
+    if not reap() and calls.ADOPTS:  # who has no child has nothing below, and needs no look at all processes
         return
     until = time.monotonic() + limit
     pause = 0.0005
     while time.monotonic() < until:
         living = descendants(root, session)
         kill(living)
-        if not reap() or not living:
+        if not (reap() or not calls.ADOPTS) or not living:
             return
         time.sleep(pause)
         pause = min(pause * 2, 0.02)

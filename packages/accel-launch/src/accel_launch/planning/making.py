@@ -85,7 +85,7 @@ def made(settings: Settings, host: Host, script: Sequence[str], findings: Findin
         context.ignore(f"the engine {name} starts its ranks in another way", "wrap", "rank_env")
     shown = display(settings, max(layout.local, len(planned.commands)), layout, script)
     findings.notes += engine.dropped(name, settings, findings.ignored)
-    watched = launcher.stall_after > 0 and (settings.given("stall_after") or launcher.stall_action != "note")
+    watched = _watched(settings, findings)
     recorded = recording(settings, shown.place)
     if recorded.detached:
         planned = planned.replace(commands=tuple(command.unbuffered() for command in planned.commands))
@@ -172,6 +172,19 @@ def _broken(name: str, error: Exception) -> AccelError:
         f"the engine {name!r} failed: {type(error).__name__}: {error} ({place.filename}:{place.lineno})",
         status=FAILED,
     )
+
+
+def _watched(settings: Settings, findings: Findings) -> bool:
+    """Return whether somebody has to look whether the ranks stand still."""
+    launcher = settings[Launcher]
+    if launcher.stall_after <= 0 or not (settings.given("stall_after") or launcher.stall_action != "note"):
+        return False
+    from accel_launch.ranks.system import calls
+
+    if not calls.LOOKS:
+        what = describe(settings, "stall_after")
+        findings.notes.append(f"{what} has no effect: only Linux shows what ranks wait for")
+    return calls.LOOKS
 
 
 def _deepspeed_json(settings: Settings, host: Host, findings: Findings) -> None:

@@ -6,7 +6,7 @@ by its path on the ranks' interpreter, with the standard library and the other f
 
 ``ACCEL_GATE`` is a file that stays empty until the launchers have compared their machines: no rank starts before.
 ``ACCEL_BIND`` has for each local rank the CPUs that it is bound to and its threads: ``0-3=4/4-7=4``.
-``ACCEL_SUPERVISOR`` is the folder of the supervisor's open files (``/proc/PID/fd``), then the number of the record
+``ACCEL_SUPERVISOR`` is the folder of the supervisor's open files (``.../PID/fd``), then the number of the record
 that events are appended to, then for each local rank the numbers of its standard output and error and its error file.
 """
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 GATE, LOOK = 5.0, 0.005  # seconds to wait for the launchers at most, and between two looks
 BIND = "ACCEL_BIND"
-RECORD = "/memfd:accel-record"
 # RES_OPTIONS of torch's agent where it dials a number: its resolver then asks no name server. Only for its log, torch
 # looks up each address that it dials and its machine's name; where no server answers, each takes ten seconds.
 UNASKED = "attempts:0"
@@ -186,7 +185,8 @@ class Program:
         failed = (
             0 if self.below is None else self.below.failure(self.pid, watched, self.lines.started, self.lines.ended)
         )
-        if watched[0] not in ready(watched, 0 if failed else None):
+        self.ended = watched[0] in ready(watched, 0 if failed else None)
+        if not self.ended:
             self._kill()
         return failed or self._collect()
 
@@ -194,7 +194,7 @@ class Program:
         """Wait for its end, and collect it once no handler sends it signals."""
         from system import calls
 
-        self.ended = calls.await_end(self.pid) is not None
+        self.ended = self.ended or calls.await_end(self.pid) is not None
         return os.waitpid(self.pid, 0)[1]
 
     def _kill(self) -> None:
@@ -223,16 +223,22 @@ def interface(environ: dict[str, str]) -> dict[str, str]:
     """
     local = environ.get("LOCAL_WORLD_SIZE") or environ.get("LOCAL_SIZE")
     alone = local in (None, environ.get("WORLD_SIZE"))
-    if alone or sys.platform != "linux" or environ.get("GLOO_SOCKET_IFNAME") or not environ.get("MASTER_ADDR"):
+    if alone or environ.get("GLOO_SOCKET_IFNAME") or not environ.get("MASTER_ADDR"):
         return {}
     import route
+    from system import calls
+
+    if not calls.ROUTES:
+        return {}
 
     return route.named(route.towards(environ["MASTER_ADDR"]), environ, cpu=False)
 
 
 def supervised(supervisor: list[str], local: int) -> tuple[str, list[str], str]:
     """Return the paths of the record, this rank's streams and its error file; empty ones without a supervisor."""
-    if not supervisor or not is_record(os.path.join(supervisor[0], supervisor[1])):
+    from system import calls
+
+    if not supervisor or not calls.is_record(os.path.join(supervisor[0], supervisor[1])):
         return "", [], ""
     folder, record, *numbers = supervisor
     paths = [os.path.join(folder, number) for number in numbers[3 * local : 3 * local + 3]]
@@ -247,17 +253,9 @@ def bound(environ: dict[str, str], local: int) -> str:
     return cpus
 
 
-def is_record(path: str) -> bool:
-    """Return whether it is a supervisor's record: an engine may carry the path to another machine."""
-    try:
-        return os.readlink(path).startswith(RECORD)
-    except OSError:
-        return False
-
-
 def launcher_of(record: str) -> int:
-    """Return the pid of the launcher that holds the record, ``/proc/PID/fd/NUMBER``; 0 without a record."""
-    return int(record.split("/")[2]) if record else 0
+    """Return the pid of the launcher that holds the record, ``.../PID/fd/NUMBER``; 0 without a record."""
+    return int(record.split("/")[-3]) if record else 0
 
 
 def become(words: tuple[str, ...], environ: dict[str, str], streams: list[str], parent: int, launcher: int) -> None:

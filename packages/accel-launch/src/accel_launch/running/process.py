@@ -29,10 +29,6 @@ def become(plan: Plan) -> NoReturn:
     Raises:
         AccelError: the command can't be executed.
     """
-    if not hasattr(os, "fork"):
-        from accel_launch.ranks.system import calls
-
-        raise AccelError(calls.refusal(supervised=False))
     (command,) = plan.commands
     take_secret()
     # Python ignores these two, and ignored signals stay so over an exec: a program that isn't Python would notice.

@@ -11,10 +11,16 @@ if sys.platform != "linux":
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import select
+    from collections.abc import Callable, Mapping
     from typing import Any
 
+    Facts = tuple[int, int, int]
+    """A process's parent, its session, and when it started, in the kernel's ticks."""
+
 READABLE, HUNG_UP = 1, 0x2000  # EPOLLIN, EPOLLRDHUP
-ABSTRACT = ADOPTS = True
+ABSTRACT = ADOPTS = LOOKS = ROUTES = True
+DESCRIPTORS = "/proc/self/fd"
+FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux
 FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -55,9 +61,66 @@ def waiting() -> select.epoll:
     return select.epoll()
 
 
-def pids() -> list[int]:
-    """Return the pids of all processes that this one can see."""
-    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+def processes() -> dict[int, Facts]:
+    """Return the facts of every process that this one can see, by pid."""
+    pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
+    return {pid: facts for pid in pids if (facts := look(pid)) is not None}
+
+
+def look(pid: int) -> Facts | None:
+    """Return the facts of a process; None if it has ended by now."""
+    try:
+        return facts_in(_read(f"/proc/{pid}/stat"))
+    except (IndexError, ValueError):
+        return None
+
+
+def facts_in(stat: bytes) -> Facts:
+    """Return the facts in a text such as that of ``/proc/PID/stat``.
+
+    Raises:
+        IndexError, ValueError: it holds something else.
+    """
+    # The name stands in parentheses and can hold anything, so the fields are counted from its end.
+    fields = stat.rpartition(b")")[2].split()
+    return int(fields[1]), int(fields[3]), int(fields[19])
+
+
+def strays(session: int, every: Mapping[int, Facts]) -> list[int]:  # noqa: ARG001
+    """Return none: orphans have a parent that looks for them."""
+    return []
+
+
+def remember(found: Mapping[int, Facts]) -> None:
+    """Find these again when their parents have ended: they are below the next one."""
+
+
+def marks() -> dict[str, str]:
+    """Return the variables by which what is left of this process's ranks is found: it needs none."""
+    return {}
+
+
+def state(pid: int) -> str:
+    """Return the letter for what it does: ``R`` runs, ``T`` is stopped; an empty text if it has ended."""
+    return _read(f"/proc/{pid}/stat").rpartition(b")")[2][1:2].decode()
+
+
+def command(pid: int) -> bytes:
+    """Return the beginning of what it executes."""
+    return _read(f"/proc/{pid}/cmdline", 400)
+
+
+def environ(pid: int) -> bytes:
+    """Return the variables that it was started with, as far as they can be seen."""
+    return _read(f"/proc/{pid}/environ")
+
+
+def _read(path: str, size: int = -1) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(size)
+    except OSError:
+        return b""
 
 
 def has_children() -> bool:
@@ -84,16 +147,75 @@ def memory_file(name: str) -> int:
     return os.memfd_create(name)
 
 
+def pipe() -> tuple[int, int]:
+    """Create a pipe whose ends have a path too."""
+    return os.pipe()
+
+
+def share(fd: int) -> None:
+    """Let a descriptor have its number as a name: each has."""
+
+
+def place() -> str:
+    """Return the folder in which this process's open files have their numbers as names, for the ranks' parents."""
+    return f"/proc/{os.getpid()}/fd"
+
+
+def private() -> str:
+    """Return the folder to remove at the end: none."""
+    return ""
+
+
+def clear() -> None:
+    """Remove that folder: there is none."""
+
+
+def is_record(path: str) -> bool:
+    """Return whether a path leads to a file in memory of that name: an engine may carry it to another machine."""
+    try:
+        return os.readlink(path).startswith("/memfd:accel-record")
+    except OSError:
+        return False
+
+
+def reach(folder: str, name: str, use: Callable[[str], object]) -> None:
+    """Call ``use`` with an address of a socket in a folder, whose path may be longer than an address can be.
+
+    Raises:
+        OSError: there is no such folder, or ``use`` raises it.
+    """
+    fd = os.open(folder, FOLDER)
+    try:
+        use(f"/proc/self/fd/{fd}/{name}")
+    finally:
+        os.close(fd)
+
+
+def locked_by(fd: int) -> tuple[bool, int]:
+    """Return whether another process has locked a file, and which.
+
+    Raises:
+        OSError: the file system has no such locks.
+    """
+    import fcntl
+    import struct
+
+    found = fcntl.fcntl(fd, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    kind, _whence, _start, _length, pid = struct.unpack(FLOCK, found)
+    return kind != fcntl.F_UNLCK, pid
+
+
 def scheduler() -> int:
     """Return the kernel's scheduling policy of this process."""
     return os.sched_getscheduler(0)
 
 
-def since_boot() -> float:
-    """Return the seconds since the machine has started, in which the kernel counts the starts of processes."""
+def age() -> float:
+    """Return the seconds since this process has started."""
     import time
 
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    facts = look(os.getpid())
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - facts[2] / os.sysconf("SC_CLK_TCK") if facts else 0.0
 
 
 def peer(connection: Any) -> tuple[int, int]:

@@ -1,4 +1,9 @@
-"""POSIX without Linux's extras, such as macOS. Nobody has seen it run there."""
+"""POSIX with kqueue and without Linux's extras: macOS. Nobody has seen it run there.
+
+Files and pipes that need a path are in a private folder, and processes are listed by ``ps``. Orphans go to the first
+process of the system. So what ranks leave behind is found by the session that the guardian leads, and by having been
+seen below a rank before.
+"""
 
 from __future__ import annotations
 
@@ -6,61 +11,51 @@ import os
 import sys
 from errno import ENOSYS
 
+from .kqueue import HUNG_UP, READABLE, open_handle, send_by, waiting
+from .ps import command, environ, look, marks, processes, remember, state, strays
+
 if sys.platform == "win32":
     raise ImportError("this is the part of POSIX")
+
+__all__ = [
+    "HUNG_UP",
+    "READABLE",
+    "command",
+    "environ",
+    "look",
+    "marks",
+    "open_handle",
+    "processes",
+    "remember",
+    "send_by",
+    "state",
+    "strays",
+    "waiting",
+]
+"""What is only passed on."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-READABLE, HUNG_UP = 0x1, 0x10  # POLLIN, POLLHUP
-ABSTRACT = ADOPTS = False
+ABSTRACT = ADOPTS = LOOKS = ROUTES = False
+DESCRIPTORS = "/dev/fd"
+FLOCK = "qqihh"  # struct flock of macOS
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def refusal(*, supervised: bool) -> str:
     """Return why a launch can't start its processes; empty if it can."""
-    what = "several processes are started and watched on Linux alone, so far; this system starts one"
-    return f"{what}, and --dry_run prints what would run" if supervised else ""
+    import select
 
-
-class Poller:
-    """What `select.epoll` is elsewhere, without the order in which descriptors became ready."""
-
-    def __init__(self) -> None:
-        import select
-
-        self._poll = select.poll()
-        self.register, self.unregister = self._poll.register, self._poll.unregister
-
-    def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
-        """Wait so many seconds for a descriptor."""
-        return self._poll.poll(None if timeout is None or timeout < 0 else timeout * 1000)
-
-
-def waiting() -> Poller:
-    """Return what waits for descriptors."""
-    return Poller()
-
-
-def open_handle(pid: int) -> int:
-    """Refuse: no descriptor stands for a process here."""
-    raise _missing(f"a handle of process {pid}")
-
-
-def send_by(handle: int, number: int) -> None:
-    """Refuse."""
-    raise _missing(f"signal {number} by the handle {handle}")
+    if not supervised or hasattr(select, "kqueue"):
+        return ""
+    return "several processes need Linux, or a system with kqueue such as macOS; --dry_run prints what would run"
 
 
 def _missing(what: str) -> OSError:
     return OSError(ENOSYS, os.strerror(ENOSYS), what)
-
-
-def pids() -> list[int]:
-    """Return none: what is below a process isn't found here."""
-    return []
 
 
 def has_children() -> bool:
@@ -83,9 +78,121 @@ def await_end(child: int) -> int | None:
     return how.si_status if how.si_code == os.CLD_EXITED else -how.si_status
 
 
-def memory_file(name: str) -> int:
-    """Refuse: a file without a name has no path here."""
-    raise _missing(name)
+# Files.
+
+_folder: tuple[int, str] = 0, ""
+"""The process that has made a private folder, and its path."""
+
+
+def memory_file(name: str) -> int:  # noqa: ARG001
+    """Create a file in the private folder.
+
+    Raises:
+        OSError: that can't be done.
+    """
+    path = f"{place()}/new"
+    return _numbered(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), path)
+
+
+def pipe() -> tuple[int, int]:
+    """Create a pipe whose writer has a path too.
+
+    Raises:
+        OSError: that can't be done.
+    """
+    path = f"{place()}/new"
+    os.mkfifo(path, 0o600)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # which doesn't wait for a writer
+    os.set_blocking(reader, True)
+    return reader, _numbered(os.open(path, os.O_WRONLY | os.O_CLOEXEC), path)
+
+
+def _numbered(fd: int, path: str) -> int:
+    os.rename(path, f"{place()}/{fd}")
+    return fd
+
+
+def share(fd: int) -> None:
+    """Let a descriptor of a terminal have its number as a name as well.
+
+    Raises:
+        OSError: that can't be done.
+    """
+    path = f"{place()}/{fd}"
+    if os.isatty(fd):
+        if os.path.lexists(path):
+            os.unlink(path)
+        os.symlink(os.ttyname(fd), path)
+
+
+def place() -> str:
+    """Return the folder in which open files of this process have their numbers as names; make it first.
+
+    Raises:
+        OSError: it can't be made.
+    """
+    global _folder  # noqa: PLW0603
+    own = os.getpid()
+    if _folder[0] != own or not os.path.isdir(_folder[1]):
+        _folder = own, _new()
+        os.mkdir(_folder[1], 0o700)
+        os.makedirs(f"{_folder[1]}/{own}/fd")
+    return f"{_folder[1]}/{own}/fd"
+
+
+def _new() -> str:
+    return f"/tmp/accel-{os.urandom(8).hex()}"  # noqa: S108 - TMPDIR's is too long there for an address
+
+
+def private() -> str:
+    """Return the folder to remove at the end; empty if none was made."""
+    return _folder[1] if _folder[0] == os.getpid() else ""
+
+
+def clear() -> None:
+    """Remove that folder."""
+    folder = private()
+    inner = f"{folder}/{os.getpid()}"
+    try:
+        for name in os.listdir(f"{inner}/fd") if folder else ():
+            os.unlink(f"{inner}/fd/{name}")
+        for path in (f"{inner}/fd", inner, folder) if folder else ():
+            os.rmdir(path)
+    except OSError:
+        pass  # somebody has tidied up
+
+
+def is_record(path: str) -> bool:
+    """Return whether a path leads to a file of ours: an engine may carry it to another machine."""
+    return os.path.isfile(path)
+
+
+def reach(folder: str, name: str, use: Callable[[str], object]) -> None:
+    """Call ``use`` with an address of a socket in a folder, whose path may be longer than an address can be.
+
+    Raises:
+        OSError: there is no such folder, or ``use`` raises it.
+    """
+    link = _new()
+    os.symlink(folder, link)
+    try:
+        use(f"{link}/{name}")
+    finally:
+        os.unlink(link)
+
+
+def locked_by(fd: int) -> tuple[bool, int]:
+    """Return whether another process has locked a file, and which.
+
+    Raises:
+        OSError: the file system has no such locks.
+    """
+    import fcntl
+    import struct
+
+    found = fcntl.fcntl(fd, fcntl.F_GETLK, struct.pack(FLOCK, 0, 0, 0, fcntl.F_WRLCK, os.SEEK_SET))
+    _start, _length, pid, kind, _whence = struct.unpack(FLOCK, found)
+    return kind != fcntl.F_UNLCK, pid
 
 
 def scheduler() -> int:
@@ -93,9 +200,9 @@ def scheduler() -> int:
     return 0
 
 
-def since_boot() -> float:
-    """Refuse: the starts of processes aren't counted from there."""
-    raise _missing("the time since the machine has started")
+def age() -> float:
+    """Return 0: when this process has started isn't read here."""
+    return 0.0
 
 
 def peer(connection: Any) -> tuple[int, int]:

@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 READABLE, HUNG_UP, FOLDER = 0x1, 0x10, 0
-ABSTRACT = ADOPTS = False
+ABSTRACT = ADOPTS = LOOKS = ROUTES = False
+DESCRIPTORS = ""
 
 
 def refusal(*, supervised: bool) -> str:  # noqa: ARG001
     """Return why a launch can't start its processes."""
-    return "Windows starts nothing, so far: launch within WSL; --dry_run prints what would run"
+    return "Windows only has `accelerate launch` on this machine; launch within WSL; --dry_run prints what would run"
 
 
 def _missing(*_what: object) -> NoReturn:
@@ -25,10 +26,25 @@ def _missing(*_what: object) -> NoReturn:
 open_handle: Any = _missing
 send_by: Any = _missing
 waiting: Any = _missing
-pids: Any = _missing
+processes: Any = _missing
+look: Any = _missing
+strays: Any = _missing
+remember: Any = _missing
+marks: Any = _missing
+state: Any = _missing
+command: Any = _missing
+environ: Any = _missing
 has_children: Any = _missing
 await_end: Any = _missing
 memory_file: Any = _missing
+pipe: Any = _missing
+share: Any = _missing
+place: Any = _missing
+clear: Any = _missing
+reach: Any = _missing
+locked_by: Any = _missing
+private: Any = _missing
+is_record: Any = _missing
 scheduler: Any = _missing
-since_boot: Any = _missing
+age: Any = _missing
 peer: Any = _missing

@@ -7,6 +7,7 @@ import os
 from accel_launch.machine.process_tree import DAEMON
 from accel_launch.ranks.debugging import INPUT
 from accel_launch.ranks.module import SCRATCH, scratch_path
+from accel_launch.ranks.system import calls
 from accel_launch.running.engine_record import EngineRecord, memory_file, read
 from accel_launch.running.guardian.workload import Spawn, Workload
 from accel_launch.running.output import terminals
@@ -65,7 +66,7 @@ class Preparation:
             preload=self.plan.preload or (),
             scratch=self.scratch,
             debugged=self.plan.display.debugged,
-            folders=(self.recordings.private, "" if self.progress is None else self.progress.folder),
+            folders=(calls.private(), self.recordings.private, "" if self.progress is None else self.progress.folder),
         )
 
     def rank_of(self, place: int) -> int:
@@ -77,7 +78,7 @@ class Preparation:
         environ = self._environ(command)
         error_file = self.error_files[place]
         if ("RANK" in command.env or command.label) and error_file is not None:
-            environ["TORCHELASTIC_ERROR_FILE"] = f"/proc/{os.getpid()}/fd/{error_file}"
+            environ["TORCHELASTIC_ERROR_FILE"] = f"{calls.place()}/{error_file}"
         if self.progress is not None:
             environ.update(self.progress.variables(place))
         streams = self.channels.attach(self.rank_of(place), place, command.label)
@@ -94,11 +95,12 @@ class Preparation:
         environ = self._environ(command)
         environ[SCRATCH] = self.scratch
         if self.gate is not None:
-            environ["ACCEL_GATE"] = f"/proc/{os.getpid()}/fd/{self.gate}"
-        environ["ACCEL_SUPERVISOR"] = f"/proc/{os.getpid()}/fd {' '.join(map(str, numbers))}"
+            environ["ACCEL_GATE"] = f"{calls.place()}/{self.gate}"
+        environ["ACCEL_SUPERVISOR"] = f"{calls.place()} {' '.join(map(str, numbers))}"
         stdin, reader = self.stdin, self.plan.display.debugged
         if reader is not None:  # an engine that passes it on would take what is the rank's
-            stdin, environ[INPUT] = self.nothing, f"{reader} /proc/{os.getpid()}/fd/0"
+            calls.share(0)
+            stdin, environ[INPUT] = self.nothing, f"{reader} {calls.place()}/0"
         return Spawn(0, command.argv, environ, command.cwd, (stdin, *self.channels.attach_engine()))
 
     def let_start(self) -> None:
@@ -145,6 +147,7 @@ class Preparation:
         if self.progress is not None:
             self.progress.close()
         self.recordings.close()
+        calls.clear()
 
 
 def _progress_files(ranks: int) -> ProgressFiles:

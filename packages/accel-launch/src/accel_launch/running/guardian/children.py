@@ -11,7 +11,7 @@ from accel_launch.ranks.system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from accel_launch.ranks.tool import Below
 
@@ -51,6 +51,14 @@ class Children:
         """Watch a process by its pidfd."""
         self.watched[fd] = pid
         self.poller.register(fd, calls.READABLE)
+
+    def follow(self, pids: Iterable[int]) -> None:
+        """Notice the deaths of others, which may be nobody's children here."""
+        for pid in {*pids} - {*self.watched.values()}:
+            try:
+                self.register(calls.open_handle(pid), pid)
+            except OSError:
+                continue  # it has ended
 
     def send(self, pid: int, number: int) -> None:
         """Send a signal to a rank."""

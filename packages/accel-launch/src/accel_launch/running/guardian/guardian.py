@@ -105,7 +105,7 @@ class Guardian:
         if self.starter.tools is not None:
             self.starter.tools.hear(ready)
         some_left = self.children.reap()
-        if some_left and not self.children.ranks and self.children.fork_server is None:
+        if (some_left or not calls.ADOPTS) and not self.children.ranks and self.children.fork_server is None:
             some_left = bool(self.teardown.leftovers())
         if self.children.ranks or some_left:
             self.teardown.advance(some_left=some_left)

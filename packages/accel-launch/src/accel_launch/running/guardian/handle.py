@@ -33,7 +33,7 @@ class GuardianHandle:
         """Adopt orphans from now on, unless a keeper will; ``caller`` is the pipe from the launcher's caller."""
         self.caller = caller
         self.first = os.getpid() == 1
-        self.apart = self.first or calls.has_children()
+        self.apart = self.first or not calls.ADOPTS or calls.has_children()
         self.pid = 0
         self.reported: int | None = None
         """The descriptor by which we learn how a guardian ended that isn't our child."""

@@ -6,6 +6,7 @@ import os
 import signal
 
 from accel_launch.ranks.signals import PASSED_ON, sent_to_all
+from accel_launch.ranks.system import calls
 from accel_launch.ranks.system.prctl import bind_here, die_with, let_read
 
 TYPE_CHECKING = False
@@ -33,7 +34,7 @@ class Starter:
             from accel_launch.running.guardian.tools import Tools
 
             self.tools = Tools(children, events, teardown)
-        self.pid = os.getpid()
+        self.pid, self.marks = os.getpid(), calls.marks()
         self.failures, self.failing = os.pipe()
         os.set_blocking(self.failures, False)
 
@@ -125,7 +126,7 @@ class Starter:
             if spawn.cwd is not None:
                 os.chdir(spawn.cwd)
             words = spawn.argv if below is None else below.named(spawn.argv)
-            os.execvpe(words[0], words, spawn.environ)
+            os.execvpe(words[0], words, {**spawn.environ, **self.marks})
         except OSError as error:
             status = 127 if isinstance(error, FileNotFoundError) else 126
             name = spawn.argv[0].replace("\n", " ")

@@ -7,6 +7,7 @@ import signal
 import time
 
 from accel_launch.machine import process_tree
+from accel_launch.ranks.system import calls
 from accel_launch.running.engine_record import LIMIT, read, running_in
 
 TYPE_CHECKING = False
@@ -55,6 +56,8 @@ class Teardown:
     def stop(self, number: int) -> None:
         """Ask every rank to end by a signal, and give it the grace to."""
         self.stopping = True
+        if not calls.ADOPTS:
+            self.leftovers()  # who is seen now is found again when its parent has gone
         if self.children.fork_server is not None:
             process_tree.send(self.children.fork_server, signal.SIGKILL)
         if self.children.ranks and self.record is not None:
@@ -110,9 +113,10 @@ class Teardown:
             send(pid, signal.SIGCONT)
 
     def _ask_leftovers(self) -> None:
-        """Ask processes that ended ranks left behind to end as well: they are our children now."""
-        for pid, (parent, *_facts) in self.leftovers().items():
-            if parent == self.pid and pid not in self.children.ranks and pid not in self.asked:
+        """Ask processes that ended ranks left behind to end as well: those whose own parents are gone."""
+        found = self.leftovers()
+        for pid, (parent, *_facts) in found.items():
+            if parent not in found and pid not in self.children.ranks and pid not in self.asked:
                 self.asked.add(pid)
                 self._ask(pid, signal.SIGTERM, process_tree.send)
 
@@ -124,4 +128,7 @@ class Teardown:
 
     def leftovers(self) -> Mapping[int, process_tree.Facts]:
         """Return all processes below the guardian but daemons that are left running on purpose."""
-        return process_tree.descendants(self.pid, session=self.pid)
+        found = process_tree.descendants(self.pid, session=self.pid)
+        if not calls.ADOPTS:
+            self.children.follow(found)
+        return found

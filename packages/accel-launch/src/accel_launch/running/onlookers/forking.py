@@ -6,6 +6,7 @@ import os
 import signal
 
 from accel_launch.ranks.signals import PASSED_ON
+from accel_launch.ranks.system import calls
 from accel_launch.ranks.system.prctl import PR_SET_NAME, die_with, prctl
 
 TYPE_CHECKING = False
@@ -28,7 +29,7 @@ def become_onlooker(launcher: int, name: bytes, kept: Iterable[int | None] | Non
     if kept is None:
         return
     needed = {0, 1, 2, *kept}
-    for found in os.listdir("/proc/self/fd"):
+    for found in os.listdir(calls.DESCRIPTORS):
         if int(found) not in needed:
             try:
                 os.close(int(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from accel_launch.ranks.system import calls
 from accel_launch.running.guardian.orders import KILL, RELEASE
 from accel_launch.running.onlookers.registry.folder import no_folder
 from accel_launch.running.onlookers.showing import STALL, TIMEOUT, Showing
@@ -78,13 +79,12 @@ class Onlookers:
             self.station = Station(self.plan.watching.after, self.subjects, self.standstills)
             self.station.join(watch)
             self.standstills.broadcast = self.station.broadcast
-        if self.plan.watching.after and (self.record is not None or self.plan.commands[0].rank is not None):
+        after = self.plan.watching.after if calls.LOOKS else 0.0
+        if after and (self.record is not None or self.plan.commands[0].rank is not None):
             from accel_launch.running.onlookers.stall.handle import StallWatch
 
             found_here = None if self.station is None else self.station.found_here
-            self.stall = StallWatch(
-                self.plan.watching.after, self.subjects, self.record, self.standstills, found_here
-            )
+            self.stall = StallWatch(after, self.subjects, self.record, self.standstills, found_here)
             if self.station is not None:
                 self.station.ask = self.stall.ask
 

@@ -116,7 +116,7 @@ class Channels:
 
     def _channel(self, local: int, stream: Stream, rank: int, mark: str) -> tuple[Channel, int]:
         terminal = stream.terminal if self.caller is None else self.display.terminals
-        ours, ranks_end = terminals.open_pair() if terminal else os.pipe()
+        ours, ranks_end = terminals.opened(terminal=terminal, named=self.record is not None)
         channel = Channel(ours, stream)
         if terminal and self.caller is not None:
             channel.own = self.size

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from accel_launch.ranks.system import calls
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -12,6 +14,18 @@ if TYPE_CHECKING:
 
 found: Mode | None = None
 """The mode in which the terminal of our standard input was, before a rank had it."""
+
+
+def opened(*, terminal: bool, named: bool) -> tuple[int, int]:
+    """Open a terminal or a pipe; return our end and the rank's, which can be opened by a path if it is ``named``.
+
+    Raises:
+        OSError: the system has no more of them.
+    """
+    ours, ranks_end = open_pair() if terminal else calls.pipe() if named else os.pipe()
+    if named:
+        calls.share(ranks_end)
+    return ours, ranks_end
 
 
 def open_pair() -> tuple[int, int]:

@@ -7,6 +7,7 @@ import signal
 import sys
 
 from accel_config.errors import FAILED, AccelError
+from accel_launch.ranks.system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _let_go(plan: Plan) -> None:
     import fcntl
 
     words = {word for command in plan.commands for word in command.argv}
-    for fd in map(int, os.listdir("/proc/self/fd")):
+    for fd in map(int, os.listdir(calls.DESCRIPTORS)):
         try:
             ours = fd <= STANDARD or fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
             if not ours and not {f"/dev/fd/{fd}", f"/proc/self/fd/{fd}"} & words:

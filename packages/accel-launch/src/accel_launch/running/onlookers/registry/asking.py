@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from accel_config.errors import AccelError
 from accel_launch.machine import process_tree
 from accel_launch.ranks.system import calls
@@ -45,13 +43,11 @@ def ask(folder: Folder, question: Mapping[str, Any], patience: float = PATIENCE)
 def _connected(folder: Folder) -> Any:
     import socket
 
+    from accel_launch.running.onlookers.registry.folder import SOCKET
+
     connection = socket.socket(socket.AF_UNIX)
     try:
-        fd = os.open(folder.path, calls.FOLDER)
-        try:
-            connection.connect(folder.address(fd))
-        finally:
-            os.close(fd)
+        calls.reach(folder.path, SOCKET, connection.connect)
     except OSError:
         connection.close()
         raise AccelError(f"the launcher of {folder.name} has ended") from None

@@ -45,11 +45,7 @@ class Desk:
         self.folder, self.answer, self.prepare = folder, answer, prepare
         self.workers: list[int] = []
         self.socket = socket(AF_UNIX, SOCK_STREAM)
-        fd = os.open(folder.path, calls.FOLDER)
-        try:
-            self.socket.bind(folder.address(fd))
-        finally:
-            os.close(fd)
+        calls.reach(folder.path, SOCKET, self.socket.bind)
         self.socket.listen(MOST)
         self.socket.setblocking(False)
 

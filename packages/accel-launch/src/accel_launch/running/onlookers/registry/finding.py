@@ -6,7 +6,7 @@ import os
 import stat
 
 from accel_config.errors import FAILED, AccelError
-from accel_launch.machine import process_tree
+from accel_launch.ranks.system import calls
 from accel_launch.running.onlookers.registry import folder as folders
 from accel_launch.running.onlookers.registry.folder import home
 from accel_launch.running.onlookers.registry.reading import Run
@@ -36,6 +36,8 @@ def _checked(environ: Mapping[str, str]) -> str:
         AccelError: it isn't this user's alone.
         OSError: there is none.
     """
+    if not hasattr(os, "geteuid"):
+        raise FileNotFoundError  # no run is recorded on Windows
     try:
         folders.check(home(environ))
     except PermissionError as error:
@@ -178,7 +180,7 @@ def _named(runs: Sequence[Run]) -> str:
 def _above(pid: int) -> list[int]:
     """Return the pids of a process's parents, as far as they are known."""
     found: list[int] = []
-    while (facts := process_tree.look(pid)) is not None and facts[0] not in (0, *found):
+    while (facts := calls.look(pid)) is not None and facts[0] not in (0, *found):
         pid = facts[0]
         found.append(pid)
     return found

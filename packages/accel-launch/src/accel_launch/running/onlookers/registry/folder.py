@@ -9,6 +9,7 @@ import time
 
 from accel_config.errors import AccelError
 from accel_launch.machine import files
+from accel_launch.ranks.system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ NOTE = 64  # bytes of the lock's file for notes
 ENDED, FAILED, LOST = "ended", "failed", "lost"
 """Notes in the lock's file: how and when the run has ended; why its record can't be written, by errno; how many bytes
 of output the record lacks, and why."""
-FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux
 
 
 def home(environ: Mapping[str, str]) -> str:
@@ -187,10 +187,6 @@ class Folder:
         """The pid of the launcher, which holds the lock; 0 if it has ended, or can't be seen from here."""
         return lock(os.path.join(self.path, LOCK))[1]
 
-    def address(self, folder: int) -> str:
-        """Return the socket's address below an open descriptor: a path may be longer than an address can be."""
-        return f"/proc/self/fd/{folder}/{SOCKET}"
-
     def remove(self, when: Callable[[int], bool] = lambda _folder: True) -> None:
         """Remove it with what we put there, if the folder that is open under a descriptor is the one to remove."""
         try:
@@ -254,18 +250,13 @@ def lock(path: str, folder: int | None = None) -> tuple[bool, int, list[bytes]]:
 
     These are the names of the machine on which that was started, and `notes`; one empty word if there are none.
     """
-    import fcntl
-    import struct
-
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
         return False, 0, []
     try:
-        found = fcntl.fcntl(fd, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-        kind, _whence, _start, _length, pid = struct.unpack(FLOCK, found)
-        held, words = kind != fcntl.F_UNLCK, os.read(fd, 1 << 10).split()
-        return held, max(pid, 0) if held else 0, words or [b""]
+        held, pid = calls.locked_by(fd)
+        return held, max(pid, 0) if held else 0, os.read(fd, 1 << 10).split() or [b""]
     except OSError:
         return True, 0, []
     finally:

@@ -7,6 +7,7 @@ import os
 
 from accel_launch.inspecting import kernel
 from accel_launch.machine.files import read
+from accel_launch.ranks.system import calls
 from accel_launch.running.onlookers.registry.record.writing import last_line
 
 TYPE_CHECKING = False
@@ -30,7 +31,7 @@ def figures(recorder: Recorder) -> list[dict[str, Any]]:
 
 
 def _figures(one: Subject, channels: Sequence[Channel], doing: Mapping[int, str]) -> dict[str, Any]:
-    seen = None if one.ended else kernel.stat(f"/proc/{one.pid}/stat")
+    seen = None if one.ended else kernel.process(one.pid)
     over = one.ended != "" or seen is None or seen[1] in "ZX"
     pages = "" if over else read(f"/proc/{one.pid}/statm")
     running = doing.get(one.rank) or (STOPPED.get(seen[1]) if seen is not None else None) or "running"
@@ -40,7 +41,7 @@ def _figures(one: Subject, channels: Sequence[Channel], doing: Mapping[int, str]
         "pid": one.pid,
         "state": "ended" if over else running,
         "ended": one.ended or None,
-        "cpu": None if over or seen is None else seen[2],
+        "cpu": None if over or seen is None or not calls.LOOKS else seen[2],
         "memory": int(pages.split()[1]) * PAGE if pages else None,
         "printed": sum(channel.written for channel in channels),
         "line": last_line(channels),

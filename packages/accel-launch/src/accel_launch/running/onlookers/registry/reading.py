@@ -184,7 +184,7 @@ class Run:
             listed = [(int(rank), int(pid), int(ticks)) for rank, pid, ticks in found or ()]
         except (TypeError, ValueError):  # of another version
             return []
-        facts = ((one, kernel.stat(f"/proc/{one[1]}/stat")) for one in listed)
+        facts = ((one, kernel.process(one[1])) for one in listed)
         return [(*one[:2], seen[2]) for one, seen in facts if seen and seen[3] == one[2] and seen[1] not in "ZX"]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 
-from accel_launch.machine import process_tree
 from accel_launch.machine.clock import OFFSET, steady
 from accel_launch.ranks.system import calls
 from accel_launch.running.onlookers.registry import cleaning
@@ -223,7 +222,4 @@ def _incomplete(folder: Folder, error: Exception) -> str:
 
 def _began() -> float:
     """Return when this process started, in seconds since the epoch."""
-    facts = process_tree.look(os.getpid())
-    if facts is None:  # no Linux
-        return steady()
-    return steady() - (calls.since_boot() - facts[2] / os.sysconf("SC_CLK_TCK"))
+    return steady() - calls.age()

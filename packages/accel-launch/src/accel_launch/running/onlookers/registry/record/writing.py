@@ -6,9 +6,9 @@ import os
 import time
 
 from accel_launch.inspecting import kernel
-from accel_launch.machine import process_tree
 from accel_launch.machine.clock import steady
 from accel_launch.machine.files import read
+from accel_launch.ranks.system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Ranks:
         ranks = [[one.rank, one.pid, self._started(one.pid)] for one in running]
         last, now = self.samples[1], steady()
         if running and (last is None or now - last[0] >= PACE):
-            seen = [kernel.stat(f"/proc/{one.pid}/stat") for one in running]
+            seen = [kernel.process(one.pid) for one in running]
             self.samples = last, (now, sum(found[2] for found in seen if found is not None))
         return {"ranks": ranks, "sample": self.samples[0], "line": self.line()}
 
@@ -145,7 +145,7 @@ class Ranks:
 
     def _started(self, pid: int) -> int:
         if pid not in self.ticks:
-            facts = process_tree.look(pid)
+            facts = calls.look(pid)
             self.ticks[pid] = 0 if facts is None else facts[2]
         return self.ticks[pid]
 
