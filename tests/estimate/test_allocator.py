@@ -49,7 +49,7 @@ def test_free_neighbours_become_one() -> None:
 
 
 def test_memory_that_lies_apart_is_reserved_again_unless_segments_expand() -> None:
-    events = [(0, 64 * MIB), (0, -1), (1, 100 * MIB), (1, -1), (2, 164 * MIB)]
+    events = [(0, 64 * MIB, 0), (0, -1, 0), (1, 100 * MIB, 0), (1, -1, 0), (2, 164 * MIB, 0)]
     assert replay(events).most_reserved == (64 + 100 + 164) * MIB
     assert replay(events, expandable=True).most_reserved == 180 * MIB  # nine times twenty
 

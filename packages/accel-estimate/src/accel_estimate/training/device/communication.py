@@ -69,6 +69,14 @@ def in_the_embeddings(rank: Rank) -> float:
     return root + _whole(rank) * ((rank.stage.root + shared if rank.recipe.trains_all else 0) + _layer(rank))
 
 
+def gathering(rank: Rank) -> tuple[float, float]:
+    """Return what FSDP gathers weights in, on a stream of its own: while layers run, and at most, with the root's."""
+    if _alone(rank):
+        return 0.0, 0.0
+    buffer = 0.0 if _stays(rank) else _buffer(rank)
+    return buffer, max(_buffer(rank), rank.width * rank.stage.root)
+
+
 def _whole(rank: Rank) -> float:
     """Return the bytes of a number in a gradient that FSDP hasn't divided; adapters are too small to count."""
     return rank.width if rank.recipe.trains_all else 0.0
