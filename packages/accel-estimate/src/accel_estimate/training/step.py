@@ -76,7 +76,7 @@ def estimate_training(weights: Sequence[Weight], blueprint: Blueprint, recipe: R
     """
     check(recipe)
     total, held = holdings(weights, blueprint, recipe)
-    loss = "compiled" if recipe.loss_kind == "plain" else recipe.loss_kind
+    loss = "compiled" if recipe.loss_kind in ("plain", "shifted") else recipe.loss_kind
     fused = recipe.replace(loss=loss, compile=True, optimizer_form="fused", outputs="freed", keeps_fp32_logits=False)
     careless = recipe.replace(
         loss=recipe.loss_kind,

@@ -32,7 +32,8 @@ class Rank:
         master: whether DeepSpeed keeps an fp32 copy of the weights.
         shards: over how many devices ZeRO or FSDP divides the parameters, on average.
         kept: bytes of activations.
-        head_input: bytes of the input of the language head, which its gradient needs.
+        head_reads: bytes of the input of the language head, which is there while the forward pass works out the loss.
+        head_input: the same if the head's gradient needs it.
         logits: the number of logits.
         capped: whether a soft cap keeps the tangent of each.
         loss: how the loss is computed.
@@ -75,7 +76,8 @@ class Rank:
         self.kept = total(blueprint, run, self._compute(blueprint))
         if not recipe.trains_all and any(it.experts and it.experts.adapts for it in blueprint.decoder.layers):
             self.kept = self._with_experts()
-        self.head_input = self.width * blueprint.hidden * tokens if self.trains_head else 0
+        self.head_reads = self.width * blueprint.hidden * tokens if stage.has_head else 0.0
+        self.head_input = self.head_reads if self.trains_head else 0.0
         self.capped, self.tied = blueprint.softcap, blueprint.tied
         self.loss: Loss = recipe.loss_kind
         if self.loss == "plain" and blueprint.narrow_loss and not recipe.under_autocast:
