@@ -51,6 +51,7 @@ HELP: dict[str, tuple[str, str]] = {
     "pp": ("pipeline parallel degree", "STAGES"),
     "cp": ("context parallel degree", "DEVICES"),
     "ep": ("expert parallel degree", "DEVICES"),
+    "megatron": ("Megatron-LM trains, with its optimizer whole on each device or distributed over replicas", ""),
     "micro_batches": ("micro-batches in a pipeline; 0 for as many as stages", "BATCHES"),
     "sequence_parallel": (
         "with --tp, also split norms and dropout over the sequence (Megatron's sequence parallelism)",

@@ -146,7 +146,7 @@ class Tracker(_Mode):
             self._note(storage, kind, f"{func.namespace}.{func._opname}{module}")
 
     def _kind(self, tensor: Any, func: Any, args: Any) -> str:
-        if func.namespace in _COMMUNICATION:
+        if func.namespace in _COMMUNICATION or torch.cpu.current_stream() not in (*self._streams,)[:1]:
             return "communication"
         if self._phase == STEP:
             return "optimizer"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+IN_THE_MODEL = ("plain", "shifted", "narrow")
+"""Losses that a model of transformers works out itself, with its output."""
+
 Loss = Literal["plain", "shifted", "narrow", "compiled", "compiled_apart", "chunked", "compiled_chunks", "fused"]
 
 _CHUNKS = 8
@@ -14,8 +17,11 @@ def forward(width: int, how: Loss) -> float:
     """Return the bytes of one logit at the peak of the forward pass.
 
     plain (transformers' ForCausalLMLoss): the logits, their fp32 copy and the log-softmax. shifted (the same before
-    4.49, where a pass has several sequences): also a copy of the fp32 logits without each sequence's last.
+    4.49, where a pass has several sequences): also a copy of the fp32 logits without each sequence's last. narrow: the
+    logits and the log-softmax.
     """
+    if how == "narrow":
+        return 2 * width
     if how in ("plain", "shifted"):
         return width + 4 + (4 if width < _FP32 else 0) + (4 if how == "shifted" else 0)
     return backward(width, how)

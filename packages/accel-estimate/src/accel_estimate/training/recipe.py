@@ -21,6 +21,7 @@ ParamType = Literal["float32", "bfloat16", "float16"]
 Quantize = Literal["none", "int8", "nf4", "nf4-dq", "gptq4"]
 Fsdp = Literal["none", "full", "grad_op", "hybrid"]
 Device = Literal["none", "cpu", "nvme"]
+Megatron = Literal["none", "whole", "distributed"]
 
 WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
 ZERO_2, ZERO_3 = 2, 3
@@ -94,6 +95,8 @@ class Recipe(Record):
     """Devices that each sequence is divided over (context parallel)."""
     ep: int = 1
     """Devices that the experts are divided over (expert parallel)."""
+    megatron: Megatron = "none"
+    """Whether Megatron-LM trains, and its optimizer: whole on each device, or distributed over the replicas."""
     micro_batches: int = 0
     """Micro-batches that a pipeline works on; 0: as many as it has stages."""
     sequence_parallel: bool = True
@@ -116,6 +119,24 @@ class Recipe(Record):
     """Whether FSDP divides the gradients after every pass of a step, not after the last alone."""
     optimizer_in_backward: bool = False
     """Whether each parameter is stepped as soon as its gradient is there, which is freed then."""
+
+    @property
+    def counted(self) -> "Recipe":
+        """The same in terms of ZeRO for Megatron-LM, whose own kernels are fused (megatron/core).
+
+        It keeps narrow weights, fp32 gradients in a buffer that is always there, and an fp32 copy with the optimizer.
+        Its cross entropy makes fp32 logits, and their gradient in their place.
+        """
+        if self.megatron == "none":
+            return self
+        return self.replace(
+            zero_stage=1 if self.megatron == "distributed" else 0,
+            reduce_bucket_size=0,
+            gradient_dtype="float32",
+            optimizer_form="fused",
+            compile=True,
+            loss="narrow" if self.loss == "auto" else self.loss,
+        )
 
     @property
     def loss_kind(self) -> Loss:
@@ -233,6 +254,8 @@ _REFUSALS: "tuple[tuple[Callable[[Recipe], bool], str], ...]" = (
     (lambda r: not -1 <= r.zero_stage <= ZERO_3, "--zero_stage: must be 0, 1, 2 or 3, or -1 for no DeepSpeed"),
     (lambda r: not 0 <= r.lora_dropout < 1, "--lora_dropout: must be at least 0 and less than 1"),
     (lambda r: r.zero_stage >= 0 and r.fsdp != "none", "--zero_stage and --fsdp: choose one"),
+    (lambda r: r.megatron != "none" and (r.zero_stage >= 0 or r.fsdp != "none"),
+     "--megatron: has an optimizer of its own; leave out --zero_stage and --fsdp"),
     (lambda r: r.quantize != "none" and r.trains_all,
      "--quantize: packed weights can't be trained themselves; add --lora_rank"),
     (lambda r: bool(r.lora_targets) and r.trains_all, "--lora_targets: has no effect without --lora_rank"),

@@ -75,6 +75,7 @@ def estimate_training(weights: Sequence[Weight], blueprint: Blueprint, recipe: R
 
     """
     check(recipe)
+    recipe = recipe.counted
     total, held = holdings(weights, blueprint, recipe)
     loss = "compiled" if recipe.loss_kind in ("plain", "shifted") else recipe.loss_kind
     fused = recipe.replace(loss=loss, compile=True, optimizer_form="fused", outputs="freed", keeps_fp32_logits=False)
@@ -123,6 +124,7 @@ def holdings(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) ->
             the model doesn't have.
 
     """
+    recipe = recipe.counted
     if recipe.ep > 1 and not any(layer.experts for layer in blueprint.layers()):
         raise UsageError(f"--ep {recipe.ep}: has no effect on a model without experts")
     total = trained(weights, blueprint, recipe)
@@ -158,10 +160,13 @@ def _part(stage: Stage, recipe: Recipe, weights: Sequence[Weight]) -> float:
 def _worst_stage(
     held: Sequence[tuple[Stage, Trained]], blueprint: Blueprint, recipe: Recipe
 ) -> tuple[list[Moment], Rank]:
-    """Return the moments of the stage of the pipeline with the highest peak, and its device."""
-    ranks = [Rank(stage, part, blueprint, recipe) for stage, part in held]
-    found = [(moments(rank), rank) for rank in ranks]
-    return max(found, key=lambda one: _peak(one[0]).parts.total)
+    """Return the moments of the stage of the pipeline with the highest peak, which they name, and its device."""
+    ranks = [Rank(stage, part, blueprint, recipe.counted) for stage, part in held]
+    found, rank = max(((moments(rank), rank) for rank in ranks), key=lambda one: _peak(one[0]).parts.total)
+    if recipe.pp > 1:
+        place = "last" if rank.stage.has_head else "first"
+        found = [it.replace(why=f"{it.why}, in the {place} of {recipe.pp} stages") for it in found]
+    return found, rank
 
 
 def _peak(found: Sequence[Moment]) -> Moment:

@@ -23,6 +23,9 @@ def communication(rank: Rank) -> float:
     recipe = rank.recipe
     if recipe.fsdp != "none":
         return 0.0 if _alone(rank) else _gathered(rank) + (0 if _stays(rank) else _buffer(rank))
+    if recipe.megatron != "none":  # one buffer for all gathered inputs (its global memory buffer)
+        gathers = recipe.tp > 1 and recipe.sequence_parallel
+        return rank.row * recipe.batch_size * recipe.seq_len / recipe.cp if gathers else 0.0
     if rank.deepspeed:
         return _bucket(rank) + (_live(rank) if recipe.zero_stage == ZERO_3 else 0)
     if recipe.data_parallel * recipe.cp > 1:
