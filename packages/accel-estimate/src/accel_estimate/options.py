@@ -57,6 +57,7 @@ HELP: dict[str, tuple[str, str]] = {
         "with --tp, also split norms and dropout over the sequence (Megatron's sequence parallelism)",
         "",
     ),
+    "expandable_segments": ("torch's allocator runs with expandable_segments:True", ""),
     "compile": ("torch.compile compiles the model", ""),
     "loss": ("implementation of the loss; auto is plain, or compiled with --compile", ""),
     "outputs": ("whether the script holds the model's output during the backward pass", ""),

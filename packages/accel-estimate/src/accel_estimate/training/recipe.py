@@ -101,6 +101,8 @@ class Recipe(Record):
     """Micro-batches that a pipeline works on; 0: as many as it has stages."""
     sequence_parallel: bool = True
     """Whether tensor parallelism also divides activations along the sequence."""
+    expandable_segments: bool = False
+    """Whether torch's allocator grows its segments (``PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True``)."""
     compile: bool = False
     """Whether ``torch.compile`` compiles the whole model."""
     loss: Loss | Literal["auto"] = "auto"

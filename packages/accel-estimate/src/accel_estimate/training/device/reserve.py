@@ -24,8 +24,11 @@ LOGITS, ACTIVATIONS = 1 / 2, 1 / 3
 """The part of what two kinds of blocks could share that they don't: logits with the rest, activations with gradients
 and states. Read off half of the steps that were traced, and replayed through the model of the allocator."""
 
-ROUNDING = 0.03
-"""What segments hold beyond their blocks, as a part of what is allocated: sizes are rounded to 2 MiB."""
+EXPANDABLE = 1 / 4
+"""What logits don't share where segments expand: free blocks next to each other become one. Activations share all."""
+
+ROUNDING, EXPANDED = 0.03, 0.01
+"""What segments hold beyond their blocks, as a part of what is allocated: sizes are rounded to 2 MiB; if they expand."""
 
 STREAM = 22 * MIB
 """The last segments of each stream, of 20 and of 2 MiB (kLargeBuffer, kSmallBuffer)."""
@@ -55,5 +58,8 @@ def beside(found: Sequence[Moment], rank: Rank) -> Range:
     own = max(max(whole) + divided + most - peak, 0.0)
     logits = max(without_logits) + max(moment.parts.logits for moment in found) - max(whole)
     inner = max(lasting) + max(activations) - max(without_logits)
+    if rank.recipe.expandable_segments:
+        rounding = EXPANDED * peak + STREAM * streams
+        return 0.0, own + EXPANDABLE * logits + rounding, own + logits + rounding
     rounding = ROUNDING * peak + STREAM * streams
     return 0.0, own + LOGITS * logits + ACTIVATIONS * inner + rounding, own + logits + inner + rounding
