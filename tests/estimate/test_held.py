@@ -34,10 +34,10 @@ def test_expected_is_what_torch_allocates(found: list[Point]) -> None:
 
 def test_points_that_no_formula_was_shaped_on_are_near_too(others: list[Point]) -> None:
     errors = sorted(abs(point.error) for point in others)
-    assert len(errors) >= 48
+    assert len(errors) >= 92
     assert errors[len(errors) // 2] <= 0.001, report(others)
     assert errors[int(0.8 * len(errors))] <= 0.01, report(others)
-    assert errors[-1] <= 0.07, report(others)
+    assert errors[-1] <= 0.11, report(others)
 
 
 def test_expected_is_what_the_model_of_the_allocator_reserves(found: list[Point], others: list[Point]) -> None:
