@@ -47,7 +47,9 @@ def test_the_first_stage_of_a_pipeline_has_the_most_micro_batches_and_is_named()
     assert all_four.peak.why.endswith(", in the first of 4 stages")
     assert stage(4, 8).peak.parts == all_four.peak.parts
     assert one.peak.parts.activations < all_four.peak.parts.activations / 2
-    assert step(loss="plain", batch_size=4, num_processes=8, pp=8, micro_batches=1).peak.why.endswith("last of 8 stages")
+    assert step(loss="plain", batch_size=4, num_processes=8, pp=8, micro_batches=1).peak.why.endswith(
+        "last of 8 stages"
+    )
     assert "stages" not in step().peak.why
 
 

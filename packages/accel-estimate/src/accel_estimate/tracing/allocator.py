@@ -205,7 +205,7 @@ def _link(first: Block, second: Block | None) -> None:
 
 
 def replay(events: Iterable[tuple[int, int, int]], *, expandable: bool = False) -> Allocator:
-    """Return the allocator after a sequence: a name, its bytes and stream for an allocation; bytes -1 for its release."""
+    """Return the allocator after a sequence of allocations (name, bytes, stream) and releases (with bytes of -1)."""
     allocator = Allocator(expandable=expandable)
     held: dict[int, Block] = {}
     for name, size, stream in events:

@@ -22,8 +22,8 @@ def targets(weights: Iterable[Weight], wanted: Sequence[str], *, experts: bool =
     """Return the matrices that get adapters: those whose module's name ends like one of `wanted`, or all of them.
 
     "All" are the linear layers inside blocks, without the head, as with peft's "all-linear". Experts and routers
-    aren't linear layers in transformers since 5.0: experts get adapters if peft knows how (`experts`), or by name. Where
-    it does, it takes the names of their matrices for theirs alone: other MLPs get none.
+    aren't linear layers in transformers since 5.0: experts get adapters if peft knows how (`experts`), or by name.
+    Where it does, it takes the names of their matrices for theirs alone: other MLPs get none.
 
     Raises:
         UsageError: a wanted name fits no matrix.
@@ -34,7 +34,7 @@ def targets(weights: Iterable[Weight], wanted: Sequence[str], *, experts: bool =
         linear = [one for weight in linear for one in weight.each()]
     if not wanted:
         if experts:
-            return [it for it in linear if "experts." in it.name or not (_routed(it) or it.name.rpartition(".")[0].endswith(_MLP))]
+            return [it for it in linear if ("experts." in it.name if _routed(it) else not it.module.endswith(_MLP))]
         return [weight for weight in linear if not _routed(weight)]
     for name in wanted:
         if not any(_fits(weight, name) for weight in linear):

@@ -17,8 +17,8 @@ def forward(width: int, how: Loss) -> float:
     """Return the bytes of one logit at the peak of the forward pass.
 
     plain (transformers' ForCausalLMLoss): the logits, their fp32 copy and the log-softmax. shifted (the same before
-    4.49, where a pass has several sequences): also a copy of the fp32 logits without each sequence's last. narrow: the
-    logits and the log-softmax.
+    4.49, where a pass has several sequences): also a copy of the fp32 logits without each sequence's last. narrow:
+    the logits and the log-softmax.
     """
     if how == "narrow":
         return 2 * width

@@ -31,10 +31,8 @@ class Recipe(Record):
     """The settings of a training run; sizes are those of one device and one forward pass.
 
     `seq_len` tokens in each of `batch_size` sequences; `gradient_accumulation` passes keep gradients between them.
-    `param_dtype` is the type of the weights, `mixed_precision` that of the computation (torch's autocast, FSDP's
-    mixed precision, or DeepSpeed's own). `zero_stage` -1: no DeepSpeed; `reduce_bucket_size` (elements) and
-    `overlap_comm` are the keys of its config. `wrap`: what FSDP gathers at once. `micro_batches`: how many a pipeline
-    works on (0: as many as it has stages).
+    `mixed_precision` is torch's autocast, FSDP's mixed precision, or DeepSpeed's own; `reduce_bucket_size` and
+    `overlap_comm` are keys of DeepSpeed's config.
     """
 
     optimizer: Optimizer = "adamw"
@@ -121,24 +119,6 @@ class Recipe(Record):
     """Whether FSDP divides the gradients after every pass of a step, not after the last alone."""
     optimizer_in_backward: bool = False
     """Whether each parameter is stepped as soon as its gradient is there, which is freed then."""
-
-    @property
-    def counted(self) -> "Recipe":
-        """The same in terms of ZeRO for Megatron-LM, whose own kernels are fused (megatron/core).
-
-        It keeps narrow weights, fp32 gradients in a buffer that is always there, and an fp32 copy with the optimizer.
-        Its cross entropy makes fp32 logits, and their gradient in their place.
-        """
-        if self.megatron == "none":
-            return self
-        return self.replace(
-            zero_stage=1 if self.megatron == "distributed" else 0,
-            reduce_bucket_size=0,
-            gradient_dtype="float32",
-            optimizer_form="fused",
-            compile=True,
-            loss="narrow" if self.loss == "auto" else self.loss,
-        )
 
     @property
     def loss_kind(self) -> Loss:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from accel_config.record import Record
 from accel_estimate.devices.runtime import CONTEXT, NCCL, WORKSPACES, published
 from accel_estimate.errors import UsageError
+from accel_estimate.training.device.megatron import counted
 from accel_estimate.training.device.moments import Moment, moments
 from accel_estimate.training.device.rank import Rank
 from accel_estimate.training.device.reserve import MOST, beside
@@ -75,7 +76,7 @@ def estimate_training(weights: Sequence[Weight], blueprint: Blueprint, recipe: R
 
     """
     check(recipe)
-    recipe = recipe.counted
+    recipe = counted(recipe)
     total, held = holdings(weights, blueprint, recipe)
     loss = "compiled" if recipe.loss_kind in ("plain", "shifted") else recipe.loss_kind
     fused = recipe.replace(loss=loss, compile=True, optimizer_form="fused", outputs="freed", keeps_fp32_logits=False)
@@ -124,7 +125,7 @@ def holdings(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) ->
             the model doesn't have.
 
     """
-    recipe = recipe.counted
+    recipe = counted(recipe)
     if recipe.ep > 1 and not any(layer.experts for layer in blueprint.layers()):
         raise UsageError(f"--ep {recipe.ep}: has no effect on a model without experts")
     total = trained(weights, blueprint, recipe)
@@ -161,7 +162,7 @@ def _worst_stage(
     held: Sequence[tuple[Stage, Trained]], blueprint: Blueprint, recipe: Recipe
 ) -> tuple[list[Moment], Rank]:
     """Return the moments of the stage of the pipeline with the highest peak, which they name, and its device."""
-    ranks = [Rank(stage, part, blueprint, recipe.counted) for stage, part in held]
+    ranks = [Rank(stage, part, blueprint, counted(recipe)) for stage, part in held]
     found, rank = max(((moments(rank), rank) for rank in ranks), key=lambda one: _peak(one[0]).parts.total)
     if recipe.pp > 1:
         place = "last" if rank.stage.has_head else "first"

@@ -65,9 +65,9 @@ Peaks = tuple[float, float, float]
 class Run(Record):
     """The input of one pass, and how it is divided.
 
-    `batch` sequences of `length` tokens; tensor parallel degree `tp`, with sequence parallelism or without, and whether
-    that gathers inputs again in the backward pass; `share` is the part of the layers that this device holds (pipeline
-    parallelism).
+    `batch` sequences of `length` tokens; tensor parallel degree `tp`, with sequence parallelism or without, and
+    whether that gathers inputs again in the backward pass; `share` is the part of the layers that this device holds
+    (pipeline parallelism).
     """
 
     batch: int
@@ -139,7 +139,9 @@ def _one(it: Layer, hidden: int, side: int, run: Run, how: Compute) -> tuple[flo
     peaks = whole.plus(added), attending(it, hidden, side, how, again=again), normalizing(it, hidden, how)
     before = kept if not again or not _copies(it, how) else kept.replace(stream=kept.stream - how.stream * hidden)
     mlp, attention, first = (
-        peak.split(run.tp, sequence=run.sequence, again=run.gathers_again) - before.split(run.tp, sequence=run.sequence, again=run.gathers_again) for peak in peaks
+        peak.split(run.tp, sequence=run.sequence, again=run.gathers_again)
+        - before.split(run.tp, sequence=run.sequence, again=run.gathers_again)
+        for peak in peaks
     )
     return kept.split(run.tp, sequence=run.sequence, again=run.gathers_again), (mlp, attention, first)
 

@@ -51,9 +51,7 @@ class Rank:
         if self.deepspeed and recipe.gradient_dtype == "float32":
             self.gradient_width = 4
         megatron = recipe.megatron != "none"
-        self.master = self.deepspeed and (
-            self.width < WIDTH["float32"] or (recipe.zero_stage > 0 and not megatron)
-        )
+        self.master = self.deepspeed and (self.width < WIDTH["float32"] or (recipe.zero_stage > 0 and not megatron))
         self.shards = recipe.shards
         if stage.experts:  # experts that are spread already are divided over fewer devices
             rest = stage.parameters - stage.experts

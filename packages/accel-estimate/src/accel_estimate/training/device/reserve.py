@@ -28,7 +28,7 @@ EXPANDABLE = 1 / 4
 """What logits don't share where segments expand: free blocks next to each other become one. Activations share all."""
 
 ROUNDING, EXPANDED = 0.03, 0.01
-"""What segments hold beyond their blocks, as a part of what is allocated: sizes are rounded to 2 MiB; if they expand."""
+"""What segments hold beyond their blocks, as a part of what is allocated: usual ones, and those that expand."""
 
 STREAM = 22 * MIB
 """The last segments of each stream, of 20 and of 2 MiB (kLargeBuffer, kSmallBuffer)."""
@@ -39,7 +39,7 @@ MOST = 0.25
 
 
 def beside(found: Sequence[Moment], rank: Rank) -> Range:
-    """Return what is held beside the peak of a step: low (segments that expand), expected, high (nothing is shared)."""
+    """Return what is held beside the peak of a step: low (nothing), expected, high (blocks share nothing)."""
     peak = max(moment.parts.total for moment in found)
     standing, streams = found[-1].parts.weights, 1
     during = most = divided = 0.0
