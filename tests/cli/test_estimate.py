@@ -32,7 +32,8 @@ LLAMA = {
         ("distributed_type: FSDP\nfsdp_config: {fsdp_version: 2, fsdp_reshard_after_forward: false}", {"fsdp": "grad_op"}),
         ("distributed_type: FSDP\nfsdp_config: {fsdp_activation_checkpointing: true}", {"gradient_checkpointing": "full"}),
         ("distributed_type: FSDP\nnum_processes: 8\nfsdp_config: {fsdp_version: 2}\nparallelism_config: {parallelism_config_dp_replicate_size: 2, parallelism_config_dp_shard_size: 4}", {"fsdp": "hybrid", "processes_per_machine": 4}),
-        ("distributed_type: MEGATRON_LM\nmegatron_lm_config: {megatron_lm_tp_degree: 2}", {"tp": 2, "pp": 1}),
+        ("distributed_type: MEGATRON_LM\nmegatron_lm_config: {megatron_lm_tp_degree: 2}", {"tp": 2, "pp": 1, "megatron": "whole"}),
+        ("distributed_type: MEGATRON_LM\nmegatron_lm_config: {megatron_lm_pp_degree: 2, megatron_lm_num_micro_batches: 6, megatron_lm_use_distributed_optimizer: true}", {"pp": 2, "micro_batches": 6, "megatron": "distributed"}),
     ],
 )  # fmt: skip
 def test_a_config_sets_the_recipe(tmp_path: Path, config: str, fields: dict[str, Any]) -> None:

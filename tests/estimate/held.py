@@ -39,9 +39,10 @@ def recipe(settings: dict[str, Any]) -> Recipe:
     return Recipe(**values)
 
 
-def points(file: Path = TABLE) -> Iterator[Point]:
+def points(file: Path = TABLE, **settings: Any) -> Iterator[Point]:
+    """Yield the points of a file beside what the formulas say with further settings."""
     data = json.loads(file.read_text())
-    recipes = {name: recipe(settings) for name, settings in data["recipes"].items()}
+    recipes = {name: recipe(its | settings) for name, its in data["recipes"].items()}
     for model, traced in data["points"].items():
         config = data["models"][model]
         blueprint = families.read(config)

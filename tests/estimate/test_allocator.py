@@ -49,9 +49,16 @@ def test_free_neighbours_become_one() -> None:
 
 
 def test_memory_that_lies_apart_is_reserved_again_unless_segments_expand() -> None:
-    events = [(0, 64 * MIB), (0, -1), (1, 100 * MIB), (1, -1), (2, 164 * MIB)]
+    events = [(0, 64 * MIB, 0), (0, -1, 0), (1, 100 * MIB, 0), (1, -1, 0), (2, 164 * MIB, 0)]
     assert replay(events).most_reserved == (64 + 100 + 164) * MIB
     assert replay(events, expandable=True).most_reserved == 180 * MIB  # nine times twenty
+
+
+def test_memory_of_a_stream_serves_that_stream_alone() -> None:
+    for second, reserved in ((0, 64), (1, 128)):
+        events = [(0, 64 * MIB, 0), (0, -1, 0), (1, 64 * MIB, second)]
+        found = replay(events)
+        assert (found.most_allocated, found.most_reserved) == (64 * MIB, reserved * MIB)
 
 
 def test_a_block_is_released_once() -> None:

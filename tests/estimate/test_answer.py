@@ -132,7 +132,7 @@ def test_cheap_changes_come_before_dear_ones(described: Made) -> None:
 
     lora: dict[str, Any] = {"mixed_precision": "bf16", "lora_rank": 16, "batch_size": 2}
     assert answer("54GiB", **lora) == "--gradient_checkpointing selective"
-    assert answer("50GiB", **lora) == "--loss fused --gradient_checkpointing selective"
+    assert answer("46GiB", **lora) == "--loss fused --gradient_checkpointing selective"
     assert answer("8xh100", num_processes=8, mixed_precision="bf16").endswith("--fsdp full")
     assert "--quantize nf4" in answer("11GiB", **lora)
 
@@ -218,7 +218,7 @@ def test_several_devices_share_the_weights(described: Made, capsys: pytest.Captu
     assert answer["needed_bytes"] < 8 * 2**30
 
 
-@pytest.mark.parametrize(("factor", "traces"), [(0.9, 1), (1.3, 2), (20, 3)])
+@pytest.mark.parametrize(("factor", "traces"), [(0.98, 1), (1.3, 2), (20, 3)])
 def test_a_traced_step_gets_a_traced_answer(
     described: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, factor: float, traces: int
 ) -> None:

@@ -66,12 +66,14 @@ def test_the_formulas_name_constants_as_they_are() -> None:
     from accel_estimate.devices import runtime
     from accel_estimate.serving import server
     from accel_estimate.training import step
+    from accel_estimate.training.device import reserve
 
     text = FORMULAS.read_text()
     for name, value in (("CONTEXT", runtime.CONTEXT), ("NCCL", runtime.NCCL)):
         low, expected, high = (f"{amount / 2**30:g}" for amount in value)
         assert f"`{name}`: {low}, {expected}, {high} GiB" in text
-    assert f"`SLACK`: {', '.join(f'{part:.3g}' for part in step.SLACK)}" in text
+    assert f"`ROUNDING`: {reserve.ROUNDING:.0%}" in text.replace(" %", "%")
+    assert f"`MOST`: {reserve.MOST:g}" in text
     assert f"`UNCOUNTED`: {step.UNCOUNTED:g}" in text
     assert f"`CHUNK`: {server.CHUNK:,}" in text
 

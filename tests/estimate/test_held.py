@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -33,10 +34,28 @@ def test_expected_is_what_torch_allocates(found: list[Point]) -> None:
 
 def test_points_that_no_formula_was_shaped_on_are_near_too(others: list[Point]) -> None:
     errors = sorted(abs(point.error) for point in others)
-    assert len(errors) >= 48
+    assert len(errors) >= 92
     assert errors[len(errors) // 2] <= 0.001, report(others)
     assert errors[int(0.8 * len(errors))] <= 0.01, report(others)
-    assert errors[-1] <= 0.07, report(others)
+    assert errors[-1] <= 0.11, report(others)
+
+
+def test_expected_is_what_the_model_of_the_allocator_reserves(found: list[Point], others: list[Point]) -> None:
+    """Single devices: 12.5 % of allocated, whatever the recipe is, would be 4.7 % off in the median; under FSDP 17.5 %."""
+    expandable = list(points(expandable_segments=True))
+    for points_, segments, fsdp, most in (
+        (found, 0, False, 0.035),
+        (found, 0, True, 0.065),
+        (others, 0, False, 0.045),
+        (expandable, 1, False, 0.02),
+        (expandable, 1, True, 0.045),
+    ):
+        errors = [
+            abs(point.formula.reserved[1] / point.traced["reserved"][segments] - 1)
+            for point in points_
+            if point.recipe.startswith("fsdp") == fsdp
+        ]
+        assert median(errors) <= most
 
 
 def test_every_family_that_can_be_traced_is_there(found: list[Point]) -> None:

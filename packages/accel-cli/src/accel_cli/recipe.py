@@ -148,5 +148,6 @@ def _megatron(settings: Settings) -> dict[str, Any]:
         "cp": megatron.megatron_lm_context_parallel_size,
         "ep": megatron.megatron_lm_expert_model_parallel_size or 1,
         "sequence_parallel": bool(megatron.megatron_lm_sequence_parallelism),
-        "gradient_checkpointing": "selective" if megatron.megatron_lm_recompute_activations else "none",
+        "micro_batches": megatron.megatron_lm_num_micro_batches or 0,
+        "megatron": "distributed" if megatron.megatron_lm_use_distributed_optimizer else "whole",
     }

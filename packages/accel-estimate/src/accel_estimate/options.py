@@ -51,11 +51,13 @@ HELP: dict[str, tuple[str, str]] = {
     "pp": ("pipeline parallel degree", "STAGES"),
     "cp": ("context parallel degree", "DEVICES"),
     "ep": ("expert parallel degree", "DEVICES"),
+    "megatron": ("Megatron-LM trains, with its optimizer whole on each device or distributed over replicas", ""),
     "micro_batches": ("micro-batches in a pipeline; 0 for as many as stages", "BATCHES"),
     "sequence_parallel": (
         "with --tp, also split norms and dropout over the sequence (Megatron's sequence parallelism)",
         "",
     ),
+    "expandable_segments": ("torch's allocator runs with expandable_segments:True", ""),
     "compile": ("torch.compile compiles the model", ""),
     "loss": ("implementation of the loss; auto is plain, or compiled with --compile", ""),
     "outputs": ("whether the script holds the model's output during the backward pass", ""),

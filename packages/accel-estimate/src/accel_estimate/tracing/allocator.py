@@ -1,7 +1,7 @@
 """A model of torch's caching allocator: what it reserves for a sequence of allocations and releases.
 
-It needs no torch. The rules and sizes are those of c10/cuda/CUDACachingAllocator.cpp with its defaults, on one stream
-of a device whose memory suffices.
+It needs no torch. The rules and sizes are those of c10/cuda/CUDACachingAllocator.cpp with its defaults, on a device
+whose memory suffices. What was allocated on one stream serves that stream alone.
 """
 
 from __future__ import annotations
@@ -89,19 +89,24 @@ class Allocator:
         """Begin with nothing reserved."""
         self.expandable = expandable
         self.allocated = self.reserved = self.most_allocated = self.most_reserved = 0
-        self._pools = Pool(small=True), Pool(small=False)
+        self._pools: dict[tuple[int, bool], Pool] = {}
         self._end = 0
 
-    def allocate(self, size: int) -> Block:
+    def allocate(self, size: int, stream: int = 0) -> Block:
         """Return a block of at least `size` bytes."""
         size = rounded(size)
-        pool = self._pools[size > SMALL]
+        pool = self._pool(stream, small=size <= SMALL)
         block = pool.best(size) or (self._grown(pool, size) if self.expandable else self._segment(pool, size))
         self._split(block, size)
         block.used = True
         self.allocated += block.size
         self.most_allocated = max(self.most_allocated, self.allocated)
         return block
+
+    def _pool(self, stream: int, *, small: bool) -> Pool:
+        if (pool := self._pools.get((stream, small))) is None:
+            pool = self._pools[stream, small] = Pool(small=small)
+        return pool
 
     def release(self, block: Block) -> None:
         """Take a block back, and join it with free neighbours.
@@ -133,7 +138,7 @@ class Allocator:
 
     def blocks(self) -> Iterator[list[Block]]:
         """Yield the blocks of each segment, by address."""
-        for pool in self._pools:
+        for pool in self._pools.values():
             for first in pool.segments:
                 found: list[Block] = []
                 block: Block | None = first
@@ -167,7 +172,7 @@ class Allocator:
     def _attached(self, pool: Pool, last: Block | None) -> Block:
         """Return an empty block behind the last one; a pool's first begins its segment, at addresses of its own."""
         if last is None:
-            block = Block(0 if pool.small else 2**50, 0, pool)
+            block = Block(2**50 * list(self._pools.values()).index(pool), 0, pool)
             pool.segments.append(block)
         else:
             block = Block(last.at + last.size, 0, pool)
@@ -199,13 +204,13 @@ def _link(first: Block, second: Block | None) -> None:
         second.before = first
 
 
-def replay(events: Iterable[tuple[int, int]], *, expandable: bool = False) -> Allocator:
-    """Return the allocator after a sequence: (a name, its bytes) for an allocation, (a name, -1) for its release."""
+def replay(events: Iterable[tuple[int, int, int]], *, expandable: bool = False) -> Allocator:
+    """Return the allocator after a sequence of allocations (name, bytes, stream) and releases (with bytes of -1)."""
     allocator = Allocator(expandable=expandable)
     held: dict[int, Block] = {}
-    for name, size in events:
+    for name, size, stream in events:
         if size < 0:
             allocator.release(held.pop(name))
         else:
-            held[name] = allocator.allocate(size)
+            held[name] = allocator.allocate(size, stream)
     return allocator

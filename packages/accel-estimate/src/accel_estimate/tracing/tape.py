@@ -23,13 +23,14 @@ class Block:
         kind: what it is for, one of `KINDS`; it may become clear only later.
         cause: the operation that needed it.
         line: the line of a user's script that needed it; an empty string if there is none.
+        stream: a number for the stream on which it was allocated; 0 is that of the computation.
 
     """
 
-    __slots__ = ("cause", "kind", "line", "size")
+    __slots__ = ("cause", "kind", "line", "size", "stream")
 
-    def __init__(self, size: int, kind: str, cause: str) -> None:
-        self.size, self.kind, self.cause, self.line = size, kind, cause, ""
+    def __init__(self, size: int, kind: str, cause: str, stream: int = 0) -> None:
+        self.size, self.kind, self.cause, self.line, self.stream = size, kind, cause, "", stream
 
     @property
     def rounded(self) -> int:
@@ -64,9 +65,9 @@ class Tape:
         """Begin a phase."""
         self._phases.append((len(self._events), phase))
 
-    def allocate(self, size: int, kind: str, cause: str) -> int:
+    def allocate(self, size: int, kind: str, cause: str, stream: int = 0) -> int:
         """Note an allocation; return the block's number."""
-        self.blocks.append(Block(size, kind, cause))
+        self.blocks.append(Block(size, kind, cause, stream))
         number = len(self.blocks) - 1
         self._events.append(number)
         return number
@@ -75,10 +76,11 @@ class Tape:
         """Note that a block is released."""
         self._events.append(~number)
 
-    def events(self) -> Iterator[tuple[int, int]]:
-        """Yield a block's number and its bytes for each allocation, and the number and -1 for each release."""
+    def events(self) -> Iterator[tuple[int, int, int]]:
+        """Yield a block's number, bytes and stream for each allocation, and -1 for the bytes of each release."""
         for event in self._events:
-            yield (event, self.blocks[event].size) if event >= 0 else (~event, -1)
+            block = self.blocks[event if event >= 0 else ~event]
+            yield (event, block.size, block.stream) if event >= 0 else (~event, -1, block.stream)
 
     def alive(self, at: int | None = None) -> list[Block]:
         """Return what is alive after so many events; None: after all."""

@@ -34,6 +34,7 @@ class Tracker(_Mode):
         self._alive: dict[int, tuple[Any, int]] = {}
         self._phase, self._paused = "", 0
         self._modules: list[str] = []
+        self._streams: dict[Any, int] = {torch.cpu.current_stream(): 0}  # FSDP 2 enters its own on the CPU too
         self._subclasses: tuple[Any, ...] = ()
         if torch.distributed.is_available():
             self._subclasses = (import_module("torch.distributed.tensor").DTensor,)
@@ -145,7 +146,7 @@ class Tracker(_Mode):
             self._note(storage, kind, f"{func.namespace}.{func._opname}{module}")
 
     def _kind(self, tensor: Any, func: Any, args: Any) -> str:
-        if func.namespace in _COMMUNICATION:
+        if func.namespace in _COMMUNICATION or torch.cpu.current_stream() not in (*self._streams,)[:1]:
             return "communication"
         if self._phase == STEP:
             return "optimizer"
@@ -169,7 +170,8 @@ class Tracker(_Mode):
         key, size = storage._cdata, storage.nbytes()
         if key in self._alive or not size:
             return
-        number = self.tape.allocate(size, kind, cause)
+        stream = self._streams.setdefault(torch.cpu.current_stream(), len(self._streams))
+        number = self.tape.allocate(size, kind, cause, stream)
 
         def gone(_reference: Any) -> None:
             known = self._alive.get(key)

@@ -23,6 +23,7 @@ def targets(weights: Iterable[Weight], wanted: Sequence[str], *, experts: bool =
 
     "All" are the linear layers inside blocks, without the head, as with peft's "all-linear". Experts and routers
     aren't linear layers in transformers since 5.0: experts get adapters if peft knows how (`experts`), or by name.
+    Where it does, it takes the names of their matrices for theirs alone: other MLPs get none.
 
     Raises:
         UsageError: a wanted name fits no matrix.
@@ -32,7 +33,9 @@ def targets(weights: Iterable[Weight], wanted: Sequence[str], *, experts: bool =
     if any(part.isdecimal() for name in wanted for part in name.split(".")):  # perhaps the number of an expert
         linear = [one for weight in linear for one in weight.each()]
     if not wanted:
-        return [weight for weight in linear if not _routed(weight) or (experts and "experts." in weight.name)]
+        if experts:
+            return [it for it in linear if ("experts." in it.name if _routed(it) else not it.module.endswith(_MLP))]
+        return [weight for weight in linear if not _routed(weight)]
     for name in wanted:
         if not any(_fits(weight, name) for weight in linear):
             known = sorted({weight.module.rpartition(".")[2] for weight in linear})
@@ -56,6 +59,7 @@ def saved(weights: Iterable[Weight], names: Sequence[str]) -> list[Weight]:
     return [weight for weight in listed if any(_within(weight, name) for name in names)]
 
 
+_MLP = ("gate_proj", "up_proj", "down_proj")
 _ROUTERS = ("mlp.gate", "mlp.router", "block_sparse_moe.gate", "feed_forward.router")
 
 
@@ -105,10 +109,12 @@ def shapes(
 def keys(blueprint: Blueprint, wanted: Sequence[str]) -> frozenset[str]:
     """Return the products of a block (q, k, v, o, gate, up, down) with adapters, by the family's names for them.
 
-    "experts" is among them if those of experts have adapters too.
+    "experts" is among them if those of experts have adapters too. Without names, experts may have them alone of all
+    MLPs.
     """
     products = ("q", "k", "v", "o", "qkv", "gate", "up", "down")
     if not wanted:
-        return frozenset((*products, "in"))
+        alone = any(it.experts and it.experts.adapts for it in blueprint.decoder.layers)
+        return frozenset(products[:5] if alone else (*products, "in"))
     ends = {name.rpartition(".")[2] for name in wanted}
     return frozenset(("experts", *(key for key in products if blueprint.names[key].rpartition(".")[2] in ends)))

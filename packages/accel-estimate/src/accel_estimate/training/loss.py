@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-Loss = Literal["plain", "narrow", "compiled", "compiled_apart", "chunked", "compiled_chunks", "fused"]
+IN_THE_MODEL = ("plain", "shifted", "narrow")
+"""Losses that a model of transformers works out itself, with its output."""
+
+Loss = Literal["plain", "shifted", "narrow", "compiled", "compiled_apart", "chunked", "compiled_chunks", "fused"]
 
 _CHUNKS = 8
 _FP32 = 4
@@ -13,10 +16,14 @@ _FP32 = 4
 def forward(width: int, how: Loss) -> float:
     """Return the bytes of one logit at the peak of the forward pass.
 
-    plain (transformers' ForCausalLMLoss): the logits, their fp32 copy and the log-softmax.
+    plain (transformers' ForCausalLMLoss): the logits, their fp32 copy and the log-softmax. shifted (the same before
+    4.49, where a pass has several sequences): also a copy of the fp32 logits without each sequence's last. narrow:
+    the logits and the log-softmax.
     """
-    if how == "plain":
-        return width + 4 + (4 if width < _FP32 else 0)
+    if how == "narrow":
+        return 2 * width
+    if how in ("plain", "shifted"):
+        return width + 4 + (4 if width < _FP32 else 0) + (4 if how == "shifted" else 0)
     return backward(width, how)
 
 
@@ -31,7 +38,7 @@ def backward(width: int, how: Loss) -> float:
     their gradient, the fp32 log-softmax of every chunk, and two fp32 gradients of one. fused (Liger's linear
     cross-entropy): only a chunk of the logits exists, of about as many numbers as the hidden states.
     """
-    if how == "plain":
+    if how in ("plain", "shifted"):
         return width + 12
     if how == "narrow":
         return 4 * width

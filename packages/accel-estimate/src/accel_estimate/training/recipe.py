@@ -21,6 +21,7 @@ ParamType = Literal["float32", "bfloat16", "float16"]
 Quantize = Literal["none", "int8", "nf4", "nf4-dq", "gptq4"]
 Fsdp = Literal["none", "full", "grad_op", "hybrid"]
 Device = Literal["none", "cpu", "nvme"]
+Megatron = Literal["none", "whole", "distributed"]
 
 WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
 ZERO_2, ZERO_3 = 2, 3
@@ -30,10 +31,8 @@ class Recipe(Record):
     """The settings of a training run; sizes are those of one device and one forward pass.
 
     `seq_len` tokens in each of `batch_size` sequences; `gradient_accumulation` passes keep gradients between them.
-    `param_dtype` is the type of the weights, `mixed_precision` that of the computation (torch's autocast, FSDP's
-    mixed precision, or DeepSpeed's own). `zero_stage` -1: no DeepSpeed; `reduce_bucket_size` (elements) and
-    `overlap_comm` are the keys of its config. `wrap`: what FSDP gathers at once. `micro_batches`: how many a pipeline
-    works on (0: as many as it has stages).
+    `mixed_precision` is torch's autocast, FSDP's mixed precision, or DeepSpeed's own; `reduce_bucket_size` and
+    `overlap_comm` are keys of DeepSpeed's config.
     """
 
     optimizer: Optimizer = "adamw"
@@ -94,10 +93,14 @@ class Recipe(Record):
     """Devices that each sequence is divided over (context parallel)."""
     ep: int = 1
     """Devices that the experts are divided over (expert parallel)."""
+    megatron: Megatron = "none"
+    """Whether Megatron-LM trains, and its optimizer: whole on each device, or distributed over the replicas."""
     micro_batches: int = 0
     """Micro-batches that a pipeline works on; 0: as many as it has stages."""
     sequence_parallel: bool = True
     """Whether tensor parallelism also divides activations along the sequence."""
+    expandable_segments: bool = False
+    """Whether torch's allocator grows its segments (``PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True``)."""
     compile: bool = False
     """Whether ``torch.compile`` compiles the whole model."""
     loss: Loss | Literal["auto"] = "auto"
@@ -233,6 +236,8 @@ _REFUSALS: "tuple[tuple[Callable[[Recipe], bool], str], ...]" = (
     (lambda r: not -1 <= r.zero_stage <= ZERO_3, "--zero_stage: must be 0, 1, 2 or 3, or -1 for no DeepSpeed"),
     (lambda r: not 0 <= r.lora_dropout < 1, "--lora_dropout: must be at least 0 and less than 1"),
     (lambda r: r.zero_stage >= 0 and r.fsdp != "none", "--zero_stage and --fsdp: choose one"),
+    (lambda r: r.megatron != "none" and (r.zero_stage >= 0 or r.fsdp != "none"),
+     "--megatron: has an optimizer of its own; leave out --zero_stage and --fsdp"),
     (lambda r: r.quantize != "none" and r.trains_all,
      "--quantize: packed weights can't be trained themselves; add --lora_rank"),
     (lambda r: bool(r.lora_targets) and r.trains_all, "--lora_targets: has no effect without --lora_rank"),

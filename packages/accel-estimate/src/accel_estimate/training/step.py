@@ -8,8 +8,10 @@ from __future__ import annotations
 from accel_config.record import Record
 from accel_estimate.devices.runtime import CONTEXT, NCCL, WORKSPACES, published
 from accel_estimate.errors import UsageError
+from accel_estimate.training.device.megatron import counted
 from accel_estimate.training.device.moments import Moment, moments
 from accel_estimate.training.device.rank import Rank
+from accel_estimate.training.device.reserve import MOST, beside
 from accel_estimate.training.device.stage import Stage, stages
 from accel_estimate.training.device.trained import Trained, trained
 from accel_estimate.training.recipe import check
@@ -22,10 +24,6 @@ if TYPE_CHECKING:
     from accel_estimate.model.blueprint import Blueprint
     from accel_estimate.model.weights import Weight
     from accel_estimate.training.recipe import Recipe
-
-SLACK = published(0.0, 0.25)
-"""What the caching allocator holds above what is allocated, as a part of it. Reserved was 20 to 37 % above active in
-eight FSDP runs that pull requests of torchtitan and llama-cookbook report; steady shapes on one device need none."""
 
 VARIED = published(0.4, 1.0)
 """What the allocator holds beside that if lengths vary, as a part of activations and logits: a block that served one
@@ -78,8 +76,9 @@ def estimate_training(weights: Sequence[Weight], blueprint: Blueprint, recipe: R
 
     """
     check(recipe)
+    recipe = counted(recipe)
     total, held = holdings(weights, blueprint, recipe)
-    loss = "compiled" if recipe.loss_kind == "plain" else recipe.loss_kind
+    loss = "compiled" if recipe.loss_kind in ("plain", "shifted") else recipe.loss_kind
     fused = recipe.replace(loss=loss, compile=True, optimizer_form="fused", outputs="freed", keeps_fp32_logits=False)
     careless = recipe.replace(
         loss=recipe.loss_kind,
@@ -89,14 +88,16 @@ def estimate_training(weights: Sequence[Weight], blueprint: Blueprint, recipe: R
         keeps_fp32_logits=True,
         repeats_keys=True,
     )
-    found = _worst_stage(held, blueprint, recipe)
+    found, rank = _worst_stage(held, blueprint, recipe)
     peak = _peak(found)
-    low = _peak(_worst_stage(held, blueprint, fused)).parts.total
+    low = _peak(_worst_stage(held, blueprint, fused)[0]).parts.total
     if recipe.compile:
         low = min(low, peak.parts.total) - PARTITION * (peak.parts.activations + peak.parts.logits)
-    high = max(_uncounted(moment, recipe) for moment in _worst_stage(held, blueprint, careless))
+    high = max(_uncounted(moment, recipe) for moment in _worst_stage(held, blueprint, careless)[0])
     allocated = (min(low, peak.parts.total), peak.parts.total, max(high, peak.parts.total) + WORKSPACES[2])
-    least, middle, most = (it * (1 + SLACK[i]) + _holes(peak, recipe, i) for i, it in enumerate(allocated))
+    slack = beside(found, rank)
+    slack = slack[0], slack[1], max(slack[2], MOST * allocated[2])
+    least, middle, most = (it + slack[i] + _holes(peak, recipe, i) for i, it in enumerate(allocated))
     reserved = least, middle, most
     device = [amount + _runtime(recipe, i) for i, amount in enumerate(reserved)]
     return TrainingEstimate(
@@ -124,6 +125,7 @@ def holdings(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) ->
             the model doesn't have.
 
     """
+    recipe = counted(recipe)
     if recipe.ep > 1 and not any(layer.experts for layer in blueprint.layers()):
         raise UsageError(f"--ep {recipe.ep}: has no effect on a model without experts")
     total = trained(weights, blueprint, recipe)
@@ -134,8 +136,9 @@ def holdings(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) ->
 
 def expected(held: Holdings, blueprint: Blueprint, recipe: Recipe) -> float:
     """Return `TrainingEstimate.expected` alone, of a possible recipe; a search asks for it a thousand times."""
-    peak = _peak(_worst_stage(held[1], blueprint, recipe))
-    return peak.parts.total * (1 + SLACK[1]) + _holes(peak, recipe, 1) + _runtime(recipe, 1)
+    found, rank = _worst_stage(held[1], blueprint, recipe)
+    peak = _peak(found)
+    return peak.parts.total + beside(found, rank)[1] + _holes(peak, recipe, 1) + _runtime(recipe, 1)
 
 
 def _holes(peak: Moment, recipe: Recipe, which: int) -> float:
@@ -155,10 +158,16 @@ def _part(stage: Stage, recipe: Recipe, weights: Sequence[Weight]) -> float:
     return stage.share / recipe.tp
 
 
-def _worst_stage(held: Sequence[tuple[Stage, Trained]], blueprint: Blueprint, recipe: Recipe) -> list[Moment]:
-    """Return the moments of the stage of the pipeline with the highest peak."""
-    found = [moments(Rank(stage, part, blueprint, recipe)) for stage, part in held]
-    return max(found, key=lambda those: _peak(those).parts.total)
+def _worst_stage(
+    held: Sequence[tuple[Stage, Trained]], blueprint: Blueprint, recipe: Recipe
+) -> tuple[list[Moment], Rank]:
+    """Return the moments of the stage of the pipeline with the highest peak, which they name, and its device."""
+    ranks = [Rank(stage, part, blueprint, counted(recipe)) for stage, part in held]
+    found, rank = max(((moments(rank), rank) for rank in ranks), key=lambda one: _peak(one[0]).parts.total)
+    if recipe.pp > 1:
+        place = "last" if rank.stage.has_head else "first"
+        found = [it.replace(why=f"{it.why}, in the {place} of {recipe.pp} stages") for it in found]
+    return found, rank
 
 
 def _peak(found: Sequence[Moment]) -> Moment:

@@ -69,6 +69,7 @@ def _deepseek(config: ConfigJson) -> Blueprint:
         shared=width * config.count("n_shared_experts", default=0),
         wide_router=True,
         wide_weights=True,
+        adapts=True,
     )
     sparse, plain = Layer(latent, experts=experts), Layer(latent, mlp=Mlp(config.count("intermediate_size")))
     dense, count = config.count("first_k_dense_replace", default=0), config.layers("num_hidden_layers")

@@ -96,9 +96,13 @@ class Saved(Record):
         parts = (self, *others)
         return Saved(sum(p.stream for p in parts), sum(p.inner for p in parts), sum(p.gathered for p in parts))
 
-    def split(self, tp: int, *, sequence: bool) -> float:
-        """Return the bytes of one device of `tp`, with sequence parallelism or without."""
-        return self.inner / tp + self.stream / (tp if sequence else 1) + self.gathered
+    def split(self, tp: int, *, sequence: bool, again: bool = False) -> float:
+        """Return the bytes of one device of `tp`, with sequence parallelism or without.
+
+        `again`: inputs are gathered once more in the backward pass, so only a part is kept (Megatron-Core's
+        LinearWithGradAccumulationAndAsyncCommunication).
+        """
+        return self.inner / tp + self.stream / (tp if sequence else 1) + self.gathered / (tp if again else 1)
 
     @property
     def whole(self) -> float:

@@ -105,7 +105,8 @@ def _around(block: Layer, it: Attention, how: Compute) -> float:
     """
     extra = 0.0
     if it.kv_rank:  # and values are a view of a product that holds the keys too
-        extra += (it.q_rank + it.kv_rank) * (4 + 2 * how.width)
+        reads = 2 if how.trained else how.adapter_copy == 0 and bool(how.adapted)
+        extra += (it.q_rank + it.kv_rank) * (4 + reads * how.width)
         extra += how.width * it.heads * (it.head_dim - it.rope_dim)
         extra += how.adapter_copy * (it.q_rank + it.kv_rank) * bool(how.adapted)
     if it.head_norms:
@@ -159,8 +160,8 @@ def _experts(it: Experts, hidden: int, how: Compute) -> Saved:
         wider = wider.replace(adapted=frozenset(), trained=how.trained or (it.adapts and bool(how.adapted)))
     one = _mlp(Mlp(it.width, activation="clamped" if it.stacked else "silu"), wider)
     copies = wider.width * hidden * (2 if wider.trained or "gate" in wider.adapted or "up" in wider.adapted else 1)
-    wide = _FP32 * hidden * (it.wide_router and how.trained and how.stream < _FP32)
-    router = how.width * hidden * wider.trained
+    wide = _FP32 * hidden * (it.wide_router and wider.trained and how.stream < _FP32)
+    router = how.width * hidden * (how.trained if wide else wider.trained)
     if it.shared:  # its products read what the router reads
         keys = ("gate", "up", "gate") if it.shared_gate else ("gate", "up")
         router += _kept(hidden, keys, how) - how.width * hidden * (how.trained and not how.casts)

@@ -65,8 +65,9 @@ Peaks = tuple[float, float, float]
 class Run(Record):
     """The input of one pass, and how it is divided.
 
-    `batch` sequences of `length` tokens; tensor parallel degree `tp`, with sequence parallelism or without; `share`
-    is the part of the layers that this device holds (pipeline parallelism).
+    `batch` sequences of `length` tokens; tensor parallel degree `tp`, with sequence parallelism or without, and
+    whether that gathers inputs again in the backward pass; `share` is the part of the layers that this device holds
+    (pipeline parallelism).
     """
 
     batch: int
@@ -75,6 +76,7 @@ class Run(Record):
     tp: int = 1
     sequence: bool = True
     share: float = 1.0
+    gathers_again: bool = False
 
 
 def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
@@ -106,7 +108,7 @@ def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
             kept += _CONVOLVED * how.width * blueprint.hidden * run.batch * side
             encoder = kept
         last = Saved(stream=norm(stack.layers[0].norm if stack.layers else "rms", blueprint.hidden, how))
-        final = last.split(run.tp, sequence=run.sequence) * run.batch * side
+        final = last.split(run.tp, sequence=run.sequence, again=run.gathers_again) * run.batch * side
         kept += final
     tokens = run.batch * run.length
     outside = how.stream * blueprint.vectors + how.width * blueprint.narrow_vectors + blueprint.masks
@@ -137,9 +139,11 @@ def _one(it: Layer, hidden: int, side: int, run: Run, how: Compute) -> tuple[flo
     peaks = whole.plus(added), attending(it, hidden, side, how, again=again), normalizing(it, hidden, how)
     before = kept if not again or not _copies(it, how) else kept.replace(stream=kept.stream - how.stream * hidden)
     mlp, attention, first = (
-        peak.split(run.tp, sequence=run.sequence) - before.split(run.tp, sequence=run.sequence) for peak in peaks
+        peak.split(run.tp, sequence=run.sequence, again=run.gathers_again)
+        - before.split(run.tp, sequence=run.sequence, again=run.gathers_again)
+        for peak in peaks
     )
-    return kept.split(run.tp, sequence=run.sequence), (mlp, attention, first)
+    return kept.split(run.tp, sequence=run.sequence, again=run.gathers_again), (mlp, attention, first)
 
 
 def _copies(it: Layer, how: Compute) -> bool:

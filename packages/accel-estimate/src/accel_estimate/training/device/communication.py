@@ -23,6 +23,9 @@ def communication(rank: Rank) -> float:
     recipe = rank.recipe
     if recipe.fsdp != "none":
         return 0.0 if _alone(rank) else _gathered(rank) + (0 if _stays(rank) else _buffer(rank))
+    if recipe.megatron != "none":  # one buffer for all gathered inputs (its global memory buffer)
+        gathers = recipe.tp > 1 and recipe.sequence_parallel
+        return rank.row * recipe.batch_size * recipe.seq_len / recipe.cp if gathers else 0.0
     if rank.deepspeed:
         return _bucket(rank) + (_live(rank) if recipe.zero_stage == ZERO_3 else 0)
     if recipe.data_parallel * recipe.cp > 1:
@@ -67,6 +70,14 @@ def in_the_embeddings(rank: Rank) -> float:
     shared = 2 * rank.stage.head if rank.tied else 0
     root = rank.width * rank.stage.root
     return root + _whole(rank) * ((rank.stage.root + shared if rank.recipe.trains_all else 0) + _layer(rank))
+
+
+def gathering(rank: Rank) -> tuple[float, float]:
+    """Return what FSDP gathers weights in, on a stream of its own: while layers run, and at most, with the root's."""
+    if _alone(rank):
+        return 0.0, 0.0
+    buffer = 0.0 if _stays(rank) else _buffer(rank)
+    return buffer, max(_buffer(rank), rank.width * rank.stage.root)
 
 
 def _whole(rank: Rank) -> float:

@@ -65,7 +65,7 @@ def _standing(rank: Rank) -> Parts:
 def _logits(rank: Rank, per_logit: Callable[[int, loss.Loss], float]) -> float:
     recipe, kind = rank.recipe, rank.loss
     each = per_logit(rank.width, kind) + rank.width * (rank.capped and kind != "fused")
-    if kind in ("plain", "narrow"):
+    if kind in loss.IN_THE_MODEL:
         each += 4 * recipe.keeps_fp32_logits - rank.width * (recipe.outputs == "freed" and per_logit is loss.backward)
     return each * rank.logits
 
@@ -73,7 +73,7 @@ def _logits(rank: Rank, per_logit: Callable[[int, loss.Loss], float]) -> float:
 def _output(rank: Rank) -> float:
     """Return the bytes of the logits that the script still holds while the layers' backward pass runs."""
     recipe = rank.recipe
-    if rank.loss not in ("plain", "narrow") or recipe.outputs == "freed":
+    if rank.loss not in loss.IN_THE_MODEL or recipe.outputs == "freed":
         return 0.0
     return (rank.width + 4 * recipe.keeps_fp32_logits) * rank.logits
 
@@ -82,6 +82,7 @@ def _forward(rank: Rank, at: Parts) -> Moment:
     layers = rank.stage.narrowed if rank.recipe.trains_all else states.casts_kept(rank)
     end = at.replace(
         weights=at.weights + states.casts(rank, layers, head=True),
+        activations=at.activations + (rank.head_reads - rank.head_input) * (rank.loss in loss.IN_THE_MODEL),
         logits=_logits(rank, loss.forward),
         communication=at.communication + in_the_loss(rank),
     )

@@ -32,7 +32,9 @@ class Rank:
         master: whether DeepSpeed keeps an fp32 copy of the weights.
         shards: over how many devices ZeRO or FSDP divides the parameters, on average.
         kept: bytes of activations.
-        head_input: bytes of the input of the language head, which its gradient needs.
+        row: bytes of one token between two layers.
+        head_reads: bytes of the input of the language head, which is there while the forward pass works out the loss.
+        head_input: the same if the head's gradient needs it.
         logits: the number of logits.
         capped: whether a soft cap keeps the tangent of each.
         loss: how the loss is computed.
@@ -48,7 +50,8 @@ class Rank:
         self.trains_head = stage.has_head and (recipe.trains_all or "lm_head" in recipe.modules_to_save)
         if self.deepspeed and recipe.gradient_dtype == "float32":
             self.gradient_width = 4
-        self.master = self.deepspeed and (self.width < WIDTH["float32"] or recipe.zero_stage > 0)
+        megatron = recipe.megatron != "none"
+        self.master = self.deepspeed and (self.width < WIDTH["float32"] or (recipe.zero_stage > 0 and not megatron))
         self.shards = recipe.shards
         if stage.experts:  # experts that are spread already are divided over fewer devices
             rest = stage.parameters - stage.experts
@@ -71,11 +74,14 @@ class Rank:
             tp=recipe.tp,
             sequence=recipe.sequence_parallel,
             share=stage.share,
+            gathers_again=megatron and recipe.sequence_parallel,
         )
         self.kept = total(blueprint, run, self._compute(blueprint))
         if not recipe.trains_all and any(it.experts and it.experts.adapts for it in blueprint.decoder.layers):
             self.kept = self._with_experts()
-        self.head_input = self.width * blueprint.hidden * tokens if self.trains_head else 0
+        self.row = self.width * blueprint.hidden
+        self.head_reads = self.row * tokens if stage.has_head else 0.0
+        self.head_input = self.head_reads if self.trains_head else 0.0
         self.capped, self.tied = blueprint.softcap, blueprint.tied
         self.loss: Loss = recipe.loss_kind
         if self.loss == "plain" and blueprint.narrow_loss and not recipe.under_autocast:

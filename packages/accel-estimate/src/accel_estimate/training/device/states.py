@@ -80,8 +80,11 @@ def accumulated(rank: Rank) -> float:
     """Return the bytes of the gradients that are kept between the passes of a step.
 
     FSDP keeps them whole until the last pass, in the type of the computation, unless every pass divides them.
+    Megatron-LM has one buffer for all of them, always.
     """
     recipe = rank.recipe
+    if recipe.megatron != "none":
+        return gradients(rank)
     if recipe.gradient_accumulation == 1:
         return 0.0
     if recipe.fsdp == "none" or rank.shards == 1 or recipe.sync_each_batch:
@@ -129,7 +132,8 @@ def shared_gradient(rank: Rank) -> float:
 
     With FSDP it isn't divided yet, and counted with the communication.
     """
-    if not rank.tied or not rank.recipe.trains_all or not rank.stage.has_head or rank.recipe.fsdp != "none":
+    apart = rank.recipe.fsdp != "none" or rank.recipe.megatron != "none"  # the latter adds up in its buffer
+    if apart or not rank.tied or not rank.recipe.trains_all or not rank.stage.has_head:
         return 0.0
     return 2 * rank.stage.head * rank.gradient_width
 
@@ -180,7 +184,7 @@ def stepping(rank: Rank) -> float:
     stepped = largest if recipe.optimizer_in_backward else part
     if rank.deepspeed:  # it steps all that it steps at once as one tensor
         largest = stepped = min(part, SUB_GROUP) if recipe.zero_stage == ZERO_3 else part
-    copies = 4 * stepped if rank.master else 0.0
+    copies = 4 * stepped if rank.master and recipe.megatron == "none" else 0.0
     return copies + optimizers.step_bytes(recipe.optimizer, recipe.optimizer_form, trained.width, stepped, largest)
 
 
