@@ -34,7 +34,8 @@ class Tracker(_Mode):
         self._alive: dict[int, tuple[Any, int]] = {}
         self._phase, self._paused = "", 0
         self._modules: list[str] = []
-        self._streams: dict[Any, int] = {torch.cpu.current_stream(): 0}  # FSDP 2 enters its own on the CPU too
+        self._computes = torch.cpu.current_stream()  # FSDP 2 enters streams of its own, on the CPU too
+        self._streams: dict[Any, int] = {self._computes: 0}
         self._subclasses: tuple[Any, ...] = ()
         if torch.distributed.is_available():
             self._subclasses = (import_module("torch.distributed.tensor").DTensor,)
@@ -146,7 +147,7 @@ class Tracker(_Mode):
             self._note(storage, kind, f"{func.namespace}.{func._opname}{module}")
 
     def _kind(self, tensor: Any, func: Any, args: Any) -> str:
-        if func.namespace in _COMMUNICATION or torch.cpu.current_stream() not in (*self._streams,)[:1]:
+        if func.namespace in _COMMUNICATION or torch.cpu.current_stream() != self._computes:
             return "communication"
         if self._phase == STEP:
             return "optimizer"

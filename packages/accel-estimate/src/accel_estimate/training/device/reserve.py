@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LOGITS, ACTIVATIONS = 1 / 2, 1 / 3
 """The part of what two kinds of blocks could share that they don't: logits with the rest, activations with gradients
-and states. Read off half of the steps that were traced, and replayed through the model of the allocator."""
+and states. Chosen on steps that were traced, and replayed through the model of the allocator."""
 
 EXPANDABLE = 1 / 4
 """What logits don't share where segments expand: free blocks next to each other become one. Activations share all."""
