@@ -52,7 +52,7 @@ def test_lists(text: str, found: list[tuple[str, str, int | None, int | None]]) 
         ("a slots=8 max_slots=9\n# b slots=1\nc slots=4\n", [("a", 8), ("c", 4)]),  # Open MPI's, DeepSpeed's
         ("a:2\nfd88::1 slots=3\n", [("a", 2), ("fd88::1", 3)]),  # Hydra's
         ("n[1-2]\nlogin\n", [("n1", None), ("n2", None), ("login", None)]),  # Slurm's, as in SLURM_JOB_NODELIST
-        ("a\na\nb\n", [("a", 2), ("b", None)]),  # a line for each task, as in SLURM_HOSTFILE
+        ("a\na\nb\n", [("a", 2), ("b", 1)]),  # a line for each task, as in SLURM_HOSTFILE
         ("a, b\nn[1-2],c*2\n", [("a", None), ("b", None), ("n1", None), ("n2", None), ("c", 2)]),
         ("me@a:2222*2\nb:22 slots=4\n[fd88::1]:2\n", [("me@a:2222", 2), ("b:22", 4), ("fd88::1", 2)]),
     ],
@@ -232,6 +232,10 @@ def test_a_dry_run_shows_commands_and_origins(environ: dict[str, str], tmp_path:
     assert [" -p 2222 -- me@n2 " in line for line in commands] == [False, True]
     assert all(line.endswith("-P -m accel_launch.hosts.machine'") for line in commands)
     assert "hf_word" not in shown.stdout
+    secret = launch(environ, "--dry_run", *flags, "train.py", "--api_key", "hidden", "a,b c")
+    as_json = launch(environ, "--dry_run", "--json", *flags, "train.py", "--api_key", "hidden")
+    assert "the script train.py --api_key '***' 'a,b c'" in secret.stdout
+    assert json.loads(as_json.stdout)["script"] == ["train.py", "--api_key", "***"]
     data = json.loads(launch(environ, "--dry_run", "--json", *flags, "train.py").stdout)
     assert [host["settings"]["nproc_per_node"]["value"] for host in data["hosts"]] == [2, 4]
     assert data["env"] == {"HF_TOKEN": "***", "TOKEN": "***"}
@@ -312,6 +316,8 @@ def test_the_first_failure_of_all_is_the_result() -> None:
     assert [(one.rank, one.host, one.machine) for one in result.endings] == [(1, "n1", 1)]
     later = RemoteFailure(0, "n0", 4.0, 75, "exit status 75")
     assert outcome.combined({"a": told(status=75, failure=later.message)}, None).later
+    assert outcome.combined({"a": told()}, None).problems == (outcome.GIVEN_UP,)
+    assert outcome.combined({"a": told(status=0)}, None).problems == ()
     gone = RemoteFailure(2, "n2", 9.0, 1, "machine 2 is lost: ssh ended")
     assert (lost := outcome.combined(both, gone).failure) is not None
     assert lost.label == "machine 2 (host n2)"

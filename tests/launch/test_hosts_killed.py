@@ -186,6 +186,7 @@ def test_whatever_is_killed_or_stopped_nothing_is_left(user: User, start: Callab
         assert run.launch.wait(40) != 0, name
         told = TOLD.get(name, "" if "this launcher" in name else "failed first")
         assert not told or run.user.err.count(told) == 1, f"{name}: {run.user.err}"
+    assert "this launcher was stopped, or this machine slept" in halted.user.err
     assert "machine 0 is lost: silent for 15 s" in runs_["ssh is stopped"].user.err
     assert user.nothing_left(30)
 
@@ -206,6 +207,21 @@ def test_killed_while_machines_get_ready(user: User, start: Callable[..., Starte
         assert time.monotonic() - began < 15 + SLOW
         assert "n1:2222: it can't be reached (" in hanging.user.err
         silent.kill()
+    assert user.nothing_left(WITHIN)
+
+
+def test_killed_before_the_machines_have_met(user: User, start: Callable[..., Started]) -> None:
+    """The other machine can't learn of it from the launcher that is gone."""
+    run = start("young", (*TWO, "--lifeline_timeout", "60"))
+    assert until(lambda: "accel: 2 hosts (" in run.user.err, 60)
+    for one in user.on(2):
+        with suppress(psutil.NoSuchProcess):
+            if one.cmdline()[1:] == ["-P", "-m", "accel_launch.hosts.machine"]:
+                one.kill()
+    began = time.monotonic()
+    assert run.launch.wait(60) == 1
+    assert time.monotonic() - began < 12
+    assert "machine 1 (host n2) failed first" in run.user.err
     assert user.nothing_left(WITHIN)
 
 

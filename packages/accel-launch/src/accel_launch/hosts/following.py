@@ -137,7 +137,7 @@ class Run:
             self.lost = outcome.cut_off(self.crew.links, self.told, time.monotonic()) or self.lost
         self.wrong = True
         self.until = time.monotonic() + self.limit
-        if self.alone:
+        if self.alone or (told is None and not self.begun):  # machines that haven't met yet can't learn of it
             self.send(signal.SIGTERM)
 
     def _cut_off(self) -> None:

@@ -89,12 +89,14 @@ def _of_file(path: str, where: str) -> list[Machine]:
     except OSError as error:
         raise SettingError(f"{where}: {path} can't be read: {error.strerror}") from None
     found: dict[tuple[str, str, int | None], Machine] = {}
+    by_rank = False
     for number, line in enumerate(lines, 1):
         for one in _of_line(line.partition("#")[0].split(), f"{where}, {path}:{number}"):
             key = (one.name, one.user, one.port)
             before = found.get(key)
+            by_rank = by_rank or before is not None
             found[key] = one if before is None else one.replace(count=(before.count or 1) + (one.count or 1))
-    return list(found.values())
+    return [one.replace(count=one.count or 1) if by_rank else one for one in found.values()]
 
 
 def _of_line(words: list[str], where: str) -> Iterator[Machine]:

@@ -31,6 +31,10 @@ CUT = (
     "no other machine answers any more: the network of this machine, or the way from here, is cut; each of them ends "
     "its ranks by itself"
 )
+GIVEN_UP = (
+    f"the machines have ended their ranks, because nothing came from here for {SILENCE:.0f} s: this launcher was "
+    "stopped, or this machine slept"
+)
 ENDED: dict[str, Any] = {
     "rank": RANK,
     "local_rank": RANK,
@@ -122,6 +126,8 @@ def combined(told: Mapping[str, Told], gone: RemoteFailure | None) -> Result:
     if first is not None and not (problems and gone is None):
         return result.replace(status=first.status, failure=failures.shown(first))
     status = max((one.status for one in told.values()), default=FAILED)
+    if first is None and status and not problems:
+        problems = (GIVEN_UP,)
     return result.replace(status=status, problems=problems)
 
 

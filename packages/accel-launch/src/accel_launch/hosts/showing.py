@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from accel_config.catalogue import CATALOGUE, Launcher, Rendezvous
-from accel_config.showing.masking import shown
+from accel_config.showing.masking import command_line, shown
 from accel_config.showing.wording import line
 from accel_launch.hosts import ssh
 from accel_launch.planning.quoting import quote
@@ -32,7 +32,7 @@ def shell(plan: HostsPlan) -> str:
     lines += [_comment(f"  the variable {name}={text} (--env)") for name, text in plan.masked.items()]
     lines += [
         *(_comment(f"  {text}") for text in _carried(plan)),
-        _comment(f"  the script {line(list(plan.code.script if plan.code else plan.script))}"),
+        _comment(f"  the script {' '.join(map(quote, _script(plan)))}"),
     ]
     lines += [_comment(f"note: {note}") for note in plan.findings.notes]
     for place in plan.places:
@@ -85,10 +85,15 @@ def as_json(plan: HostsPlan) -> str:
         for place in plan.places
     ]
     settings = {one.name: {"value": shown(one, value), "origin": value.origin.text} for one, value in plan.settings}
-    whole = {"hosts": hosts, "env": plan.masked, "cwd": plan.host.cwd, "script": list(plan.script)}
+    whole = {"hosts": hosts, "env": plan.masked, "cwd": plan.host.cwd, "script": _script(plan)}
     whole |= {"code": _measured(plan.code), "launcher": _measured(plan.launcher)}
     whole |= {"settings": settings, "notes": [*_found_later(plan), *plan.findings.notes]}
     return json.dumps(whole, indent=2) + "\n"
+
+
+def _script(plan: HostsPlan) -> list[str]:
+    """Return the script and its arguments, without secrets."""
+    return command_line(plan.code.script if plan.code else plan.script)
 
 
 def _carried(plan: HostsPlan) -> list[str]:

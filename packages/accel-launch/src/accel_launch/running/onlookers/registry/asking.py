@@ -50,5 +50,6 @@ def _connected(folder: Folder) -> Any:
         calls.reach(folder.path, SOCKET, connection.connect)
     except OSError:
         connection.close()
-        raise AccelError(f"the launcher of {folder.name} has ended") from None
+        how = "answers nothing: it is about to end, or its ranks are on the machines of --hosts; ask there"
+        raise AccelError(f"the launcher of {folder.name} {how if folder.pid else 'has ended'}") from None
     return connection
