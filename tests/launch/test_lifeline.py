@@ -301,6 +301,18 @@ def test_each_knows_who_is_missing(machines: Callable[..., Machines]) -> None:
     assert run.all_here()
 
 
+def test_who_comes_before_the_main_machine_listens_dials_again_soon() -> None:
+    run = Machines(2)
+    member = run.start(1)
+    assert isinstance(member, Member)
+    assert run.turn(lambda: member.connection.closed_port)
+    run.start(0)
+    began = time.monotonic()
+    assert run.all_here()
+    assert time.monotonic() - began < 0.7
+    run.close()
+
+
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_the_earliest_failure_is_the_verdict_everywhere(machines: Callable[..., Machines], first: int) -> None:
     run = machines(3)

@@ -82,8 +82,14 @@ class Watch:
 
     @property
     def due(self) -> float:
-        """Seconds until the next heartbeat, a day at most: the kernel counts milliseconds in 31 bits."""
-        return min(86400.0, max(0.0, self.next - time.monotonic()))
+        """Seconds until the next heartbeat or try, a day at most: the kernel counts milliseconds in 31 bits."""
+        return min(86400.0, max(0.0, self._turn - time.monotonic()))
+
+    @property
+    def _turn(self) -> float:
+        """When something is due, by the monotonic clock."""
+        side = self.side
+        return min(self.next, side.connection.next) if isinstance(side, Member) and not side.done else self.next
 
     def step(self, poller: select.poll, ready: Sequence[tuple[int, int]]) -> None:
         """Do what is due."""
@@ -95,7 +101,7 @@ class Watch:
             self.free = True
             self.attempt.let_start()
         now = time.monotonic()
-        if now >= self.next:
+        if now >= self._turn:
             self.next = now + self.line.beat / 2
             self.failure = self.failure or (None if self.ending else failures.final(self.plan, self.observe()))
             if self.failure is not None and not self.side.ending:

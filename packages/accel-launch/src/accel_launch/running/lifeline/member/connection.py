@@ -43,6 +43,11 @@ class Connection:
         """The connection, if both sides have proven who they are."""
         return self.link if self.link is not None and self.link.proven else None
 
+    @property
+    def next(self) -> float:
+        """When to dial, by the monotonic clock; infinite with a connection."""
+        return self.dialer.next if self.link is None else float("inf")
+
     def wants(self) -> dict[int, int]:
         """Return what to wait for, by descriptor."""
         wanted: dict[int, int] = {}

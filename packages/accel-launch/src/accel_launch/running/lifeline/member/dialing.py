@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from accel_launch.ranks.names import Address
 
 DIAL = 5.0  # seconds for an answer
-AGAIN = 1.0  # seconds until the next try
+SOON, AGAIN = 0.05, 1.0
+"""Seconds until the next try: at first, as the main machine may be about to listen, and at most."""
 
 
 class Dialer:
@@ -34,6 +35,7 @@ class Dialer:
         """The one that was tried last."""
         self.next = time.monotonic()
         """When to act again, by the monotonic clock."""
+        self.pause = SOON
 
     def dial(self, now: float, *, again: bool) -> None:
         """Give up a try that takes too long, or begin the next: with the last one ``again`` if it has answered."""
@@ -77,8 +79,9 @@ class Dialer:
         return dialed, 0
 
     def retry(self, beat: float) -> None:
-        """Dial again soon, after a heartbeat at most."""
-        self.next = time.monotonic() + min(AGAIN, beat)
+        """Dial again soon, after a heartbeat at most, and later each time."""
+        self.next = time.monotonic() + min(self.pause, beat)
+        self.pause = min(2 * self.pause, AGAIN)
 
     def close(self) -> None:
         """Give up the connection that is being made."""

@@ -36,6 +36,7 @@ class Member:
         self.refusals = Refusals(self.notes)
         self.reports = Reports(line, host)
         self.connection = Connection(line, secret, find, self.refusals)
+        self.wants = self.connection.wants
         self.main, self.portrayal = MainMachine(line), Portrayal(line, self.notes)
         self.missing: tuple[int, ...] | None = None
         """The machines that haven't come; None if that isn't known."""
@@ -62,10 +63,6 @@ class Member:
         if self.reports.failure is None and not self.ending:
             return self.main.lost is None or self.done
         return self.first is not None or self.done or self.main.received is None
-
-    def wants(self) -> dict[int, int]:
-        """Return what to wait for, by descriptor."""
-        return self.connection.wants()
 
     def handle(self, ready: Mapping[int, int]) -> None:
         """Receive what is ready."""
