@@ -302,7 +302,7 @@ def test_each_knows_who_is_missing(machines: Callable[..., Machines]) -> None:
 
 
 def test_who_comes_before_the_main_machine_listens_dials_again_soon() -> None:
-    run = Machines(2)
+    run = Machines(2, timeout=60)
     member = run.start(1)
     assert isinstance(member, Member)
     assert run.turn(lambda: member.connection.closed_port)
