@@ -17,14 +17,10 @@ from tests.conftest import ROOT
 
 PLACE = ROOT / "packages/accel-launch/src/accel_launch/ranks/system"
 ASKING = {
-    # accel-config and what is beside accel-launch can't import it, or do without it for one question.
+    # accel-config can't import it.
     "accel_config/checking/private.py": "whose home it is",
     "accel_config/showing/console.py": "a pager is started by posix_spawn",
     "accel_config/writing/storage.py": "folders can be locked and synced, and files have an owner",
-    "accel_sagemaker/building/private.py": "whose home it is",
-    "accel_cli/trial/world.py": "which stores torch has there",
-    # What is planned differs: a Mac's device is its GPU.
-    "accel_launch/planning/checks/on_cpu.py": "MPS",
 }
 """Files outside that ask which system it is, and what for. The list may only shrink."""
 
@@ -67,7 +63,7 @@ def test_each_system_has_the_whole_interface() -> None:
     from accel_launch.ranks.system import linux
 
     assert names(linux) - {"facts_in"} == names(unix) == names(windows)
-    assert {"READABLE", "HUNG_UP", "FOLDER", "DESCRIPTORS", "ABSTRACT", "ADOPTS", "LOOKS", "ROUTES"} <= vars(
+    assert {"READABLE", "HUNG_UP", "FOLDER", "DESCRIPTORS", "ABSTRACT", "ADOPTS", "LOOKS", "ROUTES", "METAL"} <= vars(
         linux
     ).keys() & vars(unix).keys() & vars(windows).keys()
 

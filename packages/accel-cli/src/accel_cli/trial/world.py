@@ -10,7 +10,6 @@ import contextlib
 import datetime
 import gc
 import os
-import sys
 
 import torch
 import torch.distributed as dist
@@ -88,9 +87,9 @@ class World:
         if "MASTER_ADDR" in os.environ:
             store, _rank, _size = next(iter(dist.rendezvous("env://", timeout=patience)))
         else:
-            # Windows' torch has no other one.
-            alone = dist.HashStore if sys.platform != "win32" else lambda: dist.TCPStore("localhost", 0, 1, True)
-            store = alone()  # one process, started without torchrun's variables
+            # One process, started without torchrun's variables. Windows' torch lacks the first.
+            alone = getattr(dist, "HashStore", None)
+            store = alone() if alone is not None else dist.TCPStore("localhost", 0, 1, True)
         self._votes = dist.PrefixStore("votes", store)
         kind = self.device.type
         backend = "gloo" if kind == "cpu" else f"cpu:gloo,{kind}:{dist.get_default_backend_for_device(kind)}"

@@ -5,7 +5,6 @@ Nor does it send what its links lead to among the system's files or in another p
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -97,11 +96,8 @@ def _of_others(target: Path, link: Path) -> bool:
     if top in SYSTEM:
         return True
     others = {Path(*target.parts[:3])} if top in ("home", "Users") else set[Path]()
-    if sys.platform != "win32":
-        import pwd
-
-        with suppress(KeyError, OSError):  # who has no entry has no home
-            others.add(Path(pwd.getpwuid(target.stat().st_uid).pw_dir))
+    with suppress(OSError):
+        others |= {Path(home) for home in (private.home_of(target.stat().st_uid),) if home}
     own = link.parent.resolve()
     return any(
         home != Path("/") and target.is_relative_to(home) and not own.is_relative_to(home) for home in others - homes

@@ -5,8 +5,6 @@ Read in accelerate 1.15 (`AcceleratorState` and `Accelerator`), and held by a te
 
 from __future__ import annotations
 
-import sys
-
 from accel_config.catalogue import Fp8, Fsdp, Precision
 from accel_config.settings.paradigm import paradigm
 from accel_config.showing.wording import describe
@@ -45,8 +43,7 @@ def check(settings: Settings, layout: Layout, findings: Findings) -> None:
             f"by itself (such as with fully_shard) is sharded{NEEDS_DEVICES[layout.kind]}"
         )
     precision = settings[Precision].mixed_precision
-    metal = sys.platform == "darwin" and not layout.cpu
-    if precision == "fp16" and not metal and (replaced or layout.kind != "DEEPSPEED"):
+    if precision == "fp16" and not _metal(layout) and (replaced or layout.kind != "DEEPSPEED"):
         findings.notes.append(
             f"{describe(settings, 'mixed_precision')}: on the CPU {LIBRARY} trains in full precision; use bf16"
         )
@@ -55,3 +52,10 @@ def check(settings: Settings, layout: Layout, findings: Findings) -> None:
             f"{describe(settings, 'mixed_precision', 'fp8_backend')}: this backend needs a GPU; on the CPU use "
             "--fp8_backend AO or bf16"
         )
+
+
+def _metal(layout: Layout) -> bool:
+    """Return whether the ranks use a Mac's GPU, which isn't found as a device."""
+    from accel_launch.ranks.system import calls
+
+    return calls.METAL and not layout.cpu

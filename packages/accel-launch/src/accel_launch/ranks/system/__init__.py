@@ -13,6 +13,7 @@
   folder as a place), `DESCRIPTORS` (the folder of one's own descriptors).
 - Sockets: `reach` (one with a long path), `peer` (the pid and the user of the other side), `ABSTRACT` (whether names
   need no file), `ROUTES` (whether interfaces can be asked for).
+- `METAL`: whether torch finds a GPU of Apple's by itself.
 
 What a system lacks raises OSError with ENOSYS, as an old kernel does. `prctl` is Linux's alone, and does nothing
 elsewhere. The ranks' programs import this as ``system``: it needs the standard library alone, of Python 3.8.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 READABLE, HUNG_UP = 1, 0x2000  # EPOLLIN, EPOLLRDHUP
 ABSTRACT = ADOPTS = LOOKS = ROUTES = True
+METAL = False
 DESCRIPTORS = "/proc/self/fd"
 FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux
 FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 ABSTRACT = ADOPTS = LOOKS = ROUTES = False
+METAL = sys.platform == "darwin"
 DESCRIPTORS = "/dev/fd"
 FLOCK = "qqihh"  # struct flock of macOS
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
