@@ -457,7 +457,7 @@ def test_the_first_to_raise_is_named_not_its_victim(accelerate: Run, script: Scr
     path = script(
         TURNS + ME + "import atexit\n"
         "if rank == '0':\n    atexit.register(lambda: (here('raised'), time.sleep(30)))\n    raise ValueError('cause')\n"
-        "announced('raised')\nraise ConnectionError('victim')\n"
+        "announced('raised')\ntime.sleep(0.5)\nraise ConnectionError('victim')\n"  # a busy launcher reads late
     )
     done = accelerate("launch", *N2, path)
     assert done.returncode == 1
