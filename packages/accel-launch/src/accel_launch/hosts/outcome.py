@@ -126,7 +126,7 @@ def combined(told: Mapping[str, Told], gone: RemoteFailure | None) -> Result:
     if first is not None and not (problems and gone is None):
         return result.replace(status=first.status, failure=failures.shown(first))
     status = max((one.status for one in told.values()), default=FAILED)
-    if first is None and status and not problems:
+    if first is None and status == FAILED and not problems:  # a signal there has a status of its own
         problems = (GIVEN_UP,)
     return result.replace(status=status, problems=problems)
 
