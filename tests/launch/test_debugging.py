@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
@@ -321,6 +323,9 @@ def test_why_no_editor_can_connect_is_one_line(accelerate: Run, script: Script) 
     assert done.returncode == 1
     assert "accel: rank 1 can't listen for an editor at 1.2.3.4:5678: " in done.stderr
     assert "Traceback" not in done.stderr
+    words = [sys.executable, "-I", "-S", PROGRAM, "127.0.0.1", "5678", "", "x.py"]  # which sees no debugpy
+    there = subprocess.run(words, capture_output=True, text=True, env={}, check=False)
+    assert (there.returncode, there.stderr.startswith("accel: debugpy isn't installed for ")) == (2, True)
 
 
 EDITED = (

@@ -58,7 +58,8 @@ def tell_when(who: str, place: str) -> None:
     try:
         debugpy: Any = __import__(DEBUGPY)
     except ImportError:
-        sys.exit(f"accel: {DEBUGPY} isn't installed for {sys.executable}; install {DEBUGPY} there")
+        sys.stderr.write(f"accel: {DEBUGPY} isn't installed for {sys.executable}; install {DEBUGPY} there\n")
+        sys.exit(2)
     listen, wait_for_client = debugpy.listen, debugpy.wait_for_client
 
     def listens(*given: Any, **named: Any) -> Any:
