@@ -63,8 +63,7 @@ class SignalHandling:
 
     def rest(self) -> None:
         """Ignore what ends nothing: when Python ends, it gives handled signals their defaults back, which kill."""
-        if self.terminal is not None:
-            terminals.restore()
+        terminals.restore()
         for number in (signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
 
