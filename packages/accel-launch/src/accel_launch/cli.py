@@ -7,6 +7,7 @@ import os
 from accel_config import CATALOGUE, AccelError, split
 from accel_config.front import has_color, run, say, secure_streams, tell
 from accel_config.showing import console
+from accel_launch.ranks.signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None, program: str = "accel-launch") -> int:
     """Launch a script with the arguments of a command line; return the exit status."""
     secure_streams()
-    signals = __import__("_signal")  # `signal` wraps it in enums, whose import costs a tenth of the launch
-    if os.getpid() != 1 and signals.getsignal(signals.SIGINT) is signals.default_int_handler:
+    if os.getpid() != 1 and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Until there is a run, an interrupt is our death. Python's exception may be lost in callbacks of imports.
-        signals.signal(signals.SIGINT, signals.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     return run(lambda words: launch(words, program), argv, program)
 
 

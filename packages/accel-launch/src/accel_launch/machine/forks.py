@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
+
+from accel_launch.ranks.signals import signal
 
 ours: set[int] = set()
 """Those that aren't collected yet."""

@@ -13,13 +13,16 @@ that events are appended to, then for each local rank the numbers of its standar
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
+
     from tool import Below
+else:
+    import _signal as signal  # without its enums, which take long to import
 
 GATE, LOOK = 5.0, 0.005  # seconds to wait for the launchers at most, and between two looks
 BIND = "ACCEL_BIND"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 from accel_config.errors import AccelError
+from accel_launch.ranks.signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
     from accel_launch.planning.types import Plan
     from accel_launch.running.report.records import Result
@@ -32,9 +33,8 @@ def become(plan: Plan) -> NoReturn:
     (command,) = plan.commands
     take_secret()
     # Python ignores these two, and ignored signals stay so over an exec: a program that isn't Python would notice.
-    signals: Any = __import__("_signal")  # `signal` wraps it in enums, whose import costs a tenth of the launch
-    signals.signal(signals.SIGPIPE, signals.SIG_DFL)
-    signals.signal(signals.SIGXFSZ, signals.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     if command.cpus:
         from accel_launch.ranks.system.prctl import bind_here
 
@@ -51,8 +51,6 @@ def become(plan: Plan) -> NoReturn:
 def leave(result: Result) -> int:
     """Return the status to exit with; if a signal to this process ended the run, die by the same signal."""
     if result.signal:
-        import signal
-
         if result.signal == signal.SIGQUIT:
             import resource
 

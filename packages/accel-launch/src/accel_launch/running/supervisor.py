@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 
 from accel_config.errors import AccelError
+from accel_launch.ranks.signals import signal
 from accel_launch.running.attempts.attempt import Attempt
-from accel_launch.running.attempts.carrier import Carrier
 from accel_launch.running.attempts.starting import step_back
 from accel_launch.running.guardian.handle import GuardianHandle
 from accel_launch.running.guardian.orders import Orders
 from accel_launch.running.output.router import OutputRouter
 from accel_launch.running.process import take_secret
-from accel_launch.running.supervising.calling_process import CallingProcess
 from accel_launch.running.supervising.signal_handling import SignalHandling
 
 TYPE_CHECKING = False
@@ -85,7 +83,6 @@ class Supervisor:
         except OSError as error:
             raise AccelError(f"{_missing(self.plan, error)}; nothing was started") from None
         self.signals.start()
-        self.calling = CallingProcess(self.parent_fd, self.orders, self.signals, self.plan.display.alive)
         self._fork(() if self.folder is None else (self.folder.held,))
         started()
         printed = step_back(self.output, len(self.plan.commands))
@@ -103,10 +100,13 @@ class Supervisor:
 
     def _look_after(self) -> None:
         """Load and make what is needed once ranks run: they start meanwhile."""
+        from accel_launch.running.attempts.carrier import Carrier
         from accel_launch.running.attempts.series import Series
         from accel_launch.running.onlookers.onlookers import Onlookers
         from accel_launch.running.onlookers.registry.record.recorder import Recorder
+        from accel_launch.running.supervising.calling_process import CallingProcess
 
+        self.calling = CallingProcess(self.parent_fd, self.orders, self.signals, self.plan.display.alive)
         self.record = Recorder(self.plan, None if self.caller is None else self.caller.event, self.folder)
         self.signals.noted_by(self.record.signal)
         self.onlookers = Onlookers(self.plan, self.output.print, self.orders, self.record)

@@ -6,7 +6,7 @@ import os
 
 from accel_launch.planning import target
 from accel_launch.planning.quoting import quote
-from accel_launch.ranks import module, parent
+from accel_launch.ranks import module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from accel_launch.engines.context import LaunchContext
 
-PARENT = os.path.abspath(parent.__file__)
 MODULE = os.path.abspath(module.__file__)
+PARENT = os.path.join(os.path.dirname(MODULE), "parent.py")
 # Our programs for the ranks' interpreter need the standard library alone, and no variable or package changes that.
 ALONE = ("-I", "-S")
 
@@ -59,8 +59,10 @@ def refuse_slices(context: LaunchContext, where: str) -> None:
 
 def binding(context: LaunchContext) -> dict[str, str]:
     """Return the variable by which `accel_launch.ranks.parent` binds each rank, or nothing."""
+    from accel_launch.ranks.parent import BIND
+
     ranks = [f"{one.cpus}={one.threads}" if one.threads else one.cpus for one in context.bound]
-    return {parent.BIND: "/".join(ranks)} if ranks else {}
+    return {BIND: "/".join(ranks)} if ranks else {}
 
 
 def module_command(context: LaunchContext, name: str) -> tuple[str, ...]:

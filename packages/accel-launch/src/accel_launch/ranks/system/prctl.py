@@ -6,7 +6,7 @@ import os
 import sys
 
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER, PR_SET_PTRACER = 1, 15, 36, 0x59616D61
-SIGKILL = 9  # the module `signal` imports enum, which a preloaded rank would then find imported
+SIGKILL, EINVAL = 9, 22  # a preloaded rank would find imported what their modules import
 
 
 def prctl(option: int, value: int | bytes) -> None:
@@ -17,12 +17,16 @@ def prctl(option: int, value: int | bytes) -> None:
     """
     if sys.platform != "linux":
         return
-    import ctypes
+    try:  # what `ctypes` is made of; that takes four times as long to import
+        from _ctypes import call_function, dlopen, dlsym
 
-    argument = value if isinstance(value, bytes) else ctypes.c_ulong(value)
-    none = ctypes.c_ulong(0)
-    if ctypes.CDLL(None, use_errno=True).prctl(option, argument, none, none, none):
-        raise OSError(ctypes.get_errno(), "prctl")
+        refused = call_function(dlsym(dlopen(None, 0), "prctl"), (option, value, 0, 0, 0))  # pyright: ignore[reportArgumentType]  as for CDLL
+    except ImportError:
+        from ctypes import CDLL
+
+        refused = CDLL(None).prctl(option, value, 0, 0, 0)
+    if refused:
+        raise OSError(EINVAL, "prctl")
 
 
 def die_with(parent: int) -> None:

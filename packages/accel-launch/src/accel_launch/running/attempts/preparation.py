@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from accel_launch.machine.process_tree import DAEMON
-from accel_launch.ranks.debugging import INPUT
 from accel_launch.ranks.module import SCRATCH, scratch_path
 from accel_launch.ranks.system import calls
 from accel_launch.running.engine_record import EngineRecord, memory_file, read
@@ -99,6 +98,8 @@ class Preparation:
         environ["ACCEL_SUPERVISOR"] = f"{calls.place()} {' '.join(map(str, numbers))}"
         stdin, reader = self.stdin, self.plan.display.debugged
         if reader is not None:  # an engine that passes it on would take what is the rank's
+            from accel_launch.ranks.debugging import INPUT
+
             calls.share(0)
             stdin, environ[INPUT] = self.nothing, f"{reader} {calls.place()}/0"
         return Spawn(0, command.argv, environ, command.cwd, (stdin, *self.channels.attach_engine()))

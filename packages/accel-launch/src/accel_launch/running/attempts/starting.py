@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import time
 
-from accel_launch.machine.host import cores
+from accel_launch.machine import cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,18 +15,19 @@ LONGEST = 0.1  # seconds
 
 
 def step_back(output: OutputRouter, ranks: int) -> bool:
-    """Only carry output until a rank has printed something or all have ended, if there are no more cores than ranks.
+    """Only carry output until so many streams have brought something or ended, if there are no more CPUs than ranks.
 
     Returns:
-        Whether any has printed something.
+        Whether any rank has printed something.
     """
     printed = False
-    if ranks < cores():
+    if ranks < min(len(cgroup.affinity()), cgroup.cpus() or ranks + 1):
         return printed
     poller, quiet, until = select.poll(), set(output.channels.open), time.monotonic() + LONGEST
-    while quiet and not printed and (left := until - time.monotonic()) > 0:
+    heard = len(quiet) - ranks
+    while len(quiet) > heard and (left := until - time.monotonic()) > 0:
         output.register(poller)
         ready = poller.poll(left * 1000)
-        printed = output.handle(poller, ready)
+        printed = output.handle(poller, ready) or printed
         quiet -= {fd for fd, _events in ready}
     return printed

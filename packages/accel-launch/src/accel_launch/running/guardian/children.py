@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from accel_launch.machine import process_tree
-from accel_launch.ranks.signals import waker
+from accel_launch.ranks.signals import signal, waker
 from accel_launch.ranks.system import calls
 
 TYPE_CHECKING = False

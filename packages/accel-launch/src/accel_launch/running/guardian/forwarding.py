@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from accel_launch.machine import process_tree
-from accel_launch.ranks.signals import sent_to_all
+from accel_launch.ranks.signals import sent_to_all, signal
 from accel_launch.running.engine_record import LIMIT, read, running_in
 
 TYPE_CHECKING = False

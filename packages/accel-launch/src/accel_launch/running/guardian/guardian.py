@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
-from contextlib import suppress
 
 from accel_config.errors import LATER
 from accel_launch.machine import process_tree
-from accel_launch.ranks.signals import ENDING, PASSED_ON
+from accel_launch.ranks.signals import ENDING, PASSED_ON, signal
 from accel_launch.ranks.system import calls
 from accel_launch.ranks.system.prctl import PR_SET_NAME, prctl
 from accel_launch.running.guardian.children import Children
@@ -78,8 +76,10 @@ class Guardian:
         self.children = Children(self._ended)
         self.children.poller.register(self.orders, calls.READABLE)
         if self.work.caller is not None:
-            with suppress(OSError):  # what isn't a pipe or socket has no end
+            try:
                 self.children.poller.register(self.work.caller, calls.HUNG_UP)
+            except OSError:  # what isn't a pipe or socket has no end
+                pass
         self.teardown = Teardown(self.children, self.events, self.work)
         self.starter = Starter(self.work, self.children, self.events, self.teardown)
         if self.work.preload or self.work.forked:
@@ -117,8 +117,10 @@ class Guardian:
         It may be stopped just then, before it has noticed.
         """
         if self.work.caller is not None:
-            with suppress(OSError):  # it was unregistered the first time
+            try:
                 self.children.poller.unregister(self.work.caller)
+            except OSError:  # it was unregistered the first time
+                pass
         self.deserted = time.monotonic() + AGAIN
         if not process_tree.stopped(self.work.launcher):
             return False

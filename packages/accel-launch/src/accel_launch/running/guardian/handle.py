@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 
 from accel_launch.machine import forks, process_tree
+from accel_launch.ranks.signals import signal
 from accel_launch.ranks.system import calls
 from accel_launch.running.guardian.guardian import Guardian
-from accel_launch.running.guardian.keeper import keep
-from accel_launch.running.report.records import Ending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from accel_launch.running.attempts.preparation import Preparation
     from accel_launch.running.guardian.preloading.parked import Parked
     from accel_launch.running.guardian.workload import Workload
+    from accel_launch.running.report.records import Ending
 
 
 class GuardianHandle:
@@ -65,6 +64,8 @@ class GuardianHandle:
             signal.set_wakeup_fd(-1)
             preparation.close_our_ends(others if parked is None else (*others, parked.descriptor))
             if self.apart:
+                from accel_launch.running.guardian.keeper import keep
+
                 keep()
             Guardian(work, preparation.guardians_orders, preparation.guardians_events).run()
         preparation.close_guardians_ends()
@@ -85,9 +86,12 @@ class GuardianHandle:
         at = time.time()
         if not self.apart:
             process_tree.kill_tree(os.getpid(), process_tree.reap, session=self.pid)
-        if status:
-            self.work.tidy()
-        return Ending.from_wait_status(-1, -1, self.pid, status, at) if status else None
+        if not status:
+            return None
+        from accel_launch.running.report.records import Ending
+
+        self.work.tidy()
+        return Ending.from_wait_status(-1, -1, self.pid, status, at)
 
     def _report(self, reported: int) -> tuple[int, int]:
         """Return the guardian's pid and wait status when its keeper reports them; SIGKILL's if that is gone."""

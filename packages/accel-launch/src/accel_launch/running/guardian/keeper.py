@@ -6,11 +6,10 @@ Only a launcher that can't adopt it itself has one; see `GuardianHandle`.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
 from accel_launch.machine import process_tree
-from accel_launch.ranks.signals import PASSED_ON
+from accel_launch.ranks.signals import PASSED_ON, signal
 from accel_launch.ranks.system.prctl import PR_SET_NAME, prctl
 
 TYPE_CHECKING = False

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 
-from accel_launch.ranks.signals import PASSED_ON, sent_to_all
+from accel_launch.ranks.signals import PASSED_ON, sent_to_all, signal
 from accel_launch.ranks.system import calls
 from accel_launch.ranks.system.prctl import bind_here, die_with, let_read
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 
 from accel_launch.machine import process_tree
+from accel_launch.ranks.signals import signal
 from accel_launch.ranks.system import calls
 from accel_launch.running.engine_record import LIMIT, read, running_in
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 
 from accel_config.errors import READER_GONE, TIMED_OUT
+from accel_launch.ranks.signals import signal
 from accel_launch.running.lifeline.remote_failure import RemoteFailure
 from accel_launch.running.report.judging import NOTICE, UNCAUGHT, judge
 from accel_launch.running.report.records import Ending, Failure, signal_name

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 
-from accel_launch.ranks.signals import PASSED_ON
+from accel_launch.ranks.signals import PASSED_ON, signal
 from accel_launch.ranks.system import calls
 from accel_launch.ranks.system.prctl import PR_SET_NAME, die_with, prctl
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 
 from accel_launch.running.output import terminals
 from accel_launch.running.output.marks import filled
@@ -72,7 +71,7 @@ class Channel(Source):
         """Called when the rank complains that it has waited too long for another one."""
         self.written, self.written_at = 0, 0.0
         """How many bytes have come, and when the last ones, in seconds since the epoch."""
-        self.bursts: deque[tuple[int, float]] = deque(maxlen=BURSTS)
+        self.bursts: list[tuple[int, float]] = []
         """Of what came without anything from another channel meanwhile: where it ends, and when it began."""
         os.set_blocking(fd, False)
 
@@ -122,6 +121,7 @@ class Channel(Source):
         self.written, self.written_at = self.written + len(data), time.time()
         began = self.bursts.pop()[1] if Channel.latest is self and self.bursts else self.written_at
         self.bursts.append((self.written, began))
+        del self.bursts[:-BURSTS]
         Channel.latest = self
         if self.tail is None:
             self.recent += data[-RECENT:]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from accel_config.printable import one_line
 from accel_launch.inspecting.groups import spans
+from accel_launch.ranks.signals import signal
 from accel_launch.running.output.stream import prefixed
 from accel_launch.running.report import evidence
 

@@ -8,9 +8,9 @@ works on, leaves the same behind.
 from __future__ import annotations
 
 import functools
-import signal
 
 from accel_config.record import Record
+from accel_launch.ranks.signals import signal
 from accel_launch.running.report import evidence
 from accel_launch.running.report.records import Raised
 

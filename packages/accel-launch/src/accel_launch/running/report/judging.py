@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from accel_config.errors import FAILED, READER_GONE, TIMED_OUT
 from accel_launch.machine.clock import local_time
-from accel_launch.ranks.signals import here
+from accel_launch.ranks.signals import here, signal
 from accel_launch.ranks.tool import WRAP
 from accel_launch.running.report import evidence
 from accel_launch.running.report.blaming import Blame

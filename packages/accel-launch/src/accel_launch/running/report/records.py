@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from accel_config.errors import LATER
 from accel_config.record import Record
@@ -216,6 +215,8 @@ class Result(Record):
 
 def signal_name(number: int) -> str:
     """Return a signal's name, such as ``SIGKILL``."""
+    import signal
+
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from accel_config.printable import one_line, printable
 from accel_launch.inspecting.groups import MISMATCH, spans
 from accel_launch.machine.clock import local_time
+from accel_launch.ranks.signals import signal
 from accel_launch.running.report.records import signal_name, unstarted
 
 TYPE_CHECKING = False

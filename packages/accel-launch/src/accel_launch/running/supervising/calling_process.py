@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 
 from accel_launch.running.guardian.orders import KILL
 
@@ -84,5 +83,7 @@ class CallingProcess:
         poller = select.poll()
         poller.register(2, select.POLLOUT)
         if poller.poll(0):
-            with suppress(OSError):
+            try:
                 os.write(2, self.alive.encode())
+            except OSError:
+                pass

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 
-from accel_launch.ranks.signals import ENDING, PASSED_ON, waker
+from accel_launch.ranks.signals import ENDING, PASSED_ON, signal, waker
 from accel_launch.running.output import terminals
 
 TYPE_CHECKING = False

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import time
 
+from accel_launch.ranks.signals import signal
 from accel_launch.running.guardian.orders import KILL, OVER, STOP
 
 TYPE_CHECKING = False

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import marshal
 import os
-import signal
 import sys
 
-from accel_launch.ranks.signals import PASSED_ON
+from accel_launch.ranks.signals import PASSED_ON, signal
 from accel_launch.ranks.system.prctl import PR_SET_NAME, prctl
 from accel_launch.running.guardian.guardian import Guardian
 from accel_launch.running.guardian.keeper import watch

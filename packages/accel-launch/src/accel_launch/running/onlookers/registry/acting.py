@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 
 from accel_config.errors import FAILED, AccelError
 from accel_launch.machine import process_tree
-from accel_launch.ranks.signals import ENDING, ENDS
+from accel_launch.ranks.signals import ENDING, ENDS, signal
 from accel_launch.ranks.system import calls
 from accel_launch.running.onlookers.registry import folder as folders
 from accel_launch.running.onlookers.registry import reading
+from accel_launch.running.report.records import signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def end(run: Run, number: int = signal.SIGTERM) -> bool:
         AccelError: it isn't in reach, or the signal asks for something else.
     """
     if number not in ENDS:
-        names = ", ".join(one.name.removeprefix("SIG") for one in ENDING)
+        names = ", ".join(signal_name(one).removeprefix("SIG") for one in ENDING)
         raise AccelError(
             f"signal {number} ends no run in order; {names} do; USR1 and USR2 reach the ranks, which may end by "
             "them; KILL is --now"

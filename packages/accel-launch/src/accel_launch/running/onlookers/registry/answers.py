@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 
-from accel_launch.ranks.signals import ENDING, ENDS
+from accel_launch.ranks.signals import ENDING, ENDS, signal
 from accel_launch.running.onlookers.registry import ranks
 from accel_launch.running.onlookers.registry.desk import TO_SEND
 
