@@ -210,7 +210,7 @@ NINE = (
     "import os, resource, sys\n"
     "from accel_launch import Plan, Command\n"
     "from accel_launch.running import supervisor, report\n"
-    "import ctypes, fcntl, termios\n"
+    "import ctypes, fcntl, functools, termios, accel_launch.running.report.judging\n"
     "ranks = [Command(('/bin/sleep', '60' if r else '0'), {}, rank=r, local_rank=r) for r in range(9)]\n"
     "plan = Plan('local', tuple(ranks), grace=1)\n"
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from accel_config.printable import one_line
 from accel_config.record import Record
+from accel_config.showing.printable import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from accel_config import front
 from accel_config.asking.asker import left
 from accel_config.catalogue import CATALOGUE
 from accel_config.errors import FAILED, AccelError
-from accel_config.printable import one_line
 from accel_config.settings.origin import Value
 from accel_config.showing.console import answer, data, is_terminal, show, width
+from accel_config.showing.printable import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

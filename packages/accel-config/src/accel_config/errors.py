@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accel_config.printable import one_line
+from accel_config.showing.printable import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import os
 import sys
 
 from accel_config.errors import FAILED, INTERRUPTED, READER_GONE, USAGE, AccelError
-from accel_config.printable import one_line, printable
+from accel_config.showing.printable import one_line, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def say(text: str, *, styled: bool = False) -> None:
     """Write to standard error, unless that is closed or its reader has gone.
 
     Whatever moves the cursor is shown as an escape. A ``styled`` text has escapes of our own, for colors; then its
-    foreign parts must have gone through `accel_config.printable`.
+    foreign parts must have gone through `accel_config.showing.printable`.
     """
     try:
         if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]

@@ -7,7 +7,6 @@ import os
 from accel_config import CATALOGUE, AccelError, split
 from accel_config.front import has_color, run, say, secure_streams, tell
 from accel_config.showing import console
-from accel_launch.ranks.signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,9 +22,10 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None, program: str = "accel-launch") -> int:
     """Launch a script with the arguments of a command line; return the exit status."""
     secure_streams()
-    if os.getpid() != 1 and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signals = __import__("_signal")  # `signal` wraps it in enums, whose import costs a tenth of the launch
+    if os.getpid() != 1 and signals.getsignal(signals.SIGINT) is signals.default_int_handler:
         # Until there is a run, an interrupt is our death. Python's exception may be lost in callbacks of imports.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signals.signal(signals.SIGINT, signals.SIG_DFL)
     return run(lambda words: launch(words, program), argv, program)
 
 
@@ -156,7 +156,9 @@ def _one_of_many(planned: Plan) -> bool:
 
 
 def _announce(planned: Plan) -> None:
-    if not hasattr(os, "fork"):
+    from accel_launch.ranks.system import calls
+
+    if not calls.SUPERVISES:
         from accel_launch.running.supervising.plain import LESS
 
         tell("accel: note", (LESS,))
@@ -164,7 +166,9 @@ def _announce(planned: Plan) -> None:
 
 
 def _run(planned: Plan, host: Host, *, whole: bool, quiet: bool) -> int:
-    if not hasattr(os, "fork") and planned.request is None:  # Windows
+    from accel_launch.ranks.system import calls
+
+    if not calls.SUPERVISES and planned.request is None:
         from accel_launch.running.supervising import plain
 
         return _told(plain.run(planned), host, planned.display.report, whole=whole, quiet=quiet)

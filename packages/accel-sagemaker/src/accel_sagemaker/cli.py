@@ -6,8 +6,8 @@ import os
 
 from accel_config import CATALOGUE, SettingError, front, layers, resolve, split
 from accel_config.errors import USAGE
-from accel_config.printable import one_line
 from accel_config.showing.console import data, pass_on, show
+from accel_config.showing.printable import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 from accel_config import front
 from accel_config.errors import INTERRUPTED, AccelError
-from accel_config.printable import one_line
 from accel_config.showing.console import show
+from accel_config.showing.printable import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

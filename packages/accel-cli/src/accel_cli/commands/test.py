@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from accel_config import CATALOGUE, AccelError, front, split
-from accel_config.printable import one_line
 from accel_config.showing.console import show
+from accel_config.showing.printable import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

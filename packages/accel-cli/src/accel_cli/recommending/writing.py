@@ -9,9 +9,9 @@ import shlex
 from accel_cli.gate import words
 from accel_cli.recommending.showing import memory, seconds
 from accel_config import CATALOGUE
-from accel_config.printable import one_line
 from accel_config.reading import presets
 from accel_config.reading.places import own_path
+from accel_config.showing.printable import one_line
 from accel_config.writing import spelling
 from accel_config.writing.edit import assign
 from accel_estimate.devices import cards

@@ -6,8 +6,8 @@ import json
 import threading
 from types import MappingProxyType
 
-from accel_config.printable import one_line
 from accel_config.record import Record
+from accel_config.showing.printable import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from accel_config.asking.interview import Interview
 from accel_config.asking.machine import this_machine
 from accel_config.catalogue import CATALOGUE
 from accel_config.errors import FAILED, AccelError
-from accel_config.printable import one_line
 from accel_config.reading import presets
 from accel_config.reading.files import parse
 from accel_config.showing.console import show, width
+from accel_config.showing.printable import one_line
 from accel_config.writing import own, spelling, storage
 from accel_config.writing.edit import content_of
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from functools import cache
+
+from accel_config.system import calls
 
 NAMES = (
     # Keys and certificates.
@@ -110,20 +111,8 @@ def too_wide(root: str | os.PathLike[str]) -> str:
 
 def homes() -> set[str]:
     """Return the home folders of who runs this, by the environment and by the system."""
-    found = {os.environ.get("HOME", ""), home_of()}
+    found = {os.environ.get("HOME", ""), calls.home_of()}
     return {os.path.realpath(home) for home in found if os.path.isabs(home) and home != "/"}
-
-
-def home_of(user: int | None = None) -> str:
-    """Return the home that the system knows of a user's number, by default of who runs this; empty if none."""
-    if sys.platform == "win32":  # where users have no numbers
-        return os.path.expanduser("~") if user is None else ""
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid() if user is None else user).pw_dir
-    except KeyError:  # a container's user may have no entry
-        return ""
 
 
 @cache

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from accel_config.errors import AccelError, SettingError, nearest
-from accel_config.printable import one_line
 from accel_config.reading import document
 from accel_config.record import Record
 from accel_config.settings.origin import FILE, Origin, Value
 from accel_config.settings.readers import TRUE
+from accel_config.showing.printable import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser
 
 from accel_config.errors import USAGE, nearest
-from accel_config.printable import one_line
 from accel_config.showing.masking import sentence
+from accel_config.showing.printable import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from accel_config.printable import one_line, printable
+from accel_config.showing.printable import one_line, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,8 +104,13 @@ def page(text: str, environ: Mapping[str, str]) -> None:
         OSError: it can't be written, or its reader went away.
     """
     command = _pager(environ) if is_terminal() and text.count("\n") >= (_size().lines or sys.maxsize) else ""
-    if not command or not _paged(_encodable(printable(text)), command):
-        show(text)
+    if command:
+        from accel_config.system import calls
+
+        sys.stdout.flush()
+        if calls.paged(_encodable(printable(text)), command, sys.stdout.encoding):
+            return
+    show(text)
 
 
 def _size() -> os.terminal_size:
@@ -123,26 +128,3 @@ def _pager(environ: Mapping[str, str]) -> str:
         return environ["PAGER"].strip()
     found = any(os.access(os.path.join(folder, "less"), os.X_OK) for folder in os.get_exec_path(environ))
     return "less -FRX" if found else ""  # exits if one screen is enough, keeps colors, leaves the text
-
-
-def _paged(text: str, command: str) -> bool:
-    """Give ``text`` to the shell command and wait for its end; return whether there was such a command."""
-    if sys.platform == "win32":
-        return False
-    reader, writer = os.pipe()
-    sys.stdout.flush()
-    pager = os.posix_spawn(
-        "/bin/sh", ["sh", "-c", command], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, reader, 0)]
-    )
-    os.close(reader)
-    try:
-        with os.fdopen(writer, "w", encoding=sys.stdout.encoding, errors="surrogateescape") as pipe:
-            pipe.write(text)
-    except (BrokenPipeError, KeyboardInterrupt):  # the user has left the pager before the end
-        pass
-    while True:
-        try:
-            _pid, status = os.waitpid(pager, 0)
-        except KeyboardInterrupt:  # which is the pager's to act on
-            continue
-        return os.waitstatus_to_exitcode(status) not in (126, 127)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from accel_config.printable import one_line
 from accel_config.showing import columns
 from accel_config.showing.masking import shown
+from accel_config.showing.printable import one_line
 from accel_config.showing.wording import line
 
 TYPE_CHECKING = False

@@ -5,7 +5,7 @@ Each step takes time in proportion to the text: what a person or a job puts into
 
 from __future__ import annotations
 
-from accel_config.showing.names import MASK, concealed, secret
+from accel_config.showing.masking import MASK, concealed, secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

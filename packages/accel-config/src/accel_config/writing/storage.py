@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from accel_config.errors import FAILED, AccelError
+from accel_config.system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,23 +36,16 @@ def locked(path: str) -> Generator[None]:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise _failure(path, error) from None
-    if sys.platform == "win32":  # which opens no folders
+    with ExitStack() as stack:
+        try:
+            # Where a folder can't be locked two writers may each win in turn, but never mix.
+            locked = stack.enter_context(calls.held(folder))
+        except OSError as error:
+            raise _failure(path, error) from None
+        if locked:
+            with suppress(OSError):
+                _sweep(os.path.realpath(path))
         yield
-        return
-    import fcntl
-
-    try:
-        held = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise _failure(path, error) from None
-    try:
-        # Some network file systems lock no folders. Then two writers may each win in turn, but never mix.
-        with suppress(OSError):
-            fcntl.flock(held, fcntl.LOCK_EX)
-            _sweep(os.path.realpath(path))
-        yield
-    finally:
-        os.close(held)
 
 
 def replace(path: str, content: bytes) -> None:
@@ -89,7 +82,7 @@ def replacing(path: str) -> Generator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, target)
-        _sync_folder(os.path.dirname(target))
+        calls.sync(os.path.dirname(target))
     except OSError as error:
         raise _failure(path, error) from None
     finally:
@@ -99,25 +92,8 @@ def replacing(path: str) -> Generator[IO[bytes]]:
 
 def _take_owner(file: IO[bytes], target: str) -> None:
     """Give a new file the mode and owner of ``target`` if that exists."""
-    if sys.platform == "win32":  # which has rights by folder
-        return
     with suppress(FileNotFoundError):
-        old = os.stat(target)
-        with suppress(PermissionError):  # only root can change the owner; the group may still be allowed
-            os.fchown(file.fileno(), old.st_uid, old.st_gid)
-        os.fchmod(file.fileno(), old.st_mode & 0o7777)
-
-
-def _sync_folder(folder: str) -> None:
-    """Write the rename through to the disk."""
-    if sys.platform == "win32":  # which opens no folders
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # not every file system has folders to sync
-            os.fsync(handle)
-    finally:
-        os.close(handle)
+        calls.take_owner(file.fileno(), os.stat(target))
 
 
 def _leftovers(target: str) -> str:

@@ -10,7 +10,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from accel_config.printable import printable
+from accel_config.showing.printable import printable
 from accel_config.showing.wording import line
 from accel_estimate.devices.units import GIB, spell
 from accel_estimate.estimation.memory_report import components

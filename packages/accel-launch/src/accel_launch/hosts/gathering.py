@@ -8,7 +8,7 @@ import signal
 import time
 
 from accel_config.errors import USAGE, AccelError
-from accel_config.printable import one_line
+from accel_config.showing.printable import one_line
 from accel_launch.hosts import ssh
 from accel_launch.hosts.link import Link
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from accel_config.printable import one_line
+from accel_config.showing.printable import one_line
 from accel_launch.hosts.carrying.wire import SILENCE
 
 TYPE_CHECKING = False

@@ -8,7 +8,6 @@ from accel_config.record import Record
 from accel_launch.inspecting import syscalls
 from accel_launch.ranks.system import calls
 
-TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 READING = frozenset({"read", "readv", "pread64"})
 POLLING = frozenset({"poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait"})
 STANDARD_INPUT = 0
@@ -84,7 +83,7 @@ def stat(path: str) -> tuple[str, str, float, int] | None:
     head, _, rest = text.rpartition(")")  # a name can hold anything, parentheses too
     words = rest.split()
     try:
-        cpu = (int(words[11]) + int(words[12])) / TICK
+        cpu = (int(words[11]) + int(words[12])) / calls.TICK
         return head.partition("(")[2], words[0], cpu, int(words[19])
     except (IndexError, ValueError):
         return None

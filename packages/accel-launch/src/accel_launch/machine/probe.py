@@ -283,5 +283,6 @@ class Probe:
         """Return the cores that this process may use, and what is near which."""
         from accel_launch.machine import cgroup
         from accel_launch.machine.topology import Topology
+        from accel_launch.ranks.system import calls
 
-        return Topology(cgroup.affinity() if hasattr(os, "sched_getaffinity") else ())
+        return Topology(cgroup.affinity() if calls.BINDS else ())

@@ -13,7 +13,7 @@ import errno
 import os
 import time
 
-from accel_config.printable import one_line
+from accel_config.showing.printable import one_line
 from accel_launch.ranks.system import calls
 from accel_launch.ranks.system.prctl import PR_SET_CHILD_SUBREAPER, SIGKILL, prctl
 

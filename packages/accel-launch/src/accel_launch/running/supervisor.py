@@ -104,14 +104,12 @@ class Supervisor:
         from accel_launch.running.attempts.series import Series
         from accel_launch.running.onlookers.onlookers import Onlookers
         from accel_launch.running.onlookers.registry.record.recorder import Recorder
-        from accel_launch.running.supervising.calling_process import CallingProcess
 
-        self.calling = CallingProcess(self.parent_fd, self.orders, self.signals, self.plan.display.alive)
         self.record = Recorder(self.plan, None if self.caller is None else self.caller.event, self.folder)
         self.signals.noted_by(self.record.signal)
         self.onlookers = Onlookers(self.plan, self.output.print, self.orders, self.record)
         self.series = Series(self.plan, self.notify, self.output.print)
-        self.carrier = Carrier(self.plan, self.output, self.signals, self.calling, self.onlookers)
+        self.carrier = Carrier(self.plan, self.output, self.signals, self.onlookers, self.parent_fd)
 
     def _fork(self, others: tuple[int, ...]) -> None:
         """Start the attempt, without ``others`` of our descriptors.
@@ -219,7 +217,7 @@ class Supervisor:
         self.signals.rest()
         self.attempt.preparation.remove()
         watch = self.carrier.watch
-        result = result if watch is None else watch.conclude(result, self.calling)
+        result = result if watch is None else watch.conclude(result, self.carrier.calling)
         result = self.record.end(result, self.caller.failure if self.caller is not None else "")
         if self.output.needs_end:
             from accel_launch.running.output.ending import finish

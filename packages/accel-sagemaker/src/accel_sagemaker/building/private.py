@@ -13,6 +13,7 @@ import pathspec
 from accel_config.checking import private
 from accel_config.errors import AccelError
 from accel_config.showing.wording import line
+from accel_config.system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _of_others(target: Path, link: Path) -> bool:
         return True
     others = {Path(*target.parts[:3])} if top in ("home", "Users") else set[Path]()
     with suppress(OSError):
-        others |= {Path(home) for home in (private.home_of(target.stat().st_uid),) if home}
+        others |= {Path(home) for home in (calls.home_of(target.stat().st_uid),) if home}
     own = link.parent.resolve()
     return any(
         home != Path("/") and target.is_relative_to(home) and not own.is_relative_to(home) for home in others - homes

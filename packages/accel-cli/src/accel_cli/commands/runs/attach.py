@@ -8,7 +8,7 @@ import time
 
 from accel_config import front
 from accel_config.errors import FAILED, AccelError
-from accel_config.printable import one_line
+from accel_config.showing.printable import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

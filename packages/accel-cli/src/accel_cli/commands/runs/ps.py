@@ -6,8 +6,8 @@ import os
 import time
 
 from accel_config import front
-from accel_config.printable import one_line
 from accel_config.showing import console
+from accel_config.showing.printable import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     """A process's parent, its session, and when it started, in the kernel's ticks."""
 
 READABLE, HUNG_UP = 1, 0x2000  # EPOLLIN, EPOLLRDHUP
-ABSTRACT = ADOPTS = LOOKS = ROUTES = True
+ABSTRACT = ADOPTS = BINDS = LOOKS = ROUTES = SUPERVISES = True
 METAL = False
-DESCRIPTORS = "/proc/self/fd"
+DESCRIPTORS, TICK = "/proc/self/fd", os.sysconf("SC_CLK_TCK")
 FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux
 FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-ABSTRACT = ADOPTS = LOOKS = ROUTES = False
+ABSTRACT = ADOPTS = BINDS = LOOKS = ROUTES = False
+SUPERVISES, TICK = True, 100
 METAL = sys.platform == "darwin"
 DESCRIPTORS = "/dev/fd"
 FLOCK = "qqihh"  # struct flock of macOS

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 READABLE, HUNG_UP, FOLDER = 0x1, 0x10, 0
-ABSTRACT = ADOPTS = LOOKS = ROUTES = False
+ABSTRACT = ADOPTS = BINDS = LOOKS = ROUTES = SUPERVISES = False
 METAL = False
-DESCRIPTORS = ""
+DESCRIPTORS, TICK = "", 100
 
 
 def refusal(*, supervised: bool) -> str:  # noqa: ARG001

@@ -5,6 +5,8 @@ from __future__ import annotations
 import select
 import time
 
+from accel_launch.running.supervising.calling_process import CallingProcess
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from accel_launch.planning.types import Plan
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
     from accel_launch.running.lifeline.watch import Watch
     from accel_launch.running.onlookers.onlookers import Onlookers
     from accel_launch.running.output.router import OutputRouter
-    from accel_launch.running.supervising.calling_process import CallingProcess
     from accel_launch.running.supervising.signal_handling import SignalHandling
 
 DRAIN = 1.0  # seconds without progress after which streams are given up that only strangers can still write to
@@ -23,17 +24,22 @@ class Carrier:
     """Waits for what is the run's, and for what is an attempt's while it runs."""
 
     def __init__(
-        self, plan: Plan, output: OutputRouter, signals: SignalHandling, calling: CallingProcess, onlookers: Onlookers
+        self,
+        plan: Plan,
+        output: OutputRouter,
+        signals: SignalHandling,
+        onlookers: Onlookers,
+        caller: int | None,
     ) -> None:
-        """Take the parts of the run."""
-        self.plan, self.output, self.signals = plan, output, signals
-        self.calling, self.onlookers = calling, onlookers
+        """Take the parts of the run, and the descriptor of the process that has called us, if there is one."""
+        self.plan, self.output, self.signals, self.onlookers = plan, output, signals, onlookers
+        self.calling = CallingProcess(caller, signals.orders, signals, plan.display.alive)
         self.watch: Watch | None = None
         """The connection with the run's other machines."""
         self.poller = select.poll()
         self.moved = 0.0
         """When something last came or went, in monotonic seconds."""
-        calling.register(self.poller)
+        self.calling.register(self.poller)
 
     def carry(self, attempt: Attempt, guardian: GuardianHandle) -> None:
         """Carry output and events until the guardian is gone and all that the ranks wrote is read."""

@@ -7,7 +7,7 @@ import sys
 import time
 
 from accel_config.front import say as print_error
-from accel_config.printable import one_line
+from accel_config.showing.printable import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

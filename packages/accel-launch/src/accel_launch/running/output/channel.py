@@ -120,8 +120,7 @@ class Channel(Source):
             self.file.write(data)
         self.written, self.written_at = self.written + len(data), time.time()
         began = self.bursts.pop()[1] if Channel.latest is self and self.bursts else self.written_at
-        self.bursts.append((self.written, began))
-        del self.bursts[:-BURSTS]
+        self.bursts = [*self.bursts[1 - BURSTS :], (self.written, began)]
         Channel.latest = self
         if self.tail is None:
             self.recent += data[-RECENT:]

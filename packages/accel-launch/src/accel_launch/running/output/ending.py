@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from accel_config.printable import one_line
+from accel_config.showing.printable import one_line
 from accel_launch.inspecting.groups import spans
 from accel_launch.ranks.signals import signal
 from accel_launch.running.output.stream import prefixed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from accel_config.printable import one_line, printable
+from accel_config.showing.printable import one_line, printable
 from accel_launch.inspecting.groups import MISMATCH, spans
 from accel_launch.machine.clock import local_time
 from accel_launch.ranks.signals import signal

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from accel_cli.commands.runs import listing
-from accel_config.printable import one_line
 from accel_config.record import Record
+from accel_config.showing.printable import one_line
 from accel_launch.machine.clock import duration
 
 TYPE_CHECKING = False

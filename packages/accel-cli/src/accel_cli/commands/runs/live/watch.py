@@ -11,7 +11,7 @@ from accel_cli.commands.runs import ending
 from accel_cli.commands.runs.live import sheet
 from accel_cli.commands.runs.live.sheet import Sheet
 from accel_config.errors import AccelError
-from accel_config.printable import one_line
+from accel_config.showing.printable import one_line
 from accel_launch import runs
 
 TYPE_CHECKING = False

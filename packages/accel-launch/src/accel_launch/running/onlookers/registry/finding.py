@@ -36,8 +36,8 @@ def _checked(environ: Mapping[str, str]) -> str:
         AccelError: it isn't this user's alone.
         OSError: there is none.
     """
-    if not hasattr(os, "geteuid"):
-        raise FileNotFoundError  # no run is recorded on Windows
+    if not calls.SUPERVISES:  # then no run is recorded
+        raise FileNotFoundError
     try:
         folders.check(home(environ))
     except PermissionError as error:

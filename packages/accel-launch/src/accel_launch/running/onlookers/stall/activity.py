@@ -6,6 +6,7 @@ import time
 
 from accel_config.record import Record
 from accel_launch.inspecting import kernel
+from accel_launch.ranks.system import calls
 from accel_launch.running.onlookers.stall import sockets
 
 TYPE_CHECKING = False
@@ -16,7 +17,7 @@ BUSY = 0.2  # share of a core from which a thread computes; threads that look af
 CROWD = 20  # times as long as it runs a thread that computes may wait for a core; one that only wakes waits longer
 BYTES = 8192  # a second: less is what monitors and heartbeats exchange
 AGAIN = 6  # looks at what is read and written for each in which the processes below a rank are listed anew
-ROUNDED = 2 / kernel.TICK  # what a process may have used without its whole CPU time showing it
+ROUNDED = 2 / calls.TICK  # what a process may have used without its whole CPU time showing it
 IO = ("rchar", "wchar", "read_bytes", "write_bytes")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from accel_config.printable import one_line
+from accel_config.showing.printable import one_line
 from accel_launch.machine import files
 
 TYPE_CHECKING = False
