@@ -10,6 +10,7 @@ from accel_config.errors import AccelError
 from accel_config.record import Record
 from accel_config.settings.readers import natural
 from accel_config.showing import masking
+from accel_config.showing.secrets import MASK
 from accel_launch.engines import ADDRESS, Command, Engine, Plan
 from accel_tpu import gcloud, shell
 from accel_tpu.gcloud import NOT_FOUND, Pod
@@ -52,11 +53,11 @@ def preview(pod: Pod, worker: str, task: Task) -> Plan:
     """
     secrets = [name for name, text in task.env.items() if masking.environment({name: text}) != {name: text}]
     shown = masking.text(task.text)
-    text = shell.fitting(shell.plain(shown, {**task.env, **dict.fromkeys(secrets, masking.MASK)}, sudo=task.sudo))
+    text = shell.fitting(shell.plain(shown, {**task.env, **dict.fromkeys(secrets, MASK)}, sudo=task.sudo))
     places = select(worker, len(pod.vms)) if pod.vms else (worker,)
     commands = tuple(Command(gcloud.ssh(pod, place, text), {}) for place in places)
     hidden = [*secrets, *(["secrets in the command"] if shown != task.text else [])]
-    note = f"not shown: {', '.join(hidden)}; put the value where {masking.MASK} stands"
+    note = f"not shown: {', '.join(hidden)}; put the value where {MASK} stands"
     return Plan("tpu-pod", commands, summary=str(pod), notes=(note,) if hidden else ())
 
 

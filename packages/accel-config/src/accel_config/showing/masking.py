@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from accel_config.settings.readers import Duration
 from accel_config.settings.span import Span
+from accel_config.showing.secrets import MASK, concealed, secret, suspicious, without
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,25 +13,6 @@ if TYPE_CHECKING:
 
     from accel_config.settings.declaration import Setting
     from accel_config.settings.origin import Value
-
-MASK = "***"
-SECRET_WORDS = (
-    "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "PASSCODE", "CREDENTIAL", "KEY", "AUTH", "JWT", "BEARER",
-    "COOKIE", "SIGNATURE",
-)  # fmt: skip
-SECRET_PARTS = frozenset(("PASS", "PWD", "PAT", "SIG", "DSN"))
-"""Words that mark a secret only between hyphens, underscores or ends: ``DB_PASS``, but not ``bypass``."""
-INNOCENT = "TOKENIZER"
-"""Contains a secret word, but names nothing secret."""
-FOLDERS = frozenset(("PWD", "OLDPWD"))
-PLACES = frozenset(("FILE", "PATH", "DIR"))
-"""The last word of names whose value is where a secret is kept."""
-PLAIN = frozenset(("", "true", "false", "none", "null", "yes", "no"))
-STARTS = (
-    "hf_", "api_org_", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "AKIA", "ASIA", "xox",
-    "AIza", "ya29.", "nvapi-", "wandb_v1_", "npm_", "pypi-", "sk_", "rk_", "SG.", "eyJ",
-)  # fmt: skip
-"""The letters that each form begins with, for a glance at a text before regular expressions are imported."""
 
 
 def shown(one: Setting, value: Value) -> object:
@@ -118,8 +100,6 @@ def text(value: str) -> str:
     inner = _json(value) if value[:1] in ("{", "[") else None
     if inner is not None:
         return inner
-    from accel_config.showing.secrets import without
-
     return without(value)
 
 
@@ -139,43 +119,4 @@ def sentence(line: str) -> str:
     """Return a sentence of ours, which may quote a value, without secrets. A flag's name hides no word after it."""
     if not suspicious(line, prose=True):
         return line
-    from accel_config.showing.secrets import without
-
     return without(line, prose=True)
-
-
-def secret(name: str) -> bool:
-    """Whether a variable, key or flag of this name holds a secret."""
-    upper = name.upper().replace(INNOCENT, "")
-    parts = upper.replace("-", "_").strip("_").split("_")
-    if parts[-1] in PLACES or upper in FOLDERS:
-        return False
-    return any(word in upper for word in SECRET_WORDS) or not SECRET_PARTS.isdisjoint(parts)
-
-
-def concealed(name: str, value: object) -> object:
-    """Return the value of a secret name, masked: unless it is a mere switch, or a count (``max_new_tokens``)."""
-    plain = value is None or str(value).lower() in PLAIN
-    counted = name.lower().endswith(("tokens", "heads", "dim", "size", "length", "len", "id")) and _number(value)
-    return value if plain or counted else MASK
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) or (isinstance(value, str) and value.isdecimal() and len(value) < 10)  # noqa: PLR2004
-
-
-def suspicious(text: str, *, prose: bool = False) -> bool:
-    """Whether ``text`` may hold a secret, at a glance."""
-    if any(sign in text for sign in ("://", "=", "PRIVATE KEY", "hooks.slack", *STARTS)):
-        return True
-    upper = text.upper()
-    named = any(word in upper for word in (*SECRET_WORDS, *SECRET_PARTS))
-    return named and (
-        not prose
-        or '":' in text
-        or "':" in text
-        or "', '" in text
-        or "--" in text
-        or "BEARER" in upper
-        or "AUTHORIZATION" in upper
-    )

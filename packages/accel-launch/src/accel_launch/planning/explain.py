@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from accel_config.showing.masking import MASK, command_line, environment, sentence, shown
+from accel_config.showing.masking import command_line, environment, sentence, shown
+from accel_config.showing.secrets import MASK
 from accel_config.showing.wording import line
 from accel_launch.planning.quoting import assignment, quote
 

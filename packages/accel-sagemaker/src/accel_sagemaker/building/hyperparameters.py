@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from accel_config.showing import masking
+from accel_config.showing import masking, secrets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def pairs(arguments: Sequence[str], most: int = MOST) -> tuple[dict[str, object]
                 f"--{name} looks like a secret, so it isn't shown as a hyperparameter; everyone with access to the "
                 "bundle can read it there"
             )
-        found.setdefault(name, []).extend([masking.MASK] if hidden else [_shown(word) for word in words])
+        found.setdefault(name, []).extend([secrets.MASK] if hidden else [_shown(word) for word in words])
     values: dict[str, object] = {name: many[0] if len(many) == 1 else many for name, many in found.items()}
     shown = {name: value for name, value in values.items() if len(json.dumps(value)) <= LONGEST}
     shown = dict(list(shown.items())[:most])
@@ -91,4 +91,4 @@ def _options(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 
 def secret(name: str, words: list[str]) -> bool:
     """Whether the flag looks like a secret, which the console must not show."""
-    return masking.secret(name) and not all(isinstance(typed(word), (bool, int, float)) for word in words)
+    return secrets.secret(name) and not all(isinstance(typed(word), (bool, int, float)) for word in words)

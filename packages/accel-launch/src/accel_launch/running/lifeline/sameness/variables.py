@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from accel_config.showing.masking import secret as is_secret
 from accel_config.showing.masking import text as masked
+from accel_config.showing.secrets import secret as is_secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
