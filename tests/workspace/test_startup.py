@@ -53,3 +53,31 @@ def test_a_launch_of_one_script_imports_little(environ: dict[str, str], tmp_path
 def test_the_guard_sees_a_heavy_import(environ: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("num_processes: 1\n")
     assert "yaml" in modules(environ, "launch", "--config_file", str(tmp_path / "c.yaml"), "--dry_run", "x.py")
+
+
+AT_FORK = """
+import os, sys
+bare, told = {*sys.modules}, []
+def hear(event, arguments):
+    if event == "os.fork" and not told:
+        told.append(event)
+        os.write(2, ("loaded: " + " ".join(sys.modules.keys() - bare) + "\\n").encode())
+sys.addaudithook(hear)
+from accel_cli.main import main
+sys.exit(main())
+"""
+
+
+def test_ranks_start_before_the_rest_is_imported(environ: dict[str, str], tmp_path: Path) -> None:
+    """Each rank waits for what is imported before the first fork; what looks after the ranks comes later."""
+    (tmp_path / "x.py").touch()
+    words = ("launch", "--cpu", "--num_processes", "2", str(tmp_path / "x.py"))
+    done = subprocess.run(
+        [sys.executable, "-c", AT_FORK, *words], env=environ, capture_output=True, text=True, timeout=60
+    )
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("loaded: "))
+    found = set(line.split()[1:])
+    assert "accel_launch.running.guardian.starting" in found
+    assert not found & (HEAVY | {"signal", "enum", "collections", "functools", "contextlib", "ctypes", "struct"})
+    assert not any(name.startswith("accel_launch.running.onlookers") for name in found)
+    assert len(found) <= 135, sorted(found)
