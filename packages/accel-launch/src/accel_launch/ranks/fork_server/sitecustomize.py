@@ -42,6 +42,8 @@ class ForkServer:
         """The variables that are there during the imports."""
         self.guardian: int = content["guardian"]
         self.launcher: int = content["launcher"]
+        self.stays: bool = content["stays"]
+        self.staying: Any = None
         self.files: Any = None
         self.parked: Any = None
         self._step_back(self.shared.get("PYTHONPATH"), control)
@@ -58,7 +60,13 @@ class ForkServer:
         import prctl
 
         self.safety, self.prctl = fork_safety, prctl
-        del sys.modules["fork_safety"], sys.modules["prctl"]
+        if self.stays:
+            import staying
+
+            self.staying = staying
+            self.guardian = os.getpid()
+        for name in ("fork_safety", "prctl", "itself", "ps", "staying"):
+            sys.modules.pop(name, None)
         if control >= 0:
             self._prepare_parking(control)
         for folder in PATHS:
@@ -169,6 +177,8 @@ class ForkServer:
             pids.append(pid)
         for pid in pids:
             self.report("forked", pid)
+        if self.stays:
+            self.staying.stay(self, pids)
         os._exit(0)
 
     def _become(self, rank: dict[str, Any]) -> None:
@@ -186,7 +196,7 @@ class ForkServer:
         self._wait()
 
     def _wait(self) -> None:
-        """Wait until the guardian is the parent, and die with it from then on."""
+        """Wait until the guardian is the parent, if it can be, and die with the parent from then on."""
         opened = os.read(self.gate, 1)
         os.close(self.gate)
         if not opened:

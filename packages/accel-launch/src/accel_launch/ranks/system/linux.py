@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 READABLE, HUNG_UP = 1, 0x2000  # EPOLLIN, EPOLLRDHUP
 ABSTRACT = ADOPTS = LOOKS = ROUTES = True
 METAL = False
+FORKING: str | None = ""
 DESCRIPTORS = "/proc/self/fd"
 FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux
 FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -114,6 +115,15 @@ def command(pid: int) -> bytes:
 def environ(pid: int) -> bytes:
     """Return the variables that it was started with, as far as they can be seen."""
     return _read(f"/proc/{pid}/environ")
+
+
+def usage(pid: int) -> tuple[float, int] | None:
+    """Return the seconds of CPU and the bytes of memory that a process has used; None if it has ended."""
+    fields, pages = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split(), _read(f"/proc/{pid}/statm").split()
+    if not fields or not pages:
+        return None
+    ticks, size = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+    return (int(fields[11]) + int(fields[12])) / ticks, int(pages[1]) * size
 
 
 def _read(path: str, size: int = -1) -> bytes:

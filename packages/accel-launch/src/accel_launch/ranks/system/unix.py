@@ -12,7 +12,7 @@ import sys
 from errno import ENOSYS
 
 from .kqueue import HUNG_UP, READABLE, open_handle, send_by, waiting
-from .ps import command, environ, look, marks, processes, remember, state, strays
+from .ps import command, environ, look, marks, processes, remember, state, strays, usage
 
 if sys.platform == "win32":
     raise ImportError("this is the part of POSIX")
@@ -30,6 +30,7 @@ __all__ = [
     "send_by",
     "state",
     "strays",
+    "usage",
     "waiting",
 ]
 """What is only passed on."""
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
 
 ABSTRACT = ADOPTS = LOOKS = ROUTES = False
 METAL = sys.platform == "darwin"
+FORKING: str | None = (
+    "on macOS a fork isn't safe once Apple's frameworks are loaded: a rank may crash or hang; if one does, leave out "
+    "preload"
+)
 DESCRIPTORS = "/dev/fd"
 FLOCK = "qqihh"  # struct flock of macOS
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 READABLE, HUNG_UP, FOLDER = 0x1, 0x10, 0
 ABSTRACT = ADOPTS = LOOKS = ROUTES = False
 METAL = False
+FORKING: str | None = None
 DESCRIPTORS = ""
 
 
@@ -33,6 +34,7 @@ strays: Any = _missing
 remember: Any = _missing
 marks: Any = _missing
 state: Any = _missing
+usage: Any = _missing
 command: Any = _missing
 environ: Any = _missing
 has_children: Any = _missing
