@@ -97,10 +97,12 @@ def portraits(folder: Path, environ: dict[str, str], words: list[str], *flags: s
 
 
 def known(seen: Any) -> Any:
-    """What a rank sees, without its parent where that stays the process which has imported."""
+    """What a rank sees; where its parent stays the process which has imported, without that, and without variables:
+    the imitation starts Python by a shell, which changes their order.
+    """
     if calls.ADOPTS or not isinstance(seen, dict):
         return seen
-    return {name: fact for name, fact in seen.items() if name not in ("group", "parent")}
+    return {name: fact for name, fact in seen.items() if name not in ("group", "parent", "environ", "a child's")}
 
 
 def assert_same(plain: list[Portrait], preloaded: list[Portrait]) -> None:

@@ -2,8 +2,8 @@
 
 - `refusal`: why this system can't start the processes of a launch.
 - Deaths: `open_handle` (a descriptor of a process, which is readable once it has ended), `send_by` (a signal to that
-  process and to no later one of its pid), `waiting` (what waits for descriptors, in the order in which they became
-  ready), with `READABLE` and `HUNG_UP`.
+  process and to no later one of its pid), `exit_status` (also of who isn't our child), `waiting` (what waits
+  for descriptors, in the order in which they became ready), with `READABLE` and `HUNG_UP`.
 - Children: `has_children`, `await_end` (the exit status of a child, which stays uncollected), `ADOPTS` (whether a
   process can take orphans). Where it can't: `marks`, `strays` and `remember`, by which they are found all the same.
 - Processes: `processes` and `look` (the facts of all, or of one), `state`, `command`, `environ`, `usage` (CPU and

@@ -24,6 +24,9 @@ FORKING: str | None = ""
 DESCRIPTORS = "/proc/self/fd"
 FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux
 FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+# The request for the facts that a pidfd keeps of a process which has ended and was collected (Linux 6.15), and where
+# they are: PIDFD_GET_INFO, PIDFD_INFO_EXIT and `exit_code` of struct pidfd_info.
+GET_INFO, EXIT, SIZE, PLACE = 0xC040FF0B, 8, 64, 60
 
 
 def refusal(*, supervised: bool) -> str:  # noqa: ARG001
@@ -54,6 +57,23 @@ def send_by(handle: int, number: int) -> None:
     """
     signals: Any = __import__("_signal")  # `signal` wraps it in enums, which a preloaded rank would find imported
     signals.pidfd_send_signal(handle, number)
+
+
+def exit_status(handle: int, pid: int) -> int | None:
+    """Return the wait status of a process that has ended, and isn't our child; None if the kernel doesn't keep it."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    if fields[:1] == [b"Z"]:  # its parent hasn't collected it
+        return int(fields[-1])
+    import fcntl
+    import struct
+
+    facts = bytearray(struct.pack("Q", EXIT).ljust(SIZE, b"\0"))
+    try:
+        fcntl.ioctl(handle, GET_INFO, facts, True)
+    except OSError:  # an older kernel
+        return None
+    known = struct.unpack_from("Q", facts)[0] & EXIT
+    return struct.unpack_from("i", facts, PLACE)[0] if known else None
 
 
 def waiting() -> select.epoll:

@@ -11,7 +11,7 @@ import os
 import sys
 from errno import ENOSYS
 
-from .kqueue import HUNG_UP, READABLE, open_handle, send_by, waiting
+from .kqueue import HUNG_UP, READABLE, exit_status, open_handle, send_by, waiting
 from .ps import command, environ, look, marks, processes, remember, state, strays, usage
 
 if sys.platform == "win32":
@@ -22,6 +22,7 @@ __all__ = [
     "READABLE",
     "command",
     "environ",
+    "exit_status",
     "look",
     "marks",
     "open_handle",

@@ -27,6 +27,7 @@ def _missing(*_what: object) -> NoReturn:
 
 open_handle: Any = _missing
 send_by: Any = _missing
+exit_status: Any = _missing
 waiting: Any = _missing
 processes: Any = _missing
 look: Any = _missing
