@@ -158,6 +158,11 @@ ENGINE = Engine(make, honors=engines.RANKS)
 """
 
 
+def on_the_path(folder: Path, environ: dict[str, str]) -> str:
+    """A PYTHONPATH with a folder first."""
+    return os.pathsep.join(filter(None, (str(folder), environ.get("PYTHONPATH"))))
+
+
 @pytest.fixture(params=["local", "others"])
 def engine(request: pytest.FixtureRequest, environ: dict[str, str], tmp_path: Path) -> str:
     """Each way to stand above a tool: the guardian, and a rank's parent under another engine."""
@@ -166,7 +171,7 @@ def engine(request: pytest.FixtureRequest, environ: dict[str, str], tmp_path: Pa
     (tmp_path / "site" / "accel_others.py").write_text(ENGINE)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: accel-others\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[accel_launch.engines]\nothers = accel_others:ENGINE\n")
-    environ["PYTHONPATH"] = str(tmp_path / "site")
+    environ["PYTHONPATH"] = on_the_path(tmp_path / "site", environ)
     if request.param == "torchrun":
         pytest.importorskip("torch")
     elif request.param == "mpi":
@@ -227,7 +232,7 @@ print(result.status, len(result.endings), result.problems)
 
 
 def test_where_only_the_tool_knows_how_the_rank_ended_a_note_says_so(
-    accelerate: Run, script: Script, tmp_path: Path, keeping: str
+    accelerate: Run, script: Script, environ: dict[str, str], tmp_path: Path, keeping: str
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "from accel_launch.ranks import tool\ntool.Below.status = lambda self: None\n"
@@ -240,7 +245,7 @@ def test_where_only_the_tool_knows_how_the_rank_ended_a_note_says_so(
         f"1: {keeping} out",
         str(script("import os\nos._exit(7 * (os.environ['RANK'] == '1'))\n")),
     )
-    done = accelerate("launch", *flags, env={"PYTHONPATH": str(tmp_path)})
+    done = accelerate("launch", *flags, env={"PYTHONPATH": on_the_path(tmp_path, environ)})
     assert done.returncode == 0
     assert "note: rank 1: only the command of --wrap knows how it ended" in done.stderr
 

@@ -87,6 +87,13 @@ def commands(folder: Path) -> None:
         words = ("--cpu", "--config_file", "here.yaml", "--num_processes", str(count), "--dry_run", "x.py")
         call("launch", *words, says="x.py")
         call("launch", "--json", *words, says='"engine"')
+    from accel_launch.ranks.system import calls
+
+    words = ("--cpu", "--num_processes", "2", "--preload", "json", "--dry_run", "x.py")
+    call(
+        "launch", *words, says=calls.FORKING or "preload json (--preload) has no effect: this system can't fork ranks"
+    )
+    call("launch", *words[:3], "--bind", "cores", "x.py", says="only Linux binds processes to CPUs", status=2)
     call("launch", "--slurm", "--dry_run", "--num_machines", "2", "--cpu", "x.py", says="#SBATCH")
     call(
         "launch",

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from accel_launch.running.supervising import plain
 from tests.conftest import ROOT
+from tests.launch.processes import gone
 from tests.platforms.rooms import SYSTEMS
 
 PURE = (
@@ -22,8 +24,39 @@ PURE = (
     *("estimate/local", "estimate/strategies", "estimate/weights", "launch/checks", "launch/layout", "launch/plan"),
 )
 """Files of tests of what works everywhere: config, estimate and planning."""
-SUPERVISED = ("process_tree", "supervisor", "run", "leftovers", "restarts", "engine_torchrun", "runs")
+SUPERVISED = (
+    *("process_tree", "supervisor", "run", "leftovers", "restarts", "engine_torchrun", "runs"),
+    "binding",
+)
 """Files of tests of the launcher's contract, which macOS has to keep too."""
+CHOSEN = {
+    "launch/preload": (
+        *("a_rank_cannot_tell[as_script]", "what_a_refused_import_left_is_ended", "tstp_and_cont_during_the_import"),
+        *("killing_the_importing_process_starts_ranks_plainly", "a_name_that_a_module_lacks_is_told"),
+        "killing_the_launcher_or_the_guardian_during_the_import_leaves_nothing",
+    ),
+    "launch/preload_contract": (
+        *("the_failing_ranks_status_is_ours", "killing_any_one_process_of_the_launcher_leaves_nothing"),
+        "tstp_stops_ranks_and_launcher_and_cont_wakes_both",
+    ),
+    "launch/wrap": (
+        *("a_failed_rank_is_the_runs_failure_whatever_its_tool_says", "whoever_is_killed_with_tools_nothing_is_left"),
+        "signals_and_looks_reach_the_rank_and_its_tool_ends_after_it",
+    ),
+    "launch/debugging": ("a_real_pdb_on_a_terminal", "what_ctrl_c_and_ctrl_backslash_mean"),
+    "launch/calling": (
+        *("lines_and_events_come_in_the_calling_thread_and_nothing_is_shown", "a_failing_script_is_a_result"),
+        "a_function_of_a_module_returns_from_each_rank",
+    ),
+    "launch/top": ("a_terminal_shows_ranks_output_and_stacks_and_stops_the_run",),
+    "launch/stacks": ("children_are_shown_with_their_own_stacks",),
+    "launch/detach": ("logs_of_one_rank_of_a_time_and_of_the_end",),
+    "launch/hosts": ("this_machine_needs_no_ssh",),
+    "config/storage": ("a_kill_at_any_moment_leaves_the_old_or_the_new", "links_stay_links"),
+    "sagemaker/submit": ("a_job_is_created_with_its_bundle",),
+    "sagemaker/follow": ("statuses_and_lines_come_once_and_in_order",),
+}
+"""Tests that stand for their files, which pass there as well, but for those of `LINUX`."""
 LINUX = {
     "accel_launch's processes have no names of their own": (
         "test_leftovers.py::test_what_the_launcher_did_not_start_is_left_alone",
@@ -50,6 +83,34 @@ LINUX = {
         "test_run.py::test_one_process_is_supervised_where_a_flag_asks_for_it[--stall_after 60]",
         "test_plan.py::test_a_process_is_watched_if_that_or_what_follows_is_asked_for",
     ),
+    "no process can be bound to cores": (
+        "test_binding.py::test_the_plan_shows_the_cpus_and_its_script_binds_to_them",
+        "test_binding.py::test_every_thread_of_a_rank_is_bound_however_it_is_started",
+    ),
+    "an engine that a signal ends leaves its ranks to nobody": (
+        "test_wrap.py::test_signals_and_looks_reach_the_rank_and_its_tool_ends_after_it[others]",
+    ),
+    "what a thread waits for isn't seen": (
+        "test_calling.py::test_a_timeout_ends_a_script_with_124",
+        "test_stacks.py::test_ranks_are_grouped_by_where_they_are",
+        "test_stacks.py::test_json_has_ranks_groups_and_the_kernel_s_facts",
+        "test_stacks.py::test_a_worker_that_a_rank_waits_for_is_in_its_line",
+        "test_stacks.py::test_without_the_sampler_the_kernel_is_asked",
+        "test_stacks.py::test_a_program_that_is_no_python",
+        "test_stacks.py::test_a_sampler_is_no_debugger",
+    ),
+    "a machine isn't known again after a restart": (
+        "test_stacks.py::test_a_run_that_ends_removes_what_killed_launchers_left_without_a_record",
+    ),
+    "what is mapped isn't seen": ("test_preload.py::test_a_device_that_is_mapped_is_refused",),
+    "its ranks' Python isn't that of the imitation": (
+        "test_preload.py::test_what_is_held_back_when_the_ranks_are_forked_is_written_once",
+        *(
+            f"test_wrap.py::test_what_a_tool_does_of_its_own[{engine}-setsid env -i RANK=1-environ_of_the_tool0-7]"
+            for engine in ("local", "others")
+        ),
+    ),
+    "the test counts seconds": ("test_preload_contract.py::test_64_ranks_are_gone_within_a_second",),
 }
 """Tests of these files that don't run there, by reason; a name stands for all that begin so."""
 LEFT = tuple(f"--deselect=tests/launch/{name}" for names in LINUX.values() for name in names)
@@ -95,6 +156,46 @@ def test_the_launchers_contract_holds_on_macos(name: str, environ: dict[str, str
     done = imitated("darwin", *words, *LEFT, f"tests/launch/test_{name}.py", environ=environ, timeout=580)
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(600)
+def test_what_else_works_on_linux_works_on_macos(environ: dict[str, str], tmp_path: Path) -> None:
+    words = ("-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", "-q", "--basetemp", tmp_path / "tests")
+    chosen = [
+        f"tests/{file.replace('/', '/test_')}.py::test_{name}" for file, tests in CHOSEN.items() for name in tests
+    ]
+    done = imitated("darwin", *words, *LEFT, *chosen, environ=environ, timeout=580)
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("killed", ["guardian and keeper", "the process that has imported"])
+def test_whoever_is_killed_on_macos_nothing_is_left(
+    killed: str, environ: dict[str, str], script: Callable[[str], Path]
+) -> None:
+    path = script("import os, time\nos.write(1, b'here\\n')\ntime.sleep(3 if os.environ['RANK'] == '1' else 600)\n")
+    words = ("launch", "-q", "--cpu", "--num_processes", "2", "--grace", "1", "--preload", "colorsys")
+    with subprocess.Popen(
+        [sys.executable, "-m", "accel_cli", *words, path],
+        env={**environ, "TESTS_PLATFORM": "darwin", "PYTHONPATH": f"{SITE}{os.pathsep}{ROOT}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert [running.stdout.readline() for _rank in range(2)] == ["here\n"] * 2
+        keeper = next(one for one in psutil.Process(running.pid).children() if one.children())
+        (guardian,) = keeper.children()
+        (parent,) = guardian.children()
+        ranks = [one.pid for one in parent.children()]
+        for one in (guardian, keeper) if killed == "guardian and keeper" else (parent,):
+            one.kill()
+        said = running.communicate(timeout=60)[1]
+    assert running.returncode == (137 if killed == "guardian and keeper" else 1)
+    assert ("how rank 1 ended isn't known: the process that forked it is gone" in said) == (running.returncode == 1)
+    assert gone([*ranks, parent.pid])
 
 
 def test_the_interface_to_the_system_is_whole_on_macos(environ: dict[str, str]) -> None:

@@ -24,6 +24,7 @@ KERNEL = ("/proc", "/sys")
 TITLES = {"darwin": "Darwin", "win32": "Windows"}
 SIGNALS = {"SIGABRT", "SIGFPE", "SIGILL", "SIGINT", "SIGSEGV", "SIGTERM"}
 """All that ``signal.signal`` takes on Windows, but for SIGBREAK."""
+GETPATH = 50
 RANKS = "/accel_launch/ranks/"
 
 _import = builtins.__import__
@@ -32,7 +33,13 @@ _import = builtins.__import__
 class View(ModuleType):
     """A module without what isn't there, and with some things as they are there."""
 
-    def __init__(self, module: ModuleType, missing: set[str], other: dict[str, object]) -> None:
+    def __new__(cls, module: Any, *more: object) -> Any:
+        """Return a plain module where our code makes one by the type of a module that it sees."""
+        return super().__new__(cls) if more else ModuleType(module)
+
+    def __init__(  # pyright: ignore[reportInconsistentConstructor]
+        self, module: ModuleType, missing: set[str], other: dict[str, object]
+    ) -> None:
         super().__init__(module.__name__, module.__doc__)
         self.__dict__["_hidden"] = (module, missing, other)
 
@@ -53,6 +60,17 @@ class View(ModuleType):
     def __dir__(self) -> list[str]:
         module, missing, other = self.__dict__["_hidden"]
         return sorted({*dir(module), *other} - missing)
+
+
+class Library:
+    """What our modules call of the C library there."""
+
+    @staticmethod
+    def fflush(stream: None) -> int:
+        """Write what streams hold."""
+        import ctypes
+
+        return ctypes.CDLL(None).fflush(stream)
 
 
 class Profile:
@@ -79,7 +97,7 @@ class Profile:
             }
             self.other["sys"]["executable"] = str(HERE / "python")
             os.environ["TESTS_PYTHON"] = sys.executable
-            self.other["fcntl"] = {"fcntl": _fcntl}
+            self.other["fcntl"] = {"fcntl": _fcntl, "F_GETPATH": GETPATH}
             self.other["os"] = {"posix_spawn": _spawn}
         if system == "win32":
             empty = ("supports_dir_fd", "supports_fd", "supports_effective_ids")
@@ -121,6 +139,8 @@ class Profile:
     def _no_library(self, name: object, *_more: object, **_named: object) -> object:
         if self.system == "win32" and name is None:
             raise TypeError("argument 'name' must be str, not None")
+        if name is None:
+            return Library
         raise OSError(f"{name} isn't a library of {TITLES[self.system]}")
 
 
@@ -175,10 +195,12 @@ def _open(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None
 
 
 def _fcntl(fd: int, order: int, argument: Any = 0) -> Any:
-    """Take macOS's struct flock, and return it."""
+    """Take macOS's struct flock, and return it; or return the path of an open file."""
     import fcntl
     import struct
 
+    if order == GETPATH:
+        return os.fsencode(os.readlink(f"/proc/self/fd/{fd}")).ljust(1024, b"\0")  # noqa: PTH115
     if order != fcntl.F_GETLK:
         return fcntl.fcntl(fd, order, argument)
     start, length, pid, kind, whence = struct.unpack("qqihh", argument)
@@ -188,8 +210,8 @@ def _fcntl(fd: int, order: int, argument: Any = 0) -> Any:
 
 
 def _spawn(path: str, words: list[str], environ: Mapping[str, str], **ways: Any) -> int:
-    """Ask Linux's ``ps`` for variables as macOS's is asked."""
-    return os.posix_spawn(path, ["e" if word == "-E" else word for word in words], environ, **ways)
+    """Ask Linux's ``ps`` for variables and threads as macOS's is asked."""
+    return os.posix_spawn(path, [{"-E": "e", "-M": "-L"}.get(word, word) for word in words], environ, **ways)
 
 
 def _signal(number: int, handler: object) -> object:
@@ -200,5 +222,13 @@ def _signal(number: int, handler: object) -> object:
     return signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
 
 
-if os.environ.get("TESTS_PLATFORM"):
+if os.environ.get("TESTS_PLATFORM") and builtins.__import__.__name__ == "__import__":  # not for the second time
     Profile(os.environ["TESTS_PLATFORM"]).apply()
+    if "ACCEL_FORK_SERVER" in os.environ:  # the program that imports for all ranks is the next of this name
+        sys.path.remove(str(HERE))
+        sys.path.insert(1, str(HERE))
+        ours = sys.modules.pop("sitecustomize")
+        try:
+            __import__("sitecustomize")
+        except ModuleNotFoundError:
+            sys.modules["sitecustomize"] = ours

@@ -67,14 +67,15 @@ def facts(pid: int) -> Facts | None:
 
 
 def process(pid: int) -> tuple[str, str, float, int] | None:
-    """Return name, state, seconds of CPU and start of a process; None if it is gone. Only Linux shows the CPU."""
+    """Return name, state, seconds of CPU and start of a process; None if it is gone."""
     if calls.LOOKS:
         return stat(f"/proc/{pid}/stat")
     found = calls.look(pid)
     if found is None:
         return None
+    cpu, _memory = calls.usage(pid) or (0.0, 0)
     name, _, _rest = calls.command(pid).decode(errors="replace").partition(" ")
-    return os.path.basename(name), calls.state(pid), 0.0, found[2]
+    return os.path.basename(name), calls.state(pid), cpu, found[2]
 
 
 def stat(path: str) -> tuple[str, str, float, int] | None:
@@ -119,18 +120,20 @@ def ran(pid: int) -> str:
 
 def children(pid: int) -> list[int]:
     """Return the processes below a process, nearest first, as its threads have started them."""
+    every = None if calls.LOOKS else calls.processes()
     found: list[int] = []
     waiting = [pid]
     while waiting:
         above = waiting.pop(0)
-        own = [int(text) for name in _names(f"/proc/{above}/task") for text in _text(_below(above, name)).split()]
+        own = _own(above) if every is None else [child for child, known in every.items() if known[0] == above]
         found += own
         waiting += own
     return found
 
 
-def _below(pid: int, thread: str) -> str:
-    return f"/proc/{pid}/task/{thread}/children"
+def _own(pid: int) -> list[int]:
+    tasks = f"/proc/{pid}/task"
+    return [int(text) for name in _names(tasks) for text in _text(f"{tasks}/{name}/children").split()]
 
 
 def tracer(pid: int) -> int:

@@ -45,6 +45,8 @@ def bound(context: LaunchContext, engine: Engine) -> tuple[Bound, ...]:
     if why:
         if name == "bind":
             context.findings.refuse_locally(f"{describe(context.settings, 'bind')}: {why}")
+        elif not topology.cores:
+            context.findings.notes.append(f"{describe(context.settings, name)} has no effect: {why}")
         return ()
     if how != "cores" and how not in PLACES:
         chosen = shares = _listed(context, topology.cores)

@@ -213,4 +213,4 @@ def _preloaded(planned: Plan, context: LaunchContext) -> Plan:
     from accel_launch.planning import preload
 
     modules = preload.chosen(context)
-    return planned.replace(preload=modules, keep_warm=float(launcher.keep_warm or 0) if modules else 0.0)
+    return planned.replace(preload=modules, keep_warm=preload.warmth(context) if modules else 0.0)

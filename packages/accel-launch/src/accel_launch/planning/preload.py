@@ -45,9 +45,21 @@ def chosen(context: LaunchContext) -> tuple[str, ...]:
     if reason:
         context.findings.notes.append(f"{describe(settings, 'preload')} has no effect: {reason}")
         return ()
-    if text == AUTO:
-        return _begun_with(context)
-    return tuple(_named(context, word) for part in text.split(",") if (word := part.strip()))
+    named = (word for part in text.split(",") if (word := part.strip()))
+    found = _begun_with(context) if text == AUTO else tuple(_named(context, word) for word in named)
+    if found and calls.FORKING:
+        context.findings.notes.append(f"{describe(settings, 'preload')}: {calls.FORKING}")
+    return found
+
+
+def warmth(context: LaunchContext) -> float:
+    """Return for how many seconds what was imported is kept after the run."""
+    seconds = float(context.settings[Launcher].keep_warm or 0)
+    if seconds and not calls.ADOPTS:
+        described = describe(context.settings, "keep_warm")
+        context.findings.notes.append(f"{described} has no effect: only Linux lets a later run adopt ranks")
+        return 0.0
+    return seconds
 
 
 def _useless(context: LaunchContext) -> str:
@@ -57,8 +69,8 @@ def _useless(context: LaunchContext) -> str:
         return "one process imports its modules once anyway"
     if launcher.no_python:
         return "--no_python runs a program as it is"
-    if not calls.ADOPTS:
-        return "forking ranks safely needs Linux"
+    if calls.FORKING is None:
+        return "this system can't fork ranks"
     if os.pathsep in FORK_SERVER:
         return f"the launcher's folder {FORK_SERVER} can't be on PYTHONPATH, because of the colon"
     return _unable(context, os.path.expanduser(launcher.python)) if launcher.python else ""

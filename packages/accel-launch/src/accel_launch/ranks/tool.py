@@ -36,9 +36,6 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 LATE = 0.5  # seconds for a rank to report itself after its tool has ended well, and left it running
 TURN = 500  # milliseconds
 FINISH = 30.0  # seconds for a tool whose rank has failed, as torch's agent gives them to ranks
-# The request for the facts that a pidfd keeps of a process which has ended and was collected (Linux 6.15), and where
-# they are: PIDFD_GET_INFO, PIDFD_INFO_EXIT and `exit_code` of struct pidfd_info.
-GET_INFO, EXIT, SIZE, PLACE = 0xC040FF0B, 8, 64, 60
 
 
 class Below:
@@ -83,7 +80,9 @@ class Below:
         return True
 
     def _is(self, pid: int) -> bool:
-        """Return whether a process is the shell that waits."""
+        """Return whether a process is the shell that waits; without ``/proc`` there is one way to count."""
+        if not os.path.isdir("/proc/self"):
+            return True
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
                 return file.read().split(b"\0")[3:4] == [self.name.encode()]
@@ -109,23 +108,7 @@ class Below:
 
     def status(self) -> int | None:
         """Return the wait status with which it has ended; None if that isn't known."""
-        try:
-            with open(f"/proc/{self.pid}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-            if fields[0] == b"Z":  # the tool hasn't collected it
-                return int(fields[-1])
-        except (OSError, IndexError):
-            pass
-        import fcntl
-        import struct
-
-        facts = bytearray(struct.pack("Q", EXIT).ljust(SIZE, b"\0"))
-        try:
-            fcntl.ioctl(self.fd, GET_INFO, facts, True)
-        except OSError:  # an older kernel
-            return None
-        known = struct.unpack_from("Q", facts)[0] & EXIT
-        return struct.unpack_from("i", facts, PLACE)[0] if known else None
+        return calls.exit_status(self.fd, self.pid)
 
     def failure(
         self, tool: int, watched: list[int], started: Callable[[int], None], ended: Callable[[int], None]
@@ -142,14 +125,14 @@ class Below:
             ended: Called with the status of a rank that failed.
         """
         first = ready([self.heard, *watched])
-        leaving = self.heard not in first and watched[0] in first and _ended_well(tool)
+        leaving = self.heard not in first and watched[0] in first and _ended_well(tool, watched[0])
         met = (self.heard in first or leaving) and self.meet(LATE if leaving else 0.0) and self.pid != tool
         started(self.pid or tool)
         self.let_go_on()
         if not met:
             return 0
         first = ready([self.fd, *watched])
-        if self.fd not in first and watched[0] in first and _ended_well(tool):
+        if self.fd not in first and watched[0] in first and _ended_well(tool, watched[0]):
             first = ready([self.fd, *watched[1:]])
         status = (self.status() or 0) if self.fd in first else 0
         if status:
@@ -218,9 +201,10 @@ def ready(fds: list[int], seconds: float | None = None) -> list[int]:
     return [fd for fd, _event in found]
 
 
-def _ended_well(child: int) -> bool:
+def _ended_well(child: int, handle: int) -> bool:
     """Return whether a child that has ended, and isn't collected, has the status 0."""
-    return calls.await_end(child) == 0
+    status = calls.await_end(child)
+    return (calls.exit_status(handle, child) if status is None else status) == 0
 
 
 def under(tool: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:

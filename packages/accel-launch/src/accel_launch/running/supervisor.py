@@ -7,6 +7,7 @@ import os
 
 from accel_config.errors import AccelError
 from accel_launch.ranks.signals import signal
+from accel_launch.ranks.system import calls
 from accel_launch.running.attempts.attempt import Attempt
 from accel_launch.running.attempts.starting import step_back
 from accel_launch.running.guardian.handle import GuardianHandle
@@ -70,7 +71,7 @@ class Supervisor:
         """Run to the end."""
         self.secret = take_secret()
         self.guardian = GuardianHandle(self.parent_fd)
-        if self.plan.preload and (self.plan.restarting.most or self.plan.keep_warm):
+        if calls.ADOPTS and self.plan.preload and (self.plan.restarting.most or self.plan.keep_warm):
             from accel_launch.running.guardian.preloading.parked import Parked
 
             self.parked = Parked(self.plan)

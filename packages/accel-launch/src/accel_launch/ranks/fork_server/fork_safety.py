@@ -8,6 +8,8 @@ import random
 import sys
 import time
 
+import itself
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
@@ -31,8 +33,8 @@ class Look:
     def __init__(self, seeds: Seeds) -> None:
         """Read the state."""
         self.seeds = seeds
-        self.descriptors = descriptors()
-        self.shared = shared_memory()
+        self.descriptors = itself.descriptors()
+        self.shared = itself.shared_memory()
         self.random = random.getstate()
         self.generators = {id(one): type(one).__name__ for one in generators() if one not in seeds.drawn}
         self.first = sys.path[:1]
@@ -79,52 +81,26 @@ class Look:
         return f"makes a random generator ({new[0]}) that all ranks would share" if new else ""
 
 
-def descriptors() -> dict[int, str]:
-    """Return the path of each open descriptor."""
-    found: dict[int, str] = {}
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-        except OSError:
-            continue  # the descriptor of the listing itself
-    return found
-
-
-def mappings() -> list[list[str]]:
-    """Return the fields of each line of the process's memory map, the path last."""
-    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
-        return [line.split(None, 5) for line in file]
-
-
-def shared_memory() -> set[str]:
-    """Return the mappings through which forks would see each other's writes."""
-    return {
-        " ".join(words[5:]).strip() or words[0] for words in mappings() if words[1][1] == "w" and words[1][3] == "s"
-    }
-
-
 def _accelerator() -> str:
     torch: Any = sys.modules.get("torch")
     for name in ACCELERATORS:
         device = getattr(torch, name, None)
         if device is not None and getattr(device, "is_initialized", bool)():
             return f"opens torch.{name}"
-    for words in mappings():
-        path = " ".join(words[5:]).strip()
+    for path in itself.mapped():
         if path.startswith("/dev/") and not path.startswith(HARMLESS):
             return f"maps {path}, an accelerator's runtime perhaps"
     return ""
 
 
 def _children() -> str:
-    with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
-        return "starts a process and leaves it running" if file.read().strip() else ""
+    return "starts a process and leaves it running" if itself.has_children() else ""
 
 
 def threads() -> int:
     """Return how many threads this process has, native ones included; wait for joined ones that are still leaving."""
     until = time.monotonic() + LEAVING
-    while (count := len(os.listdir("/proc/self/task"))) > 1 and time.monotonic() < until:
+    while (count := itself.threads()) > 1 and time.monotonic() < until:
         time.sleep(0.001)
     return count
 
@@ -132,8 +108,8 @@ def threads() -> int:
 def _threads() -> str:
     if threads() == 1:
         return ""
-    paths = {os.path.basename(words[5].strip()) for words in mappings() if len(words) > 5}  # noqa: PLR2004
-    if any(pool in path for pool in POOLS for path in paths):
+    names = {os.path.basename(path) for path in itself.mapped()}
+    if not names or any(pool in name for pool in POOLS for name in names):
         _fork_once()
     more = threads() - 1
     return f"starts {'a thread' if more == 1 else f'{more} threads'}{_names()}" if more else ""

@@ -44,9 +44,10 @@ class ForkServer:
         self.launcher: int = content["launcher"]
         self.files: Any = None
         self.parked: Any = None
-        self._step_back(self.shared.get("PYTHONPATH"), control)
+        self.staying: Any = None
+        self._step_back(self.shared.get("PYTHONPATH"), control, stays=content["stays"])
 
-    def _step_back(self, pythonpath: str | None, control: int) -> None:
+    def _step_back(self, pythonpath: str | None, control: int, *, stays: bool) -> None:
         """Undo what made Python start the fork server, before a module of the user's can see it."""
         del os.environ["ACCEL_FORK_SERVER"]
         if pythonpath is None:
@@ -58,7 +59,12 @@ class ForkServer:
         import prctl
 
         self.safety, self.prctl = fork_safety, prctl
-        del sys.modules["fork_safety"], sys.modules["prctl"]
+        if stays:
+            import staying
+
+            self.staying, self.guardian = staying, os.getpid()
+        for name in ("fork_safety", "prctl", "itself", "ps", "staying"):
+            sys.modules.pop(name, None)
         if control >= 0:
             self._prepare_parking(control)
         for folder in PATHS:
@@ -99,18 +105,10 @@ class ForkServer:
         try:
             self._become(self.ranks[local_rank])
         except KeyboardInterrupt:
-            self._interrupted()
+            interrupted()
         except Exception as error:
             os.write(2, f"accel: the fork can't become its rank: {type(error).__name__}: {error}\n".encode())
             os._exit(126)
-
-    def _interrupted(self) -> NoReturn:
-        """End a rank by the SIGINT that came before its script: by that signal, without a traceback of ours."""
-        import signal
-
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
-        os._exit(128 + signal.SIGINT)
 
     def _customize(self) -> None:
         """Run the site's own customization now: it precedes all imports and can change where modules are found."""
@@ -169,6 +167,8 @@ class ForkServer:
             pids.append(pid)
         for pid in pids:
             self.report("forked", pid)
+        if self.staying is not None:
+            self.staying.stay(self, pids)
         os._exit(0)
 
     def _become(self, rank: dict[str, Any]) -> None:
@@ -186,13 +186,22 @@ class ForkServer:
         self._wait()
 
     def _wait(self) -> None:
-        """Wait until the guardian is the parent, and die with it from then on."""
+        """Wait until the guardian is the parent, if it can be, and die with the parent from then on."""
         opened = os.read(self.gate, 1)
         os.close(self.gate)
         if not opened:
             os._exit(128 + self.prctl.SIGKILL)
         self.prctl.die_with(self.guardian)
         self.prctl.let_read(self.launcher)
+
+
+def interrupted() -> NoReturn:
+    """End a rank by the SIGINT that came before its script: by that signal, without a traceback of ours."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+    os._exit(128 + signal.SIGINT)
 
 
 def freeze() -> None:

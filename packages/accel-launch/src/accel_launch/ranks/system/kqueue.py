@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 READABLE, HUNG_UP = 0x1, 0x10
+EXIT_STATUS = 0x04000000  # NOTE_EXITSTATUS of sys/event.h, which Python doesn't name
 MOST = 64  # events of one look
 
 
@@ -60,6 +61,8 @@ def waiting() -> Poller:
 
 _behind: dict[int, int] = {}
 """The pid behind each handle."""
+_ended: dict[int, int | None] = {}
+"""The wait status behind each handle for which it was asked: it can be read once."""
 
 
 def open_handle(pid: int) -> int:
@@ -70,9 +73,8 @@ def open_handle(pid: int) -> int:
     """
     select: Any = __import__("select")
     queue = select.kqueue()
-    event = select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
     try:
-        queue.control([event], 0)
+        _watch(queue, pid)
     except ProcessLookupError:
         os.kill(pid, 0)  # one that has ended and isn't collected can be signalled, but not watched
         handle, writer = os.pipe()
@@ -82,7 +84,40 @@ def open_handle(pid: int) -> int:
     finally:
         queue.close()
     _behind[handle] = pid
+    _ended.pop(handle, None)
     return handle
+
+
+def _watch(queue: Any, pid: int) -> None:
+    """Wait for the end of a process, and for its status where that may be read."""
+    select: Any = __import__("select")
+    for more in (EXIT_STATUS, 0):
+        event = select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT | more)
+        try:
+            queue.control([event], 0)
+            return
+        except PermissionError:
+            if not more:
+                raise
+
+
+def exit_status(handle: int, pid: int) -> int | None:  # noqa: ARG001
+    """Return the wait status of a process that has ended, and needs not be our child; None if it isn't known."""
+    if handle not in _ended:
+        select: Any = __import__("select")
+        _ended[handle] = None
+        try:
+            queue = select.kqueue.fromfd(os.dup(handle))
+            for event in queue.control(None, 1, 0):
+                _ended[handle] = event.data if event.fflags & EXIT_STATUS else None
+            queue.close()
+            ended, writer = os.pipe()  # as readable as the queue was before the event was read
+            os.close(writer)
+            os.dup2(ended, handle, inheritable=False)
+            os.close(ended)
+        except OSError:  # it had ended before it was watched
+            pass
+    return _ended[handle]
 
 
 def send_by(handle: int, number: int) -> None:
@@ -95,6 +130,6 @@ def send_by(handle: int, number: int) -> None:
 
     poller = select.poll()
     poller.register(handle, select.POLLIN)
-    if poller.poll(0):
+    if handle in _ended or poller.poll(0):
         raise ProcessLookupError(ESRCH, os.strerror(ESRCH))
     os.kill(_behind[handle], number)

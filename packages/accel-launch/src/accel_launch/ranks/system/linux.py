@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 READABLE, HUNG_UP = 1, 0x2000  # EPOLLIN, EPOLLRDHUP
 ABSTRACT = ADOPTS = BINDS = LOOKS = ROUTES = SUPERVISES = True
 METAL = False
+FORKING: str | None = ""
 DESCRIPTORS, TICK = "/proc/self/fd", os.sysconf("SC_CLK_TCK")
 FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux
 FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+# The request for the facts that a pidfd keeps of a process which has ended and was collected (Linux 6.15), and where
+# they are: PIDFD_GET_INFO, PIDFD_INFO_EXIT and `exit_code` of struct pidfd_info.
+GET_INFO, EXIT, SIZE, PLACE = 0xC040FF0B, 8, 64, 60
 
 
 def refusal(*, supervised: bool) -> str:  # noqa: ARG001
@@ -53,6 +57,23 @@ def send_by(handle: int, number: int) -> None:
     """
     signals: Any = __import__("_signal")  # `signal` wraps it in enums, which a preloaded rank would find imported
     signals.pidfd_send_signal(handle, number)
+
+
+def exit_status(handle: int, pid: int) -> int | None:
+    """Return the wait status of a process that has ended, and isn't our child; None if the kernel doesn't keep it."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    if fields[:1] == [b"Z"]:  # its parent hasn't collected it
+        return int(fields[-1])
+    import fcntl
+    import struct
+
+    facts = bytearray(struct.pack("Q", EXIT).ljust(SIZE, b"\0"))
+    try:
+        fcntl.ioctl(handle, GET_INFO, facts, True)
+    except OSError:  # an older kernel
+        return None
+    known = struct.unpack_from("Q", facts)[0] & EXIT
+    return struct.unpack_from("i", facts, PLACE)[0] if known else None
 
 
 def waiting() -> select.epoll:
@@ -114,6 +135,15 @@ def command(pid: int) -> bytes:
 def environ(pid: int) -> bytes:
     """Return the variables that it was started with, as far as they can be seen."""
     return _read(f"/proc/{pid}/environ")
+
+
+def usage(pid: int) -> tuple[float, int] | None:
+    """Return the seconds of CPU and the bytes of memory that a process has used; None if it has ended."""
+    fields, pages = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split(), _read(f"/proc/{pid}/statm").split()
+    if not fields or not pages:
+        return None
+    size = os.sysconf("SC_PAGE_SIZE")
+    return (int(fields[11]) + int(fields[12])) / TICK, int(pages[1]) * size
 
 
 def _read(path: str, size: int = -1) -> bytes:

@@ -80,6 +80,18 @@ def state(pid: int) -> str:
     return b"".join(_ps(str(pid), "stat")).decode()[:1]
 
 
+def usage(pid: int) -> tuple[float, int] | None:
+    """Return the seconds of CPU and the bytes of memory that a process has used; None if it has ended."""
+    found = b" ".join(_ps(str(pid), "rss", "time")).decode().split()
+    if len(found) != 2:  # noqa: PLR2004
+        return None
+    days, _, clock = found[1].rpartition("-")
+    seconds = 0.0
+    for part in clock.split(":"):
+        seconds = seconds * 60 + float(part)
+    return int(days or 0) * 86400 + seconds, int(found[0]) * 1024
+
+
 def command(pid: int) -> bytes:
     """Return what a process executes."""
     return b"".join(_ps(str(pid), "command"))
@@ -88,6 +100,11 @@ def command(pid: int) -> bytes:
 def environ(pid: int) -> bytes:
     """Return what a process executes and its variables; not those of the system's own programs."""
     return b"".join(_ps(str(pid), "command", more=("-E",))).replace(b" ", b"\0")
+
+
+def threads(pid: int) -> int:
+    """Return how many threads a process has; 0 if it has ended."""
+    return max(0, len(_ps(str(pid), more=("-M",))) - 1)  # below the line of titles
 
 
 def _ps(which: str, *columns: str, more: tuple[str, ...] = ()) -> list[bytes]:

@@ -11,8 +11,8 @@ import os
 import sys
 from errno import ENOSYS
 
-from .kqueue import HUNG_UP, READABLE, open_handle, send_by, waiting
-from .ps import command, environ, look, marks, processes, remember, state, strays
+from .kqueue import HUNG_UP, READABLE, exit_status, open_handle, send_by, waiting
+from .ps import command, environ, look, marks, processes, remember, state, strays, usage
 
 if sys.platform == "win32":
     raise ImportError("this is the part of POSIX")
@@ -22,6 +22,7 @@ __all__ = [
     "READABLE",
     "command",
     "environ",
+    "exit_status",
     "look",
     "marks",
     "open_handle",
@@ -30,6 +31,7 @@ __all__ = [
     "send_by",
     "state",
     "strays",
+    "usage",
     "waiting",
 ]
 """What is only passed on."""
@@ -42,6 +44,10 @@ if TYPE_CHECKING:
 ABSTRACT = ADOPTS = BINDS = LOOKS = ROUTES = False
 SUPERVISES, TICK = True, 100
 METAL = sys.platform == "darwin"
+FORKING: str | None = (
+    "on macOS a fork isn't safe once Apple's frameworks are loaded: a rank may crash or hang; if one does, leave out "
+    "preload"
+)
 DESCRIPTORS = "/dev/fd"
 FLOCK = "qqihh"  # struct flock of macOS
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

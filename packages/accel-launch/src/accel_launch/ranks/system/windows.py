@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 READABLE, HUNG_UP, FOLDER = 0x1, 0x10, 0
 ABSTRACT = ADOPTS = BINDS = LOOKS = ROUTES = SUPERVISES = False
 METAL = False
+FORKING: str | None = None
 DESCRIPTORS, TICK = "", 100
 
 
@@ -26,6 +27,7 @@ def _missing(*_what: object) -> NoReturn:
 
 open_handle: Any = _missing
 send_by: Any = _missing
+exit_status: Any = _missing
 waiting: Any = _missing
 processes: Any = _missing
 look: Any = _missing
@@ -33,6 +35,7 @@ strays: Any = _missing
 remember: Any = _missing
 marks: Any = _missing
 state: Any = _missing
+usage: Any = _missing
 command: Any = _missing
 environ: Any = _missing
 has_children: Any = _missing

@@ -109,7 +109,7 @@ class Attempt:
         if not self.reader.done:
             self.asked = self.asked or time.time()
         onlookers.rest(poller)
-        ending = guardian.collect()
+        ending = guardian.collect(self.reader.guardian)
         self.dead_guardian = None if self.reader.done else ending
         self.ended = steady()
         self.output.channels.let_go()

@@ -24,7 +24,7 @@ class Children:
         self.ranks: dict[int, int] = {}
         """The ranks that run, by pid."""
         self.below: dict[int, Below] = {}
-        """Ranks below tools, by pid; they aren't our children."""
+        """Ranks that aren't our children, by pid: those below tools, and those of a fork server that stays."""
         self.fork_server: int | None = None
         """The pid of the process that imports modules for all ranks, as long as it runs."""
         self.watched: dict[int, int] = {}
@@ -35,7 +35,7 @@ class Children:
         self.poller.register(self.wake, calls.READABLE)
 
     def watch(self, pid: int) -> None:
-        """Notice the death of a child, in a process group of its own.
+        """Notice the death of a child, or of a rank below one, in a process group of its own.
 
         Raises:
             OSError: the kernel can't watch it.
@@ -44,7 +44,7 @@ class Children:
             os.setpgid(pid, pid)  # the process does so too; whichever comes first
         except OSError:
             pass
-        self.register(calls.open_handle(pid), pid)
+        self.register(self.below[pid].fd if pid in self.below else calls.open_handle(pid), pid)
 
     def register(self, fd: int, pid: int) -> None:
         """Watch a process by its pidfd."""

@@ -73,6 +73,8 @@ class Guardian:
         for number in PASSED_ON:
             if number != signal.SIGCONT:
                 signal.signal(number, signal.SIG_IGN)
+        if not calls.ADOPTS:
+            self.events.send("guardian", os.getpid())
         self.children = Children(self._ended)
         self.children.poller.register(self.orders, calls.READABLE)
         if self.work.caller is not None:
@@ -104,6 +106,8 @@ class Guardian:
             self._stop_after_failure()
         if self.starter.tools is not None:
             self.starter.tools.hear(ready)
+        if self.preloader is not None and self.preloader.hear(ready):
+            self.forwarder.pass_on_early()
         some_left = self.children.reap()
         if (some_left or not calls.ADOPTS) and not self.children.ranks and self.children.fork_server is None:
             some_left = bool(self.teardown.leftovers())

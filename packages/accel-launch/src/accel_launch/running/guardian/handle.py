@@ -80,8 +80,11 @@ class GuardianHandle:
         if self.reported is None:
             process_tree.send(self.pid, signal.SIGCONT)
 
-    def collect(self) -> Ending | None:
-        """Wait for the guardian's end and kill what it left; return how it ended, None for exit status 0."""
+    def collect(self, session: int = 0) -> Ending | None:
+        """Wait for the guardian's end and kill what it left; return how it ended, None for exit status 0.
+
+        ``session`` is its pid, if what it left is found by that: its keeper may have been killed with it.
+        """
         self.pid, status = os.waitpid(self.pid, 0) if self.reported is None else self._report(self.reported)
         at = time.time()
         if not self.apart:
@@ -90,6 +93,8 @@ class GuardianHandle:
             return None
         from accel_launch.running.report.records import Ending
 
+        if session and session not in calls.processes():
+            process_tree.kill_tree(session, lambda: False, session=session)
         self.work.tidy()
         return Ending.from_wait_status(-1, -1, self.pid, status, at)
 

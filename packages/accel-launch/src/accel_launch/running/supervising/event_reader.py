@@ -36,6 +36,8 @@ class EventReader:
         """Whether ranks may outstay the grace, and are to be looked at in case that it is too late then."""
         self.overdue = False
         """Whether ranks outstay the grace, and are to be looked at before they are killed."""
+        self.guardian = 0
+        """The guardian's pid, which names the ranks' session, where orphans are found by that."""
         self.done = False
         """Whether the guardian has finished its work."""
 
@@ -90,5 +92,7 @@ class EventReader:
             self.late = True
         elif kind == "overdue":
             self.overdue = True
+        elif kind == "guardian":
+            self.guardian = int(first)
         elif kind == "done":
             self.done = True

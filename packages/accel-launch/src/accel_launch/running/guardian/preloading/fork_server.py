@@ -2,7 +2,8 @@
 
 The other side is in ``ranks/fork_server``, which runs in the ranks' own interpreter. It forks the ranks, reports
 their pids and ends. The ranks, now orphans, become children of the guardian, which opens the gate at which they wait.
-From there on nothing distinguishes them from ranks that the guardian has forked itself.
+From there on nothing distinguishes them from ranks that the guardian has forked itself. Where nobody adopts orphans
+(macOS), the process stays their parent instead, and reports how they end.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ class ForkServer:
         self.shared, self.own = shared_and_own(spawns, changing=parked >= 0)
         self.early = [name for name in self.own if name.startswith(READ_EARLY)]
         self.order = calls.memory_file("accel-fork-server")
+        self.pid = 0
+        self.said = b""
+        """What it has reported so far."""
         self.events, self.reporting = os.pipe()
         self.gate, self.opening = os.pipe()
         os.set_blocking(self.events, False)
@@ -55,10 +59,12 @@ class ForkServer:
             "shared": self.shared,
             "guardian": os.getpid(),
             "launcher": self.launcher,
+            "stays": not calls.ADOPTS,
             "ranks": [{"environ": spawn.environ, "streams": list(spawn.streams)} for spawn in self.spawns],
         }
         os.write(self.order, marshal.dumps(order, 2))  # the form that every version of Python reads
         os.lseek(self.order, 0, os.SEEK_SET)
+        calls.clear()  # it is passed on by its descriptor
 
     def spawn(self) -> Spawn:
         """Return what to start: the command of a rank, with the variables that all ranks share.
@@ -74,6 +80,11 @@ class ForkServer:
         }
         return first.replace(environ=environ, cpus="", streams=(self.spawns[-1].streams[0], *first.streams[1:]))
 
+    def started(self, pid: int) -> None:
+        """Take the pid of the process; from now on it alone reports."""
+        self.pid = pid
+        os.close(self.reporting)
+
     def hand_over(self) -> None:
         """Let the descriptors through the exec that follows; in the fork that it turns into the process."""
         streams = {fd for spawn in self.spawns for fd in spawn.streams}
@@ -82,7 +93,8 @@ class ForkServer:
 
     def ended(self, status: int) -> tuple[list[int], list[str]]:
         """Return the pids of the ranks, all or none, and the notes to print, now that the process has ended."""
-        events = self._read()
+        self.hear()
+        events = self.told()
         notes = [f"preload: {read} while it is imported, before any rank has its own" for read in events["late"]]
         notes += [
             f"preload: {name} isn't every rank's, and comes too late for libraries that are loaded"
@@ -93,13 +105,23 @@ class ForkServer:
             return pids, notes
         return [], [f"not preloaded: {self._why(events, status)}; each rank imports for itself"]
 
-    def _read(self) -> dict[str, list[str]]:
+    def hear(self) -> bool:
+        """Read what it has reported; return whether more may follow."""
         try:
-            lines = os.read(self.events, WHOLE).decode(errors="replace").split("\n")
+            while more := os.read(self.events, WHOLE):
+                self.said += more
         except BlockingIOError:
-            lines = []
-        events: dict[str, list[str]] = {kind: [] for kind in ("importing", "late", "refused", "forked")}
-        for line in lines:
+            return True
+        return False
+
+    def stays(self) -> bool:
+        """Return whether it has forked the ranks, and stays their parent."""
+        return b"\nstays " in self.said
+
+    def told(self) -> dict[str, list[str]]:
+        """Return what it has reported, by kind."""
+        events: dict[str, list[str]] = {kind: [] for kind in ("importing", "late", "refused", "forked", "ended")}
+        for line in self.said.decode(errors="replace").split("\n")[:-1]:
             kind, _, text = line.partition(" ")
             events.get(kind, []).append(text)
         return events
@@ -113,8 +135,9 @@ class ForkServer:
         return f"the fork server {how}{where}"
 
     def close(self) -> None:
-        """Close all descriptors; ranks that still wait at the gate end by that."""
-        for fd in (self.order, self.events, self.reporting, self.gate, self.opening):
+        """Close all descriptors but that of one that stays; ranks that still wait at the gate end by that."""
+        ours = () if self.stays() else (self.events,)
+        for fd in (self.order, *(() if self.pid else (self.reporting,)), self.gate, self.opening, *ours):
             os.close(fd)
 
 

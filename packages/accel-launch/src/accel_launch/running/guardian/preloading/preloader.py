@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 
 from accel_launch.machine import process_tree
+from accel_launch.ranks.system import calls
 from accel_launch.ranks.system.prctl import bind
 from accel_launch.running.guardian.preloading.fork_server import ForkServer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from accel_launch.running.guardian.starting import Starter
     from accel_launch.running.guardian.workload import Forked
@@ -35,16 +36,33 @@ class Preloader:
         try:
             fork_server = ForkServer(self.work.spawns, self.work.preload, self.work.launcher, self.work.parked)
             pid = self.starter.fork(fork_server.spawn(), prepare=fork_server.hand_over)
+            fork_server.started(pid)
             if self.work.parked >= 0:
                 os.close(self.work.parked)
             self.children.watch(pid)
+            if not calls.ADOPTS:
+                self.children.poller.register(fork_server.events, calls.READABLE)
         except OSError as error:
             self._start_plainly([f"not preloaded: {error.strerror}; each rank imports for itself"])
         else:
             self.fork_server, self.children.fork_server = fork_server, pid
 
+    def hear(self, ready: Container[int]) -> bool:
+        """Take over the ranks of a fork server that stays their parent; return whether it has just forked them."""
+        fork_server = self.fork_server
+        if fork_server is None or fork_server.events not in ready:
+            return False
+        ended = not fork_server.hear()
+        if ended or fork_server.stays():
+            self.children.poller.unregister(fork_server.events)
+        if ended or not fork_server.stays():
+            return False
+        self.starter.teardown.asked.add(fork_server.pid)  # nobody asks it to end: it does after its ranks
+        self.take_over(0)
+        return True
+
     def take_over(self, status: int) -> None:
-        """Take over the forked ranks, our children since the fork server has ended; or start the ranks plainly."""
+        """Take over the forked ranks, our children if the fork server has ended; or start the ranks plainly."""
         fork_server, self.fork_server, self.children.fork_server = self.fork_server, None, None
         if fork_server is None:
             return
@@ -54,7 +72,7 @@ class Preloader:
             self.starter.let_go()
         elif pids:
             self._report(notes)
-            self._adopt(pids, fork_server.opening)
+            self._adopt(pids, fork_server.opening, fork_server if fork_server.stays() else None)
         else:
             self._start_plainly(notes)
         fork_server.close()
@@ -75,16 +93,20 @@ class Preloader:
             os.close(forked.opening)
             self._start_plainly([f"not preloaded: {forked.why}; each rank imports for itself"])
 
-    def _adopt(self, pids: Sequence[int], opening: int) -> None:
+    def _adopt(self, pids: Sequence[int], opening: int, parent: ForkServer | None = None) -> None:
         for spawn, pid in zip(self.work.spawns, pids, strict=True):
             self._report(bind(spawn.cpus, pid).splitlines())
             try:
+                if parent is not None:
+                    from accel_launch.running.guardian.preloading.kept import Kept
+
+                    self.children.below[pid] = Kept(pid, spawn.rank, parent, self.starter.events)
                 self.starter.enlist(spawn.rank, pid)
             except OSError as error:
                 self.starter.unstarted(spawn.rank, error)
                 break
         else:
-            os.write(opening, b"." * len(pids))  # they are our children, and go on
+            os.write(opening, b"." * len(pids))  # they are there, and go on
         self.starter.let_go()
 
     def _report(self, notes: list[str]) -> None:

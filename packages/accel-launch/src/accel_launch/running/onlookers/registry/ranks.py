@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import codecs
-import os
 
 from accel_launch.inspecting import kernel
-from accel_launch.machine.files import read
 from accel_launch.ranks.system import calls
 from accel_launch.running.onlookers.registry.record.writing import last_line
 
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from accel_launch.running.onlookers.registry.record.recorder import Recorder
     from accel_launch.running.output.channel import Channel
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
 STOPPED = {"T": "stopped", "t": "debugged"}
 """States of the kernel in which a process doesn't run, and what we call them."""
 
@@ -33,7 +30,7 @@ def figures(recorder: Recorder) -> list[dict[str, Any]]:
 def _figures(one: Subject, channels: Sequence[Channel], doing: Mapping[int, str]) -> dict[str, Any]:
     seen = None if one.ended else kernel.process(one.pid)
     over = one.ended != "" or seen is None or seen[1] in "ZX"
-    pages = "" if over else read(f"/proc/{one.pid}/statm")
+    cpu, memory = (None if over else calls.usage(one.pid)) or (None, None)
     running = doing.get(one.rank) or (STOPPED.get(seen[1]) if seen is not None else None) or "running"
     return {
         "rank": one.rank,
@@ -41,8 +38,8 @@ def _figures(one: Subject, channels: Sequence[Channel], doing: Mapping[int, str]
         "pid": one.pid,
         "state": "ended" if over else running,
         "ended": one.ended or None,
-        "cpu": None if over or seen is None or not calls.LOOKS else seen[2],
-        "memory": int(pages.split()[1]) * PAGE if pages else None,
+        "cpu": cpu,
+        "memory": memory,
         "printed": sum(channel.written for channel in channels),
         "line": last_line(channels),
     }
