@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +57,9 @@ def test_each_system_has_the_whole_interface() -> None:
     from accel_launch.ranks.system import linux
 
     assert names(linux) - {"facts_in"} == names(unix) == names(windows)
-    facts = {name for name in vars(linux) if name.isupper() and not name.startswith(("_", "TYPE", "FLOCK"))}
+    sources = (path.read_text() for path in ROOT.glob("packages/accel-launch/src/**/*.py"))
+    facts = {name for text in sources for name in re.findall(r"\bcalls\.([A-Z]\w+)", text)}
+    assert {"READABLE", "ADOPTS", "TICK"} <= facts <= vars(linux).keys()
     assert facts <= vars(unix).keys() & vars(windows).keys()
 
 
