@@ -125,6 +125,7 @@ WATCHED = (
     "    os.symlink('x', 'over')\n"
     "while not os.path.lexists('over'):\n"
     "    print('line of another', flush=True)\n"
+    "    os.path.lexists('prints') or os.symlink('x', 'prints')\n"
     "    time.sleep(0.05)\n"
 )
 Terminal = Callable[..., "pexpect.spawn[str]"]
@@ -183,6 +184,7 @@ def at_a_prompt(one: pexpect.spawn[str]) -> str:
     ):
         one.send(typed)
         if "at + 1" in typed:
+            assert until(lambda: (Path(str(one.cwd)) / "prints").is_symlink(), 60)
             time.sleep(1)  # the others print meanwhile
         if wanted.endswith(r"\n") and typed != "\x03":
             one.send("\r")
