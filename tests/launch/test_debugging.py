@@ -184,7 +184,7 @@ def at_a_prompt(one: pexpect.spawn[str]) -> str:
     ):
         one.send(typed)
         if "at + 1" in typed:
-            assert until(lambda: (Path(str(one.cwd)) / "prints").is_symlink(), 60)
+            assert until((Path(str(one.cwd)) / "prints").is_symlink, 60)
             time.sleep(1)  # the others print meanwhile
         if wanted.endswith(r"\n") and typed != "\x03":
             one.send("\r")
