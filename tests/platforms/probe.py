@@ -94,6 +94,26 @@ def commands(folder: Path) -> None:
         "launch", *words, says=calls.FORKING or "preload json (--preload) has no effect: this system can't fork ranks"
     )
     call("launch", *words[:3], "--bind", "cores", "x.py", says="only Linux binds processes to CPUs", status=2)
+    words = (
+        "--num_machines",
+        "2",
+        "--machine_rank",
+        "1",
+        "--main_process_ip",
+        "10.1.2.3",
+        "--main_process_port",
+        "29500",
+    )
+    call(
+        "launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        *words,
+        "--dry_run",
+        "x.py",
+        says="isn't known here: set GLOO_SOCKET",
+    )
     call("launch", "--slurm", "--dry_run", "--num_machines", "2", "--cpu", "x.py", says="#SBATCH")
     call(
         "launch",

@@ -43,7 +43,7 @@ CHOSEN = {
         *("a_failed_rank_is_the_runs_failure_whatever_its_tool_says", "whoever_is_killed_with_tools_nothing_is_left"),
         "signals_and_looks_reach_the_rank_and_its_tool_ends_after_it",
     ),
-    "launch/debugging": ("a_real_pdb_on_a_terminal", "what_ctrl_c_and_ctrl_backslash_mean"),
+    "launch/debugging": ("whoever_quits_the_debugger_wants_no_other_attempt", "what_ctrl_c_and_ctrl_backslash_mean"),
     "launch/calling": (
         *("lines_and_events_come_in_the_calling_thread_and_nothing_is_shown", "a_failing_script_is_a_result"),
         "a_function_of_a_module_returns_from_each_rank",
@@ -105,10 +105,6 @@ LINUX = {
     "what is mapped isn't seen": ("test_preload.py::test_a_device_that_is_mapped_is_refused",),
     "its ranks' Python isn't that of the imitation": (
         "test_preload.py::test_what_is_held_back_when_the_ranks_are_forked_is_written_once",
-        *(
-            f"test_wrap.py::test_what_a_tool_does_of_its_own[{engine}-setsid env -i RANK=1-environ_of_the_tool0-7]"
-            for engine in ("local", "others")
-        ),
     ),
     "the test counts seconds": ("test_preload_contract.py::test_64_ranks_are_gone_within_a_second",),
 }
@@ -168,6 +164,26 @@ def test_what_else_works_on_linux_works_on_macos(environ: dict[str, str], tmp_pa
     done = imitated("darwin", *words, *LEFT, *chosen, environ=environ, timeout=580)
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
+
+
+@pytest.mark.machines
+def test_a_mac_starts_the_ranks_of_linux_machines(environ: dict[str, str], tmp_path: Path) -> None:
+    words = (
+        "-m",
+        "pytest",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:cacheprovider",
+        "-q",
+        "--basetemp",
+        tmp_path,
+        "-m",
+        "machines",
+    )
+    chosen = "tests/launch/test_hosts_machines.py::test_one_command_runs_another_machine"
+    done = imitated("darwin", *words, chosen, environ=environ)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.exhaustive

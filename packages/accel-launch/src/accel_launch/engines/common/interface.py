@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from accel_config.catalogue import Launcher
 from accel_launch.ranks import route
+from accel_launch.ranks.system import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def interface_variables(context: LaunchContext, way: route.Route | None, *, agai
     environ, cpu = context.host.environ, context.layout.cpu
     if any(environ.get(name) for name in route.VARIABLES):
         return {}
-    if way is None and again:
+    if way is None and again and calls.ROUTES:
         context.findings.notes.append(
             "the interface towards main_process_ip isn't known yet: each rank looks for it when it starts"
         )
