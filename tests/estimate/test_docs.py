@@ -64,7 +64,7 @@ def test_the_command_page_lists_flags_families_and_devices(monkeypatch: pytest.M
 
 def test_the_formulas_name_constants_as_they_are() -> None:
     from accel_estimate.devices import runtime
-    from accel_estimate.serving import server
+    from accel_estimate.serving.settings import Serving
     from accel_estimate.training import step
     from accel_estimate.training.device import reserve
 
@@ -75,7 +75,7 @@ def test_the_formulas_name_constants_as_they_are() -> None:
     assert f"`ROUNDING`: {reserve.ROUNDING:.0%}" in text.replace(" %", "%")
     assert f"`MOST`: {reserve.MOST:g}" in text
     assert f"`UNCOUNTED`: {step.UNCOUNTED:g}" in text
-    assert f"`CHUNK`: {server.CHUNK:,}" in text
+    assert f"`--prefill_chunk`, {Serving.prefill_chunk:,} tokens" in text
 
 
 def test_the_readmes_python_runs(hub: Hub) -> None:

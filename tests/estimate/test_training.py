@@ -369,17 +369,6 @@ def test_low_expected_and_high_are_in_order_and_parts_sum_up() -> None:
         assert done.peak.parts.total == max(moment.parts.total for moment in done.moments)
 
 
-def test_what_is_known_of_an_implementation_counts() -> None:
-    weights, blueprint = parts()
-    recipe = Recipe(
-        param_dtype="bfloat16", lora_rank=8, lora_dtype="bfloat16", quantize="nf4", lora_targets=("q_proj",)
-    )
-    plain, older = (
-        estimate_training(weights, blueprint, recipe.replace(keeps_inputs=kept)) for kept in (False, True)
-    )
-    assert older.allocated[1] > plain.allocated[1]
-
-
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["Mixtral-8x7B", "DeepSeek-V3", "Qwen3-30B-A3B", "Jamba-52B"])
 def test_experts_counted_as_one_change_no_number(name: str) -> None:
