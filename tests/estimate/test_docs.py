@@ -31,7 +31,7 @@ SESSION = re.compile(
 )
 
 
-@pytest.mark.parametrize(("page", "sessions"), [(README, 3), (COMMAND, 6)], ids=["readme", "page"])
+@pytest.mark.parametrize(("page", "sessions"), [(README, 3), (COMMAND, 7)], ids=["readme", "page"])
 def test_a_page_shows_what_the_command_prints(hub: Hub, run: Callable[..., Any], page: Path, sessions: int) -> None:
     blueprint = families.read(LLAMA_8B)
     assert blueprint is not None

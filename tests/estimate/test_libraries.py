@@ -13,7 +13,7 @@ from accel_estimate.training import litgpt
 from accel_estimate.training.activations.compute import Compute
 from accel_estimate.training.activations.layers import layer
 from accel_estimate.training.step import estimate_training
-from tests.estimate.test_training import moments, parts
+from tests.estimate.test_training import STEP, moments, parts
 
 FORWARD, LOSS, BACKWARD = (
     "end of the forward pass",
@@ -169,6 +169,18 @@ def test_litgpt_repeats_keys_in_copies_and_has_every_gelu_as_one_kernel() -> Non
         for blueprint in (phi, litgpt.written(phi, Recipe(framework="litgpt")))
     )
     assert eager - one == 3 * 2 * 256
+
+
+def test_litgpt_never_ties_the_head() -> None:
+    """So there is one more matrix, and no two gradients to add up in a third tensor."""
+    head = 2048 * VOCAB
+    for settings, trained in ({"lora_rank": 8}, 0), ({}, head):
+        usual, lit = (moments("Llama-3.2-1B", **settings, framework=name) for name in ("transformers", "litgpt"))
+        assert lit[STEP].parts.weights - usual[STEP].parts.weights == pytest.approx(4 * head, rel=0.02)
+        assert lit[STEP].parts.gradients - usual[STEP].parts.gradients == pytest.approx(4 * trained, abs=2**25)
+    end = "end of the backward pass"
+    assert lit[end].parts.gradients <= lit[STEP].parts.gradients
+    assert usual[end].parts.gradients > usual[STEP].parts.gradients
 
 
 def test_litgpt_packs_the_head_too_and_unpacks_it_twice_as_wide() -> None:

@@ -38,12 +38,17 @@ def written(blueprint: Blueprint, recipe: Recipe) -> Blueprint:
     """Return a model as LitGPT writes it; with any other framework it is as transformers does.
 
     Queries, keys and values are one product, whose keys and values are repeated for every query head. Every GELU is
-    one kernel (litgpt/model.py).
+    one kernel, and the head is never tied (litgpt/model.py).
     """
     if recipe.framework != "litgpt":
         return blueprint
     layers = tuple(map(_layer, blueprint.decoder.layers))
-    return blueprint.replace(decoder=blueprint.decoder.replace(layers=layers))
+    return blueprint.replace(decoder=blueprint.decoder.replace(layers=layers), tied=False)
+
+
+def untied(blueprint: Blueprint, recipe: Recipe) -> int:
+    """Return the parameters of a head that other frameworks tie to the embeddings."""
+    return blueprint.vocab * blueprint.hidden if recipe.framework == "litgpt" and blueprint.tied else 0
 
 
 def _layer(it: Layer) -> Layer:

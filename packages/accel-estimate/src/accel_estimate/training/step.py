@@ -137,9 +137,8 @@ def holdings(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) ->
     if recipe.ep > 1 and not any(layer.experts for layer in blueprint.layers()):
         raise UsageError(f"--ep {recipe.ep}: has no effect on a model without experts")
     total = trained(weights, blueprint, recipe)
-    return total, [
-        (stage, total.times(_part(stage, recipe, weights))) for stage in stages(weights, blueprint, recipe)
-    ]
+    whole = sum(weight.parameters for weight in weights) + litgpt.untied(blueprint, recipe)
+    return total, [(stage, total.times(_part(stage, recipe, whole))) for stage in stages(weights, blueprint, recipe)]
 
 
 def expected(held: Holdings, blueprint: Blueprint, recipe: Recipe) -> float:
@@ -159,11 +158,9 @@ def _runtime(recipe: Recipe, which: int) -> float:
     return CONTEXT[which] + (NCCL[which] if recipe.num_processes > 1 else 0)
 
 
-def _part(stage: Stage, recipe: Recipe, weights: Sequence[Weight]) -> float:
+def _part(stage: Stage, recipe: Recipe, parameters: float) -> float:
     """Return the part of what is trained that one stage holds; adapters go with their layers."""
-    if recipe.trains_all:
-        return stage.parameters / (sum(weight.parameters for weight in weights) or 1)
-    return stage.share / recipe.tp
+    return stage.parameters / (parameters or 1) if recipe.trains_all else stage.share / recipe.tp
 
 
 def _worst_stage(

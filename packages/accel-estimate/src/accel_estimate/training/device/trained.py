@@ -54,6 +54,9 @@ def trained(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> 
         for weight in steps:
             shapes[weight.shape or (weight.parameters // weight.copies,)] += weight.copies if weight.parameters else 0
         count = sum(weight.parameters for weight in steps)
+        if head := litgpt.untied(blueprint, recipe):
+            shapes[blueprint.vocab, blueprint.hidden] += 1
+            count += head
         width = 4 if recipe.zero_stage >= 0 else WIDTH[recipe.weights_dtype]
         states = optimizers.state_bytes(shapes, recipe.optimizer, width)
         return Trained(count, width, states, 0, largest(weights))
