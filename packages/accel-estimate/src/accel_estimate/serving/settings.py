@@ -16,10 +16,6 @@ class Serving(Record):
 
     context_len: int = 4096
     """Tokens in each sequence, prompt and answer together."""
-    max_new_tokens: int = 0
-    """Of those, the tokens that the model generates; 0: the prompt may take them all."""
-    prefill_chunk: int = 8192
-    """Tokens of prompts that are read at once (vLLM's `max_num_batched_tokens` on large GPUs); 0: whole prompts."""
     batch_size: int = 1
     """Sequences that are served at once."""
     kv_dtype: str = "bfloat16"
@@ -30,6 +26,10 @@ class Serving(Record):
     """Devices that each layer is divided over (tensor parallel)."""
     quantize: str = "none"
     """How matrices are packed, such as ``nf4``; ``none``: as `dtype` says."""
+    max_new_tokens: int = 0
+    """Tokens of `context_len` that the model generates; 0: the prompt may take them all."""
+    prefill_chunk: int = 8192
+    """Tokens of prompts that are read at once (vLLM's `max_num_batched_tokens` on large GPUs); 0: whole prompts."""
 
     @property
     def prompts(self) -> int:
