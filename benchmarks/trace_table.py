@@ -124,6 +124,7 @@ MORE: Mapping[str, Mapping[str, Any]] = {
     "fsdp short": {**_SHARDED, **_CAST, "num_processes": 2, "batch_size": 1, "seq_len": 64},
     "long": {**_BF16, "batch_size": 1, "seq_len": 4096},
     "autocast accumulated": {**_CAST, "batch_size": 1, "seq_len": 1024, "gradient_accumulation": 4},
+    "autocast lora": {**_CAST, "param_dtype": "bfloat16", "batch_size": 1, "seq_len": 512, "lora_rank": 128},
 }
 """Further recipes, for the families of `WIDELY`."""
 WIDELY = ("llama", "llama, wide vocabulary", "qwen2", "gemma2")

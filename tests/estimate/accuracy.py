@@ -1,9 +1,9 @@
 """Estimates compared with published measurements; `python -m tests.estimate.accuracy` prints the whole report.
 
 measured/runs.json and more.json hold the rows. Each source has its statements and the kind of its figure: `allocated`
-and `reserved` are torch's own peaks, `device` is what the driver shows. A part of more.json is kept apart: the hash of a
-run decides, and `--apart` prints that part alone. `assumed` are settings of a source that the hash leaves out. A file that
-is named is one that benchmarks/gpu_check.py has measured, such as measured/gpu-h100-80gb-hbm3.json.
+and `reserved` are torch's own peaks, `device` is what the driver shows, `held` is a server's weights and cache. A part
+of more.json is kept apart: the hash of a run decides, and `--apart` prints that part alone. `assumed` are settings of a
+source or of a row that the hash leaves out, and perhaps another model that stands for it. A file that is named is one that benchmarks/gpu_check.py has measured, such as measured/gpu-h100-80gb-hbm3.json.
 """
 
 import json
@@ -28,7 +28,7 @@ from accel_estimate.training.step import estimate_training
 
 MEASURED = Path(__file__).parent / "measured" / "runs.json"
 MORE = MEASURED.with_name("more.json")
-UNITS = {"GB": 10**9, "GiB": 2**30}
+UNITS = {"GB": 10**9, "GiB": 2**30, "1000 MiB": 1000 * 2**20}
 
 
 Model = tuple[tuple[Weight, ...], Blueprint]
@@ -71,10 +71,8 @@ def rows(*, apart: bool = False) -> Iterator[Row]:
     for data in (old, new):
         for source in data["sources"]:
             for row in source["rows"]:
-                settings: dict[str, Any] = source["settings"] | row["settings"]
-                if apart != (data is new and kept_apart(row["model"], settings)):
-                    continue
-                yield compared(source, row, settings | source.get("assumed", {}), models[row["model"]])
+                if apart == (data is new and kept_apart(row["model"], source["settings"] | row["settings"])):
+                    yield compared(source, row, models)
 
 
 def own(file: Path) -> Iterator[Row]:
@@ -83,12 +81,20 @@ def own(file: Path) -> Iterator[Row]:
     models = {name: read(config) for name, config in data["models"].items()}
     for source in data["sources"]:
         for row in source["rows"]:
-            yield compared(source, row, source["settings"] | row["settings"], models[row["model"]])
+            yield compared(source, row, models)
 
 
-def compared(source: dict[str, Any], row: dict[str, Any], settings: dict[str, Any], model: Model) -> Row:
+def counted(source: dict[str, Any], row: dict[str, Any], models: dict[str, Model]) -> tuple[Model, dict[str, Any]]:
+    """Return a row's model and settings, with what is assumed; a setting that is null has its default."""
+    settings = source["settings"] | row["settings"] | source.get("assumed", {}) | row.get("assumed", {})
+    model = settings.pop("model", row["model"])
+    return models[model], {key: value for key, value in settings.items() if value is not None}
+
+
+def compared(source: dict[str, Any], row: dict[str, Any], models: dict[str, Model]) -> Row:
     """Return what was measured beside the estimate."""
     serving = source.get("serving", False)
+    model, settings = counted(source, row, models)
     low, expected, high = (serve if serving else train)(*model, settings, source["figure"])
     shown = " ".join(f"{key}={value}" for key, value in row["settings"].items())
     figure = "serving, " + source["figure"] if serving else source["figure"]
@@ -113,10 +119,10 @@ def shorts() -> Iterator[Short]:
     _, new, models = published()
     for source in new["sources"]:
         for row in source.get("ran_out", []):
-            settings: dict[str, Any] = source["settings"] | row["settings"] | source.get("assumed", {})
+            model, settings = counted(source, row, models)
             card = cards.named(source["device"])
             assert card is not None
-            low, expected, high = train(*models[row["model"]], settings, "device")
+            low, expected, high = train(*model, settings, "device")
             shown = " ".join(f"{key}={value}" for key, value in row["settings"].items())
             shown = f"{settings.get('quantize', 'not packed')} {shown}"
             yield Short(source["source"], row["model"], shown, card.given * 2**30, low, expected, high)
@@ -149,8 +155,10 @@ def train(
 def serve(
     weights: tuple[Weight, ...], blueprint: Blueprint, settings: dict[str, Any], figure: str
 ) -> tuple[float, ...]:
-    assert figure == "allocated"
     done = estimate_serving(weights, blueprint, Serving(**settings))
+    if figure == "held":
+        return done.weights + done.cache.used, done.weights + done.cache.used, done.high - CONTEXT[2]
+    assert figure == "allocated"
     return done.low - CONTEXT[0], done.expected - CONTEXT[1], done.high - CONTEXT[2]
 
 

@@ -23,7 +23,7 @@ def others() -> list[Row]:
     return list(rows(apart=True))
 
 
-def test_half_are_within_a_tenth_and_nine_in_ten_inside_low_and_high(
+def test_half_are_within_a_twentieth_and_nine_in_ten_inside_low_and_high(
     found: list[Row], others: list[Row], capsys: pytest.CaptureFixture[str]
 ) -> None:
     every = found + others
@@ -31,8 +31,9 @@ def test_half_are_within_a_tenth_and_nine_in_ten_inside_low_and_high(
     with capsys.disabled():
         print("\n" + "\n".join(text.splitlines()[-2:]))
     assert len(every) >= 384
-    assert median(abs(row.error) for row in every) <= 0.10, text
-    assert sum(row.inside for row in every) >= 0.9 * len(every), text
+    for part in (found, others):
+        assert median(abs(row.error) for row in part) <= 0.05, text
+        assert sum(row.inside for row in part) >= 0.9 * len(part), text
 
 
 def test_what_ran_out_of_memory_does_not_fit() -> None:
@@ -55,7 +56,7 @@ def test_every_kind_of_run_is_there_with_its_source() -> None:
     for source in SOURCES:
         assert source["url"].startswith("https://github.com/")
         assert source["why"]
-        assert source["figure"] in ("allocated", "reserved", "device")
+        assert source["figure"] in ("allocated", "reserved", "device", "held")
 
 
 def test_all_figures_of_a_run_are_on_the_same_side(found: list[Row], others: list[Row]) -> None:

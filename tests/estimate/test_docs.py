@@ -31,7 +31,7 @@ SESSION = re.compile(
 )
 
 
-@pytest.mark.parametrize(("page", "sessions"), [(README, 3), (COMMAND, 6)], ids=["readme", "page"])
+@pytest.mark.parametrize(("page", "sessions"), [(README, 3), (COMMAND, 7)], ids=["readme", "page"])
 def test_a_page_shows_what_the_command_prints(hub: Hub, run: Callable[..., Any], page: Path, sessions: int) -> None:
     blueprint = families.read(LLAMA_8B)
     assert blueprint is not None
@@ -64,7 +64,7 @@ def test_the_command_page_lists_flags_families_and_devices(monkeypatch: pytest.M
 
 def test_the_formulas_name_constants_as_they_are() -> None:
     from accel_estimate.devices import runtime
-    from accel_estimate.serving import server
+    from accel_estimate.serving.settings import Serving
     from accel_estimate.training import step
     from accel_estimate.training.device import reserve
 
@@ -75,7 +75,7 @@ def test_the_formulas_name_constants_as_they_are() -> None:
     assert f"`ROUNDING`: {reserve.ROUNDING:.0%}" in text.replace(" %", "%")
     assert f"`MOST`: {reserve.MOST:g}" in text
     assert f"`UNCOUNTED`: {step.UNCOUNTED:g}" in text
-    assert f"`CHUNK`: {server.CHUNK:,}" in text
+    assert f"`--prefill_chunk`, {Serving.prefill_chunk:,} tokens" in text
 
 
 def test_the_readmes_python_runs(hub: Hub) -> None:

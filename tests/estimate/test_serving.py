@@ -143,8 +143,35 @@ def test_high_reads_a_prompt_at_once_as_transformers_does() -> None:
     assert long.high - short.high == pytest.approx(cached + 3 * 8192 * token)
 
 
+def test_a_prompt_that_is_read_at_once() -> None:
+    """generate has no answer in its cache while it reads; a server may have those of other sequences."""
+    blueprint = blueprint_of("Llama-3.1-8B")
+    weights = logical(parameters.tensors(blueprint, "BF16"), {})
+
+    def needed(**settings: Any) -> float:
+        done = estimate_serving(weights, blueprint, Serving(context_len=20_480, **settings))
+        return done.expected - done.weights - done.cache.used
+
+    token, cached = 2 * (3 * 4096 + 3 * 14336), 2 * 32 * 8 * 128 * 2
+    logits = needed() - 8192 * token
+    assert needed(max_new_tokens=2048) == needed()
+    assert needed(prefill_chunk=512) == needed(max_new_tokens=20_480 - 512) == 512 * token + logits
+    assert needed(prefill_chunk=0) == 20_480 * token + logits
+    assert needed(prefill_chunk=0, max_new_tokens=2048) == 18_432 * token + logits - 2048 * cached
+    assert needed(prefill_chunk=0, max_new_tokens=20_479) == needed(max_new_tokens=30_000) == token + logits
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"context_len": 0}, {"batch_size": -1}, {"kv_dtype": "float7"}, {"tp": 0}, {"quantize": "nf5"}]
+    "wrong",
+    [
+        {"prefill_chunk": -1},
+        {"max_new_tokens": -1},
+        {"context_len": 0},
+        {"batch_size": -1},
+        {"kv_dtype": "float7"},
+        {"tp": 0},
+        {"quantize": "nf5"},
+    ],
 )
 def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     blueprint = blueprint_of("Llama-3.1-8B")

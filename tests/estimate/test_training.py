@@ -187,7 +187,7 @@ def test_frozen_weights_are_not_in_autocasts_cache() -> None:
     lora: dict[str, Any] = {"mixed_precision": "bf16", "lora_rank": 1, "gradient_checkpointing": "full"}
     at = moments(**lora)
     copies = at["end of the forward pass"].parts.weights - at[STEP].parts.weights
-    assert copies == 2 * 128256 * 4096
+    assert copies == 2 * 128256 * 4096 + at[STEP].parts.gradients / 2  # the head's, and those of the adapters
 
 
 @pytest.mark.parametrize("trained", [True, False])
@@ -367,17 +367,6 @@ def test_low_expected_and_high_are_in_order_and_parts_sum_up() -> None:
         assert done.low < done.expected < done.high
         assert done.peak.parts.total + done.overhead == pytest.approx(done.expected)
         assert done.peak.parts.total == max(moment.parts.total for moment in done.moments)
-
-
-def test_what_is_known_of_an_implementation_counts() -> None:
-    weights, blueprint = parts()
-    recipe = Recipe(
-        param_dtype="bfloat16", lora_rank=8, lora_dtype="bfloat16", quantize="nf4", lora_targets=("q_proj",)
-    )
-    plain, older = (
-        estimate_training(weights, blueprint, recipe.replace(keeps_inputs=kept)) for kept in (False, True)
-    )
-    assert older.allocated[1] > plain.allocated[1]
 
 
 @pytest.mark.exhaustive

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "accel-estimate"
 _OF_A_SCRIPT = frozenset({"--script", "--json", "--fits", *options.spellings("num_processes")})
-_SERVED = ("context_len", "kv_dtype")
+_SERVED = ("context_len", "max_new_tokens", "prefill_chunk", "kv_dtype")
 _SHARED = frozenset({"batch_size", "tp", "quantize"})
 
 

@@ -61,8 +61,10 @@ HELP: dict[str, tuple[str, str]] = {
     "compile": ("torch.compile compiles the model", ""),
     "loss": ("implementation of the loss; auto is plain, or compiled with --compile", ""),
     "outputs": ("whether the script holds the model's output during the backward pass", ""),
-    "keeps_fp32_logits": ("the output holds fp32 logits too (transformers before 4.45)", ""),
-    "keeps_inputs": ("products of packed weights keep their inputs (bitsandbytes before 0.44)", ""),
+    "transformers": ("version of transformers: its loss, the logits in its output, and its experts", "VERSION"),
+    "framework": ("whose code of the model, the adapters and the packing runs", ""),
+    "bitsandbytes": ("version of bitsandbytes; before 0.43.2, 4-bit products keep their inputs", "VERSION"),
+    "gptq_kernel": ("what unpacks GPTQ's matrices: torch's operations, or a kernel of one matrix at a time", ""),
     "repeats_keys": ("keys and values are repeated for every query head before attention", ""),
     "sync_each_batch": ("FSDP divides gradients after every pass of a step, not after the last alone", ""),
     "optimizer_in_backward": ("step each parameter as soon as its gradient is there", ""),
@@ -203,6 +205,21 @@ def _serving(group: Any) -> None:
         help=f"length of each sequence in the cache [default: {Serving.context_len}]",
     )
     group.add_argument(
+        *spellings("max_new_tokens"),
+        type=int,
+        default=argparse.SUPPRESS,
+        metavar="TOKENS",
+        help="of these, what the model generates; the rest is the prompt [default: 0]",
+    )
+    group.add_argument(
+        *spellings("prefill_chunk"),
+        type=int,
+        default=argparse.SUPPRESS,
+        metavar="TOKENS",
+        help="tokens of prompts that are read at once; 0 for whole prompts, as transformers' generate reads them "
+        f"[default: {Serving.prefill_chunk}]",
+    )
+    group.add_argument(
         *spellings("kv_dtype"),
         type=_dtype,
         default=argparse.SUPPRESS,
@@ -235,7 +252,7 @@ def _form(name: str) -> dict[str, Any]:
     hint = Recipe.__annotations__[name]
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
-    if hint in (int, float):
+    if hint in (int, float, str):
         return {"type": hint, "metavar": HELP[name][1]}
     if get_origin(hint) is tuple:
         return {"type": _words, "metavar": HELP[name][1]}

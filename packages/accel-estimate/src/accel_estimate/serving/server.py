@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from accel_estimate.model.weights import Weight
     from accel_estimate.serving.settings import Serving
 
-CHUNK = 8192
-"""Tokens that a server reads at once from a prompt (vLLM's `max_num_batched_tokens` on large GPUs)."""
-
 ALLOCATION = 1.2
 """The factor for what may come on top of weights in inference: up to 20 % (EleutherAI, "Transformer Math 101", and
 Accelerate's documentation of this command)."""
@@ -38,8 +35,8 @@ class ServingEstimate(Record):
 def estimate_serving(weights: Sequence[Weight], blueprint: Blueprint, how: Serving) -> ServingEstimate:
     """Return the memory of serving a model.
 
-    low: weights, the cache and the smallest CUDA context. expected: also what reading a prompt needs. high: the cache
-    as reserved, a fifth more for the weights, and a prompt read at once, as transformers' `generate` reads it.
+    low: weights, the cache and the smallest CUDA context. expected: also what reading prompts needs. high: the cache
+    as reserved, a fifth more for the weights, and prompts read at once.
 
     Raises:
         UsageError: a setting isn't possible.
@@ -48,8 +45,8 @@ def estimate_serving(weights: Sequence[Weight], blueprint: Blueprint, how: Servi
     check(how)
     held = _loaded(weights, how) / how.tp
     kept, unpacked = cache(blueprint, how), _unpacked(weights, how) / how.tp
-    busy = working(blueprint, how, CHUNK) + unpacked
-    whole = working(blueprint, how, how.batch_size * how.context_len) + unpacked
+    busy = _busy(blueprint, how, kept) + unpacked
+    whole = working(blueprint, how, how.prompts) + unpacked
     return ServingEstimate(
         held + kept.used + CONTEXT[0],
         held + kept.used + busy + CONTEXT[1],
@@ -66,6 +63,18 @@ def _loaded(weights: Sequence[Weight], how: Serving) -> int:
     return sum(w.nbytes for w in weights) if how.dtype == "stored" else loaded_bytes(weights, how.dtype)
 
 
+def _busy(blueprint: Blueprint, how: Serving, full: Cache) -> float:
+    """Return what computing needs beside the full cache.
+
+    While a server reads a part of a prompt, other sequences may be at their end. Where whole prompts are read at once
+    (`generate` of transformers), all are, and the cache hasn't the answers yet.
+    """
+    if how.prefill_chunk:
+        return working(blueprint, how, min(how.prompts, how.prefill_chunk))
+    prompt = cache(blueprint, how.replace(context_len=how.prompts // how.batch_size)).used
+    return max(working(blueprint, how, how.prompts) - (full.used - prompt), working(blueprint, how, how.batch_size))
+
+
 def _unpacked(weights: Sequence[Weight], how: Serving) -> float:
     """Return the bytes of the largest matrix in 16 bits: bitsandbytes unpacks one at a time to multiply by it.
 
@@ -76,12 +85,8 @@ def _unpacked(weights: Sequence[Weight], how: Serving) -> float:
     return 2.0 * max((w.parameters / w.copies for w in weights if w.linear), default=0)
 
 
-def working(blueprint: Blueprint, how: Serving, most: int) -> float:
-    """Return the bytes that reading a prompt needs, of at most `most` tokens at once.
-
-    These are one layer's vectors of them in 16 bits, and fp32 logits.
-    """
-    tokens = min(how.batch_size * how.context_len, most)
+def working(blueprint: Blueprint, how: Serving, tokens: int) -> float:
+    """Return the bytes that computing `tokens` needs: one layer's vectors in 16 bits, and fp32 logits."""
     widest = 0
     for layer in blueprint.layers():
         inner = 3 * layer.mlp.width if layer.mlp else 0

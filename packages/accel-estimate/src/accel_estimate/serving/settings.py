@@ -26,6 +26,15 @@ class Serving(Record):
     """Devices that each layer is divided over (tensor parallel)."""
     quantize: str = "none"
     """How matrices are packed, such as ``nf4``; ``none``: as `dtype` says."""
+    max_new_tokens: int = 0
+    """Tokens of `context_len` that the model generates; 0: the prompt may take them all."""
+    prefill_chunk: int = 8192
+    """Tokens of prompts that are read at once (vLLM's `max_num_batched_tokens` on large GPUs); 0: whole prompts."""
+
+    @property
+    def prompts(self) -> int:
+        """Tokens of all prompts together; each has one at least."""
+        return self.batch_size * max(self.context_len - self.max_new_tokens, 1)
 
     @property
     def weights(self) -> str:
@@ -39,11 +48,13 @@ def check(how: Serving) -> None:
     """Check that the settings are possible.
 
     Raises:
-        UsageError: a number is below 1, or a type isn't known.
+        UsageError: a number is too small, or a type isn't known.
 
     """
     for name in ("context_len", "batch_size", "tp"):
         check_number(name, getattr(how, name), 1)
+    for name in ("max_new_tokens", "prefill_chunk"):
+        check_number(name, getattr(how, name), 0)
     if how.quantize != "none" and how.quantize not in QUANTIZATIONS:
         raise UsageError(f"--quantize: {how.quantize!r} isn't known; use one of {', '.join(QUANTIZATIONS)}")
     if how.kv_dtype not in TORCH_BYTES:

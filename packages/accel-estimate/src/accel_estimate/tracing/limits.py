@@ -44,9 +44,10 @@ _UNKNOWN: tuple[tuple[Callable[[Recipe], bool], str], ...] = (
     (lambda r: r.optimizer_in_backward, "--optimizer_in_backward isn't traced"),
     (lambda r: r.optimizer.startswith("paged"), "--optimizer: paged states aren't traced"),
     (
-        lambda r: r.outputs == "freed" or r.keeps_fp32_logits or r.repeats_keys,
-        "--outputs, --keeps_fp32_logits and --repeats_keys: the model is traced as it is written",
+        lambda r: r.outputs == "freed" or r.transformers != type(r).transformers or r.repeats_keys,
+        "--outputs, --transformers and --repeats_keys: the model is traced as it is written",
     ),
+    (lambda r: r.framework != "transformers", "--framework: only models of transformers are traced"),
     (lambda r: r.lengths == "varied", "--lengths varied: a trace has one length"),
     (lambda r: r.loss not in ("auto", "plain"), "--loss: only the loss of transformers is traced"),
 )

@@ -22,6 +22,8 @@ _ZERO: Needed = ("zero_stage", "--zero_stage 1, 2 or 3", lambda r: r.zero_stage 
 _NEEDS: dict[str, Needed] = {
     "lora_dtype": _ADAPTERS,
     "lora_dropout": _ADAPTERS,
+    "bitsandbytes": ("quantize", "--quantize", lambda r: r.quantize != "none"),
+    "gptq_kernel": ("quantize", "--quantize gptq4", lambda r: r.quantize == "gptq4"),
     "reduce_bucket_size": _ZERO,
     "overlap_comm": _ZERO,
     "wrap": ("fsdp", "--fsdp", lambda r: r.fsdp != "none"),

@@ -4,30 +4,43 @@ from __future__ import annotations
 
 from typing import Literal
 
-IN_THE_MODEL = ("plain", "shifted", "narrow")
+from accel_estimate.training.versions import KEEPS_NARROW, SHIFTS_LABELS
+
+IN_THE_MODEL = ("plain", "narrow")
 """Losses that a model of transformers works out itself, with its output."""
 
-Loss = Literal["plain", "shifted", "narrow", "compiled", "compiled_apart", "chunked", "compiled_chunks", "fused"]
+Loss = Literal["plain", "narrow", "compiled", "compiled_apart", "chunked", "compiled_chunks", "fused"]
 
 _CHUNKS = 8
 _FP32 = 4
 
 
-def forward(width: int, how: Loss) -> float:
+Version = tuple[int, ...]
+"""Numbers of a version of transformers."""
+
+
+def output(width: int, how: Loss, version: Version) -> int:
+    """Return the bytes of a logit in the model's output."""
+    if how not in IN_THE_MODEL:
+        return 0
+    return _FP32 if how == "plain" and version < KEEPS_NARROW else width
+
+
+def forward(width: int, how: Loss, version: Version, *, several: bool) -> float:
     """Return the bytes of one logit at the peak of the forward pass.
 
-    plain (transformers' ForCausalLMLoss): the logits, their fp32 copy and the log-softmax. shifted (the same before
-    4.49, where a pass has several sequences): also a copy of the fp32 logits without each sequence's last. narrow:
-    the logits and the log-softmax.
+    plain: those of the output, their fp32 copy and the log-softmax. Before 4.49 a pass of several sequences also
+    copied the fp32 logits without each sequence's last. narrow: the logits and the log-softmax.
     """
     if how == "narrow":
         return 2 * width
-    if how in ("plain", "shifted"):
-        return width + 4 + (4 if width < _FP32 else 0) + (4 if how == "shifted" else 0)
-    return backward(width, how)
+    if how == "plain":
+        out = output(width, how, version)
+        return out + (_FP32 if out < _FP32 else 0) + _FP32 + (_FP32 if several and version < SHIFTS_LABELS else 0)
+    return backward(width, how, version)
 
 
-def backward(width: int, how: Loss) -> float:
+def backward(width: int, how: Loss, version: Version) -> float:
     """Return the bytes of one logit at the peak of the backward pass; `width` is that of a number in the head's type.
 
     plain: the logits (the model's output keeps them), the log-softmax, its gradient and the gradient of the fp32
@@ -38,8 +51,8 @@ def backward(width: int, how: Loss) -> float:
     their gradient, the fp32 log-softmax of every chunk, and two fp32 gradients of one. fused (Liger's linear
     cross-entropy): only a chunk of the logits exists, of about as many numbers as the hidden states.
     """
-    if how in ("plain", "shifted"):
-        return width + 12
+    if how == "plain":
+        return output(width, how, version) + 12
     if how == "narrow":
         return 4 * width
     if how == "compiled":

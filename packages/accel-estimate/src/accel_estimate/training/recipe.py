@@ -11,6 +11,7 @@ from accel_estimate.errors import UsageError, check_number
 from accel_estimate.training.activations.compute import AttentionKind, Checkpointing
 from accel_estimate.training.loss import Loss
 from accel_estimate.training.optimizers import Optimizer, OptimizerForm
+from accel_estimate.training.versions import numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,9 +31,7 @@ ZERO_2, ZERO_3 = 2, 3
 class Recipe(Record):
     """The settings of a training run; sizes are those of one device and one forward pass.
 
-    `seq_len` tokens in each of `batch_size` sequences; `gradient_accumulation` passes keep gradients between them.
-    `mixed_precision` is torch's autocast, FSDP's mixed precision, or DeepSpeed's own; `reduce_bucket_size` and
-    `overlap_comm` are keys of DeepSpeed's config.
+    `mixed_precision` is torch's autocast, FSDP's mixed precision, or DeepSpeed's own.
     """
 
     optimizer: Optimizer = "adamw"
@@ -107,10 +106,14 @@ class Recipe(Record):
     """How the loss is computed; ``auto``: as in transformers."""
     outputs: Literal["kept", "freed"] = "kept"
     """Whether the script holds the model's output, and the logits in it, during the backward pass."""
-    keeps_fp32_logits: bool = False
-    """Whether the output holds the fp32 copy of the logits too (transformers before 4.45)."""
-    keeps_inputs: bool = False
-    """Whether products of packed weights keep their inputs (bitsandbytes before 0.44)."""
+    transformers: str = "5.0"
+    """The version of transformers, which decides on the plain loss, the logits in the output, and experts."""
+    framework: Literal["transformers", "litgpt"] = "transformers"
+    """Whose code of the model, of adapters and of packing runs: that of transformers and peft, or LitGPT's."""
+    bitsandbytes: str = "0.50"
+    """The version of bitsandbytes: before 0.43.2, 4-bit products keep their inputs."""
+    gptq_kernel: Literal["torch", "triton"] = "torch"
+    """What unpacks GPTQ's matrices: torch's operations, of which autograd keeps a layer's, or one kernel for each."""
     repeats_keys: bool = False
     """Whether keys and values are repeated for every query head before attention."""
     lora_dropout: float = 0.0
@@ -123,9 +126,7 @@ class Recipe(Record):
     @property
     def loss_kind(self) -> Loss:
         """How the loss is computed: as in transformers, unless the whole model is compiled."""
-        if self.loss == "auto":
-            return "compiled" if self.compile else "plain"
-        return self.loss
+        return ("compiled" if self.compile else "plain") if self.loss == "auto" else self.loss
 
     @property
     def data_parallel(self) -> int:
@@ -142,10 +143,7 @@ class Recipe(Record):
 
     @property
     def expert_parts(self) -> int:
-        """The number of parts into which expert and tensor parallelism divide a layer's experts.
-
-        Tensor parallelism splits an expert over the devices that expert parallelism leaves.
-        """
+        """The parts of a layer's experts; tensor parallelism splits one over what expert parallelism leaves."""
         if self.ep == 1:
             return self.tp
         return self.ep * max(1, min(self.tp, self.data_parallel * self.cp * self.tp // self.ep))
@@ -234,6 +232,9 @@ def check(recipe: Recipe) -> None:
 
 _REFUSALS: "tuple[tuple[Callable[[Recipe], bool], str], ...]" = (
     (lambda r: not -1 <= r.zero_stage <= ZERO_3, "--zero_stage: must be 0, 1, 2 or 3, or -1 for no DeepSpeed"),
+    (lambda r: not numbers(r.bitsandbytes), "--bitsandbytes: must be a version such as 0.43.1"),
+    (lambda r: not numbers(r.transformers), "--transformers: must be a version such as 4.48"),
+    (lambda r: r.framework == "litgpt" and r.zero_stage >= 0, "--framework litgpt: doesn't use DeepSpeed"),
     (lambda r: not 0 <= r.lora_dropout < 1, "--lora_dropout: must be at least 0 and less than 1"),
     (lambda r: r.zero_stage >= 0 and r.fsdp != "none", "--zero_stage and --fsdp: choose one"),
     (lambda r: r.megatron != "none" and (r.zero_stage >= 0 or r.fsdp != "none"),

@@ -8,13 +8,15 @@ from __future__ import annotations
 from accel_config.record import Record
 from accel_estimate.devices.runtime import CONTEXT, NCCL, WORKSPACES, published
 from accel_estimate.errors import UsageError
-from accel_estimate.training.device.megatron import counted
+from accel_estimate.training import litgpt
+from accel_estimate.training.device import megatron
 from accel_estimate.training.device.moments import Moment, moments
 from accel_estimate.training.device.rank import Rank
 from accel_estimate.training.device.reserve import MOST, beside
 from accel_estimate.training.device.stage import Stage, stages
 from accel_estimate.training.device.trained import Trained, trained
-from accel_estimate.training.recipe import check
+from accel_estimate.training.recipe import Recipe, check
+from accel_estimate.training.versions import numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from accel_estimate.devices.runtime import Range
     from accel_estimate.model.blueprint import Blueprint
     from accel_estimate.model.weights import Weight
-    from accel_estimate.training.recipe import Recipe
 
 VARIED = published(0.4, 1.0)
 """What the allocator holds beside that if lengths vary, as a part of activations and logits: a block that served one
@@ -40,6 +41,11 @@ PARTITION = 0.15
 """How much more or less of the activations and logits torch.compile keeps than counted, in `low` and `high`: its
 partitioner chooses by a minimum cut what it keeps and what it computes again. A judgment: published compiled runs
 reserved 3 to 13 % less than expected."""
+
+
+def counted(recipe: Recipe) -> Recipe:
+    """Return a recipe as it is counted: what Megatron-LM and LitGPT do by themselves is set."""
+    return litgpt.counted(megatron.counted(recipe))
 
 
 class TrainingEstimate(Record):
@@ -78,14 +84,16 @@ def estimate_training(weights: Sequence[Weight], blueprint: Blueprint, recipe: R
     check(recipe)
     recipe = counted(recipe)
     total, held = holdings(weights, blueprint, recipe)
-    loss = "compiled" if recipe.loss_kind in ("plain", "shifted") else recipe.loss_kind
-    fused = recipe.replace(loss=loss, compile=True, optimizer_form="fused", outputs="freed", keeps_fp32_logits=False)
+    loss = "compiled" if recipe.loss_kind == "plain" else recipe.loss_kind
+    fused = recipe.replace(
+        loss=loss, compile=True, optimizer_form="fused", outputs="freed", transformers=Recipe.transformers
+    )
     careless = recipe.replace(
         loss=recipe.loss_kind,
         optimizer_form="foreach",
         outputs="kept",
-        keeps_inputs=recipe.quantize != "none",
-        keeps_fp32_logits=True,
+        bitsandbytes="0",
+        transformers=min(recipe.transformers, "4.45", key=numbers),
         repeats_keys=True,
     )
     found, rank = _worst_stage(held, blueprint, recipe)
@@ -129,9 +137,8 @@ def holdings(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) ->
     if recipe.ep > 1 and not any(layer.experts for layer in blueprint.layers()):
         raise UsageError(f"--ep {recipe.ep}: has no effect on a model without experts")
     total = trained(weights, blueprint, recipe)
-    return total, [
-        (stage, total.times(_part(stage, recipe, weights))) for stage in stages(weights, blueprint, recipe)
-    ]
+    whole = sum(weight.parameters for weight in weights) + litgpt.untied(blueprint, recipe)
+    return total, [(stage, total.times(_part(stage, recipe, whole))) for stage in stages(weights, blueprint, recipe)]
 
 
 def expected(held: Holdings, blueprint: Blueprint, recipe: Recipe) -> float:
@@ -151,11 +158,9 @@ def _runtime(recipe: Recipe, which: int) -> float:
     return CONTEXT[which] + (NCCL[which] if recipe.num_processes > 1 else 0)
 
 
-def _part(stage: Stage, recipe: Recipe, weights: Sequence[Weight]) -> float:
+def _part(stage: Stage, recipe: Recipe, parameters: float) -> float:
     """Return the part of what is trained that one stage holds; adapters go with their layers."""
-    if recipe.trains_all:
-        return stage.parameters / (sum(weight.parameters for weight in weights) or 1)
-    return stage.share / recipe.tp
+    return stage.parameters / (parameters or 1) if recipe.trains_all else stage.share / recipe.tp
 
 
 def _worst_stage(

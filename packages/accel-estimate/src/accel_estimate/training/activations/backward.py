@@ -61,6 +61,8 @@ def _dispatching(it: Experts, hidden: int, how: Compute, *, again: bool) -> floa
     Those that all tokens visit run backward first, or last (Qwen2's). Each token's results are on their way back to
     their experts: their gradients in three copies, in fp32 if the router's weights are.
     """
+    if not how.grouped and not it.stacked:  # of one expert, and three gradients of the layer's input
+        return max(2 * it.shared, (3 - how.trained) * it.width * it.active / it.number + 3 * hidden)
     weighted = (_FP32 if it.wide_weights else how.stream) / how.width
     before = 0.0 if it.shared_gate else shared(it, hidden, how) / how.width
     inner = (3 if again and it.stacked else 2) * how.stream / how.width * it.width * it.active

@@ -24,7 +24,9 @@ class Compute(Record):
     up, down carry adapters. `adapter_copy`: bytes a number of the copy of its input that every adapter makes (0:
     none, they share). `keeps_inputs`: products keep their inputs although their weights are frozen (LLM.int8()).
     `compiled`: torch.compile fuses norms and activations and recomputes them. `repeats_keys`: keys and values are
-    repeated for every query head. `amp`: the pass runs under torch's autocast, which computes LayerNorm in fp32.
+    repeated for every query head. `pads`: adapters of a part of q, k, v keep their result, which they pad (LitGPT).
+    `grouped`: all experts of a layer run together, not one by one. `amp`: the pass runs under torch's autocast, which
+    computes LayerNorm in fp32.
     `across`: tokens of the encoder for each token of the decoder.
     """
 
@@ -37,6 +39,8 @@ class Compute(Record):
     keeps_inputs: bool = False
     compiled: bool = False
     repeats_keys: bool = False
+    pads: bool = False
+    grouped: bool = True
     amp: bool = False
     across: float = 1.0
 

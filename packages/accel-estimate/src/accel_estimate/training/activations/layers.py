@@ -93,6 +93,7 @@ def _attention(block: Layer, it: Attention, length: int, how: Compute, across: f
     if eager:
         inner += _kept(it.out_width, ("o",), narrow) + it.heads * length * scores(it, how, dropout=block.dropout)
         return Saved(inner=inner)
+    inner += how.width * _padded(it, how)
     own = how.adapter_copy * it.out_width if "o" in how.adapted else 0
     return Saved(inner=inner + how.width * it.out_width + own + 4 * it.heads)  # and a log-sum-exp a head
 
@@ -112,11 +113,19 @@ def _around(block: Layer, it: Attention, how: Compute) -> float:
     if it.head_norms:
         width = it.query_width + it.key_width
         extra += how.width * width if how.compiled else norm(block.norm, width, how.replace(stream=how.width))
-    if it.fused and it.rotary and not how.scores(it):
+    repeated = how.repeats_keys and it.kv_heads < it.heads  # copies, which leave nothing of the product alive
+    if it.fused and it.rotary and not how.scores(it) and not repeated:
         extra += how.width * (it.query_width + it.key_width)
     if it.copied and how.flash and how.trained:
         extra += how.width * it.out_width
     return extra
+
+
+def _padded(it: Attention, how: Compute) -> int:
+    """Return the width of the adapters' result that `index_copy` keeps, if not all of q, k, v have adapters."""
+    widths = {"q": it.query_width, "k": it.key_width, "v": it.value_width}
+    found = [widths[key] for key in widths if key in how.adapted]
+    return sum(found) if how.pads and len(found) < len(widths) else 0
 
 
 def scores(it: Attention, how: Compute, *, dropout: bool) -> float:
@@ -155,6 +164,8 @@ def _mlp(it: Mlp, how: Compute) -> Saved:
 
 def _experts(it: Experts, hidden: int, how: Compute) -> Saved:
     """Return the bytes of a mixture's vectors: each token goes to `active` experts, whose results are weighted."""
+    if not how.grouped and not it.stacked:
+        return _visited(it, hidden, how)
     wider = how.replace(width=how.stream)  # autocast doesn't know grouped products
     if "experts" not in how.adapted:
         wider = wider.replace(adapted=frozenset(), trained=how.trained or (it.adapts and bool(how.adapted)))
@@ -168,6 +179,17 @@ def _experts(it: Experts, hidden: int, how: Compute) -> Saved:
     return Saved(
         stream=router + wide + 8 * it.number, inner=it.active * (one.inner + copies) + shared(it, hidden, how)
     )
+
+
+def _visited(it: Experts, hidden: int, how: Compute) -> Saved:
+    """Return the bytes of experts that run one by one: linear layers on copies of their tokens.
+
+    Each keeps its result, which is weighted. What the router reads is kept for its own gradient.
+    """
+    one = _mlp(Mlp(it.width), how.replace(adapted=how.adapted if "experts" in how.adapted else frozenset()))
+    reads = _kept(hidden, ("gate", "up"), how)
+    router = how.width * hidden * how.trained + 8 * it.number
+    return Saved(stream=router, inner=it.active * (one.inner + reads + how.stream * hidden) + shared(it, hidden, how))
 
 
 def shared(it: Experts, hidden: int, how: Compute) -> float:

@@ -6,10 +6,11 @@ from accel_config.record import Record
 from accel_estimate.training import loss
 from accel_estimate.training.device import states
 from accel_estimate.training.device.communication import communication, in_a_layer, in_the_embeddings, in_the_loss
+from accel_estimate.training.versions import numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from accel_estimate.training.device.rank import Rank
 
@@ -62,41 +63,51 @@ def _standing(rank: Rank) -> Parts:
     )
 
 
-def _logits(rank: Rank, per_logit: Callable[[int, loss.Loss], float]) -> float:
-    recipe, kind = rank.recipe, rank.loss
-    each = per_logit(rank.width, kind) + rank.width * (rank.capped and kind != "fused")
-    if kind in loss.IN_THE_MODEL:
-        each += 4 * recipe.keeps_fp32_logits - rank.width * (recipe.outputs == "freed" and per_logit is loss.backward)
-    return each * rank.logits
+def _logits(rank: Rank, *, forward: bool) -> float:
+    version, several = numbers(rank.recipe.transformers), rank.recipe.batch_size > 1
+    if forward:
+        each = loss.forward(rank.width, rank.loss, version, several=several)
+    else:
+        each = loss.backward(rank.width, rank.loss, version)
+    if rank.recipe.outputs == "freed" and not forward:
+        each -= loss.output(rank.width, rank.loss, version)
+    return (each + rank.width * (rank.capped and rank.loss != "fused")) * rank.logits
 
 
 def _output(rank: Rank) -> float:
     """Return the bytes of the logits that the script still holds while the layers' backward pass runs."""
-    recipe = rank.recipe
-    if rank.loss not in loss.IN_THE_MODEL or recipe.outputs == "freed":
+    if rank.recipe.outputs == "freed":
         return 0.0
-    return (rank.width + 4 * recipe.keeps_fp32_logits) * rank.logits
+    return loss.output(rank.width, rank.loss, numbers(rank.recipe.transformers)) * rank.logits
 
 
 def _forward(rank: Rank, at: Parts) -> Moment:
     layers = rank.stage.narrowed if rank.recipe.trains_all else states.casts_kept(rank)
+    reads = rank.head_reads - rank.head_input if rank.loss in loss.IN_THE_MODEL else 0.0
     end = at.replace(
-        weights=at.weights + states.casts(rank, layers, head=True),
-        activations=at.activations + (rank.head_reads - rank.head_input) * (rank.loss in loss.IN_THE_MODEL),
-        logits=_logits(rank, loss.forward),
+        weights=at.weights + states.casts(rank, layers, head=True) + states.adapter_casts(rank, forward=True),
+        activations=at.activations + rank.held + reads,
+        logits=_logits(rank, forward=True),
         communication=at.communication + in_the_loss(rank),
     )
     if rank.kept.scores:  # before there are logits
         end = max(end, end.replace(activations=at.activations + rank.kept.scores, logits=0.0), key=_total)
+    if head := states.unpacked_head(rank):  # beside narrow logits, and the fp32 ones of the pass before
+        narrow = end.replace(activations=end.activations + head, logits=(rank.width + 4) * rank.logits)
+        end = max(end, narrow, key=_total)
     return Moment("end of the forward pass", "all kept activations, and the loss being worked out", end)
 
 
 def _loss(rank: Rank, at: Parts) -> Moment:
-    casts = states.casts(rank, states.casts_kept(rank), head=True)
+    casts = states.casts(rank, states.casts_kept(rank), head=True) + states.adapter_casts(rank)
     return Moment(
         "begin of the backward pass, in the loss",
         "all kept activations, and the logits with their gradients",
-        at.replace(weights=at.weights + casts, logits=_logits(rank, loss.backward)),
+        at.replace(
+            weights=at.weights + casts,
+            activations=at.activations + states.unpacked_head(rank),
+            logits=_logits(rank, forward=False),
+        ),
     )
 
 
@@ -108,7 +119,7 @@ def _backward_begins(rank: Rank, at: Parts) -> Moment:
         # A checkpointed layer makes its narrow copies again.
         casts = states.casts(rank, states.casts_kept(rank) or states.casts_again(rank, part), head=False)
         begin = at.replace(
-            weights=at.weights + casts,
+            weights=at.weights + casts + states.adapter_casts(rank),
             gradients=at.gradients if fsdp else max(at.gradients, states.head_gradient(rank, part)),
             activations=running + added,
             logits=_output(rank),

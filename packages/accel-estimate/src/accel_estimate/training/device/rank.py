@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from math import ceil
 
-from accel_estimate.training import lora
+from accel_estimate.training import litgpt, lora, packing
 from accel_estimate.training.activations.compute import Compute
 from accel_estimate.training.activations.whole import Run, total
 from accel_estimate.training.recipe import WIDTH
+from accel_estimate.training.versions import GROUPS_EXPERTS, numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Rank:
         master: whether DeepSpeed keeps an fp32 copy of the weights.
         shards: over how many devices ZeRO or FSDP divides the parameters, on average.
         kept: bytes of activations.
+        held: bytes of inputs of the pass before, in the forward pass.
         row: bytes of one token between two layers.
         head_reads: bytes of the input of the language head, which is there while the forward pass works out the loss.
         head_input: the same if the head's gradient needs it.
@@ -44,6 +46,7 @@ class Rank:
 
     def __init__(self, stage: Stage, trained: Trained, blueprint: Blueprint, recipe: Recipe) -> None:
         self.stage, self.trained, self.recipe = stage, trained, recipe
+        blueprint = litgpt.written(blueprint, recipe)
         self.deepspeed = recipe.zero_stage >= 0
         self.width = recipe.width
         self.gradient_width = self.width if self.deepspeed else trained.width
@@ -79,6 +82,7 @@ class Rank:
         self.kept = total(blueprint, run, self._compute(blueprint))
         if not recipe.trains_all and any(it.experts and it.experts.adapts for it in blueprint.decoder.layers):
             self.kept = self._with_experts()
+        self.held = packing.held(blueprint, recipe) / recipe.tp * stage.share
         self.row = self.width * blueprint.hidden
         self.head_reads = self.row * tokens if stage.has_head else 0.0
         self.head_input = self.head_reads if self.trains_head else 0.0
@@ -117,16 +121,23 @@ class Rank:
         own = 0 if adapter == self.width == stream else (4 if recipe.mixed_precision == "no" else self.width)
         if recipe.lora_dropout:  # the rest of the input, and a one-byte mask
             own = (own or self.width) + 1
+        adapted = frozenset[str]()
+        if recipe.framework == "litgpt" and not recipe.trains_all:
+            adapted = litgpt.adapted(recipe)
+        elif not recipe.trains_all:
+            adapted = lora.keys(blueprint, recipe.lora_targets)
         return Compute(
             self.width,
             stream,
             recipe.attention,
             recipe.trains_all,
-            frozenset() if recipe.trains_all else lora.keys(blueprint, recipe.lora_targets),
+            adapted,
             adapter_copy=0 if recipe.compile else own,
-            keeps_inputs=recipe.quantize == "int8" or (recipe.quantize != "none" and recipe.keeps_inputs),
+            keeps_inputs=packing.keeps_inputs(recipe),
             compiled=recipe.compile,
             repeats_keys=recipe.repeats_keys,
+            pads=recipe.framework == "litgpt",
+            grouped=numbers(recipe.transformers) >= GROUPS_EXPERTS,
             amp=recipe.under_autocast,
             across=blueprint.encoder_tokens / recipe.seq_len if blueprint.encoder_tokens and blueprint.vocab else 1.0,
         )

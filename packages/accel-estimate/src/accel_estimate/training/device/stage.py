@@ -7,6 +7,7 @@ from math import ceil
 from accel_config.record import Record
 from accel_estimate.errors import UsageError
 from accel_estimate.model.sizes import QUANTIZATIONS, packed_bytes
+from accel_estimate.training import litgpt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def stages(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> l
     share = ceil(layers / recipe.pp) / layers
     linear = [(parameters, weight.copies) for weight, parameters in zip(blocks, kept, strict=True) if weight.linear]
     head = blueprint.vocab * blueprint.hidden
-    root = sum(weight.parameters for weight in weights if not weight.block)
+    root = sum(weight.parameters for weight in weights if not weight.block) + litgpt.untied(blueprint, recipe)
     packed = 0.0
     if recipe.quantize != "none":
         how = QUANTIZATIONS[recipe.quantize]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from accel_estimate.training import optimizers
+from accel_estimate.training.packing import packed_width, packs_head, unpacked_width
 from accel_estimate.training.recipe import WIDTH, ZERO_2, ZERO_3
 
 TYPE_CHECKING = False
@@ -32,7 +33,8 @@ def weights(rank: Rank) -> float:
     if recipe.quantize == "none":
         whole = stage.parameters * width
     else:
-        whole = stage.packed + (stage.parameters - stage.linear) * width
+        head = stage.head if packs_head(recipe) and stage.has_head else 0.0
+        whole = stage.packed + head * packed_width(recipe) + (stage.parameters - stage.linear - head) * width
     adapters = rank.trained.adapters * (rank.width if rank.deepspeed else rank.trained.width)
     if recipe.offload_param_device != "none":
         return 0.0
@@ -49,6 +51,17 @@ def casts(rank: Rank, layers: float, *, head: bool) -> float:
     if not rank.recipe.autocasts or rank.recipe.quantize != "none":
         return 0.0
     return 2 * (layers + (rank.stage.head if head and rank.stage.has_head else 0))
+
+
+def adapter_casts(rank: Rank, *, forward: bool = False) -> float:
+    """Return the bytes of the narrow copies of fp32 adapters under autocast.
+
+    Its cache has all of them until the forward pass ends. The graph keeps them longer, if layers aren't checkpointed.
+    """
+    recipe = rank.recipe
+    if not recipe.under_autocast or rank.trained.width < WIDTH["float32"]:
+        return 0.0
+    return 2 * rank.trained.adapters * (forward or recipe.gradient_checkpointing == "none")
 
 
 def casts_kept(rank: Rank) -> float:
@@ -198,6 +211,11 @@ def dequantized(rank: Rank) -> float:
     """
     if rank.recipe.quantize in ("none", "int8"):
         return 0.0
-    if rank.recipe.quantize == "gptq4" and not rank.recipe.compile:
+    if rank.recipe.quantize == "gptq4" and rank.recipe.gptq_kernel == "torch" and not rank.recipe.compile:
         return 2 * rank.stage.largest_block + 8 * rank.stage.largest_matrix
-    return 2 * rank.stage.largest_matrix
+    return unpacked_width(rank.recipe) * rank.stage.largest_matrix
+
+
+def unpacked_head(rank: Rank) -> float:
+    """Return the bytes of the head while it is unpacked, if it is packed."""
+    return unpacked_width(rank.recipe) * rank.stage.head if packs_head(rank.recipe) and rank.stage.has_head else 0.0

@@ -8,7 +8,7 @@ from math import prod
 from accel_config.record import Record
 from accel_estimate.formats.tensors import Listing, gather
 from accel_estimate.model import parameters
-from accel_estimate.training import lora, optimizers
+from accel_estimate.training import litgpt, lora, optimizers
 from accel_estimate.training.recipe import WIDTH
 
 TYPE_CHECKING = False
@@ -54,22 +54,32 @@ def trained(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> 
         for weight in steps:
             shapes[weight.shape or (weight.parameters // weight.copies,)] += weight.copies if weight.parameters else 0
         count = sum(weight.parameters for weight in steps)
+        if head := litgpt.untied(blueprint, recipe):
+            shapes[blueprint.vocab, blueprint.hidden] += 1
+            count += head
         width = 4 if recipe.zero_stage >= 0 else WIDTH[recipe.weights_dtype]
         states = optimizers.state_bytes(shapes, recipe.optimizer, width)
         return Trained(count, width, states, 0, largest(weights))
-    experts = not recipe.lora_targets and any(it.experts and it.experts.adapts for it in blueprint.decoder.layers)
-    chosen = lora.targets(weights, recipe.lora_targets, experts=experts)
-    known: dict[str, tuple[int, ...]] = {}
-    if any(not weight.shape for weight in chosen):
-        described, _ = gather([Listing.of(parameters.tensors(blueprint))])
-        known = {tensor.module: tensor.shape for tensor in described if tensor.name.endswith("weight")}
-    shapes = lora.shapes(chosen, recipe.lora_rank, known, experts=experts)
+    shapes = _adapters(weights, blueprint, recipe)
     for weight in lora.saved(weights, recipe.modules_to_save):
         shapes[weight.shape or (weight.parameters // weight.copies,)] += weight.copies
     count = sum(prod(shape) * number for shape, number in shapes.items())
     width = 4 if recipe.zero_stage >= 0 else WIDTH[recipe.adapters_dtype]
     states = optimizers.state_bytes(shapes, recipe.optimizer, width)
     return Trained(count, width, states, count, max(map(prod, shapes), default=0))
+
+
+def _adapters(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> Counter[tuple[int, ...]]:
+    """Return the shapes of all adapters and their number."""
+    if recipe.framework == "litgpt":
+        return litgpt.shapes(blueprint, recipe)
+    experts = not recipe.lora_targets and any(it.experts and it.experts.adapts for it in blueprint.decoder.layers)
+    chosen = lora.targets(weights, recipe.lora_targets, experts=experts)
+    known: dict[str, tuple[int, ...]] = {}
+    if any(not weight.shape for weight in chosen):
+        described, _ = gather([Listing.of(parameters.tensors(blueprint))])
+        known = {tensor.module: tensor.shape for tensor in described if tensor.name.endswith("weight")}
+    return lora.shapes(chosen, recipe.lora_rank, known, experts=experts)
 
 
 def largest(weights: Sequence[Weight]) -> int:

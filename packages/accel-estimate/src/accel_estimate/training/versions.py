@@ -1,0 +1,25 @@
+"""What the version of a library changes."""
+
+from __future__ import annotations
+
+FREES_INPUTS = (0, 43, 2)
+"""The first bitsandbytes whose 4-bit products don't keep their inputs (autograd/_functions.py, `MatMul4Bit.forward`:
+`ctx.tensors`). LLM.int8() keeps them in all versions."""
+
+KEEPS_NARROW = (4, 46)
+"""The first transformers whose output has the logits as the head makes them; before, fp32 ones took their place
+(modeling_llama.py and others, `logits = logits.float()`)."""
+
+SHIFTS_LABELS = (4, 49)
+"""The first transformers whose loss shifts the labels alone; before, it copied the fp32 logits of several sequences
+without each one's last (loss/loss_utils.py, `ForCausalLMLoss`)."""
+
+GROUPS_EXPERTS = (5, 0)
+"""The first transformers that runs all experts of a layer together, on stacked weights; before, one by one
+(modeling_mixtral.py, `MixtralSparseMoeBlock.forward`)."""
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Return the numbers of a version such as 0.43.1; () if it isn't one."""
+    parts = text.split(".")
+    return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()
