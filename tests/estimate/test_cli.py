@@ -132,6 +132,11 @@ def test_fits_shows_how_far_serving_goes(llama: Path, capsys: pytest.CaptureFixt
         (("--training", "--lora_dropout", "0.1"), "--lora_dropout: has no effect without --lora_rank"),
         (("--training", "--lora_dtype", "bf16"), "--lora_dtype: has no effect without --lora_rank"),
         (("--training", "--micro_batches", "4"), "--micro_batches: has no effect without --pp"),
+        (("--training", "--virtual_stages", "2"), "--virtual_stages: has no effect without --pp"),
+        (
+            ("--training", "--recompute_method", "block"),
+            "--recompute_method: has no effect without --megatron and --gradient_checkpointing full",
+        ),
         (("--training", "--overlap_comm"), "--overlap_comm: has no effect without --zero_stage 1, 2 or 3"),
         (("--training", "--zero_stage", "0", "--reduce_bucket_size", "9"), "has no effect without --zero_stage 1"),
         (("--training", "--wrap", "model"), "--wrap: has no effect without --fsdp"),

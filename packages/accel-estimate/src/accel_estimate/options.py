@@ -53,6 +53,16 @@ HELP: dict[str, tuple[str, str]] = {
     "ep": ("expert parallel degree", "DEVICES"),
     "megatron": ("Megatron-LM trains, with its optimizer whole on each device or distributed over replicas", ""),
     "micro_batches": ("micro-batches in a pipeline; 0 for as many as stages", "BATCHES"),
+    "virtual_stages": ("groups of layers on each stage of a pipeline, for an interleaved schedule", "GROUPS"),
+    "recompute_modules": (
+        "what --gradient_checkpointing selective recomputes with --megatron [default: core_attn]",
+        "NAME,NAME",
+    ),
+    "recompute_method": (
+        "what --gradient_checkpointing full recomputes with --megatron: all layers in units, or the first of a group",
+        "",
+    ),
+    "recompute_num_layers": ("layers in such a unit, or at the start of a group", "LAYERS"),
     "sequence_parallel": (
         "with --tp, also split norms and dropout over the sequence (Megatron's sequence parallelism)",
         "",

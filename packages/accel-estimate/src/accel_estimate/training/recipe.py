@@ -9,6 +9,7 @@ from typing import Literal
 from accel_config.record import Record
 from accel_estimate.errors import UsageError, check_number
 from accel_estimate.training.activations.compute import AttentionKind, Checkpointing
+from accel_estimate.training.activations.recomputed import RECOMPUTED
 from accel_estimate.training.loss import Loss
 from accel_estimate.training.optimizers import Optimizer, OptimizerForm
 
@@ -30,9 +31,7 @@ ZERO_2, ZERO_3 = 2, 3
 class Recipe(Record):
     """The settings of a training run; sizes are those of one device and one forward pass.
 
-    `seq_len` tokens in each of `batch_size` sequences; `gradient_accumulation` passes keep gradients between them.
-    `mixed_precision` is torch's autocast, FSDP's mixed precision, or DeepSpeed's own; `reduce_bucket_size` and
-    `overlap_comm` are keys of DeepSpeed's config.
+    `mixed_precision` is torch's autocast, FSDP's mixed precision, or DeepSpeed's own.
     """
 
     optimizer: Optimizer = "adamw"
@@ -97,6 +96,14 @@ class Recipe(Record):
     """Whether Megatron-LM trains, and its optimizer: whole on each device, or distributed over the replicas."""
     micro_batches: int = 0
     """Micro-batches that a pipeline works on; 0: as many as it has stages."""
+    virtual_stages: int = 1
+    """Groups of layers on each stage of a pipeline; above 1, its schedule is interleaved."""
+    recompute_modules: tuple[str, ...] = ()
+    """Modules that Megatron-LM's selective checkpointing computes again; empty: the core of attention."""
+    recompute_method: Literal["uniform", "block"] = "uniform"
+    """Layers of Megatron-LM's full checkpointing: all of them in units, or the first of each group alone."""
+    recompute_num_layers: int = 1
+    """Layers in such a unit, or the number of those at the start of each group."""
     sequence_parallel: bool = True
     """Whether tensor parallelism also divides activations along the sequence."""
     expandable_segments: bool = False
@@ -123,9 +130,7 @@ class Recipe(Record):
     @property
     def loss_kind(self) -> Loss:
         """How the loss is computed: as in transformers, unless the whole model is compiled."""
-        if self.loss == "auto":
-            return "compiled" if self.compile else "plain"
-        return self.loss
+        return self.loss if self.loss != "auto" else "compiled" if self.compile else "plain"
 
     @property
     def data_parallel(self) -> int:
@@ -142,10 +147,7 @@ class Recipe(Record):
 
     @property
     def expert_parts(self) -> int:
-        """The number of parts into which expert and tensor parallelism divide a layer's experts.
-
-        Tensor parallelism splits an expert over the devices that expert parallelism leaves.
-        """
+        """The number of parts of a layer's experts; tensor parallelism splits what expert parallelism leaves."""
         if self.ep == 1:
             return self.tp
         return self.ep * max(1, min(self.tp, self.data_parallel * self.cp * self.tp // self.ep))
@@ -215,6 +217,8 @@ def check(recipe: Recipe) -> None:
         "pp",
         "cp",
         "ep",
+        "virtual_stages",
+        "recompute_num_layers",
     ):
         check_number(name, getattr(recipe, name), 1)
     for name in ("lora_rank", "micro_batches", "reduce_bucket_size"):
@@ -238,6 +242,8 @@ _REFUSALS: "tuple[tuple[Callable[[Recipe], bool], str], ...]" = (
     (lambda r: r.zero_stage >= 0 and r.fsdp != "none", "--zero_stage and --fsdp: choose one"),
     (lambda r: r.megatron != "none" and (r.zero_stage >= 0 or r.fsdp != "none"),
      "--megatron: has an optimizer of its own; leave out --zero_stage and --fsdp"),
+    (lambda r: not RECOMPUTED.issuperset(r.recompute_modules),
+     f"--recompute_modules: must be of {', '.join(sorted(RECOMPUTED))}"),
     (lambda r: r.quantize != "none" and r.trains_all,
      "--quantize: packed weights can't be trained themselves; add --lora_rank"),
     (lambda r: bool(r.lora_targets) and r.trains_all, "--lora_targets: has no effect without --lora_rank"),

@@ -166,7 +166,8 @@ def _worst_stage(
     found, rank = max(((moments(rank), rank) for rank in ranks), key=lambda one: _peak(one[0]).parts.total)
     if recipe.pp > 1:
         place = "last" if rank.stage.has_head else "first"
-        found = [it.replace(why=f"{it.why}, in the {place} of {recipe.pp} stages") for it in found]
+        keeps = f"in the {place} of {recipe.pp} stages, which keeps {rank.stage.in_flight:.3g} micro-batches"
+        found = [it.replace(why=f"{it.why}, {keeps}") for it in found]
     return found, rank
 
 

@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from accel_estimate.model.blueprint import Blueprint, Stack
     from accel_estimate.training.activations.compute import Checkpointing, Compute
+    from accel_estimate.training.activations.recomputed import Recomputed
 
 
 def checkpointed(it: Layer, hidden: int, how: Compute, kind: Checkpointing) -> Saved:
@@ -67,7 +68,7 @@ class Run(Record):
 
     `batch` sequences of `length` tokens; tensor parallel degree `tp`, with sequence parallelism or without, and
     whether that gathers inputs again in the backward pass; `share` is the part of the layers that this device holds
-    (pipeline parallelism).
+    (pipeline parallelism). `recomputed`: what Megatron-LM computes again, in place of `kind`.
     """
 
     batch: int
@@ -77,6 +78,7 @@ class Run(Record):
     sequence: bool = True
     share: float = 1.0
     gathers_again: bool = False
+    recomputed: Recomputed | None = None
 
 
 def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
@@ -132,12 +134,19 @@ def _one(it: Layer, hidden: int, side: int, run: Run, how: Compute) -> tuple[flo
     What a checkpointed layer makes again takes the place of what it kept, but for its input; a norm that doesn't copy
     that keeps the same tensor.
     """
-    whole = layer(it, hidden, side, how)
+    whole = running = layer(it, hidden, side, how)
     kept = whole if run.kind == "none" else checkpointed(it, hidden, how, run.kind)
     again = run.kind != "none"
-    added = working(it, hidden, how, again=again)
-    peaks = whole.plus(added), attending(it, hidden, side, how, again=again), normalizing(it, hidden, how)
     before = kept if not again or not _copies(it, how) else kept.replace(stream=kept.stream - how.stream * hidden)
+    others = Saved()
+    if run.recomputed:
+        kept, before, running = run.recomputed.held(it, hidden, side, how, whole)
+        others = whole.times(run.recomputed.unit - 1)  # they wait in the same unit
+    peaks = (
+        running.plus(working(it, hidden, how, again=again)),
+        attending(it, hidden, side, how, again=again).plus(others),
+        normalizing(it, hidden, how).plus(others),
+    )
     mlp, attention, first = (
         peak.split(run.tp, sequence=run.sequence, again=run.gathers_again)
         - before.split(run.tp, sequence=run.sequence, again=run.gathers_again)
@@ -161,14 +170,16 @@ def _biases(it: Layer, side: int, run: Run, how: Compute) -> float:
 def _masks(stack: Stack, side: int, run: Run, how: Compute) -> float:
     """Return the bytes of the masks that all layers of a stack have together.
 
-    Eager attention has one for each kind of window; checkpointed layers keep it for what they make again. T5's has a
-    bias for each head: checkpointed, the encoder's and the decoder's are there, a copy of that, two for cross
-    attention, and the bias's gradient with, if it is trained, a copy: seven in all.
+    Megatron-LM's core attention has none of numbers. Eager attention has one for each kind of window; checkpointed
+    layers keep it for what they make again. T5's has a bias for each head: checkpointed, the encoder's and the
+    decoder's are there, a copy of that, two for cross attention, and the bias's gradient with, if it is trained, a
+    copy: seven in all.
     """
     first = stack.layers[0] if stack.layers else Layer()
     if first.attention is None or not first.attention.biased or how.attention == "eager":
         eager = {it.attention.window > 0 for it in stack.layers if it.attention and how.masks(it.attention)}
-        return len(eager) * how.stream * run.batch * side * side * run.share * (run.kind != "none")
+        kept = run.kind != "none" and run.recomputed is None
+        return len(eager) * how.stream * run.batch * side * side * run.share * kept
     masks = how.width * bool(first.cross)
     if run.kind != "none":
         masks = 1.5 * how.stream + 2 * how.width if how.trained else how.stream + 2 * how.width

@@ -56,7 +56,7 @@ def _standing(rank: Rank) -> Parts:
         states.weights(rank),
         states.accumulated(rank),
         states.optimizer(rank),
-        rank.kept.kept * rank.stage.in_flight + rank.head_input,
+        (rank.kept.kept - rank.kept.final) * rank.stage.in_flight + rank.kept.final + rank.head_input,
         0.0,
         communication(rank),
     )

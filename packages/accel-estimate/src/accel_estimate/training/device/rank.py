@@ -7,6 +7,7 @@ from math import ceil
 from accel_estimate.training import lora
 from accel_estimate.training.activations.compute import Compute
 from accel_estimate.training.activations.whole import Run, total
+from accel_estimate.training.device.megatron import recomputed
 from accel_estimate.training.recipe import WIDTH
 
 TYPE_CHECKING = False
@@ -75,6 +76,7 @@ class Rank:
             sequence=recipe.sequence_parallel,
             share=stage.share,
             gathers_again=megatron and recipe.sequence_parallel,
+            recomputed=recomputed(recipe, blueprint),
         )
         self.kept = total(blueprint, run, self._compute(blueprint))
         if not recipe.trains_all and any(it.experts and it.experts.adapts for it in blueprint.decoder.layers):

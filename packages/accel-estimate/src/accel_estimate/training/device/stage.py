@@ -24,7 +24,7 @@ class Stage(Record):
     and, of them, `encoder` (those of an encoder) and `narrowed` (those that autocast makes narrow copies of:
     transformers multiplies by experts in groups); `root` (all outside blocks) and, in it, `head`; `largest_block`, of
     it `reading` (the matrices of q, k and v), and `largest_matrix`. `packed` are the bytes of packed matrices.
-    `share` is the part of the layers, `in_flight` the number of micro-batches at once.
+    `share` is the part of the layers, `in_flight` the number of micro-batches whose activations are there at once.
     """
 
     blocks: float
@@ -39,7 +39,7 @@ class Stage(Record):
     reading: float
     largest_matrix: float
     share: float
-    in_flight: int
+    in_flight: float
     has_head: bool
 
     @property
@@ -52,7 +52,7 @@ def stages(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> l
     """Divide the parameters over tensor, expert and pipeline parallelism; return the first and the last stage.
 
     Tensor parallelism splits every matrix and the vocabulary; norms and biases are too small to matter. The first
-    stage of a pipeline (1F1B) holds the embeddings and up to `pp` micro-batches, the last the head and one.
+    stage of a pipeline holds the embeddings, the last one the head; none between has more activations than the first.
 
     Raises:
         UsageError: there are more stages than layers.
@@ -65,8 +65,9 @@ def stages(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> l
     for weight, parameters in zip(blocks, kept, strict=True):
         sizes[weight.block] = sizes.get(weight.block, 0) + parameters
     layers = max(len(sizes), 1)
-    if recipe.pp > layers:
-        raise UsageError(f"--pp {recipe.pp}: the model has only {layers} layers to divide")
+    if (groups := recipe.pp * recipe.virtual_stages) > layers:
+        virtual = f" --virtual_stages {recipe.virtual_stages}" if recipe.virtual_stages > 1 else ""
+        raise UsageError(f"--pp {recipe.pp}{virtual}: the model has only {layers} layers to divide by {groups}")
     share = ceil(layers / recipe.pp) / layers
     linear = [(parameters, weight.copies) for weight, parameters in zip(blocks, kept, strict=True) if weight.linear]
     head = blueprint.vocab * blueprint.hidden
@@ -95,11 +96,22 @@ def stages(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> l
     if recipe.pp == 1:
         return [whole]
     first = root - (0 if blueprint.tied else min(head, root))
-    in_flight = min(recipe.pp, recipe.micro_batches or recipe.pp)
     return [
-        whole.replace(root=first / recipe.tp, in_flight=in_flight, has_head=False),
-        whole.replace(root=head / recipe.tp),
+        whole.replace(root=first / recipe.tp, in_flight=_in_flight(recipe, 0), has_head=False),
+        whole.replace(root=head / recipe.tp, in_flight=_in_flight(recipe, recipe.pp - 1)),
     ]
+
+
+def _in_flight(recipe: Recipe, stage: int) -> float:
+    """Return the number of micro-batches whose activations a stage keeps at once.
+
+    1F1B: one for itself and each stage behind it. Interleaved: before its first backward pass, a stage runs two
+    groups of layers for each stage behind it, and one micro-batch per stage through all groups but the last
+    (get_pp_rank_microbatches in megatron/core/pipeline_parallel/schedules.py; torch's ScheduleInterleaved1F1B too).
+    """
+    behind, groups = recipe.pp - stage - 1, recipe.virtual_stages
+    runs = behind + 1 if groups == 1 else 2 * behind + (groups - 1) * recipe.pp + 1
+    return min(runs, (recipe.micro_batches or recipe.pp) * groups) / groups
 
 
 def _reading(blueprint: Blueprint) -> int:
