@@ -75,6 +75,7 @@ HELP: dict[str, tuple[str, str]] = {
     "keeps_inputs": ("products of packed weights keep their inputs (bitsandbytes before 0.44)", ""),
     "repeats_keys": ("keys and values are repeated for every query head before attention", ""),
     "sync_each_batch": ("FSDP divides gradients after every pass of a step, not after the last alone", ""),
+    "card": ("kind of device, for its CUDA context, such as t4 [default: that of --fits]", "DEVICE"),
     "optimizer_in_backward": ("step each parameter as soon as its gradient is there", ""),
 }
 
@@ -223,7 +224,7 @@ def _serving(group: Any) -> None:
 
 def _help(name: str) -> str:
     default: Any = getattr(Recipe, name)
-    shown = "" if default == () else f" [default: {_shown(default)}]"
+    shown = "" if default in ((), "") else f" [default: {_shown(default)}]"
     return (HELP[name][0] + shown).replace("%", "%%")
 
 
@@ -245,7 +246,7 @@ def _form(name: str) -> dict[str, Any]:
     hint = Recipe.__annotations__[name]
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
-    if hint in (int, float):
+    if hint in (int, float, str):
         return {"type": hint, "metavar": HELP[name][1]}
     if get_origin(hint) is tuple:
         return {"type": _words, "metavar": HELP[name][1]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from accel_config.record import Record
+from accel_estimate.devices import cards
 from accel_estimate.errors import UsageError, check_number
 from accel_estimate.formats.dtypes import TORCH_BYTES
 from accel_estimate.model.sizes import QUANTIZATIONS
@@ -26,6 +27,8 @@ class Serving(Record):
     """Devices that each layer is divided over (tensor parallel)."""
     quantize: str = "none"
     """How matrices are packed, such as ``nf4``; ``none``: as `dtype` says."""
+    card: str = ""
+    """The kind of device, for its CUDA context; empty: any that computes."""
 
     @property
     def weights(self) -> str:
@@ -46,5 +49,7 @@ def check(how: Serving) -> None:
         check_number(name, getattr(how, name), 1)
     if how.quantize != "none" and how.quantize not in QUANTIZATIONS:
         raise UsageError(f"--quantize: {how.quantize!r} isn't known; use one of {', '.join(QUANTIZATIONS)}")
+    if how.card and cards.named(how.card) is None:
+        raise UsageError(f"--card: must be a known device ({', '.join(card.name for card in cards.CARDS)})")
     if how.kv_dtype not in TORCH_BYTES:
         raise UsageError(f"--kv_dtype: {how.kv_dtype!r} isn't a known type; use one of {', '.join(TORCH_BYTES)}")

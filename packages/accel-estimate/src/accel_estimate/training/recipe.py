@@ -7,6 +7,7 @@ The flags of the command are derived from the live hints of `Recipe`, so this mo
 from typing import Literal
 
 from accel_config.record import Record
+from accel_estimate.devices import cards
 from accel_estimate.errors import UsageError, check_number
 from accel_estimate.training.activations.compute import AttentionKind, Checkpointing
 from accel_estimate.training.activations.recomputed import RECOMPUTED
@@ -29,17 +30,14 @@ ZERO_2, ZERO_3 = 2, 3
 
 
 class Recipe(Record):
-    """The settings of a training run; sizes are those of one device and one forward pass.
-
-    `mixed_precision` is torch's autocast, FSDP's mixed precision, or DeepSpeed's own.
-    """
+    """The settings of a training run; sizes are those of one device and one forward pass."""
 
     optimizer: Optimizer = "adamw"
     """The optimizer; its states are counted for each trained parameter."""
     optimizer_form: OptimizerForm = "foreach"
     """How torch's own optimizer steps: all tensors at once (its default on CUDA), in one kernel, or one by one."""
     mixed_precision: Precision = "no"
-    """Number format of the computation, as in Accelerate's setting of that name."""
+    """Number format of the computation: torch's autocast, FSDP's mixed precision, or DeepSpeed's own."""
     param_dtype: ParamType = "float32"
     """Number format of the weights."""
     gradient_dtype: Literal["auto", "float32"] = "auto"
@@ -124,6 +122,8 @@ class Recipe(Record):
     """Dropout before LoRA's adapters; above 0 it keeps a mask and a copy of their input."""
     sync_each_batch: bool = False
     """Whether FSDP divides the gradients after every pass of a step, not after the last alone."""
+    card: str = ""
+    """The kind of device, for its CUDA context; empty: any that computes."""
     optimizer_in_backward: bool = False
     """Whether each parameter is stepped as soon as its gradient is there, which is freed then."""
 
@@ -242,6 +242,8 @@ _REFUSALS: "tuple[tuple[Callable[[Recipe], bool], str], ...]" = (
     (lambda r: r.zero_stage >= 0 and r.fsdp != "none", "--zero_stage and --fsdp: choose one"),
     (lambda r: r.megatron != "none" and (r.zero_stage >= 0 or r.fsdp != "none"),
      "--megatron: has an optimizer of its own; leave out --zero_stage and --fsdp"),
+    (lambda r: bool(r.card) and cards.named(r.card) is None,
+     f"--card: must be a known device ({', '.join(card.name for card in cards.CARDS)})"),
     (lambda r: not RECOMPUTED.issuperset(r.recompute_modules),
      f"--recompute_modules: must be of {', '.join(sorted(RECOMPUTED))}"),
     (lambda r: r.quantize != "none" and r.trains_all,

@@ -6,7 +6,7 @@ Every constant says where it comes from. The parts are counted in `device` and `
 from __future__ import annotations
 
 from accel_config.record import Record
-from accel_estimate.devices.runtime import CONTEXT, NCCL, WORKSPACES, published
+from accel_estimate.devices.runtime import NCCL, WORKSPACES, context, published
 from accel_estimate.errors import UsageError
 from accel_estimate.training.device.megatron import counted
 from accel_estimate.training.device.moments import Moment, moments
@@ -148,7 +148,7 @@ def _holes(peak: Moment, recipe: Recipe, which: int) -> float:
 
 def _runtime(recipe: Recipe, which: int) -> float:
     """Return what CUDA and NCCL take: the low, the expected or the high amount."""
-    return CONTEXT[which] + (NCCL[which] if recipe.num_processes > 1 else 0)
+    return context(recipe.card)[which] + (NCCL[which] if recipe.num_processes > 1 else 0)
 
 
 def _part(stage: Stage, recipe: Recipe, weights: Sequence[Weight]) -> float:
