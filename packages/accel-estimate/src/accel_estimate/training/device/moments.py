@@ -82,12 +82,19 @@ def _forward(rank: Rank, at: Parts) -> Moment:
     layers = rank.stage.narrowed if rank.recipe.trains_all else states.casts_kept(rank)
     end = at.replace(
         weights=at.weights + states.casts(rank, layers, head=True),
-        activations=at.activations + (rank.head_reads - rank.head_input) * (rank.loss in loss.IN_THE_MODEL),
+        activations=at.activations
+        + rank.kept.given
+        + (rank.head_reads - rank.head_input) * (rank.loss in loss.IN_THE_MODEL),
         logits=_logits(rank, loss.forward),
         communication=at.communication + in_the_loss(rank),
     )
     if rank.kept.scores:  # before there are logits
-        end = max(end, end.replace(activations=at.activations + rank.kept.scores, logits=0.0), key=_total)
+        scoring = end.replace(
+            weights=at.weights + states.casts(rank, layers, head=False),
+            activations=at.activations - rank.head_input + rank.kept.scores,
+            logits=0.0,
+        )
+        end = max(end, scoring, key=_total)
     return Moment("end of the forward pass", "all kept activations, and the loss being worked out", end)
 
 
@@ -138,7 +145,7 @@ def _parts(rank: Rank) -> Iterator[tuple[states.Part, float, float]]:
 def _backward_ends(rank: Rank, at: Parts) -> Moment:
     found: list[Parts] = []
     fsdp = rank.recipe.fsdp != "none"
-    held = 0.0 if rank.kept.encoder else rank.kept.last
+    held = 0.0 if rank.kept.apart else rank.kept.last
     for part, added, first in _parts(rank):
         end = at.replace(
             weights=at.weights + states.casts(rank, states.casts_again(rank, part), head=False),
@@ -154,14 +161,17 @@ def _backward_ends(rank: Rank, at: Parts) -> Moment:
             communication=at.communication + in_a_layer(rank, part),
         )
         found += [end, behind] if states.grows(rank) else [end]
-    embedded = found[0].replace(
-        weights=at.weights,
-        gradients=max(states.gradients(rank) - states.last_gradients(rank), at.gradients)
-        + states.shared_gradient(rank),
-        activations=rank.kept.encoder,
-        communication=in_the_embeddings(rank) if fsdp else at.communication,
-    )
-    end = max(*found, embedded, key=_total)
+    # The embeddings have a gradient when the decoder is done, and those that an encoder reads too have one again.
+    for encoder in {bool(rank.kept.encoder), rank.kept.apart}:
+        embedded = found[0].replace(
+            weights=at.weights,
+            gradients=max(states.gradients(rank) - states.last_gradients(rank, encoder=encoder), at.gradients)
+            + states.shared_gradient(rank),
+            activations=rank.kept.encoder * encoder,
+            communication=in_the_embeddings(rank, encoder=encoder) if fsdp else at.communication,
+        )
+        found.append(embedded)
+    end = max(found, key=_total)
     return Moment("end of the backward pass", "all gradients, and the first layer's activations", end)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, prod
 
 from accel_estimate.training import lora
 from accel_estimate.training.activations.compute import Compute
@@ -29,6 +29,8 @@ class Rank:
         added: parameters of a gradient that is new while the one before is kept.
         padding: how many times as much FSDP holds and gathers of experts, if devices don't divide their number.
         behind: decoder layers whose backward pass is over at a layer's peak: biases have a gradient until the first.
+        encoder_layer: parameters of the matrices of an encoder's layer.
+        encoder_root: parameters of an encoder outside its layers.
         trains_head: whether the language head is trained.
         master: whether DeepSpeed keeps an fp32 copy of the weights.
         shards: over how many devices ZeRO or FSDP divides the parameters, on average.
@@ -68,6 +70,8 @@ class Rank:
                 self.added = max(stage.largest_matrix - vectors * it.mlp.width * tokens, 0)
         biased = any(it.attention and it.attention.biased for it in blueprint.decoder.layers)
         self.behind = len(blueprint.decoder.layers) - 1 if biased and recipe.gradient_checkpointing != "none" else 0
+        self.encoder_layer = stage.encoder / max(len(blueprint.encoder.layers), 1) if blueprint.encoder else 0.0
+        self.encoder_root = sum(prod(shape) for name, shape in blueprint.extras if "encoder." in name) / recipe.tp
         run = Run(
             recipe.batch_size,
             ceil(recipe.seq_len / recipe.cp),

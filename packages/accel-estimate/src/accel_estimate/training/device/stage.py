@@ -115,11 +115,16 @@ def _in_flight(recipe: Recipe, stage: int) -> float:
 
 
 def _reading(blueprint: Blueprint) -> int:
-    """Return the parameters of the matrices from which a layer's attention has its queries, keys and values."""
-    found = [it.attention for it in blueprint.decoder.layers if it.attention]
+    """Return the parameters of the matrices from which a layer's attention has its queries, keys and values.
+
+    Cross attention comes first in the backward pass: all matrices of the layer's own are left then.
+    """
+    found = [(it.attention, it.cross) for it in blueprint.decoder.layers if it.attention]
     if not found:
         return 0
-    it, hidden = found[-1], blueprint.hidden
+    (it, cross), hidden = found[-1], blueprint.hidden
+    if cross:
+        return hidden * (2 * (it.query_width + it.key_width + it.value_width) + it.out_width)
     if not it.kv_rank:
         return hidden * (it.query_width + it.key_width + it.value_width)
     queries = it.q_rank * (hidden + it.query_width) if it.q_rank else hidden * it.query_width

@@ -114,14 +114,14 @@ def grows(rank: Rank) -> bool:
     return rank.recipe.zero_stage < 0 and not rank.recipe.optimizer_in_backward
 
 
-def last_gradients(rank: Rank) -> float:
+def last_gradients(rank: Rank, *, encoder: bool) -> float:
     """Return the gradients that don't exist yet when those of the embeddings are made.
 
-    The backward pass of an encoder with an input of its own comes later, and FSDP divides the embeddings' then.
+    The backward pass of an encoder comes later, and FSDP divides the embeddings' then.
     """
     if not rank.recipe.trains_all or rank.recipe.optimizer_in_backward or not gradients(rank):
         return 0.0
-    later = rank.stage.encoder if rank.kept.encoder else 0.0
+    later = rank.stage.encoder if encoder else 0.0
     if rank.tied and rank.recipe.fsdp != "none":
         later += rank.stage.root
     return later * rank.gradient_width / rank.shards
@@ -130,12 +130,13 @@ def last_gradients(rank: Rank) -> float:
 def shared_gradient(rank: Rank) -> float:
     """Return what the gradient of tied embeddings takes beside itself: torch adds two tensors up in a third.
 
-    With FSDP it isn't divided yet, and counted with the communication.
+    That becomes the gradient, unless there is one from the pass before. With FSDP it isn't divided yet, and counted
+    with the communication.
     """
     apart = rank.recipe.fsdp != "none" or rank.recipe.megatron != "none"  # the latter adds up in its buffer
     if apart or not rank.tied or not rank.recipe.trains_all or not rank.stage.has_head:
         return 0.0
-    return 2 * rank.stage.head * rank.gradient_width
+    return (2 if rank.recipe.gradient_accumulation == 1 else 3) * rank.stage.head * rank.gradient_width
 
 
 def layer_gradient(rank: Rank) -> float:
