@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from accel_estimate.model.checkpoint import Model
 
@@ -150,8 +151,8 @@ def asked(args: argparse.Namespace, recipe: Recipe | None) -> Ask:
     serving = None
     if args.serving:
         weights = args.dtypes[0] if args.dtypes else Serving.dtype
-        shared = {name: typed[name] for name in _SHARED if name in typed}
-        serving = Serving(dtype=weights, **served, **{"card": card, **shared})
+        shared: dict[str, Any] = {"card": card} | {name: typed[name] for name in _SHARED if name in typed}
+        serving = Serving(dtype=weights, **served, **shared)
     elif served:
         raise UsageError(f"--{min(served)}: add --serving")
     if args.trace and training is None:

@@ -179,13 +179,13 @@ class Recipe(Record):
 
     @property
     def under_autocast(self) -> bool:
-        """Whether the forward pass runs under torch's autocast (DeepSpeed and FSDP cast the weights instead)."""
-        return self.mixed_precision != "no" and self.zero_stage < 0 and self.fsdp == "none"
+        """Whether the forward pass runs under torch's autocast; Accelerate has FSDP cast the weights besides."""
+        return self.mixed_precision != "no" and self.zero_stage < 0
 
     @property
     def autocasts(self) -> bool:
         """Whether autocast casts for each narrow product: weights that are narrow already keep theirs."""
-        return self.under_autocast and self.param_dtype == "float32"
+        return self.under_autocast and self.param_dtype == "float32" and self.fsdp == "none"
 
     @property
     def offloads_states(self) -> bool:

@@ -121,6 +121,7 @@ def forward_scores(it: Layer, hidden: int, side: int, how: Compute, *, again: bo
     ends += _passing(it, hidden, how)
     if it.attention.fused and it.attention.eager:  # BLOOM copies queries, keys and values out of one product
         ends += how.width * (it.attention.query_width + it.attention.key_width + it.attention.value_width)
+        ends += how.width * hidden * again  # and holds all that until its result is added up
     return ends + it.attention.heads * side * made
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from accel_config.record import Record
-from accel_estimate.model.blueprint import Layer
 from accel_estimate.training.activations.backward import attending, forward_scores, normalizing, working
 from accel_estimate.training.activations.compute import Saved
 from accel_estimate.training.activations.layers import layer, norm
+from accel_estimate.training.activations.masks import biases, masking, masks, masks_again
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from accel_estimate.model.blueprint import Blueprint, Stack
+    from collections.abc import Sequence
+
+    from accel_estimate.model.blueprint import Blueprint, Layer
     from accel_estimate.training.activations.compute import Checkpointing, Compute
-    from accel_estimate.training.activations.recomputed import Recomputed
+    from accel_estimate.training.activations.masks import Run
 
 
 def checkpointed(it: Layer, hidden: int, how: Compute, kind: Checkpointing) -> Saved:
@@ -35,18 +37,18 @@ def checkpointed(it: Layer, hidden: int, how: Compute, kind: Checkpointing) -> S
     return Saved(stream, inner)
 
 
-_FP32, _INT64 = 4, 8
-_CONVOLVED = 6
+_FP32 = 4
+_CONVOLVED, _ENDS = 6, 2
 
 
 class Total(Record):
     """Bytes on one device.
 
-    `kept` after the forward pass, of them `last` of one layer, `final` behind the last layer; `given` is there until the forward
-    pass is over; `encoder` is there when
-    the decoder's backward pass is over, `apart` if the encoder has an input of its own; `layer` more while one layer's MLP runs backward, `attending` while its
-    attention does, `normalizing` while its first norm does; `first`: the same three of the first layer; `scores` more
-    while a forward pass makes scores.
+    `kept` after the forward pass, of them `last` of one layer, `final` behind the last layer; `given` more until the
+    forward pass is over; `encoder` when the decoder's backward pass is over, `apart` if the encoder has an input of
+    its own; `layer` more while one layer's MLP runs backward, `attending` while its attention does, `normalizing`
+    while its first norm does; `first`: the same three of the first layer, `between` of those between it and the
+    last; `lasting` until the end of the backward pass; `scores` more while a forward pass makes scores or masks.
     """
 
     kept: float
@@ -59,29 +61,13 @@ class Total(Record):
     encoder: float = 0.0
     apart: bool = False
     scores: float = 0.0
+    lasting: float = 0.0
     first: Peaks = (0.0, 0.0, 0.0)
+    between: Peaks | None = None
 
 
 Peaks = tuple[float, float, float]
 """While a layer's MLP runs backward, its attention, its first norm."""
-
-
-class Run(Record):
-    """The input of one pass, and how it is divided.
-
-    `batch` sequences of `length` tokens; tensor parallel degree `tp`, with sequence parallelism or without, and
-    whether that gathers inputs again in the backward pass; `share` is the part of the layers that this device holds
-    (pipeline parallelism). `recomputed`: what Megatron-LM computes again, in place of `kind`.
-    """
-
-    batch: int
-    length: int
-    kind: Checkpointing = "none"
-    tp: int = 1
-    sequence: bool = True
-    share: float = 1.0
-    gathers_again: bool = False
-    recomputed: Recomputed | None = None
 
 
 def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
@@ -89,7 +75,7 @@ def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
 
     An encoder whose input has a fixed length (an image, a sound) gets that length, any other `run.length`.
     """
-    kept = of_last = encoder = scored = final = 0.0
+    kept = of_last = encoder = final = lasting = 0.0
     found: list[Peaks] = []
     for stack in blueprint.stacks:
         fixed = blueprint.fixed or (blueprint.encoder_tokens and stack is blueprint.encoder)
@@ -101,12 +87,14 @@ def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
             held, added = cache[id(it)]
             kept += held * run.batch * side * run.share
             mlp, attention, first = added
-            tokens, (before, after) = run.batch * side, _masks_again(it, side, run, how)
+            tokens, (before, after) = run.batch * side, masks_again(it, side, run, how)
             found.append((mlp * tokens + before, attention * tokens + after, first * tokens + after))
             of_last = held * run.batch * side
-            scored = forward_scores(it, blueprint.hidden, side, how) * run.batch * side / run.tp
-            kept += _biases(it, side, run, how)
-        kept += _masks(stack, side, run, how)
+            kept += biases(it, side, run, how)
+        made = masks(stack, side, run, how)
+        kept += made
+        windows = {it.attention.window > 0 for it in stack.layers if it.attention}
+        lasting = 0.0 if blueprint.encoder or not windows else made / len(windows)  # only the first layer's lasts
         if fixed and blueprint.vocab and how.trained:
             # Two convolutions and their activations, the first at twice the length, and what the encoder gives.
             kept += _CONVOLVED * how.width * blueprint.hidden * run.batch * side
@@ -126,26 +114,40 @@ def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
         given = how.stream * blueprint.hidden * tokens * (2 if how.casts else 1)
         if run.kind != "none":  # its biases have a gradient until the decoder's first layer, where the peak is
             final += of_last * (len(blueprint.decoder.layers) - 1)
-    if run.kind == "none":
-        scored = 0.0
-    if blueprint.encoder and (last := blueprint.decoder.layers[-1]).attention and last.attention.biased:
-        made = _masking(last, blueprint.hidden, run, how) - final
-        scored = made - (of_last + _biases(last, run.length, run, how)) * (run.kind == "none")
+    scored = _scoring(blueprint, run, how, of_last) - final
     found = found or [(0.0, 0.0, 0.0)]
-    mlp, attention, norms = map(max, zip(*found, strict=True))
     return Total(
         kept,
-        mlp,
-        attention,
-        norms,
+        *_most(found),
         of_last,
         final,
         given,
         encoder,
         bool(encoder and blueprint.encoder_tokens),
         scored,
+        lasting,
         found[0],
+        _most(found[1:-1]) if len(found) > _ENDS else None,
     )
+
+
+def _most(found: Sequence[Peaks]) -> Peaks:
+    mlp, attention, norms = map(max, zip(*found, strict=True))
+    return mlp, attention, norms
+
+
+def _scoring(blueprint: Blueprint, run: Run, how: Compute, of_last: float) -> float:
+    """Return the bytes that the last layer has while its forward pass makes scores or masks, beside what is kept.
+
+    A layer without checkpointing keeps less at that moment than at its end.
+    """
+    if not blueprint.decoder.layers:
+        return 0.0
+    last, again = blueprint.decoder.layers[-1], run.kind != "none"
+    if last.attention and last.attention.biased:
+        made = masking(last, blueprint.hidden, run, how)
+        return made if again else made - of_last - biases(last, run.length, run, how)
+    return forward_scores(last, blueprint.hidden, run.length, how) * run.batch * run.length / run.tp if again else 0.0
 
 
 def _one(it: Layer, hidden: int, side: int, run: Run, how: Compute) -> tuple[float, Peaks]:
@@ -175,56 +177,6 @@ def _one(it: Layer, hidden: int, side: int, run: Run, how: Compute) -> tuple[flo
     return kept.split(run.tp, sequence=run.sequence, again=run.gathers_again), (mlp, attention, first)
 
 
-def _masking(it: Layer, hidden: int, run: Run, how: Compute) -> float:
-    """Return the bytes of a layer of T5's decoder that makes its mask: the bias, that where it is masked, and a copy."""
-    attention = it.attention
-    if attention is None or how.attention == "eager":
-        return 0.0
-    alone = it.replace(mlp=None, cross=None, norms=1, dropout=False)
-    ends = layer(alone, hidden, run.length, how).whole - how.width * attention.out_width
-    masks = how.stream * (3 if run.kind == "none" else 2)  # checkpointed layers keep the bias anyway
-    return run.length * (run.batch * ends + masks * attention.heads * run.length) / run.tp
-
-
 def _copies(it: Layer, how: Compute) -> bool:
     """Return whether a layer's first norm makes an fp32 copy of a narrow input and keeps no more of it."""
     return how.behind(it.norm).stream > how.stream if it.norm == "layer" else it.norm != "t5" and how.stream < _FP32
-
-
-def _biases(it: Layer, side: int, run: Run, how: Compute) -> float:
-    """Return the bytes of the mask that a biased layer makes for all sequences together; cross attention's is one."""
-    if it.attention is None or not it.attention.biased or how.attention == "eager":
-        return 0.0
-    return how.width * it.attention.heads * side * side * run.share * (run.kind == "none")
-
-
-def _masks(stack: Stack, side: int, run: Run, how: Compute) -> float:
-    """Return the bytes of the masks that all layers of a stack have together.
-
-    Megatron-LM's core attention has none of numbers. Eager attention has one for each kind of window; checkpointed
-    layers keep it for what they make again. T5's has a bias for each head, and another for cross attention. The
-    gradient of a bias needs the whole numbers that it was looked up with.
-    """
-    first = stack.layers[0] if stack.layers else Layer()
-    if first.attention is None or not first.attention.biased or how.attention == "eager":
-        eager = {it.attention.window > 0 for it in stack.layers if it.attention and how.masks(it.attention)}
-        kept = run.kind != "none" and run.recomputed is None
-        return len(eager) * how.stream * run.batch * side * side * run.share * kept
-    masks = how.width * bool(first.cross) + how.stream * (run.kind != "none")
-    looked_up = _INT64 * (how.trained and run.kind == "none")
-    return (masks * first.attention.heads + looked_up) * side * side * run.share
-
-
-def _masks_again(it: Layer, side: int, run: Run, how: Compute) -> tuple[float, float]:
-    """Return the bytes of the masks that a checkpointed layer of T5's decoder has beside those of all layers.
-
-    It makes its mask and cross attention's again. The biases have a gradient, and if they are trained a copy of it.
-    The first layer has made them all again when its MLP has run backward: the second number.
-    """
-    if run.kind == "none" or not it.cross or it.attention is None or not it.attention.biased:
-        return 0.0, 0.0
-    if how.attention == "eager":
-        return 0.0, 0.0
-    heads, pairs = it.attention.heads, side * side * run.share
-    before = (3 * how.width + how.stream * how.trained) * heads + _INT64 * how.trained
-    return before * pairs, (before - how.stream * heads) * pairs

@@ -6,7 +6,8 @@ from math import ceil, prod
 
 from accel_estimate.training import lora
 from accel_estimate.training.activations.compute import Compute
-from accel_estimate.training.activations.whole import Run, total
+from accel_estimate.training.activations.masks import Run
+from accel_estimate.training.activations.whole import total
 from accel_estimate.training.device.megatron import recomputed
 from accel_estimate.training.recipe import WIDTH
 
@@ -31,6 +32,7 @@ class Rank:
         behind: decoder layers whose backward pass is over at a layer's peak: biases have a gradient until the first.
         encoder_layer: parameters of the matrices of an encoder's layer.
         encoder_root: parameters of an encoder outside its layers.
+        remakes: whether a checkpointed layer's peak is in its MLP while it makes again what it keeps.
         trains_head: whether the language head is trained.
         master: whether DeepSpeed keeps an fp32 copy of the weights.
         shards: over how many devices ZeRO or FSDP divides the parameters, on average.
@@ -72,6 +74,10 @@ class Rank:
         self.behind = len(blueprint.decoder.layers) - 1 if biased and recipe.gradient_checkpointing != "none" else 0
         self.encoder_layer = stage.encoder / max(len(blueprint.encoder.layers), 1) if blueprint.encoder else 0.0
         self.encoder_root = sum(prod(shape) for name, shape in blueprint.extras if "encoder." in name) / recipe.tp
+        self.remakes = recipe.gradient_checkpointing != "none" and any(
+            it.experts.stacked if it.experts else it.attention and it.attention.biased
+            for it in blueprint.decoder.layers
+        )
         run = Run(
             recipe.batch_size,
             ceil(recipe.seq_len / recipe.cp),

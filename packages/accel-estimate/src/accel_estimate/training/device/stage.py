@@ -24,6 +24,7 @@ class Stage(Record):
     and, of them, `encoder` (those of an encoder) and `narrowed` (those that autocast makes narrow copies of:
     transformers multiplies by experts in groups); `root` (all outside blocks) and, in it, `head`; `largest_block`, of
     it `reading` (the matrices of q, k and v), and `largest_matrix`. `packed` are the bytes of packed matrices.
+    `before_last` is the size of the last block but one, as a part of the largest.
     `share` is the part of the layers, `in_flight` the number of micro-batches whose activations are there at once.
     """
 
@@ -41,6 +42,7 @@ class Stage(Record):
     share: float
     in_flight: float
     has_head: bool
+    before_last: float = 1.0
 
     @property
     def parameters(self) -> float:
@@ -92,6 +94,9 @@ def stages(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> l
         share,
         1,
         has_head=blueprint.vocab > 0,
+        before_last=list(sizes.values())[-2] / max(sizes.values())
+        if len(sizes) > 1 and not blueprint.encoder
+        else 1.0,
     )
     if recipe.pp == 1:
         return [whole]

@@ -95,6 +95,14 @@ def accumulated(rank: Rank) -> float:
     return rank.trained.parameters * width
 
 
+def added(rank: Rank, part: Part) -> float:
+    """Return the bytes of a gradient in a layer's MLP that is new while that of the pass before is kept."""
+    recipe = rank.recipe
+    if part != "layer" or recipe.gradient_accumulation == 1 or not recipe.trains_all:
+        return 0.0
+    return 0.0 if recipe.zero_stage >= 0 or recipe.fsdp != "none" else rank.added * rank.gradient_width
+
+
 def later_gradients(rank: Rank, part: Part) -> float:
     """Return the gradients that don't exist yet in a part of the first layer's backward pass: its own too.
 
@@ -150,7 +158,7 @@ def passed(rank: Rank, part: Part) -> float:
     """Return the parameters of a layer that have gradients while a part of it runs backward."""
     stage = rank.stage
     if part == "layer":
-        return stage.largest_matrix
+        return 0.0 if rank.remakes else stage.largest_matrix
     return stage.largest_block - (stage.reading if part == "attending" else 0.0)
 
 
