@@ -38,7 +38,7 @@ def checkpointed(it: Layer, hidden: int, how: Compute, kind: Checkpointing) -> S
 
 
 _FP32 = 4
-_CONVOLVED, _ENDS = 6, 2
+_CONVOLVED, _ENDS = 5, 2
 
 
 class Total(Record):
@@ -97,7 +97,8 @@ def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
         lasting = 0.0 if blueprint.encoder or not windows else made / len(windows)  # only the first layer's lasts
         if fixed and blueprint.vocab and how.trained:
             # Two convolutions and their activations, the first at twice the length, and what the encoder gives.
-            kept += _CONVOLVED * how.width * blueprint.hidden * run.batch * side
+            given = how.behind(stack.layers[0].norm if stack.layers else "layer").stream
+            kept += (_CONVOLVED * how.width + given) * blueprint.hidden * run.batch * side
         last = Saved(stream=norm(stack.layers[0].norm if stack.layers else "rms", blueprint.hidden, how))
         final = last.split(run.tp, sequence=run.sequence, again=run.gathers_again) * run.batch * side
         kept += final

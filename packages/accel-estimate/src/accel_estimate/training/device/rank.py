@@ -68,7 +68,8 @@ class Rank:
         tokens = recipe.batch_size * recipe.seq_len / recipe.cp
         for it in () if blueprint.encoder else blueprint.decoder.layers[-1:]:
             if it.mlp:  # or its gradients of more vectors, when that of the matrix is added up
-                vectors = 1 if it.mlp.gated else 4 if it.mlp.activation == "gelu_bloom" else 0
+                wide = it.mlp.activation == "gelu_new" and recipe.under_autocast
+                vectors = 1 if it.mlp.gated else 4 if wide or it.mlp.activation == "gelu_bloom" else 0
                 self.added = max(stage.largest_matrix - vectors * it.mlp.width * tokens, 0)
         biased = any(it.attention and it.attention.biased for it in blueprint.decoder.layers)
         self.behind = len(blueprint.decoder.layers) - 1 if biased and recipe.gradient_checkpointing != "none" else 0
