@@ -34,6 +34,8 @@ LLAMA = {
         ("distributed_type: FSDP\nnum_processes: 8\nfsdp_config: {fsdp_version: 2}\nparallelism_config: {parallelism_config_dp_replicate_size: 2, parallelism_config_dp_shard_size: 4}", {"fsdp": "hybrid", "processes_per_machine": 4}),
         ("distributed_type: MEGATRON_LM\nmegatron_lm_config: {megatron_lm_tp_degree: 2}", {"tp": 2, "pp": 1, "megatron": "whole"}),
         ("distributed_type: MEGATRON_LM\nmegatron_lm_config: {megatron_lm_pp_degree: 2, megatron_lm_num_micro_batches: 6, megatron_lm_use_distributed_optimizer: true}", {"pp": 2, "micro_batches": 6, "megatron": "distributed"}),
+        ("distributed_type: MEGATRON_LM\nmegatron_lm_config: {megatron_lm_recompute_activations: true}", {"gradient_checkpointing": "selective"}),
+        ("distributed_type: MEGATRON_LM\nmegatron_lm_config: {megatron_lm_recompute_granularity: full, megatron_lm_recompute_method: block, megatron_lm_recompute_num_layers: 3}", {"gradient_checkpointing": "full", "recompute_method": "block", "recompute_num_layers": 3}),
     ],
 )  # fmt: skip
 def test_a_config_sets_the_recipe(tmp_path: Path, config: str, fields: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """The formulas held to traced steps; `python -m tests.estimate.held` prints every kind and the points that are far off.
 
-`--apart` does so for the points that no formula was shaped on.
+`--apart` does so for the points that no formula was shaped on, `--drawn` for those that once were so.
 
 measured/traced.json has the points, made by benchmarks/trace_table.py: peaks of a step that torch itself ran without
 data. A point that couldn't be traced has the reason instead.
@@ -20,7 +20,7 @@ from accel_estimate.model.weights import logical
 from accel_estimate.training.step import TrainingEstimate, estimate_training
 
 TABLE = Path(__file__).parent / "measured" / "traced.json"
-APART = TABLE.with_name("apart.json")
+APART, DRAWN = TABLE.with_name("apart.json"), TABLE.with_name("drawn.json")
 
 
 class Point(NamedTuple):
@@ -99,4 +99,5 @@ def report(found: list[Point], *, every: bool = False) -> str:
 
 
 if __name__ == "__main__":
-    print(report(list(points(APART if "--apart" in sys.argv else TABLE)), every="--every" in sys.argv))
+    file = APART if "--apart" in sys.argv else DRAWN if "--drawn" in sys.argv else TABLE
+    print(report(list(points(file)), every="--every" in sys.argv))

@@ -76,6 +76,15 @@ def test_a_switch_can_be_turned_off(llama: Path, capsys: pytest.CaptureFixture[s
     assert on["training"]["expected_bytes"] < off["training"]["expected_bytes"]
 
 
+def test_a_small_card_has_a_small_context(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("--training", "--serving"):
+        large, small, named = (
+            asked(capsys, str(llama), kind, *words)[kind[2:]]["expected_bytes"]
+            for words in (("--fits", "h100"), ("--fits", "t4"), ("--fits", "h100", "--card", "t4"))
+        )
+        assert large - small == large - named == pytest.approx(0.55 * 2**30)
+
+
 def test_fits_and_does_not(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
     yes = asked(capsys, str(llama), "--training", "--fits", "h100")["fits"]
     assert (yes["fits"], yes["of"]) == (True, "training")
@@ -132,6 +141,12 @@ def test_fits_shows_how_far_serving_goes(llama: Path, capsys: pytest.CaptureFixt
         (("--training", "--lora_dropout", "0.1"), "--lora_dropout: has no effect without --lora_rank"),
         (("--training", "--lora_dtype", "bf16"), "--lora_dtype: has no effect without --lora_rank"),
         (("--training", "--micro_batches", "4"), "--micro_batches: has no effect without --pp"),
+        (("--training", "--card", "x9"), "--card: must be a known device (t4, "),
+        (("--training", "--virtual_stages", "2"), "--virtual_stages: has no effect without --pp"),
+        (
+            ("--training", "--recompute_method", "block"),
+            "--recompute_method: has no effect without --megatron and --gradient_checkpointing full",
+        ),
         (("--training", "--overlap_comm"), "--overlap_comm: has no effect without --zero_stage 1, 2 or 3"),
         (("--training", "--zero_stage", "0", "--reduce_bucket_size", "9"), "has no effect without --zero_stage 1"),
         (("--training", "--wrap", "model"), "--wrap: has no effect without --fsdp"),

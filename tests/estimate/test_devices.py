@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from accel_estimate import EstimateError, Recipe, read_devices
-from accel_estimate.devices import cards
+from accel_estimate.devices import cards, runtime
 from accel_estimate.devices.units import GIB
 
 
@@ -66,6 +66,15 @@ def test_no_card_gives_more_than_its_box_and_every_name_finds_its_row() -> None:
         assert 0.85 * card.sold * 10**9 < card.given * GIB <= card.sold * GIB * 1.01
         assert cards.named(card.name) is card
         assert cards.named(f"NVIDIA {card.name.upper()}") is card
+
+
+def test_the_context_of_a_small_card_is_small() -> None:
+    for name in ("t4", "RTX 3090", "A10G"):
+        assert runtime.context(name) == runtime.SMALL
+    for name in ("", "v100", "h100", "mi300x"):
+        assert runtime.context(name) == runtime.CONTEXT
+    assert read_devices("2xA10").card == "a10"
+    assert not read_devices("24GiB").card
 
 
 def test_a_type_that_a_device_does_not_compute_in_gets_a_note() -> None:

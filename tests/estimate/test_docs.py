@@ -69,7 +69,7 @@ def test_the_formulas_name_constants_as_they_are() -> None:
     from accel_estimate.training.device import reserve
 
     text = FORMULAS.read_text()
-    for name, value in (("CONTEXT", runtime.CONTEXT), ("NCCL", runtime.NCCL)):
+    for name, value in (("CONTEXT", runtime.CONTEXT), ("SMALL", runtime.SMALL), ("NCCL", runtime.NCCL)):
         low, expected, high = (f"{amount / 2**30:g}" for amount in value)
         assert f"`{name}`: {low}, {expected}, {high} GiB" in text
     assert f"`ROUNDING`: {reserve.ROUNDING:.0%}" in text.replace(" %", "%")

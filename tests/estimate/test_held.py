@@ -8,7 +8,7 @@ import pytest
 
 from accel_estimate.model import families
 from tests.estimate.conftest import ROOT
-from tests.estimate.held import APART, Point, apart, points, report, tables
+from tests.estimate.held import APART, DRAWN, Point, apart, points, report, tables
 from tests.estimate.test_docs import current
 
 PAGE = ROOT / "docs" / "estimate-accuracy.md"
@@ -34,10 +34,18 @@ def test_expected_is_what_torch_allocates(found: list[Point]) -> None:
 
 def test_points_that_no_formula_was_shaped_on_are_near_too(others: list[Point]) -> None:
     errors = sorted(abs(point.error) for point in others)
-    assert len(errors) >= 92
+    assert len(errors) >= 40
     assert errors[len(errors) // 2] <= 0.001, report(others)
-    assert errors[int(0.8 * len(errors))] <= 0.01, report(others)
+    assert errors[int(0.85 * len(errors))] <= 0.01, report(others)
     assert errors[-1] <= 0.11, report(others)
+
+
+def test_points_that_were_drawn_before_are_near() -> None:
+    drawn = list(points(DRAWN))
+    errors = sorted(abs(point.error) for point in drawn)
+    assert len(errors) >= 92
+    assert errors[int(0.85 * len(errors))] <= 0.01, report(drawn)
+    assert errors[-1] <= 0.025, report(drawn)
 
 
 def test_expected_is_what_the_model_of_the_allocator_reserves(found: list[Point], others: list[Point]) -> None:

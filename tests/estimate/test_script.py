@@ -178,13 +178,15 @@ def test_the_command_prints_an_estimate_and_holds_it_against_a_device(
     import jsonschema
 
     words = ("--script", str(SCRIPTS / "loop.py"), "--fits", "1MiB", "--json", "--", "--optimizer", "SGD")
-    done = start(*words)
+    done, on_t4 = start(*words), start(*(word.replace("1MiB", "t4") for word in words))
     assert done.returncode == 1, done.stderr
     data = json.loads(done.stdout)
     schema = ROOT / "packages" / "accel-estimate" / "src" / "accel_estimate" / "schema.json"
     jsonschema.validate(data, json.loads(schema.read_text()))
     assert data["arguments"] == ["--optimizer", "SGD"]
     assert not data["fits"]["fits"]
+    contexts = data["training"]["expected_bytes"] - json.loads(on_t4.stdout)["training"]["expected_bytes"]
+    assert contexts == pytest.approx(0.55 * 2**30, rel=0.01)
     assert "parameters on cuda" in done.stderr
     assert data["training"]["trainable_parameters"] == 392564
 

@@ -142,6 +142,16 @@ def test_fsdp_grad_op_keeps_the_weights_and_hybrid_divides_within_a_machine() ->
     assert hybrid.optimizer == 8 * N / 8
 
 
+def test_autocast_runs_under_fsdp_too_as_accelerate_has_it() -> None:
+    """Its LayerNorm keeps an fp32 input, and each product a narrow copy, whatever cast the weights."""
+    loss = "begin of the backward pass, in the loss"
+    sharded = moments("GPT-2", mixed_precision="bf16", fsdp="full", num_processes=8)[loss].parts
+    narrow = moments("GPT-2", mixed_precision="bf16", param_dtype="bfloat16")[loss].parts
+    plain = moments("GPT-2", param_dtype="bfloat16")[loss].parts
+    assert sharded.activations == narrow.activations > 1.2 * plain.activations
+    assert sharded.weights < narrow.weights  # no narrow copies beside what is gathered
+
+
 def test_ddp_keeps_buckets_as_large_as_the_gradients() -> None:
     assert moments(num_processes=2)[STEP].parts.communication == 4 * N
     assert moments(num_processes=1)[STEP].parts.communication == 0

@@ -103,7 +103,7 @@ def readable(settings: Settings) -> None:
 
 def words(model: str, recipe: Recipe) -> str:
     """Return the words for `--check_memory` with which a launch that spreads the recipe's model so is checked."""
-    script = [name for name in recipe._fields if name not in DECIDED and not any(_flags(name, recipe))]
+    script = [name for name in recipe._fields if name not in (*DECIDED, "card") and not any(_flags(name, recipe))]
     if recipe.zero_stage >= 0:
         script.remove("gradient_accumulation")
     flags = [

@@ -142,6 +142,7 @@ def _replicas(settings: Settings) -> dict[str, Any]:
 
 def _megatron(settings: Settings) -> dict[str, Any]:
     megatron = settings[Megatron]
+    selective = megatron.megatron_lm_recompute_activations
     return {
         "tp": megatron.megatron_lm_tp_degree,
         "pp": megatron.megatron_lm_pp_degree,
@@ -149,5 +150,8 @@ def _megatron(settings: Settings) -> dict[str, Any]:
         "ep": megatron.megatron_lm_expert_model_parallel_size or 1,
         "sequence_parallel": bool(megatron.megatron_lm_sequence_parallelism),
         "micro_batches": megatron.megatron_lm_num_micro_batches or 0,
+        "gradient_checkpointing": "selective" if selective else megatron.megatron_lm_recompute_granularity or "none",
+        "recompute_method": megatron.megatron_lm_recompute_method or "uniform",
+        "recompute_num_layers": megatron.megatron_lm_recompute_num_layers or 1,
         "megatron": "distributed" if megatron.megatron_lm_use_distributed_optimizer else "whole",
     }

@@ -24,13 +24,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from accel_estimate.model.checkpoint import Model
 
 PROGRAM = "accel-estimate"
 _OF_A_SCRIPT = frozenset({"--script", "--json", "--fits", *options.spellings("num_processes")})
 _SERVED = ("context_len", "max_new_tokens", "prefill_chunk", "kv_dtype")
-_SHARED = frozenset({"batch_size", "tp", "quantize"})
+_SHARED = frozenset({"batch_size", "tp", "quantize", "card"})
 
 
 def main(
@@ -133,6 +134,7 @@ def asked(args: argparse.Namespace, recipe: Recipe | None) -> Ask:
     """
     swept = options.swept(args.sweep) if args.sweep else ""
     typed = {name: getattr(args, name) for name in Recipe._fields if hasattr(args, name)}
+    card = read_devices(args.fits).card if args.fits else ""
     training: Recipe | None = None
     if args.training or (recipe is not None and not args.serving):
         training = recipe or Recipe()
@@ -141,7 +143,7 @@ def asked(args: argparse.Namespace, recipe: Recipe | None) -> Ask:
             if recipe is not None and args.fits and getattr(args, "config_file", None):
                 said = f"{args.config_file}: num_processes"
                 check_number_of(training.num_processes, read_devices(args.fits), said)
-        training = training.replace(**typed)
+        training = training.replace(**{"card": card, **typed})
         idle.check(training, typed, swept)
     elif alone := sorted(typed.keys() - (_SHARED if args.serving else set())):
         raise UsageError(f"--{alone[0]}: add --training" + (" or --serving" if alone[0] in _SHARED else ""))
@@ -149,7 +151,7 @@ def asked(args: argparse.Namespace, recipe: Recipe | None) -> Ask:
     serving = None
     if args.serving:
         weights = args.dtypes[0] if args.dtypes else Serving.dtype
-        shared = {name: typed[name] for name in _SHARED if name in typed}
+        shared: dict[str, Any] = {"card": card} | {name: typed[name] for name in _SHARED if name in typed}
         serving = Serving(dtype=weights, **served, **shared)
     elif served:
         raise UsageError(f"--{min(served)}: add --serving")

@@ -53,6 +53,16 @@ HELP: dict[str, tuple[str, str]] = {
     "ep": ("expert parallel degree", "DEVICES"),
     "megatron": ("Megatron-LM trains, with its optimizer whole on each device or distributed over replicas", ""),
     "micro_batches": ("micro-batches in a pipeline; 0 for as many as stages", "BATCHES"),
+    "virtual_stages": ("groups of layers on each stage of a pipeline, for an interleaved schedule", "GROUPS"),
+    "recompute_modules": (
+        "what --gradient_checkpointing selective recomputes with --megatron [default: core_attn]",
+        "NAME,NAME",
+    ),
+    "recompute_method": (
+        "what --gradient_checkpointing full recomputes with --megatron: all layers in units, or the first of a group",
+        "",
+    ),
+    "recompute_num_layers": ("layers in such a unit, or at the start of a group", "LAYERS"),
     "sequence_parallel": (
         "with --tp, also split norms and dropout over the sequence (Megatron's sequence parallelism)",
         "",
@@ -67,6 +77,7 @@ HELP: dict[str, tuple[str, str]] = {
     "gptq_kernel": ("what unpacks GPTQ's matrices: torch's operations, or a kernel of one matrix at a time", ""),
     "repeats_keys": ("keys and values are repeated for every query head before attention", ""),
     "sync_each_batch": ("FSDP divides gradients after every pass of a step, not after the last alone", ""),
+    "card": ("kind of device, for its CUDA context, such as t4 [default: that of --fits]", "DEVICE"),
     "optimizer_in_backward": ("step each parameter as soon as its gradient is there", ""),
 }
 
@@ -230,7 +241,7 @@ def _serving(group: Any) -> None:
 
 def _help(name: str) -> str:
     default: Any = getattr(Recipe, name)
-    shown = "" if default == () else f" [default: {_shown(default)}]"
+    shown = "" if default in ((), "") else f" [default: {_shown(default)}]"
     return (HELP[name][0] + shown).replace("%", "%%")
 
 

@@ -81,7 +81,7 @@ def strategies(model: Model, on: Devices | str, recipe: Recipe | None = None) ->
 
     where = read_devices(on) if isinstance(on, str) else on
     weights, blueprint = logical(model.tensors, model.config), blueprint_of(model)
-    base, _ = as_stored(model.config, (recipe or Recipe()).replace(**_ALONE))
+    base, _ = as_stored(model.config, (recipe or Recipe()).replace(**_ALONE, card=where.card))
     spread = {"num_processes": where.count}
     if where.count > 1:
         spread["processes_per_machine"] = where.per_machine

@@ -28,6 +28,11 @@ class Card(Record):
         """Whether it computes in fp8."""
         return self.name in _FP8
 
+    @property
+    def small(self) -> bool:
+        """Whether it runs about as many threads at once as an RTX 3090 (82 multiprocessors of 1,536), or fewer."""
+        return self.name in _SMALL
+
 
 CARDS: tuple[Card, ...] = (
     Card("t4", 16, 14.56, bf16=False), Card("v100-16gb", 16, 15.77, bf16=False),
@@ -46,6 +51,10 @@ _FP8 = frozenset(
     ("l4", "l40", "l40s", "h100", "h100-nvl", "h200", "h20", "gh200", "b200", "rtx4070", "rtx4090", "rtx5090",
      "mi300x", "gaudi2")
 )  # fmt: skip
+
+_SMALL = frozenset(
+    ("t4", "p100", "l4", "a10", "a10g", "a40", "a6000", "rtx2080ti", "rtx3060", "rtx3070", "rtx3090", "rtx4070")
+)
 
 # What makers and people write around a name, as words; the last of them also without a blank.
 _AROUND = re.compile(r"\b(nvidia|geforce|tesla|quadro|amd|instinct|google|hbm[0-9]e?|sxm[0-9]?|pcie)\b|(sxm|pcie)$")

@@ -33,6 +33,8 @@ class Devices(Record):
     """Whether they compute in bfloat16; True where only an amount is known."""
     fp8: bool = True
     """Whether they compute in fp8; True where only an amount is known."""
+    card: str = ""
+    """The kind of device; empty where only an amount is known."""
 
     def without(self, recipe: Recipe) -> tuple[str, ...]:
         """Return a note on the type of a run's computation if these devices don't compute in it."""
@@ -109,6 +111,7 @@ def read_devices(text: str) -> Devices:
         notes,
         card is None or card.bf16,
         card is None or card.fp8,
+        card.name if card else "",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accel_config.record import Record
-from accel_estimate.devices.runtime import CONTEXT
+from accel_estimate.devices.runtime import context
 from accel_estimate.model.sizes import loaded_bytes
 from accel_estimate.serving.cache import Cache, cache
 from accel_estimate.serving.settings import check
@@ -47,10 +47,11 @@ def estimate_serving(weights: Sequence[Weight], blueprint: Blueprint, how: Servi
     kept, unpacked = cache(blueprint, how), _unpacked(weights, how) / how.tp
     busy = _busy(blueprint, how, kept) + unpacked
     whole = working(blueprint, how, how.prompts) + unpacked
+    least, middle, most = context(how.card)
     return ServingEstimate(
-        held + kept.used + CONTEXT[0],
-        held + kept.used + busy + CONTEXT[1],
-        ALLOCATION * held + kept.reserved + whole + CONTEXT[2],
+        held + kept.used + least,
+        held + kept.used + busy + middle,
+        ALLOCATION * held + kept.reserved + whole + most,
         held,
         kept,
         busy,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from accel_config.record import Record
+from accel_estimate.devices import cards
 from accel_estimate.errors import UsageError, check_number
 from accel_estimate.formats.dtypes import TORCH_BYTES
 from accel_estimate.model.sizes import QUANTIZATIONS
@@ -30,6 +31,8 @@ class Serving(Record):
     """Tokens of `context_len` that the model generates; 0: the prompt may take them all."""
     prefill_chunk: int = 8192
     """Tokens of prompts that are read at once (vLLM's `max_num_batched_tokens` on large GPUs); 0: whole prompts."""
+    card: str = ""
+    """The kind of device, for its CUDA context; empty: any that computes."""
 
     @property
     def prompts(self) -> int:
@@ -57,5 +60,7 @@ def check(how: Serving) -> None:
         check_number(name, getattr(how, name), 0)
     if how.quantize != "none" and how.quantize not in QUANTIZATIONS:
         raise UsageError(f"--quantize: {how.quantize!r} isn't known; use one of {', '.join(QUANTIZATIONS)}")
+    if how.card and cards.named(how.card) is None:
+        raise UsageError(f"--card: must be a known device ({', '.join(card.name for card in cards.CARDS)})")
     if how.kv_dtype not in TORCH_BYTES:
         raise UsageError(f"--kv_dtype: {how.kv_dtype!r} isn't a known type; use one of {', '.join(TORCH_BYTES)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from accel_estimate.devices.runtime import CONTEXT, NCCL, WORKSPACES
+from accel_estimate.devices.runtime import NCCL, WORKSPACES, context
 from accel_estimate.tracing import allocator, limits
 from accel_estimate.training.device.moments import Moment, Parts
 from accel_estimate.training.step import TrainingEstimate
@@ -74,5 +74,5 @@ def estimate(tape: Tape, recipe: Recipe, trained: int) -> TrainingEstimate:
 
 def _on_the_device(reserved: Range, recipe: Recipe) -> Range:
     nccl = NCCL if recipe.num_processes > 1 else (0.0, 0.0, 0.0)
-    low, expected, high = (sum(parts) for parts in zip(reserved, CONTEXT, WORKSPACES, nccl, strict=True))
+    low, expected, high = (sum(parts) for parts in zip(reserved, context(recipe.card), WORKSPACES, nccl, strict=True))
     return low, expected, high

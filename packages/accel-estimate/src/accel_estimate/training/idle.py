@@ -11,12 +11,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from accel_estimate.training.activations.compute import Checkpointing
     from accel_estimate.training.recipe import Recipe
 
     Needed = tuple[str, str, Callable[[Recipe], bool]]
 
 _ADAPTERS: Needed = ("lora_rank", "--lora_rank", lambda r: not r.trains_all)
 _ZERO: Needed = ("zero_stage", "--zero_stage 1, 2 or 3", lambda r: r.zero_stage > 0)
+
+
+def _recomputing(kind: Checkpointing) -> Needed:
+    return (
+        "gradient_checkpointing",
+        f"--megatron and --gradient_checkpointing {kind}",
+        lambda r: r.megatron != "none" and r.gradient_checkpointing == kind,
+    )
+
 
 # For each flag: the setting that it needs, that setting as a flag, and whether a recipe makes it.
 _NEEDS: dict[str, Needed] = {
@@ -28,6 +38,10 @@ _NEEDS: dict[str, Needed] = {
     "overlap_comm": _ZERO,
     "wrap": ("fsdp", "--fsdp", lambda r: r.fsdp != "none"),
     "micro_batches": ("pp", "--pp", lambda r: r.pp > 1),
+    "virtual_stages": ("pp", "--pp", lambda r: r.pp > 1),
+    "recompute_modules": _recomputing("selective"),
+    "recompute_method": _recomputing("full"),
+    "recompute_num_layers": _recomputing("full"),
 }
 
 

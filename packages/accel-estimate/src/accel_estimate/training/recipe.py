@@ -7,8 +7,10 @@ The flags of the command are derived from the live hints of `Recipe`, so this mo
 from typing import Literal
 
 from accel_config.record import Record
+from accel_estimate.devices import cards
 from accel_estimate.errors import UsageError, check_number
 from accel_estimate.training.activations.compute import AttentionKind, Checkpointing
+from accel_estimate.training.activations.recomputed import RECOMPUTED
 from accel_estimate.training.loss import Loss
 from accel_estimate.training.optimizers import Optimizer, OptimizerForm
 from accel_estimate.training.versions import numbers
@@ -29,17 +31,14 @@ ZERO_2, ZERO_3 = 2, 3
 
 
 class Recipe(Record):
-    """The settings of a training run; sizes are those of one device and one forward pass.
-
-    `mixed_precision` is torch's autocast, FSDP's mixed precision, or DeepSpeed's own.
-    """
+    """The settings of a training run; sizes are those of one device and one forward pass."""
 
     optimizer: Optimizer = "adamw"
     """The optimizer; its states are counted for each trained parameter."""
     optimizer_form: OptimizerForm = "foreach"
     """How torch's own optimizer steps: all tensors at once (its default on CUDA), in one kernel, or one by one."""
     mixed_precision: Precision = "no"
-    """Number format of the computation, as in Accelerate's setting of that name."""
+    """Number format of the computation: torch's autocast, FSDP's mixed precision, or DeepSpeed's own."""
     param_dtype: ParamType = "float32"
     """Number format of the weights."""
     gradient_dtype: Literal["auto", "float32"] = "auto"
@@ -96,6 +95,14 @@ class Recipe(Record):
     """Whether Megatron-LM trains, and its optimizer: whole on each device, or distributed over the replicas."""
     micro_batches: int = 0
     """Micro-batches that a pipeline works on; 0: as many as it has stages."""
+    virtual_stages: int = 1
+    """Groups of layers on each stage of a pipeline; above 1, its schedule is interleaved."""
+    recompute_modules: tuple[str, ...] = ()
+    """Modules that Megatron-LM's selective checkpointing computes again; empty: the core of attention."""
+    recompute_method: Literal["uniform", "block"] = "uniform"
+    """Layers of Megatron-LM's full checkpointing: all of them in units, or the first of each group alone."""
+    recompute_num_layers: int = 1
+    """Layers in such a unit, or the number of those at the start of each group."""
     sequence_parallel: bool = True
     """Whether tensor parallelism also divides activations along the sequence."""
     expandable_segments: bool = False
@@ -120,6 +127,8 @@ class Recipe(Record):
     """Dropout before LoRA's adapters; above 0 it keeps a mask and a copy of their input."""
     sync_each_batch: bool = False
     """Whether FSDP divides the gradients after every pass of a step, not after the last alone."""
+    card: str = ""
+    """The kind of device, for its CUDA context; empty: any that computes."""
     optimizer_in_backward: bool = False
     """Whether each parameter is stepped as soon as its gradient is there, which is freed then."""
 
@@ -143,15 +152,10 @@ class Recipe(Record):
 
     @property
     def expert_parts(self) -> int:
-        """The parts of a layer's experts; tensor parallelism splits one over what expert parallelism leaves."""
+        """The number of parts of a layer's experts; tensor parallelism splits what expert parallelism leaves."""
         if self.ep == 1:
             return self.tp
         return self.ep * max(1, min(self.tp, self.data_parallel * self.cp * self.tp // self.ep))
-
-    @property
-    def expert_shards(self) -> int:
-        """The number of devices over which ZeRO or FSDP divides experts: those that hold the same experts."""
-        return max(1, self.shards * self.tp // self.expert_parts)
 
     @property
     def upcasts(self) -> bool:
@@ -175,20 +179,19 @@ class Recipe(Record):
 
     @property
     def under_autocast(self) -> bool:
-        """Whether the forward pass runs under torch's autocast (DeepSpeed and FSDP cast the weights instead)."""
-        return self.mixed_precision != "no" and self.zero_stage < 0 and self.fsdp == "none"
+        """Whether the forward pass runs under torch's autocast; Accelerate has FSDP cast the weights besides."""
+        return self.mixed_precision != "no" and self.zero_stage < 0
 
     @property
     def autocasts(self) -> bool:
         """Whether autocast casts for each narrow product: weights that are narrow already keep theirs."""
-        return self.under_autocast and self.param_dtype == "float32"
+        return self.under_autocast and self.param_dtype == "float32" and self.fsdp == "none"
 
     @property
     def offloads_states(self) -> bool:
         """Whether gradients and the optimizer are on the CPU (FSDP offloads them with the weights)."""
-        return self.offload_optimizer_device != "none" or (
-            self.fsdp != "none" and self.offload_param_device != "none"
-        )
+        whole = self.fsdp != "none" and self.offload_param_device != "none"
+        return whole or self.offload_optimizer_device != "none"
 
     @property
     def trains_all(self) -> bool:
@@ -213,6 +216,8 @@ def check(recipe: Recipe) -> None:
         "pp",
         "cp",
         "ep",
+        "virtual_stages",
+        "recompute_num_layers",
     ):
         check_number(name, getattr(recipe, name), 1)
     for name in ("lora_rank", "micro_batches", "reduce_bucket_size"):
@@ -239,6 +244,10 @@ _REFUSALS: "tuple[tuple[Callable[[Recipe], bool], str], ...]" = (
     (lambda r: r.zero_stage >= 0 and r.fsdp != "none", "--zero_stage and --fsdp: choose one"),
     (lambda r: r.megatron != "none" and (r.zero_stage >= 0 or r.fsdp != "none"),
      "--megatron: has an optimizer of its own; leave out --zero_stage and --fsdp"),
+    (lambda r: bool(r.card) and cards.named(r.card) is None,
+     f"--card: must be a known device ({', '.join(card.name for card in cards.CARDS)})"),
+    (lambda r: not RECOMPUTED.issuperset(r.recompute_modules),
+     f"--recompute_modules: must be of {', '.join(sorted(RECOMPUTED))}"),
     (lambda r: r.quantize != "none" and r.trains_all,
      "--quantize: packed weights can't be trained themselves; add --lora_rank"),
     (lambda r: bool(r.lora_targets) and r.trains_all, "--lora_targets: has no effect without --lora_rank"),

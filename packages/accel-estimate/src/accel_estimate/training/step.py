@@ -6,7 +6,7 @@ Every constant says where it comes from. The parts are counted in `device` and `
 from __future__ import annotations
 
 from accel_config.record import Record
-from accel_estimate.devices.runtime import CONTEXT, NCCL, WORKSPACES, published
+from accel_estimate.devices.runtime import NCCL, WORKSPACES, context, published
 from accel_estimate.errors import UsageError
 from accel_estimate.training import litgpt
 from accel_estimate.training.device import megatron
@@ -155,7 +155,7 @@ def _holes(peak: Moment, recipe: Recipe, which: int) -> float:
 
 def _runtime(recipe: Recipe, which: int) -> float:
     """Return what CUDA and NCCL take: the low, the expected or the high amount."""
-    return CONTEXT[which] + (NCCL[which] if recipe.num_processes > 1 else 0)
+    return context(recipe.card)[which] + (NCCL[which] if recipe.num_processes > 1 else 0)
 
 
 def _part(stage: Stage, recipe: Recipe, parameters: float) -> float:
@@ -171,7 +171,8 @@ def _worst_stage(
     found, rank = max(((moments(rank), rank) for rank in ranks), key=lambda one: _peak(one[0]).parts.total)
     if recipe.pp > 1:
         place = "last" if rank.stage.has_head else "first"
-        found = [it.replace(why=f"{it.why}, in the {place} of {recipe.pp} stages") for it in found]
+        keeps = f"in the {place} of {recipe.pp} stages, which keeps {rank.stage.in_flight:.3g} micro-batches"
+        found = [it.replace(why=f"{it.why}, {keeps}") for it in found]
     return found, rank
 
 

@@ -50,7 +50,7 @@ def _t5(config: ConfigJson) -> Blueprint:
         tuple(extras),
         tied=tied,
         narrow_loss=True,
-        vectors=3 if dropout else 0,
+        vectors=1,
         masks=4 if dropout else 0,
         moved=2,
         names=names,

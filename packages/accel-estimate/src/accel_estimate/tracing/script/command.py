@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+CARD = "ACCEL_ESTIMATE_CARD"
+"""The variable with the kind of device that the script is held against, for the script's process."""
+
 
 class StoppedError(EstimateError):
     """The script couldn't be run up to its second optimizer step."""
@@ -41,9 +44,10 @@ def report(
         raise UsageError(f"--script {script}: there is no such file")
     limits.check_installed("--script", ("torch",))
     notes: list[str] = list(where.notes) if where else []
-    found = _run(script, words, "device", processes)
+    card = where.card if where else ""
+    found = _run(script, words, "device", processes, card)
     if not found["uses_device"] and ("training" in found or "ended after" in found["stopped"]):
-        found = _run(script, words, "host", processes)
+        found = _run(script, words, "host", processes, card)
         notes.append("The script uses no device, so this is what it takes on the CPU.")
     if "stopped" in found:
         raise StoppedError(f"--script: {found['stopped']}")
@@ -73,7 +77,7 @@ def report(
     return data, Fit(where.text, where.limit, data["training"]["expected_bytes"], "training") if where else None
 
 
-def _run(script: str, words: Sequence[str], where: str, processes: int | None) -> dict[str, Any]:
+def _run(script: str, words: Sequence[str], where: str, processes: int | None, card: str) -> dict[str, Any]:
     """Run the script in a process of its own, whose output goes to standard error; return what that reports."""
     reads, writes = os.pipe()
     with tempfile.TemporaryDirectory(prefix="accel-estimate-") as folder, os.fdopen(reads, "rb") as channel:
@@ -87,7 +91,7 @@ def _run(script: str, words: Sequence[str], where: str, processes: int | None) -
             script,
             *words,
         ]
-        environ = {**os.environ, "TMPDIR": folder, "ACCEL_ESTIMATE_SCRIPT": "1", "WANDB_MODE": "disabled"}
+        environ = {**os.environ, "TMPDIR": folder, "ACCEL_ESTIMATE_SCRIPT": "1", "WANDB_MODE": "disabled", CARD: card}
         if processes is not None:
             environ |= launched(processes)
         try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from accel_estimate.estimation.memory_report import training_json
 from accel_estimate.tracing import limits
 from accel_estimate.tracing.result import estimate
+from accel_estimate.tracing.script.command import CARD
 from accel_estimate.tracing.script.memory import SKIP, UnsupportedError
 from accel_estimate.tracing.script.replacing import groups
 from accel_estimate.tracing.script.steps import STEPS
@@ -27,7 +30,9 @@ def training(memory: Memory, steps: Steps) -> dict[str, Any]:
     tape = memory.tape
     if not tape.blocks or not tape.peaks():
         return {"training": None}
-    found = training_json(estimate(tape, Recipe(num_processes=memory.processes), steps.trained), ())
+    found = training_json(
+        estimate(tape, Recipe(num_processes=memory.processes, card=os.environ.get(CARD, "")), steps.trained), ()
+    )
     peak = max(tape.peaks(), key=lambda one: one.total)
     amounts: dict[tuple[str, str], int] = {}
     for block in tape.alive(peak.at):

@@ -20,6 +20,7 @@ def working(it: Layer, hidden: int, how: Compute, *, again: bool = False) -> Sav
     These are the gradients of the inner vectors, less the input of the last matrix, which is released by then if it
     was kept; and that of the stream. `again`: a checkpointed layer first makes what it keeps, with what else that
     takes. Gemma's norm behind the MLP runs backward before it: five fp32 vectors, when one of its own is released.
+    T5 makes the input of the last matrix as wide as its weight, and its encoder's result has a gradient by then.
     """
     last = 4 * _FP32 / how.width * hidden if it.norms > _USUAL_NORMS else 0.0
     mlp = _feeding(it, it.mlp, hidden, how, again=again) if it.mlp else 0.0
@@ -27,7 +28,12 @@ def working(it: Layer, hidden: int, how: Compute, *, again: bool = False) -> Sav
         mlp = _dispatching(it.experts, hidden, how, again=again)
     mlp = max(mlp, last)
     space = 4 * it.space.inner if it.space else 0
-    return Saved(stream=(how.stream + how.width * how.casts) * hidden, inner=how.width * max(mlp, space))
+    stream = how.stream + how.width * how.casts
+    if again and it.attention and it.attention.biased:
+        stream += how.stream * bool(it.cross)
+        if it.mlp and how.casts and it.mlp.width * _FP32 + hidden * how.stream > how.width * mlp:
+            return Saved(stream=(stream + how.stream) * hidden, inner=_FP32 * it.mlp.width)
+    return Saved(stream=stream * hidden, inner=how.width * max(mlp, space))
 
 
 def _feeding(block: Layer, it: Mlp, hidden: int, how: Compute, *, again: bool) -> float:
@@ -111,18 +117,22 @@ def forward_scores(it: Layer, hidden: int, side: int, how: Compute, *, again: bo
     if it.attention.sinks:
         made = 3 * how.stream - scores(it.attention, how, dropout=it.dropout)
     elif again:
-        made = 2 * how.width + how.stream + _FP32 - scores(it.attention, how, dropout=it.dropout)
+        made = 2 * how.width + 2 * _FP32 - scores(it.attention, how, dropout=it.dropout)
     else:
         made = 2 * how.width + _FP32
     ends += _passing(it, hidden, how)
+    if it.attention.fused and it.attention.eager:  # BLOOM copies queries, keys and values out of one product
+        ends += how.width * (it.attention.query_width + it.attention.key_width + it.attention.value_width)
+        ends += how.width * hidden * again  # and holds all that until its result is added up
     return ends + it.attention.heads * side * made
 
 
 def biasing(it: Layer, hidden: int, side: int, how: Compute) -> Saved:
     """Return the bytes a token that a layer has in the backward pass of biased attention: a gradient a score."""
     heads = it.attention.heads if it.attention else 0
+    core = 3 * it.attention.query_width if it.attention else 0
     ends = layer(it.replace(mlp=None, experts=None, norms=2 if it.cross else 1), hidden, side, how)
-    return ends.plus(Saved(stream=2 * how.stream * hidden, inner=heads * side * how.width))
+    return ends.plus(Saved(stream=2 * how.stream * hidden, inner=(heads * side + core) * how.width))
 
 
 def scoring(it: Layer, hidden: int, side: int, how: Compute) -> Saved:

@@ -22,20 +22,20 @@ def layer(it: Layer, hidden: int, length: int, how: Compute) -> Saved:
     if it.parallel and it.norms > 1 and it.norm == "layer" and reads.stream == how.stream:  # they keep the same input
         parts.append(Saved(stream=-how.stream * hidden))
     if it.attention:
-        parts.append(_attention(it, it.attention, length, how))
+        parts.append(attended(it, it.attention, length, how))
         keys = _inputs(it.attention, it.mlp if parallel else None)
         parts.append(Saved(gathered=_kept(hidden, keys, reads)))
     if it.cross:
         parts += [
-            _attention(it, it.cross, length, how, how.across),
+            attended(it, it.cross, length, how, how.across),
             Saved(gathered=_kept(hidden, ("q", "k", "v") if how.casts else ("q",), reads)),
         ]
     if it.mlp:
-        parts.append(_mlp(it.mlp, how))
+        parts.append(feeding(it.mlp, how))
         if not parallel:
             parts.append(Saved(gathered=_kept(hidden, _first(it.mlp), reads)))
     if it.experts:
-        parts.append(_experts(it.experts, hidden, how))
+        parts.append(experts(it.experts, hidden, how))
     if it.space:
         parts += [_space(it.space, how), Saved(gathered=_kept(hidden, ("in",), how))]
     if it.dropout:  # a one-byte mask after attention and one after the MLP
@@ -82,7 +82,7 @@ def _kept(width: int, keys: Iterable[str], how: Compute) -> float:
     return kept
 
 
-def _attention(block: Layer, it: Attention, length: int, how: Compute, across: float = 1.0) -> Saved:
+def attended(block: Layer, it: Attention, length: int, how: Compute, across: float = 1.0) -> Saved:
     """Return the bytes of attention itself; `across` is the number of keys for each query."""
     key, value = across * it.key_width, across * it.value_width
     eager = how.scores(it)
@@ -141,7 +141,7 @@ def scores(it: Attention, how: Compute, *, dropout: bool) -> float:
     return 4 + (1 + how.width if dropout else copy) + (how.width if it.softcap else 0)
 
 
-def _mlp(it: Mlp, how: Compute) -> Saved:
+def feeding(it: Mlp, how: Compute) -> Saved:
     """Return the bytes of a feed-forward net's inner vectors.
 
     Gated: the gate, its activation and the other branch. Plain: the input of the activation (a GELU written in
@@ -162,14 +162,14 @@ def _mlp(it: Mlp, how: Compute) -> Saved:
     return Saved(inner=kept * it.width + last + mask)
 
 
-def _experts(it: Experts, hidden: int, how: Compute) -> Saved:
+def experts(it: Experts, hidden: int, how: Compute) -> Saved:
     """Return the bytes of a mixture's vectors: each token goes to `active` experts, whose results are weighted."""
     if not how.grouped and not it.stacked:
         return _visited(it, hidden, how)
     wider = how.replace(width=how.stream)  # autocast doesn't know grouped products
     if "experts" not in how.adapted:
         wider = wider.replace(adapted=frozenset(), trained=how.trained or (it.adapts and bool(how.adapted)))
-    one = _mlp(Mlp(it.width, activation="clamped" if it.stacked else "silu"), wider)
+    one = feeding(Mlp(it.width, activation="clamped" if it.stacked else "silu"), wider)
     copies = wider.width * hidden * (2 if wider.trained or "gate" in wider.adapted or "up" in wider.adapted else 1)
     wide = _FP32 * hidden * (it.wide_router and wider.trained and how.stream < _FP32)
     router = how.width * hidden * (how.trained if wide else wider.trained)
@@ -186,7 +186,7 @@ def _visited(it: Experts, hidden: int, how: Compute) -> Saved:
 
     Each keeps its result, which is weighted. What the router reads is kept for its own gradient.
     """
-    one = _mlp(Mlp(it.width), how.replace(adapted=how.adapted if "experts" in how.adapted else frozenset()))
+    one = feeding(Mlp(it.width), how.replace(adapted=how.adapted if "experts" in how.adapted else frozenset()))
     reads = _kept(hidden, ("gate", "up"), how)
     router = how.width * hidden * how.trained + 8 * it.number
     return Saved(stream=router, inner=it.active * (one.inner + reads + how.stream * hidden) + shared(it, hidden, how))
@@ -194,7 +194,7 @@ def _visited(it: Experts, hidden: int, how: Compute) -> Saved:
 
 def shared(it: Experts, hidden: int, how: Compute) -> float:
     """Return the bytes of the experts that every token visits."""
-    return (_mlp(Mlp(it.shared), how).inner if it.shared else 0.0) + how.width * hidden * it.shared_gate
+    return (feeding(Mlp(it.shared), how).inner if it.shared else 0.0) + how.width * hidden * it.shared_gate
 
 
 def _space(it: StateSpace, how: Compute) -> Saved:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from accel_config.record import Record
-from accel_estimate.model.blueprint import Layer
 from accel_estimate.training.activations.backward import attending, forward_scores, normalizing, working
 from accel_estimate.training.activations.compute import Saved
 from accel_estimate.training.activations.layers import layer, norm
+from accel_estimate.training.activations.masks import biases, masking, masks, masks_again
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from accel_estimate.model.blueprint import Blueprint, Stack
+    from collections.abc import Sequence
+
+    from accel_estimate.model.blueprint import Blueprint, Layer
     from accel_estimate.training.activations.compute import Checkpointing, Compute
+    from accel_estimate.training.activations.masks import Run
 
 
 def checkpointed(it: Layer, hidden: int, how: Compute, kind: Checkpointing) -> Saved:
@@ -35,16 +38,17 @@ def checkpointed(it: Layer, hidden: int, how: Compute, kind: Checkpointing) -> S
 
 
 _FP32 = 4
-_CONVOLVED = 6
+_CONVOLVED, _ENDS = 5, 2
 
 
 class Total(Record):
     """Bytes on one device.
 
-    `kept` after the forward pass, of them `last` of one layer, `final` behind the last layer and `encoder` of an
-    encoder with an input of its own; `layer` more while one layer's MLP runs backward, `attending` while its
-    attention does, `normalizing` while its first norm does; `first`: the same three of the first layer; `scores` more
-    while a forward pass makes scores.
+    `kept` after the forward pass, of them `last` of one layer, `final` behind the last layer; `given` more until the
+    forward pass is over; `encoder` when the decoder's backward pass is over, `apart` if the encoder has an input of
+    its own; `layer` more while one layer's MLP runs backward, `attending` while its attention does, `normalizing`
+    while its first norm does; `first`: the same three of the first layer, `between` of those between it and the
+    last; `lasting` until the end of the backward pass; `scores` more while a forward pass makes scores or masks.
     """
 
     kept: float
@@ -53,30 +57,17 @@ class Total(Record):
     normalizing: float = 0.0
     last: float = 0.0
     final: float = 0.0
+    given: float = 0.0
     encoder: float = 0.0
+    apart: bool = False
     scores: float = 0.0
+    lasting: float = 0.0
     first: Peaks = (0.0, 0.0, 0.0)
+    between: Peaks | None = None
 
 
 Peaks = tuple[float, float, float]
 """While a layer's MLP runs backward, its attention, its first norm."""
-
-
-class Run(Record):
-    """The input of one pass, and how it is divided.
-
-    `batch` sequences of `length` tokens; tensor parallel degree `tp`, with sequence parallelism or without, and
-    whether that gathers inputs again in the backward pass; `share` is the part of the layers that this device holds
-    (pipeline parallelism).
-    """
-
-    batch: int
-    length: int
-    kind: Checkpointing = "none"
-    tp: int = 1
-    sequence: bool = True
-    share: float = 1.0
-    gathers_again: bool = False
 
 
 def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
@@ -84,7 +75,7 @@ def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
 
     An encoder whose input has a fixed length (an image, a sound) gets that length, any other `run.length`.
     """
-    kept = of_last = encoder = scored = final = 0.0
+    kept = of_last = encoder = final = lasting = 0.0
     found: list[Peaks] = []
     for stack in blueprint.stacks:
         fixed = blueprint.fixed or (blueprint.encoder_tokens and stack is blueprint.encoder)
@@ -96,34 +87,68 @@ def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
             held, added = cache[id(it)]
             kept += held * run.batch * side * run.share
             mlp, attention, first = added
-            tokens = run.batch * side
-            found.append((mlp * tokens, attention * tokens, first * tokens))
+            tokens, (before, after) = run.batch * side, masks_again(it, side, run, how)
+            found.append((mlp * tokens + before, attention * tokens + after, first * tokens + after))
             of_last = held * run.batch * side
-            scored = forward_scores(it, blueprint.hidden, side, how) * run.batch * side / run.tp
-            kept += _biases(it, side, run, how)
-        kept += _masks(stack, side, run, how)
-        if (
-            fixed and blueprint.vocab and how.trained
-        ):  # two convolutions and their activations, the first at twice the length
-            kept += _CONVOLVED * how.width * blueprint.hidden * run.batch * side
-            encoder = kept
+            kept += biases(it, side, run, how)
+        made = masks(stack, side, run, how)
+        kept += made
+        windows = {it.attention.window > 0 for it in stack.layers if it.attention}
+        lasting = 0.0 if blueprint.encoder or not windows else made / len(windows)  # only the first layer's lasts
+        if fixed and blueprint.vocab and how.trained:
+            # Two convolutions and their activations, the first at twice the length, and what the encoder gives.
+            given = how.behind(stack.layers[0].norm if stack.layers else "layer").stream
+            kept += (_CONVOLVED * how.width + given) * blueprint.hidden * run.batch * side
         last = Saved(stream=norm(stack.layers[0].norm if stack.layers else "rms", blueprint.hidden, how))
         final = last.split(run.tp, sequence=run.sequence, again=run.gathers_again) * run.batch * side
         kept += final
+        if stack is blueprint.encoder and how.trained:  # and the gradient of what it gives; a text's is kept as well
+            encoder = kept + (1 if fixed else 2) * how.stream * blueprint.hidden * run.batch * side
     tokens = run.batch * run.length
     outside = how.stream * blueprint.vectors + how.width * blueprint.narrow_vectors + blueprint.masks
     if blueprint.moved and run.kind != "none" and how.adapted:  # peft has the embeddings' result require a gradient
         outside += how.width * blueprint.moved
     kept += outside * blueprint.hidden * tokens
-    if blueprint.masks > 1:  # T5's last dropout
-        final += blueprint.hidden * tokens * (1 + how.stream)
+    given = 0.0
+    if blueprint.masks > 1:  # T5's last dropout, and what its forward pass holds: the result, and that times a factor
+        final += blueprint.hidden * tokens
+        given = how.stream * blueprint.hidden * tokens * (2 if how.casts else 1)
         if run.kind != "none":  # its biases have a gradient until the decoder's first layer, where the peak is
             final += of_last * (len(blueprint.decoder.layers) - 1)
+    scored = _scoring(blueprint, run, how, of_last) - final
     found = found or [(0.0, 0.0, 0.0)]
-    mlp, attention, norms = map(max, zip(*found, strict=True))
     return Total(
-        kept, mlp, attention, norms, of_last, final, encoder, scored if run.kind != "none" else 0.0, found[0]
+        kept,
+        *_most(found),
+        of_last,
+        final,
+        given,
+        encoder,
+        bool(encoder and blueprint.encoder_tokens),
+        scored,
+        lasting,
+        found[0],
+        _most(found[1:-1]) if len(found) > _ENDS else None,
     )
+
+
+def _most(found: Sequence[Peaks]) -> Peaks:
+    mlp, attention, norms = map(max, zip(*found, strict=True))
+    return mlp, attention, norms
+
+
+def _scoring(blueprint: Blueprint, run: Run, how: Compute, of_last: float) -> float:
+    """Return the bytes that the last layer has while its forward pass makes scores or masks, beside what is kept.
+
+    A layer without checkpointing keeps less at that moment than at its end.
+    """
+    if not blueprint.decoder.layers:
+        return 0.0
+    last, again = blueprint.decoder.layers[-1], run.kind != "none"
+    if last.attention and last.attention.biased:
+        made = masking(last, blueprint.hidden, run, how)
+        return made if again else made - of_last - biases(last, run.length, run, how)
+    return forward_scores(last, blueprint.hidden, run.length, how) * run.batch * run.length / run.tp if again else 0.0
 
 
 def _one(it: Layer, hidden: int, side: int, run: Run, how: Compute) -> tuple[float, Peaks]:
@@ -132,12 +157,19 @@ def _one(it: Layer, hidden: int, side: int, run: Run, how: Compute) -> tuple[flo
     What a checkpointed layer makes again takes the place of what it kept, but for its input; a norm that doesn't copy
     that keeps the same tensor.
     """
-    whole = layer(it, hidden, side, how)
+    whole = running = layer(it, hidden, side, how)
     kept = whole if run.kind == "none" else checkpointed(it, hidden, how, run.kind)
     again = run.kind != "none"
-    added = working(it, hidden, how, again=again)
-    peaks = whole.plus(added), attending(it, hidden, side, how, again=again), normalizing(it, hidden, how)
     before = kept if not again or not _copies(it, how) else kept.replace(stream=kept.stream - how.stream * hidden)
+    others = Saved()
+    if run.recomputed:
+        kept, before, running = run.recomputed.held(it, hidden, side, how, whole)
+        others = whole.times(run.recomputed.unit - 1)  # they wait in the same unit
+    peaks = (
+        running.plus(working(it, hidden, how, again=again)),
+        attending(it, hidden, side, how, again=again).plus(others),
+        normalizing(it, hidden, how).plus(others),
+    )
     mlp, attention, first = (
         peak.split(run.tp, sequence=run.sequence, again=run.gathers_again)
         - before.split(run.tp, sequence=run.sequence, again=run.gathers_again)
@@ -149,27 +181,3 @@ def _one(it: Layer, hidden: int, side: int, run: Run, how: Compute) -> tuple[flo
 def _copies(it: Layer, how: Compute) -> bool:
     """Return whether a layer's first norm makes an fp32 copy of a narrow input and keeps no more of it."""
     return how.behind(it.norm).stream > how.stream if it.norm == "layer" else it.norm != "t5" and how.stream < _FP32
-
-
-def _biases(it: Layer, side: int, run: Run, how: Compute) -> float:
-    """Return the bytes of the mask that a biased layer makes for all sequences together; cross attention's is one."""
-    if it.attention is None or not it.attention.biased or how.attention == "eager":
-        return 0.0
-    return how.width * it.attention.heads * side * side * run.share * (run.kind == "none")
-
-
-def _masks(stack: Stack, side: int, run: Run, how: Compute) -> float:
-    """Return the bytes of the masks that all layers of a stack have together.
-
-    Eager attention has one for each kind of window; checkpointed layers keep it for what they make again. T5's has a
-    bias for each head: checkpointed, the encoder's and the decoder's are there, a copy of that, two for cross
-    attention, and the bias's gradient with, if it is trained, a copy: seven in all.
-    """
-    first = stack.layers[0] if stack.layers else Layer()
-    if first.attention is None or not first.attention.biased or how.attention == "eager":
-        eager = {it.attention.window > 0 for it in stack.layers if it.attention and how.masks(it.attention)}
-        return len(eager) * how.stream * run.batch * side * side * run.share * (run.kind != "none")
-    masks = how.width * bool(first.cross)
-    if run.kind != "none":
-        masks = 1.5 * how.stream + 2 * how.width if how.trained else how.stream + 2 * how.width
-    return masks * first.attention.heads * side * side * run.share

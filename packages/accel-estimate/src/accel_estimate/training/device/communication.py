@@ -48,10 +48,12 @@ def in_a_layer(rank: Rank, part: Part, *, last: bool = False, first: bool = Fals
     if rank.recipe.fsdp == "none" or _alone(rank):
         return 0.0
     layer = _layer(rank)
-    again = 0.0 if _stays(rank) or first else _buffer(rank)
+    again = 0.0 if _stays(rank) or first else _buffer(rank) * (rank.stage.before_last if last else 1.0)
+    if again and rank.kept.encoder and not rank.kept.apart and rank.recipe.gradient_checkpointing != "none":
+        again = rank.width * rank.encoder_layer  # T5's peak is in the decoder's first layer
     if rank.recipe.gradient_accumulation > 1 and not rank.recipe.sync_each_batch:
         # Gradients are whole already, and a layer's become what they are reduced in; tied ones wait to be added up.
-        waiting = rank.stage.head if rank.tied and rank.trains_head and not rank.kept.encoder else 0
+        waiting = rank.stage.head if rank.tied and rank.trains_head and not rank.kept.apart else 0
         added = rank.added if part == "layer" else 0.0
         return again + rank.width * (layer - min(layer, rank.stage.largest_block) + waiting + added)
     whole = (rank.stage.head if rank.trains_head else 0) + states.passed(rank, part) + (0 if last else layer)
@@ -60,16 +62,19 @@ def in_a_layer(rank: Rank, part: Part, *, last: bool = False, first: bool = Fals
     return again + _whole(rank) * whole
 
 
-def in_the_embeddings(rank: Rank) -> float:
+def in_the_embeddings(rank: Rank, *, encoder: bool) -> float:
     """Return what FSDP has at the end of the backward pass: the root and its gradients, and a layer being reduced.
 
-    A gradient that the head and the embeddings have together is added up in a third tensor.
+    A gradient that the head and the embeddings have together is added up in a third tensor. Behind a decoder the
+    encoder's last layer is gathered already, and what the encoder has outside its layers has no gradient.
     """
     if rank.recipe.fsdp == "none" or _alone(rank):
         return 0.0
     shared = 2 * rank.stage.head if rank.tied else 0
     root = rank.width * rank.stage.root
-    return root + _whole(rank) * ((rank.stage.root + shared if rank.recipe.trains_all else 0) + _layer(rank))
+    made = rank.stage.root + shared - rank.encoder_root * encoder if rank.recipe.trains_all else 0
+    gathered = 0.0 if not encoder or _stays(rank) else rank.width * rank.encoder_layer
+    return root + gathered + _whole(rank) * (made + _layer(rank))
 
 
 def gathering(rank: Rank) -> tuple[float, float]:

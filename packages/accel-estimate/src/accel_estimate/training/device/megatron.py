@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from math import ceil
+
+from accel_estimate.training.activations.recomputed import Recomputed
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from accel_estimate.model.blueprint import Blueprint
     from accel_estimate.training.recipe import Recipe
 
 
@@ -24,3 +29,15 @@ def counted(recipe: Recipe) -> Recipe:
         compile=True,
         loss="narrow" if recipe.loss == "auto" else recipe.loss,
     )
+
+
+def recomputed(recipe: Recipe, blueprint: Blueprint) -> Recomputed | None:
+    """Return what Megatron-LM computes again; None: another trainer's checkpointing, or none."""
+    if recipe.megatron == "none" or recipe.gradient_checkpointing == "none":
+        return None
+    group = max(1, ceil(sum(1 for _ in blueprint.layers()) / (recipe.pp * recipe.virtual_stages)))
+    if recipe.gradient_checkpointing == "selective":
+        return Recomputed(frozenset(recipe.recompute_modules or ("core_attn",)), group)
+    block = recipe.recompute_method == "block"
+    layers = min(recipe.recompute_num_layers, group)
+    return Recomputed(None, group, layers if block else group, 1 if block else layers)

@@ -57,7 +57,7 @@ def _standing(rank: Rank) -> Parts:
         states.weights(rank),
         states.accumulated(rank),
         states.optimizer(rank),
-        rank.kept.kept * rank.stage.in_flight + rank.head_input,
+        (rank.kept.kept - rank.kept.final) * rank.stage.in_flight + rank.kept.final + rank.head_input,
         0.0,
         communication(rank),
     )
@@ -86,12 +86,17 @@ def _forward(rank: Rank, at: Parts) -> Moment:
     reads = rank.head_reads - rank.head_input if rank.loss in loss.IN_THE_MODEL else 0.0
     end = at.replace(
         weights=at.weights + states.casts(rank, layers, head=True) + states.adapter_casts(rank, forward=True),
-        activations=at.activations + rank.held + reads,
+        activations=at.activations + rank.held + rank.kept.given + reads,
         logits=_logits(rank, forward=True),
         communication=at.communication + in_the_loss(rank),
     )
     if rank.kept.scores:  # before there are logits
-        end = max(end, end.replace(activations=at.activations + rank.kept.scores, logits=0.0), key=_total)
+        scoring = end.replace(
+            weights=at.weights + states.casts(rank, layers, head=False) + states.adapter_casts(rank, forward=True),
+            activations=at.activations + rank.held - rank.head_input + rank.kept.scores,
+            logits=0.0,
+        )
+        end = max(end, scoring, key=_total)
     if head := states.unpacked_head(rank):  # beside narrow logits, and the fp32 ones of the pass before
         narrow = end.replace(activations=end.activations + head, logits=(rank.width + 4) * rank.logits)
         end = max(end, narrow, key=_total)
@@ -115,22 +120,24 @@ def _backward_begins(rank: Rank, at: Parts) -> Moment:
     running = at.activations - rank.head_input - rank.kept.final + states.dequantized(rank)
     fsdp = rank.recipe.fsdp != "none"
     found: list[Parts] = []
-    for part, added, _ in _parts(rank):
+    for part, added, _, between in _parts(rank):
         # A checkpointed layer makes its narrow copies again.
         casts = states.casts(rank, states.casts_kept(rank) or states.casts_again(rank, part), head=False)
         begin = at.replace(
             weights=at.weights + casts + states.adapter_casts(rank),
-            gradients=at.gradients if fsdp else max(at.gradients, states.head_gradient(rank, part)),
+            gradients=at.gradients
+            if fsdp
+            else max(at.gradients + states.added(rank, part), states.head_gradient(rank, part)),
             activations=running + added,
             logits=_output(rank),
             communication=at.communication + in_a_layer(rank, part, last=True),
         )
         following = begin.replace(
             gradients=at.gradients + max(rank.behind, 1) * states.layer_gradient(rank),
-            activations=running + added - rank.kept.last,
+            activations=running + between - rank.kept.last,
             communication=at.communication + in_a_layer(rank, part),
         )
-        found += [begin, following] if fsdp else [begin]
+        found += [begin, following] if fsdp and rank.kept.between else [begin]
     return Moment(
         "begin of the backward pass, in the last layer",
         "all kept activations, and one layer's whole activations and gradients",
@@ -138,41 +145,47 @@ def _backward_begins(rank: Rank, at: Parts) -> Moment:
     )
 
 
-def _parts(rank: Rank) -> Iterator[tuple[states.Part, float, float]]:
-    """Yield the parts of a layer's backward pass, and what each adds to the activations: at most, in the first."""
+def _parts(rank: Rank) -> Iterator[tuple[states.Part, float, float, float]]:
+    """Yield the parts of a layer's backward pass, and what each adds: at most, in the first, and between the ends."""
     kept = rank.kept
-    yield "layer", kept.layer, kept.first[0]
-    yield "attending", kept.attending, kept.first[1]
-    yield "normalizing", kept.normalizing, kept.first[2]
+    between = kept.between or (0.0, 0.0, 0.0)
+    yield "layer", kept.layer, kept.first[0], between[0]
+    yield "attending", kept.attending, kept.first[1], between[1]
+    yield "normalizing", kept.normalizing, kept.first[2], between[2]
 
 
 def _backward_ends(rank: Rank, at: Parts) -> Moment:
     found: list[Parts] = []
     fsdp = rank.recipe.fsdp != "none"
-    held = 0.0 if rank.kept.encoder else rank.kept.last
-    for part, added, first in _parts(rank):
+    held = 0.0 if rank.kept.apart else rank.kept.last
+    for part, _, first, between in _parts(rank):
         end = at.replace(
             weights=at.weights + states.casts(rank, states.casts_again(rank, part), head=False),
-            gradients=max(states.gradients(rank) - states.later_gradients(rank, part), at.gradients),
+            gradients=max(
+                states.gradients(rank) - states.later_gradients(rank, part), at.gradients + states.added(rank, part)
+            ),
             optimizer=at.optimizer + (states.stepping(rank) if rank.recipe.optimizer_in_backward else 0.0),
-            activations=held + first + states.dequantized(rank),
+            activations=held + first + rank.kept.lasting + states.dequantized(rank),
             logits=_output(rank),
             communication=at.communication + in_a_layer(rank, part, first=True),
         )
         behind = end.replace(  # in the layer behind it, which may be larger; FSDP gathers the first one's weights
             gradients=max(end.gradients - states.layer_gradient(rank), at.gradients),
-            activations=end.activations + held + added - first,
+            activations=end.activations + held + between - first,
             communication=at.communication + in_a_layer(rank, part),
         )
-        found += [end, behind] if states.grows(rank) else [end]
-    embedded = found[0].replace(
-        weights=at.weights,
-        gradients=max(states.gradients(rank) - states.last_gradients(rank), at.gradients)
-        + states.shared_gradient(rank),
-        activations=rank.kept.encoder,
-        communication=in_the_embeddings(rank) if fsdp else at.communication,
-    )
-    end = max(*found, embedded, key=_total)
+        found += [end, behind] if states.grows(rank) and rank.kept.between else [end]
+    # The embeddings have a gradient when the decoder is done, and those that an encoder reads too have one again.
+    for encoder in {bool(rank.kept.encoder), rank.kept.apart}:
+        embedded = found[0].replace(
+            weights=at.weights,
+            gradients=max(states.gradients(rank) - states.last_gradients(rank, encoder=encoder), at.gradients)
+            + states.shared_gradient(rank),
+            activations=rank.kept.encoder * encoder,
+            communication=in_the_embeddings(rank, encoder=encoder) if fsdp else at.communication,
+        )
+        found.append(embedded)
+    end = max(found, key=_total)
     return Moment("end of the backward pass", "all gradients, and the first layer's activations", end)
 
 

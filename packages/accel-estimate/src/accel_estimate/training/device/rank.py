@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, prod
 
 from accel_estimate.training import litgpt, lora, packing
 from accel_estimate.training.activations.compute import Compute
-from accel_estimate.training.activations.whole import Run, total
+from accel_estimate.training.activations.masks import Run
+from accel_estimate.training.activations.whole import total
+from accel_estimate.training.device.megatron import recomputed
 from accel_estimate.training.recipe import WIDTH
 from accel_estimate.training.versions import GROUPS_EXPERTS, numbers
 
@@ -29,6 +31,9 @@ class Rank:
         added: parameters of a gradient that is new while the one before is kept.
         padding: how many times as much FSDP holds and gathers of experts, if devices don't divide their number.
         behind: decoder layers whose backward pass is over at a layer's peak: biases have a gradient until the first.
+        encoder_layer: parameters of the matrices of an encoder's layer.
+        encoder_root: parameters of an encoder outside its layers.
+        remakes: whether a checkpointed layer's peak is in its MLP while it makes again what it keeps.
         trains_head: whether the language head is trained.
         master: whether DeepSpeed keeps an fp32 copy of the weights.
         shards: over how many devices ZeRO or FSDP divides the parameters, on average.
@@ -58,7 +63,8 @@ class Rank:
         self.shards = recipe.shards
         if stage.experts:  # experts that are spread already are divided over fewer devices
             rest = stage.parameters - stage.experts
-            self.shards = stage.parameters / (rest / recipe.shards + stage.experts / recipe.expert_shards)
+            same = max(1, recipe.shards * recipe.tp // recipe.expert_parts)  # devices that hold the same experts
+            self.shards = stage.parameters / (rest / recipe.shards + stage.experts / same)
         self.padding = self._padding(blueprint)
         if self.padding > 1:
             self.shards = stage.parameters / ((stage.parameters + (self.padding - 1) * self.routed) / recipe.shards)
@@ -66,10 +72,17 @@ class Rank:
         tokens = recipe.batch_size * recipe.seq_len / recipe.cp
         for it in () if blueprint.encoder else blueprint.decoder.layers[-1:]:
             if it.mlp:  # or its gradients of more vectors, when that of the matrix is added up
-                vectors = 1 if it.mlp.gated else 4 if it.mlp.activation == "gelu_bloom" else 0
+                wide = it.mlp.activation == "gelu_new" and recipe.under_autocast
+                vectors = 1 if it.mlp.gated else 4 if wide or it.mlp.activation == "gelu_bloom" else 0
                 self.added = max(stage.largest_matrix - vectors * it.mlp.width * tokens, 0)
         biased = any(it.attention and it.attention.biased for it in blueprint.decoder.layers)
         self.behind = len(blueprint.decoder.layers) - 1 if biased and recipe.gradient_checkpointing != "none" else 0
+        self.encoder_layer = stage.encoder / max(len(blueprint.encoder.layers), 1) if blueprint.encoder else 0.0
+        self.encoder_root = sum(prod(shape) for name, shape in blueprint.extras if "encoder." in name) / recipe.tp
+        self.remakes = recipe.gradient_checkpointing != "none" and any(
+            it.experts.stacked if it.experts else it.attention and it.attention.biased
+            for it in blueprint.decoder.layers
+        )
         run = Run(
             recipe.batch_size,
             ceil(recipe.seq_len / recipe.cp),
@@ -78,6 +91,7 @@ class Rank:
             sequence=recipe.sequence_parallel,
             share=stage.share,
             gathers_again=megatron and recipe.sequence_parallel,
+            recomputed=recomputed(recipe, blueprint),
         )
         self.kept = total(blueprint, run, self._compute(blueprint))
         if not recipe.trains_all and any(it.experts and it.experts.adapts for it in blueprint.decoder.layers):

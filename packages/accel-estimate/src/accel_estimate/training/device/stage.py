@@ -25,7 +25,8 @@ class Stage(Record):
     and, of them, `encoder` (those of an encoder) and `narrowed` (those that autocast makes narrow copies of:
     transformers multiplies by experts in groups); `root` (all outside blocks) and, in it, `head`; `largest_block`, of
     it `reading` (the matrices of q, k and v), and `largest_matrix`. `packed` are the bytes of packed matrices.
-    `share` is the part of the layers, `in_flight` the number of micro-batches at once.
+    `before_last` is the size of the last block but one, as a part of the largest.
+    `share` is the part of the layers, `in_flight` the number of micro-batches whose activations are there at once.
     """
 
     blocks: float
@@ -40,8 +41,9 @@ class Stage(Record):
     reading: float
     largest_matrix: float
     share: float
-    in_flight: int
+    in_flight: float
     has_head: bool
+    before_last: float = 1.0
 
     @property
     def parameters(self) -> float:
@@ -53,7 +55,7 @@ def stages(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> l
     """Divide the parameters over tensor, expert and pipeline parallelism; return the first and the last stage.
 
     Tensor parallelism splits every matrix and the vocabulary; norms and biases are too small to matter. The first
-    stage of a pipeline (1F1B) holds the embeddings and up to `pp` micro-batches, the last the head and one.
+    stage of a pipeline holds the embeddings, the last one the head; none between has more activations than the first.
 
     Raises:
         UsageError: there are more stages than layers.
@@ -66,8 +68,9 @@ def stages(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> l
     for weight, parameters in zip(blocks, kept, strict=True):
         sizes[weight.block] = sizes.get(weight.block, 0) + parameters
     layers = max(len(sizes), 1)
-    if recipe.pp > layers:
-        raise UsageError(f"--pp {recipe.pp}: the model has only {layers} layers to divide")
+    if (groups := recipe.pp * recipe.virtual_stages) > layers:
+        virtual = f" --virtual_stages {recipe.virtual_stages}" if recipe.virtual_stages > 1 else ""
+        raise UsageError(f"--pp {recipe.pp}{virtual}: the model has only {layers} layers to divide by {groups}")
     share = ceil(layers / recipe.pp) / layers
     linear = [(parameters, weight.copies) for weight, parameters in zip(blocks, kept, strict=True) if weight.linear]
     head = blueprint.vocab * blueprint.hidden
@@ -92,23 +95,42 @@ def stages(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> l
         share,
         1,
         has_head=blueprint.vocab > 0,
+        before_last=list(sizes.values())[-2] / max(sizes.values())
+        if len(sizes) > 1 and not blueprint.encoder
+        else 1.0,
     )
     if recipe.pp == 1:
         return [whole]
     first = root - (0 if blueprint.tied else min(head, root))
-    in_flight = min(recipe.pp, recipe.micro_batches or recipe.pp)
     return [
-        whole.replace(root=first / recipe.tp, in_flight=in_flight, has_head=False),
-        whole.replace(root=head / recipe.tp),
+        whole.replace(root=first / recipe.tp, in_flight=_in_flight(recipe, 0), has_head=False),
+        whole.replace(root=head / recipe.tp, in_flight=_in_flight(recipe, recipe.pp - 1)),
     ]
 
 
+def _in_flight(recipe: Recipe, stage: int) -> float:
+    """Return the number of micro-batches whose activations a stage keeps at once.
+
+    1F1B: one for itself and each stage behind it. Interleaved: before its first backward pass, a stage runs two
+    groups of layers for each stage behind it, and one micro-batch per stage through all groups but the last
+    (get_pp_rank_microbatches in megatron/core/pipeline_parallel/schedules.py; torch's ScheduleInterleaved1F1B too).
+    """
+    behind, groups = recipe.pp - stage - 1, recipe.virtual_stages
+    runs = behind + 1 if groups == 1 else 2 * behind + (groups - 1) * recipe.pp + 1
+    return min(runs, (recipe.micro_batches or recipe.pp) * groups) / groups
+
+
 def _reading(blueprint: Blueprint) -> int:
-    """Return the parameters of the matrices from which a layer's attention has its queries, keys and values."""
-    found = [it.attention for it in blueprint.decoder.layers if it.attention]
+    """Return the parameters of the matrices from which a layer's attention has its queries, keys and values.
+
+    Cross attention comes first in the backward pass: all matrices of the layer's own are left then.
+    """
+    found = [(it.attention, it.cross) for it in blueprint.decoder.layers if it.attention]
     if not found:
         return 0
-    it, hidden = found[-1], blueprint.hidden
+    (it, cross), hidden = found[-1], blueprint.hidden
+    if cross:
+        return hidden * (2 * (it.query_width + it.key_width + it.value_width) + it.out_width)
     if not it.kv_rank:
         return hidden * (it.query_width + it.key_width + it.value_width)
     queries = it.q_rank * (hidden + it.query_width) if it.q_rank else hidden * it.query_width

@@ -108,6 +108,14 @@ def accumulated(rank: Rank) -> float:
     return rank.trained.parameters * width
 
 
+def added(rank: Rank, part: Part) -> float:
+    """Return the bytes of a gradient in a layer's MLP that is new while that of the pass before is kept."""
+    recipe = rank.recipe
+    if part != "layer" or recipe.gradient_accumulation == 1 or not recipe.trains_all:
+        return 0.0
+    return 0.0 if recipe.zero_stage >= 0 or recipe.fsdp != "none" else rank.added * rank.gradient_width
+
+
 def later_gradients(rank: Rank, part: Part) -> float:
     """Return the gradients that don't exist yet in a part of the first layer's backward pass: its own too.
 
@@ -127,14 +135,14 @@ def grows(rank: Rank) -> bool:
     return rank.recipe.zero_stage < 0 and not rank.recipe.optimizer_in_backward
 
 
-def last_gradients(rank: Rank) -> float:
+def last_gradients(rank: Rank, *, encoder: bool) -> float:
     """Return the gradients that don't exist yet when those of the embeddings are made.
 
-    The backward pass of an encoder with an input of its own comes later, and FSDP divides the embeddings' then.
+    The backward pass of an encoder comes later, and FSDP divides the embeddings' then.
     """
     if not rank.recipe.trains_all or rank.recipe.optimizer_in_backward or not gradients(rank):
         return 0.0
-    later = rank.stage.encoder if rank.kept.encoder else 0.0
+    later = rank.stage.encoder if encoder else 0.0
     if rank.tied and rank.recipe.fsdp != "none":
         later += rank.stage.root
     return later * rank.gradient_width / rank.shards
@@ -143,12 +151,13 @@ def last_gradients(rank: Rank) -> float:
 def shared_gradient(rank: Rank) -> float:
     """Return what the gradient of tied embeddings takes beside itself: torch adds two tensors up in a third.
 
-    With FSDP it isn't divided yet, and counted with the communication.
+    That becomes the gradient, unless there is one from the pass before. With FSDP it isn't divided yet, and counted
+    with the communication.
     """
     apart = rank.recipe.fsdp != "none" or rank.recipe.megatron != "none"  # the latter adds up in its buffer
     if apart or not rank.tied or not rank.recipe.trains_all or not rank.stage.has_head:
         return 0.0
-    return 2 * rank.stage.head * rank.gradient_width
+    return (2 if rank.recipe.gradient_accumulation == 1 else 3) * rank.stage.head * rank.gradient_width
 
 
 def layer_gradient(rank: Rank) -> float:
@@ -162,7 +171,7 @@ def passed(rank: Rank, part: Part) -> float:
     """Return the parameters of a layer that have gradients while a part of it runs backward."""
     stage = rank.stage
     if part == "layer":
-        return stage.largest_matrix
+        return 0.0 if rank.remakes else stage.largest_matrix
     return stage.largest_block - (stage.reading if part == "attending" else 0.0)
 
 
