@@ -15,7 +15,7 @@ LONGEST = 0.1  # seconds
 
 
 def step_back(output: OutputRouter, ranks: int) -> bool:
-    """Only carry output until so many streams have brought something or ended, if there are no more CPUs than ranks.
+    """Only carry output until each rank has begun to print, or has ended, if there are no more CPUs than ranks.
 
     Returns:
         Whether any rank has printed something.
@@ -23,11 +23,12 @@ def step_back(output: OutputRouter, ranks: int) -> bool:
     printed = False
     if ranks < min(len(cgroup.affinity()), cgroup.cpus() or ranks + 1):
         return printed
-    poller, quiet, until = select.poll(), set(output.channels.open), time.monotonic() + LONGEST
-    heard = len(quiet) - ranks
-    while len(quiet) > heard and (left := until - time.monotonic()) > 0:
+    poller, until = select.poll(), time.monotonic() + LONGEST
+    rank_of = {fd: channel.local for fd, channel in output.channels.open.items()}
+    quiet = set(rank_of.values())
+    while (quiet or output.waiting) and (left := until - time.monotonic()) > 0:
         output.register(poller)
         ready = poller.poll(left * 1000)
         printed = output.handle(poller, ready) or printed
-        quiet -= {fd for fd, _events in ready}
+        quiet -= {rank_of[fd] for fd, _events in ready if fd in rank_of}
     return printed
