@@ -82,13 +82,18 @@ def commands(folder: Path) -> None:
     call("env", says="CPU cores")
     call("estimate-memory", "config.json", says="float32")
     Path(os.environ["XDG_STATE_HOME"], "accel/runs/one").mkdir(parents=True, mode=0o700)
-    call("ps", says="")
+    from accel_launch.ranks.system import calls
+
+    kept = calls.SUPERVISES
+    call("ps", says="" if kept else "no run is kept on Windows", status=0 if kept else 1)
+    call("stop", "--warm", says="no process is kept warm")
     for count in (1, 3):
         words = ("--cpu", "--config_file", "here.yaml", "--num_processes", str(count), "--dry_run", "x.py")
         call("launch", *words, says="x.py")
         call("launch", "--json", *words, says='"engine"')
-    from accel_launch.ranks.system import calls
-
+    words = ("--cpu", "--num_processes", "2", "--engine", "torchrun", "--dry_run", "x.py")
+    call("launch", *words, says="" if kept else "# note: engine torchrun: Windows has only exec and local")
+    call("launch", "--cpu", "--hosts", "a,b", "--dry_run", "x.py", says=calls.refusal(supervised=False))
     words = ("--cpu", "--num_processes", "2", "--preload", "json", "--dry_run", "x.py")
     call(
         "launch", *words, says=calls.FORKING or "preload json (--preload) has no effect: this system can't fork ranks"

@@ -187,7 +187,7 @@ def test_a_mac_starts_the_ranks_of_linux_machines(environ: dict[str, str], tmp_p
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("killed", ["guardian and keeper", "the process that has imported"])
+@pytest.mark.parametrize("killed", ["guardian and keeper", "launcher and guardian", "the process that has imported"])
 def test_whoever_is_killed_on_macos_nothing_is_left(
     killed: str, environ: dict[str, str], script: Callable[[str], Path]
 ) -> None:
@@ -206,12 +206,14 @@ def test_whoever_is_killed_on_macos_nothing_is_left(
         (guardian,) = keeper.children()
         (parent,) = guardian.children()
         ranks = [one.pid for one in parent.children()]
-        for one in (guardian, keeper) if killed == "guardian and keeper" else (parent,):
-            one.kill()
+        every = {"guardian": guardian, "keeper": keeper, "launcher": running, "the process that has imported": parent}
+        for name in killed.split(" and "):
+            every[name].kill()
         said = running.communicate(timeout=60)[1]
-    assert running.returncode == (137 if killed == "guardian and keeper" else 1)
+    assert running.returncode == {"guardian and keeper": 137, "launcher and guardian": -9}.get(killed, 1)
     assert ("how rank 1 ended isn't known: the process that forked it is gone" in said) == (running.returncode == 1)
-    assert gone([*ranks, parent.pid])
+    assert gone([*ranks, parent.pid, keeper.pid])
+    assert not [*Path("/tmp").glob(f"accel-*/{running.pid}")]
 
 
 def test_the_interface_to_the_system_is_whole_on_macos(environ: dict[str, str]) -> None:
@@ -246,6 +248,12 @@ def test_on_windows_ranks_are_started_awaited_and_ended(
     assert json.loads((tmp_path / "report.json").read_text())["status"] == 7
     refused = imitated("win32", *words[:-1], "--engine", "torchrun", path, environ=environ)
     assert (refused.returncode, "launch within WSL" in refused.stderr) == (2, True), refused.stderr
+    refused = imitated("win32", *words[:-1], "--detach", path, environ=environ)
+    assert (refused.returncode, "detach true (--detach): no run goes on by itself" in refused.stderr) == (2, True)
+    ignored = ("--max_restarts", "2", "--prefix", "--log_dir", "logs", "--stall_action", "end")
+    done = imitated("win32", *words[:-1], *ignored, path, "fail", environ=environ)
+    for note in ("max_restarts 2 (--max_restarts)", "prefix true (--prefix)", "log_dir logs (--log_dir)"):
+        assert f"accel: note: {note} has no effect on Windows\n" in done.stderr
     with subprocess.Popen(
         [sys.executable, *map(str, words)],
         env={**environ, "TESTS_PLATFORM": "win32", "PYTHONPATH": f"{SITE}{os.pathsep}{ROOT}"},

@@ -79,6 +79,12 @@ def _carry_out(settings: Settings, typed: Typed, program: str, argv: Sequence[st
     except Unable as why:
         _tell_others(settings, host, typed, why)
         raise
+    from accel_launch.ranks.system import calls
+
+    if not calls.SUPERVISES:
+        from accel_launch.running.supervising import plain
+
+        planned = plain.fitted(planned, settings)
     if launcher.dry_run:
         return _show(planned, settings)
     if not launcher.quiet and not _one_of_many(planned):
@@ -108,7 +114,9 @@ def _on_hosts(settings: Settings, typed: Typed, command: Sequence[str]) -> int:
 
     host, launcher = Host.here(), settings[Launcher]
     planned = HostsPlan(settings, host, typed.script)
-    if not (launcher.explain or launcher.dry_run):
+    if launcher.dry_run:
+        _note_system()
+    elif not launcher.explain:
         _check_system(supervised=False)
         output = settings[Output]
         recorded = showing.recorded(planned, command) if output.detach else None
@@ -193,6 +201,14 @@ def _check_system(*, supervised: bool) -> None:
 
     if why := calls.refusal(supervised=supervised):
         raise AccelError(why)
+
+
+def _note_system() -> None:
+    """Tell what a real launch would be refused for."""
+    from accel_launch.ranks.system import calls
+
+    if why := calls.refusal(supervised=False):
+        tell("accel: note", (why,))
 
 
 def _leave(planned: Plan, supervise: Callable[..., int]) -> int:

@@ -182,7 +182,7 @@ def _watched(settings: Settings, findings: Findings) -> bool:
     from accel_launch.ranks.system import calls
 
     if not calls.LOOKS:
-        what = describe(settings, "stall_after")
+        what = describe(settings, "stall_after" if settings.given("stall_after") else "stall_action")
         findings.notes.append(f"{what} has no effect: only Linux shows what ranks wait for")
     return calls.LOOKS
 

@@ -66,7 +66,7 @@ class GuardianHandle:
             if self.apart:
                 from accel_launch.running.guardian.keeper import keep
 
-                keep()
+                keep(work)
             Guardian(work, preparation.guardians_orders, preparation.guardians_events).run()
         preparation.close_guardians_ends()
         if parked is not None:

@@ -16,11 +16,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from accel_launch.running.guardian.workload import Workload
+
 FILES = 1 << 20  # more descriptors than a process has
 
 
-def keep() -> None:
-    """Turn this fork into the keeper, and return in the guardian, which it forks."""
+def keep(work: Workload) -> None:
+    """Turn this fork into the keeper, and return in the guardian, which it forks; tidy up if the launcher is gone."""
     os.setsid()
     for number in PASSED_ON:
         if number != signal.SIGCONT:
@@ -32,10 +34,10 @@ def keep() -> None:
     except OSError:
         os._exit(1)
     if guardian:
-        watch(guardian)
+        watch(guardian, work=work)
 
 
-def watch(guardian: int, report: int | None = None) -> NoReturn:
+def watch(guardian: int, report: int | None = None, work: Workload | None = None) -> NoReturn:
     """Wait for the guardian's end, kill what it left, and end like it.
 
     Who isn't our parent learns from the descriptor ``report`` how the guardian ended, when nothing is left of it.
@@ -52,6 +54,8 @@ def watch(guardian: int, report: int | None = None) -> NoReturn:
             pid, wait_status = os.waitpid(-1, 0)
             ended = wait_status if pid == guardian else None
         process_tree.kill_tree(os.getpid(), process_tree.reap, session=guardian)
+        if work is not None and os.getppid() != work.launcher:
+            work.tidy(alone=True)
         if report is not None:
             os.write(report, b"%d" % ended)
         if os.WIFSIGNALED(ended):

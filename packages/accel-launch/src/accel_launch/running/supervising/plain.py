@@ -8,13 +8,16 @@ import subprocess  # noqa: TID251  there is no fork to start ranks by
 import time
 from signal import SIGINT, default_int_handler, signal
 
+from accel_config.catalogue import Launcher
 from accel_config.errors import AccelError
+from accel_config.showing.wording import describe
 from accel_launch.running.report.records import Ending, Failure, Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from accel_config.settings.resolved import Settings
     from accel_launch.planning.types import Plan
 
 LESS = (
@@ -22,6 +25,8 @@ LESS = (
     "cause of a failure"
 )
 ENGINES = ("exec", "local")
+UNHEARD = ("log_dir", "prefix", "filter_ranks", "tee", "terminal", "name", "max_restarts", "stall_action")
+"""Settings of what only the supervisor does."""
 PACE = 0.05  # seconds between two looks at the ranks
 LIBUV = {"USE_LIBUV": "0"}
 """Torch's wheels for Windows lack libuv, and take that for a mistake unless this is set."""
@@ -31,14 +36,35 @@ INTERRUPTED = 0xC000013A
 """The status of a process that Ctrl-C has ended."""
 
 
+def fitted(plan: Plan, settings: Settings) -> Plan:
+    """Return the plan with notes of what it has no effect on here; in a dry run also of what is refused.
+
+    Raises:
+        AccelError: it can't be run here.
+    """
+    if plan.request is not None:  # a job, which runs elsewhere
+        return plan
+    dry = settings[Launcher].dry_run
+    notes = [LESS] if dry else []
+    refused = ""
+    if plan.engine not in ENGINES:
+        refused = f"engine {plan.engine}: Windows has only {' and '.join(ENGINES)}; launch within WSL"
+    elif plan.recording.detached:
+        refused = f"{describe(settings, 'detach')}: no run goes on by itself on Windows; launch within WSL"
+    if refused and not dry:
+        raise AccelError(refused)
+    notes += [refused] if refused else []
+    unheard = [name for name in UNHEARD if settings.given(name) and settings.value(name).value]
+    notes += [f"{describe(settings, name)} has no effect on Windows" for name in unheard]
+    return plan.replace(notes=(*notes, *plan.notes))
+
+
 def run(plan: Plan) -> Result:
     """Start the plan's commands, and end all of them if one fails; return the result.
 
     Raises:
         AccelError: they can't be started here.
     """
-    if plan.engine not in ENGINES:
-        raise AccelError(f"engine {plan.engine}: Windows has only {' and '.join(ENGINES)}; launch within WSL")
     end_together()
     signal(SIGINT, default_int_handler)
     running: dict[int, subprocess.Popen[bytes]] = {}

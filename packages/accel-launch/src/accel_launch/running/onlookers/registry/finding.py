@@ -33,11 +33,11 @@ def _checked(environ: Mapping[str, str]) -> str:
     """Return the folder of the records.
 
     Raises:
-        AccelError: it isn't this user's alone.
+        AccelError: it isn't this user's alone; or this system keeps none.
         OSError: there is none.
     """
-    if not calls.SUPERVISES:  # then no run is recorded
-        raise FileNotFoundError
+    if not calls.SUPERVISES:
+        raise AccelError("no run is kept on Windows; launch within WSL, which keeps them", status=FAILED)
     try:
         folders.check(home(environ))
     except PermissionError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 
-from accel_launch.inspecting import kernel
 from accel_launch.machine.clock import steady
 from accel_launch.machine.files import read
 from accel_launch.ranks.system import calls
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 VERSION = 1  # of the form of the files
 PACE = 1.0  # seconds between two samples of what the ranks use
+SELDOM = 10.0  # the same where each is a run of `ps`
 WIDEST, CUT = 200, "..."  # characters of a last line, and what stands where it is longer
 STANDARD = 2  # the last of the standard streams
 CONNECTIONS = ("socket:", "/dev/nvidia", "/dev/kfd", "/dev/accel")
@@ -130,9 +130,9 @@ class Ranks:
         running = [one for one in self.subjects() if not one.ended]
         ranks = [[one.rank, one.pid, self._started(one.pid)] for one in running]
         last, now = self.samples[1], steady()
-        if running and (last is None or now - last[0] >= PACE):
-            seen = [kernel.process(one.pid) for one in running]
-            self.samples = last, (now, sum(found[2] for found in seen if found is not None))
+        if running and (last is None or now - last[0] >= (PACE if calls.LOOKS else SELDOM)):
+            seen = [calls.usage(one.pid) for one in running]
+            self.samples = last, (now, sum(found[0] for found in seen if found is not None))
         return {"ranks": ranks, "sample": self.samples[0], "line": self.line()}
 
     def connects(self) -> bool:
