@@ -32,7 +32,7 @@ def modules(environ: dict[str, str], *words: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("words", "most"),
-    [(["--help"], 10), (["launch", "--help"], 60), (["launch", "--cpu", "--dry_run", "x.py"], 105)],
+    [(["--help"], 10), (["launch", "--help"], 60), (["launch", "--cpu", "--dry_run", "x.py"], 108)],
     ids=["help", "launch help", "dry run"],
 )
 def test_start_up_imports_little(environ: dict[str, str], words: list[str], most: int) -> None:

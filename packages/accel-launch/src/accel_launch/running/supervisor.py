@@ -86,11 +86,9 @@ class Supervisor:
         self.signals.start()
         self._fork(() if self.folder is None else (self.folder.held,))
         started()
-        printed = step_back(self.output, len(self.plan.commands))
+        step_back(self.output.channels, len(self.plan.commands))
         self._look_after()
         self._look_on()
-        if printed:
-            self.onlookers.printed()
         self.carrier.carry(self.attempt, self.guardian)
         while self._goes_on():
             self.carrier.carry(self.attempt, self.guardian)

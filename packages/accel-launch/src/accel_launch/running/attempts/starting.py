@@ -9,26 +9,24 @@ from accel_launch.machine import cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from accel_launch.running.output.router import OutputRouter
+    from accel_launch.running.output.channels import Channels
 
 LONGEST = 0.1  # seconds
 
 
-def step_back(output: OutputRouter, ranks: int) -> bool:
-    """Only carry output until each rank has begun to print, or has ended, if there are no more CPUs than ranks.
+def step_back(channels: Channels, ranks: int) -> None:
+    """Wait until each rank has begun to print, or has ended, if there are no more CPUs than ranks.
 
-    Returns:
-        Whether any rank has printed something.
+    Nothing is read yet: who sees a line of the run also finds its record.
     """
-    printed = False
     if ranks < min(len(cgroup.affinity()), cgroup.cpus() or ranks + 1):
-        return printed
+        return
     poller, until = select.poll(), time.monotonic() + LONGEST
-    rank_of = {fd: channel.local for fd, channel in output.channels.open.items()}
+    rank_of = {fd: channel.local for fd, channel in channels.open.items()}
+    for fd in rank_of:
+        poller.register(fd, select.POLLIN)
     quiet = set(rank_of.values())
-    while (quiet or output.waiting) and (left := until - time.monotonic()) > 0:
-        output.register(poller)
-        ready = poller.poll(left * 1000)
-        printed = output.handle(poller, ready) or printed
-        quiet -= {rank_of[fd] for fd, _events in ready if fd in rank_of}
-    return printed
+    while quiet and (left := until - time.monotonic()) > 0:
+        for fd, _events in poller.poll(left * 1000):
+            poller.unregister(fd)
+            quiet.discard(rank_of[fd])
