@@ -903,8 +903,7 @@ def test_a_full_width_line_stays_one_line_with_its_prefix(
     script: Script, environ: dict[str, str], flags: tuple[str, ...], less: int
 ) -> None:
     path = script(
-        ME
-        + "came = []\nsignal.signal(signal.SIGWINCH, lambda *_: came.append(1))\n"
+        ME + "came = []\nsignal.signal(signal.SIGWINCH, lambda *_: came.append(1))\n"
         "width = os.get_terminal_size(1).columns\nprint('#' * width, flush=True)\n"
         "any(came or time.sleep(0.1) for _ in range(900))\nprint(rank, 'told:', os.get_terminal_size(1).columns, flush=True)\ntime.sleep(0.2)\n"
     )
