@@ -23,7 +23,7 @@ def step(**settings: Any) -> TrainingEstimate:
         ({"num_processes": 8}, 18),
         ({"num_processes": 8, "megatron": "distributed"}, 6 + 12 / 8),
         ({"num_processes": 8, "tp": 2, "megatron": "distributed"}, (6 + 12 / 4) / 2),
-        ({"mixed_precision": "no", "num_processes": 4, "megatron": "distributed"}, 8 + 8 / 4),
+        ({"mixed_precision": "no", "attention": "sdpa", "num_processes": 4, "megatron": "distributed"}, 8 + 8 / 4),
     ],
 )
 def test_bytes_of_a_parameter_are_those_of_its_own_count(settings: dict[str, Any], each: float) -> None:

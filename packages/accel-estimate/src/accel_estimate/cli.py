@@ -10,7 +10,7 @@ from accel_config.errors import FAILED
 from accel_config.showing.console import data
 from accel_estimate import options
 from accel_estimate.devices.limits import check_number_of, read_devices, spread
-from accel_estimate.errors import EstimateError, UsageError
+from accel_estimate.errors import EstimateError, UsageError, check_number
 from accel_estimate.estimation.ask import Ask, Tracing
 from accel_estimate.estimation.estimator import estimate
 from accel_estimate.estimation.loading import load
@@ -83,6 +83,8 @@ def _script(args: argparse.Namespace, own: Sequence[str], words: Sequence[str]) 
     others = sorted(word for word in own if word.startswith("--") and word.partition("=")[0] not in _OF_A_SCRIPT)
     if others:
         raise UsageError(f"{others[0]}: not with --script; what the script does counts")
+    if (count := getattr(args, "num_processes", None)) is not None:
+        check_number("num_processes", count, 1)
     from accel_estimate.tracing.script import command
 
     found, fit = command.report(args.script, words, args.fits, getattr(args, "num_processes", None))

@@ -277,4 +277,7 @@ def _dtype(text: str) -> str:
 
 
 def _words(text: str) -> Sequence[str]:
-    return tuple(word for word in text.replace(" ", "").split(",") if word)
+    found = tuple(word for word in text.replace(" ", "").split(",") if word)
+    if not found:
+        raise argparse.ArgumentTypeError("names no module")
+    return found

@@ -73,7 +73,9 @@ def _loss(recipe: Recipe) -> Axis:
 
 
 def of_checkpointing(recipe: Recipe) -> Axis:
-    """Return the kinds of checkpointing beyond the one there is."""
+    """Return the kinds of checkpointing beyond the one there is; none beyond Megatron-LM's chosen modules."""
+    if recipe.recompute_modules:
+        return []
     found = [
         _change("selective checkpointing", 8, gradient_checkpointing="selective"),
         _change("full checkpointing", 25, gradient_checkpointing="full"),

@@ -64,7 +64,10 @@ def _again(model: Model, ask: Ask, recipe: Recipe) -> float:
 
 
 def _trained(report: Report, weights: Sequence[Weight], wanted: Recipe, trace: Tracing | None) -> Report:
+    from accel_estimate.training.idle import check_packed
+
     recipe, notes = as_stored(report.model.config, wanted)
+    check_packed(recipe)
     report = report.replace(notes=report.notes + notes + remarks(recipe))
     if trace is None:
         return _by_formula(report, weights, blueprint_of(report.model), recipe)

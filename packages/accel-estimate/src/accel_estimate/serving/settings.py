@@ -58,6 +58,10 @@ def check(how: Serving) -> None:
         check_number(name, getattr(how, name), 1)
     for name in ("max_new_tokens", "prefill_chunk"):
         check_number(name, getattr(how, name), 0)
+    if how.max_new_tokens >= how.context_len:
+        raise UsageError(
+            f"--max_new_tokens {how.max_new_tokens}: leaves no prompt in --context_len {how.context_len}"
+        )
     if how.quantize != "none" and how.quantize not in QUANTIZATIONS:
         raise UsageError(f"--quantize: {how.quantize!r} isn't known; use one of {', '.join(QUANTIZATIONS)}")
     if how.card and cards.named(how.card) is None:

@@ -39,6 +39,8 @@ _UNKNOWN: tuple[tuple[Callable[[Recipe], bool], str], ...] = (
     (lambda r: r.zero_stage >= 0, "--zero_stage: DeepSpeed isn't traced"),
     (lambda r: r.tp > 1 or r.pp > 1 or r.cp > 1 or r.ep > 1, "--tp, --pp, --cp and --ep aren't traced"),
     (lambda r: r.quantize != "none", "--quantize: packed weights aren't traced"),
+    (lambda r: r.megatron != "none", "--megatron: its code isn't traced"),
+    (lambda r: r.expandable_segments, "--expandable_segments: a trace prints both kinds of reserved memory"),
     (lambda r: r.mixed_precision == "fp8", "--mixed_precision fp8 isn't traced"),
     (lambda r: r.offload_param_device != "none", "--offload_param_device isn't traced"),
     (lambda r: r.optimizer_in_backward, "--optimizer_in_backward isn't traced"),

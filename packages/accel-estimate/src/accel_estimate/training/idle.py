@@ -32,8 +32,13 @@ def _recomputing(kind: Checkpointing) -> Needed:
 _NEEDS: dict[str, Needed] = {
     "lora_dtype": _ADAPTERS,
     "lora_dropout": _ADAPTERS,
-    "bitsandbytes": ("quantize", "--quantize", lambda r: r.quantize != "none"),
-    "gptq_kernel": ("quantize", "--quantize gptq4", lambda r: r.quantize == "gptq4"),
+    "transformers": (
+        "framework",
+        "its code: leave out --framework and --megatron",
+        lambda r: r.framework == "transformers" and r.megatron == "none",
+    ),
+    "sync_each_batch": ("fsdp", "--fsdp", lambda r: r.fsdp != "none"),
+    "processes_per_machine": ("fsdp", "--fsdp hybrid", lambda r: r.fsdp == "hybrid"),
     "reduce_bucket_size": _ZERO,
     "overlap_comm": _ZERO,
     "wrap": ("fsdp", "--fsdp", lambda r: r.fsdp != "none"),
@@ -43,6 +48,20 @@ _NEEDS: dict[str, Needed] = {
     "recompute_method": _recomputing("full"),
     "recompute_num_layers": _recomputing("full"),
 }
+
+
+def check_packed(recipe: Recipe) -> None:
+    """Check that what concerns packed weights has some, by a flag or in the model's files.
+
+    Raises:
+        UsageError: it has none.
+
+    """
+    usual = type(recipe)
+    if recipe.bitsandbytes != usual.bitsandbytes and recipe.quantize not in ("nf4", "nf4-dq"):
+        raise UsageError("--bitsandbytes: has no effect without --quantize nf4 or nf4-dq")
+    if recipe.gptq_kernel != usual.gptq_kernel and recipe.quantize != "gptq4":
+        raise UsageError("--gptq_kernel: has no effect without --quantize gptq4")
 
 
 def check(recipe: Recipe, typed: Iterable[str], swept: str = "") -> None:

@@ -117,7 +117,7 @@ def _loss(rank: Rank, at: Parts) -> Moment:
 
 
 def _backward_begins(rank: Rank, at: Parts) -> Moment:
-    running = at.activations - rank.head_input - rank.kept.final + states.dequantized(rank)
+    running = max(at.activations - rank.head_input - rank.kept.final, 0.0) + states.dequantized(rank)
     fsdp = rank.recipe.fsdp != "none"
     found: list[Parts] = []
     for part, added, _, between in _parts(rank):

@@ -113,10 +113,11 @@ class Rank:
 
     def _padding(self, blueprint: Blueprint) -> float:
         """Return how many times as much the first device holds of experts if FSDP can't divide them evenly."""
-        numbers = [it.experts.number for it in blueprint.layers() if it.experts]
-        if self.recipe.fsdp == "none" or not numbers or not self.routed:
+        counts = [it.experts.number for it in blueprint.layers() if it.experts]
+        alone = numbers(self.recipe.transformers) < GROUPS_EXPERTS  # each expert is divided by itself
+        if self.recipe.fsdp == "none" or alone or not counts or not self.routed:
             return 1.0
-        return ceil(numbers[0] / self.recipe.shards) * self.recipe.shards / numbers[0]
+        return ceil(counts[0] / self.recipe.shards) * self.recipe.shards / counts[0]
 
     def _with_experts(self) -> Total:
         """Return the activations with those of adapted experts: the sum of their weights and what is added."""
@@ -131,7 +132,10 @@ class Rank:
         """Return how the forward pass computes."""
         recipe = self.recipe
         stream = 4 if recipe.autocasts or (recipe.under_autocast and blueprint.norms_stream) else self.width
-        adapter = 4 if self.trained.adapters and recipe.lora_dtype == "float32" and not self.deepspeed else self.width
+        cast = self.deepspeed or (
+            recipe.fsdp != "none" and recipe.mixed_precision != "no"
+        )  # for the pass, to its type
+        adapter = 4 if self.trained.adapters and recipe.lora_dtype == "float32" and not cast else self.width
         own = 0 if adapter == self.width == stream else (4 if recipe.mixed_precision == "no" else self.width)
         if recipe.lora_dropout:  # the rest of the input, and a one-byte mask
             own = (own or self.width) + 1
