@@ -150,6 +150,19 @@ def test_fits_shows_how_far_serving_goes(llama: Path, capsys: pytest.CaptureFixt
         (("--training", "--overlap_comm"), "--overlap_comm: has no effect without --zero_stage 1, 2 or 3"),
         (("--training", "--zero_stage", "0", "--reduce_bucket_size", "9"), "has no effect without --zero_stage 1"),
         (("--training", "--wrap", "model"), "--wrap: has no effect without --fsdp"),
+        (("--training", "--tp", "7", "--num_processes", "7"), "--tp 7: doesn't divide the "),
+        (
+            (
+                "--training",
+                "--megatron",
+                "whole",
+                "--gradient_checkpointing",
+                "selective",
+                "--recompute_modules",
+                "moe",
+            ),
+            "--recompute_modules moe: the model has no experts",
+        ),
         (("--training", "--sync_each_batch"), "--sync_each_batch: has no effect without --fsdp"),
         (
             ("--training", "--framework", "litgpt", "--transformers", "4.4"),

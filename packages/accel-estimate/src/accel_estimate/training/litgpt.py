@@ -39,9 +39,15 @@ def written(blueprint: Blueprint, recipe: Recipe) -> Blueprint:
 
     Queries, keys and values are one product, whose keys and values are repeated for every query head. Every GELU is
     one kernel, and the head is never tied (litgpt/model.py).
+
+    Raises:
+        UsageError: LitGPT has no such models.
+
     """
     if recipe.framework != "litgpt":
         return blueprint
+    if blueprint.encoder or not blueprint.vocab or not blueprint.decoder.layers:
+        raise UsageError("--framework litgpt: it has models that are decoders with a language head alone")
     layers = tuple(map(_layer, blueprint.decoder.layers))
     return blueprint.replace(decoder=blueprint.decoder.replace(layers=layers), tied=False)
 

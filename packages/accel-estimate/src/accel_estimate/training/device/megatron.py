@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from math import ceil
 
+from accel_estimate.errors import UsageError
 from accel_estimate.training.activations.recomputed import Recomputed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from accel_estimate.model.blueprint import Blueprint
     from accel_estimate.training.recipe import Recipe
+
+OF_EXPERTS = ("moe", "moe_act", "shared_experts")
+"""Modules that are recomputed in a mixture of experts alone."""
 
 
 def counted(recipe: Recipe) -> Recipe:
@@ -32,11 +36,19 @@ def counted(recipe: Recipe) -> Recipe:
 
 
 def recomputed(recipe: Recipe, blueprint: Blueprint) -> Recomputed | None:
-    """Return what Megatron-LM computes again; None: another trainer's checkpointing, or none."""
+    """Return what Megatron-LM computes again; None: another trainer's checkpointing, or none.
+
+    Raises:
+        UsageError: the model has no such modules.
+
+    """
     if recipe.megatron == "none" or recipe.gradient_checkpointing == "none":
         return None
     group = max(1, ceil(sum(1 for _ in blueprint.layers()) / (recipe.pp * recipe.virtual_stages)))
     if recipe.gradient_checkpointing == "selective":
+        absent = [name for name in OF_EXPERTS if name in recipe.recompute_modules]
+        if absent and not any(it.experts for it in blueprint.layers()):
+            raise UsageError(f"--recompute_modules {absent[0]}: the model has no experts")
         return Recomputed(frozenset(recipe.recompute_modules or ("core_attn",)), group)
     block = recipe.recompute_method == "block"
     layers = min(recipe.recompute_num_layers, group)

@@ -58,7 +58,7 @@ def stages(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> l
     stage of a pipeline holds the embeddings, the last one the head; none between has more activations than the first.
 
     Raises:
-        UsageError: there are more stages than layers.
+        UsageError: there are more stages than layers, or heads can't be divided.
 
     """
     blocks = [weight for weight in weights if weight.block]
@@ -71,6 +71,9 @@ def stages(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> l
     if (groups := recipe.pp * recipe.virtual_stages) > layers:
         virtual = f" --virtual_stages {recipe.virtual_stages}" if recipe.virtual_stages > 1 else ""
         raise UsageError(f"--pp {recipe.pp}{virtual}: the model has only {layers} layers to divide by {groups}")
+    heads = {it.attention.heads for it in blueprint.layers() if it.attention}
+    if odd := [number for number in heads if number % recipe.tp]:
+        raise UsageError(f"--tp {recipe.tp}: doesn't divide the {odd[0]} heads of attention")
     share = ceil(layers / recipe.pp) / layers
     linear = [(parameters, weight.copies) for weight, parameters in zip(blocks, kept, strict=True) if weight.linear]
     head = blueprint.vocab * blueprint.hidden
