@@ -113,13 +113,18 @@ LEFT = tuple(f"--deselect=tests/launch/{name}" for names in LINUX.values() for n
 SITE = Path(__file__).with_name("site")
 
 
+def there(system: str, environ: dict[str, str]) -> dict[str, str]:
+    """Return an environment in which Python sees another system."""
+    return {**environ, "TESTS_PLATFORM": system, "PYTHONPATH": f"{SITE}{os.pathsep}{ROOT}"}
+
+
 def imitated(
     system: str, *words: str | Path, environ: dict[str, str], timeout: float = 170
 ) -> subprocess.CompletedProcess[str]:
     """Run Python to its end as on another system."""
     return subprocess.run(
         [sys.executable, *words],
-        env={**environ, "TESTS_PLATFORM": system, "PYTHONPATH": f"{SITE}{os.pathsep}{ROOT}"},
+        env=there(system, environ),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -195,7 +200,7 @@ def test_whoever_is_killed_on_macos_nothing_is_left(
     words = ("launch", "-q", "--cpu", "--num_processes", "2", "--grace", "1", "--preload", "colorsys")
     with subprocess.Popen(
         [sys.executable, "-m", "accel_cli", *words, path],
-        env={**environ, "TESTS_PLATFORM": "darwin", "PYTHONPATH": f"{SITE}{os.pathsep}{ROOT}"},
+        env=there("darwin", environ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -256,7 +261,7 @@ def test_on_windows_ranks_are_started_awaited_and_ended(
         assert f"accel: note: {note} has no effect on Windows\n" in done.stderr
     with subprocess.Popen(
         [sys.executable, *map(str, words)],
-        env={**environ, "TESTS_PLATFORM": "win32", "PYTHONPATH": f"{SITE}{os.pathsep}{ROOT}"},
+        env=there("win32", environ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,

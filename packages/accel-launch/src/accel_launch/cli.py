@@ -114,10 +114,9 @@ def _on_hosts(settings: Settings, typed: Typed, command: Sequence[str]) -> int:
 
     host, launcher = Host.here(), settings[Launcher]
     planned = HostsPlan(settings, host, typed.script)
-    if launcher.dry_run:
-        _note_system()
-    elif not launcher.explain:
-        _check_system(supervised=False)
+    if launcher.dry_run or not launcher.explain:
+        _check_system(supervised=False, dry=launcher.dry_run)
+    if not (launcher.explain or launcher.dry_run):
         output = settings[Output]
         recorded = showing.recorded(planned, command) if output.detach else None
 
@@ -196,18 +195,14 @@ def _run(planned: Plan, host: Host, *, whole: bool, quiet: bool) -> int:
     return _leave(planned, supervise)
 
 
-def _check_system(*, supervised: bool) -> None:
+def _check_system(*, supervised: bool, dry: bool = False) -> None:
+    """Refuse what this system can't start; in a dry run only tell so."""
     from accel_launch.ranks.system import calls
 
-    if why := calls.refusal(supervised=supervised):
+    why = calls.refusal(supervised=supervised)
+    if why and not dry:
         raise AccelError(why)
-
-
-def _note_system() -> None:
-    """Tell what a real launch would be refused for."""
-    from accel_launch.ranks.system import calls
-
-    if why := calls.refusal(supervised=False):
+    if why:
         tell("accel: note", (why,))
 
 

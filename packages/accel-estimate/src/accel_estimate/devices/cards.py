@@ -60,6 +60,9 @@ _SMALL = frozenset(
 _AROUND = re.compile(r"\b(nvidia|geforce|tesla|quadro|amd|instinct|google|hbm[0-9]e?|sxm[0-9]?|pcie)\b|(sxm|pcie)$")
 
 
+UNKNOWN = f"--card: must be a known device ({', '.join(card.name for card in CARDS)})"
+
+
 def named(text: str) -> Card | None:
     """Return the card of a name as people type it: "RTX 4090", "3090", "A100-80GB", "NVIDIA H100 SXM"; None: no card.
 

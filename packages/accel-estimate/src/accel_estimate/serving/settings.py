@@ -36,8 +36,8 @@ class Serving(Record):
 
     @property
     def prompts(self) -> int:
-        """Tokens of all prompts together; each has one at least."""
-        return self.batch_size * max(self.context_len - self.max_new_tokens, 1)
+        """Tokens of all prompts together."""
+        return self.batch_size * (self.context_len - self.max_new_tokens)
 
     @property
     def weights(self) -> str:
@@ -65,6 +65,6 @@ def check(how: Serving) -> None:
     if how.quantize != "none" and how.quantize not in QUANTIZATIONS:
         raise UsageError(f"--quantize: {how.quantize!r} isn't known; use one of {', '.join(QUANTIZATIONS)}")
     if how.card and cards.named(how.card) is None:
-        raise UsageError(f"--card: must be a known device ({', '.join(card.name for card in cards.CARDS)})")
+        raise UsageError(cards.UNKNOWN)
     if how.kv_dtype not in TORCH_BYTES:
         raise UsageError(f"--kv_dtype: {how.kv_dtype!r} isn't a known type; use one of {', '.join(TORCH_BYTES)}")

@@ -251,7 +251,7 @@ _REFUSALS: "tuple[tuple[Callable[[Recipe], bool], str], ...]" = (
     (lambda r: r.attention == "flash" and r.width == WIDTH["float32"],
      "--attention flash: its kernels compute in 16 bits; add --mixed_precision or --param_dtype"),
     (lambda r: bool(r.card) and cards.named(r.card) is None,
-     f"--card: must be a known device ({', '.join(card.name for card in cards.CARDS)})"),
+     cards.UNKNOWN),
     (lambda r: not RECOMPUTED.issuperset(r.recompute_modules),
      f"--recompute_modules: must be of {', '.join(sorted(RECOMPUTED))}"),
     (lambda r: r.quantize != "none" and r.trains_all,

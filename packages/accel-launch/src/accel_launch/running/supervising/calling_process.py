@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 
 from accel_launch.running.guardian.orders import KILL
 
@@ -83,7 +84,5 @@ class CallingProcess:
         poller = select.poll()
         poller.register(2, select.POLLOUT)
         if poller.poll(0):
-            try:
+            with suppress(OSError):
                 os.write(2, self.alive.encode())
-            except OSError:
-                pass
