@@ -83,20 +83,28 @@ def test_what_sockets_receive_is_progress_but_not_a_heartbeat(
 
 
 @pytest.mark.exhaustive
-def test_a_debugger_is_said_as_such_and_never_ended(launched: Start, script: Script) -> None:
-    running = launched(*N2, "--stall_after", "1", "--stall_action", "end", script(HOLD))
-    first, _second = read_pids(running, 2)
+def test_a_debugger_is_said_as_such_and_never_ended(launched: Start, script: Script, tmp_path: Path) -> None:
+    attached = tmp_path / "attached"  # until then the ranks get on, however long a debugger takes to start
+    text = (
+        ME + "print(os.getpid(), flush=True)\n"
+        f"while not os.path.exists({str(attached)!r}):\n    print(flush=True)\n    time.sleep(0.1)\n"
+        "time.sleep(1000)\n"
+    )
+    running = launched(*N2, "--stall_after", "1", "--stall_action", "end", script(text))
+    assert running.stdout is not None
+    assert running.stderr is not None
+    first = next(int(line) for line in iter(running.stdout.readline, "") if line.strip())
     with subprocess.Popen([sys.executable, "-c", SEIZE, str(first)], stdout=subprocess.PIPE) as debugger:
         assert debugger.stdout is not None
         if not debugger.stdout.readline():
             pytest.skip("this system lets nobody debug")
-        time.sleep(4)
+        attached.touch()
+        assert "a prompt or under a debugger: not counted as standing still\n" in running.stderr.readline()
+        time.sleep(2)
         assert running.poll() is None
         debugger.kill()
     running.terminate()
-    err = running.communicate(timeout=20)[1]
-    assert " at a prompt or under a debugger: not counted as standing still\n" in err
-    assert "standing still for" not in err
+    assert "standing still for" not in running.communicate(timeout=20)[1]
 
 
 @pytest.mark.exhaustive

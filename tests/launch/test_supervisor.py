@@ -207,10 +207,12 @@ def test_64_ranks_are_gone_within_a_second(launched: Start, script: Script) -> N
 
 
 NINE = (
-    "import os, resource, sys\n"
+    "import ctypes, fcntl, functools, importlib, os, pkgutil, resource, sys, termios\n"
+    "import accel_launch.running\n"
+    "for found in pkgutil.walk_packages(accel_launch.running.__path__, 'accel_launch.running.'):\n"
+    "    importlib.import_module(found.name)\n"
     "from accel_launch import Plan, Command\n"
     "from accel_launch.running import supervisor, report\n"
-    "import ctypes, fcntl, functools, termios, accel_launch.running.report.judging\n"
     "ranks = [Command(('/bin/sleep', '60' if r else '0'), {}, rank=r, local_rank=r) for r in range(9)]\n"
     "plan = Plan('local', tuple(ranks), grace=1)\n"
 )
@@ -224,6 +226,7 @@ def test_a_spawn_that_fails_half_way_ends_those_that_started(environ: dict[str, 
         pytest.skip("this kernel holds no limit of processes (RLIMIT_NPROC)")
     code = NINE + (
         "os.setuid(54321)\n"
+        "sys.meta_path.clear()  # the interpreter's files may be somebody's who lets nobody read them\n"
         "resource.setrlimit(resource.RLIMIT_NPROC, (5, 5))\n"
         "result = supervisor.supervise(plan)\n"
         "print(result.status, result.failure, result.problems, len(result.endings))\n"
