@@ -125,8 +125,10 @@ def _fsdp(settings: Settings) -> dict[str, Any]:
     kinds = {"full_shard": "full", "true": "full", "shard_grad_op": "grad_op", "false": "grad_op", "no_shard": "none"}
     return {
         "fsdp": kinds.get(strategy, "hybrid"),
+        "fsdp_version": fsdp.fsdp_version,
         "offload_param_device": "cpu" if fsdp.fsdp_offload_params else "none",
         "gradient_checkpointing": "full" if fsdp.fsdp_activation_checkpointing else "none",
+        "use_reentrant": "false" if fsdp.fsdp_activation_checkpointing else "auto",
         **_replicas(settings),
     }
 

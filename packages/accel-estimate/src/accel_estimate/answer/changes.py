@@ -9,6 +9,7 @@ from __future__ import annotations
 from accel_config.record import Record
 from accel_estimate.model.sizes import DTYPES
 from accel_estimate.training.recipe import ZERO_3, Recipe
+from accel_estimate.training.reentrant import would_hold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def of_passes(recipe: Recipe, *, language_head: bool) -> list[Axis]:
         _loss(recipe) if language_head else [],
         [_change("attention without scores", 3, attention="sdpa")] if recipe.attention == "eager" else [],
         of_checkpointing(recipe),
+        [_change("checkpointing that isn't reentrant", 2, use_reentrant="false")] if would_hold(recipe) else [],
         list(_accumulation(recipe)),
     ]
 

@@ -52,14 +52,14 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "single": {},
         "ddp": {},
-        "fsdp2": {"fsdp": "full"},
-        "hsdp": {"fsdp": "hybrid"},
-        "fsdp2-offload": {"fsdp": "full", **_CPU},
+        "fsdp2": {"fsdp": "full", "fsdp_version": 2},
+        "hsdp": {"fsdp": "hybrid", "fsdp_version": 2},
+        "fsdp2-offload": {"fsdp": "full", "fsdp_version": 2, **_CPU},
         "zero2": {"zero_stage": 2},
         "zero3": {"zero_stage": 3},
         "zero3-offload": {"zero_stage": 3, "offload_optimizer_device": "cpu", **_CPU},
-        "qlora-fsdp": {"fsdp": "full", "quantize": "nf4"},
-        "qlora-fsdp-offload": {"fsdp": "full", "quantize": "nf4", **_CPU},
+        "qlora-fsdp": {"fsdp": "full", "fsdp_version": 1, "quantize": "nf4"},
+        "qlora-fsdp-offload": {"fsdp": "full", "fsdp_version": 1, "quantize": "nf4", **_CPU},
     }
 )
 _ON_ONE = ("single", "fsdp2-offload", "zero3-offload", "qlora-fsdp-offload")

@@ -6,6 +6,7 @@ import traceback
 from importlib.util import find_spec
 
 from accel_estimate.errors import EstimateError, UsageError
+from accel_estimate.training.reentrant import holds_inputs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _UNKNOWN: tuple[tuple[Callable[[Recipe], bool], str], ...] = (
     (lambda r: r.zero_stage >= 0, "--zero_stage: DeepSpeed isn't traced"),
     (lambda r: r.tp > 1 or r.pp > 1 or r.cp > 1 or r.ep > 1, "--tp, --pp, --cp and --ep aren't traced"),
     (lambda r: r.quantize != "none", "--quantize: packed weights aren't traced"),
+    (holds_inputs, "--fsdp_version 1 isn't traced, and holds more with adapters and --use_reentrant"),
     (lambda r: r.megatron != "none", "--megatron: its code isn't traced"),
     (lambda r: r.expandable_segments, "--expandable_segments: a trace prints both kinds of reserved memory"),
     (lambda r: r.mixed_precision == "fp8", "--mixed_precision fp8 isn't traced"),

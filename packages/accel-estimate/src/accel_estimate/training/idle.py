@@ -41,6 +41,12 @@ _NEEDS: dict[str, Needed] = {
     "processes_per_machine": ("fsdp", "--fsdp hybrid", lambda r: r.fsdp == "hybrid"),
     "reduce_bucket_size": _ZERO,
     "overlap_comm": _ZERO,
+    "fsdp_version": ("fsdp", "--fsdp", lambda r: r.fsdp != "none"),
+    "use_reentrant": (
+        "gradient_checkpointing",
+        "--gradient_checkpointing full",
+        lambda r: r.gradient_checkpointing == "full",
+    ),
     "wrap": ("fsdp", "--fsdp", lambda r: r.fsdp != "none"),
     "micro_batches": ("pp", "--pp", lambda r: r.pp > 1),
     "virtual_stages": ("pp", "--pp", lambda r: r.pp > 1),

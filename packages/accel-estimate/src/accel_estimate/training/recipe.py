@@ -53,6 +53,8 @@ class Recipe(Record):
     """Forward passes for each step of the optimizer."""
     gradient_checkpointing: Checkpointing = "none"
     """Which activations are computed again in the backward pass."""
+    use_reentrant: Literal["auto", "true", "false"] = "auto"
+    """Whether checkpointing is torch's reentrant form; ``auto``: as in the version of transformers."""
     attention: AttentionKind = "sdpa"
     """The implementation of attention."""
     lora_rank: int = 0
@@ -77,6 +79,8 @@ class Recipe(Record):
     """Where parameters are kept."""
     fsdp: Fsdp = "none"
     """FSDP's sharding."""
+    fsdp_version: int = 2
+    """FSDP's version: 1 holds what it has checkpointed of frozen layers longer, see `training/reentrant.py`."""
     wrap: Literal["layer", "model"] = "layer"
     """What FSDP gathers at once: one layer, or the whole model."""
     num_processes: int = 1
@@ -149,13 +153,6 @@ class Recipe(Record):
             return 1
         both = self.data_parallel * self.cp
         return min(both, max(1, self.processes_per_machine // self.tp)) if self.fsdp == "hybrid" else both
-
-    @property
-    def expert_parts(self) -> int:
-        """The number of parts of a layer's experts; tensor parallelism splits what expert parallelism leaves."""
-        if self.ep == 1:
-            return self.tp
-        return self.ep * max(1, min(self.tp, self.data_parallel * self.cp * self.tp // self.ep))
 
     @property
     def upcasts(self) -> bool:
@@ -237,6 +234,7 @@ def check(recipe: Recipe) -> None:
 
 _REFUSALS: "tuple[tuple[Callable[[Recipe], bool], str], ...]" = (
     (lambda r: not -1 <= r.zero_stage <= ZERO_3, "--zero_stage: must be 0, 1, 2 or 3, or -1 for no DeepSpeed"),
+    (lambda r: r.fsdp_version not in (1, 2), "--fsdp_version: must be 1 or 2"),
     (lambda r: not numbers(r.bitsandbytes), "--bitsandbytes: must be a version such as 0.43.1"),
     (lambda r: not numbers(r.transformers), "--transformers: must be a version such as 4.48"),
     (lambda r: r.framework == "litgpt" and r.zero_stage >= 0, "--framework litgpt: doesn't use DeepSpeed"),

@@ -16,6 +16,7 @@ from accel_estimate.training.device.reserve import MOST, beside
 from accel_estimate.training.device.stage import Stage, stages
 from accel_estimate.training.device.trained import Trained, trained
 from accel_estimate.training.recipe import Recipe, check
+from accel_estimate.training.reentrant import settled
 from accel_estimate.training.versions import numbers
 
 TYPE_CHECKING = False
@@ -82,7 +83,7 @@ def estimate_training(weights: Sequence[Weight], blueprint: Blueprint, recipe: R
 
     """
     check(recipe)
-    recipe = counted(recipe)
+    recipe = settled(counted(recipe))
     total, held = holdings(weights, blueprint, recipe)
     loss = "compiled" if recipe.loss_kind == "plain" else recipe.loss_kind
     fused = recipe.replace(

@@ -18,6 +18,10 @@ GROUPS_EXPERTS = (5, 0)
 """The first transformers that runs all experts of a layer together, on stacked weights; before, one by one
 (modeling_mixtral.py, `MixtralSparseMoeBlock.forward`)."""
 
+REENTERS = (5, 0)
+"""The first transformers whose checkpointing isn't reentrant by default (modeling_utils.py,
+`gradient_checkpointing_enable`)."""
+
 
 def numbers(text: str) -> tuple[int, ...]:
     """Return the numbers of a version such as 0.43.1; () if it isn't one."""

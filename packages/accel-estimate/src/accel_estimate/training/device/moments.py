@@ -6,6 +6,7 @@ from accel_config.record import Record
 from accel_estimate.training import loss
 from accel_estimate.training.device import states
 from accel_estimate.training.device.communication import communication, in_a_layer, in_the_embeddings, in_the_loss
+from accel_estimate.training.reentrant import holds_inputs
 from accel_estimate.training.versions import numbers
 
 TYPE_CHECKING = False
@@ -158,6 +159,7 @@ def _backward_ends(rank: Rank, at: Parts) -> Moment:
     found: list[Parts] = []
     fsdp = rank.recipe.fsdp != "none"
     held = 0.0 if rank.kept.apart else rank.kept.last
+    inputs = 2 * (rank.kept.kept - rank.kept.final - rank.kept.last) if holds_inputs(rank.recipe) else 0.0
     for part, _, first, between in _parts(rank):
         end = at.replace(
             weights=at.weights + states.casts(rank, states.casts_again(rank, part), head=False),
@@ -165,7 +167,7 @@ def _backward_ends(rank: Rank, at: Parts) -> Moment:
                 states.gradients(rank) - states.later_gradients(rank, part), at.gradients + states.added(rank, part)
             ),
             optimizer=at.optimizer + (states.stepping(rank) if rank.recipe.optimizer_in_backward else 0.0),
-            activations=held + first + rank.kept.lasting + states.dequantized(rank),
+            activations=held + inputs + first + rank.kept.lasting + states.dequantized(rank),
             logits=_output(rank),
             communication=at.communication + in_a_layer(rank, part, first=True),
         )
@@ -181,7 +183,7 @@ def _backward_ends(rank: Rank, at: Parts) -> Moment:
             weights=at.weights,
             gradients=max(states.gradients(rank) - states.last_gradients(rank, encoder=encoder), at.gradients)
             + states.shared_gradient(rank),
-            activations=rank.kept.encoder * encoder,
+            activations=rank.kept.encoder * encoder + inputs,
             communication=in_the_embeddings(rank, encoder=encoder) if fsdp else at.communication,
         )
         found.append(embedded)

@@ -9,6 +9,7 @@ from accel_estimate.training.activations.compute import Compute
 from accel_estimate.training.activations.masks import Run
 from accel_estimate.training.activations.whole import total
 from accel_estimate.training.device.megatron import recomputed
+from accel_estimate.training.device.stage import expert_parts
 from accel_estimate.training.recipe import WIDTH
 from accel_estimate.training.versions import GROUPS_EXPERTS, numbers
 
@@ -63,7 +64,7 @@ class Rank:
         self.shards = recipe.shards
         if stage.experts:  # experts that are spread already are divided over fewer devices
             rest = stage.parameters - stage.experts
-            same = max(1, recipe.shards * recipe.tp // recipe.expert_parts)  # devices that hold the same experts
+            same = max(1, recipe.shards * recipe.tp // expert_parts(recipe))  # devices that hold the same experts
             self.shards = stage.parameters / (rest / recipe.shards + stage.experts / same)
         self.padding = self._padding(blueprint)
         if self.padding > 1:

@@ -62,7 +62,7 @@ def stages(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> l
 
     """
     blocks = [weight for weight in weights if weight.block]
-    parts = [recipe.expert_parts if _spreads(weight, recipe) else recipe.tp for weight in blocks]
+    parts = [expert_parts(recipe) if _spreads(weight, recipe) else recipe.tp for weight in blocks]
     kept = [weight.parameters / part for weight, part in zip(blocks, parts, strict=True)]
     sizes: dict[str, float] = {}
     for weight, parameters in zip(blocks, kept, strict=True):
@@ -139,6 +139,13 @@ def _reading(blueprint: Blueprint) -> int:
     queries = it.q_rank * (hidden + it.query_width) if it.q_rank else hidden * it.query_width
     wide = it.heads * (it.head_dim - it.rope_dim) + it.out_width
     return queries + hidden * (it.kv_rank + it.rope_dim) + it.kv_rank * wide
+
+
+def expert_parts(recipe: Recipe) -> int:
+    """Return the number of parts of a layer's experts; tensor parallelism splits what expert parallelism leaves."""
+    if recipe.ep == 1:
+        return recipe.tp
+    return recipe.ep * max(1, min(recipe.tp, recipe.data_parallel * recipe.cp * recipe.tp // recipe.ep))
 
 
 def _spreads(weight: Weight, recipe: Recipe) -> bool:
