@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from accel_estimate import Recipe
 from accel_estimate.devices import cards
+from accel_estimate.devices.limits import room
 from accel_estimate.devices.runtime import CONTEXT
 from accel_estimate.model import families, parameters
 from accel_estimate.model.blueprint import Blueprint
@@ -113,6 +114,11 @@ class Short(NamedTuple):
     expected: float
     high: float
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether an answer could propose it."""
+        return self.expected <= room(int(self.has))
+
 
 def shorts() -> Iterator[Short]:
     """Yield the published runs that ran out of memory."""
@@ -182,13 +188,13 @@ def tables(found: list[Row]) -> str:
 def out_of_memory(found: list[Short]) -> str:
     """What the page shows of runs that ran out of memory: all together, and each that *expected* lets pass."""
     lines = [
-        "| runs that ran out | number | *expected* is above the device | *high* is |",
-        "| --- | --- | --- | --- |",
+        "| runs that ran out | number | *expected* is above the device | above what an answer uses of it | *high* is |",
+        "| --- | --- | --- | --- | --- |",
     ]
     passed = [it for it in found if it.expected <= it.has]
     for name, those in (("all", found), *((f"{it.model}: {it.settings}", [it]) for it in passed)):
         above, highest = sum(it.expected > it.has for it in those), sum(it.high > it.has for it in those)
-        lines.append(f"| {name} | {len(those)} | {above} | {highest} |")
+        lines.append(f"| {name} | {len(those)} | {above} | {sum(not it.is_answered for it in those)} | {highest} |")
     return "\n".join([*lines, ""])
 
 

@@ -37,10 +37,11 @@ def test_half_are_within_a_twentieth_and_nine_in_ten_inside_low_and_high(
 
 
 def test_what_ran_out_of_memory_does_not_fit() -> None:
-    """Two don't: 4-bit Llama 2 70B under FSDP takes more than expected, and the page names it."""
+    """Two barely do, 4-bit Llama 2 70B under FSDP 1, and no answer proposes what barely fits."""
     found = list(shorts())
     assert len(found) >= 20
     assert sum(it.expected > it.has for it in found) >= len(found) - 2
+    assert not any(it.is_answered for it in found)
 
 
 def test_every_kind_of_run_is_there_with_its_source() -> None:

@@ -12,6 +12,7 @@ from accel_estimate import Ask, Recipe, Serving, estimate, load
 from accel_estimate.answer import changes
 from accel_estimate.answer.search import changed, flags
 from accel_estimate.cli import main
+from accel_estimate.devices.limits import SPARE, room
 from accel_estimate.errors import UsageError
 from accel_estimate.estimation.subject import as_stored
 from accel_estimate.model import families
@@ -82,7 +83,7 @@ def test_the_answer_fits_when_it_is_pasted_back_and_nothing_cheaper_does(
     known = changes.combinations(changes.of_training(recipe, language_head=blueprint.vocab > 0))
     now = need(())
     one = min(map(need, random.sample(known, 12)))
-    limit = f"{int(random.uniform(min(one, 0.9 * now), 0.95 * now) / 2**20)}MiB"
+    limit = f"{int(random.uniform(min(one, 0.9 * now) / (1 - SPARE), 0.95 * now) / 2**20)}MiB"
     words = [folder, "--dtypes", "int8", "--training", *typed(recipe), "--fits", limit]
     report = asked(capsys, *words, status=1)
     answer = report["fits"]["answer"]
@@ -96,7 +97,9 @@ def test_the_answer_fits_when_it_is_pasted_back_and_nothing_cheaper_does(
     cheaper = [chosen for chosen in known if sum(it.cost for it in chosen) < answer["cost"]]
     near = [it for it in cheaper if len(it) == size or {change.name for change in it} < set(answer["changes"])]
     cheaper = near + random.sample(cheaper, min(len(cheaper), 100))
-    fitting = [flags(chosen) for chosen in cheaper if need(chosen) <= pasted["limit_bytes"]]
+    usable = room(pasted["limit_bytes"])
+    assert answer["needed_bytes"] <= usable
+    fitting = [flags(chosen) for chosen in cheaper if need(chosen) <= usable]
     assert fitting == []
 
     batch, length = answer["largest_batch"], answer["longest_context"]
@@ -104,10 +107,41 @@ def test_the_answer_fits_when_it_is_pasted_back_and_nothing_cheaper_does(
     further = [("--batch_size", batch), ("--seq_len", length)]
     for flag, most in further:
         words_there = [*words, *answer["flags"].split(), flag, str(most)]
-        assert asked(capsys, *words_there)["fits"]["fits"]
+        assert asked(capsys, *words_there)["fits"]["needed_bytes"] <= usable
         if most != blueprint.positions or flag == "--batch_size":
             words_there[-1] = str(most + 1)
-            assert not asked(capsys, *words_there, status=1)["fits"]["fits"]
+            assert main([*words_there, "--json"]) in (0, 1)
+            assert json.loads(capsys.readouterr().out)["fits"]["needed_bytes"] > usable
+
+
+def test_what_leaves_less_than_a_twentieth_barely_fits_and_is_no_answer(
+    described: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [described("Llama-3.2-1B"), "--dtypes", "int8", "--training", "--batch_size", "4"]
+    full = asked(capsys, *words, "--gradient_checkpointing", "full", "--fits", "80")["fits"]["needed_bytes"]
+    close = f"{1.03 * full / 2**20:.0f}MiB"
+    assert main([*words, "--gradient_checkpointing", "full", "--fits", close]) == 0
+    assert " barely fits " in capsys.readouterr().out
+    answer = asked(capsys, *words, "--fits", close, status=1)["fits"]["answer"]
+    assert answer["needed_bytes"] <= room(int(1.03 * full) + 2**20)
+
+
+def test_only_what_barely_fits_is_said_so(described: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [described("Llama-3.2-1B"), "--dtypes", "int8", "--training", "--lora_rank", "8", "--quantize", "nf4"]
+    least = asked(capsys, *words, "--fits", "1GiB", status=1)["fits"]["answer"]["needed_bytes"]
+    assert main([*words, "--fits", f"{1.03 * least / 2**20:.0f}MiB"]) == 1
+    assert "Barely fits with --" in capsys.readouterr().out
+
+
+def test_fsdp_1_with_adapters_is_answered_by_checkpointing_that_is_not_reentrant(
+    described: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [described("Llama-3.2-1B"), "--dtypes", "int8", "--training", "--lora_rank", "8", "--batch_size", "8"]
+    words += ["--fsdp", "full", "--num_processes", "2", "--fsdp_version", "1", "--transformers", "4.48"]
+    words += ["--gradient_checkpointing", "full", "--loss", "fused"]
+    held = asked(capsys, *words, "--fits", "80")["fits"]["needed_bytes"]
+    answer = asked(capsys, *words, "--fits", f"{held // 2**20}MiB", status=1)["fits"]["answer"]
+    assert answer["flags"] == "--use_reentrant false"
 
 
 def test_the_answer_is_one_line(described: Made, run: Callable[..., Any]) -> None:

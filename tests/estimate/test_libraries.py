@@ -1,5 +1,7 @@
-"""What libraries and their versions change: bitsandbytes, transformers, GPTQ's kernels, LitGPT."""
+"""What libraries and their versions change: bitsandbytes, transformers, GPTQ's kernels, LitGPT, FSDP 1."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from accel_estimate.training import litgpt
 from accel_estimate.training.activations.compute import Compute
 from accel_estimate.training.activations.layers import layer
 from accel_estimate.training.step import estimate_training
+from tests.conftest import Run, needs_torch
 from tests.estimate.test_training import STEP, moments, parts
 
 FORWARD, LOSS, BACKWARD = (
@@ -121,6 +124,36 @@ def test_a_kernel_of_gptq_unpacks_one_matrix_at_a_time() -> None:
 
 
 LITGPT: dict[str, Any] = {**PACKED, "framework": "litgpt", "loss": "fused"}
+
+
+FROZEN: dict[str, Any] = {
+    **PACKED, "gradient_checkpointing": "full", "fsdp": "full", "num_processes": 2, "loss": "fused",
+    "batch_size": 64,
+}  # fmt: skip
+END = "end of the backward pass"
+
+
+def test_fsdp_1_holds_the_inputs_of_frozen_layers_and_their_gradients_in_reentrant_checkpointing() -> None:
+    """Where none of that is, a setting of the four is another."""
+    usual = kept(END, **FROZEN)
+    inputs = 2 * 64 * 100 * HIDDEN * (LAYERS - 1)
+    old: dict[str, Any] = {"fsdp_version": 1, "transformers": "4.57"}
+    assert kept(END, **FROZEN, **old) - usual == 2 * inputs
+    assert kept(END, **FROZEN, fsdp_version=1, use_reentrant="true") - usual == 2 * inputs
+    assert kept(END, **FROZEN, **old, use_reentrant="false") == kept(END, **FROZEN, fsdp_version=1) == usual
+    assert kept(END, **FROZEN, transformers="4.57") == usual
+    whole: dict[str, Any] = {**FROZEN, "lora_rank": 0, "quantize": "none"}
+    assert kept(END, **whole, **old) == kept(END, **whole)
+
+
+@needs_torch
+@pytest.mark.exhaustive
+def test_so_does_torch(accelerate: Run) -> None:
+    script = Path(__file__).parent / "scripts" / "frozen_layers.py"
+    done = accelerate("launch", "-q", "--cpu", "--num_processes", "2", script)
+    once, twice = json.loads(done.stdout)
+    assert once == pytest.approx(1, abs=0.1)
+    assert twice == pytest.approx(2, abs=0.1)
 
 
 def test_litgpt_has_adapters_of_its_own_names() -> None:

@@ -156,7 +156,8 @@ def _answered(answer: Answer | None, before: Recipe) -> str:
     rest = [f"--{name} {getattr(after, name)}" for name in changed if not any(_flags(name, after))]
     ways = [f"{' '.join(own)} of launch"] if own else []
     ways += [f"a script that does {' '.join(rest)} (write it after the model in --check_memory)"] if rest else []
-    start = "Fits with" if answer.fits else "No changes make it fit; it needs least with"
+    fits = "Barely fits with" if answer.barely else "Fits with"
+    start = fits if answer.fits else "No changes make it fit; it needs least with"
     return f"{start} {', and '.join(ways)}: {amounts(answer)}"
 
 

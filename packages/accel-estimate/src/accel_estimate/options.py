@@ -45,7 +45,10 @@ HELP: dict[str, tuple[str, str]] = {
     "offload_optimizer_device": ("where DeepSpeed keeps the optimizer's states", ""),
     "offload_param_device": ("where ZeRO-3 keeps the weights, or FSDP its weights, gradients and optimizer", ""),
     "fsdp": ("what FSDP shards: everything; all but gathered weights (grad_op); within a machine (hybrid)", ""),
-    "fsdp_version": ("version of FSDP; 1 with adapters and --use_reentrant holds each layer's input longer", "VERSION"),
+    "fsdp_version": (
+        "version of FSDP; 1 with adapters and --use_reentrant holds each layer's input longer",
+        "VERSION",
+    ),
     "wrap": ("unit that FSDP gathers at once", ""),
     "num_processes": ("devices on all machines", "DEVICES"),
     "processes_per_machine": ("devices on one machine, for --fsdp hybrid", "DEVICES"),

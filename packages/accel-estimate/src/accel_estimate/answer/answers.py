@@ -6,6 +6,7 @@ from accel_config.record import Record
 from accel_estimate.answer import changes
 from accel_estimate.answer.reach import Reach, reach
 from accel_estimate.answer.search import Answer, Space, changed, flags, search
+from accel_estimate.devices.limits import room
 from accel_estimate.errors import UsageError
 from accel_estimate.estimation.subject import as_stored
 from accel_estimate.model.sizes import DTYPES
@@ -79,11 +80,15 @@ class Training:
         return Space(states, changes.of_passes(recipe, language_head=self._blueprint.vocab > 0))
 
     def answer(self, recipe: Recipe, limit: int, target: float | None = None) -> Answer | None:
-        """Return the cheapest changes that fit in `limit` bytes, or in the `target` that formulas must meet."""
+        """Return the cheapest changes that fit in the `room` of `limit` bytes, or in the `target` for the formulas.
+
+        If none do, those that need least, which may still fit barely.
+        """
         smallest: dict[str, Any] = {
             "loss": "fused" if self._blueprint.vocab else recipe.loss,
             "attention": "sdpa" if recipe.attention == "eager" else recipe.attention,
             "batch_size": 1,
+            "use_reentrant": "false",
         }
         kinds = [recipe.gradient_checkpointing, *(it.fields[0][1] for it in changes.of_checkpointing(recipe))]
 
@@ -91,11 +96,13 @@ class Training:
             """Return a bound: one sequence, without the gradients that are kept between passes."""
             return min(self.need(other.replace(**smallest, gradient_checkpointing=kind)) for kind in kinds)
 
-        found = search(recipe, self.space(recipe), self.need, round(target or limit), floor)
+        aim = round(target or room(limit))
+        found = search(recipe, self.space(recipe), self.need, aim, floor)
         if found is None or found.needed >= self.need(recipe):
             return None
+        found = found.replace(limit=limit, barely=found.needed > aim)
         reach = self.reach(found.settings, limit) if found.fits else None
-        return found.replace(reach=reach, limit=limit, host=self.host(found.settings))
+        return found.replace(reach=reach, host=self.host(found.settings))
 
     def host(self, recipe: Recipe) -> float:
         """Return about how many bytes of a machine's own memory hold what its devices don't."""
@@ -113,10 +120,11 @@ class Training:
         return parts.weights + parts.gradients + parts.optimizer
 
     def reach(self, recipe: Recipe, limit: float) -> Reach:
-        """Return the longest sequence and the largest batch, each by itself."""
+        """Return the longest sequence and the largest batch, each by itself, in the `room` if the recipe leaves some."""
+        usable = room(limit) if self.need(recipe) <= room(limit) else limit
 
         def fits(**other: int) -> bool:
-            return self.need(recipe.replace(**other)) <= limit
+            return self.need(recipe.replace(**other)) <= usable
 
         return reach(lambda length: fits(seq_len=length), lambda batch: fits(batch_size=batch), self._blueprint)
 

@@ -24,7 +24,8 @@ class Answer(Record):
 
     `changes` are their names, `cost` what they cost together, `needed` the bytes of a device with them, of `limit`.
     If nothing fits, they are those that need least. `settings` is the recipe or the server with the changes, `reach`
-    how far they go, and `host` about how many bytes of a machine's own memory they need.
+    how far they go, and `host` about how many bytes of a machine's own memory they need. `barely`: they leave less of
+    the device free than wanted.
     """
 
     flags: str
@@ -35,6 +36,7 @@ class Answer(Record):
     settings: Any = None
     reach: Reach | None = None
     host: float = 0.0
+    barely: bool = False
 
     @property
     def fits(self) -> bool:

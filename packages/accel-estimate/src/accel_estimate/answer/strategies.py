@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from accel_config.record import Record
 from accel_estimate.answer.changes import RANK
-from accel_estimate.devices.limits import Devices, read_devices
+from accel_estimate.devices.limits import Devices, read_devices, room
 from accel_estimate.errors import UsageError
 from accel_estimate.estimation.subject import as_stored, blueprint_of
 from accel_estimate.model.weights import logical
@@ -40,8 +40,8 @@ class Strategy(Record):
 
     @property
     def fits(self) -> bool:
-        """Whether the device has the expected memory."""
-        return self.expected <= self.limit
+        """Whether the device has the expected memory, and some to spare."""
+        return self.expected <= room(self.limit)
 
 
 _CPU = {"offload_param_device": "cpu"}

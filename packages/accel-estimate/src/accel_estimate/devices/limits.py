@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from accel_estimate.answer.search import Answer
     from accel_estimate.training.recipe import Recipe
 
+SPARE = 1 / 20
+"""The part of a device that an answer leaves free: half of the published training figures differ from *expected* by
+more than half of it, and a run may need more than was measured."""
+
+
+def room(limit: int) -> int:
+    """Return the bytes that an answer may have a training run use on a device of `limit` bytes."""
+    return round(limit * (1 - SPARE))
+
 
 class Devices(Record):
     """Devices of one kind, as a user named them."""
@@ -74,6 +83,11 @@ class Fit(Record):
     def fits(self) -> bool:
         """Whether the device has enough memory."""
         return self.margin >= 0
+
+    @property
+    def barely(self) -> bool:
+        """Whether it is a training run that leaves less of the device free than an answer would."""
+        return self.subject == "training" and room(self.limit) < self.needed <= self.limit
 
 
 _TIMES = re.compile(r"\s*([0-9]{1,6})\s*[x*\u00d7]\s*(.+)", re.IGNORECASE | re.DOTALL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accel_estimate.answer import answers
-from accel_estimate.devices.limits import Fit, check_number_of, read_devices
+from accel_estimate.devices.limits import Fit, check_number_of, read_devices, room
 from accel_estimate.estimation.subject import blueprint_of
 from accel_estimate.formats.tensors import total
 from accel_estimate.model.sizes import divided, loaded_bytes
@@ -91,13 +91,13 @@ def _training(fit: Fit, recipe: Recipe, run: answers.Training, trace: Tracer | N
 
 def _traced(limit: int, recipe: Recipe, run: answers.Training, trace: Tracer) -> Answer | None:
     """Return an answer that was traced too: the formulas propose it, and aim lower if the trace needs more."""
-    target = float(limit)
+    target = float(room(limit))
     for _ in range(TRACES):
         found = run.answer(recipe, limit, target)
         if found is None or found.needed > target:
             return None
         needed = trace(found.settings)
-        if needed <= limit:
+        if needed <= room(limit):
             return found.replace(needed=needed, reach=None)
-        target = found.needed * limit / needed
+        target = found.needed * room(limit) / needed
     return None

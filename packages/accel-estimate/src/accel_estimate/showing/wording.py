@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 def verdict(fit: Fit) -> str:
     """Return whether it fits, in one line."""
     word, rest = ("fits", "to spare") if fit.fits else ("does not fit", "lacking")
+    if fit.barely:
+        word = "barely fits"
     return (
         f"{fit.subject}: {spell(fit.needed)} {word} {line(fit.device)} ({spell(fit.limit)}), "
         f"{spell(abs(fit.margin))} {rest}{_far(fit.reach)}."
@@ -28,7 +30,7 @@ def answered(answer: Answer | None) -> str:
         return "No change that is known makes it smaller."
     if not answer.fits:
         return f"No changes make it fit; it needs least with {answer.flags}: {amounts(answer)}."
-    return f"Fits with {answer.flags}: {amounts(answer)}"
+    return f"{'Barely fits' if answer.barely else 'Fits'} with {answer.flags}: {amounts(answer)}"
 
 
 def amounts(answer: Answer) -> str:

@@ -27,6 +27,6 @@ def holds_inputs(recipe: Recipe) -> bool:
 
     FSDP 1 divides a frozen layer again when its input has a gradient. The hook for this holds the node that adds that
     gradient up, and with it the tensor and its gradient if reentrant checkpointing has made it a leaf; it is removed
-    when the whole pass is over (torch/distributed/fsdp/_runtime_utils.py, `_register_post_backward_reshard_only_hook`).
+    when the whole pass is over (`_register_post_backward_reshard_only_hook` in torch/distributed/fsdp).
     """
     return would_hold(recipe) and not recipe.trains_all and recipe.gradient_checkpointing == "full"

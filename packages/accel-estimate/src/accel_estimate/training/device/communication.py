@@ -48,7 +48,9 @@ def in_a_layer(rank: Rank, part: Part, *, last: bool = False, first: bool = Fals
     if rank.recipe.fsdp == "none" or _alone(rank):
         return 0.0
     layer = _layer(rank)
-    again = 0.0 if _stays(rank) or first else _buffer(rank) * (rank.stage.before_last if last else 1.0)
+    # FSDP 1 gathers one unit ahead, and an adapter is one: the layer comes behind those of the running layer.
+    late = rank.recipe.fsdp_version == 1 and not rank.recipe.trains_all and part != "normalizing"
+    again = 0.0 if _stays(rank) or first or late else _buffer(rank) * (rank.stage.before_last if last else 1.0)
     if again and rank.kept.encoder and not rank.kept.apart and rank.recipe.gradient_checkpointing != "none":
         again = rank.width * rank.encoder_layer  # T5's peak is in the decoder's first layer
     if rank.recipe.gradient_accumulation > 1 and not rank.recipe.sync_each_batch:
