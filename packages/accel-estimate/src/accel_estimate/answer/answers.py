@@ -120,7 +120,7 @@ class Training:
         return parts.weights + parts.gradients + parts.optimizer
 
     def reach(self, recipe: Recipe, limit: float) -> Reach:
-        """Return the longest sequence and the largest batch, each by itself, in the `room` if the recipe leaves some."""
+        """Return the longest sequence and the largest batch, each by itself; in the `room` if the recipe fits it."""
         usable = room(limit) if self.need(recipe) <= room(limit) else limit
 
         def fits(**other: int) -> bool:

@@ -20,7 +20,7 @@ SPARE = 1 / 20
 more than half of it, and a run may need more than was measured."""
 
 
-def room(limit: int) -> int:
+def room(limit: float) -> int:
     """Return the bytes that an answer may have a training run use on a device of `limit` bytes."""
     return round(limit * (1 - SPARE))
 
