@@ -15,6 +15,7 @@ from accel_estimate.training import litgpt
 from accel_estimate.training.activations.compute import Compute
 from accel_estimate.training.activations.layers import layer
 from accel_estimate.training.step import estimate_training
+from accel_estimate.training.versions import numbers
 from tests.conftest import Run, needs_torch
 from tests.estimate.test_training import STEP, moments, parts
 
@@ -229,10 +230,27 @@ def test_litgpt_packs_the_head_too_and_unpacks_it_twice_as_wide() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("4.45.0.dev0", (4, 45, 0)),
+        ("v5.0.0rc1", (5, 0, 0)),
+        ("0.43.1+cu121", (0, 43, 1)),
+        ("5", (5,)),
+        ("5.", ()),
+        ("", ()),
+    ],
+)
+def test_a_version_is_read_as_libraries_print_theirs(text: str, read: tuple[int, ...]) -> None:
+    assert numbers(text) == read
+
+
+@pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"bitsandbytes": "new"}, "--bitsandbytes: must be a version"),
         ({"transformers": "4.x"}, "--transformers: must be a version"),
+        ({"transformers": "5.0rcx"}, "--transformers: must be a version"),
+        ({"fsdp_version": 3}, "--fsdp_version: must be 1 or 2"),
         ({"framework": "litgpt", "zero_stage": 2}, "--framework litgpt"),
     ],
 )

@@ -8,7 +8,7 @@ from accel_estimate import Recipe
 from accel_estimate.errors import UsageError
 from accel_estimate.training.device.stage import stages
 from accel_estimate.training.step import TrainingEstimate, estimate_training
-from tests.estimate.test_training import N, parts
+from tests.estimate.test_training import N, moments, parts
 
 
 def step(**settings: Any) -> TrainingEstimate:
@@ -65,6 +65,12 @@ def test_an_interleaved_schedule_keeps_more(pp: int, groups: int, first: float, 
     assert [stage.in_flight for stage in stages(*parts(), recipe.replace(micro_batches=1))] == [1, 1]
     with pytest.raises(UsageError, match="--pp 8 --virtual_stages 8: the model has only 32 layers to divide by 64"):
         stages(*parts(), recipe.replace(pp=8, virtual_stages=8))
+    with pytest.raises(UsageError, match="Megatron-LM needs as many layers for each of 3, of 32"):
+        stages(*parts(), recipe.replace(pp=3, num_processes=3, virtual_stages=1))
+    with pytest.raises(
+        UsageError, match="--micro_batches: with --virtual_stages, Megatron-LM needs a multiple of --pp"
+    ):
+        moments(megatron="whole", pp=2, num_processes=2, virtual_stages=2, micro_batches=5)
 
 
 def kept(**settings: Any) -> float:

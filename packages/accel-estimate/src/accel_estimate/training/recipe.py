@@ -246,6 +246,8 @@ _REFUSALS: "tuple[tuple[Callable[[Recipe], bool], str], ...]" = (
      "--megatron: trains the whole model by its own code; leave out --framework and --lora_rank"),
     (lambda r: r.megatron != "none" and (r.optimizer not in ("adamw", "sgd") or r.optimizer_in_backward),
      "--megatron: steps by adamw or sgd, after the backward pass"),
+    (lambda r: r.megatron != "none" and r.virtual_stages > 1 and bool(r.micro_batches % r.pp),
+     "--micro_batches: with --virtual_stages, Megatron-LM needs a multiple of --pp"),
     (lambda r: r.attention == "flash" and r.width == WIDTH["float32"],
      "--attention flash: its kernels compute in 16 bits; add --mixed_precision or --param_dtype"),
     (lambda r: bool(r.card) and cards.named(r.card) is None,

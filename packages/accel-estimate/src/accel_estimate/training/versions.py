@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 FREES_INPUTS = (0, 43, 2)
 """The first bitsandbytes whose 4-bit products don't keep their inputs (autograd/_functions.py, `MatMul4Bit.forward`:
 `ctx.tensors`). LLM.int8() keeps them in all versions."""
@@ -23,7 +25,12 @@ REENTERS = (5, 0)
 `gradient_checkpointing_enable`)."""
 
 
+_VERSION = re.compile(
+    r"v?([0-9]{1,9}(?:\.[0-9]{1,9})*)(?:[.-]?(?:a|b|rc|dev|post)[0-9]*)*(?:\+[a-z0-9.]+)?", re.ASCII
+)
+
+
 def numbers(text: str) -> tuple[int, ...]:
-    """Return the numbers of a version such as 0.43.1; () if it isn't one."""
-    parts = text.split(".")
-    return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()
+    """Return the numbers of a version such as 0.43.1, 5.0.0rc1 or 4.45.0.dev0; () if it isn't one."""
+    match = _VERSION.fullmatch(text)
+    return tuple(map(int, match[1].split("."))) if match else ()

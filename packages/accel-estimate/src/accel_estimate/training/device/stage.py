@@ -71,6 +71,10 @@ def stages(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> l
     if (groups := recipe.pp * recipe.virtual_stages) > layers:
         virtual = f" --virtual_stages {recipe.virtual_stages}" if recipe.virtual_stages > 1 else ""
         raise UsageError(f"--pp {recipe.pp}{virtual}: the model has only {layers} layers to divide by {groups}")
+    if recipe.megatron != "none" and layers % groups:
+        raise UsageError(
+            f"--pp and --virtual_stages: Megatron-LM needs as many layers for each of {groups}, of {layers}"
+        )
     heads = {it.attention.heads for it in blueprint.layers() if it.attention}
     if odd := [number for number in heads if number % recipe.tp]:
         raise UsageError(f"--tp {recipe.tp}: doesn't divide the {odd[0]} heads of attention")
