@@ -2,7 +2,8 @@
 
 measured/runs.json and more.json hold the rows. Each source has its statements and the kind of its figure: `allocated`
 and `reserved` are torch's own peaks, `device` is what the driver shows, `held` is a server's weights and cache. A part
-of more.json is kept apart: the hash of a run decides, and `--apart` prints that part alone. `assumed` are settings of a
+of more.json is kept apart: the hash of a run decides, and `--apart` prints that part alone. last.json was added when
+the formulas were done; `--last` prints it. `assumed` are settings of a
 source or of a row that the hash leaves out, and perhaps another model that stands for it. A file that is named is one that benchmarks/gpu_check.py has measured, such as measured/gpu-h100-80gb-hbm3.json.
 """
 
@@ -29,6 +30,7 @@ from accel_estimate.training.step import estimate_training
 
 MEASURED = Path(__file__).parent / "measured" / "runs.json"
 MORE = MEASURED.with_name("more.json")
+LAST = MEASURED.with_name("last.json")
 UNITS = {"GB": 10**9, "GiB": 2**30, "1000 MiB": 1000 * 2**20}
 
 
@@ -77,7 +79,7 @@ def rows(*, apart: bool = False) -> Iterator[Row]:
 
 
 def own(file: Path) -> Iterator[Row]:
-    """Yield the rows of a file that benchmarks/gpu_check.py has measured."""
+    """Yield the rows of a file by itself, such as one that benchmarks/gpu_check.py has measured."""
     data = json.loads(file.read_text())
     models = {name: read(config) for name, config in data["models"].items()}
     for source in data["sources"]:
@@ -123,7 +125,7 @@ class Short(NamedTuple):
 def shorts() -> Iterator[Short]:
     """Yield the published runs that ran out of memory."""
     _, new, models = published()
-    for source in new["sources"]:
+    for source in new["sources"] + json.loads(LAST.read_text())["sources"]:
         for row in source.get("ran_out", []):
             model, settings = counted(source, row, models)
             card = cards.named(source["device"])
