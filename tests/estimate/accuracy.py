@@ -3,7 +3,7 @@
 measured/runs.json and more.json hold the rows. Each source has its statements and the kind of its figure: `allocated`
 and `reserved` are torch's own peaks, `device` is what the driver shows, `held` is a server's weights and cache. A part
 of more.json is kept apart: the hash of a run decides, and `--apart` prints that part alone. last.json was added when
-the formulas were done; `--last` prints it. `assumed` are settings of a
+the formulas were done. `assumed` are settings of a
 source or of a row that the hash leaves out, and perhaps another model that stands for it. A file that is named is one that benchmarks/gpu_check.py has measured, such as measured/gpu-h100-80gb-hbm3.json.
 """
 
