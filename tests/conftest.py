@@ -15,6 +15,7 @@ import pytest
 from tests.schedule import (
     once,
     pytest_cmdline_main,
+    pytest_collection,
     pytest_collection_modifyitems,
     pytest_ignore_collect,
     pytest_runtest_protocol,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "pytest_cmdline_main",
+    "pytest_collection",
     "pytest_collection_modifyitems",
     "pytest_ignore_collect",
     "pytest_runtest_protocol",

@@ -80,7 +80,7 @@ def test_of_variables(folder: Path, form: str) -> None:
         assert SEKRIT not in done.text, (command, done.text)
 
 
-@pytest.mark.parametrize(("form", "name"), sampled(product(FORMS, HELD), every=7))
+@pytest.mark.parametrize(("form", "name"), sampled(product(FORMS, HELD), every=14))
 def test_of_a_variable(folder: Path, form: str, name: str) -> None:
     """Each by itself, since a message ends the command."""
     for command in ("launch --explain t.py", "launch --kubernetes t.py"):
@@ -89,7 +89,7 @@ def test_of_a_variable(folder: Path, form: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("text", [FILE, WRONG], ids=["right", "wrong"])
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", sampled(COMMANDS, every=2))
 def test_of_a_file(folder: Path, command: str, text: str) -> None:
     listed = ", ".join(map(json.dumps, FORMS.values()))
     (folder / "c.yaml").write_text(

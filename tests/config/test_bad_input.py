@@ -142,7 +142,7 @@ def told(words: list[str], folder: Path, environ: dict[str, str] | None = None) 
     return done
 
 
-@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("kind", sampled(ODD, every=3))
 def test_files(folder: Path, kind: str) -> None:
     """Each by one of those that check, change, and launch; by the others where all are read by every command."""
     name = "c.json" if "JSON" in kind else "c.yaml"

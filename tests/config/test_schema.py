@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import jsonschema
@@ -78,8 +79,13 @@ WRONG = """\
 """
 
 
+@cache
+def validator() -> jsonschema.Draft7Validator:
+    return jsonschema.Draft7Validator(schema(CATALOGUE))
+
+
 def accepted(content: Any) -> bool:
-    return jsonschema.Draft7Validator(schema(CATALOGUE)).is_valid(content)
+    return validator().is_valid(content)
 
 
 def test_it_is_a_schema() -> None:

@@ -19,6 +19,7 @@ from accel_config.asking.machine import this_machine
 from accel_config.settings.machine import MachineFacts
 from tests.conftest import BIN, ROOT
 from tests.docs.pages import blocks
+from tests.schedule import sampled
 
 from .answers import MACHINES, walked
 from .answers import Path as Answers
@@ -107,8 +108,11 @@ def test_a_walk_by_hand(environ: dict[str, str], tmp_path: Path) -> None:
     assert {key: found[key] for key in wanted} == wanted
 
 
-@pytest.mark.parametrize("key", [INTERRUPT, END_OF_INPUT], ids=["Ctrl-C", "Ctrl-D"])
-@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize(
+    ("there", "key"),
+    sampled([(True, INTERRUPT), (False, INTERRUPT), (True, END_OF_INPUT), (False, END_OF_INPUT)], every=3),
+    ids=["there-Ctrl-C", "new-Ctrl-C", "there-Ctrl-D", "new-Ctrl-D"],
+)
 def test_giving_up_leaves_everything_as_it_was(
     environ: dict[str, str], tmp_path: Path, key: str, there: bool
 ) -> None:
@@ -192,7 +196,7 @@ def test_tab_takes_the_default_to_be_changed(environ: dict[str, str], tmp_path: 
     assert yaml.safe_load(path.read_text())["num_machines"] == 1
 
 
-@pytest.mark.parametrize("key", [ESCAPE, "<"])
+@pytest.mark.parametrize("key", sampled([ESCAPE, "<"], every=2))
 def test_going_back_asks_again_and_proposes_the_answer(environ: dict[str, str], tmp_path: Path, key: str) -> None:
     path = tmp_path / "c.yaml"
     wizard = on_cpus(environ, path)

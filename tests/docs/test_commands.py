@@ -123,8 +123,12 @@ def scripts(block: Block, folder: Path) -> list[str]:
     return [path.read_text() for path in named if path.is_file()]
 
 
-# Those that train are run by .ci/run alone.
-TIMED = [pytest.param(block, marks=pytest.mark.exhaustive) if trains(block) else block for block in SESSIONS]
+# Those that train, and of the others every second one, are run by .ci/run alone.
+RUN = [block for block in SESSIONS if not block.reason and not trains(block)]
+TIMED = [
+    pytest.param(block, marks=pytest.mark.exhaustive) if trains(block) or block in RUN[1::2] else block
+    for block in SESSIONS
+]
 
 
 @pytest.mark.parametrize("block", TIMED, ids=lambda block: block.place)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,18 @@ from accel_estimate.cli import main
 from tests.estimate.conftest import LLAMA
 
 
+@cache
+def validator() -> jsonschema.Draft202012Validator:
+    """The schema's, which is checked once: that takes longer than what is held against it."""
+    schema = json.loads(resources.files("accel_estimate").joinpath("schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
 def asked(capsys: pytest.CaptureFixture[str], *argv: str, status: int = 0, **more: Any) -> Any:
     assert main([*argv, "--json"], **more) == status
     report = json.loads(capsys.readouterr().out)
-    schema = json.loads(resources.files("accel_estimate").joinpath("schema.json").read_text())
-    jsonschema.validate(report, schema, cls=jsonschema.Draft202012Validator)
+    validator().validate(report)
     return report
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from accel_config import CATALOGUE
 from tests.conftest import BIN, Run
+from tests.schedule import sampled
 
 NOTE = (
     "accel: note: --cpu stands after the script, so the script receives it. To set the launcher, write it before {}\n"
@@ -46,7 +47,7 @@ def explain(environ: dict[str, str], columns: int, folder: Path, *words: str) ->
     return str(terminal.before).replace("\r", "").splitlines()
 
 
-@pytest.mark.parametrize("columns", [40, 60, 100])
+@pytest.mark.parametrize("columns", sampled([40, 60, 100], every=3))
 @pytest.mark.parametrize("command", ["launch --explain", "launch --explain all", "config show", "config show --all"])
 def test_settings_are_shown_in_the_terminals_width(
     environ: dict[str, str], tmp_path: Path, accelerate: Run, command: str, columns: int

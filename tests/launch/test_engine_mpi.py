@@ -17,6 +17,7 @@ from tests.conftest import Resolve, Run
 from tests.environments import environment
 from tests.launch.hosts import Programs, Still, host
 from tests.launch.processes import Start, read_pids
+from tests.schedule import sampled
 
 VERSIONS = {
     "openmpi": "mpirun (Open MPI) 5.0.11\n\nReport bugs to https://www.open-mpi.org/community/help/\n",
@@ -195,11 +196,14 @@ def test_ranks_meet_under_a_real_mpirun(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("fail", "status", "cause"),
-    [
-        ("raise ValueError('boom')", 1, "ValueError: boom"),
-        ("sys.exit(7)", 7, "exit status 7"),
-        ("os.kill(os.getpid(), 9)", 137, "terminated by SIGKILL"),
-    ],
+    sampled(
+        [
+            ("raise ValueError('boom')", 1, "ValueError: boom"),
+            ("sys.exit(7)", 7, "exit status 7"),
+            ("os.kill(os.getpid(), 9)", 137, "terminated by SIGKILL"),
+        ],
+        every=3,
+    ),
 )
 def test_a_failing_rank_is_named_and_ends_the_others(
     accelerate: Run,

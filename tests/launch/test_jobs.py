@@ -302,7 +302,13 @@ def test_pods_that_are_preempted(job: Callable[..., str]) -> None:
     assert asking == {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [75]}}
 
 
-@pytest.mark.parametrize("flags", [PODS, ("--kubernetes",), (*PODS, "--job_memory", "1Gi", "--job_requeue")])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        (*PODS, "--job_memory", "1Gi", "--job_requeue"),
+        *(pytest.param(one, marks=pytest.mark.exhaustive) for one in (PODS, ("--kubernetes",))),
+    ],
+)
 def test_kubernetes_knows_all_of_it(job: Callable[..., str], tmp_path: Path, flags: tuple[str, ...]) -> None:
     bin_ = environment("kubernetes")
     path = tmp_path / "job.yaml"

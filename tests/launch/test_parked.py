@@ -59,7 +59,7 @@ def expected(values: tuple[int, int, int]) -> list[str]:
     return sorted(f"{attempt} {rank} {value}" for attempt, value in enumerate(values) for rank in range(2))
 
 
-@pytest.mark.parametrize("shape", [as_script, as_module])
+@pytest.mark.parametrize("shape", sampled([as_script, as_module], every=2))
 def test_a_rank_of_a_later_attempt_cannot_tell(tmp_path: Path, environ: dict[str, str], shape: Any) -> None:
     words = shape(tmp_path)
     environ["AGAIN"] = "0"

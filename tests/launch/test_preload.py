@@ -114,7 +114,7 @@ def assert_same(plain: list[Portrait], preloaded: list[Portrait]) -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", sampled([as_script, as_link, as_module, as_package, as_folder, as_archive], every=2)
+    "shape", sampled([as_script, as_link, as_module, as_package, as_folder, as_archive], every=6)
 )
 def test_a_rank_cannot_tell(tmp_path: Path, environ: dict[str, str], shape: Callable[[Path], list[str]]) -> None:
     words = shape(tmp_path)
@@ -126,7 +126,10 @@ def test_a_rank_cannot_tell(tmp_path: Path, environ: dict[str, str], shape: Call
     "told",
     [
         {"PYTHONIOENCODING": "latin-1:replace", "PYTHONPATH": "below:", "PYTHONHASHSEED": "1"},
-        {"PYTHONWARNINGS": "ignore::FutureWarning", "PYTHONSAFEPATH": "1", "PYTHONFAULTHANDLER": "1"},
+        pytest.param(
+            {"PYTHONWARNINGS": "ignore::FutureWarning", "PYTHONSAFEPATH": "1", "PYTHONFAULTHANDLER": "1"},
+            marks=pytest.mark.exhaustive,
+        ),
         pytest.param(
             {
                 "PYTHONUTF8": "1",
@@ -248,7 +251,8 @@ def test_a_rank_ends_as_it_always_does(accelerate: Run, script: Script, end: str
 
 
 @pytest.mark.parametrize(
-    "source", ["def f(:\n    pass", "if True:\npass", "x = 1\x00", "x = '\udc80'", "# coding: klingon"]
+    "source",
+    sampled(["def f(:\n    pass", "if True:\npass", "x = 1\x00", "x = '\udc80'", "# coding: klingon"], every=3),
 )
 def test_what_python_cannot_read_is_told_as_always(environ: dict[str, str], tmp_path: Path, source: str) -> None:
     path = tmp_path / "train.py"

@@ -23,6 +23,7 @@ from accel_launch.running.restarting.progress import Progress, reached
 from accel_launch.running.restarting.progress_files import LIMIT, ProgressFiles
 from tests.conftest import Resolve, Run
 from tests.fuzzing import fuzz
+from tests.schedule import sampled
 
 Script = Callable[[str], Path]
 Fail = Callable[..., Result]
@@ -115,7 +116,7 @@ FAILURES: dict[str, tuple[str, float, str]] = {
 }
 
 
-@pytest.mark.parametrize("way", FAILURES)
+@pytest.mark.parametrize("way", sampled(FAILURES, every=3))
 def test_a_real_failure_is_judged(fail: Fail, way: str) -> None:
     first, wait, second = FAILURES[way]
     judge = Judge("judge", 3)

@@ -75,10 +75,15 @@ dist.destroy_process_group()
 @pytest.mark.exhaustive
 @pytest.mark.timeout(600)
 def test_torchs_tutorial(accelerate: Run, script: Script, tmp_path: Path) -> None:
-    """A run that is killed twice ends with the weights of one that isn't."""
+    """A run that is killed twice ends with the weights of one that isn't.
+
+    One process imports torch for the ranks of all attempts; test_restarts.py has ranks that import it themselves.
+    """
     path = script(TORCHS)
-    whole = accelerate("launch", *N2, path, tmp_path / "undisturbed.pt", timeout=400)
-    done = accelerate("launch", *N2, "--max_restarts", "3", path, tmp_path / "snapshot.pt", "killed", timeout=400)
+    once = (*N2, "--preload", "torch")
+    whole = accelerate("launch", *once, path, tmp_path / "undisturbed.pt", timeout=400)
+    done = accelerate("launch", *once, "--max_restarts", "3", path, tmp_path / "snapshot.pt", "killed", timeout=400)
+    assert "not preloaded" not in whole.stderr + done.stderr
     assert (whole.returncode, done.returncode) == (0, 0), done.stderr
     assert re.findall(r"snapshot at Epoch (\d)", done.stdout) == ["1", "1", "3", "3"]
     assert done.stdout.splitlines()[-1] == whole.stdout.splitlines()[-1]

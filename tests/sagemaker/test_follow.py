@@ -12,6 +12,7 @@ import pexpect
 import pytest
 
 from tests.conftest import BIN
+from tests.schedule import sampled
 
 from .conftest import Sagemaker, Said, keys
 from .service import Service, ServiceError, story
@@ -87,18 +88,21 @@ def test_a_job_that_has_not_logged_yet_is_waited_for(logs: Logs, service: Servic
 
 @pytest.mark.parametrize(
     ("end", "reason", "status"),
-    [
-        ("Completed", "", 0),
-        ("Failed", "AlgorithmError: ExitCode 7: ValueError: bad (train.py:3)", 7),
-        ("Failed", 'AlgorithmError: ExecuteUserScriptError:\nExitCode 137\nErrorMessage ""', 137),
-        ("Failed", "AlgorithmError: ExecuteUserScriptError:\nExitCode -9", 137),
-        ("Failed", "ClientError: Data download failed", 1),
-        ("Failed", "ExitCode 0", 1),
-        ("Failed", "", 1),
-        ("Stopped", "", 130),
-        ("Stopped/MaxRuntimeExceeded", "", 1),
-        ("Stopped/MaxWaitTimeExceeded", "", 1),
-    ],
+    sampled(
+        [
+            ("Completed", "", 0),
+            ("Failed", "AlgorithmError: ExitCode 7: ValueError: bad (train.py:3)", 7),
+            ("Failed", 'AlgorithmError: ExecuteUserScriptError:\nExitCode 137\nErrorMessage ""', 137),
+            ("Failed", "AlgorithmError: ExecuteUserScriptError:\nExitCode -9", 137),
+            ("Failed", "ClientError: Data download failed", 1),
+            ("Failed", "ExitCode 0", 1),
+            ("Failed", "", 1),
+            ("Stopped", "", 130),
+            ("Stopped/MaxRuntimeExceeded", "", 1),
+            ("Stopped/MaxWaitTimeExceeded", "", 1),
+        ],
+        every=3,
+    ),
 )
 def test_the_exit_status_is_the_jobs(logs: Logs, service: Service, end: str, reason: str, status: int) -> None:
     service.story = story("Training", end=end)

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from accel_tpu import spawn
+from tests.schedule import sampled
 
 YES = (
     "def main(): pass", "async def main(): pass", "class main: pass", "main = 1", "main: int = 1", "from x import main",
@@ -159,13 +160,16 @@ def on_four(tmp_path: Path, two: str, others: str = "time.sleep(60)") -> subproc
 
 @pytest.mark.parametrize(
     ("two", "status", "how"),
-    [
-        ("raise ValueError('no luck')", 1, "exit status 1"),
-        ("sys.exit(7)", 7, "exit status 7"),
-        ("os._exit(5)", 5, "exit status 5"),
-        ("os.kill(os.getpid(), 9)", -9, "terminated by SIGKILL"),
-        ("os.kill(os.getpid(), 15)", -15, "terminated by SIGTERM"),
-    ],
+    sampled(
+        [
+            ("raise ValueError('no luck')", 1, "exit status 1"),
+            ("sys.exit(7)", 7, "exit status 7"),
+            ("os._exit(5)", 5, "exit status 5"),
+            ("os.kill(os.getpid(), 9)", -9, "terminated by SIGKILL"),
+            ("os.kill(os.getpid(), 15)", -15, "terminated by SIGTERM"),
+        ],
+        every=3,
+    ),
 )
 def test_the_first_failure_ends_all_and_is_reported(tmp_path: Path, two: str, status: int, how: str) -> None:
     done = on_four(tmp_path, two)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.environments import UV, uv
+from tests.schedule import sampled
 from tests.workspace.test_versions import MEMBERS
 
 # What each extra brings that the package alone doesn't, as the lock has it (which is for every Python from 3.11 on).
@@ -56,7 +57,7 @@ def export(package: str, *extras: str) -> set[str]:
 
 
 @needs_uv
-@pytest.mark.parametrize("extra", BRINGS)
+@pytest.mark.parametrize("extra", sampled(BRINGS, every=3))
 def test_an_extra_brings_what_it_is_named_after(extra: str) -> None:
     package, name = extra.rstrip("]").split("[")
     alone = export(package)
