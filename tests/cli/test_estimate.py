@@ -26,11 +26,13 @@ LLAMA = {
         ("num_machines: '2:4'\nnproc_per_node: 8", {"num_processes": 16, "processes_per_machine": 8}),
         ("distributed_type: DEEPSPEED", {"zero_stage": 2, "offload_optimizer_device": "none"}),
         ("distributed_type: DEEPSPEED\ndeepspeed_config: {zero_stage: 3, offload_optimizer_device: cpu}", {"zero_stage": 3, "offload_optimizer_device": "cpu"}),
-        ("distributed_type: FSDP", {"fsdp": "full", "offload_param_device": "none"}),
+        ("distributed_type: FSDP", {"fsdp": "full", "offload_param_device": "none", "fsdp_version": 1, "wrap": "model"}),
+        ("distributed_type: FSDP\nfsdp_config: {fsdp_version: 2, fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP}", {"fsdp_version": 2, "wrap": "layer"}),
+        ("distributed_type: FSDP\nfsdp_config: {fsdp_auto_wrap_policy: NO_WRAP}", {"wrap": "model"}),
         ("distributed_type: FSDP\nfsdp_config: {fsdp_sharding_strategy: 2}", {"fsdp": "grad_op"}),
         ("distributed_type: FSDP\nfsdp_config: {fsdp_reshard_after_forward: HYBRID_SHARD}", {"fsdp": "hybrid"}),
         ("distributed_type: FSDP\nfsdp_config: {fsdp_version: 2, fsdp_reshard_after_forward: false}", {"fsdp": "grad_op"}),
-        ("distributed_type: FSDP\nfsdp_config: {fsdp_activation_checkpointing: true}", {"gradient_checkpointing": "full"}),
+        ("distributed_type: FSDP\nfsdp_config: {fsdp_activation_checkpointing: true}", {"gradient_checkpointing": "full", "use_reentrant": "false"}),
         ("distributed_type: FSDP\nnum_processes: 8\nfsdp_config: {fsdp_version: 2}\nparallelism_config: {parallelism_config_dp_replicate_size: 2, parallelism_config_dp_shard_size: 4}", {"fsdp": "hybrid", "processes_per_machine": 4}),
         ("distributed_type: MEGATRON_LM\nmegatron_lm_config: {megatron_lm_tp_degree: 2}", {"tp": 2, "pp": 1, "megatron": "whole"}),
         ("distributed_type: MEGATRON_LM\nmegatron_lm_config: {megatron_lm_pp_degree: 2, megatron_lm_num_micro_batches: 6, megatron_lm_use_distributed_optimizer: true}", {"pp": 2, "micro_batches": 6, "megatron": "distributed"}),
@@ -55,6 +57,9 @@ def test_deepspeeds_own_json_decides(tmp_path: Path) -> None:
     assert (found.mixed_precision, found.zero_stage, found.reduce_bucket_size) == ("bf16", 3, 1000)
     assert (found.offload_optimizer_device, found.offload_param_device) == ("cpu", "none")
     assert (found.batch_size, found.gradient_accumulation) == (6, 4)
+    (tmp_path / "ds.json").write_text(json.dumps({"gradient_accumulation_steps": 2, "train_batch_size": 24}))
+    path.write_text(path.read_text() + "num_processes: 4\n")
+    assert of_settings(read(str(path))).batch_size == 3  # DeepSpeed divides it so
     unset = {"gradient_accumulation_steps": "auto", "train_micro_batch_size_per_gpu": "auto"}
     for little in ({}, {"bf16": {"enabled": "auto"}}, unset):
         (tmp_path / "ds.json").write_text(json.dumps(little))

@@ -83,6 +83,11 @@ def test_the_config_file_names_the_model(accelerate: Run, tmp_path: Path, model:
         ("{} --lora", 2, "write a model, and flags of `estimate-memory --training` after it"),
         ("{} --fits 1GiB --trace", 2, "--trace, --serving, --sweep and --html have no place here"),
         ("'", 2, "write a model"),
+        (
+            "{} --fsdp_version 1",
+            2,
+            "--fsdp_version has no place here, the launch decides it: set --fsdp_version of the launch",
+        ),
         ("{}/nothing --fits 1GiB", 2, "no such file or folder"),
         ("owner/name --fits 1GiB", 0, "nor in the Hub's cache"),
         ("{}", 0, "the memory of CPU isn't known"),

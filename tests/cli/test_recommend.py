@@ -349,6 +349,12 @@ def test_the_table_and_json_have_the_same(llama: Path, tmp_path: Path) -> None:
         assert one["seconds"] == pytest.approx(sum(one["parts"].values()))
         assert one["memory"]["low"] <= one["memory"]["expected"] <= one["memory"]["high"]
     assert "Above the 79.1 GiB of a device: ddp" in table
+    barely = next(one for one in told["strategies"] if one["name"] == "ddp")["memory"]["expected"]
+    words[-1] = f"8x{1.03 * barely / 2**20:.0f}MiB"
+    assert " GiB of a device: ddp (" in (close := call(words, tmp_path).out.decode())
+    assert "Barely fit the " in close
+    assert "Above the " not in close
+    assert call([*words, "--strategy", "ddp", "--write", "--config_file", "close.yaml"], tmp_path).status == 0
     nothing = call([*words[:-1], "1GiB"], tmp_path)
     assert (nothing.status, b"None of them fits" in nothing.out) == (1, True)
 

@@ -321,6 +321,8 @@ def test_images_have_no_longest_context_and_a_batch_that_ends(
     for words in (("--serving",), ("--training", "--batch_size", "8")):
         found = asked(capsys, folder, *words, "--fits", "24GiB")["fits"]
         assert "longest_context" not in found
+    told = asked(capsys, folder, "--training", "--seq_len", "64", "--fits", "24GiB")["notes"]
+    assert told == ["Every sequence of this model has 197 tokens, whatever length is asked for."]
     assert found["largest_batch"] < 65536
     assert main([folder, "--serving", "--fits", "24GiB"]) == 0
     out = capsys.readouterr().out

@@ -171,6 +171,10 @@ def test_fits_shows_how_far_serving_goes(llama: Path, capsys: pytest.CaptureFixt
             ),
             "--recompute_modules moe: the model has no experts",
         ),
+        (
+            ("--training", "--fsdp", "hybrid", "--fits", "2x4xh100", "--processes_per_machine", "8"),
+            "--processes_per_machine 8: --fits 2x4xh100 has 4 a machine",
+        ),
         (("--training", "--sync_each_batch"), "--sync_each_batch: has no effect without --fsdp"),
         (
             ("--training", "--framework", "litgpt", "--transformers", "4.4"),

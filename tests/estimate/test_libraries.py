@@ -235,7 +235,7 @@ def test_litgpt_packs_the_head_too_and_unpacks_it_twice_as_wide() -> None:
         ("4.45.0.dev0", (4, 45, 0)),
         ("v5.0.0rc1", (5, 0, 0)),
         ("0.43.1+cu121", (0, 43, 1)),
-        ("5", (5,)),
+        ("5", (5, 0, 0)),
         ("5.", ()),
         ("", ()),
     ],

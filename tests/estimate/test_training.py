@@ -349,6 +349,18 @@ def test_all_devices_together_hold_every_expert(settings: dict[str, Any]) -> Non
     assert held == once if {"fsdp", "zero_stage"} & settings.keys() else held >= width * whole
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_fsdp_1_divides_stacked_experts_evenly_and_fsdp_2_by_their_number(version: int) -> None:
+    eight, many = (
+        moments("Mixtral-8x7B", fsdp="full", fsdp_version=version, num_processes=n)[STEP].parts.weights
+        for n in (8, 64)
+    )
+    if version == 1:
+        assert many == eight / 8
+    else:
+        assert many > eight / 2
+
+
 def test_experts_are_spread() -> None:
     usual: dict[str, Any] = {"param_dtype": "bfloat16", "num_processes": 8}
     one, spread = moments("Mixtral-8x7B", **usual)[STEP].parts, moments("Mixtral-8x7B", **usual, ep=8)[STEP].parts

@@ -37,6 +37,8 @@ DECIDED = {
     "reduce_bucket_size": "--deepspeed_config_file",
     "overlap_comm": "--deepspeed_config_file",
     "fsdp": "--use_fsdp with --fsdp_reshard_after_forward",
+    "fsdp_version": "--fsdp_version of the launch",
+    "wrap": "--fsdp_auto_wrap_policy",
     "num_processes": "--num_processes",
     "processes_per_machine": "--num_machines",
     "tp": "--parallelism_config_tp_size",
@@ -165,7 +167,8 @@ def _flags(name: str, recipe: Recipe) -> Iterator[str]:
     """Yield the launch's flags for the recipe's value of a field; none where the script decides it."""
     value = getattr(recipe, name)
     if name == "fsdp":
-        yield "--use_fsdp --fsdp_version 2 --fsdp_reshard_after_forward true"
+        wrap = "" if recipe.wrap == "model" else " --fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP"
+        yield f"--use_fsdp --fsdp_version 2 --fsdp_reshard_after_forward true{wrap}"
     elif name == "zero_stage":
         yield f"--use_deepspeed --zero_stage {value}"
     elif name == "gradient_checkpointing" and recipe.fsdp != "none" and value == "full":

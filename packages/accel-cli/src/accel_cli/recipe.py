@@ -23,6 +23,8 @@ ONLY_IN_JSON = {
     "overlap_comm": ("zero_optimization.overlap_comm", bool),
     "batch_size": ("train_micro_batch_size_per_gpu", int),
 }
+OF_ALL = "train_batch_size"
+"""The sequences of a step on all devices, which DeepSpeed divides if it has none for each device."""
 UNSET = (None, "auto")
 
 
@@ -79,11 +81,14 @@ def _deepspeed(settings: Settings) -> dict[str, Any]:
     deepspeed = settings[DeepSpeed]
     own = _json(settings, deepspeed.deepspeed_config_file) if deepspeed.deepspeed_config_file else {}
     stage = own.get("zero_stage", deepspeed.zero_stage)
+    passes = own.get("gradient_accumulation_steps", deepspeed.gradient_accumulation_steps) or 1
+    if OF_ALL in own:
+        own.setdefault("batch_size", max(1, own[OF_ALL] // (passes * _ranks(settings))))
     return {
         "zero_stage": stage if stage is not None else 2 if deepspeed.deepspeed_config_file is None else 0,
         "offload_optimizer_device": own.get("offload_optimizer_device", deepspeed.offload_optimizer_device) or "none",
         "offload_param_device": own.get("offload_param_device", deepspeed.offload_param_device) or "none",
-        "gradient_accumulation": own.get("gradient_accumulation_steps", deepspeed.gradient_accumulation_steps) or 1,
+        "gradient_accumulation": passes,
         **{name: own[name] for name in ("mixed_precision", *ONLY_IN_JSON) if name in own},
     }
 
@@ -110,7 +115,7 @@ def _json(settings: Settings, path: str) -> dict[str, Any]:
     for name in SETTINGS:
         value = within(values, IN_JSON[name])
         own[name] = value if value in UNSET else CATALOGUE.by_name[name].parse(value, origin)
-    for name, (key, *kinds) in ONLY_IN_JSON.items():
+    for name, (key, *kinds) in (*ONLY_IN_JSON.items(), (OF_ALL, (OF_ALL, int))):
         value = within(values, key)
         own[name] = value if type(value) in kinds else None  # true isn't the number 1
     return {name: value for name, value in own.items() if value not in UNSET}
@@ -126,6 +131,7 @@ def _fsdp(settings: Settings) -> dict[str, Any]:
     return {
         "fsdp": kinds.get(strategy, "hybrid"),
         "fsdp_version": fsdp.fsdp_version,
+        "wrap": "model" if (fsdp.fsdp_auto_wrap_policy or "NO_WRAP") == "NO_WRAP" else "layer",
         "offload_param_device": "cpu" if fsdp.fsdp_offload_params else "none",
         "gradient_checkpointing": "full" if fsdp.fsdp_activation_checkpointing else "none",
         "use_reentrant": "false" if fsdp.fsdp_activation_checkpointing else "auto",

@@ -9,7 +9,7 @@ from accel_config import front
 from accel_config.errors import FAILED
 from accel_config.showing.console import data
 from accel_estimate import options
-from accel_estimate.devices.limits import check_number_of, read_devices, spread
+from accel_estimate.devices.limits import check_machines, check_number_of, read_devices, spread
 from accel_estimate.errors import EstimateError, UsageError, check_number
 from accel_estimate.estimation.ask import Ask, Tracing
 from accel_estimate.estimation.estimator import estimate
@@ -145,6 +145,8 @@ def asked(args: argparse.Namespace, recipe: Recipe | None) -> Ask:
             if recipe is not None and args.fits and getattr(args, "config_file", None):
                 said = f"{args.config_file}: num_processes"
                 check_number_of(training.num_processes, read_devices(args.fits), said)
+        if args.fits and "processes_per_machine" in typed:
+            check_machines(typed["processes_per_machine"], read_devices(args.fits))
         training = training.replace(**{"card": card, **typed})
         idle.check(training, typed, swept)
     elif alone := sorted(typed.keys() - (_SHARED if args.serving else set())):

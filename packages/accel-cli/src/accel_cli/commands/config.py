@@ -113,7 +113,8 @@ def _chosen(answer: Answer, name: str | None) -> Choice | None:
     """
     if name is None:
         return answer.best
-    found = next((one for one in answer.fitting if one.name == name), None)
+    barely = [one for one in answer.others if one.strategy.barely]
+    found = next((one for one in (*answer.fitting, *barely) if one.name == name), None)
     if found is None:
         names = ", ".join(one.name for one in answer.fitting) or "none"
         raise AccelError(f"--strategy {name}: no strategy of that name fits; those that fit: {names}")

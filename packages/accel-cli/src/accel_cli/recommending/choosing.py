@@ -116,6 +116,8 @@ def choose(model: Model, question: Question) -> Answer:
     blueprint = blueprint_of(model)
     if question.seq_len is None:
         question = question.replace(seq_len=min(LENGTH, blueprint.positions or LENGTH))
+    if blueprint.fixed:
+        question = question.replace(seq_len=blueprint.encoder_tokens)
     length = question.seq_len or 0
     card, note = _card(devices)
     speed = SPEEDS[card.name]

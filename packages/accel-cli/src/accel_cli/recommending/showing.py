@@ -62,10 +62,13 @@ def _cells(choice: Choice) -> tuple[str, ...]:
 
 
 def _remarks(answer: Answer) -> Iterator[str]:
-    limit = answer.devices.limit / GIB
-    if answer.others:
-        named = ", ".join(f"{one.name} ({one.strategy.expected / GIB:.1f})" for one in answer.others)
-        yield f"Above the {limit:.1f} GiB of a device: {named}"
+    limit = f"{answer.devices.limit / GIB:.1f} GiB of a device"
+    for text, barely in (("Barely fit the", True), ("Above the", False)):
+        named = [
+            f"{it.name} ({it.strategy.expected / GIB:.1f})" for it in answer.others if it.strategy.barely == barely
+        ]
+        if named:
+            yield f"{text} {limit}: {', '.join(named)}"
     held = [f"{one.name} {spell(one.strategy.host)}" for one in answer.fitting if one.strategy.host]
     if held:
         yield f"Of each machine's own memory they take about: {', '.join(held)}"
@@ -104,6 +107,7 @@ def _as_json(choice: Choice) -> dict[str, Any]:
     return {
         "name": choice.name,
         "fits": it.fits,
+        "barely_fits": it.barely,
         "fits_at_high": choice.certain,
         "gradient_checkpointing": it.recipe.gradient_checkpointing,
         "mixed_precision": it.recipe.mixed_precision,

@@ -120,11 +120,10 @@ class Training:
         return parts.weights + parts.gradients + parts.optimizer
 
     def reach(self, recipe: Recipe, limit: float) -> Reach:
-        """Return the longest sequence and the largest batch, each by itself; in the `room` if the recipe fits it."""
-        usable = room(limit) if self.need(recipe) <= room(limit) else limit
+        """Return the longest sequence and the largest batch, each by itself, in the `room` of `limit` bytes."""
 
         def fits(**other: int) -> bool:
-            return self.need(recipe.replace(**other)) <= usable
+            return self.need(recipe.replace(**other)) <= room(limit)
 
         return reach(lambda length: fits(seq_len=length), lambda batch: fits(batch_size=batch), self._blueprint)
 

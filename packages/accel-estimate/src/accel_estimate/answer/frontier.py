@@ -8,7 +8,7 @@ from accel_config.record import Record
 from accel_estimate.answer.answers import Server, Training
 from accel_estimate.answer.reach import largest
 from accel_estimate.answer.strategies import strategies
-from accel_estimate.devices.limits import read_devices
+from accel_estimate.devices.limits import read_devices, room
 from accel_estimate.estimation.subject import blueprint_of
 from accel_estimate.model.weights import logical, stored_packing
 
@@ -45,9 +45,10 @@ def of_training(model: Model, device: str, recipe: Recipe, answer: Answer | None
     for name, one in recipes.items():
 
         def fits(length: int, batch: int, one: Recipe = one) -> bool:
-            return run.need(one.replace(seq_len=length, batch_size=batch)) <= where.limit
+            return run.need(one.replace(seq_len=length, batch_size=batch)) <= room(where.limit)
 
-        lines.append(_line(name, lengths(blueprint.positions, recipe.seq_len), fits))
+        those = (blueprint.encoder_tokens,) if blueprint.fixed else lengths(blueprint.positions, recipe.seq_len)
+        lines.append(_line(name, those, fits))
     return tuple(lines)
 
 

@@ -43,6 +43,11 @@ class Strategy(Record):
         """Whether the device has the expected memory, and some to spare."""
         return self.expected <= room(self.limit)
 
+    @property
+    def barely(self) -> bool:
+        """Whether the device has the expected memory, and less to spare than that takes."""
+        return room(self.limit) < self.expected <= self.limit
+
 
 _CPU = {"offload_param_device": "cpu"}
 _ALONE = {"zero_stage": -1, "fsdp": "none", "offload_optimizer_device": "none", "offload_param_device": "none"}

@@ -181,6 +181,19 @@ def check_number_of(processes: int, where: Devices, said: str = "--num_processes
         raise UsageError(f"{said} {processes}: more than the {where.count} devices of --fits {where.text}")
 
 
+def check_machines(processes: int, where: Devices) -> None:
+    """Check that `--processes_per_machine` is what the devices say, if they say it ("2x4xh100").
+
+    Raises:
+        UsageError: it isn't.
+
+    """
+    if where.count > where.per_machine != processes:
+        raise UsageError(
+            f"--processes_per_machine {processes}: --fits {where.text} has {where.per_machine} a machine"
+        )
+
+
 def spread(recipe: Recipe, device: str | None) -> Recipe:
     """Return the recipe on all devices that are named, such as 8 of "8xh100", if it is for one."""
     where = read_devices(device) if device else None

@@ -90,7 +90,7 @@ def _by_formula(report: Report, weights: Sequence[Weight], blueprint: Blueprint,
     from accel_estimate.training.step import estimate_training
 
     report = _noted(report.replace(training=estimate_training(weights, blueprint, recipe)), blueprint)
-    return _lengthy(report, blueprint, recipe.seq_len)
+    return _lengthy(report, blueprint, recipe.seq_len, type(recipe).seq_len)
 
 
 def _saved(report: Report, weights: Sequence[Weight], recipe: Recipe) -> Report:
@@ -112,10 +112,14 @@ def _served(report: Report, weights: Sequence[Weight], blueprint: Blueprint, how
     from accel_estimate.serving.server import estimate_serving
 
     report = _noted(report.replace(serving=estimate_serving(weights, blueprint, how)), blueprint)
-    return _lengthy(report, blueprint, how.context_len)
+    return _lengthy(report, blueprint, how.context_len, type(how).context_len)
 
 
-def _lengthy(report: Report, blueprint: Blueprint, length: int) -> Report:
+def _lengthy(report: Report, blueprint: Blueprint, length: int, usual: int) -> Report:
+    own = blueprint.encoder_tokens
+    if blueprint.fixed and length not in (own, usual):
+        note = f"Every sequence of this model has {own:,} tokens, whatever length is asked for."
+        return report if note in report.notes else report.replace(notes=(*report.notes, note))
     if not 0 < blueprint.positions < length:
         return report
     note = f"The model was made for {blueprint.positions:,} tokens, less than the {length:,} asked for."

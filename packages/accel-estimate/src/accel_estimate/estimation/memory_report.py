@@ -145,6 +145,7 @@ def fit_json(it: Fit) -> dict[str, Any]:
         "needed_bytes": round(it.needed),
         "margin_bytes": round(it.margin),
         "fits": it.fits,
+        "barely_fits": it.barely,
         **_reach(it.reach),
         **({"answer": _answer(it.answer)} if it.answer else {}),
     }

@@ -6,6 +6,7 @@ from html import escape
 
 from accel_estimate.devices.units import GIB, spell
 from accel_estimate.showing import drawing
+from accel_estimate.showing.wording import spelled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,6 +104,6 @@ def _table(points: Sequence[Point], names: list[str], setting: str) -> str:
         amounts = [*(point.parts[name] for name in names), *point.total]
         row = [*([(f"{point.value:,}", "")] if setting else []), *((spell(amount), "") for amount in amounts)]
         if point.report.fit is not None:
-            row.append(("yes", "") if point.report.fit.fits else ("no", "no"))
+            row.append((spelled(point.report.fit), "" if point.report.fit.fits else "no"))
         body.append(row)
     return drawing.rows([escape(head) for head in heads], body)

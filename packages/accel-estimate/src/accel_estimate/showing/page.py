@@ -115,7 +115,10 @@ def _by_value(sweep: Sweep, device: str) -> str:
     """Return which values fit a device, and what the smallest of the others needs."""
     good = [point for point in sweep.points if point.report.fit and point.report.fit.fits]
     bad = [point for point in sweep.points if point not in good]
+    barely = [point for point in good if point.report.fit and point.report.fit.barely]
     sentence = f"{_values(sweep, good)} {'fits' if len(good) == 1 else 'fit'} {device}. " if good else ""
+    if barely:
+        sentence += f"{_values(sweep, barely)} barely {'does' if len(barely) == 1 else 'do'}. "
     if bad:
         nearest = min(bad, key=lambda point: point.expected)
         word = "doesn't fit" if len(bad) == 1 else "don't fit"

@@ -15,7 +15,7 @@ from accel_config.showing.wording import line
 from accel_estimate.devices.units import GIB, spell
 from accel_estimate.estimation.memory_report import components
 from accel_estimate.formats import tensors
-from accel_estimate.showing.wording import answered, batch, verdict
+from accel_estimate.showing.wording import answered, batch, spelled, verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def show_sweep(sweep: Sweep, console: Console) -> None:
         cells = [str(point.value), *(spell(amount) for amount in point.total)]
         if point.report.fit is not None:
             fit = point.report.fit
-            cells += [spell(fit.margin), "yes" if fit.fits else "no"]
+            cells += [spell(fit.margin), spelled(fit)]
         table.add_row(*cells)
     console.print(table)
     if fitted is not None:

@@ -20,8 +20,13 @@ def verdict(fit: Fit) -> str:
         word = "barely fits"
     return (
         f"{fit.subject}: {spell(fit.needed)} {word} {line(fit.device)} ({spell(fit.limit)}), "
-        f"{spell(abs(fit.margin))} {rest}{_far(fit.reach)}."
+        f"{spell(abs(fit.margin))} {rest}{_far(fit.reach, spare=fit.barely)}."
     )
+
+
+def spelled(fit: Fit) -> str:
+    """Return whether it fits, in one word."""
+    return "barely" if fit.barely else "yes" if fit.fits else "no"
 
 
 def answered(answer: Answer | None) -> str:
@@ -36,15 +41,16 @@ def answered(answer: Answer | None) -> str:
 def amounts(answer: Answer) -> str:
     """Return what the answer needs of what there is, how far it goes, and the machine's memory that it takes."""
     host = f"; about {spell(answer.host)} of the machine's own memory" if answer.host else ""
-    return f"{spell(answer.needed)} of {spell(answer.limit)}{_far(answer.reach)}{host}"
+    return f"{spell(answer.needed)} of {spell(answer.limit)}{_far(answer.reach, spare=answer.barely)}{host}"
 
 
-def _far(reach: Reach | None) -> str:
+def _far(reach: Reach | None, *, spare: bool) -> str:
     if reach is None:
         return ""
+    with_some = "with a twentieth to spare, " if spare else ""
     end = ", all that the model can" if reach.is_models else ""
     length = "" if reach.longest_context is None else f", longest context {reach.longest_context:,} tokens{end}"
-    return f"; largest batch {batch(reach)}{length}"
+    return f"; {with_some}largest batch {batch(reach)}{length}"
 
 
 def batch(reach: Reach) -> str:

@@ -28,9 +28,13 @@ REENTERS = (5, 0)
 _VERSION = re.compile(
     r"v?([0-9]{1,9}(?:\.[0-9]{1,9})*)(?:[.-]?(?:a|b|rc|dev|post)[0-9]*)*(?:\+[a-z0-9.]+)?", re.ASCII
 )
+_PARTS = 3
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """Return the numbers of a version such as 0.43.1, 5.0.0rc1 or 4.45.0.dev0; () if it isn't one."""
+    """Return the numbers of a version such as 5, 0.43.1 or 5.0.0rc1 (which counts as 5.0); () if it isn't one."""
     match = _VERSION.fullmatch(text)
-    return tuple(map(int, match[1].split("."))) if match else ()
+    if match is None:
+        return ()
+    found = tuple(map(int, match[1].split(".")))
+    return (*found, *[0] * (_PARTS - len(found)))

@@ -116,7 +116,8 @@ class Rank:
         """Return how many times as much the first device holds of experts if FSDP can't divide them evenly."""
         counts = [it.experts.number for it in blueprint.layers() if it.experts]
         alone = numbers(self.recipe.transformers) < GROUPS_EXPERTS  # each expert is divided by itself
-        if self.recipe.fsdp == "none" or alone or not counts or not self.routed:
+        flat = self.recipe.fsdp_version == 1  # a unit's parameters are one flat tensor, which is divided evenly
+        if self.recipe.fsdp == "none" or flat or alone or not counts or not self.routed:
             return 1.0
         return ceil(counts[0] / self.recipe.shards) * self.recipe.shards / counts[0]
 
