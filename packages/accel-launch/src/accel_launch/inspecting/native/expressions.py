@@ -1,0 +1,167 @@
+"""Numbers and expressions of DWARF: section 7.6 (LEB128) and 2.5 (the machine with a stack) of its version 5."""
+
+from __future__ import annotations
+
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from accel_launch.inspecting.native.elf import Bytes
+
+MASK = (1 << 64) - 1
+MOST = 1000  # steps of an expression
+NUMBERS = {"1u": "<B", "1s": "<b", "2u": "<H", "2s": "<h", "4u": "<I", "4s": "<i", "8u": "<Q", "8s": "<q"}
+FIXED = dict(zip(range(0x08, 0x10), NUMBERS.values(), strict=True))  # DW_OP_const1u to DW_OP_const8s
+LITERALS, BASES = 0x30, 0x70  # DW_OP_lit0, DW_OP_breg0: each with the 31 after it
+WIDE = 32
+
+
+class Reader:
+    """Reads one number after the other."""
+
+    def __init__(self, data: Bytes, at: int) -> None:
+        self.data = data
+        self.at = at
+
+    def number(self, form: str) -> int:
+        """Read a number of a form of `struct`.
+
+        Raises:
+            ValueError: the data end before it.
+        """
+        try:
+            (found,) = struct.unpack_from(form, self.data, self.at)
+        except struct.error as error:
+            raise ValueError("a table ends too early") from error
+        self.at += struct.calcsize(form)
+        return found
+
+    def unsigned(self) -> int:
+        """Read an unsigned LEB128."""
+        found = shift = 0
+        while True:
+            byte = self.number("<B")
+            found |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return found
+
+    def signed(self) -> int:
+        """Read a signed LEB128."""
+        found = shift = 0
+        while True:
+            byte = self.number("<B")
+            found |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return found - (1 << shift) if byte & 0x40 else found
+
+    def block(self) -> bytes:
+        """Read a length, and as many bytes."""
+        size = self.unsigned()
+        found = bytes(self.data[self.at : self.at + size])
+        self.at += size
+        return found
+
+
+def _compared(true: bool) -> int:  # noqa: FBT001  what a comparison is
+    return int(true)
+
+
+def _number(word: int) -> int:
+    """Return a word as a signed number."""
+    return word - (1 << 64) if word >> 63 else word
+
+
+TWO: Mapping[int, Callable[[int, int], int]] = {
+    0x1A: lambda a, b: a & b,
+    0x1C: lambda a, b: a - b,
+    0x1E: lambda a, b: a * b,
+    0x21: lambda a, b: a | b,
+    0x22: lambda a, b: a + b,
+    0x24: lambda a, b: a << min(b, 64),
+    0x25: lambda a, b: a >> min(b, 64),
+    0x26: lambda a, b: _number(a) >> min(b, 64),
+    0x27: lambda a, b: a ^ b,
+    0x29: lambda a, b: _compared(a == b),
+    0x2A: lambda a, b: _compared(_number(a) >= _number(b)),
+    0x2B: lambda a, b: _compared(_number(a) > _number(b)),
+    0x2C: lambda a, b: _compared(_number(a) <= _number(b)),
+    0x2D: lambda a, b: _compared(_number(a) < _number(b)),
+    0x2E: lambda a, b: _compared(a != b),
+}
+"""Operations on the two topmost words."""
+ONE: Mapping[int, Callable[[int], int]] = {0x1F: lambda a: -a, 0x20: lambda a: ~a}
+"""Operations on the topmost word."""
+
+
+def evaluate(
+    text: bytes, registers: Mapping[int, int], word: Callable[[int], int], start: tuple[int, ...] = ()
+) -> int:
+    """Return what an expression is.
+
+    Args:
+        text: The expression.
+        registers: Values of registers by their DWARF numbers.
+        word: Reads 8 bytes of memory.
+        start: What lies on the stack before it.
+
+    Raises:
+        ValueError: it has operations that unwinding needs none of, or reads what isn't known.
+    """
+    stack = list(start)
+    reader = Reader(text, 0)
+    try:
+        for _step in range(MOST):
+            if reader.at >= len(text):
+                return stack[-1]
+            _run(reader, stack, registers, word)
+    except (IndexError, KeyError) as error:
+        raise ValueError("an expression asks for what isn't known") from error
+    raise ValueError("an expression without an end")
+
+
+def _run(reader: Reader, stack: list[int], registers: Mapping[int, int], word: Callable[[int], int]) -> None:
+    """Run one operation."""
+    code = reader.number("<B")
+    if code in TWO:
+        top = stack.pop()
+        stack.append(TWO[code](stack.pop(), top) & MASK)
+    elif code in ONE:
+        stack.append(ONE[code](stack.pop()) & MASK)
+    elif code in FIXED:
+        stack.append(reader.number(FIXED[code]) & MASK)
+    elif LITERALS <= code < LITERALS + WIDE:
+        stack.append(code - LITERALS)
+    elif BASES <= code < BASES + WIDE:
+        stack.append((registers[code - BASES] + reader.signed()) & MASK)
+    elif code in (0x28, 0x2F):  # DW_OP_bra, DW_OP_skip
+        step = reader.number("<h")
+        if code == 0x2F or stack.pop():
+            reader.at += step
+    else:
+        _move(code, reader, stack, word)
+
+
+def _move(code: int, reader: Reader, stack: list[int], word: Callable[[int], int]) -> None:
+    """Run an operation that reads memory, or moves words of the stack."""
+    if code == 0x06:  # DW_OP_deref
+        stack.append(word(stack.pop()))
+    elif code == 0x10:  # DW_OP_constu
+        stack.append(reader.unsigned() & MASK)
+    elif code == 0x11:  # DW_OP_consts
+        stack.append(reader.signed() & MASK)
+    elif code == 0x12:  # DW_OP_dup
+        stack.append(stack[-1])
+    elif code == 0x13:  # DW_OP_drop
+        stack.pop()
+    elif code == 0x14:  # DW_OP_over
+        stack.append(stack[-2])
+    elif code == 0x16:  # DW_OP_swap
+        stack[-2:] = stack[-1], stack[-2]
+    elif code == 0x23:  # DW_OP_plus_uconst
+        stack.append((stack.pop() + reader.unsigned()) & MASK)
+    elif code != 0x96:  # DW_OP_nop
+        raise ValueError(f"unknown operation {code:#x} of DWARF")
