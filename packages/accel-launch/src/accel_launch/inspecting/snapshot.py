@@ -145,7 +145,7 @@ def take(  # noqa: PLR0913
         pids = [child.pid for each in below.values() for child in each]
         read.update(sampling.sample(pids, variables=variables, limit=max(until - time.monotonic(), 0.0)))
     by_native = [pid for pid, found in read.items() if not isinstance(found, Exception)] if native else []
-    whole = _native(by_native) if by_native else {}
+    whole = _native(by_native) if by_native else NOTHING
     return Snapshot(at, tuple(_rank(subject, living, below, read, whole) for subject in subjects))
 
 

@@ -14,6 +14,7 @@ It needs the standard library alone, and leaves the session, so that Ctrl-Z at a
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -38,12 +39,13 @@ PRSTATUS = 1  # the general registers
 EVERY = 0x40000000  # __WALL: a thread isn't a child of its tracer
 EVENT = 16  # above this bit a status says that ptrace has stopped the thread, not a signal
 PR_SET_NAME = 15
+FIRST = -20  # the niceness of who isn't made to wait for a CPU
 
 
 class Piece(ctypes.Structure):
     """``struct iovec``: where bytes are, and how many."""
 
-    _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]  # noqa: RUF012  ctypes wants a list
+    _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
 
 
 class Copier:
@@ -107,6 +109,8 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
     ctypes.CDLL(None).prctl(PR_SET_NAME, NAME, 0, 0, 0)
     copier = Copier()
+    with contextlib.suppress(OSError):  # few may, and nobody needs to: a thread would only wait longer for its copy
+        os.setpriority(os.PRIO_PROCESS, 0, FIRST)
     with open(sys.stdout.fileno(), "wb", closefd=False) as out:
         for word in sys.argv[1:]:
             error, registers, stack = copier.copy(int(word))

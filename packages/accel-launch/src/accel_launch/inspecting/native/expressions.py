@@ -16,6 +16,8 @@ NUMBERS = {"1u": "<B", "1s": "<b", "2u": "<H", "2s": "<h", "4u": "<I", "4s": "<i
 FIXED = dict(zip(range(0x08, 0x10), NUMBERS.values(), strict=True))  # DW_OP_const1u to DW_OP_const8s
 LITERALS, BASES = 0x30, 0x70  # DW_OP_lit0, DW_OP_breg0: each with the 31 after it
 WIDE = 32
+BRANCHES, ALWAYS = (0x28, 0x2F), 0x2F  # DW_OP_bra and DW_OP_skip, which has no condition
+MORE = 0x80  # the bit of a byte of LEB128 that says that another one follows
 
 
 class Reader:
@@ -45,7 +47,7 @@ class Reader:
             byte = self.number("<B")
             found |= (byte & 0x7F) << shift
             shift += 7
-            if byte < 0x80:
+            if byte < MORE:
                 return found
 
     def signed(self) -> int:
@@ -55,7 +57,7 @@ class Reader:
             byte = self.number("<B")
             found |= (byte & 0x7F) << shift
             shift += 7
-            if byte < 0x80:
+            if byte < MORE:
                 return found - (1 << shift) if byte & 0x40 else found
 
     def block(self) -> bytes:
@@ -66,15 +68,12 @@ class Reader:
         return found
 
 
-def _compared(true: bool) -> int:  # noqa: FBT001  what a comparison is
-    return int(true)
-
-
 def _number(word: int) -> int:
     """Return a word as a signed number."""
     return word - (1 << 64) if word >> 63 else word
 
 
+# DW_OP_and, minus, mul, or, plus, shl, shr, shra, xor, eq, ge, gt, le, lt, ne, in this order.
 TWO: Mapping[int, Callable[[int, int], int]] = {
     0x1A: lambda a, b: a & b,
     0x1C: lambda a, b: a - b,
@@ -85,16 +84,28 @@ TWO: Mapping[int, Callable[[int, int], int]] = {
     0x25: lambda a, b: a >> min(b, 64),
     0x26: lambda a, b: _number(a) >> min(b, 64),
     0x27: lambda a, b: a ^ b,
-    0x29: lambda a, b: _compared(a == b),
-    0x2A: lambda a, b: _compared(_number(a) >= _number(b)),
-    0x2B: lambda a, b: _compared(_number(a) > _number(b)),
-    0x2C: lambda a, b: _compared(_number(a) <= _number(b)),
-    0x2D: lambda a, b: _compared(_number(a) < _number(b)),
-    0x2E: lambda a, b: _compared(a != b),
+    0x29: lambda a, b: int(a == b),
+    0x2A: lambda a, b: int(_number(a) >= _number(b)),
+    0x2B: lambda a, b: int(_number(a) > _number(b)),
+    0x2C: lambda a, b: int(_number(a) <= _number(b)),
+    0x2D: lambda a, b: int(_number(a) < _number(b)),
+    0x2E: lambda a, b: int(a != b),
 }
 """Operations on the two topmost words."""
-ONE: Mapping[int, Callable[[int], int]] = {0x1F: lambda a: -a, 0x20: lambda a: ~a}
+ONE: Mapping[int, Callable[[int], int]] = {0x1F: lambda a: -a, 0x20: lambda a: ~a}  # DW_OP_neg, DW_OP_not
 """Operations on the topmost word."""
+DEREF = 0x06  # DW_OP_deref: reads memory
+OTHERS: Mapping[int, Callable[[list[int], Reader], object]] = {
+    0x10: lambda stack, reader: stack.append(reader.unsigned() & MASK),  # DW_OP_constu
+    0x11: lambda stack, reader: stack.append(reader.signed() & MASK),  # DW_OP_consts
+    0x12: lambda stack, _reader: stack.append(stack[-1]),  # DW_OP_dup
+    0x13: lambda stack, _reader: stack.pop(),  # DW_OP_drop
+    0x14: lambda stack, _reader: stack.append(stack[-2]),  # DW_OP_over
+    0x16: lambda stack, _reader: stack.insert(-1, stack.pop()),  # DW_OP_swap
+    0x23: lambda stack, reader: stack.append((stack.pop() + reader.unsigned()) & MASK),  # DW_OP_plus_uconst
+    0x96: lambda _stack, _reader: None,  # DW_OP_nop
+}
+"""Operations that move words, or read them from the expression itself."""
 
 
 def evaluate(
@@ -137,31 +148,13 @@ def _run(reader: Reader, stack: list[int], registers: Mapping[int, int], word: C
         stack.append(code - LITERALS)
     elif BASES <= code < BASES + WIDE:
         stack.append((registers[code - BASES] + reader.signed()) & MASK)
-    elif code in (0x28, 0x2F):  # DW_OP_bra, DW_OP_skip
+    elif code in BRANCHES:
         step = reader.number("<h")
-        if code == 0x2F or stack.pop():
+        if code == ALWAYS or stack.pop():
             reader.at += step
-    else:
-        _move(code, reader, stack, word)
-
-
-def _move(code: int, reader: Reader, stack: list[int], word: Callable[[int], int]) -> None:
-    """Run an operation that reads memory, or moves words of the stack."""
-    if code == 0x06:  # DW_OP_deref
+    elif code == DEREF:
         stack.append(word(stack.pop()))
-    elif code == 0x10:  # DW_OP_constu
-        stack.append(reader.unsigned() & MASK)
-    elif code == 0x11:  # DW_OP_consts
-        stack.append(reader.signed() & MASK)
-    elif code == 0x12:  # DW_OP_dup
-        stack.append(stack[-1])
-    elif code == 0x13:  # DW_OP_drop
-        stack.pop()
-    elif code == 0x14:  # DW_OP_over
-        stack.append(stack[-2])
-    elif code == 0x16:  # DW_OP_swap
-        stack[-2:] = stack[-1], stack[-2]
-    elif code == 0x23:  # DW_OP_plus_uconst
-        stack.append((stack.pop() + reader.unsigned()) & MASK)
-    elif code != 0x96:  # DW_OP_nop
+    elif code in OTHERS:
+        OTHERS[code](stack, reader)
+    else:
         raise ValueError(f"unknown operation {code:#x} of DWARF")

@@ -1,7 +1,7 @@
 """Python's calls among those of C: each call of the interpreter's loop stands for the calls of Python that it runs.
 
-Since Python 3.11 one call of that loop runs several calls of Python. py-spy marks the one that a call of C has entered
-the loop by: ``is_entry`` in Python 3.11, ``is_shim_entry`` from 3.12 on, and either in all others.
+Since Python 3.11 one call of that loop runs several calls of Python. py-spy marks the one by which a call of C has
+entered the loop: ``is_entry`` in Python 3.11, ``is_shim_entry`` from 3.12 on.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from accel_launch.inspecting.native.elf import Image
     from accel_launch.inspecting.native.spaces import Space
     from accel_launch.inspecting.native.unwinding import Stack
     from accel_launch.inspecting.sampling import Sampled
@@ -26,7 +27,15 @@ LOOPS = ("_PyEval_EvalFrameDefault", "__PyEval_EvalFrameDefault")
 TAIL_CALLS = "_TAIL_CALL_"  # what the parts of that loop begin with where it is built of tail calls (Python 3.14)
 KEPT = ("time_sleep", "PyGILState_Ensure")
 """Of the interpreter's own calls, those that are shown: what they wait for is worth knowing."""
-BELOW = ("__libc_start_main", "__libc_start_main_impl", "__libc_start_call_main", "__clone", "clone", "clone3", "start_thread")
+BELOW = (
+    "__libc_start_main",
+    "__libc_start_main_impl",
+    "__libc_start_call_main",
+    "__clone",
+    "clone",
+    "clone3",
+    "start_thread",
+)
 """What a thread begins with, in the C library."""
 
 
@@ -43,7 +52,7 @@ class Call(Record):
 def named(stacks: Sequence[Stack], space: Space, executable: str) -> list[list[Call]]:
     """Return the calls of a process's stacks with their names; the symbols of each file are read once for all."""
     wanted: dict[int, set[int]] = {}
-    images = {}
+    images: dict[int, Image] = {}
     places = {address: space.linked(address) for stack in stacks for address in stack.calls}
     for found in filter(None, places.values()):
         image, address = found

@@ -80,6 +80,6 @@ def _without_result(name: str) -> str:
             depth += 1
         elif letter in ">)]}":
             depth -= 1
-        elif letter == " " and depth == 0 and at + 1 < len(name):
+        elif letter == " " and depth == 0:
             begin = at + 1
     return name[begin:]

@@ -82,7 +82,9 @@ class _Process:
         """Return all threads that were read."""
         return self.refused or Stacks(tuple(self.done.values()), "; ".join(self.reasons))
 
-    def take(self, before: Sample, copies: Mapping[int, Copy | int], after: Sample, files: Files, *, last: bool) -> None:
+    def take(
+        self, before: Sample, copies: Mapping[int, Copy | int], after: Sample, files: Files, *, last: bool
+    ) -> None:
         """Take the copies that belong to what Python did."""
         self.unfinished = False
         if isinstance(after, Unread) or isinstance(before, Unread):

@@ -44,14 +44,15 @@ def _named(image: Image, symbols: Section, names: Section, addresses: Iterable[i
     with memoryview(image.data) as data, data[symbols.offset : symbols.offset + count * SYMBOL.size] as table:
         values: list[int] = table.cast("Q")[1::WORDS].tolist()
     known = sorted(set(values))
-    candidates = {address: known[max(at - FURTHER, 0) : at] for address in addresses if (at := bisect.bisect(known, address))}
+    candidates = {
+        address: known[max(at - FURTHER, 0) : at] for address in addresses if (at := bisect.bisect(known, address))
+    }
     wanted = {value for each in candidates.values() for value in each}
     at_value: dict[int, list[tuple[int, int, int]]] = {}
-    for number, value in enumerate(values):
-        if value in wanted:
-            name, info, _, section, _, size = SYMBOL.unpack_from(image.data, symbols.offset + number * SYMBOL.size)
-            if info & 0xF in FUNCTIONS and section and info >> 4 in BINDINGS:
-                at_value.setdefault(value, []).append((BINDINGS.index(info >> 4), name, size))
+    for number in [number for number, value in enumerate(values) if value in wanted]:
+        name, info, _, section, value, size = SYMBOL.unpack_from(image.data, symbols.offset + number * SYMBOL.size)
+        if info & 0xF in FUNCTIONS and section and info >> 4 in BINDINGS:
+            at_value.setdefault(value, []).append((BINDINGS.index(info >> 4), name, size))
     found: dict[int, bytes] = {}
     for address, each in candidates.items():
         for value in reversed(each):

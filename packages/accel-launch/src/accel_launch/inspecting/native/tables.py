@@ -15,7 +15,7 @@ from accel_launch.inspecting.native.expressions import Reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from accel_launch.inspecting.native.elf import Image
 
@@ -140,12 +140,9 @@ def _pointer(image: Image, reader: Reader, encoding: int) -> int:
     if encoding == OMITTED:
         return 0
     place, form = reader.at, encoding & FORM
-    if form == 0x01:
-        found = reader.unsigned()
-    elif form == 0x09:
-        found = reader.signed()
-    else:
-        found = reader.number(FORMS.get(form, "<Q"))
+    if form not in FORMS:
+        raise ValueError(f"a pointer of form {form:#x}")
+    found = reader.number(FORMS[form])
     if encoding & FROM == FROM_HERE:
         found += image.address(place) or 0
     elif encoding & FROM == FROM_INDEX:
@@ -178,74 +175,100 @@ class _Machine:
         while reader.at < end and self.at <= address:
             code = reader.number("<B")
             kind, low = code & 0xC0, code & 0x3F
-            if kind == 0x40:  # DW_CFA_advance_loc
-                self.at += low * self.shared.code
-            elif kind == 0x80:  # DW_CFA_offset
+            if kind == ADVANCE:
+                self.advance(low)
+            elif kind == OFFSET:
                 self.rules[low] = AT, reader.unsigned() * self.shared.data
-            elif kind == 0xC0:  # DW_CFA_restore
-                self._restore(low)
+            elif kind == RESTORE:
+                self.restore(low)
+            elif code in RULES:
+                register, (found, operand) = reader.unsigned(), RULES[code]
+                self.rules[register] = found, operand(reader, self.shared.data)
+            elif code in STEPS:
+                STEPS[code](self, reader)
             else:
-                self._step(code, reader)
+                raise ValueError(f"unknown instruction {code:#x} of DWARF")
 
-    def _step(self, code: int, reader: Reader) -> None:
-        """Run an instruction that has a byte for itself."""
-        if code in (0x02, 0x03, 0x04):  # DW_CFA_advance_loc1, 2, 4
-            self.at += reader.number({2: "<B", 3: "<H", 4: "<I"}[code]) * self.shared.code
-        elif code == 0x01:  # DW_CFA_set_loc
-            self.at = _pointer(self.image, reader, self.shared.encoding)
-        elif code in (0x0C, 0x0D, 0x0E, 0x0F, 0x12, 0x13):
-            self.frame = self._framed(code, reader)
-        elif code == 0x0A:  # DW_CFA_remember_state
-            self.kept.append((self.frame, dict(self.rules)))
-        elif code == 0x0B:  # DW_CFA_restore_state
-            if not self.kept:
-                raise ValueError("a state is restored that was never remembered")
-            self.frame, self.rules = self.kept.pop()
-        elif code == 0x2D:  # DW_CFA_AARCH64_negate_ra_state
-            self.signed = not self.signed
-        elif code == 0x2E:  # DW_CFA_GNU_args_size
-            reader.unsigned()
-        elif code:  # DW_CFA_nop is 0
-            self._rule(code, reader)
+    def advance(self, steps: int) -> None:
+        """Go on to a later instruction of the function."""
+        self.at += steps * self.shared.code
 
-    def _framed(self, code: int, reader: Reader) -> tuple[int, int] | bytes:
-        """Return the new address of the frame: DW_CFA_def_cfa and its relatives."""
-        if code == 0x0F:
-            return reader.block()
-        if code == 0x0C:
-            return reader.unsigned(), reader.unsigned()
-        if code == 0x12:
-            return reader.unsigned(), reader.signed() * self.shared.data
-        if isinstance(self.frame, bytes):
-            raise ValueError("a part of an expression is changed")
-        register, offset = self.frame
-        if code == 0x0D:
-            return reader.unsigned(), offset
-        return register, reader.unsigned() if code == 0x0E else reader.signed() * self.shared.data
-
-    def _rule(self, code: int, reader: Reader) -> None:
-        """Run an instruction that says how a register is found."""
-        register = reader.unsigned()
-        data = self.shared.data
-        if code == 0x06:  # DW_CFA_restore_extended
-            self._restore(register)
-        elif code in (0x07, 0x08):  # DW_CFA_undefined, DW_CFA_same_value
-            self.rules[register] = (UNDEFINED if code == 0x07 else SAME), 0
-        elif code == 0x09:  # DW_CFA_register
-            self.rules[register] = IN, reader.unsigned()
-        elif code in (0x05, 0x14):  # DW_CFA_offset_extended, DW_CFA_val_offset
-            self.rules[register] = (AT if code == 0x05 else IS), reader.unsigned() * data
-        elif code in (0x11, 0x15):  # the same, with a sign
-            self.rules[register] = (AT if code == 0x11 else IS), reader.signed() * data
-        elif code in (0x10, 0x16):  # DW_CFA_expression, DW_CFA_val_expression
-            self.rules[register] = (AT_EXPRESSION if code == 0x10 else IS_EXPRESSION), reader.block()
-        elif code == 0x2F:  # DW_CFA_GNU_negative_offset_extended
-            self.rules[register] = AT, -reader.unsigned() * data
-        else:
-            raise ValueError(f"unknown instruction {code:#x} of DWARF")
-
-    def _restore(self, register: int) -> None:
+    def restore(self, register: int) -> None:
+        """Let a register be found as at the function's beginning."""
         if register in self.first:
             self.rules[register] = self.first[register]
         else:
             self.rules.pop(register, None)
+
+    def framed(self, *, register: int | None = None, offset: int | None = None) -> None:
+        """Set the address of the frame, or a part of it."""
+        if isinstance(self.frame, bytes):
+            if register is None or offset is None:
+                raise ValueError("a part of an expression is changed")
+            self.frame = 0, 0
+        self.frame = (
+            self.frame[0] if register is None else register,
+            self.frame[1] if offset is None else offset,
+        )
+
+    def back_to_kept(self) -> None:
+        """Return to what was remembered last."""
+        if not self.kept:
+            raise ValueError("a state is restored that was never remembered")
+        self.frame, self.rules = self.kept.pop()
+
+
+def _step_to(machine: _Machine, reader: Reader) -> None:
+    machine.at = _pointer(machine.image, reader, machine.shared.encoding)
+
+
+def _expressed(machine: _Machine, reader: Reader) -> None:
+    machine.frame = reader.block()
+
+
+def _signed(machine: _Machine, _reader: Reader) -> None:
+    machine.signed = not machine.signed
+
+
+def _nothing(_machine: _Machine, _reader: Reader) -> None:
+    pass
+
+
+ADVANCE, OFFSET, RESTORE = 0x40, 0x80, 0xC0
+"""DW_CFA_advance_loc, DW_CFA_offset and DW_CFA_restore: their operand is in the other six bits."""
+RULES: Mapping[int, tuple[int, Callable[[Reader, int], int | bytes]]] = {
+    0x05: (AT, lambda reader, data: reader.unsigned() * data),  # DW_CFA_offset_extended
+    0x07: (UNDEFINED, lambda _reader, _data: 0),  # DW_CFA_undefined
+    0x08: (SAME, lambda _reader, _data: 0),  # DW_CFA_same_value
+    0x09: (IN, lambda reader, _data: reader.unsigned()),  # DW_CFA_register
+    0x10: (AT_EXPRESSION, lambda reader, _data: reader.block()),  # DW_CFA_expression
+    0x11: (AT, lambda reader, data: reader.signed() * data),  # DW_CFA_offset_extended_sf
+    0x14: (IS, lambda reader, data: reader.unsigned() * data),  # DW_CFA_val_offset
+    0x15: (IS, lambda reader, data: reader.signed() * data),  # DW_CFA_val_offset_sf
+    0x16: (IS_EXPRESSION, lambda reader, _data: reader.block()),  # DW_CFA_val_expression
+    0x2F: (AT, lambda reader, data: -reader.unsigned() * data),  # DW_CFA_GNU_negative_offset_extended
+}
+"""Instructions that name a register, and say how it is found; DWARF 5, section 6.4.2.3."""
+STEPS: Mapping[int, Callable[[_Machine, Reader], object]] = {
+    0x00: _nothing,  # DW_CFA_nop
+    0x01: _step_to,  # DW_CFA_set_loc
+    0x02: lambda machine, reader: machine.advance(reader.number("<B")),  # DW_CFA_advance_loc1
+    0x03: lambda machine, reader: machine.advance(reader.number("<H")),  # DW_CFA_advance_loc2
+    0x04: lambda machine, reader: machine.advance(reader.number("<I")),  # DW_CFA_advance_loc4
+    0x06: lambda machine, reader: machine.restore(reader.unsigned()),  # DW_CFA_restore_extended
+    0x0A: lambda machine, _reader: machine.kept.append((machine.frame, dict(machine.rules))),  # DW_CFA_remember_state
+    0x0B: lambda machine, _reader: machine.back_to_kept(),  # DW_CFA_restore_state
+    # DW_CFA_def_cfa, DW_CFA_def_cfa_register, DW_CFA_def_cfa_offset, DW_CFA_def_cfa_expression
+    0x0C: lambda machine, reader: machine.framed(register=reader.unsigned(), offset=reader.unsigned()),
+    0x0D: lambda machine, reader: machine.framed(register=reader.unsigned()),
+    0x0E: lambda machine, reader: machine.framed(offset=reader.unsigned()),
+    0x0F: _expressed,
+    # DW_CFA_def_cfa_sf, DW_CFA_def_cfa_offset_sf
+    0x12: lambda machine, reader: machine.framed(
+        register=reader.unsigned(), offset=reader.signed() * machine.shared.data
+    ),
+    0x13: lambda machine, reader: machine.framed(offset=reader.signed() * machine.shared.data),
+    0x2D: _signed,  # DW_CFA_AARCH64_negate_ra_state
+    0x2E: lambda _machine, reader: reader.unsigned(),  # DW_CFA_GNU_args_size
+}
+"""The other instructions; DWARF 5, sections 6.4.2.1, 6.4.2.2, 6.4.2.4 and 6.4.2.5."""
