@@ -55,6 +55,7 @@ class Copier:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
         self._libc.ptrace.restype = ctypes.c_long
+        self._libc.process_vm_readv.restype = ctypes.c_ssize_t
         count, self._pointer = POINTERS[os.uname().machine]
         self._registers = (ctypes.c_uint64 * count)()
         self._into = Piece(ctypes.addressof(self._registers), ctypes.sizeof(self._registers))
@@ -95,7 +96,10 @@ class Copier:
             0,
             *(word for at in range(len(self._there)) for word in _piece(pointer, first, at)),
         )
-        return max(self._libc.process_vm_readv(tid, ctypes.byref(self._here), 1, self._there, len(self._there), 0), 0)
+        size = self._libc.process_vm_readv(tid, ctypes.byref(self._here), 1, self._there, len(self._there), 0)
+        if size < 0:
+            raise OSError(ctypes.get_errno(), "process_vm_readv")
+        return size
 
 
 def _piece(pointer: int, first: int, at: int) -> tuple[int, int]:

@@ -45,9 +45,10 @@ def read(pids: Iterable[int]) -> dict[int, Stacks | Unread]:
     """
     waiting = [_Process(pid) for pid in pids]
     every = {process.pid: process for process in waiting}
-    machine = os.uname().machine
-    if not calls.LOOKS or machine not in MACHINES:
-        return dict.fromkeys(every, Unread(f"calls of C are read on Linux on x86_64 and aarch64, not on {machine}"))
+    here = os.uname()
+    if not calls.LOOKS or here.machine not in MACHINES:
+        told = f"calls of C are read on Linux on x86_64 and aarch64; this is {here.sysname} on {here.machine}"
+        return dict.fromkeys(every, Unread(told))
     until, files = time.monotonic() + TIMEOUT, Files()
     for left in reversed(range(ROUNDS)):
         before = sampling.read([process.pid for process in waiting])
@@ -76,7 +77,9 @@ class _Process:
         """Return the threads that are still to be copied."""
         if isinstance(sample, Unread):
             return []
-        return [each.thread.id for each in sample if each.thread.id and each.thread.id not in self.done]
+        tids = [each.thread.id for each in sample if each.thread.id not in self.done]
+        # Numbers from another pid namespace are other processes' here.
+        return [tid for tid in tids if tid and os.path.exists(f"/proc/{self.pid}/task/{tid}")]
 
     def stacks(self) -> Stacks | Unread:
         """Return all threads that were read."""
@@ -87,15 +90,15 @@ class _Process:
     ) -> None:
         """Take the copies that belong to what Python did."""
         self.unfinished = False
-        if isinstance(after, Unread) or isinstance(before, Unread):
-            self.refused = after if isinstance(after, Unread) else before if isinstance(before, Unread) else None
+        self.refused = _refused(self.pid, before, after)
+        if isinstance(after, Unread) or isinstance(before, Unread) or self.refused is not None:
             return
         earlier = {each.thread.id: each for each in before}
         ready: list[tuple[Sampled, Sampled, Copy]] = []
         for now in after:
             tid = now.thread.id
-            copy = copies.get(tid, errno.EAGAIN if tid else errno.ENOSYS)
-            if tid and tid in self.done:
+            copy = copies.get(tid, errno.EAGAIN if tid in earlier else errno.ESRCH)
+            if tid in self.done:
                 continue
             if isinstance(copy, int):
                 self._without(now.thread, copy, last=last)
@@ -127,8 +130,8 @@ class _Process:
 
     def _without(self, thread: Thread, error: int, *, last: bool) -> None:
         """Take a thread with its calls of Python alone, if it won't be copied again."""
-        if error in (errno.EAGAIN, errno.EPERM) and not last:  # another one may trace it for this moment
-            self.unfinished = True
+        if error in (errno.EAGAIN, errno.EPERM, errno.ESRCH) and not last:
+            self.unfinished = True  # it has ended or begun at this moment, or another one traces it for a moment
         elif error != errno.ESRCH:
             self.done[thread.id] = thread.replace(frames=_visible(thread.frames))
             self.reasons[self._why(thread.id, error)] = None
@@ -141,9 +144,22 @@ class _Process:
             return f"thread {tid} didn't stop within {LIMIT * 1000:.0f} ms, so its calls of C aren't known"
         if error == errno.EAGAIN:
             return f"thread {tid} ran on, so its calls of C aren't known"
-        if error == errno.ENOSYS:
-            return "py-spy doesn't know the threads of this version of Python, so their calls of C aren't known"
         return f"thread {tid} can't be copied: {os.strerror(error)}"
+
+
+def _refused(pid: int, before: Sample, after: Sample) -> Unread | None:
+    """Return why no thread can be copied."""
+    for sample in (after, before):
+        if isinstance(sample, Unread):
+            return sample
+        known = [each.thread.id for each in sample if each.thread.id]
+        if sample and not known:
+            return Unread(
+                "calls of C are read from Python 3.11 on: before that, its threads don't keep their numbers"
+            )
+        if sample and not any(os.path.exists(f"/proc/{pid}/task/{tid}") for tid in known):
+            return Unread("its threads have other numbers than in its pid namespace, so calls of C aren't read")
+    return None
 
 
 def _visible(frames: Iterable[Frame]) -> tuple[Frame, ...]:
