@@ -376,26 +376,31 @@ def test_a_stopped_process_stays_stopped_and_goes_on_when_it_is_continued() -> N
         assert popen.stdout.readline() == "2\n"
 
 
-def test_signals_that_come_at_the_same_time_are_delivered() -> None:
-    text = (
-        "import signal, time\ncount = 0\n"
-        "def handle(*_):\n    global count\n    count += 1\n    print(count, flush=True)\n"
-        "signal.signal(10, handle)\nprint(0, flush=True)\nwhile True: pass\n"
-    )
-    with started(text) as popen, subprocess.Popen([sys.executable, "-c", _COPIES, str(popen.pid)]) as copies:
-        assert popen.stdout is not None
-        for number in range(1, 200):
-            os.kill(popen.pid, signal.SIGUSR1)
-            assert popen.stdout.readline() == f"{number}\n"
-        copies.kill()
-
-
-_COPIES = """\
-import sys
-from accel_launch.inspecting.native.copier import Copier
-copier = Copier()
-while True: copier.copy(int(sys.argv[1]))
+SIGNALLED = """\
+import os, sys, time
+from accel_launch.inspecting.native import copier
+class Copier(copier.Copier):
+    def _trace(self, request, tid, *rest):
+        super()._trace(request, tid, *rest)
+        if request == copier.SEIZE:
+            os.kill(tid, 10)
+            while ") t " not in open(f"/proc/{tid}/stat").read(): time.sleep(0.001)
+print(Copier().copy(int(sys.argv[1]))[0])
 """
+
+
+def test_a_signal_that_comes_at_the_same_time_is_delivered() -> None:
+    """It stops the thread first, and would be lost if it weren't passed on."""
+    text = (
+        "import signal, time\n"
+        "signal.signal(10, lambda *_: print(2, flush=True))\nprint(1, flush=True)\nwhile True: time.sleep(100)\n"
+    )
+    with started(text) as popen:
+        words = [sys.executable, "-c", SIGNALLED, str(popen.pid)]
+        assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "0\n"
+        assert popen.stdout is not None
+        assert popen.stdout.readline() == "2\n"
+        assert kernel.tracer(popen.pid) == 0
 
 
 def test_threads_may_end_meanwhile() -> None:
@@ -435,7 +440,8 @@ def test_whatever_ends_the_tracer_the_process_goes_on(limit: str, ends: int) -> 
     """Its own timer, or another one's signal."""
     with started("import time\nprint(1, flush=True)\nwhile True: print(2, flush=True)") as popen:
         words = [sys.executable, "-c", HANGING, str(popen.pid), limit]
-        with subprocess.Popen(words, stdout=subprocess.PIPE) as tracer:
+        with subprocess.Popen(words, stdout=subprocess.PIPE) as tracer, contextlib.ExitStack() as after:
+            after.callback(tracer.kill)
             assert tracer.stdout is not None
             assert tracer.stdout.readline() == b"1\n"
             if ends == signal.SIGKILL:
@@ -619,10 +625,31 @@ def test_a_machine_that_signs_its_addresses(monkeypatch: pytest.MonkeyPatch) -> 
     assert (cut.calls, cut.whole) == ((0x104, 0x20F), False)
 
 
-def _image(described: list[tuple[int, int, bytes]]) -> bytes:
+def test_what_a_signal_has_interrupted_is_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be the first instruction of a function, before which is another one."""
+
+    class Uname:
+        machine = "aarch64"
+
+    class Nowhere:
+        def row(self, address: int) -> tables.Row | None:
+            return tables.find(image, address)
+
+    monkeypatch.setattr(os, "uname", lambda: Uname)
+    registers = [0] * 34
+    registers[31], registers[32] = 0x7000, 0x104
+    for letters, calls in (("zRS", (0x104, 0x300)), ("zR", (0x104, 0x2FF))):
+        image = Image(
+            _image([(0x100, 0x20, b"\x0e\x10\x9e\x01"), (0x2E0, 0x20, b""), (0x300, 0x10, b"\x07\x1e")], letters)
+        )
+        found = unwinding.unwind(Copy(tuple(registers), struct.pack("<2Q", 0, 0x300)), Nowhere())  # type: ignore[arg-type]
+        assert found.calls[:2] == calls
+
+
+def _image(described: list[tuple[int, int, bytes]], letters: str = "zR") -> bytes:
     """An ELF file whose tables describe functions: where each begins, its size, and its instructions."""
     index, descriptions = 0x1000, 0x1100
-    shared = _padded(struct.pack("<IB", 0, 1) + b"zR\0" + b"\x04\x78\x1e\x01\x1b" + b"\x0c\x1f\x00")
+    shared = _padded(struct.pack("<IB", 0, 1) + letters.encode() + b"\0\x04\x78\x1e\x01\x1b" + b"\x0c\x1f\x00")
     body = struct.pack("<I", len(shared)) + shared
     entries: list[tuple[int, int]] = []
     for begin, size, program in described:

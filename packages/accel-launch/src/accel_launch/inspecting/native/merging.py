@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from accel_config.record import Record
-from accel_launch.inspecting.native import names, symbols
+from accel_launch.inspecting.native import names
 from accel_launch.inspecting.sampling import Frame
 
 TYPE_CHECKING = False
@@ -58,7 +58,7 @@ def named(stacks: Sequence[Stack], space: Space, executable: str) -> list[list[C
         image, address = found
         images[id(image)] = image
         wanted.setdefault(id(image), set()).add(address)
-    functions = {key: symbols.functions(images[key], addresses) for key, addresses in wanted.items()}
+    functions = {key: space.files.symbols(images[key]).functions(addresses) for key, addresses in wanted.items()}
     calls = {
         address: _call(address, space, functions[id(found[0])].get(found[1]) if found else None, executable)
         for address, found in places.items()

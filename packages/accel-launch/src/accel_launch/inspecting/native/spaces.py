@@ -8,6 +8,7 @@ import os
 from accel_config.record import Record
 from accel_launch.inspecting.native import tables
 from accel_launch.inspecting.native.elf import Image
+from accel_launch.inspecting.native.symbols import Symbols
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,10 +30,11 @@ class Mapping(Record):
 
 
 class Files:
-    """Files that are open, for all processes of one call: each is read once."""
+    """Files that are open, and their symbols, for all processes of one call: each is read once."""
 
     def __init__(self) -> None:
         self._images: dict[tuple[str, int], Image | None] = {}
+        self._symbols: dict[int, Symbols] = {}
 
     def image(self, pid: int, mapping: Mapping) -> Image | None:
         """Return the file of a mapping; None if it can't be read, or has been replaced since."""
@@ -40,6 +42,12 @@ class Files:
         if key not in self._images:
             self._images[key] = _vdso(pid, mapping) if mapping.path == KERNELS else _file(pid, mapping)
         return self._images[key]
+
+    def symbols(self, image: Image) -> Symbols:
+        """Return the symbols of a file."""
+        if id(image) not in self._symbols:
+            self._symbols[id(image)] = Symbols(image)
+        return self._symbols[id(image)]
 
 
 def _file(pid: int, mapping: Mapping) -> Image | None:
@@ -76,7 +84,7 @@ class Space:
 
     def __init__(self, pid: int, files: Files) -> None:
         self.pid = pid
-        self._files = files
+        self.files = files
         with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
             self.mappings = [found for line in file if (found := _mapping(line)) is not None]
         self._starts = [each.start for each in self.mappings]
@@ -89,7 +97,7 @@ class Space:
     def linked(self, address: int) -> tuple[Image, int] | None:
         """Return the file of an address, and the address for which it was linked; None if it has none."""
         mapping = self.mapping(address)
-        image = self._files.image(self.pid, mapping) if mapping is not None else None
+        image = self.files.image(self.pid, mapping) if mapping is not None else None
         if mapping is None or image is None:
             return None
         found = image.address(address - mapping.start + mapping.offset)
