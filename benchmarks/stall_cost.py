@@ -6,7 +6,7 @@ The first table has the CPU time of the launcher, the process that watches, and 
 share of one core, while all ranks make progress in one way, or wait. `--stall_after` is its default, 300 s; a run
 counts from 40 s on, when the watcher runs. The second has the largest gap that a busy rank saw between two readings
 of its own clock, while its stacks were read all the time, and while they weren't. In a part of a gap the rank may
-have waited for a CPU, which others used; the largest stop is without that.
+have waited for a CPU, which others used; the largest stop is without that, and only of gaps in which it stood still.
 """
 
 from __future__ import annotations
@@ -48,11 +48,13 @@ WAYS = {
 THREADS = "for _ in range(30): threading.Thread(target=time.sleep, args=(10000,), daemon=True).start()\n"
 """As many as torch has in a rank."""
 GAPS = """
+import resource
 file = open("/proc/thread-self/schedstat")
 def look():
     file.seek(0)
     ran, waited, _ = file.read().split()
-    return time.monotonic(), (int(ran) + int(waited)) / 1e9
+    switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    return time.monotonic(), (int(ran) + int(waited)) / 1e9, switches
 last = look()
 for _ in range(2):
     longest = stopped = 0.0
@@ -61,7 +63,9 @@ for _ in range(2):
         work()
         now = look()
         gap = now[0] - last[0]
-        longest, stopped, last = max(longest, gap), max(stopped, gap - now[1] + last[1]), now
+        if now[2] > last[2]:
+            stopped = max(stopped, gap - now[1] + last[1])
+        longest, last = max(longest, gap), now
     print(longest, stopped, flush=True)
 """
 

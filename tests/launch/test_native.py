@@ -48,24 +48,26 @@ print(os.getpid(), flush=True)
 list(map(call, [1]))
 """
 BUSY = """\
-import os, sys, time
+import os, resource, sys, time
 {imports}
 print(os.getpid(), flush=True)
 file = open("/proc/thread-self/schedstat")
 def look():
     file.seek(0)
     ran, waited, _ = file.read().split()
-    return time.monotonic(), (int(ran) + int(waited)) / 1e9
+    return time.monotonic(), (int(ran) + int(waited)) / 1e9, resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 longest = 0.0
 last = look()
 end = last[0] + {seconds}
 while last[0] < end:
     {work}
     now = look()
-    longest, last = max(longest, now[0] - last[0] - (now[1] - last[1])), now
+    if now[2] > last[2]:
+        longest = max(longest, now[0] - last[0] - (now[1] - last[1]))
+    last = now
 print(longest, flush=True)
 """
-"""It prints the longest time in which it neither ran nor waited for a CPU: it was stopped."""
+"""It prints the longest time in which it stood still: it gave up the CPU, and neither ran nor waited for one."""
 
 
 @contextlib.contextmanager
