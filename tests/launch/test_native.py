@@ -21,6 +21,7 @@ from accel_launch.inspecting import kernel, rights, sampling
 from accel_launch.inspecting.native import copier, copying, merging, names, reading, tables, unwinding
 from accel_launch.inspecting.native.copying import Copy
 from accel_launch.inspecting.native.elf import Image
+from accel_launch.inspecting.native.expressions import Reader, evaluate
 from accel_launch.inspecting.native.merging import Call
 from accel_launch.inspecting.native.reading import Stacks
 from accel_launch.inspecting.native.spaces import Files, Mapping, Space
@@ -684,6 +685,28 @@ def test_broken_files_are_refused(count: int) -> None:
     assert tables.find(Image(whole), 0x104) is not None
     assert tables.find(Image(whole), 0x124) is None
     assert tables.find(Image(whole), 0x50) is None
+
+
+def test_numbers_of_leb128() -> None:
+    """The examples of DWARF 5, section 7.6; one without an end is refused."""
+    text = b"\x02\x7f\x80\x01\x81\x01\x80\x02\xb9\x64"
+    reader = Reader(text, 0)
+    assert [reader.unsigned() for _ in range(6)] == [2, 127, 128, 129, 256, 12857]
+    reader = Reader(b"\x02\x7e\xff\x00\x81\x7f\x80\x01\x80\x7f\x81\x01\xff\x7e", 0)
+    assert [reader.signed() for _ in range(8)] == [2, -2, 127, -127, 128, -128, 129, -129]
+    with pytest.raises(ValueError, match="more than 64 bits"):
+        Reader(b"\xff" * 1000, 0).unsigned()
+
+
+def test_the_expression_of_a_linkage_table() -> None:
+    """That of each entry of ``.plt``: a register was pushed or not, by where in the entry the process is."""
+    text = b"\x77\x08\x80\x00\x3f\x1a\x3b\x2a\x33\x24\x22"
+    for at, found in ((0x100A, 0x7008), (0x100B, 0x7010)):
+        assert evaluate(text, {7: 0x7000, 16: at}, lambda _address: 0) == found
+    assert evaluate(b"\x06\x23\x08", {}, lambda address: address * 2, (5,)) == 18
+    for broken in (b"\x77", b"\xff", b"\x06", b"\x2f\xfd\xff"):
+        with pytest.raises(ValueError, match=r"expression|operation|early"):
+            evaluate(broken, {}, lambda _address: 0)
 
 
 def test_the_program_stands_alone(tmp_path: Path) -> None:

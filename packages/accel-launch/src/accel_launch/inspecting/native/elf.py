@@ -110,8 +110,10 @@ class Image:
     def address(self, offset: int) -> int | None:
         """Return the address for which a place in the file was linked; None if it isn't loaded."""
         for each in self._loaded:
-            # The loader maps whole pages, so what lies in the same page before a segment is there as well.
-            if each.offset - each.address % mmap.PAGESIZE <= offset < each.offset + each.size:
+            if each.offset <= offset < each.offset + each.size:
+                return each.address + offset - each.offset
+        for each in self._loaded:  # the loader maps whole pages, so what lies before it in the same page is there too
+            if 0 < each.offset - offset <= each.offset % mmap.PAGESIZE:
                 return each.address + offset - each.offset
         return None
 

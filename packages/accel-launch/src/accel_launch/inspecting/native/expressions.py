@@ -17,6 +17,7 @@ FIXED = dict(zip(range(0x08, 0x10), NUMBERS.values(), strict=True))  # DW_OP_con
 LITERALS, BASES = 0x30, 0x70  # DW_OP_lit0, DW_OP_breg0: each with the 31 after it
 WIDE = 32
 BRANCHES, ALWAYS = (0x28, 0x2F), 0x2F  # DW_OP_bra and DW_OP_skip, which has no condition
+LONGEST = 70  # bits of a LEB128, 7 in each byte
 MORE = 0x80  # the bit of a byte of LEB128 that says that another one follows
 
 
@@ -42,23 +43,23 @@ class Reader:
 
     def unsigned(self) -> int:
         """Read an unsigned LEB128."""
-        found = shift = 0
-        while True:
-            byte = self.number("<B")
-            found |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < MORE:
-                return found
+        return self._leb()[0]
 
     def signed(self) -> int:
         """Read a signed LEB128."""
-        found = shift = 0
-        while True:
+        found, bits = self._leb()
+        return found - (1 << bits) if found >> (bits - 1) else found
+
+    def _leb(self) -> tuple[int, int]:
+        """Read a LEB128; return its bits as a number, and how many there are."""
+        found = bits = 0
+        while bits < LONGEST:
             byte = self.number("<B")
-            found |= (byte & 0x7F) << shift
-            shift += 7
+            found |= (byte & (MORE - 1)) << bits
+            bits += 7
             if byte < MORE:
-                return found - (1 << shift) if byte & 0x40 else found
+                return found, bits
+        raise ValueError("a number of more than 64 bits")
 
     def block(self) -> bytes:
         """Read a length, and as many bytes."""

@@ -77,9 +77,9 @@ def _search(image: Image, index: int, address: int) -> int | None:
     at = image.offset(index)
     if image.data[at : at + len(INDEX)] != INDEX:
         return None
-    low, (high,) = 0, struct.unpack_from("<I", image.data, at + 8)
     wanted = address - index
     try:
+        low, (high,) = 0, struct.unpack_from("<I", image.data, at + 8)
         while high - low > 1:
             middle = (low + high) // 2
             (begin,) = struct.unpack_from("<i", image.data, at + HEADER + PAIR * middle)
