@@ -49,10 +49,9 @@ THREADS = "for _ in range(30): threading.Thread(target=time.sleep, args=(10000,)
 """As many as torch has in a rank."""
 GAPS = """
 import resource
-file = open("/proc/thread-self/schedstat")
+file = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
 def look():
-    file.seek(0)
-    ran, waited, _ = file.read().split()
+    ran, waited, _ = os.pread(file, 100, 0).split()
     switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
     return time.monotonic(), (int(ran) + int(waited)) / 1e9, switches
 last = look()

@@ -39,7 +39,6 @@ PRSTATUS = 1  # the general registers
 EVERY = 0x40000000  # __WALL: a thread isn't a child of its tracer
 EVENT = 16  # above this bit a status says that ptrace has stopped the thread, not a signal
 PR_SET_NAME = 15
-FIRST = -20  # the niceness of who isn't made to wait for a CPU
 
 
 class Piece(ctypes.Structure):
@@ -114,7 +113,7 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_NAME, NAME, 0, 0, 0)
     copier = Copier()
     with contextlib.suppress(OSError):  # few may, and nobody needs to: a thread would only wait longer for its copy
-        os.setpriority(os.PRIO_PROCESS, 0, FIRST)
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     with open(sys.stdout.fileno(), "wb", closefd=False) as out:
         for word in sys.argv[1:]:
             error, registers, stack = copier.copy(int(word))
