@@ -5,7 +5,8 @@
 The first table has the CPU time of the launcher, the process that watches, and the samplers that it starts, as a
 share of one core, while all ranks make progress in one way, or wait. `--stall_after` is its default, 300 s; a run
 counts from 40 s on, when the watcher runs. The second has the largest gap that a busy rank saw between two readings
-of its own clock, while its stacks were read all the time, and while they weren't.
+of its own clock, while its stacks were read all the time, and while they weren't. In a part of a gap the rank may
+have waited for a CPU, which others used; the largest stop is without that, and only of gaps in which it stood still.
 """
 
 from __future__ import annotations
@@ -47,14 +48,24 @@ WAYS = {
 THREADS = "for _ in range(30): threading.Thread(target=time.sleep, args=(10000,), daemon=True).start()\n"
 """As many as torch has in a rank."""
 GAPS = """
-last = time.monotonic()
+import resource
+file = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+def look():
+    ran, waited, _ = os.pread(file, 100, 0).split()
+    switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    return time.monotonic(), (int(ran) + int(waited)) / 1e9, switches
+last = look()
 for _ in range(2):
-    longest, end = 0.0, last + 20
-    while last < end:
+    longest = stopped = 0.0
+    end = last[0] + 20
+    while last[0] < end:
         work()
-        now = time.monotonic()
-        longest, last = max(longest, now - last), now
-    print(longest, flush=True)
+        now = look()
+        gap = now[0] - last[0]
+        if now[2] > last[2]:
+            stopped = max(stopped, gap - now[1] + last[1])
+        longest, last = max(longest, gap), now
+    print(longest, stopped, flush=True)
 """
 
 
@@ -71,9 +82,10 @@ def main() -> None:
         if arguments.table != "pauses":
             costs(folder, arguments.ranks, arguments.seconds)
         if arguments.table != "costs":
-            print("\n| largest gap in a busy rank | ms |\n| --- | --- |")
-            for way, gap in gaps(folder).items():
-                print(f"| {way} | {gap * 1000:.1f} |")
+            print("\n| in a busy rank | largest gap, ms | largest stop, ms |\n| --- | --- | --- |")
+            for way, (gap, stop) in gaps(folder).items():
+                print(f"| {way} | {gap * 1000:.1f} | {stop * 1000:.1f} |")
+            print(f"\nload: {os.getloadavg()[0]:.0f}")
 
 
 def costs(folder: Path, ranks: int, seconds: float) -> None:
@@ -121,9 +133,12 @@ def stat(pid: int) -> tuple[str, list[str]]:
     return head.partition("(")[2], rest.split()
 
 
-def gaps(folder: Path) -> dict[str, float]:
-    """Return the largest gap in one busy rank beside an idle one, in seconds: alone, then with its stacks read."""
-    found: dict[str, float] = {}
+def gaps(folder: Path) -> dict[str, list[float]]:
+    """Return the largest gap in one busy rank beside an idle one, and the largest stop: alone, then with stacks read.
+
+    Both are in seconds.
+    """
+    found: dict[str, list[float]] = {}
     torch = "import torch\nones = torch.ones(64, 64)\ndef work(): torch.mm(ones, ones)\n"
     for way, flags, work in (
         ("stacks read over and over", [], "def work(): pass\n"),
@@ -135,7 +150,7 @@ def gaps(folder: Path) -> dict[str, float]:
         words = [BIN / "accelerate", "launch", "-q", "--cpu", "--num_processes", "2", "--grace", "1", script]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as run:
             assert run.stdout is not None
-            alone = float(run.stdout.readline())
+            alone = [float(word) for word in run.stdout.readline().split()]
             began, count = time.monotonic(), 0
             while time.monotonic() < began + 18:
                 done = subprocess.run(
@@ -143,7 +158,7 @@ def gaps(folder: Path) -> dict[str, float]:
                 )
                 assert json.loads(done.stdout)["ranks"][0]["process"]["threads"]
                 count += 1
-            read = float(run.stdout.readline())
+            read = [float(word) for word in run.stdout.readline().split()]
             run.terminate()
         found[f"{way}, {count} times in 18 s"] = read
         found[f"alone, before that ({way})"] = alone

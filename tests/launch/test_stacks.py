@@ -396,7 +396,10 @@ if libc.ptrace(16, pid, None, None) == 0:  # PTRACE_ATTACH
 """
 
 
-@pytest.mark.parametrize(("name", "told"), [("py-spy", "python > poll"), ("gdb", "python > poll, under a debugger")])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("py-spy", "python > poll"), ("accel-copier", "python > poll"), ("gdb", "python > poll, under a debugger")],
+)
 def test_a_sampler_is_no_debugger(name: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stops a rank for a moment, whoever has started it. Afterwards the rank waits on by another system call."""
     monkeypatch.setattr(sampling, "program", lambda: None)

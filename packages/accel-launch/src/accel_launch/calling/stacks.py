@@ -21,8 +21,8 @@ def stacks(run: str | int | None = None, *, variables: bool = False, native: boo
         run: The run's name, the beginning of one, or the pid of its launcher or of any of its ranks, such as
             ``event.pid``. None: the newest one that this process has launched, else the newest of this user.
         variables: Also read local variables.
-        native: Also read the calls of C, C++ and Rust. Each rank stands still for it: a tenth of a second, and with
-            torch on its stack a second or more.
+        native: Also read the calls of C, C++ and Rust. Each thread stands still for it, for less than a tenth of a
+            second.
 
     Returns:
         ``run``, ``launcher``, ``at``, ``groups`` and ``ranks``, in the form of ``docs/stacks.schema.json``.

@@ -11,7 +11,7 @@ from accel_launch.ranks.system import calls
 READING = frozenset({"read", "readv", "pread64"})
 POLLING = frozenset({"poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait"})
 STANDARD_INPUT = 0
-LOOKERS = frozenset({"py-spy", "pystack", "austin", "eu-stack", "strace", "ltrace"})
+LOOKERS = frozenset({"accel-copier", "py-spy", "pystack", "austin", "eu-stack", "strace", "ltrace"})
 """Tracers that only look, and let go of a process at once or go on with it; no debugger at which it stands."""
 
 

@@ -1,8 +1,7 @@
 """The Python stacks of processes, read from outside by py-spy: nothing runs in them, and nothing of them changes.
 
 py-spy is a program. It reads the memory of a process of the same user without stopping it, and is started for all
-processes at once. For calls of C it stops a process until it has read the symbols of the libraries that it finds on
-the stack. Several at a time would slow down each other, so these are few.
+processes at once. Calls of C are read by `native`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import sys
 import time
 
 from accel_config.record import Record
-from accel_launch.machine import cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 TIMEOUT = 10.0  # seconds for the sampler; it takes 10 ms for a process, but reads the files of libraries first
-NATIVE_TIMEOUT = 15.0  # seconds for calls of C of all processes
 SOON = 0.01  # seconds for an answer that may be there already
 OWN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "ranks", "")
 """Where our programs are that run in ranks, and call what the user has written."""
@@ -53,6 +50,15 @@ class Thread(Record):
     """Innermost call first."""
 
 
+class Sampled(Record):
+    """A thread as py-spy has read it."""
+
+    thread: Thread
+    """With the calls of our own programs."""
+    entries: tuple[bool, ...]
+    """For each call, whether a call of C has entered the interpreter's loop for it."""
+
+
 class Unread(Exception):
     """A process whose stacks can't be read; the message says why."""
 
@@ -77,6 +83,16 @@ def sample(
         variables: Also read local variables.
         limit: Seconds for all of it.
     """
+    return {
+        pid: found if isinstance(found, Unread) else tuple(map(_visible, found))
+        for pid, found in read(pids, variables=variables, limit=limit).items()
+    }
+
+
+def read(
+    pids: Iterable[int], *, variables: bool = False, limit: float = TIMEOUT
+) -> dict[int, tuple[Sampled, ...] | Unread]:
+    """Return what `sample` returns, with the calls of our own programs, and with what py-spy knows of each call."""
     until = time.monotonic() + limit
     sampler = program()
     waiting = list(pids)
@@ -84,7 +100,7 @@ def sample(
         from accel_config.showing.installing import command
 
         return dict.fromkeys(waiting, Unread(f"py-spy isn't installed; run: {command('py-spy')}"))
-    found: dict[int, tuple[Thread, ...] | Unread] = {}
+    found: dict[int, tuple[Sampled, ...] | Unread] = {}
     flags = ["--nonblocking", *["--locals"] * variables]
     for _attempt in range(RETRIES):
         started = {pid: _start(sampler, pid, flags) for pid in waiting}
@@ -93,20 +109,6 @@ def sample(
         if not waiting or time.monotonic() > until:
             break
     return found
-
-
-def sample_native(pids: Iterable[int]) -> dict[int, tuple[Thread, ...] | Unread]:
-    """Return the threads of each process with their calls of C, C++ and Rust too; each stands still once for it."""
-    until = time.monotonic() + NATIVE_TIMEOUT
-    sampler = program() or "py-spy"
-    at_once = max(len(cgroup.affinity()) // 2, 1)
-    found: dict[int, tuple[Thread, ...] | Unread] = {}
-    waiting = list(pids)
-    while waiting and time.monotonic() < until:
-        started = {pid: _start(sampler, pid, ["--native"]) for pid in waiting[:at_once]}
-        found.update({pid: _finish(pid, popen, until, native=True) for pid, popen in started.items()})
-        del waiting[:at_once]
-    return {**found, **dict.fromkeys(waiting, Unread("there was no time left"))}
 
 
 def sweep(pid: int, rate: int, *, locked: bool = False) -> list[tuple[Frame, ...]] | None:
@@ -165,9 +167,7 @@ def _start(sampler: str, pid: int, flags: Sequence[str]) -> subprocess.Popen[byt
     )
 
 
-def _finish(
-    pid: int, popen: subprocess.Popen[bytes], until: float, *, native: bool = False
-) -> tuple[Thread, ...] | Unread:
+def _finish(pid: int, popen: subprocess.Popen[bytes], until: float) -> tuple[Sampled, ...] | Unread:
     import json
 
     try:
@@ -177,33 +177,40 @@ def _finish(
         popen.communicate()
         return Unread("py-spy gave no answer in time")
     if popen.returncode:
-        return Unread(_why(pid, err.decode(errors="replace"), native=native))
+        return Unread(_why(pid, err.decode(errors="replace")))
     try:
-        return tuple(_thread(found) for found in json.loads(out.decode(errors="replace"), strict=False))
+        return tuple(_sampled(found) for found in json.loads(out.decode(errors="replace"), strict=False))
     except (ValueError, KeyError, TypeError):
         return Unread("py-spy's answer can't be read")
 
 
-def _why(pid: int, text: str, *, native: bool) -> str:
+def _why(pid: int, text: str) -> str:
     """Return the reason in py-spy's message, which a backtrace of its own may follow."""
     if "ermission" in text or "EPERM" in text or "not permitted" in text:
         from accel_launch.inspecting import rights
 
-        return f"reading another process isn't permitted here: {rights.missing(pid, native=native)}"
+        return f"reading another process isn't permitted here: {rights.missing(pid)}"
     if any(words in text for words in ("ind python version", "ind a python interpreter", "ind python interpreter")):
         return "not a Python process"
     reasons = [line.partition(": ")[2] for line in text.splitlines() if line.startswith(("Error: ", "Reason: "))]
     return "; ".join(reasons) or "py-spy failed"
 
 
-def _thread(found: Mapping[str, Any]) -> Thread:
-    return Thread(
+def _sampled(found: Mapping[str, Any]) -> Sampled:
+    thread = Thread(
         id=found["os_thread_id"] or 0,
         name=found["thread_name"] or "",
         active=bool(found["active"]),
         gil=bool(found["owns_gil"]),
-        frames=tuple(frame for frame in map(_frame, found["frames"]) if not frame.file.startswith(OWN)),
+        frames=tuple(map(_frame, found["frames"])),
     )
+    entries = tuple(bool(frame.get("is_entry") or frame.get("is_shim_entry")) for frame in found["frames"])
+    return Sampled(thread, entries)
+
+
+def _visible(sampled: Sampled) -> Thread:
+    frames = sampled.thread.frames
+    return sampled.thread.replace(frames=tuple(frame for frame in frames if not frame.file.startswith(OWN)))
 
 
 def _frame(found: Mapping[str, Any]) -> Frame:

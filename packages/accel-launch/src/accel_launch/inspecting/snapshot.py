@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from accel_launch.inspecting.kernel import Facts
+    from accel_launch.inspecting.native.reading import Stacks
     from accel_launch.inspecting.sampling import Thread, Unread
     from accel_launch.inspecting.subject import Subject
 
     Read = Mapping[int, tuple[Thread, ...] | Unread]
+    Native = Mapping[int, Stacks | Unread]
 
 CHILDREN = 16  # of a rank that are looked into
 MOST_WORKERS = 2  # different places of them in a line
-NOTHING: Read = {}
+NOTHING: Native = {}
 
 
 class Process(Record):
@@ -129,7 +131,7 @@ def take(  # noqa: PLR0913
         children: Also look at the processes below each rank, such as the workers of a data loader.
         workers: Look at those of ranks that wait for them.
         variables: Also read local variables.
-        native: Also read the calls of C, C++ and Rust: each process stands still meanwhile.
+        native: Also read the calls of C, C++ and Rust: each thread stands still for some milliseconds.
         limit: Seconds for reading calls of Python; processes that can't be read by then have no stacks.
     """
     at, until = time.time(), time.monotonic() + limit
@@ -143,8 +145,14 @@ def take(  # noqa: PLR0913
         pids = [child.pid for each in below.values() for child in each]
         read.update(sampling.sample(pids, variables=variables, limit=max(until - time.monotonic(), 0.0)))
     by_native = [pid for pid, found in read.items() if not isinstance(found, Exception)] if native else []
-    whole = sampling.sample_native(by_native) if by_native else {}
+    whole = _native(by_native) if by_native else NOTHING
     return Snapshot(at, tuple(_rank(subject, living, below, read, whole) for subject in subjects))
+
+
+def _native(pids: Sequence[int]) -> Native:
+    from accel_launch.inspecting.native import reading
+
+    return reading.read(pids)
 
 
 def _below(pid: int) -> tuple[Facts, ...]:
@@ -157,7 +165,7 @@ def _rank(
     living: Mapping[int, Facts],
     below: Mapping[int, tuple[Facts, ...]],
     read: Read,
-    whole: Read,
+    whole: Native,
 ) -> RankStack:
     if subject.pid not in living or subject.ended:
         return RankStack(subject.rank, subject.local_rank, subject.pid, None, ended=subject.ended)
@@ -176,13 +184,15 @@ def _place(process: Process) -> Place:
     return locate(process.main.frames) if process.main is not None else Place()
 
 
-def _process(facts: Facts, read: Read, whole: Read = NOTHING) -> Process:
-    threads, native = read[facts.pid], whole.get(facts.pid, ())
+def _process(facts: Facts, read: Read, whole: Native = NOTHING) -> Process:
+    threads, native = read[facts.pid], whole.get(facts.pid)
     if isinstance(threads, Exception):
         return Process(facts, unread=str(threads))
+    if native is None:
+        return Process(facts, threads)
     if isinstance(native, Exception):
         return Process(facts, threads, unread=str(native))
-    return Process(facts, threads, native=_with_variables(native, threads))
+    return Process(facts, threads, native.unread, _with_variables(native.threads, threads))
 
 
 def _with_variables(native: Sequence[Thread], threads: Sequence[Thread]) -> tuple[Thread, ...]:

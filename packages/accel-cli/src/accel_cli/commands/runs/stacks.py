@@ -30,8 +30,8 @@ def parser(program: str) -> ArgumentParser:
     found.flag(
         "--native",
         action="store_true",
-        help="Read calls of C, C++ and Rust as well, and print whole stacks. Each rank stands still for it: a tenth "
-        "of a second, and with torch on its stack a second or more.",
+        help="Read calls of C, C++ and Rust as well, and print whole stacks. Each thread stands still for it, for "
+        "less than a tenth of a second.",
     )
     found.flag("--json", action="store_true", help="Print everything as JSON.")
     return found
