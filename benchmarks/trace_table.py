@@ -138,6 +138,8 @@ WIDELY = ("llama", "llama, wide vocabulary", "qwen2", "gemma2")
 MIXERS: Mapping[str, Mapping[str, Any]] = {
     "lora of mixers": {**_BF16, "batch_size": 4, "lora_rank": 16, "lora_targets": ["in_proj", "x_proj"]},
     "long mixers": {**_BF16, "batch_size": 1, "seq_len": 6144},
+    "selective mixers": {**_BF16, "gradient_checkpointing": "selective", "batch_size": 4, "seq_len": 1024},
+    "fsdp of mixers in fp32": {**_SHARDED, "num_processes": 8, "batch_size": 1, "seq_len": 256},
 }
 """Further recipes, for the families of `SPACES`: peft refuses adapters of all their linear layers."""
 SPACES = ("mamba", "falcon_mamba", "jamba")

@@ -32,6 +32,9 @@ def checkpointed(it: Layer, hidden: int, how: Compute, kind: Checkpointing) -> S
         width = it.mlp.width if it.mlp else it.experts.active * it.experts.width if it.experts else 0
         inner += how.width * width
         stream += how.width * hidden * bool(width)
+        if it.space:  # a mixer has four products: its first and its step are kept, or the other two
+            others = it.space.rank + 2 * it.space.state + hidden
+            inner += how.width * (3 * it.space.inner + others) / 2 if width else 3 * how.width * it.space.inner
     return Saved(stream, inner)
 
 

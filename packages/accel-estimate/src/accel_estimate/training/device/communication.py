@@ -53,8 +53,8 @@ def in_a_layer(rank: Rank, part: Part, *, last: bool = False, first: bool = Fals
     # FSDP 1 gathers one unit ahead, and an adapter is one: the layer comes behind those of the running layer.
     late = rank.recipe.fsdp_version == 1 and not rank.recipe.trains_all and part != "normalizing"
     again = 0.0 if _stays(rank) or first or late else _buffer(rank) * (rank.stage.before_last if last else 1.0)
-    if rank.nested:  # the next one is gathered no sooner
-        again = 0.0 if _stays(rank) else _buffer(rank)
+    if rank.nested:  # the next one is gathered no sooner, and behind its mixer a layer has its norm alone
+        again = 0.0 if _stays(rank) or part == "normalizing" else _buffer(rank)
     if again and rank.kept.encoder and not rank.kept.apart and rank.recipe.gradient_checkpointing != "none":
         again = rank.width * rank.encoder_layer  # T5's peak is in the decoder's first layer
     if rank.recipe.gradient_accumulation > 1 and not rank.recipe.sync_each_batch:
@@ -63,26 +63,35 @@ def in_a_layer(rank: Rank, part: Part, *, last: bool = False, first: bool = Fals
         added = rank.added if part == rank.adding else 0.0
         return again + rank.width * (layer - min(layer, rank.stage.largest_block) + waiting + added)
     whole = (rank.stage.head if rank.trains_head else 0) + states.passed(rank, part) + (0 if last else layer)
+    if rank.nested:  # what the mixer behind was reduced in is released by its layer's norm
+        whole -= 0 if last else layer
     if rank.recipe.fsdp == "hybrid" and not last:  # a part that is on its way to the other machines
         whole += layer / rank.shards
     return again + _whole(rank) * whole
 
 
-def in_one_layer(rank: Rank, passed: float, before: Block | None, it: Block, after: Block | None) -> float:
-    """Return FSDP's bytes in the backward pass of a layer whose neighbours differ from it, with `passed` gradients.
+def in_one_layer(rank: Rank, passed: float, index: int) -> float:
+    """Return FSDP's bytes in the backward pass of one of several kinds of layers, with `passed` gradients.
 
     The layer's weights are gathered, and what the next one's come in. There are whole gradients: of the head, of what
     the layer has passed, and what the layer behind is reduced in.
     """
     if rank.recipe.fsdp == "none" or _alone(rank):
         return communication(rank)
-    gathered = _gathered(rank)
-    if not _stays(rank):
-        gathered += rank.width * (_padded(rank, it) + (_padded(rank, before) if before else 0.0))
+    each = [_padded(rank, block) for block in rank.stage.each]
+    after = each[index + 1] if index + 1 < len(each) else 0.0
+    width = _stored(rank) / (rank.stage.blocks or 1)
+    if rank.recipe.fsdp == "grad_op" and rank.recipe.wrap == "layer":  # each layer's are released behind it
+        gathered = rank.width * rank.stage.root + width * sum(each[: index + 1])
+    else:
+        gathered = _gathered(rank) + width * sum(each[max(index - 1, 0) : index + 1])
     if rank.recipe.gradient_accumulation > 1 and not rank.recipe.sync_each_batch:
         waiting = rank.stage.head if rank.tied and rank.trains_head else 0.0
-        return gathered + rank.width * (waiting + (_padded(rank, after) - after.parameters if after else 0.0))
-    whole = (rank.stage.head if rank.trains_head else 0.0) + passed + (_padded(rank, after) if after else 0.0)
+        padding = after - rank.stage.each[index + 1].parameters if after else 0.0
+        return gathered + rank.width * (waiting + padding)
+    whole = (rank.stage.head if rank.trains_head else 0.0) + passed + after
+    if rank.recipe.fsdp == "hybrid":  # a part that is on its way to the other machines
+        whole += after / rank.shards
     return gathered + _whole(rank) * whole
 
 
@@ -90,7 +99,8 @@ def forward_in(rank: Rank, it: Block) -> float:
     """Return FSDP's bytes in the forward pass of a layer: its weights, and what they came in."""
     if rank.recipe.fsdp == "none" or _alone(rank):
         return communication(rank)
-    return _gathered(rank) + (1 if _stays(rank) else 2) * rank.width * _padded(rank, it)
+    width = _stored(rank) / (rank.stage.blocks or 1)
+    return _gathered(rank) + (1 if _stays(rank) else 2) * width * _padded(rank, it)
 
 
 def _padded(rank: Rank, it: Block) -> float:
@@ -110,7 +120,7 @@ def in_the_embeddings(rank: Rank, *, encoder: bool) -> float:
     root = rank.width * rank.stage.root
     made = rank.stage.root + shared - rank.encoder_root * encoder if rank.recipe.trains_all else 0
     gathered = 0.0 if not encoder or _stays(rank) else rank.width * rank.encoder_layer
-    return root + gathered + _whole(rank) * (made + _layer(rank))
+    return root + gathered + _whole(rank) * (made + (0.0 if rank.nested else _layer(rank)))
 
 
 def gathering(rank: Rank) -> tuple[float, float]:

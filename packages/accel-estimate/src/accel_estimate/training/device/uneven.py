@@ -37,14 +37,12 @@ def layers(rank: Rank) -> Iterator[tuple[int, Part, dict[str, Any]]]:
     behind = [0.0, *accumulate(block.parameters for block in reversed(blocks))]
     for index, (block, (_, added)) in enumerate(zip(blocks, kept, strict=True)):
         later = len(blocks) - 1 - index
-        before = blocks[index - 1] if index else None
-        after = blocks[index + 1] if later else None
         for part, more in zip(PARTS, added, strict=True):
             passed = _passed(rank, block, part)
             found = {
                 "activations": more - released[later],
                 "gradients": _gradients(rank, behind[later], passed, part),
-                "communication": in_one_layer(rank, passed, before, block, after),
+                "communication": in_one_layer(rank, passed, index),
             }
             yield index, part, found
 
