@@ -80,9 +80,14 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
         "vocab_size": 8000, "max_target_positions": 4096,
         "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0, "decoder_start_token_id": 0,
     },
+    "mamba": {"hidden_size": 1024, "num_hidden_layers": 4, "vocab_size": 8000, "tie_word_embeddings": True},
+    "falcon_mamba": {"hidden_size": 1024, "num_hidden_layers": 4, "vocab_size": 8000, "tie_word_embeddings": False},
+    "jamba": {
+        **_USUAL, "attn_layer_period": 4, "attn_layer_offset": 2, "num_experts": 4, "num_experts_per_tok": 2,
+        "tie_word_embeddings": False,
+    },
 }  # fmt: skip
-"""Small models of every family that can be traced in seconds. Those with a state space run as loops over tokens in
-transformers; what a device runs instead is a kernel of another library."""
+"""Small models of every family that can be traced in seconds."""
 
 _BF16: Mapping[str, Any] = {"param_dtype": "bfloat16"}
 _CAST: Mapping[str, Any] = {"mixed_precision": "bf16"}
@@ -130,6 +135,16 @@ MORE: Mapping[str, Mapping[str, Any]] = {
 WIDELY = ("llama", "llama, wide vocabulary", "qwen2", "gemma2")
 
 
+MIXERS: Mapping[str, Mapping[str, Any]] = {
+    "lora of mixers": {**_BF16, "batch_size": 4, "lora_rank": 16, "lora_targets": ["in_proj", "x_proj"]},
+    "long mixers": {**_BF16, "batch_size": 1, "seq_len": 6144},
+    "selective mixers": {**_BF16, "gradient_checkpointing": "selective", "batch_size": 4, "seq_len": 1024},
+    "fsdp of mixers in fp32": {**_SHARDED, "num_processes": 8, "batch_size": 1, "seq_len": 256},
+}
+"""Further recipes, for the families of `SPACES`: peft refuses adapters of all their linear layers."""
+SPACES = ("mamba", "falcon_mamba", "jamba")
+
+
 def recipe(settings: Mapping[str, Any]) -> Recipe:
     """Return the recipe of settings as JSON has them."""
     values: dict[str, Any] = {**settings, "lora_targets": tuple(settings.get("lora_targets", ()))}
@@ -164,9 +179,13 @@ def drawn(config: Mapping[str, Any], dice: random.Random) -> dict[str, Any]:
 
 
 def draw(seed: int) -> dict[str, Any]:
-    """Return a table without points: a model or two of each family, each with a recipe of its own."""
+    """Return a table without points: a model or two of each family, each with a recipe of its own.
+
+    State spaces aren't drawn: they came later, and a seed has its draw for good.
+    """
     dice, table = random.Random(seed), dict[str, Any](models={}, recipes={}, points={})  # noqa: S311 - no secret
-    for family in (*CONFIGS, *dice.sample(list(CONFIGS), len(CONFIGS) // 2)):
+    families = [family for family in CONFIGS if family not in SPACES]
+    for family in (*families, *dice.sample(families, len(families) // 2)):
         name = f"{family} ({'second' if f'{family} (first)' in table['models'] else 'first'})"
         kind = family.partition(",")[0]
         settings = dict({**RECIPES, **MORE}[how := dice.choice([*RECIPES, *RECIPES, *MORE])])
@@ -196,6 +215,7 @@ def wanted(families: str, recipes: str) -> list[tuple[str, str]]:
     """Return the points: all of them, or those of the named families and recipes."""
     points = [(family, name) for name in RECIPES for family in CONFIGS]
     points += [(family, name) for name in MORE for family in WIDELY]
+    points += [(family, name) for name in MIXERS for family in SPACES]
     return [
         (family, name)
         for family, name in points
@@ -232,7 +252,7 @@ def main() -> None:
     file = TABLE if args.apart is None else APART
     table: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"points": {}}
     if args.apart is None:
-        table["recipes"] = {**RECIPES, **MORE}
+        table["recipes"] = {**RECIPES, **MORE, **MIXERS}
         table["models"] = {family: {"model_type": family.partition(",")[0], **it} for family, it in CONFIGS.items()}
         points = wanted(args.family, args.recipe)
     else:

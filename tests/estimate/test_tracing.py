@@ -118,6 +118,42 @@ def test_adapters_alone_are_trained() -> None:
     assert most(found.tape) < most(tape("llama", recipe.replace(lora_rank=0, lora_targets=())))
 
 
+SPACES: dict[str, dict[str, Any]] = {
+    "mamba": {"hidden_size": 256, "num_hidden_layers": 3, "vocab_size": 500},
+    "falcon_mamba": {"hidden_size": 256, "num_hidden_layers": 3, "vocab_size": 500, "tie_word_embeddings": False},
+    "jamba": {**SMALL["llama"], "attn_layer_period": 2, "attn_layer_offset": 1, "num_experts": 4},
+}
+
+
+@needs_libraries
+@pytest.mark.parametrize("kind", ["bf16", "checkpointed", "sharded"])
+@pytest.mark.parametrize("family", SPACES)
+def test_state_spaces_run_as_the_kernels_of_a_device(family: str, kind: str, tmp_path: Path) -> None:
+    module = import_module(f"transformers.models.{family}.modeling_{family}")
+    known = module.mamba_selective_scan
+    (tmp_path / "config.json").write_text(json.dumps(SPACES[family] | {"model_type": family, "architectures": None}))
+    recipe = {**RECIPES, "sharded": SHARDED["narrow"]}[kind].replace(batch_size=4, seq_len=1024)
+    model = load(str(tmp_path))
+    formula, trace = (estimate(model, Ask(training=recipe, trace=how)).training for how in (None, Tracing()))
+    assert formula is not None
+    assert trace is not None
+    assert (formula.traced, trace.traced) == (False, True)
+    assert formula.allocated[1] == pytest.approx(trace.allocated[1], rel=0.02)
+    assert module.mamba_selective_scan is known
+
+
+@needs_libraries
+def test_what_the_kernels_refuse_is_named(tmp_path: Path) -> None:
+    """Jamba's norms have fp32 weights under autocast, so their results are wider than what else the scan reads."""
+    (tmp_path / "config.json").write_text(
+        json.dumps(SPACES["jamba"] | {"model_type": "jamba", "architectures": None})
+    )
+    report = estimate(load(str(tmp_path)), Ask(training=RECIPES["autocast"], trace=Tracing()))
+    assert report.training is not None
+    assert not report.training.traced
+    assert re.search(r"modeling_jamba\.py:\d+ failed: .*selective_scan: B is torch\.float32", report.notes[-1])
+
+
 OWN = """
 from transformers import LlamaConfig, LlamaForCausalLM
 class OwnConfig(LlamaConfig):

@@ -156,6 +156,8 @@ class Blueprint(Record):
     `vectors` (in the type of the stream), `narrow_vectors` (in that of products) and `masks` (of dropout): vectors of
     the hidden width that are kept outside layers. `moved`: embeddings whose result isn't the first layer's input.
     `frozen`: a tensor that is never trained.
+    `wide_sum`: layers add to a sum in fp32. `wide_logits`: the model gives fp32 logits.
+    `nested`: under FSDP a layer's mixer is a unit inside the layer's own (`_no_split_modules` names both).
     `norms_stream`: what a layer gives is normalized (BERT), so autocast makes the stream fp32.
     """
 
@@ -179,11 +181,20 @@ class Blueprint(Record):
     moved: int = 0
     frozen: str = ""
     norms_stream: bool = False
+    wide_sum: bool = False
+    wide_logits: bool = False
+    nested: bool = False
 
     @property
     def fixed(self) -> bool:
         """Whether every sequence has the length of the model's own input, such as the patches of an image."""
         return self.encoder_tokens > 0 and not self.vocab
+
+    @property
+    def uneven(self) -> bool:
+        """Whether some layers have attention, and others a state space."""
+        kinds = {bool(it.space) for it in self.decoder.layers}
+        return len(kinds) > 1 and not self.encoder
 
     @property
     def stacks(self) -> tuple[Stack, ...]:

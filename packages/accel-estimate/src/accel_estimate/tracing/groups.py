@@ -75,7 +75,7 @@ def before_a_pass(model: Any, *, reduces: bool) -> None:
 
 
 def _shard(model: Any, recipe: Recipe, mesh: Any) -> None:
-    """Shard each layer, and the rest as one unit."""
+    """Shard each layer, and the rest as one unit; what is inside another unit comes first, as in Accelerate."""
     fsdp: Any = import_module("torch.distributed.fsdp")
     how: dict[str, Any] = {"mesh": mesh, "reshard_after_forward": recipe.fsdp != "grad_op"}
     if recipe.mixed_precision != "no":
@@ -84,7 +84,7 @@ def _shard(model: Any, recipe: Recipe, mesh: Any) -> None:
         how["mp_policy"] = fsdp.MixedPrecisionPolicy(param_dtype=narrow, reduce_dtype=reduced)
     if recipe.wrap == "layer":
         wrapped: set[str] = set(getattr(model, "_no_split_modules", None) or ())
-        for module in list(model.modules()):
+        for module in reversed(list(model.modules())):
             if type(module).__name__ in wrapped:
                 fsdp.fully_shard(module, **how)
     fsdp.fully_shard(model, **how)

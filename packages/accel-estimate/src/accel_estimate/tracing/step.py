@@ -9,6 +9,7 @@ from importlib import import_module
 from accel_config.record import Record
 from accel_estimate.errors import EstimateError
 from accel_estimate.tracing import building, groups, optimizers, paths
+from accel_estimate.tracing.kernels import calls
 from accel_estimate.tracing.limits import explained
 from accel_estimate.tracing.tracker import BACKWARD, FORWARD, STEP, Tracker
 
@@ -66,6 +67,8 @@ def _traced(model: Any, config: Any, recipe: Recipe, *, fake: bool, device: bool
         stack.enter_context(building.not_packed())
         if device:
             stack.enter_context(paths.of_the_device())
+        if device and fake:
+            stack.enter_context(calls.of_the_device(model))
         if fake:
             stack.enter_context(import_module("torch._subclasses.fake_tensor").FakeTensorMode())
         building.materialize(model)

@@ -113,8 +113,10 @@ def keys(blueprint: Blueprint, wanted: Sequence[str]) -> frozenset[str]:
     MLPs.
     """
     products = ("q", "k", "v", "o", "qkv", "gate", "up", "down")
+    mixers = ("in", "x", "out") if any(it.space for it in blueprint.layers()) else ()
     if not wanted:
         alone = any(it.experts and it.experts.adapts for it in blueprint.decoder.layers)
-        return frozenset(products[:5] if alone else (*products, "in"))
+        return frozenset(products[:5] if alone else (*products, *mixers))
     ends = {name.rpartition(".")[2] for name in wanted}
-    return frozenset(("experts", *(key for key in products if blueprint.names[key].rpartition(".")[2] in ends)))
+    named = [key for key in products if blueprint.names[key].rpartition(".")[2] in ends]
+    return frozenset(("experts", *named, *(key for key in mixers if f"{key}_proj" in ends)))

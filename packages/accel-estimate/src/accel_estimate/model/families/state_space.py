@@ -40,6 +40,9 @@ def _mamba(config: ConfigJson) -> Blueprint:
         extras=tuple(extras),
         tied=tied,
         names=NAMES | {"norm": "norm"},
+        wide_sum=config.flag("residual_in_fp32", default=True),
+        wide_logits=True,
+        nested=True,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accel_estimate.training.activations.compute import Saved
-from accel_estimate.training.activations.layers import layer, scores, shared
+from accel_estimate.training.activations.layers import last_of_mixer, layer, scores, shared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,13 +27,12 @@ def working(it: Layer, hidden: int, how: Compute, *, again: bool = False) -> Sav
     if it.experts:
         mlp = _dispatching(it.experts, hidden, how, again=again)
     mlp = max(mlp, last)
-    space = 4 * it.space.inner if it.space else 0
     stream = how.stream + how.width * how.casts
     if again and it.attention and it.attention.biased:
         stream += how.stream * bool(it.cross)
         if it.mlp and how.casts and it.mlp.width * _FP32 + hidden * how.stream > how.width * mlp:
             return Saved(stream=(stream + how.stream) * hidden, inner=_FP32 * it.mlp.width)
-    return Saved(stream=stream * hidden, inner=how.width * max(mlp, space))
+    return Saved(stream=stream * hidden, inner=how.width * mlp)
 
 
 def _feeding(block: Layer, it: Mlp, hidden: int, how: Compute, *, again: bool) -> float:
@@ -64,14 +63,16 @@ def _passing(it: Layer, hidden: int, how: Compute) -> float:
 def _dispatching(it: Experts, hidden: int, how: Compute, *, again: bool) -> float:
     """Return the numbers of a token that the backward pass of experts adds.
 
-    Those that all tokens visit run backward first, or last (Qwen2's). Each token's results are on their way back to
-    their experts: their gradients in three copies, in fp32 if the router's weights are.
+    Their results are released when their inner vectors have gradients, and so is the input of the last matrix if it
+    was kept. Those that all tokens visit run backward first, or last (Qwen2's). Each token's results are on their way
+    back to their experts: their gradients in three copies, in fp32 if the router's weights are.
     """
     if not how.grouped and not it.stacked:  # of one expert, and three gradients of the layer's input
         return max(2 * it.shared, (3 - how.trained) * it.width * it.active / it.number + 3 * hidden)
     weighted = (_FP32 if it.wide_weights else how.stream) / how.width
     before = 0.0 if it.shared_gate else shared(it, hidden, how) / how.width
-    inner = (3 if again and it.stacked else 2) * how.stream / how.width * it.width * it.active
+    vectors = 3 if it.stacked and again else 2 if it.stacked or how.trained or it.adapts else 3
+    inner = how.stream / how.width * it.active * (vectors * it.width - hidden * (not it.stacked))
     return max(2 * it.shared, inner - before, 3 * weighted * hidden * it.active - before)
 
 
@@ -80,6 +81,8 @@ def attending(it: Layer, hidden: int, side: int, how: Compute, *, again: bool = 
 
     `again`: a checkpointed layer makes its scores again before, with the gradient of its result there.
     """
+    if it.space:
+        return _mixing(it, hidden, side, how)
     if it.attention is None:
         return Saved()
     if how.scores(it.attention):
@@ -95,6 +98,23 @@ def attending(it: Layer, hidden: int, side: int, how: Compute, *, again: bool = 
     return ends.plus(Saved((how.stream + how.width * how.casts + scaled) * hidden, how.width * core))
 
 
+def _mixing(it: Layer, hidden: int, side: int, how: Compute) -> Saved:
+    """Return the bytes a token that a layer has in the backward pass of a state space's mixer.
+
+    Mamba's function convolves again, and makes the step again. Beside these two are the gradients of both halves, of
+    the result, of the step and of the convolution's result, and the result made again; and a copy of the
+    convolution's result, or of its gradient, by channels if there are several sequences. Jamba's scan has the
+    gradient of its result as it comes and as it reads it, and those of the gate, the step and its input.
+    """
+    if it.space is None:
+        return Saved()
+    ends = layer(it.replace(mlp=None, experts=None, norms=1), hidden, side, how)
+    vectors = 5 if it.space.normed else 9 - how.alone
+    made = how.width * vectors * it.space.inner - last_of_mixer(it.space, how)
+    arrives = how.width if how.summed > how.width and not it.space.normed else 0  # the result's gradient, cast
+    return ends.plus(Saved(stream=(how.summed + arrives) * hidden, inner=made))
+
+
 def normalizing(it: Layer, hidden: int, how: Compute) -> Saved:
     """Return the bytes a token at a layer's end: the backward pass of its first norm, and the stream's gradient.
 
@@ -102,7 +122,7 @@ def normalizing(it: Layer, hidden: int, how: Compute) -> Saved:
     """
     if it.norm == "layer" or how.compiled:
         return Saved(stream=4 * how.stream * hidden)
-    return Saved(stream=(how.stream + 6 * _FP32) * hidden)
+    return Saved(stream=(how.summed + 6 * _FP32) * hidden)
 
 
 def forward_scores(it: Layer, hidden: int, side: int, how: Compute, *, again: bool = False) -> float:

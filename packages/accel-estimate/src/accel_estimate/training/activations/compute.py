@@ -27,7 +27,9 @@ class Compute(Record):
     repeated for every query head. `pads`: adapters of a part of q, k, v keep their result, which they pad (LitGPT).
     `grouped`: all experts of a layer run together, not one by one. `amp`: the pass runs under torch's autocast, which
     computes LayerNorm in fp32.
-    `across`: tokens of the encoder for each token of the decoder.
+    `across`: tokens of the encoder for each token of the decoder. `alone`: there is a single sequence. `wide_sum`:
+    layers add to a sum in fp32, whatever the type of the stream inside is (Mamba); `cast_sum`: each gets it cast, as
+    under FSDP's mixed precision.
     """
 
     width: int
@@ -43,6 +45,9 @@ class Compute(Record):
     grouped: bool = True
     amp: bool = False
     across: float = 1.0
+    alone: bool = False
+    wide_sum: bool = False
+    cast_sum: bool = False
 
     def scores(self, it: Attention) -> bool:
         """Return whether attention makes a score for every pair of tokens.
@@ -67,6 +72,16 @@ class Compute(Record):
     def flash(self) -> bool:
         """Whether flash attention runs; for sdpa it needs 16 bits on a device."""
         return self.attention == "flash" or (self.attention == "sdpa" and self.width < _FP32)
+
+    @property
+    def summed(self) -> int:
+        """Bytes of a number in what layers add to."""
+        return _FP32 if self.wide_sum else self.stream
+
+    @property
+    def enters(self) -> int:
+        """Bytes of a number in a layer's input as checkpointing keeps it."""
+        return self.stream if self.cast_sum else self.summed
 
     def behind(self, norm: NormKind) -> Compute:
         """Return how products compute that read what a norm gives; autocast's LayerNorm gives fp32."""

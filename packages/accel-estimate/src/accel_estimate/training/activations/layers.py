@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from accel_estimate.training.activations.compute import Compute
 
 _FP32 = 4
+_CHUNK = 2048
+"""Tokens for which the scan of a state space keeps a pair of states (csrc/selective_scan/selective_scan.cpp)."""
 
 
 def layer(it: Layer, hidden: int, length: int, how: Compute) -> Saved:
@@ -37,7 +39,7 @@ def layer(it: Layer, hidden: int, length: int, how: Compute) -> Saved:
     if it.experts:
         parts.append(experts(it.experts, hidden, how))
     if it.space:
-        parts += [_space(it.space, how), Saved(gathered=_kept(hidden, ("in",), how))]
+        parts += [mixed(it.space, length, how), Saved(gathered=_kept(hidden, ("in",), how))]
     if it.dropout:  # a one-byte mask after attention and one after the MLP
         parts.append(Saved(stream=hidden * (bool(it.attention) + bool(it.cross) + bool(it.mlp or it.experts))))
     return Saved().plus(*parts)
@@ -197,6 +199,25 @@ def shared(it: Experts, hidden: int, how: Compute) -> float:
     return (feeding(Mlp(it.shared), how).inner if it.shared else 0.0) + how.width * hidden * it.shared_gate
 
 
-def _space(it: StateSpace, how: Compute) -> Saved:
-    """Return what mamba_ssm's fused kernel saves (mamba_inner_fn, checkpoint level 1): xz, x_dbl, B, C and out."""
-    return Saved(inner=how.width * (3 * it.inner + it.rank + 4 * it.state))
+def mixed(it: StateSpace, length: int, how: Compute) -> Saved:
+    """Return what a state space's mixer saves between its first product and its last.
+
+    Mamba's is one function (mamba_inner_fn of mamba_ssm, checkpoint level 1): both halves of the first product's
+    result, the scan's result, the step with B and C, and B and C once more. Jamba norms these, so it runs the parts:
+    the convolution keeps those halves, the scan has copies of what it reads (the convolution's result, the step and
+    the gate), and the products keep their inputs (the convolution's result, the step, and the gated result). The scan
+    keeps fp32 states of each chunk.
+    """
+    states = 2 * _FP32 * it.inner * it.state * -(-length // _CHUNK) / length
+    if not it.normed:
+        return Saved(inner=how.width * (3 * it.inner + it.rank + 4 * it.state) + states)
+    narrow = how.replace(stream=how.width)
+    products = _kept(it.inner, ("x",), narrow) + last_of_mixer(it, how)
+    norms = norm("rms", it.rank + 2 * it.state, narrow) + 2 * _FP32  # three, each with an inverse root
+    reads = how.width * (2 * it.state + it.rank * how.trained)
+    return Saved(inner=6 * how.width * it.inner + products + norms + reads + states)
+
+
+def last_of_mixer(it: StateSpace, how: Compute) -> float:
+    """Return the bytes of the input of a mixer's last product, where that is a product of its own."""
+    return _kept(it.inner, ("out",), how.replace(stream=how.width)) if it.normed else 0.0

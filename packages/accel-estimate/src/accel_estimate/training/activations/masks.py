@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from accel_estimate.training.activations.compute import Checkpointing, Compute
     from accel_estimate.training.activations.recomputed import Recomputed
 
-_INT64 = 8
+_INT64, _FP32 = 8, 4
 
 
 class Run(Record):
@@ -38,6 +38,17 @@ def biases(it: Layer, side: int, run: Run, how: Compute) -> float:
     if it.attention is None or not it.attention.biased or how.attention == "eager":
         return 0.0
     return how.width * it.attention.heads * side * side * run.share * (run.kind == "none")
+
+
+def rates(it: Layer, run: Run, how: Compute) -> float:
+    """Return the bytes that a state space keeps for all tokens together.
+
+    These are its rates A, and the exponentials that they are made of; and fp32 copies of its factor D and of the
+    bias of its step.
+    """
+    if it.space is None or run.kind != "none":
+        return 0.0
+    return it.space.inner * _FP32 * (2 * it.space.state + 2 * (how.width < _FP32)) * run.share / run.tp
 
 
 def masks(stack: Stack, side: int, run: Run, how: Compute) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from accel_config.record import Record
 from accel_estimate.training.activations.backward import attending, forward_scores, normalizing, working
 from accel_estimate.training.activations.compute import Saved
-from accel_estimate.training.activations.layers import layer, norm
-from accel_estimate.training.activations.masks import biases, masking, masks, masks_again
+from accel_estimate.training.activations.layers import experts, feeding, layer, norm
+from accel_estimate.training.activations.masks import biases, masking, masks, masks_again, rates
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def checkpointed(it: Layer, hidden: int, how: Compute, kind: Checkpointing) -> S
     full: its input. selective: its input, the result of attention, and every second matrix product (q, v, gate or up,
     down), as torchtitan's per-operation policy does (torchtitan/distributed/activation_checkpoint.py).
     """
-    stream, inner = how.stream * hidden, 0.0
+    stream, inner = how.enters * hidden, 0.0
     if kind == "selective":
         for attention in filter(None, (it.attention, it.cross)):
             inner += how.width * (attention.query_width + attention.value_width)
@@ -32,8 +32,9 @@ def checkpointed(it: Layer, hidden: int, how: Compute, kind: Checkpointing) -> S
         width = it.mlp.width if it.mlp else it.experts.active * it.experts.width if it.experts else 0
         inner += how.width * width
         stream += how.width * hidden * bool(width)
-        if it.space:
-            inner += how.width * it.space.inner
+        if it.space:  # a mixer has four products: its first and its step are kept, or the other two
+            others = it.space.rank + 2 * it.space.state + hidden
+            inner += how.width * (3 * it.space.inner + others) / 2 if width else 3 * how.width * it.space.inner
     return Saved(stream, inner)
 
 
@@ -49,6 +50,8 @@ class Total(Record):
     its own; `layer` more while one layer's MLP runs backward, `attending` while its attention does, `normalizing`
     while its first norm does; `first`: the same three of the first layer, `between` of those between it and the
     last; `lasting` until the end of the backward pass; `scores` more while a forward pass makes scores or masks.
+    Where layers are of several kinds, `each` has what every one keeps, and the same three; `forward`: more while the
+    last one's MLP runs forward.
     """
 
     kept: float
@@ -64,6 +67,8 @@ class Total(Record):
     lasting: float = 0.0
     first: Peaks = (0.0, 0.0, 0.0)
     between: Peaks | None = None
+    each: tuple[tuple[float, Peaks], ...] = ()
+    forward: float = 0.0
 
 
 Peaks = tuple[float, float, float]
@@ -77,6 +82,7 @@ def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
     """
     kept = of_last = encoder = final = lasting = 0.0
     found: list[Peaks] = []
+    held_by: list[float] = []
     for stack in blueprint.stacks:
         fixed = blueprint.fixed or (blueprint.encoder_tokens and stack is blueprint.encoder)
         side = blueprint.encoder_tokens if fixed else run.length
@@ -90,7 +96,8 @@ def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
             tokens, (before, after) = run.batch * side, masks_again(it, side, run, how)
             found.append((mlp * tokens + before, attention * tokens + after, first * tokens + after))
             of_last = held * run.batch * side
-            kept += biases(it, side, run, how)
+            held_by.append(of_last * run.share)
+            kept += biases(it, side, run, how) + rates(it, run, how)
         made = masks(stack, side, run, how)
         kept += made
         windows = {it.attention.window > 0 for it in stack.layers if it.attention}
@@ -99,7 +106,11 @@ def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
             # Two convolutions and their activations, the first at twice the length, and what the encoder gives.
             given = how.behind(stack.layers[0].norm if stack.layers else "layer").stream
             kept += (_CONVOLVED * how.width + given) * blueprint.hidden * run.batch * side
-        last = Saved(stream=norm(stack.layers[0].norm if stack.layers else "rms", blueprint.hidden, how))
+        last = Saved(
+            stream=norm(
+                stack.layers[0].norm if stack.layers else "rms", blueprint.hidden, how.replace(stream=how.summed)
+            )
+        )
         final = last.split(run.tp, sequence=run.sequence, again=run.gathers_again) * run.batch * side
         kept += final
         if stack is blueprint.encoder and how.trained:  # and the gradient of what it gives; a text's is kept as well
@@ -109,7 +120,8 @@ def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
     if blueprint.moved and run.kind != "none" and how.adapted:  # peft has the embeddings' result require a gradient
         outside += how.width * blueprint.moved
     kept += outside * blueprint.hidden * tokens
-    given = 0.0
+    given = (how.summed - how.stream) * blueprint.hidden * tokens  # what the last norm gives, before its cast
+    kept -= _first_less(blueprint, run, how)
     if blueprint.masks > 1:  # T5's last dropout, and what its forward pass holds: the result, and that times a factor
         final += blueprint.hidden * tokens
         given = how.stream * blueprint.hidden * tokens * (2 if how.casts else 1)
@@ -129,7 +141,32 @@ def total(blueprint: Blueprint, run: Run, how: Compute) -> Total:
         lasting,
         found[0],
         _most(found[1:-1]) if len(found) > _ENDS else None,
+        tuple(zip(held_by, found, strict=True)) if blueprint.uneven else (),
+        _feeding(blueprint.decoder.layers[-1], blueprint.hidden, run, how) if blueprint.uneven else 0.0,
     )
+
+
+def _first_less(blueprint: Blueprint, run: Run, how: Compute) -> float:
+    """Return the bytes that the first layer of a model with state spaces keeps less than the others do.
+
+    Its input is the embeddings', which aren't a sum in fp32 yet. Nothing before the first adapter has a gradient, so
+    the norm before that keeps nothing. (In other families the small products of many adapters keep about as much;
+    neither is counted.)
+    """
+    tokens, layers = run.batch * run.length / (run.tp if run.sequence else 1), blueprint.decoder.layers
+    if not layers or layers[0].space is None:
+        return 0.0
+    if run.kind != "none":
+        return (how.enters - how.stream) * blueprint.hidden * tokens
+    return 0.0 if how.trained else norm(layers[0].norm, blueprint.hidden, how) * tokens
+
+
+def _feeding(it: Layer, hidden: int, run: Run, how: Compute) -> float:
+    """Return the bytes that a checkpointed layer's MLP makes in the forward pass."""
+    if run.kind == "none":
+        return 0.0
+    made = experts(it.experts, hidden, how) if it.experts else feeding(it.mlp, how) if it.mlp else Saved()
+    return made.whole * run.batch * run.length / run.tp
 
 
 def _most(found: Sequence[Peaks]) -> Peaks:
@@ -160,7 +197,7 @@ def _one(it: Layer, hidden: int, side: int, run: Run, how: Compute) -> tuple[flo
     whole = running = layer(it, hidden, side, how)
     kept = whole if run.kind == "none" else checkpointed(it, hidden, how, run.kind)
     again = run.kind != "none"
-    before = kept if not again or not _copies(it, how) else kept.replace(stream=kept.stream - how.stream * hidden)
+    before = kept if not again or not _copies(it, how) else kept.replace(stream=kept.stream - how.enters * hidden)
     others = Saved()
     if run.recomputed:
         kept, before, running = run.recomputed.held(it, hidden, side, how, whole)

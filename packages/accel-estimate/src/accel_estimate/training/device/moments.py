@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accel_config.record import Record
 from accel_estimate.training import loss
-from accel_estimate.training.device import states
+from accel_estimate.training.device import states, uneven
 from accel_estimate.training.device.communication import communication, in_a_layer, in_the_embeddings, in_the_loss
 from accel_estimate.training.reentrant import holds_inputs
 from accel_estimate.training.versions import numbers
@@ -67,11 +67,11 @@ def _standing(rank: Rank) -> Parts:
 def _logits(rank: Rank, *, forward: bool) -> float:
     version, several = numbers(rank.recipe.transformers), rank.recipe.batch_size > 1
     if forward:
-        each = loss.forward(rank.width, rank.loss, version, several=several)
+        each = loss.forward(rank.logit_width, rank.loss, version, several=several)
     else:
-        each = loss.backward(rank.width, rank.loss, version)
+        each = loss.backward(rank.logit_width, rank.loss, version)
     if rank.recipe.outputs == "freed" and not forward:
-        each -= loss.output(rank.width, rank.loss, version)
+        each -= loss.output(rank.logit_width, rank.loss, version)
     return (each + rank.width * (rank.capped and rank.loss != "fused")) * rank.logits
 
 
@@ -79,7 +79,7 @@ def _output(rank: Rank) -> float:
     """Return the bytes of the logits that the script still holds while the layers' backward pass runs."""
     if rank.recipe.outputs == "freed":
         return 0.0
-    return loss.output(rank.width, rank.loss, numbers(rank.recipe.transformers)) * rank.logits
+    return loss.output(rank.logit_width, rank.loss, numbers(rank.recipe.transformers)) * rank.logits
 
 
 def _forward(rank: Rank, at: Parts) -> Moment:
@@ -98,6 +98,10 @@ def _forward(rank: Rank, at: Parts) -> Moment:
             logits=0.0,
         )
         end = max(end, scoring, key=_total)
+    if uneven.known(rank):
+        made, gathered = uneven.forward(rank)
+        running = at.activations + rank.held - rank.head_input - rank.kept.final + made
+        end = max(end, end.replace(activations=running, logits=0.0, communication=gathered), key=_total)
     if head := states.unpacked_head(rank):  # beside narrow logits, and the fp32 ones of the pass before
         narrow = end.replace(activations=end.activations + head, logits=(rank.width + 4) * rank.logits)
         end = max(end, narrow, key=_total)
@@ -139,6 +143,8 @@ def _backward_begins(rank: Rank, at: Parts) -> Moment:
             communication=at.communication + in_a_layer(rank, part),
         )
         found += [begin, following] if fsdp and rank.kept.between else [begin]
+    if uneven.known(rank):
+        found = [one for index, one in _layers(rank, at, running) if index]
     return Moment(
         "begin of the backward pass, in the last layer",
         "all kept activations, and one layer's whole activations and gradients",
@@ -153,6 +159,15 @@ def _parts(rank: Rank) -> Iterator[tuple[states.Part, float, float, float]]:
     yield "layer", kept.layer, kept.first[0], between[0]
     yield "attending", kept.attending, kept.first[1], between[1]
     yield "normalizing", kept.normalizing, kept.first[2], between[2]
+
+
+def _layers(rank: Rank, at: Parts, running: float) -> Iterator[tuple[int, Parts]]:
+    """Yield what there is in every part of every layer's backward pass."""
+    for index, part, it in uneven.layers(rank):
+        casts = states.casts(rank, states.casts_kept(rank) or states.casts_again(rank, part), head=False)
+        weights = at.weights + casts + states.adapter_casts(rank)
+        beside = it | {"activations": running + it["activations"]}
+        yield index, at.replace(weights=weights, logits=_output(rank), **beside)
 
 
 def _backward_ends(rank: Rank, at: Parts) -> Moment:
@@ -177,6 +192,9 @@ def _backward_ends(rank: Rank, at: Parts) -> Moment:
             communication=at.communication + in_a_layer(rank, part),
         )
         found += [end, behind] if states.grows(rank) and rank.kept.between else [end]
+    if uneven.known(rank):
+        running = max(at.activations - rank.head_input - rank.kept.final, 0.0)
+        found = [one for index, one in _layers(rank, at, running) if not index]
     # The embeddings have a gradient when the decoder is done, and those that an encoder reads too have one again.
     for encoder in {bool(rank.kept.encoder), rank.kept.apart}:
         embedded = found[0].replace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil, prod
+from typing import Literal
 
 from accel_estimate.training import litgpt, lora, packing
 from accel_estimate.training.activations.compute import Compute
@@ -30,6 +31,8 @@ class Rank:
         width: bytes of a number in the type that the model computes in.
         gradient_width: bytes of a number in a gradient.
         added: parameters of a gradient that is new while the one before is kept.
+        adding: the part of a layer's backward pass that has it.
+        nested: whether FSDP gathers a layer's mixer by itself.
         padding: how many times as much FSDP holds and gathers of experts, if devices don't divide their number.
         behind: decoder layers whose backward pass is over at a layer's peak: biases have a gradient until the first.
         encoder_layer: parameters of the matrices of an encoder's layer.
@@ -44,6 +47,7 @@ class Rank:
         head_reads: bytes of the input of the language head, which is there while the forward pass works out the loss.
         head_input: the same if the head's gradient needs it.
         logits: the number of logits.
+        logit_width: bytes of a logit that the model gives, from transformers 4.46 on.
         capped: whether a soft cap keeps the tangent of each.
         loss: how the loss is computed.
         tied: whether the head is the embeddings.
@@ -70,12 +74,17 @@ class Rank:
         if self.padding > 1:
             self.shards = stage.parameters / ((stage.parameters + (self.padding - 1) * self.routed) / recipe.shards)
         self.added = self.routed / (stage.blocks or 1) * stage.largest_block / 3
+        self.adding: Literal["layer", "attending"] = "layer"
         tokens = recipe.batch_size * recipe.seq_len / recipe.cp
         for it in () if blueprint.encoder else blueprint.decoder.layers[-1:]:
             if it.mlp:  # or its gradients of more vectors, when that of the matrix is added up
                 wide = it.mlp.activation == "gelu_new" and recipe.under_autocast
                 vectors = 1 if it.mlp.gated else 4 if wide or it.mlp.activation == "gelu_bloom" else 0
                 self.added = max(stage.largest_matrix - vectors * it.mlp.width * tokens, 0)
+            if it.space and not it.space.normed:  # one function gives the gradients of three matrices
+                self.adding = "attending"
+                self.added = stage.mixed
+        self.nested = blueprint.nested and recipe.wrap == "layer"
         biased = any(it.attention and it.attention.biased for it in blueprint.decoder.layers)
         self.behind = len(blueprint.decoder.layers) - 1 if biased and recipe.gradient_checkpointing != "none" else 0
         self.encoder_layer = stage.encoder / max(len(blueprint.encoder.layers), 1) if blueprint.encoder else 0.0
@@ -105,6 +114,7 @@ class Rank:
         self.loss: Loss = recipe.loss_kind
         if self.loss == "plain" and blueprint.narrow_loss and not recipe.under_autocast:
             self.loss = "narrow"
+        self.logit_width = 4 if self.loss == "plain" and blueprint.wide_logits else self.width
         self.logits = blueprint.vocab * tokens / recipe.tp if stage.has_head else 0
 
     @property
@@ -159,5 +169,8 @@ class Rank:
             pads=recipe.framework == "litgpt",
             grouped=numbers(recipe.transformers) >= GROUPS_EXPERTS,
             amp=recipe.under_autocast,
+            alone=recipe.batch_size == 1,
+            wide_sum=blueprint.wide_sum and not recipe.compile,
+            cast_sum=recipe.fsdp != "none" and recipe.mixed_precision != "no",
             across=blueprint.encoder_tokens / recipe.seq_len if blueprint.encoder_tokens and blueprint.vocab else 1.0,
         )

@@ -13,9 +13,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from accel_estimate.model.blueprint import Blueprint
+    from accel_estimate.model.blueprint import Blueprint, Layer
     from accel_estimate.model.weights import Weight
     from accel_estimate.training.recipe import Recipe
+
+
+class Block(Record):
+    """The parameters of a layer; of them those of its experts, and of what attention or a mixer reads by."""
+
+    parameters: float
+    experts: float = 0.0
+    reading: float = 0.0
 
 
 class Stage(Record):
@@ -24,7 +32,9 @@ class Stage(Record):
     In parameters: `blocks` and, in them, `experts` (0 unless these are spread over devices), `linear` (the matrices)
     and, of them, `encoder` (those of an encoder) and `narrowed` (those that autocast makes narrow copies of:
     transformers multiplies by experts in groups); `root` (all outside blocks) and, in it, `head`; `largest_block`, of
-    it `reading` (the matrices of q, k and v), and `largest_matrix`. `packed` are the bytes of packed matrices.
+    it `reading` (the matrices of q, k and v; of a mixer, what comes before its scan), and `largest_matrix`; `mixed`
+    (those whose gradients Mamba's function gives). `packed` are the bytes of packed matrices.
+    `each`: every layer, if they are of several kinds.
     `before_last` is the size of the last block but one, as a part of the largest.
     `share` is the part of the layers, `in_flight` the number of micro-batches whose activations are there at once.
     """
@@ -44,6 +54,8 @@ class Stage(Record):
     in_flight: float
     has_head: bool
     before_last: float = 1.0
+    mixed: float = 0.0
+    each: tuple[Block, ...] = ()
 
     @property
     def parameters(self) -> float:
@@ -97,11 +109,13 @@ def stages(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> l
         * share,
         packed * share,
         max(sizes.values(), default=0),
-        _reading(blueprint) / recipe.tp,
+        max((_reading(it, blueprint.hidden) for it in blueprint.decoder.layers), default=0) / recipe.tp,
         max((parameters / copies for parameters, copies in linear), default=0),
         share,
         1,
         has_head=blueprint.vocab > 0,
+        mixed=_mixed(blueprint) / recipe.tp,
+        each=_each(blueprint, list(zip(blocks, kept, strict=True))) if recipe.pp == 1 else (),
         before_last=list(sizes.values())[-2] / max(sizes.values())
         if len(sizes) > 1 and not blueprint.encoder
         else 1.0,
@@ -127,15 +141,36 @@ def _in_flight(recipe: Recipe, stage: int) -> float:
     return min(runs, (recipe.micro_batches or recipe.pp) * groups) / groups
 
 
-def _reading(blueprint: Blueprint) -> int:
+def _each(blueprint: Blueprint, blocks: Sequence[tuple[Weight, float]]) -> tuple[Block, ...]:
+    """Return every layer of a decoder that has attention in some layers and mixers in others."""
+    if not blueprint.uneven:
+        return ()
+    found: dict[int, list[float]] = {}
+    for weight, parameters in blocks:
+        number = weight.block.rpartition(".")[2]
+        if not number.isdecimal():
+            return ()
+        block = found.setdefault(int(number), [0.0, 0.0])
+        block[0] += parameters
+        block[1] += parameters * _routed(weight)
+    if sorted(found) != list(range(len(blueprint.decoder.layers))):
+        return ()
+    reading = (_reading(it, blueprint.hidden) for it in blueprint.decoder.layers)
+    return tuple(Block(found[index][0], found[index][1], reads) for index, reads in enumerate(reading))
+
+
+def _reading(layer: Layer, hidden: int) -> int:
     """Return the parameters of the matrices from which a layer's attention has its queries, keys and values.
 
-    Cross attention comes first in the backward pass: all matrices of the layer's own are left then.
+    Cross attention comes first in the backward pass: all matrices of the layer's own are left then. Of a mixer it is
+    what comes before its scan; Mamba's function gives most of its gradients at once.
     """
-    found = [(it.attention, it.cross) for it in blueprint.decoder.layers if it.attention]
-    if not found:
+    if space := layer.space:
+        products = space.inner * (2 * hidden + (2 * space.rank + 2 * space.state) * space.normed)
+        return products + space.inner * (space.state + space.conv + 3) + hidden
+    it, cross = layer.attention, layer.cross
+    if it is None:
         return 0
-    (it, cross), hidden = found[-1], blueprint.hidden
     if cross:
         return hidden * (2 * (it.query_width + it.key_width + it.value_width) + it.out_width)
     if not it.kv_rank:
@@ -143,6 +178,12 @@ def _reading(blueprint: Blueprint) -> int:
     queries = it.q_rank * (hidden + it.query_width) if it.q_rank else hidden * it.query_width
     wide = it.heads * (it.head_dim - it.rope_dim) + it.out_width
     return queries + hidden * (it.kv_rank + it.rope_dim) + it.kv_rank * wide
+
+
+def _mixed(blueprint: Blueprint) -> int:
+    """Return the parameters of the matrices whose gradients Mamba's function gives."""
+    it = blueprint.decoder.layers[-1].space if blueprint.decoder.layers else None
+    return it.inner * (blueprint.hidden + 2 * it.rank + 2 * it.state) if it else 0
 
 
 def expert_parts(recipe: Recipe) -> int:

@@ -111,7 +111,7 @@ def accumulated(rank: Rank) -> float:
 def added(rank: Rank, part: Part) -> float:
     """Return the bytes of a gradient in a layer's MLP that is new while that of the pass before is kept."""
     recipe = rank.recipe
-    if part != "layer" or recipe.gradient_accumulation == 1 or not recipe.trains_all:
+    if part != rank.adding or recipe.gradient_accumulation == 1 or not recipe.trains_all:
         return 0.0
     return 0.0 if recipe.zero_stage >= 0 or recipe.fsdp != "none" else rank.added * rank.gradient_width
 
