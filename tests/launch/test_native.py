@@ -77,8 +77,8 @@ def started(text: str, python: object = sys.executable) -> Generator[subprocess.
         [str(python), "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as popen:
         assert popen.stdout is not None
-        popen.stdout.readline()
         try:
+            popen.stdout.readline()
             yield popen
         finally:
             popen.kill()
@@ -210,6 +210,15 @@ def _named(function: str, module: str | None) -> str:
     unknown = function.startswith("0x") or "+0x" in function
     file = os.path.realpath(module) if module else ""
     return f"{file} {'' if unknown else function.partition('<')[0].partition('(')[0].replace(' ', '')}"
+
+
+def test_a_lock_that_is_waited_for_is_among_the_calls() -> None:
+    with started(
+        "import threading\nprint(flush=True)\nlock = threading.Lock()\nlock.acquire()\nlock.acquire()\n"
+    ) as popen:
+        assert until(lambda: in_call(popen.pid, "futex"))
+        called = functions(popen.pid)
+    assert any("acquire_lock" in function or "PyMutex" in function for function in called[: called.index("<module>")])
 
 
 def test_a_file_that_was_replaced_names_nothing(tmp_path: Path) -> None:
@@ -588,6 +597,17 @@ def test_names(symbol: bytes, name: str) -> None:
     if names.readable(b"_ZN1a1bEv") != "a::b":
         pytest.skip("this system has no library of C++")
     assert names.readable(symbol) == name
+
+
+@pytest.mark.parametrize(
+    ("long", "short"),
+    [
+        ("a::f<" + "b, " * 100 + "c>::operator()", "a::f<...>::operator()"),
+        ("x" * 300, "x" * 100 + "..." + "x" * 100),
+    ],
+)
+def test_templates_are_left_out_of_long_names(long: str, short: str) -> None:
+    assert names.shortened(long) == short
 
 
 @pytest.mark.parametrize(

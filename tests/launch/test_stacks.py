@@ -485,6 +485,8 @@ def test_a_wait_in_c_is_known_by_its_line(tmp_path: Path, call: str) -> None:
     place = locate([frame("<module>", str(path))])
     assert place.collective
     assert place.certain == (call != "loss.backward()")
+    assert place.waits("S")
+    assert place.waits("R") == place.certain  # a backward pass on the CPU computes
 
 
 def test_a_loop_that_asks_whether_a_collective_is_done_is_one_place(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def placed(groups: Iterable[Group], places: Mapping[int, Place]) -> tuple[Group,
     known = {rank: group for group in groups for rank in group.ranks}
     for rank, place in places.items():
         doing = ", ".join(filter(None, (place.text, "waiting" if place.collective else "")))
-        known[rank] = _at(place, (rank,), doing)
+        known[rank] = _at(place, (rank,), doing, collective=place.collective)
     found: dict[str, list[int]] = {}
     for rank, group in known.items():
         found.setdefault(group.doing, []).append(rank)
@@ -95,14 +95,16 @@ def _ordered(groups: Iterable[Group]) -> tuple[Group, ...]:
 
 def _group(doing: str, members: Sequence[RankStack]) -> Group:
     ranks = tuple(sorted(member.rank for member in members))
-    return _at(members[0].place, ranks, doing, ended=members[0].process is None)
+    place, process = members[0].place, members[0].process
+    collective = place.waits(process.facts.state if process is not None else "")
+    return _at(place, ranks, doing, collective=collective, ended=process is None)
 
 
-def _at(place: Place, ranks: tuple[int, ...], doing: str, *, ended: bool = False) -> Group:
+def _at(place: Place, ranks: tuple[int, ...], doing: str, *, collective: bool, ended: bool = False) -> Group:
     return Group(
         ranks=ranks,
         doing=doing,
-        collective=place.collective,
+        collective=collective,
         ended=ended,
         file=place.file,
         line=place.line,

@@ -59,6 +59,13 @@ class Place(Record):
     loop: int = 0
     """The line of the loop that the user's own frame goes round in without calling anything; 0 if there is none."""
 
+    def waits(self, state: str) -> bool:
+        """Return whether a thread in this state (a letter of the kernel's) waits here for other ranks.
+
+        What only may wait, such as ``backward()``, doesn't while it runs.
+        """
+        return self.collective and (self.certain or state != "R")
+
     @property
     def text(self) -> str:
         """The place in one line, such as ``train.py:88 train_step > torch all_reduce``."""

@@ -102,7 +102,7 @@ def _condition(place: Place, facts: Facts) -> str:
     }
     if facts.state in states:
         return states[facts.state]
-    if place.collective:
+    if place.waits(facts.state):
         return "waiting"
     return "running" if facts.state == "R" else ""
 

@@ -25,8 +25,11 @@ UNKNOWN = "?"
 """What stands for calls that can't be found, and for a file that isn't known."""
 LOOPS = ("_PyEval_EvalFrameDefault", "__PyEval_EvalFrameDefault")
 TAIL_CALLS = "_TAIL_CALL_"  # what the parts of that loop begin with where it is built of tail calls (Python 3.14)
-KEPT = ("time_sleep", "PyGILState_Ensure")
-"""Of the interpreter's own calls, those that are shown: what they wait for is worth knowing."""
+KEPT = (
+    "PyGILState_Ensure", "PyMutex_", "PyThread_", "gc_collect", "io_", "lock_", "os_", "pattern_", "posix_", "rlock_",
+    "select_", "signal_", "sock_", "sre_", "take_gil", "thread_", "time_",
+)  # fmt: skip
+"""What those of the interpreter's own calls begin with that are shown: what they do or wait for is worth knowing."""
 BELOW = (
     "__libc_start_main",
     "__libc_start_main_impl",
@@ -80,7 +83,7 @@ def _call(address: int, space: Space, symbol: bytes | None, executable: str) -> 
     plain = function.partition(".")[0]  # compilers add ".cold", ".constprop.0" and others
     loop = interpreter and (plain in LOOPS or plain.startswith(TAIL_CALLS))
     below = plain in BELOW and file.startswith(("libc.", "libc-", "libpthread", "ld-musl"))
-    hidden = below or (interpreter and plain.lstrip("_") not in KEPT)
+    hidden = below or (interpreter and not plain.lstrip("_").startswith(KEPT))
     return Call(Frame(function, mapping.path, 0), loop=loop, hidden=hidden)
 
 

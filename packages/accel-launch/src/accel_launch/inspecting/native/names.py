@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 BEHIND = (" const", " volatile", " &&", " &")
 """What may stand behind a function's parameters."""
 OPERATOR = "operator"
+LONGEST = 200
+"""Letters of a name; templates and lambdas can make it thousands long."""
 
 
 @functools.cache
@@ -44,7 +46,8 @@ def readable(symbol: bytes) -> str:
     del version
     if not name.startswith((b"_Z", b"__Z")):
         return name.decode(errors="replace")
-    return bare(_demangler()(name).decode(errors="replace"))
+    found = bare(_demangler()(name).decode(errors="replace"))
+    return found if len(found) <= LONGEST else shortened(found)
 
 
 def bare(name: str) -> str:
@@ -56,6 +59,23 @@ def bare(name: str) -> str:
     name = _without_parameters(name)
     head, operator, tail = name.partition(OPERATOR)
     return _without_result(head) + operator + tail
+
+
+def shortened(name: str) -> str:
+    """Return a name without what is in angle brackets, and without its middle if it is still too long."""
+    kept: list[str] = []
+    depth = 0
+    for letter in name:
+        depth -= letter == ">" and depth > 0
+        if not depth:
+            kept.append(letter)
+        if letter == "<":
+            depth += 1
+            if depth == 1:
+                kept.append("...")
+    found = "".join(kept)
+    half = LONGEST // 2
+    return found if len(found) <= LONGEST else f"{found[:half]}...{found[-half:]}"
 
 
 def _without_parameters(name: str) -> str:
