@@ -542,3 +542,16 @@ def test_lines_of_groups() -> None:
     assert line(Group((0, 1, 2, 4), "train.py:3 f"), 8) == "4 of 8 ranks (0-2, 4): train.py:3 f"
     assert line(Group((0,), "x", host="node-2"), 1) == "1 of 1 rank (0) on node-2: x"
     assert spans([5, 1, 0, 7, 6]) == "0-1, 5-7"
+
+
+def test_what_waits_in_a_call_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state is read before the call, and may be that of a moment ago."""
+    with subprocess.Popen(["sleep", "60"]) as popen:
+        assert until(lambda: (found := kernel.facts(popen.pid)) is not None and found.call == "clock_nanosleep")
+        before = kernel.process(popen.pid)
+        assert before is not None
+        monkeypatch.setattr(kernel, "process", lambda _pid: (before[0], "R", *before[2:]))
+        found = kernel.facts(popen.pid)
+        popen.kill()
+    assert found is not None
+    assert found.state == "S"

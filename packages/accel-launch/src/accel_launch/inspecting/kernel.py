@@ -48,6 +48,8 @@ def facts(pid: int) -> Facts | None:
     words, denied = call(f"/proc/{pid}/syscall")
     channel = _text(f"/proc/{pid}/wchan").strip("0")
     named = syscalls.name(int(words[0]), channel) if words and words[0].isdecimal() else ""
+    if named and state == "R":  # it ran a moment ago; what runs is in no call
+        state = "S"
     traced = tracer(pid)
     if traced and _text(f"/proc/{traced}/comm").strip() in LOOKERS:
         traced = 0
