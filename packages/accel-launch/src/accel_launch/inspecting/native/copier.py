@@ -14,7 +14,6 @@ It needs the standard library alone, and leaves the session, so that Ctrl-Z at a
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
@@ -39,6 +38,7 @@ PRSTATUS = 1  # the general registers
 EVERY = 0x40000000  # __WALL: a thread isn't a child of its tracer
 EVENT = 16  # above this bit a status says that ptrace has stopped the thread, not a signal
 PR_SET_NAME = 15
+FIRST_COME = 1  # SCHED_FIFO: before all that is scheduled as usual
 
 
 class Piece(ctypes.Structure):
@@ -110,10 +110,11 @@ def main() -> None:
     """Copy the threads that the arguments name."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
-    ctypes.CDLL(None).prctl(PR_SET_NAME, NAME, 0, 0, 0)
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_NAME, NAME, 0, 0, 0)
     copier = Copier()
-    with contextlib.suppress(OSError):  # few may, and nobody needs to: a thread would only wait longer for its copy
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    # Few may, and nobody needs to: a thread would only wait longer for its copy.
+    libc.sched_setscheduler(0, FIRST_COME, ctypes.byref(ctypes.c_int(1)))
     with open(sys.stdout.fileno(), "wb", closefd=False) as out:
         for word in sys.argv[1:]:
             error, registers, stack = copier.copy(int(word))
