@@ -285,12 +285,21 @@ def set_variables(environ: dict[str, str], own: list[str]) -> None:
 
 
 OURS = sys.modules[__name__]
+# The site may have no customization of its own. `site` skips one that doesn't exist, so this file leaves no trace.
+missing: ModuleNotFoundError | None = ModuleNotFoundError(f"No module named {__name__!r}", name=__name__)
 if "ACCEL_FORK_SERVER" in os.environ:
     try:
         fork_server = ForkServer(os.environ["ACCEL_FORK_SERVER"])
     except Exception:
         os._exit(1)
     fork_server.run()
-if sys.modules.get(__name__) in (OURS, None):
-    # The site has no customization of its own. `site` skips one that doesn't exist, so this file leaves no trace.
-    raise ModuleNotFoundError(f"No module named {__name__!r}", name=__name__)
+try:
+    if sys.modules.get(__name__) not in (OURS, None):
+        missing = None
+except KeyboardInterrupt:
+    interrupted()
+if missing is not None:  # it is made already: Python looks for signals where something is called
+    try:
+        raise missing
+    finally:
+        del missing
