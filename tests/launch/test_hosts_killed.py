@@ -256,6 +256,7 @@ def test_a_cable_is_pulled_while_ranks_run_and_while_machines_get_ready(
     reader, writer = os.pipe()
     words = [ssh.launcher(sys.executable, carried=carried) for carried in (False, True)]
     fars = [subprocess.Popen(one, stdin=reader) for one in words]
+    time.sleep(2)  # by then it has said that it is ready
     network.cut(2)
     assert until(lambda: not runs(one) and not runs(other), WITHIN + SLOW)
     assert cut.launch.wait(WITHIN + SLOW) == 2

@@ -140,7 +140,7 @@ class Crew:
         while any(not _decided(link, kind) for link in links) and (now := time.monotonic()) < until:
             if self.turn(until - now, carried=True):
                 until = time.monotonic() + PATIENCE
-            if any(_failed(link, kind) for link in links):
+            if any(_failed(link) for link in links):
                 until = min(until, first := first or time.monotonic() + MORE)
             if meanwhile is not None:
                 meanwhile()
@@ -199,17 +199,22 @@ class Crew:
 
 
 def _decided(link: Link, kind: str) -> bool:
-    return kind in link.said or (link.status is not None and not link.reading)
+    return kind in link.said or _gone(link)
 
 
-def _failed(link: Link, kind: str) -> bool:
-    return bool(link.refusal[0]) or (_decided(link, kind) and kind not in link.said)
+def _failed(link: Link) -> bool:
+    """Return whether a machine can't take part, or has been lost since it answered."""
+    return bool(link.refusal[0]) or _gone(link)
+
+
+def _gone(link: Link) -> bool:
+    return link.status is not None and not link.reading
 
 
 def _wrong(link: Link, kind: str, check: Callable[[Link], str], python: str) -> list[str]:
     if link.refusal[0]:
         return link.refusal[1]
-    if kind in link.said:
+    if kind in link.said and not _gone(link):
         return [line] if (line := check(link)) else []
     if link.status is None:
         return [f"{link.name}: no answer within {PATIENCE:.0f} s; try `{ssh.typed(link.machine)}`"]
