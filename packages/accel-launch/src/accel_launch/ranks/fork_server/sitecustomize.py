@@ -104,8 +104,6 @@ class ForkServer:
         local_rank = self._fork()
         try:
             self._become(self.ranks[local_rank])
-        except KeyboardInterrupt:
-            interrupted()
         except Exception as error:
             os.write(2, f"accel: the fork can't become its rank: {type(error).__name__}: {error}\n".encode())
             os._exit(126)
@@ -285,21 +283,18 @@ def set_variables(environ: dict[str, str], own: list[str]) -> None:
 
 
 OURS = sys.modules[__name__]
-# The site may have no customization of its own. `site` skips one that doesn't exist, so this file leaves no trace.
 missing: ModuleNotFoundError | None = ModuleNotFoundError(f"No module named {__name__!r}", name=__name__)
-if "ACCEL_FORK_SERVER" in os.environ:
-    try:
-        fork_server = ForkServer(os.environ["ACCEL_FORK_SERVER"])
-    except Exception:
-        os._exit(1)
-    fork_server.run()
 try:
-    if sys.modules.get(__name__) not in (OURS, None):
-        missing = None
+    if "ACCEL_FORK_SERVER" in os.environ:
+        ForkServer(os.environ["ACCEL_FORK_SERVER"]).run()
+    missing = missing if sys.modules.get(__name__) in (OURS, None) else None
 except KeyboardInterrupt:
     interrupted()
-if missing is not None:  # it is made already: Python looks for signals where something is called
-    try:
+except Exception:
+    os._exit(1)
+# If the site has no customization of its own: `site` skips one that doesn't exist, so this file leaves no trace.
+if missing is not None:
+    try:  # Python looks for signals where something is called: from here on nothing is
         raise missing
     finally:
         del missing
