@@ -110,11 +110,11 @@ def test_a_debugger_is_said_as_such_and_never_ended(launched: Start, script: Scr
 @pytest.mark.exhaustive
 def test_time_in_which_the_machine_slept_isn_t_counted(launched: Start, script: Script) -> None:
     """Nobody could see what moved then, as while the watcher is stopped."""
-    running = launched(*N2, "--stall_after", "3", script(HOLD))
+    running = launched(*N2, "--stall_after", "6", script(HOLD))
     read_pids(running, 2)
     assert until(lambda: bool(watcher(running.pid)))
     os.kill(watcher(running.pid), signal.SIGSTOP)
-    time.sleep(4)
+    time.sleep(7)
     os.kill(watcher(running.pid), signal.SIGCONT)
     time.sleep(1.5)
     running.terminate()

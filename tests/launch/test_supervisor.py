@@ -1079,3 +1079,26 @@ print("launcher", launcher.wait())
 def test_a_launcher_that_is_stopped_just_after_its_caller_has_gone_ends_too() -> None:
     done = subprocess.run([sys.executable, "-c", DESERTED], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.splitlines() == ["alive True", "killed", "tidied True", "launcher -9"], done.stderr
+
+
+GOES_ON = """\
+import os, signal
+from accel_launch.running.supervising.signal_handling import SignalHandling
+sent = []
+class Orders:
+    def send(self, number):
+        sent.append(int(number))
+        if number == signal.SIGTSTP:
+            os.kill(os.getpid(), signal.SIGCONT)
+SignalHandling(Orders(), lambda: False, lambda: None).start()
+os.kill(os.getpid(), signal.SIGTSTP)
+print(sent == [signal.SIGTSTP, signal.SIGCONT])
+"""
+
+
+def test_a_launcher_that_goes_on_while_it_stops_does_not_stop(environ: dict[str, str]) -> None:
+    with subprocess.Popen([sys.executable, "-c", GOES_ON], env=environ, stdout=subprocess.PIPE, text=True) as popen:
+        try:
+            assert popen.communicate(timeout=20)[0] == "True\n"
+        finally:
+            popen.kill()

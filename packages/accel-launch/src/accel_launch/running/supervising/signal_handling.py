@@ -36,6 +36,8 @@ class SignalHandling:
         """When it came, in seconds since the epoch."""
         self.first, self.first_at = 0, 0.0
         """The first signal that asks for the end, also after a rank had failed, and when it came."""
+        self.stopping = False
+        """Whether the last of SIGTSTP and SIGCONT was the former."""
         self.terminal: Terminal | None = None
         """The terminal, if there is one that a rank reads."""
         self.note: Callable[[int, float], None] | None = None
@@ -83,6 +85,8 @@ class SignalHandling:
         terminal = self.terminal
         if number == signal.SIGINT and terminal is not None and terminal.interrupt():
             return
+        if number in (signal.SIGTSTP, signal.SIGCONT):
+            self.stopping = number == signal.SIGTSTP
         if number == signal.SIGTSTP and terminal is not None:
             terminal.stop()
         if number == signal.SIGCONT and terminal is not None:
@@ -94,8 +98,9 @@ class SignalHandling:
                 self.ended_by, self.at = number, time.time()
         self.orders.send(number)
         self._tell()
-        if number == signal.SIGTSTP:
-            os.kill(os.getpid(), signal.SIGSTOP)
+        own = os.getpid()
+        if number == signal.SIGTSTP and self.stopping:  # no SIGCONT has come meanwhile: there may be no second one
+            os.kill(own, signal.SIGSTOP)
 
     def noted_by(self, note: Callable[[int, float], None]) -> None:
         """Have ``note`` called with the first signal that asks for the end, and when it came."""
