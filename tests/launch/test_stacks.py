@@ -550,7 +550,12 @@ def test_what_waits_in_a_call_does_not_run(monkeypatch: pytest.MonkeyPatch) -> N
         assert until(lambda: (found := kernel.facts(popen.pid)) is not None and found.call == "clock_nanosleep")
         before = kernel.process(popen.pid)
         assert before is not None
-        monkeypatch.setattr(kernel, "process", lambda _pid: (before[0], "R", *before[2:]))
+        running = (before[0], "R", *before[2:])
+
+        def look(_pid: int) -> tuple[str, str, float, int]:
+            return running
+
+        monkeypatch.setattr(kernel, "process", look)
         found = kernel.facts(popen.pid)
         popen.kill()
     assert found is not None
