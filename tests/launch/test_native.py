@@ -628,48 +628,46 @@ def test_bare_names(name: str, found: str) -> None:
     assert names.bare(name) == found
 
 
+class Aarch64:
+    """What `os.uname` returns there, and a space with one file's tables at 0."""
+
+    machine = "aarch64"
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+
+    def row(self, address: int) -> tables.Row | None:
+        return tables.find(self.image, address)
+
+
 def test_a_machine_that_signs_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     """aarch64: a leaf keeps where it goes back in a register, and its caller, which has signed it, on the stack."""
-
-    class Uname:
-        machine = "aarch64"
-
-    class Nowhere:
-        def row(self, address: int) -> tables.Row | None:
-            return tables.find(image, address)
 
     image = Image(
         _image([(0x100, 0x20, b""), (0x200, 0x40, b"\x2d\x42\x0e\x20\x9d\x04\x9e\x03"), (0x300, 0x10, b"\x07\x1e")])
     )
-    monkeypatch.setattr(os, "uname", lambda: Uname)
+    monkeypatch.setattr(os, "uname", lambda: Aarch64)
     registers = [0] * 34
     registers[30], registers[31], registers[32] = 0x210, 0x7000, 0x104
     stack = struct.pack("<4Q", 0x7F00, 0xBEEF_0000_0000_0308, 1, 2)
-    found = unwinding.unwind(Copy(tuple(registers), stack), Nowhere())  # type: ignore[arg-type]
+    found = unwinding.unwind(Copy(tuple(registers), stack), Aarch64(image))  # type: ignore[arg-type]
     assert found.calls == (0x104, 0x20F, 0x307)
     assert found.whole
-    cut = unwinding.unwind(Copy(tuple(registers), stack[:8]), Nowhere())  # type: ignore[arg-type]
+    cut = unwinding.unwind(Copy(tuple(registers), stack[:8]), Aarch64(image))  # type: ignore[arg-type]
     assert (cut.calls, cut.whole) == ((0x104, 0x20F), False)
 
 
 def test_what_a_signal_has_interrupted_is_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be the first instruction of a function, before which is another one."""
 
-    class Uname:
-        machine = "aarch64"
-
-    class Nowhere:
-        def row(self, address: int) -> tables.Row | None:
-            return tables.find(image, address)
-
-    monkeypatch.setattr(os, "uname", lambda: Uname)
+    monkeypatch.setattr(os, "uname", lambda: Aarch64)
     registers = [0] * 34
     registers[31], registers[32] = 0x7000, 0x104
     for letters, calls in (("zRS", (0x104, 0x300)), ("zR", (0x104, 0x2FF))):
         image = Image(
             _image([(0x100, 0x20, b"\x0e\x10\x9e\x01"), (0x2E0, 0x20, b""), (0x300, 0x10, b"\x07\x1e")], letters)
         )
-        found = unwinding.unwind(Copy(tuple(registers), struct.pack("<2Q", 0, 0x300)), Nowhere())  # type: ignore[arg-type]
+        found = unwinding.unwind(Copy(tuple(registers), struct.pack("<2Q", 0, 0x300)), Aarch64(image))  # type: ignore[arg-type]
         assert found.calls[:2] == calls
 
 

@@ -15,7 +15,7 @@ from accel_estimate.cli import asked
 from accel_estimate.devices.cards import named
 from accel_estimate.devices.units import spell
 from accel_estimate.options import parser
-from accel_estimate.showing.wording import amounts
+from accel_estimate.showing.wording import amounts, beginning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,9 +158,7 @@ def _answered(answer: Answer | None, before: Recipe) -> str:
     rest = [f"--{name} {getattr(after, name)}" for name in changed if not any(_flags(name, after))]
     ways = [f"{' '.join(own)} of launch"] if own else []
     ways += [f"a script that does {' '.join(rest)} (write it after the model in --check_memory)"] if rest else []
-    fits = "Barely fits with" if answer.barely else "Fits with"
-    start = fits if answer.fits else "No changes make it fit; it needs least with"
-    return f"{start} {', and '.join(ways)}: {amounts(answer)}"
+    return f"{beginning(answer)} {', and '.join(ways)}: {amounts(answer)}"
 
 
 def _flags(name: str, recipe: Recipe) -> Iterator[str]:

@@ -22,9 +22,8 @@ ONLY_IN_JSON = {
     "reduce_bucket_size": ("zero_optimization.reduce_bucket_size", int, float),
     "overlap_comm": ("zero_optimization.overlap_comm", bool),
     "batch_size": ("train_micro_batch_size_per_gpu", int),
+    "train_batch_size": ("train_batch_size", int),
 }
-OF_ALL = "train_batch_size"
-"""The sequences of a step on all devices, which DeepSpeed divides if it has none for each device."""
 UNSET = (None, "auto")
 
 
@@ -82,8 +81,10 @@ def _deepspeed(settings: Settings) -> dict[str, Any]:
     own = _json(settings, deepspeed.deepspeed_config_file) if deepspeed.deepspeed_config_file else {}
     stage = own.get("zero_stage", deepspeed.zero_stage)
     passes = own.get("gradient_accumulation_steps", deepspeed.gradient_accumulation_steps) or 1
-    if OF_ALL in own:
-        own.setdefault("batch_size", max(1, own[OF_ALL] // (passes * _ranks(settings))))
+    if (
+        of_all := own.pop("train_batch_size", None)
+    ) is not None:  # DeepSpeed divides it, unless each device has its own
+        own.setdefault("batch_size", max(1, of_all // (passes * _ranks(settings))))
     return {
         "zero_stage": stage if stage is not None else 2 if deepspeed.deepspeed_config_file is None else 0,
         "offload_optimizer_device": own.get("offload_optimizer_device", deepspeed.offload_optimizer_device) or "none",
@@ -115,7 +116,7 @@ def _json(settings: Settings, path: str) -> dict[str, Any]:
     for name in SETTINGS:
         value = within(values, IN_JSON[name])
         own[name] = value if value in UNSET else CATALOGUE.by_name[name].parse(value, origin)
-    for name, (key, *kinds) in (*ONLY_IN_JSON.items(), (OF_ALL, (OF_ALL, int))):
+    for name, (key, *kinds) in ONLY_IN_JSON.items():
         value = within(values, key)
         own[name] = value if type(value) in kinds else None  # true isn't the number 1
     return {name: value for name, value in own.items() if value not in UNSET}

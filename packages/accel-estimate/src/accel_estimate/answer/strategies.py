@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from accel_config.record import Record
 from accel_estimate.answer.changes import RANK
-from accel_estimate.devices.limits import Devices, read_devices, room
+from accel_estimate.devices.limits import Devices, fits_barely, read_devices, room
 from accel_estimate.errors import UsageError
 from accel_estimate.estimation.subject import as_stored, blueprint_of
 from accel_estimate.model.weights import logical
@@ -46,7 +46,7 @@ class Strategy(Record):
     @property
     def barely(self) -> bool:
         """Whether the device has the expected memory, and less to spare than that takes."""
-        return room(self.limit) < self.expected <= self.limit
+        return fits_barely(self.expected, self.limit)
 
 
 _CPU = {"offload_param_device": "cpu"}

@@ -25,6 +25,11 @@ def room(limit: float) -> int:
     return round(limit * (1 - SPARE))
 
 
+def fits_barely(needed: float, limit: float) -> bool:
+    """Return whether a training run fits, and leaves less free than an answer would."""
+    return room(limit) < needed <= limit
+
+
 class Devices(Record):
     """Devices of one kind, as a user named them."""
 
@@ -87,7 +92,7 @@ class Fit(Record):
     @property
     def barely(self) -> bool:
         """Whether it is a training run that leaves less of the device free than an answer would."""
-        return self.subject == "training" and room(self.limit) < self.needed <= self.limit
+        return self.subject == "training" and fits_barely(self.needed, self.limit)
 
 
 _TIMES = re.compile(r"\s*([0-9]{1,6})\s*[x*\u00d7]\s*(.+)", re.IGNORECASE | re.DOTALL)

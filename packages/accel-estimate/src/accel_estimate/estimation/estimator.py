@@ -101,11 +101,15 @@ def _saved(report: Report, weights: Sequence[Weight], recipe: Recipe) -> Report:
     return report.replace(savings=Training(report.model.config, weights, blueprint_of(report.model)).savings(recipe))
 
 
+def _once(report: Report, note: str) -> Report:
+    return report if note in report.notes else report.replace(notes=(*report.notes, note))
+
+
 def _noted(report: Report, blueprint: Blueprint) -> Report:
     if not blueprint.guessed:
         return report
     note = f"The family {blueprint.family!r} is not known; it was read as a plain decoder."
-    return report if note in report.notes else report.replace(notes=(*report.notes, note))
+    return _once(report, note)
 
 
 def _served(report: Report, weights: Sequence[Weight], blueprint: Blueprint, how: Serving) -> Report:
@@ -119,8 +123,8 @@ def _lengthy(report: Report, blueprint: Blueprint, length: int, usual: int) -> R
     own = blueprint.encoder_tokens
     if blueprint.fixed and length not in (own, usual):
         note = f"Every sequence of this model has {own:,} tokens, whatever length is asked for."
-        return report if note in report.notes else report.replace(notes=(*report.notes, note))
+        return _once(report, note)
     if not 0 < blueprint.positions < length:
         return report
     note = f"The model was made for {blueprint.positions:,} tokens, less than the {length:,} asked for."
-    return report if note in report.notes else report.replace(notes=(*report.notes, note))
+    return _once(report, note)

@@ -33,9 +33,14 @@ def answered(answer: Answer | None) -> str:
     """Return the answer in one line, with the flags to add."""
     if answer is None:
         return "No change that is known makes it smaller."
+    return f"{beginning(answer)} {answer.flags}: {amounts(answer)}{'' if answer.fits else '.'}"
+
+
+def beginning(answer: Answer) -> str:
+    """Return what stands before the changes of an answer."""
     if not answer.fits:
-        return f"No changes make it fit; it needs least with {answer.flags}: {amounts(answer)}."
-    return f"{'Barely fits' if answer.barely else 'Fits'} with {answer.flags}: {amounts(answer)}"
+        return "No changes make it fit; it needs least with"
+    return "Barely fits with" if answer.barely else "Fits with"
 
 
 def amounts(answer: Answer) -> str:
