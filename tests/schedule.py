@@ -34,6 +34,7 @@ TOGETHER = (
     ("tests/sagemaker/test_entry.py",),  # the ranks of a job meet at one port, whichever job it is
     ("tests/config/test_interview.py", "tests/config/test_wizard.py"),
     ("tests/launch/test_library.py",),
+    ("tests/launch/test_stall_machines.py",),  # each imports torch nine times at once
     ("tests/docs/test_api.py",),  # they read all packages
     ("tests/docs/test_troubleshooting.py",),
     ("tests/workspace/test_wheels.py",),

@@ -165,7 +165,7 @@ class Launch:
         """What it has printed so far."""
         return self.log.read_text(errors="replace")
 
-    def says(self, text: str, within: float = 60.0) -> bool:
+    def says(self, text: str, within: float = 120.0) -> bool:
         """Return whether it prints ``text`` within this many seconds."""
         return until(lambda: text in self.text or self.process.poll() is not None, within) and text in self.text
 

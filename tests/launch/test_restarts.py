@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Generator
 from pathlib import Path
 from statistics import median
 
@@ -561,11 +562,17 @@ def test_a_run_on_gloo_resumes_from_its_checkpoint(accelerate: Run, script: Scri
 # Nothing is left over.
 
 
+def at_times(count: Callable[[], int]) -> Generator[int]:
+    for _time in range(5):
+        yield count()
+        time.sleep(0.1)
+
+
 @pytest.mark.stress
 @pytest.mark.timeout(900)
 def test_a_thousand_restarts_leave_nothing(environ: dict[str, str], mark: str, tmp_path: Path) -> None:
     path = tmp_path / "count"
-    code = f"n=$TORCHELASTIC_RESTART_COUNT; echo $n >> {path}; [ $n = 20 ] && sleep 2; [ $n = 1000 ] && sleep 600; exit 1"
+    code = f"n=$TORCHELASTIC_RESTART_COUNT; echo $n >> {path}; [ $n = 20 ] && sleep 4; [ $n = 1000 ] && sleep 600; exit 1"
     program = tmp_path / "run.sh"
     program.write_text(f"#!/bin/sh\n{code}\n")
     program.chmod(0o755)
@@ -582,7 +589,7 @@ def test_a_thousand_restarts_leave_nothing(environ: dict[str, str], mark: str, t
     for number in ("20", "1000"):
         assert until(lambda: path.exists() and path.read_text().split().count(number) == 2, 600)  # noqa: B023
         time.sleep(1)
-        found.append((launcher.num_fds(), launcher.memory_info().rss))
+        found.append((min(at_times(launcher.num_fds)), launcher.memory_info().rss))  # now and then it writes its record
         assert len(launcher.children(recursive=True)) == 1 + 2 * 2  # the guardian, two shells, and what they run
     run.terminate()
     assert run.wait(10) == -signal.SIGTERM
