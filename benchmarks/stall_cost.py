@@ -44,6 +44,21 @@ WAYS = {
         "import hashlib\ndata = bytes(20000000)\nif rank != '0': threading.Event().wait()\n"
         "while True:\n    hashlib.sha256(data) and time.sleep(0.02)\n"
     ),
+    **{
+        f"prints nothing, naps, for {seconds} s in each of three places": (
+            f"def a():\n    for _ in range({seconds * 5}): time.sleep(0.2)\n"
+            f"def b():\n    for _ in range({seconds * 5}): time.sleep(0.2)\n"
+            f"def c():\n    for _ in range({seconds * 5}): time.sleep(0.2)\n"
+            "while True: a(); b(); c()\n"
+        )
+        for seconds in (20, 80)
+    },
+    "prints nothing, one rank computes in Python, for 20 s in each of six functions, the others wait": (
+        "if rank != '0': threading.Event().wait()\n"
+        + "".join(f"def f{n}():\n    for _ in range(100): sum(range(10000))\n" for n in range(6))
+        + "while True:\n    for f in (f0, f1, f2, f3, f4, f5):\n"
+        "        end = time.monotonic() + 20\n        while time.monotonic() < end: f()\n"
+    ),
 }
 THREADS = "for _ in range(30): threading.Thread(target=time.sleep, args=(10000,), daemon=True).start()\n"
 """As many as torch has in a rank."""

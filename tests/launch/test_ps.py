@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -19,6 +20,7 @@ import pytest
 from accel_launch import runs as api
 from accel_launch.ranks.system import calls
 from accel_launch.running.onlookers.registry import acting, folder, goodput, reading
+from accel_launch.running.onlookers.registry.record import writing
 from tests.conftest import BIN, ROOT, Run
 from tests.launch.processes import Script, Start, gone, until
 from tests.launch.test_runs import N2, runs, state, up
@@ -324,6 +326,18 @@ def test_all_time_is_spent_on_something() -> None:
     assert goodput.spent(silent, 0, 9, 1) == {**dict.fromkeys(goodput.PHASES, 0), "starting": 1, "running": 8}
     silent.insert(1, event(3, "connects"))
     assert goodput.spent(silent, 0, 9, 1)["importing"] == 2
+
+
+def test_ranks_that_print_nothing_are_looked_at_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, looked = 0.0, list[float]()
+    monkeypatch.setattr(writing, "time", SimpleNamespace(monotonic=lambda: now))
+    ranks = writing.Ranks()
+    ranks.subjects = lambda: looked.append(now) or ()
+    while now < 3600:
+        assert not ranks.connects()
+        now += 0.5
+    assert [at for at in looked if at < 10] == [float(at) for at in range(1, 10)]
+    assert len(looked) < 80
 
 
 @pytest.mark.exhaustive

@@ -15,7 +15,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from accel_launch.inspecting import kernel, snapshot
+from accel_launch.inspecting import kernel, sampling, snapshot
 from accel_launch.inspecting.groups import Group
 from accel_launch.inspecting.kernel import Facts
 from accel_launch.inspecting.places import Place
@@ -26,7 +26,7 @@ from accel_launch.machine.clock import duration
 from accel_launch.running.onlookers.stall import activity, sweeping
 from accel_launch.running.onlookers.stall.activity import Activity, Counters
 from accel_launch.running.onlookers.stall.keeping import Keeper
-from accel_launch.running.onlookers.stall.sweeping import gets_on
+from accel_launch.running.onlookers.stall.sweeping import gets_on, looks_at
 from accel_launch.running.onlookers.stall.telling import Stall
 from accel_launch.running.onlookers.stall.verdict import Look, judge
 from accel_launch.running.onlookers.stall.window import Window
@@ -345,44 +345,174 @@ def test_many_looks_at_one_rank_show_whether_it_gets_on(
     script: Script, text: str, busy: bool, everywhere: bool, moves: bool
 ) -> None:
     path = script(f"import hashlib, time\ndata = bytes(20000000)\ndef f(): pass\nprint(1, flush=True)\n{text}\n")
+
+    def tried() -> bool:
+        subject = Subject(0, 0, popen.pid)
+        return gets_on(subject, looks_at(subject, busy=busy), everywhere=everywhere)
+
     with subprocess.Popen((sys.executable, path), stdout=subprocess.PIPE) as popen:
         assert popen.stdout is not None
         popen.stdout.readline()
-        tries = [gets_on(Subject(0, 0, popen.pid), busy=busy, everywhere=everywhere)]
+        tries = [tried()]
         while moves and not tries[-1] and len(tries) < 10:  # on a machine that is overloaded looks are few
-            tries.append(gets_on(Subject(0, 0, popen.pid), busy=busy, everywhere=everywhere))
+            tries.append(tried())
         assert tries[-1] == moves
         popen.kill()
 
 
+class Swept:
+    """Four ranks, of which one at a time is looked at."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sweeps = sweeping.Sweeps(shared=False)
+        self.ranks = [Subject(rank, rank, 10 + rank) for rank in range(4)]
+        self.does = {rank: look(rank, 1) for rank in range(4)}
+        self.busy = dict[int, Activity]()
+        self.runs, self.swept, self.glanced = 0, list[int](), list[int]()
+        monkeypatch.setattr(sweeping, "looks_at", self.looks_at)
+        monkeypatch.setattr(sweeping, "glance", self.glance)
+        monkeypatch.setattr(sweeping, "PAUSE", 0)
+        monkeypatch.setattr(kernel, "ran", self.ran)
+
+    def ran(self, pid: int) -> str:
+        return str(pid + self.runs)
+
+    def looks_at(self, subject: Subject, *, busy: bool) -> list[Look]:
+        self.swept.append(subject.rank)
+        return [self.does[subject.rank].replace(busy=busy)] * 10
+
+    def glance(self, subject: Subject, *, busy: bool) -> Look:
+        self.glanced.append(subject.rank)
+        return self.does[subject.rank].replace(busy=busy)
+
+    def shows(self, *ranks: int) -> bool:
+        """Return whether the next look at one of these shows that the run gets on."""
+        self.runs += 1
+        running = self.sweeps.running(self.ranks, self.busy)
+        return self.sweeps.show(self.ranks, running & {10 + rank for rank in ranks}, self.busy)
+
+    def follow(self, rank: int) -> None:
+        """Looks at all ranks have shown that this one gets on."""
+        self.sweeps.follow(self.ranks[rank], self.busy)
+        self.sweeps.clear()
+
+
 def test_one_rank_after_the_other_is_looked_at_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    ran, seen = {10: "1", 11: "1", 12: "1", 13: "1"}, list[int]()
+    swept = Swept(monkeypatch)
+    monkeypatch.setattr(sweeping, "mixed", lambda looks: looks[0].stack.rank == 3)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    assert not swept.shows()
+    assert not swept.shows(2)
+    assert swept.shows(2, 3)
+    assert swept.swept == [2, 3]
+    swept.sweeps.clear()
+    assert swept.shows(0, 3)
+    assert swept.swept == [2, 3, 3]  # it comes first again
+    assert not any(swept.shows(0, 1, 2, 3) for _time in range(6))
+    assert swept.swept == [2, 3, 3, 0, 1, 2]
+    assert swept.glanced == []
+    assert not swept.sweeps.suffice
 
-    def looked_at(subject: Subject, **_how: bool) -> bool:
-        seen.append(subject.rank)
-        return subject.rank == 3
 
-    monkeypatch.setattr(sweeping, "gets_on", looked_at)
-    monkeypatch.setattr(kernel, "ran", ran.__getitem__)
-    ranks, sweeps = [Subject(rank, rank, 10 + rank) for rank in range(4)], sweeping.Sweeps(shared=False)
+def test_a_rank_that_shows_seldom_that_it_gets_on_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    swept = Swept(monkeypatch)
+    swept.follow(2)
+    swept.does[2] = look(2, 2)
+    assert swept.shows(0, 1, 2, 3)  # it does something else than at the last move
+    swept.sweeps.clear()
+    swept.glanced.clear()
+    assert not any(swept.shows(0, 1, 2, 3) for _time in range(5))
+    assert swept.glanced == [2, *[3] * 4, 2, *[0] * 4, 2]  # one look that is as before is enough
+    assert swept.sweeps.suffice
+    swept.does[2] = look(2, 3)
+    assert not swept.shows(1)
+    assert swept.shows(2)
+    swept.sweeps.clear()
+    swept.sweeps.clear()  # something else has moved since
+    swept.does[2] = look(2, 4)
+    assert not swept.shows(2)
+    swept.does[2] = look(2, 5)
+    assert swept.shows(2)
+    assert swept.swept == []
 
-    def shows(activity: dict[int, Activity]) -> bool:
-        return sweeps.show(ranks, sweeps.running(ranks, activity), activity)
 
-    sweeps.running(ranks, {})
-    assert not shows({})
-    assert seen == []  # none has run
-    assert not shows({12: Activity(own=True, children=False)})
-    ran.update({12: "2", 13: "2"})
-    assert shows({})
-    assert seen == [2, 3]
-    sweeps.tried.clear()
-    ran.update({10: "3", 13: "3"})
-    assert shows({})
-    assert seen == [2, 3, 3]  # it comes first again
-    ran.update({10: "4", 13: "4"})
-    assert not shows({})
-    assert seen == [2, 3, 3, 0]
+def test_a_loop_is_no_other_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rank that computes goes from line to line of a loop; one that naps in two places may get on."""
+    swept = Swept(monkeypatch)
+    swept.follow(2)
+    swept.busy, swept.does[2] = {12: Activity(own=True, children=False)}, look(2, 2)
+    assert not swept.shows(2)
+    assert swept.sweeps.suffice
+    swept.sweeps.clear()
+    swept.busy = {}
+    swept.follow(2)
+    swept.does[2] = look(2, 1)
+    assert swept.shows(2)
+
+
+def test_a_rank_that_computes_elsewhere_gets_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    swept = Swept(monkeypatch)
+    swept.busy = {12: Activity(own=True, children=False)}
+    swept.follow(2)
+    swept.does[2] = look(2, 1, 1)
+    assert swept.shows(2)
+    swept.sweeps.clear()
+    assert not swept.shows(2)
+    assert swept.swept == []
+    monkeypatch.setattr(sampling, "sweep", lambda *_how, **_flags: [])  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    assert swept.shows(2)  # it computes without the interpreter's lock
+    assert swept.swept == [2]
+    assert not swept.sweeps.suffice  # from now on two seconds are enough
+
+
+def test_a_rank_that_waits_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    swept = Swept(monkeypatch)
+    swept.follow(1)
+    swept.does[1] = look(1, 1, place=WAITING)
+    assert not any(swept.shows(0, 1, 2, 3) for _time in range(5))
+    assert swept.glanced[4:] == [1, *[2] * 4, *[3] * 4, *[0] * 4]
+    assert not swept.sweeps.suffice  # another one may get on
+    swept.sweeps.clear()
+    assert not swept.shows(0)
+    assert not swept.sweeps.suffice  # the one that showed it hasn't run
+
+
+@pytest.mark.exhaustive
+def test_phases_longer_than_a_look_are_seen(script: Script) -> None:
+    phases = "def a():\n    while not ready(): time.sleep(0.1)\ndef b():\n    while not ready(): time.sleep(0.1)\n"
+    ready = "def ready(): return select.select([0], [], [], 0)[0] and sys.stdin.readline()\n"
+    path = script(f"import select, sys, time\n{ready}{phases}print(1, flush=True)\nwhile True: a(); b()\n")
+    with subprocess.Popen((sys.executable, path), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as popen:
+        assert popen.stdin is not None
+        assert popen.stdout is not None
+        popen.stdout.readline()
+        sweeps, ranks = sweeping.Sweeps(shared=False), [Subject(0, 0, popen.pid)]
+        assert not sweeps.show(ranks, {popen.pid}, {})
+        sweeps.follow(ranks[0], {})
+        for _time in range(2):
+            sweeps.clear()
+            assert not sweeps.show(ranks, {popen.pid}, {})
+            popen.stdin.write("\n")
+            popen.stdin.flush()
+            time.sleep(0.5)
+            assert sweeps.show(ranks, {popen.pid}, {})
+        popen.kill()
+
+
+@pytest.mark.exhaustive
+def test_a_run_that_gets_on_seldom_is_quiet_until_it_hangs(accelerate: Run, script: Script) -> None:
+    phases = "".join(
+        f"def phase{n}(end):\n    while time.monotonic() < end: time.sleep(0.1)\n    if not end: time.sleep(1000)\n"
+        for n in range(3)
+    )
+    text = (
+        f"{ME}{phases}began = time.monotonic()\nfor step in range(17): (phase0, phase1, phase2)[step % 3]"
+        "(began + 4 * step)\nprint('hangs', time.time(), flush=True)\nphase2(1e9)\n"
+    )
+    done = accelerate("launch", *N2, "--stall_after", "30", "--stall_action", "end", script(text), timeout=170)
+    assert done.returncode == 124, done.stderr
+    assert "  2 of 2 ranks (0-1): script1.py:" in done.stderr
+    assert " phase2 > sleep" in done.stderr
+    assert done.stdout.count("hangs") == 2  # not before
 
 
 # The verdict.
@@ -484,7 +614,7 @@ def test_one_rank_that_surely_gets_on_is_enough(
     window = Window(20)
     window.looks[0] = looks
     monkeypatch.setattr(snapshot, "take", lambda _subjects: Snapshot(0.0, ()))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
-    assert window.look([], {}) == moves
+    assert window.look([], {}) == (0 if moves else None)
 
 
 def test_a_rank_that_hardly_runs_is_not_read_thread_by_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -525,10 +655,10 @@ def test_a_main_thread_that_has_not_run_is_not_read_again(monkeypatch: pytest.Mo
         monkeypatch.setattr(snapshot, "take", counting)
         for line in (3, 5):
             popen.stdout.readline()
-            assert until(lambda: window.look(ranks, {}) or window.looks[0][-1].stack.place.line == line)  # noqa: B023
+            assert until(lambda: window.look(ranks, {}) is not None or window.looks[0][-1].stack.place.line == line)  # noqa: B023
             counted.clear()
             time.sleep(0.05)
-            assert until(lambda: window.look(ranks, {}) or counted[-1:] == [0])
+            assert until(lambda: window.look(ranks, {}) is not None or counted[-1:] == [0])
             assert window.looks[0][-1].stack.place.line == line
             popen.stdin.write("\n")
             popen.stdin.flush()

@@ -1,12 +1,18 @@
-"""Many looks in two seconds at one rank that is quiet: they show cheaply that it gets on, and with it the run."""
+"""Looks at one rank that is quiet, in two seconds: they show cheaply that it gets on, and with it the run.
+
+Many looks by one sampler show it at once. If stacks change too seldom for that, a few looks are compared with those
+of a minute or more ago: that costs half as much.
+"""
 
 from __future__ import annotations
 
-from accel_launch.inspecting import kernel, sampling
+import time
+
+from accel_launch.inspecting import kernel, sampling, snapshot
 from accel_launch.inspecting.places import locate
 from accel_launch.inspecting.sampling import Thread
 from accel_launch.inspecting.snapshot import Process, RankStack
-from accel_launch.running.onlookers.stall.verdict import Look, changes, key, kind, mixed, moving
+from accel_launch.running.onlookers.stall.verdict import Look, apart, changes, key, kind, mixed, moving
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,10 +24,12 @@ if TYPE_CHECKING:
 LOOKS, BUSY = 5, 10  # a second, at a rank that doesn't compute, and at one that does
 LEAST = 6  # looks that show anything
 LOCKED = 0.1  # share of the looks with the interpreter's lock, at most, if a rank computes outside of it
+FEW, PAUSE = 4, 0.5  # looks that are compared with others, and seconds between them
+USELESS = frozenset(("ended", "waiting", "paused", "stopped"))
 
 
 class Sweeps:
-    """Those since something last moved."""
+    """Those since something last moved, and what is known from before."""
 
     def __init__(self, *, shared: bool) -> None:
         """Begin; ``shared`` is whether the run has ranks elsewhere, which may wait for one that loops."""
@@ -29,11 +37,28 @@ class Sweeps:
         self.ran: dict[int, str] = {}
         """What each rank's main thread had run at the last look; by pid."""
         self.tried: set[int] = set()
-        """The ranks that were looked at in vain."""
-        self.first = 0
-        """The rank to begin with: the one that has shown last that the run gets on."""
-        self.shown = False
-        """Whether the last time one has shown that."""
+        """The ranks that were looked at."""
+        self.useless: set[int] = set()
+        """Those of them that wait for others, or can't be looked at."""
+        self.seen: dict[int, list[Look]] = {}
+        """Looks at ranks since something last moved, or just then."""
+        self.kept: dict[int, list[Look]] = {}
+        """Those at the rank that has just shown that the run gets on."""
+        self.first, self.latest = -1, -1
+        """The rank that has shown last that the run gets on, and the one that was looked at last."""
+        self.shown, self.slow = False, False
+        """Whether one has shown that the last time; and whether it changes too seldom for looks in two seconds."""
+
+    def clear(self) -> None:
+        """Begin anew: something has moved."""
+        self.seen, self.kept, self.latest = self.kept, {}, -1
+        self.tried.clear()
+        self.useless.clear()
+
+    @property
+    def suffice(self) -> bool:
+        """Whether looks at all ranks can wait, as those at the one that shows seldom that the run gets on go on."""
+        return self.slow and self.first in self.tried - self.useless
 
     def running(self, ranks: Sequence[Subject], activity: Mapping[int, Activity]) -> set[int]:
         """Return the pids of ranks that compute, or whose main thread has run since this was last asked."""
@@ -42,34 +67,82 @@ class Sweeps:
 
     def show(self, ranks: Sequence[Subject], running: Collection[int], activity: Mapping[int, Activity]) -> bool:
         """Look at one more of the ranks that are ``running``; return whether it gets on."""
-        busy = _busy(activity)
-        may = [one for one in ranks if one.pid in running and one.rank not in self.tried]
-        if not may:
+        chosen = self._chosen([one for one in ranks if one.pid in running and one.rank not in self.useless])
+        if chosen is None:
             return False
-        chosen = next((one for one in may if one.rank >= self.first), may[0])
-        self.first = chosen.rank
+        busy = _busy(activity)
+        computes, again = chosen.pid in busy, chosen.rank in self.tried
+        self.latest = chosen.rank
         self.tried.add(chosen.rank)
-        everywhere = not self.shared and self.ran.keys() <= busy
-        self.shown = gets_on(chosen, busy=chosen.pid in busy, everywhere=everywhere)
+        if self.slow and not (computes and again):
+            self.shown = self._compare(chosen, busy=computes)
+        else:
+            looks = self._useful(looks_at(chosen, busy=computes), LEAST)
+            everywhere = not self.shared and self.ran.keys() <= busy
+            self.shown = bool(looks) and gets_on(chosen, looks, everywhere=everywhere)
+            self.slow = self.slow and not self.shown
+        if self.shown:
+            self.first = chosen.rank
         return self.shown
+
+    def follow(self, subject: Subject, activity: Mapping[int, Activity]) -> None:
+        """Look at a rank of which looks at all ranks have just shown that it gets on, to compare it later."""
+        self.first, self.latest, self.shown, self.slow = subject.rank, subject.rank, True, True
+        self.seen.pop(subject.rank, None)
+        self._compare(subject, busy=subject.pid in _busy(activity))
+        self.kept = {subject.rank: self.seen.get(subject.rank, [])}
+
+    def _compare(self, subject: Subject, *, busy: bool) -> bool:
+        """Look a few times at a rank; return whether it does something else than it did before."""
+        before, looks = self.seen.get(subject.rank, []), list[Look]()
+        while len(looks) < FEW and not _same(before, looks, busy=busy):
+            time.sleep(PAUSE * bool(looks))
+            looks += self._useful([glance(subject, busy=busy)], 1)
+            if subject.rank in self.useless:
+                return False
+        self.seen[subject.rank] = [*before, *looks][-FEW:]
+        if len(before) < FEW or not (apart(before, looks) if busy else mixed([*before, *looks])):
+            return False
+        self.kept = {subject.rank: looks}
+        return True
+
+    def _useful(self, looks: list[Look], least: int) -> list[Look]:
+        """Return looks at a rank if they can show that it gets on."""
+        if len(looks) >= least and kind(looks) not in USELESS:
+            return looks
+        self.useless.add(self.latest)
+        return []
+
+    def _chosen(self, ranks: Sequence[Subject]) -> Subject | None:
+        """Return the next rank; where one shows seldom that it gets on, that one every second time."""
+        others = [one for one in ranks if one.rank not in self.tried]
+        later = [one for one in others if one.rank > self.first]
+        first = [one for one in ranks if one.rank == self.first]
+        if self.first in self.tried and not (self.slow and (self.latest != self.first or not others)):
+            first = []
+        return next(iter((*first, *later, *others)), None)
 
 
 def _busy(activity: Mapping[int, Activity]) -> set[int]:
     return {pid for pid, found in activity.items() if found.own or found.children}
 
 
-def gets_on(subject: Subject, *, busy: bool, everywhere: bool) -> bool:
-    """Look at a rank for two seconds; return whether it gets on.
+def _same(before: Sequence[Look], looks: Sequence[Look], *, busy: bool) -> bool:
+    """Return whether a rank does what it did before, so that more looks don't help."""
+    if not before or not looks:
+        return False
+    return not apart(before, looks) if busy else len({look.key for look in (*before, *looks)}) == 1
+
+
+def gets_on(subject: Subject, looks: Sequence[Look], *, everywhere: bool) -> bool:
+    """Return whether looks at a rank show that it gets on.
 
     Args:
         subject: The rank.
-        busy: Whether it computes.
-        everywhere: Whether all ranks do, so that none waits for one that goes round in a loop.
+        looks: Those of two seconds.
+        everywhere: Whether all ranks compute, so that none waits for one that goes round in a loop.
     """
-    looks = _looks(subject, BUSY if busy else LOOKS, busy=busy)
-    if len(looks) < LEAST or kind(looks) in {"waiting", "paused", "stopped"}:
-        return False
-    if not busy:
+    if not looks[0].busy:
         return mixed(looks)
     if moving(looks, busy=True) or (everywhere and changes(looks)):
         return True
@@ -77,13 +150,20 @@ def gets_on(subject: Subject, *, busy: bool, everywhere: bool) -> bool:
     return locked is not None and len(locked) <= LOCKED * len(looks)
 
 
-def _looks(subject: Subject, rate: int, *, busy: bool) -> list[Look]:
+def looks_at(subject: Subject, *, busy: bool) -> list[Look]:
+    """Return many looks at a rank, which computes if it is ``busy``; none if it can't be looked at."""
     facts = kernel.facts(subject.pid)
     if facts is None:
         return []
     found: list[Look] = []
-    for frames in sampling.sweep(subject.pid, rate) or ():
+    for frames in sampling.sweep(subject.pid, BUSY if busy else LOOKS) or ():
         process = Process(facts, (Thread(subject.pid, "", True, False, frames),))
         stack = RankStack(subject.rank, subject.local_rank, subject.pid, process, locate(frames))
         found.append(Look(stack, busy, key(stack), False))
     return found
+
+
+def glance(subject: Subject, *, busy: bool) -> Look:
+    """Return one look at a rank, which computes if it is ``busy``."""
+    stack = snapshot.take([subject]).ranks[0]
+    return Look(stack, busy, key(stack), False)

@@ -114,6 +114,15 @@ def mixed(looks: Sequence[Look]) -> bool:
     return keys.count(max(set(keys), key=keys.count)) <= MIXED * len(keys)
 
 
+def apart(some: Sequence[Look], others: Sequence[Look]) -> bool:
+    """Return whether a rank was in none of the calls at some looks in which it was at others."""
+    before, after = (
+        {tuple((frame.file, frame.function) for frame in frames) for frames in _outermost_first(looks)}
+        for looks in (some, others)
+    )
+    return bool(before and after) and before.isdisjoint(after)
+
+
 def moving(looks: Sequence[Look], *, busy: bool) -> bool:
     """Return whether a rank's stacks show that it gets on."""
     keys = [look.key for look in looks]

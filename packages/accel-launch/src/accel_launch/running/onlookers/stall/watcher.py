@@ -31,11 +31,12 @@ if TYPE_CHECKING:
     from accel_launch.running.onlookers.stall.verdict import Verdict
 
 QUIET = 0.3  # of the time after which standing still is told: from then on stacks are looked at
-LATER = 0.4  # of it, if one rank's stacks have shown the last time that the run gets on
+LATER = 0.4  # of it, if one look at a rank has shown the last time that the run gets on
 ALONE = 0.5  # of it: until then at one rank at a time
 LATE = 0.85  # of it: until then at none if no rank does anything
 SHORT = 30.0  # seconds: if standing still is told after less, there is no time for that
 LOOKS = 20  # in the whole time
+SELDOM = 0.1  # of it between two looks at one rank that shows seldom that the run gets on
 RARELY = 0.2  # of it between two looks, once the standstill was told several times
 SLOWEST, FASTEST = 10.0, 0.1  # seconds between two looks at the counters
 MISSED = 3.0  # times the usual gap between two looks: the machine slept, or the run was stopped
@@ -143,7 +144,7 @@ class Watcher:
         if not (living or (self.shared and ranks)) or transfers:
             self._move(now)
         quiet, every = now - self.moved, _every(self)
-        begins = (LATER if self.sweeps.shown else QUIET) * self.after
+        begins = (LATER if self.sweeps.shown and not self.sweeps.slow else QUIET) * self.after
         self.pause = self.tick
         if quiet < begins - every:
             return
@@ -166,7 +167,7 @@ class Watcher:
             self.report(encode("moves", seconds=at - self.moved, seen=seen))
         self.moved, self.told, self.paused = max(self.moved, at), 0, ()
         self.window.clear()
-        self.sweeps.tried.clear()
+        self.sweeps.clear()
 
     def _decide(self, ranks: Sequence[Subject]) -> None:
         verdict = judge(self.window.looks)
@@ -210,20 +211,30 @@ class Watcher:
 
 def _gets_on(watcher: Watcher, ranks: Sequence[Subject], running: Collection[int], quiet: float) -> bool:
     """Look at stacks; return whether they show that the run gets on."""
-    if watcher.after >= SHORT:
-        if quiet < ALONE * watcher.after:
-            return watcher.sweeps.show(ranks, running, watcher.activity)
-        if quiet < LATE * watcher.after and not running:
-            return False
+    if _one_by_one(watcher, quiet):
+        return watcher.sweeps.show(ranks, running, watcher.activity)
+    if watcher.after >= SHORT and quiet < LATE * watcher.after and not running:
+        return False
     living = [subject.pid for subject in ranks if not subject.ended]
-    computes = watcher.window.computes(living, watcher.activity, watcher.tick, shared=watcher.shared)
-    return computes or watcher.window.look(ranks, watcher.activity)
+    if watcher.window.computes(living, watcher.activity, watcher.tick, shared=watcher.shared):
+        return True
+    found = watcher.window.look(ranks, watcher.activity)
+    for subject in ranks:
+        if subject.rank == found and watcher.after >= SHORT:
+            watcher.sweeps.follow(subject, watcher.activity)
+    return found is not None
+
+
+def _one_by_one(watcher: Watcher, quiet: float) -> bool:
+    """Return whether one rank at a time is looked at."""
+    until = LATE if watcher.sweeps.suffice else ALONE
+    return watcher.after >= SHORT and quiet < until * watcher.after
 
 
 def _every(watcher: Watcher) -> float:
     """Return the seconds between two looks at stacks; the longer, the longer the run has stood still."""
-    if watcher.after >= SHORT and time.monotonic() - watcher.moved < ALONE * watcher.after:
-        return watcher.tick
+    if _one_by_one(watcher, time.monotonic() - watcher.moved):
+        return max(watcher.tick, SELDOM * watcher.after) if watcher.sweeps.slow else watcher.tick
     return max(watcher.tick, min(watcher.after / LOOKS * 2**watcher.told, watcher.after * RARELY))
 
 

@@ -9,6 +9,7 @@ import time
 
 from accel_launch.inspecting import kernel, snapshot
 from accel_launch.inspecting.subject import Subject
+from accel_launch.running.onlookers.stall.sweeping import glance
 from accel_launch.running.onlookers.stall.verdict import Look, key, kind, mixed, moving
 
 TYPE_CHECKING = False
@@ -48,14 +49,15 @@ class Window:
         subject = Subject(0, 0, living[int(time.monotonic() / tick) % len(living)])
         looks: list[Look] = []
         while len(looks) < BURST:
-            looks.append(_one(subject))
+            looks.append(glance(subject, busy=True))
+            time.sleep(PAUSE)
             # Ranks elsewhere may wait for one that goes round in a loop.
             if moving(looks, busy=shared) or (not shared and len(living) == 1 and looks[0].key != looks[-1].key):
                 return True
         return False
 
-    def look(self, ranks: Sequence[Subject], activity: Mapping[int, Activity]) -> bool:
-        """Look at the ranks, several times at those that compute; return whether one gets on, and with it the run."""
+    def look(self, ranks: Sequence[Subject], activity: Mapping[int, Activity]) -> int | None:
+        """Look at the ranks, several times at those that compute; return one that gets on, and with it the run."""
         busy = {pid for pid, found in activity.items() if found.own or found.children}
         looked_at: list[Subject] = list(ranks)
         for turn in range(BURST):
@@ -68,7 +70,7 @@ class Window:
             if not looked_at:
                 break
             time.sleep(PAUSE)
-        return any(map(_gets_on, self.looks.values()))
+        return next((rank for rank, looks in self.looks.items() if _gets_on(looks)), None)
 
     def _waits(self, rank: int) -> bool:
         return kind(self.looks[rank]) == "waiting"
@@ -102,9 +104,3 @@ def _gets_on(looks: Sequence[Look]) -> bool:
         return found == "moving" or (found == "computing" and sum(look.gil for look in looks) <= LOCKED * len(looks))
     different = len({look.key for look in looks}) == len(looks) == DIFFERENT
     return (different or (len(looks) >= MIXED and mixed(looks))) and kind(looks) != "waiting"
-
-
-def _one(subject: Subject) -> Look:
-    stack = snapshot.take([subject]).ranks[0]
-    time.sleep(PAUSE)
-    return Look(stack, True, key(stack), False)

@@ -101,9 +101,9 @@ class Recorder:
         """Seconds until there is something to write."""
         if not self.active:
             return None
-        due = [] if self.changed is None else [self.saved]
-        due += [] if self.ranks.connected else [self.ranks.looked]
-        return max(0.0, min(due) + PACE - time.monotonic()) if due else None
+        due = [] if self.changed is None else [self.saved + PACE]
+        due += [] if self.ranks.connected else [self.ranks.next]
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def step(self) -> None:
         """Write what is due."""

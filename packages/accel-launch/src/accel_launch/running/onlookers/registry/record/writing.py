@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 VERSION = 1  # of the form of the files
 PACE = 1.0  # seconds between two samples of what the ranks use
 SELDOM = 10.0  # the same where each is a run of `ps`
+LATER = 0.1  # of the time without a sign of ranks, until they are looked at again
 WIDEST, CUT = 200, "..."  # characters of a last line, and what stands where it is longer
 STANDARD = 2  # the last of the standard streams
 CONNECTIONS = ("socket:", "/dev/nvidia", "/dev/kfd", "/dev/accel")
@@ -120,8 +121,10 @@ class Ranks:
         """Those of each local rank, and of an engine."""
         self.samples: tuple[Sample | None, Sample | None] = (None, None)
         """What CPU time they had used, and when, the last two times."""
-        self.connected, self.looked = False, time.monotonic()
-        """Whether they have printed something, or opened a connection; and when that was looked at."""
+        self.connected, self.began = False, time.monotonic()
+        """Whether they have printed something, or opened a connection; and when they were first heard of."""
+        self.next = self.began + PACE
+        """When to look for a connection."""
         self.ticks: dict[int, int] = {}
         """When each one's process started, by pid."""
 
@@ -137,9 +140,10 @@ class Ranks:
 
     def connects(self) -> bool:
         """Look, where it is due, and return whether one of them has just opened a connection, or a device."""
-        if self.connected or self.looked + PACE > time.monotonic():
+        now = time.monotonic()
+        if self.connected or self.next > now:
             return False
-        self.looked = time.monotonic()
+        self.next = now + max(PACE, LATER * (now - self.began))
         self.connected = any(_connected(one.pid) for one in self.subjects() if not one.ended)
         return self.connected
 
