@@ -4,9 +4,10 @@
 
 The first table has the CPU time of the launcher, the process that watches, and the samplers that it starts, as a
 share of one core, while all ranks make progress in one way, or wait. `--stall_after` is its default, 300 s; a run
-counts from 40 s on, when the watcher runs. The second has the largest gap that a busy rank saw between two readings
-of its own clock, while its stacks were read all the time, and while they weren't. In a part of a gap the rank may
-have waited for a CPU, which others used; the largest stop is without that, and only of gaps in which it stood still.
+counts from 300 s on, when it is known how it makes progress. The second has the largest gap that a busy rank saw
+between two readings of its own clock, while its stacks were read all the time, and while they weren't. In a part of a
+gap the rank may have waited for a CPU, which others used; the largest stop is without that, and only of gaps in which
+it stood still.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 TICK = os.sysconf("SC_CLK_TCK")
+BEGIN = 300
 IMPORTS = "import os, threading, time\nrank = os.environ['RANK']\n"
 WAYS = {
     "prints a line every 10 s": "while True:\n    print('step', flush=True)\n    time.sleep(10)\n",
@@ -106,7 +108,7 @@ def main() -> None:
 def costs(folder: Path, ranks: int, seconds: float) -> None:
     """Print the table of costs."""
     runs = [started(folder, text, ranks) for text in WAYS.values()]
-    time.sleep(40)
+    time.sleep(BEGIN)
     before = [cost(run.pid) for run in runs]
     time.sleep(seconds)
     after = [cost(run.pid) for run in runs]

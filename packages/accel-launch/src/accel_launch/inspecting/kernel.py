@@ -13,6 +13,8 @@ POLLING = frozenset({"poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll
 STANDARD_INPUT = 0
 LOOKERS = frozenset({"accel-copier", "py-spy", "pystack", "austin", "eu-stack", "strace", "ltrace"})
 """Tracers that only look, and let go of a process at once or go on with it; no debugger at which it stands."""
+IO = ("rchar", "wchar", "read_bytes", "write_bytes")
+OPEN = 256  # files that stay open, at most
 
 
 class Facts(Record):
@@ -80,9 +82,12 @@ def process(pid: int) -> tuple[str, str, float, int] | None:
     return os.path.basename(name), calls.state(pid), cpu, found[2]
 
 
-def stat(path: str) -> tuple[str, str, float, int] | None:
-    """Return name, state, seconds of CPU and start of a process or a thread; None if it is gone."""
-    text = _text(path)
+def stat(path: str, *, often: bool = False) -> tuple[str, str, float, int] | None:
+    """Return name, state, seconds of CPU and start of a process or a thread; None if it is gone.
+
+    A file that is read ``often`` stays open.
+    """
+    text = again(path) if often else _text(path)
     head, _, rest = text.rpartition(")")  # a name can hold anything, parentheses too
     words = rest.split()
     try:
@@ -117,7 +122,37 @@ def demand(pid: int) -> dict[int, tuple[float, float]]:
 
 def ran(pid: int) -> str:
     """Return what changes whenever the main thread of a process runs; empty if the kernel doesn't tell it."""
-    return _text(f"/proc/{pid}/task/{pid}/schedstat")
+    return again(f"/proc/{pid}/task/{pid}/schedstat")
+
+
+def transferred(pid: int) -> int:
+    """Return the bytes that a process has read and written so far; 0 if the kernel doesn't tell it."""
+    lines = dict(line.split(": ") for line in again(f"/proc/{pid}/io").splitlines())
+    return sum(int(lines.get(name, 0)) for name in IO)
+
+
+def again(path: str) -> str:
+    """Return the text of a small file of a process that is read every few seconds; empty if it can't be read.
+
+    It stays open as long as the process lives: opening it takes several times as long as reading it.
+    """
+    if path not in _opened:
+        if len(_opened) >= OPEN:
+            for fd in _opened.values():
+                os.close(fd)
+            _opened.clear()
+        try:
+            _opened[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return ""
+    try:
+        return os.pread(_opened[path], 4096, 0).decode(errors="replace")
+    except OSError:
+        os.close(_opened.pop(path))
+        return ""
+
+
+_opened: dict[str, int] = {}
 
 
 def children(pid: int) -> list[int]:

@@ -18,7 +18,6 @@ CROWD = 20  # times as long as it runs a thread that computes may wait for a cor
 BYTES = 8192  # a second: less is what monitors and heartbeats exchange
 AGAIN = 6  # looks at what is read and written for each in which the processes below a rank are listed anew
 ROUNDED = 2 / calls.TICK  # what a process may have used without its whole CPU time showing it
-IO = ("rchar", "wchar", "read_bytes", "write_bytes")
 
 
 class Counters(Record):
@@ -92,7 +91,7 @@ class Meter:
         for pid in pids:
             if not self.turn % AGAIN:
                 self.below.pop(pid, None)
-            now, count = time.monotonic(), sum(_transferred(each) for each in (pid, *self._below(pid)))
+            now, count = time.monotonic(), sum(kernel.transferred(each) for each in (pid, *self._below(pid)))
             at, before = self.transferred.get(pid, (now, count))
             moved = moved or count - before > BYTES * (now - at)
             self.transferred[pid] = now, count
@@ -117,21 +116,12 @@ def _counters(pid: int, below: Sequence[int]) -> Counters:
 
 def _whole(pids: Sequence[int]) -> float:
     """Return the seconds of CPU of whole processes."""
-    all_fields = [kernel.stat(f"/proc/{pid}/stat") for pid in pids]
+    all_fields = [kernel.stat(f"/proc/{pid}/stat", often=True) for pid in pids]
     return sum(fields[2] for fields in all_fields if fields is not None)
 
 
 def _sum(threads: Mapping[int, tuple[float, float]]) -> tuple[float, float]:
     return sum(used for used, _waited in threads.values()), sum(waited for _used, waited in threads.values())
-
-
-def _transferred(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/io", encoding="ascii") as file:
-            lines = dict(line.split(": ") for line in file.read().splitlines())
-        return sum(int(lines.get(name, 0)) for name in IO)
-    except (OSError, ValueError):
-        return 0
 
 
 def _between(before: Counters, now: Counters) -> Activity:

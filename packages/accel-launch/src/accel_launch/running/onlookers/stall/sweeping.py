@@ -1,7 +1,7 @@
 """Looks at one rank that is quiet, in two seconds: they show cheaply that it gets on, and with it the run.
 
 Many looks by one sampler show it at once. If stacks change too seldom for that, a few looks are compared with those
-of a minute or more ago: that costs half as much.
+of two minutes ago: that costs half as much.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 LOOKS, BUSY = 5, 10  # a second, at a rank that doesn't compute, and at one that does
 LEAST = 6  # looks that show anything
 LOCKED = 0.1  # share of the looks with the interpreter's lock, at most, if a rank computes outside of it
-FEW, PAUSE = 4, 0.5  # looks that are compared with others, and seconds between them
+FEW, MORE = 2, 4  # looks that are compared with earlier ones, at a rank that doesn't compute, and at one that does
+PAUSE = 0.5  # seconds between them
 USELESS = frozenset(("ended", "waiting", "paused", "stopped"))
 
 
@@ -38,6 +39,8 @@ class Sweeps:
         """What each rank's main thread had run at the last look; by pid."""
         self.tried: set[int] = set()
         """The ranks that were looked at."""
+        self.swept: set[int] = set()
+        """Those that were looked at many times."""
         self.useless: set[int] = set()
         """Those of them that wait for others, or can't be looked at."""
         self.seen: dict[int, list[Look]] = {}
@@ -52,8 +55,8 @@ class Sweeps:
     def clear(self) -> None:
         """Begin anew: something has moved."""
         self.seen, self.kept, self.latest = self.kept, {}, -1
-        self.tried.clear()
-        self.useless.clear()
+        for ranks in (self.tried, self.swept, self.useless):
+            ranks.clear()
 
     @property
     def suffice(self) -> bool:
@@ -71,12 +74,13 @@ class Sweeps:
         if chosen is None:
             return False
         busy = _busy(activity)
-        computes, again = chosen.pid in busy, chosen.rank in self.tried
+        computes, again = chosen.pid in busy, chosen.rank in self.tried - self.swept
         self.latest = chosen.rank
         self.tried.add(chosen.rank)
-        if self.slow and not (computes and again):
+        if self.slow and not again:
             self.shown = self._compare(chosen, busy=computes)
         else:
+            self.swept.add(chosen.rank)
             looks = self._useful(looks_at(chosen, busy=computes), LEAST)
             everywhere = not self.shared and self.ran.keys() <= busy
             self.shown = bool(looks) and gets_on(chosen, looks, everywhere=everywhere)
@@ -93,15 +97,17 @@ class Sweeps:
         self.kept = {subject.rank: self.seen.get(subject.rank, [])}
 
     def _compare(self, subject: Subject, *, busy: bool) -> bool:
-        """Look a few times at a rank; return whether it does something else than it did before."""
+        """Look a few times at a rank; return whether it does nothing that it was seen doing before."""
         before, looks = self.seen.get(subject.rank, []), list[Look]()
-        while len(looks) < FEW and not _same(before, looks, busy=busy):
+        known = False
+        while not known and len(looks) < (MORE if busy else FEW):
             time.sleep(PAUSE * bool(looks))
             looks += self._useful([glance(subject, busy=busy)], 1)
             if subject.rank in self.useless:
                 return False
-        self.seen[subject.rank] = [*before, *looks][-FEW:]
-        if len(before) < FEW or not (apart(before, looks) if busy else mixed([*before, *looks])):
+            known = bool(before) and not apart(before, looks, calls=busy)
+        self.seen[subject.rank] = [*before, *looks]
+        if known or not before:
             return False
         self.kept = {subject.rank: looks}
         return True
@@ -125,13 +131,6 @@ class Sweeps:
 
 def _busy(activity: Mapping[int, Activity]) -> set[int]:
     return {pid for pid, found in activity.items() if found.own or found.children}
-
-
-def _same(before: Sequence[Look], looks: Sequence[Look], *, busy: bool) -> bool:
-    """Return whether a rank does what it did before, so that more looks don't help."""
-    if not before or not looks:
-        return False
-    return not apart(before, looks) if busy else len({look.key for look in (*before, *looks)}) == 1
 
 
 def gets_on(subject: Subject, looks: Sequence[Look], *, everywhere: bool) -> bool:

@@ -114,10 +114,12 @@ def mixed(looks: Sequence[Look]) -> bool:
     return keys.count(max(set(keys), key=keys.count)) <= MIXED * len(keys)
 
 
-def apart(some: Sequence[Look], others: Sequence[Look]) -> bool:
-    """Return whether a rank was in none of the calls at some looks in which it was at others."""
+def apart(some: Sequence[Look], others: Sequence[Look], *, calls: bool) -> bool:
+    """Return whether a rank was elsewhere at some looks than at others: at other lines, or in other ``calls``."""
     before, after = (
         {tuple((frame.file, frame.function) for frame in frames) for frames in _outermost_first(looks)}
+        if calls
+        else {look.key for look in looks}
         for looks in (some, others)
     )
     return bool(before and after) and before.isdisjoint(after)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from accel_launch.running.onlookers.stall.verdict import Verdict
 
 QUIET = 0.3  # of the time after which standing still is told: from then on stacks are looked at
-LATER = 0.4  # of it, if one look at a rank has shown the last time that the run gets on
+LATER = 0.4  # of it, if looks at one rank have shown the last time that the run gets on
 ALONE = 0.5  # of it: until then at one rank at a time
 LATE = 0.85  # of it: until then at none if no rank does anything
 SHORT = 30.0  # seconds: if standing still is told after less, there is no time for that
@@ -144,7 +144,7 @@ class Watcher:
         if not (living or (self.shared and ranks)) or transfers:
             self._move(now)
         quiet, every = now - self.moved, _every(self)
-        begins = (LATER if self.sweeps.shown and not self.sweeps.slow else QUIET) * self.after
+        begins = (LATER if self.sweeps.shown else QUIET) * self.after
         self.pause = self.tick
         if quiet < begins - every:
             return
@@ -239,7 +239,7 @@ def _every(watcher: Watcher) -> float:
 
 
 def _launcher_stopped() -> bool:
-    fields = kernel.stat(f"/proc/{os.getppid()}/stat")
+    fields = kernel.stat(f"/proc/{os.getppid()}/stat", often=True)
     return fields is not None and fields[1] in "Tt"
 
 

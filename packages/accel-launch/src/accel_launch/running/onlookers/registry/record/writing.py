@@ -125,6 +125,8 @@ class Ranks:
         """Whether they have printed something, or opened a connection; and when they were first heard of."""
         self.next = self.began + PACE
         """When to look for a connection."""
+        self.became: set[int] = set()
+        """The processes that are no forks of ours any more."""
         self.ticks: dict[int, int] = {}
         """When each one's process started, by pid."""
 
@@ -144,8 +146,15 @@ class Ranks:
         if self.connected or self.next > now:
             return False
         self.next = now + max(PACE, LATER * (now - self.began))
-        self.connected = any(_connected(one.pid) for one in self.subjects() if not one.ended)
+        self.connected = any(self._connected(one.pid) for one in self.subjects() if not one.ended)
         return self.connected
+
+    def _connected(self, pid: int) -> bool:
+        if pid not in self.became:
+            if read(f"/proc/{pid}/cmdline") == read("/proc/self/cmdline"):
+                return False  # a fork of ours that hasn't become the rank yet
+            self.became.add(pid)
+        return _connected(pid)
 
     def _started(self, pid: int) -> int:
         if pid not in self.ticks:
@@ -174,8 +183,6 @@ def last_line(channels: Sequence[Channel]) -> str:
 
 def _connected(pid: int) -> bool:
     folder = f"/proc/{pid}/fd"
-    if read(f"/proc/{pid}/cmdline") == read("/proc/self/cmdline"):
-        return False  # a fork of ours that hasn't become the rank yet
     try:
         opened = [os.readlink(os.path.join(folder, fd)) for fd in os.listdir(folder) if int(fd) > STANDARD]
     except OSError:  # it has ended, or has just closed one
