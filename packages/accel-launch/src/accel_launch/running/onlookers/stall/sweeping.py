@@ -26,6 +26,10 @@ LEAST = 6  # looks that show anything
 LOCKED = 0.1  # share of the looks with the interpreter's lock, at most, if a rank computes outside of it
 FEW, MORE = 2, 4  # looks that are compared with earlier ones, at a rank that doesn't compute, and at one that does
 PAUSE = 0.5  # seconds between them
+TWICE, SWEPT = (
+    2,
+    3,
+)  # times that a rank is compared first, and the time that it is looked at as if it had become faster
 USELESS = frozenset(("ended", "waiting", "paused", "stopped"))
 
 
@@ -37,10 +41,8 @@ class Sweeps:
         self.shared = shared
         self.ran: dict[int, str] = {}
         """What each rank's main thread had run at the last look; by pid."""
-        self.tried: set[int] = set()
-        """The ranks that were looked at."""
-        self.swept: set[int] = set()
-        """Those that were looked at many times."""
+        self.tried: dict[int, int] = {}
+        """How often the ranks were looked at."""
         self.useless: set[int] = set()
         """Those of them that wait for others, or can't be looked at."""
         self.seen: dict[int, list[Look]] = {}
@@ -55,13 +57,13 @@ class Sweeps:
     def clear(self) -> None:
         """Begin anew: something has moved."""
         self.seen, self.kept, self.latest = self.kept, {}, -1
-        for ranks in (self.tried, self.swept, self.useless):
-            ranks.clear()
+        self.tried.clear()
+        self.useless.clear()
 
     @property
     def suffice(self) -> bool:
         """Whether looks at all ranks can wait, as those at the one that shows seldom that the run gets on go on."""
-        return self.slow and self.first in self.tried - self.useless
+        return self.slow and self.first in self.tried and self.first not in self.useless
 
     def running(self, ranks: Sequence[Subject], activity: Mapping[int, Activity]) -> set[int]:
         """Return the pids of ranks that compute, or whose main thread has run since this was last asked."""
@@ -74,13 +76,12 @@ class Sweeps:
         if chosen is None:
             return False
         busy = _busy(activity)
-        computes, again = chosen.pid in busy, chosen.rank in self.tried - self.swept
+        computes = chosen.pid in busy
         self.latest = chosen.rank
-        self.tried.add(chosen.rank)
-        if self.slow and not again:
+        self.tried[chosen.rank] = self.tried.get(chosen.rank, 0) + 1
+        if self.slow and self.tried[chosen.rank] != SWEPT:
             self.shown = self._compare(chosen, busy=computes)
         else:
-            self.swept.add(chosen.rank)
             looks = self._useful(looks_at(chosen, busy=computes), LEAST)
             everywhere = not self.shared and self.ran.keys() <= busy
             self.shown = bool(looks) and gets_on(chosen, looks, everywhere=everywhere)
@@ -120,13 +121,12 @@ class Sweeps:
         return []
 
     def _chosen(self, ranks: Sequence[Subject]) -> Subject | None:
-        """Return the next rank; where one shows seldom that it gets on, that one every second time."""
+        """Return the next rank; one that shows seldom that it gets on comes twice, and then every second time."""
         others = [one for one in ranks if one.rank not in self.tried]
         later = [one for one in others if one.rank > self.first]
         first = [one for one in ranks if one.rank == self.first]
-        if self.first in self.tried and not (self.slow and (self.latest != self.first or not others)):
-            first = []
-        return next(iter((*first, *later, *others)), None)
+        again = self.slow and (self.latest != self.first or self.tried.get(self.first, 0) < TWICE or not others)
+        return next(iter((*(first if again or self.first not in self.tried else ()), *later, *others)), None)
 
 
 def _busy(activity: Mapping[int, Activity]) -> set[int]:

@@ -36,7 +36,10 @@ ALONE = 0.5  # of it: until then at one rank at a time
 LATE = 0.85  # of it: until then at none if no rank does anything
 SHORT = 30.0  # seconds: if standing still is told after less, there is no time for that
 LOOKS = 20  # in the whole time
-SELDOM = 0.1  # of it between two looks at one rank that shows seldom that the run gets on
+SELDOM = (
+    0.07,
+    0.13,
+)  # of it between two looks at one rank that shows seldom that the run gets on: never a period of it
 RARELY = 0.2  # of it between two looks, once the standstill was told several times
 SLOWEST, FASTEST = 10.0, 0.1  # seconds between two looks at the counters
 MISSED = 3.0  # times the usual gap between two looks: the machine slept, or the run was stopped
@@ -234,7 +237,9 @@ def _one_by_one(watcher: Watcher, quiet: float) -> bool:
 def _every(watcher: Watcher) -> float:
     """Return the seconds between two looks at stacks; the longer, the longer the run has stood still."""
     if _one_by_one(watcher, time.monotonic() - watcher.moved):
-        return max(watcher.tick, SELDOM * watcher.after) if watcher.sweeps.slow else watcher.tick
+        least, most = SELDOM
+        share = least + (most - least) * (watcher.looked * 0.618 % 1)
+        return max(watcher.tick, share * watcher.after) if watcher.sweeps.slow else watcher.tick
     return max(watcher.tick, min(watcher.after / LOOKS * 2**watcher.told, watcher.after * RARELY))
 
 
