@@ -212,6 +212,7 @@ def test_launcher_and_guardian_are_killed(accelerate: Run, script: Script, runs:
     ]
     assert others[0].stdout is not None
     others[0].stdout.readline()
+    launcher.suspend()  # else it may still write how the guardian ended
     for process in (launcher, guardian) if order.startswith("launcher") else (guardian, launcher):
         process.send_signal(signal.SIGKILL)
     said = [other.communicate(timeout=60) for other in others]

@@ -641,6 +641,7 @@ def test_a_rank_that_hardly_runs_is_not_read_thread_by_thread(monkeypatch: pytes
 def test_a_file_that_is_read_again_stays_open_as_long_as_its_process_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = dict[str, int]()
     monkeypatch.setattr(kernel, "_opened", opened)
+    monkeypatch.setattr(kernel, "_owner", [os.getpid()])
     monkeypatch.setattr(kernel, "OPEN", 2)
     with subprocess.Popen(["sleep", "100"]) as still:
         path = f"/proc/{still.pid}/stat"
@@ -652,10 +653,21 @@ def test_a_file_that_is_read_again_stays_open_as_long_as_its_process_lives(monke
     assert kernel.again(path) == ""
     assert opened == {}
     assert kernel.again(path) == ""  # there is none any more
-    for name in ("stat", "io", "status"):
+    for name in ("stat", "io", "status", "statm"):
         assert kernel.again(f"/proc/self/{name}")
     assert len(opened) == 1
-    os.close(opened.popitem()[1])
+    os.close(opened["/proc/self/statm"])
+
+
+def test_descriptors_of_another_process_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork may have closed them, and opened others in their place."""
+    monkeypatch.setattr(kernel, "_opened", {"/proc/self/stat": os.open("/dev/null", os.O_RDONLY), "/proc/1/io": 9999})
+    monkeypatch.setattr(kernel, "_owner", [os.getppid()])
+    used = kernel._opened["/proc/self/stat"]
+    assert kernel.again("/proc/self/stat").startswith(f"{os.getpid()} (")
+    assert kernel._opened.keys() == {"/proc/self/stat"}
+    os.close(used)  # it wasn't closed
+    os.close(kernel._opened["/proc/self/stat"])
 
 
 def test_a_main_thread_that_has_not_run_is_not_read_again(monkeypatch: pytest.MonkeyPatch, script: Script) -> None:

@@ -136,22 +136,29 @@ def again(path: str) -> str:
 
     It stays open as long as the process lives: opening it takes several times as long as reading it.
     """
-    if path not in _opened:
-        if len(_opened) >= OPEN:
-            for fd in _opened.values():
-                os.close(fd)
-            _opened.clear()
-        try:
-            _opened[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return ""
+    if _owner != [os.getpid()] or len(_opened) > OPEN:
+        _forget()
     try:
+        if path not in _opened:
+            _opened[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return os.pread(_opened[path], 4096, 0).decode(errors="replace")
     except OSError:
-        os.close(_opened.pop(path))
+        if path in _opened:
+            os.close(_opened.pop(path))
         return ""
 
 
+def _forget() -> None:
+    """Close what is open; in a fork those are descriptors of the process before, or nothing's."""
+    if _owner == [os.getpid()]:
+        for fd in _opened.values():
+            os.close(fd)
+    _opened.clear()
+    _owner[:] = [os.getpid()]
+
+
+_owner: list[int] = []
+"""The process whose descriptors these are."""
 _opened: dict[str, int] = {}
 
 
