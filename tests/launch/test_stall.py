@@ -479,22 +479,24 @@ def test_a_rank_that_waits_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatc
 def test_phases_longer_than_a_look_are_seen(script: Script) -> None:
     phases = "def a():\n    while not ready(): time.sleep(0.1)\ndef b():\n    while not ready(): time.sleep(0.1)\n"
     ready = "def ready(): return select.select([0], [], [], 0)[0] and sys.stdin.readline()\n"
-    path = script(f"import select, sys, time\n{ready}{phases}print(1, flush=True)\nwhile True: a(); b()\n")
+    end = "print(1, flush=True)\n"
+    path = script(f"import select, sys, time\n{ready}{phases}while True:\n    {end}    a()\n    {end}    b()\n")
     with subprocess.Popen((sys.executable, path), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as popen:
         assert popen.stdin is not None
         assert popen.stdout is not None
         popen.stdout.readline()
         sweeps, ranks = sweeping.Sweeps(shared=False), [Subject(0, 0, popen.pid)]
-        assert not sweeps.show(ranks, {popen.pid}, {})
+        shown = [sweeps.show(ranks, {popen.pid}, {})]
         sweeps.follow(ranks[0], {})
         for _time in range(2):
             sweeps.clear()
-            assert not sweeps.show(ranks, {popen.pid}, {})
+            shown.append(sweeps.show(ranks, {popen.pid}, {}))
             popen.stdin.write("\n")
             popen.stdin.flush()
-            time.sleep(0.5)
-            assert sweeps.show(ranks, {popen.pid}, {})
+            popen.stdout.readline()
+            shown.append(sweeps.show(ranks, {popen.pid}, {}))
         popen.kill()
+    assert shown == [False, False, True, False, True]
 
 
 @pytest.mark.exhaustive
