@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from accel_launch.running.onlookers.stall.verdict import Verdict
 
 QUIET = 0.3  # of the time after which standing still is told: from then on stacks are looked at
-LATER = 0.4  # of it, if looks at one rank have shown the last time that the run gets on
+LATER = 0.43  # of it, if looks at one rank have shown the last time that the run gets on
 ALONE = 0.5  # of it: until then at one rank at a time
 LATE = 0.85  # of it: until then at none if no rank does anything
 SHORT = 30.0  # seconds: if standing still is told after less, there is no time for that
