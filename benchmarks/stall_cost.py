@@ -23,7 +23,7 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 TICK = os.sysconf("SC_CLK_TCK")
-BEGIN = 300
+BEGIN = 300  # seconds until it is known how a run makes progress
 IMPORTS = "import os, threading, time\nrank = os.environ['RANK']\n"
 WAYS = {
     "prints a line every 10 s": "while True:\n    print('step', flush=True)\n    time.sleep(10)\n",

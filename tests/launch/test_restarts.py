@@ -589,9 +589,8 @@ def test_a_thousand_restarts_leave_nothing(environ: dict[str, str], mark: str, t
     for number in ("20", "1000"):
         assert until(lambda: path.exists() and path.read_text().split().count(number) == 2, 600)  # noqa: B023
         time.sleep(1)
-        found.append(
-            (min(at_times(launcher.num_fds)), launcher.memory_info().rss)
-        )  # now and then it writes its record
+        fewest = min(at_times(launcher.num_fds))  # now and then it writes its record
+        found.append((fewest, launcher.memory_info().rss))
         assert len(launcher.children(recursive=True)) == 1 + 2 * 2  # the guardian, two shells, and what they run
     run.terminate()
     assert run.wait(10) == -signal.SIGTERM

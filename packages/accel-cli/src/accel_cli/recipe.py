@@ -81,9 +81,8 @@ def _deepspeed(settings: Settings) -> dict[str, Any]:
     own = _json(settings, deepspeed.deepspeed_config_file) if deepspeed.deepspeed_config_file else {}
     stage = own.get("zero_stage", deepspeed.zero_stage)
     passes = own.get("gradient_accumulation_steps", deepspeed.gradient_accumulation_steps) or 1
-    if (
-        of_all := own.pop("train_batch_size", None)
-    ) is not None:  # DeepSpeed divides it, unless each device has its own
+    of_all = own.pop("train_batch_size", None)
+    if of_all is not None:  # DeepSpeed divides it, unless each device has its own
         own.setdefault("batch_size", max(1, of_all // (passes * _ranks(settings))))
     return {
         "zero_stage": stage if stage is not None else 2 if deepspeed.deepspeed_config_file is None else 0,

@@ -41,6 +41,11 @@ class Activity(Record):
     children: bool
     """Whether a process below it computes."""
 
+    @property
+    def computes(self) -> bool:
+        """Whether any of them does."""
+        return self.own or self.children
+
 
 IDLE = Activity(own=False, children=False)
 

@@ -26,10 +26,8 @@ LEAST = 6  # looks that show anything
 LOCKED = 0.1  # share of the looks with the interpreter's lock, at most, if a rank computes outside of it
 FEW, MORE = 2, 4  # looks that are compared with earlier ones, at a rank that doesn't compute, and at one that does
 PAUSE = 0.5  # seconds between them
-TWICE, SWEPT = (
-    2,
-    3,
-)  # times that a rank is compared first, and the time that it is looked at as if it had become faster
+TWICE = 2  # times that a rank is compared before others are looked at
+SWEPT = 3  # the time that it is looked at as if it had become faster
 USELESS = frozenset(("ended", "waiting", "paused", "stopped"))
 
 
@@ -130,7 +128,7 @@ class Sweeps:
 
 
 def _busy(activity: Mapping[int, Activity]) -> set[int]:
-    return {pid for pid, found in activity.items() if found.own or found.children}
+    return {pid for pid, found in activity.items() if found.computes}
 
 
 def gets_on(subject: Subject, looks: Sequence[Look], *, everywhere: bool) -> bool:

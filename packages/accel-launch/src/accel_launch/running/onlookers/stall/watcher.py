@@ -36,10 +36,8 @@ ALONE = 0.5  # of it: until then at one rank at a time
 LATE = 0.85  # of it: until then at none if no rank does anything
 SHORT = 30.0  # seconds: if standing still is told after less, there is no time for that
 LOOKS = 20  # in the whole time
-SELDOM = (
-    0.07,
-    0.13,
-)  # of it between two looks at one rank that shows seldom that the run gets on: never a period of it
+SELDOM = 0.07, 0.13
+"""Of it between two looks at one rank that shows seldom that the run gets on; irregular, as it may have a period."""
 RARELY = 0.2  # of it between two looks, once the standstill was told several times
 SLOWEST, FASTEST = 10.0, 0.1  # seconds between two looks at the counters
 MISSED = 3.0  # times the usual gap between two looks: the machine slept, or the run was stopped

@@ -43,7 +43,7 @@ class Window:
 
     def computes(self, living: Sequence[int], activity: Mapping[int, Activity], tick: float, *, shared: bool) -> bool:
         """Return whether all ranks compute, and one of them gets on: another one is looked at each ``tick``."""
-        busy = [each for each in activity.values() if each.own or each.children]
+        busy = [each for each in activity.values() if each.computes]
         if not living or len(activity) < len(living) or len(busy) < len(activity):
             return False
         subject = Subject(0, 0, living[int(time.monotonic() / tick) % len(living)])
@@ -58,7 +58,7 @@ class Window:
 
     def look(self, ranks: Sequence[Subject], activity: Mapping[int, Activity]) -> int | None:
         """Look at the ranks, several times at those that compute; return one that gets on, and with it the run."""
-        busy = {pid for pid, found in activity.items() if found.own or found.children}
+        busy = {pid for pid, found in activity.items() if found.computes}
         looked_at: list[Subject] = list(ranks)
         for turn in range(BURST):
             for stack in self._stacks(looked_at):
