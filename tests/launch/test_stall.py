@@ -501,10 +501,7 @@ def test_phases_longer_than_a_look_are_seen(script: Script) -> None:
 
 @pytest.mark.exhaustive
 def test_a_run_that_gets_on_seldom_is_quiet_until_it_hangs(accelerate: Run, script: Script) -> None:
-    phases = "".join(
-        f"def phase{n}(end):\n    while time.monotonic() < end: time.sleep(0.1)\n    if not end: time.sleep(1000)\n"
-        for n in range(3)
-    )
+    phases = "".join(f"def phase{n}(end):\n    while time.monotonic() < end: time.sleep(0.1)\n" for n in range(3))
     text = (
         f"{ME}{phases}began = time.monotonic()\nfor step in range(17): (phase0, phase1, phase2)[step % 3]"
         "(began + 4 * step)\nprint('hangs', time.time(), flush=True)\nphase2(1e9)\n"
