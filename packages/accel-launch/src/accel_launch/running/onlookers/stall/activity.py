@@ -62,6 +62,8 @@ class Meter:
         self.turn = 0
         self.transferred: dict[int, tuple[float, int]] = {}
         """When each rank was looked at last, and the bytes that it had read and written by then."""
+        self.mover = 0
+        """The rank that had read or written the last time."""
         self.received: dict[int, int] = {}
         self.received_at = time.monotonic()
 
@@ -92,15 +94,17 @@ class Meter:
     def transfers(self, pids: Sequence[int]) -> bool:
         """Return whether a rank has read or written since this was last asked: far cheaper than to `read` it all."""
         self.turn += 1
-        moved = False
-        for pid in pids:
-            if not self.turn % AGAIN:
-                self.below.pop(pid, None)
+        if not self.turn % AGAIN:
+            self.below.clear()
+        # One that has is enough, and most probably it is the one that had the last time.
+        for pid in sorted(pids, key=self.mover.__ne__):
             now, count = time.monotonic(), sum(kernel.transferred(each) for each in (pid, *self._below(pid)))
             at, before = self.transferred.get(pid, (now, count))
-            moved = moved or count - before > BYTES * (now - at)
             self.transferred[pid] = now, count
-        return moved
+            if count - before > BYTES * (now - at):
+                self.mover = pid
+                return True
+        return False
 
     def receives(self, pids: Sequence[int]) -> bool:
         """Return whether the ranks' connections have received data since this was last asked."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LOOKS, BUSY = 5, 10  # a second, at a rank that doesn't compute, and at one that does
 LEAST = 6  # looks that show anything
 LOCKED = 0.1  # share of the looks with the interpreter's lock, at most, if a rank computes outside of it
-FEW, MORE = 2, 4  # looks that are compared with earlier ones, at a rank that doesn't compute, and at one that does
+FEW, MORE = 2, 3  # looks that are compared with earlier ones, at a rank that doesn't compute, and at one that does
 PAUSE = 0.5  # seconds between them
 TWICE = 2  # times that a rank is compared before others are looked at
 SWEPT = 3  # the time that it is looked at as if it had become faster

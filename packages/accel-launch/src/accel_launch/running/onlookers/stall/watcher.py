@@ -40,6 +40,8 @@ SELDOM = 0.07, 0.13
 """Of it between two looks at one rank that shows seldom that the run gets on; irregular, as it may have a period."""
 RARELY = 0.2  # of it between two looks, once the standstill was told several times
 SLOWEST, FASTEST = 10.0, 0.1  # seconds between two looks at the counters
+CALM = 3  # such looks that show nothing: the next ones come more seldom, until stacks are looked at
+SPARSE, SPARSEST = 2, 3  # times as long between them then; and where the run shows seldom that it gets on
 MISSED = 3.0  # times the usual gap between two looks: the machine slept, or the run was stopped
 
 
@@ -148,6 +150,7 @@ class Watcher:
         begins = (LATER if self.sweeps.shown else QUIET) * self.after
         self.pause = self.tick
         if quiet < begins - every:
+            self.pause = _calm(self, quiet, begins - every)
             return
         if now < self.looked + every:
             self.pause = min(self.tick, max(self.looked + every - now, FASTEST))
@@ -239,6 +242,12 @@ def _every(watcher: Watcher) -> float:
         share = least + (most - least) * (watcher.looked * 0.618 % 1)
         return max(watcher.tick, share * watcher.after) if watcher.sweeps.slow else watcher.tick
     return max(watcher.tick, min(watcher.after / LOOKS * 2**watcher.told, watcher.after * RARELY))
+
+
+def _calm(watcher: Watcher, quiet: float, until: float) -> float:
+    """Return the seconds until the next look at the counters, which has to be before ``until``."""
+    longer = (SPARSEST if watcher.sweeps.slow else SPARSE) * watcher.tick
+    return longer if quiet >= CALM * watcher.tick and quiet + longer <= until else watcher.tick
 
 
 def _launcher_stopped() -> bool:

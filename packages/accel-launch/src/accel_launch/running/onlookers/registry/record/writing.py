@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 VERSION = 1  # of the form of the files
 PACE = 1.0  # seconds between two samples of what the ranks use
 SELDOM = 10.0  # the same where each is a run of `ps`
-LATER = 0.1  # of the time without a sign of ranks, until they are looked at again
+LATER = 0.2  # of the time without a sign of ranks, until they are looked at again
 WIDEST, CUT = 200, "..."  # characters of a last line, and what stands where it is longer
 STANDARD = 2  # the last of the standard streams
 CONNECTIONS = ("socket:", "/dev/nvidia", "/dev/kfd", "/dev/accel")
