@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-AFTER, LATEST = 4.0, 10.0
+LATEST = 10.0  # seconds after `--stall_after`
 COMMON = """
 import os, sys, time, threading, queue, subprocess, ctypes, re, socket, signal
 import torch, torch.distributed as dist
@@ -40,6 +40,8 @@ def reduce():
 def below(depth):
     if depth:
         return below(depth - 1)
+    with open(sys.argv[4], "w") as file:
+        file.write(str(time.time()))
     return stuck()
 
 def train():
@@ -67,7 +69,7 @@ def kinds() -> dict[str, list[str]]:
 KINDS = kinds()
 
 
-def one(number: int, seed: int, folder: Path, *, preload: bool) -> dict[str, Any]:
+def one(number: int, seed: int, folder: Path, *, after: float, preload: bool) -> dict[str, Any]:
     """Seed one hang; return what came of it."""
     chosen = random.Random(seed + number)  # noqa: S311
     kind = list(KINDS)[number % len(KINDS)]
@@ -76,17 +78,19 @@ def one(number: int, seed: int, folder: Path, *, preload: bool) -> dict[str, Any
     world = chosen.choice((2, 3, 4, 8))
     culprit, at, depth = chosen.randrange(world), chosen.randrange(2, 40), chosen.randrange(4)
     text = COMMON.format(text=form)
-    path, report = folder / f"train_{number}.py", folder / f"report_{number}.json"
+    path, report, stuck = folder / f"train_{number}.py", folder / f"report_{number}.json", folder / f"stuck_{number}"
     path.write_text(text)
     expected = [place for place, line in enumerate(text.splitlines(), 1) if "# HERE" in line]
-    words = ["--cpu", "--num_processes", world, "--stall_after", AFTER, "--stall_action", "end", "--grace", 1]
-    words += [*(["--preload", "torch"] if preload else []), "--report", report, path, culprit, at, depth]
+    words = ["--cpu", "--num_processes", world, "--stall_after", after, "--stall_action", "end", "--grace", 1]
+    words += [*(["--preload", "torch"] if preload else []), "--report", report, path, culprit, at, depth, stuck]
     command = [sys.executable, "-m", "accel_cli", "launch", *map(str, words)]
     began = time.monotonic()
     try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=180, cwd=folder)
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=170 + 3 * after, cwd=folder
+        )
     except subprocess.TimeoutExpired:
-        return {"kind": kind, "number": number, "right": False, "why": "not told in 180 s", "world": world}
+        return {"kind": kind, "number": number, "right": False, "why": "not told", "world": world}
     took = time.monotonic() - began
     stalls: list[dict[str, Any]] = json.loads(report.read_text())["stalls"] if report.exists() else []
     if not stalls:
@@ -97,7 +101,7 @@ def one(number: int, seed: int, folder: Path, *, preload: bool) -> dict[str, Any
             "why": f"status {done.returncode}: {done.stderr[-300:]}",
         }
     stall = stalls[0]
-    late = stall["at"] - stall["since"] - AFTER
+    late = stall["at"] - float(stuck.read_text()) - after
     group = next((each for each in stall["groups"] if culprit in each["ranks"]), None)
     named = bool(group and group["ranks"] == [culprit])
     first = bool(stall["groups"][0] is group or (stall["mismatch"] and world == 2))
@@ -121,6 +125,7 @@ def main() -> int:
     parser.add_argument("--parallel", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="A kind, or its beginning.")
+    parser.add_argument("--stall_after", type=float, default=4.0)
     parser.add_argument("--preload", action="store_true", help="Import torch once for all ranks: faster.")
     parser.add_argument("--results", type=Path, help="A file that results are appended to, a line of JSON each.")
     arguments = parser.parse_args()
@@ -132,7 +137,8 @@ def main() -> int:
         if number not in known and list(KINDS)[number % len(KINDS)].startswith(arguments.only or "")
     ]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.parallel) as pool:
-        running = [pool.submit(one, n, arguments.seed, Path(folder), preload=arguments.preload) for n in numbers]
+        seed, after, preload = arguments.seed, arguments.stall_after, arguments.preload
+        running = [pool.submit(one, n, seed, Path(folder), after=after, preload=preload) for n in numbers]
         for each in as_completed(running):
             found.append(each.result())
             if arguments.results:

@@ -1,13 +1,13 @@
 """What it costs to look for hangs: the CPU time of the launcher's side, and the pause of a rank whose stack is read.
 
-    uv run python benchmarks/stall_cost.py [--ranks 8] [--seconds 240] [--table costs]
+    uv run python benchmarks/stall_cost.py [--ranks 8] [--seconds 240] [--table costs] [--stall_after 0]
 
 The first table has the CPU time of the launcher, the process that watches, and the samplers that it starts, as a
-share of one core, while all ranks make progress in one way, or wait. `--stall_after` is its default, 300 s; a run
-counts from 300 s on, when it is known how it makes progress. The second has the largest gap that a busy rank saw
-between two readings of its own clock, while its stacks were read all the time, and while they weren't. In a part of a
-gap the rank may have waited for a CPU, which others used; the largest stop is without that, and only of gaps in which
-it stood still.
+share of one core, while all ranks make progress in one way, or wait. `--stall_after` is its default, 300 s; with 0
+nobody watches, and what is left is what the launcher itself costs. A run counts from 300 s on, when it is known how
+it makes progress. The second has the largest gap that a busy rank saw between two readings of its own clock, while
+its stacks were read all the time, and while they weren't. In a part of a gap the rank may have waited for a CPU,
+which others used; the largest stop is without that, and only of gaps in which it stood still.
 """
 
 from __future__ import annotations
@@ -91,13 +91,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=240)
+    parser.add_argument("--stall_after", default="300")
     parser.add_argument("--table", choices=["costs", "pauses"], help="Only this one.")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["XDG_STATE_HOME"] = str(folder / "state")
         if arguments.table != "pauses":
-            costs(folder, arguments.ranks, arguments.seconds)
+            costs(folder, arguments.ranks, arguments.seconds, arguments.stall_after)
         if arguments.table != "costs":
             print("\n| in a busy rank | largest gap, ms | largest stop, ms |\n| --- | --- | --- |")
             for way, (gap, stop) in gaps(folder).items():
@@ -105,9 +106,9 @@ def main() -> None:
             print(f"\nload: {os.getloadavg()[0]:.0f}")
 
 
-def costs(folder: Path, ranks: int, seconds: float) -> None:
+def costs(folder: Path, ranks: int, seconds: float, after: str) -> None:
     """Print the table of costs."""
-    runs = [started(folder, text, ranks) for text in WAYS.values()]
+    runs = [started(folder, text, ranks, after) for text in WAYS.values()]
     time.sleep(BEGIN)
     before = [cost(run.pid) for run in runs]
     time.sleep(seconds)
@@ -121,11 +122,12 @@ def costs(folder: Path, ranks: int, seconds: float) -> None:
         print(f"| {way} | {(last - first) / seconds:.3%} |")
 
 
-def started(folder: Path, text: str, ranks: int) -> subprocess.Popen[bytes]:
+def started(folder: Path, text: str, ranks: int, after: str) -> subprocess.Popen[bytes]:
     """Launch a script that makes progress in one way."""
     script = folder / f"script{len(list(folder.iterdir()))}.py"
     script.write_text(IMPORTS + THREADS + text)
-    words = [BIN / "accelerate", "launch", "-q", "--cpu", "--num_processes", str(ranks), script]
+    flags = ["-q", "--cpu", "--num_processes", str(ranks), "--stall_after", after]
+    words = [BIN / "accelerate", "launch", *flags, script]
     return subprocess.Popen(words, stdout=subprocess.DEVNULL)
 
 
