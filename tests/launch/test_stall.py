@@ -368,14 +368,10 @@ class Swept:
         self.ranks = [Subject(rank, rank, 10 + rank) for rank in range(4)]
         self.does = {rank: look(rank, 1) for rank in range(4)}
         self.busy = dict[int, Activity]()
-        self.runs, self.swept, self.glanced = 0, list[int](), list[int]()
+        self.swept, self.glanced = list[int](), list[int]()
         monkeypatch.setattr(sweeping, "looks_at", self.looks_at)
         monkeypatch.setattr(sweeping, "glance", self.glance)
         monkeypatch.setattr(sweeping, "PAUSE", 0)
-        monkeypatch.setattr(kernel, "ran", self.ran)
-
-    def ran(self, pid: int) -> str:
-        return str(pid + self.runs)
 
     def looks_at(self, subject: Subject, *, busy: bool) -> list[Look]:
         self.swept.append(subject.rank)
@@ -387,9 +383,7 @@ class Swept:
 
     def shows(self, *ranks: int) -> bool:
         """Return whether the next look at one of these shows that the run gets on."""
-        self.runs += 1
-        running = self.sweeps.running(self.ranks, self.busy)
-        return self.sweeps.show(self.ranks, running & {10 + rank for rank in ranks}, self.busy)
+        return self.sweeps.show(self.ranks, {10 + rank for rank in ranks}, self.busy)
 
     def follow(self, rank: int) -> None:
         """Looks at all ranks have shown that this one gets on."""

@@ -50,6 +50,11 @@ class Activity(Record):
 IDLE = Activity(own=False, children=False)
 
 
+def computing(activity: Mapping[int, Activity]) -> set[int]:
+    """Return the ranks that compute, by pid."""
+    return {pid for pid, found in activity.items() if found.computes}
+
+
 class Meter:
     """Reads counters of ranks, and compares them with those of the look before."""
 
@@ -116,6 +121,38 @@ class Meter:
             return False
         own = {inode for pid in pids for each in (pid, *self._below(pid)) for inode in sockets.inodes(each)}
         return sum(count for inode, count in grown.items() if inode in own) > most
+
+
+class Wakes:
+    """When the main threads of ranks have run, to a look at the counters."""
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self.seen: dict[int, tuple[str, float]] = {}
+        """What changes whenever a rank's main thread runs, and when it had, in monotonic seconds; by pid."""
+        self.new: set[int] = set()
+        """Ranks that haven't run since they were looked at first, so that it isn't known when they had."""
+
+    def read(self, pids: Sequence[int], now: float) -> None:
+        """Look at all ranks."""
+        for pid in pids:
+            ran, before = kernel.ran(pid), self.seen.get(pid)
+            if before is None:
+                self.new.add(pid)
+            elif ran != before[0]:
+                self.new.discard(pid)
+            elif ran:  # the kernel tells it, and it hasn't
+                continue
+            self.seen[pid] = ran, now
+
+    def since(self, pids: Sequence[int], at: float) -> set[int]:
+        """Return the ranks that have run since."""
+        return {pid for pid in pids if self.seen[pid][1] > at}
+
+    def last(self, pids: Sequence[int], before: float) -> float:
+        """Return when a rank has run last of those that haven't run since ``before``; 0 if that isn't known."""
+        times = [self.seen[pid][1] for pid in pids if pid not in self.new]
+        return max((at for at in times if at < before), default=0.0)
 
 
 def _counters(pid: int, below: Sequence[int]) -> Counters:

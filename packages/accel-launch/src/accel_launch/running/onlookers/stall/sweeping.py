@@ -12,6 +12,7 @@ from accel_launch.inspecting import kernel, sampling, snapshot
 from accel_launch.inspecting.places import locate
 from accel_launch.inspecting.sampling import Thread
 from accel_launch.inspecting.snapshot import Process, RankStack
+from accel_launch.running.onlookers.stall.activity import computing
 from accel_launch.running.onlookers.stall.verdict import Look, apart, changes, key, kind, mixed, moving
 
 TYPE_CHECKING = False
@@ -37,8 +38,6 @@ class Sweeps:
     def __init__(self, *, shared: bool) -> None:
         """Begin; ``shared`` is whether the run has ranks elsewhere, which may wait for one that loops."""
         self.shared = shared
-        self.ran: dict[int, str] = {}
-        """What each rank's main thread had run at the last look; by pid."""
         self.tried: dict[int, int] = {}
         """How often the ranks were looked at."""
         self.useless: set[int] = set()
@@ -47,6 +46,8 @@ class Sweeps:
         """Looks at ranks since something last moved, or just then."""
         self.kept: dict[int, list[Look]] = {}
         """Those at the rank that has just shown that the run gets on."""
+        self.before: dict[int, Look] = {}
+        """The first look at each rank since something last moved."""
         self.first, self.latest = -1, -1
         """The rank that has shown last that the run gets on, and the one that was looked at last."""
         self.shown, self.slow = False, False
@@ -56,6 +57,7 @@ class Sweeps:
         """Begin anew: something has moved."""
         self.seen, self.kept, self.latest = self.kept, {}, -1
         self.tried.clear()
+        self.before.clear()
         self.useless.clear()
 
     @property
@@ -63,17 +65,12 @@ class Sweeps:
         """Whether looks at all ranks can wait, as those at the one that shows seldom that the run gets on go on."""
         return self.slow and self.first in self.tried and self.first not in self.useless
 
-    def running(self, ranks: Sequence[Subject], activity: Mapping[int, Activity]) -> set[int]:
-        """Return the pids of ranks that compute, or whose main thread has run since this was last asked."""
-        before, self.ran = self.ran, {one.pid: kernel.ran(one.pid) for one in ranks if not one.ended}
-        return _busy(activity) | {pid for pid, ran in self.ran.items() if not ran or ran != before.get(pid)}
-
     def show(self, ranks: Sequence[Subject], running: Collection[int], activity: Mapping[int, Activity]) -> bool:
         """Look at one more of the ranks that are ``running``; return whether it gets on."""
         chosen = self._chosen([one for one in ranks if one.pid in running and one.rank not in self.useless])
         if chosen is None:
             return False
-        busy = _busy(activity)
+        busy = computing(activity)
         computes = chosen.pid in busy
         self.latest = chosen.rank
         self.tried[chosen.rank] = self.tried.get(chosen.rank, 0) + 1
@@ -81,7 +78,7 @@ class Sweeps:
             self.shown = self._compare(chosen, busy=computes)
         else:
             looks = self._useful(looks_at(chosen, busy=computes), LEAST)
-            everywhere = not self.shared and self.ran.keys() <= busy
+            everywhere = not self.shared and {one.pid for one in ranks if not one.ended} <= busy
             self.shown = bool(looks) and gets_on(chosen, looks, everywhere=everywhere)
             self.slow = self.slow and not self.shown
         if self.shown:
@@ -92,7 +89,7 @@ class Sweeps:
         """Look at a rank of which looks at all ranks have just shown that it gets on, to compare it later."""
         self.first, self.latest, self.shown, self.slow = subject.rank, subject.rank, True, True
         self.seen.pop(subject.rank, None)
-        self._compare(subject, busy=subject.pid in _busy(activity))
+        self._compare(subject, busy=subject.pid in computing(activity))
         self.kept = {subject.rank: self.seen.get(subject.rank, [])}
 
     def _compare(self, subject: Subject, *, busy: bool) -> bool:
@@ -113,6 +110,8 @@ class Sweeps:
 
     def _useful(self, looks: list[Look], least: int) -> list[Look]:
         """Return looks at a rank if they can show that it gets on."""
+        if looks:
+            self.before.setdefault(looks[0].stack.rank, looks[0])
         if len(looks) >= least and kind(looks) not in USELESS:
             return looks
         self.useless.add(self.latest)
@@ -125,10 +124,6 @@ class Sweeps:
         first = [one for one in ranks if one.rank == self.first]
         again = self.slow and (self.latest != self.first or self.tried.get(self.first, 0) < TWICE or not others)
         return next(iter((*(first if again or self.first not in self.tried else ()), *later, *others)), None)
-
-
-def _busy(activity: Mapping[int, Activity]) -> set[int]:
-    return {pid for pid, found in activity.items() if found.computes}
 
 
 def gets_on(subject: Subject, looks: Sequence[Look], *, everywhere: bool) -> bool:

@@ -22,6 +22,7 @@ MIXED = 0.6  # share of the looks in which a rank is in one place, at most, if i
 POLLED = 5  # looks at a rank, of which one is within the function that asks whether a collective is done
 DOMINANT = 0.75  # share of the looks in which a rank that waits is in one place; it may poll from there
 RECENT = 0.25  # share of the looks that are the latest ones
+FORMER = 0.8  # share of the looks before a rank has come to a place, at least, in which it was elsewhere
 
 
 class Look(Record):
@@ -33,6 +34,8 @@ class Look(Record):
     key: object
     """Equal for equal stacks."""
     gil: bool
+    at: float = 0.0
+    """When, in monotonic seconds; 0 if the time doesn't matter."""
 
 
 def key(stack: RankStack) -> object:
@@ -134,10 +137,23 @@ def moving(looks: Sequence[Look], *, busy: bool) -> bool:
         depth = _common(stacks)
         called = {(frame.file, frame.function) for frames in stacks for frame in frames[depth:]}
         return len(different) > FEW_STACKS or len(called) > FEW_FUNCTIONS
-    late = keys[-max(int(len(keys) * RECENT), 1) :]
+    late = _late(keys)
     if len(keys) > len(late) and keys[-1] not in keys[: -len(late)]:
         return True
     return len(keys) > 1 and changes(looks)
+
+
+def arrived(looks: Sequence[Look]) -> float:
+    """Return when a rank was first seen where it is now, if it was elsewhere before; else 0."""
+    keys = [look.key for look in looks]
+    now = _late(keys)
+    elsewhere = [place for place, one in enumerate(keys) if one not in now]
+    count = elsewhere[-1] + 1 if elsewhere else 0  # looks until then
+    return looks[count].at if len(elsewhere) > FORMER * count else 0.0
+
+
+def _late(keys: Sequence[object]) -> Sequence[object]:
+    return keys[-max(int(len(keys) * RECENT), 1) :]
 
 
 class Verdict(Record):

@@ -13,7 +13,7 @@ import time
 from accel_launch.inspecting import groups, kernel, snapshot
 from accel_launch.inspecting.report import as_json
 from accel_launch.inspecting.subject import Subject
-from accel_launch.running.onlookers.stall.activity import Meter
+from accel_launch.running.onlookers.stall.activity import Meter, Wakes, computing
 from accel_launch.running.onlookers.stall.subjects import recorded
 from accel_launch.running.onlookers.stall.sweeping import Sweeps
 from accel_launch.running.onlookers.stall.telling import Stall, encode
@@ -42,6 +42,7 @@ RARELY = 0.2  # of it between two looks, once the standstill was told several ti
 SLOWEST, FASTEST = 10.0, 0.1  # seconds between two looks at the counters
 CALM = 3  # such looks that show nothing: the next ones come more seldom, until stacks are looked at
 SPARSE, SPARSEST = 2, 3  # times as long between them then; and where the run shows seldom that it gets on
+STEP = 2  # usual gaps between two looks after something moved, in which its rank still runs
 MISSED = 3.0  # times the usual gap between two looks: the machine slept, or the run was stopped
 
 
@@ -76,7 +77,7 @@ class Watcher:
         self.known: list[tuple[int, bool]] | None = None
         """The ranks at the last look, and whether each had ended."""
         self.activity: dict[int, Activity] = {}
-        self.meter = Meter()
+        self.meter, self.wakes = Meter(), Wakes()
         self.tick = min(max(after / 30, FASTEST), SLOWEST)
         self.pause = self.tick
         """Seconds until the next look at the counters."""
@@ -84,6 +85,8 @@ class Watcher:
         """When something last moved, as far as we have seen."""
         self.window, self.sweeps = Window(LOOKS), Sweeps(shared=shared)
         self.looked = 0.0
+        self.idle, self.near = False, False
+        """Whether no rank did anything at the last look; and whether all are looked at although none does."""
         self.told = 0
         """How often the present standstill was told."""
         self.paused: tuple[int, ...] = ()
@@ -138,6 +141,7 @@ class Watcher:
         living = [subject.pid for subject in ranks if not subject.ended]
         now, output = time.monotonic(), self.last_output()
         transfers = self.meter.transfers(living)
+        self.wakes.read(living, now)
         known = [(subject.pid, bool(subject.ended)) for subject in ranks]
         if output > self.moved:
             self._move(output)
@@ -147,17 +151,18 @@ class Watcher:
         if not (living or (self.shared and ranks)) or transfers:
             self._move(now)
         quiet, every = now - self.moved, _every(self)
-        begins = (LATER if self.sweeps.shown else QUIET) * self.after
+        begins = 0.0 if self.near else (LATER if self.sweeps.shown else QUIET) * self.after
         self.pause = self.tick
         if quiet < begins - every:
             self.pause = _calm(self, quiet, begins - every)
             return
         if now < self.looked + every:
-            self.pause = min(self.tick, max(self.looked + every - now, FASTEST))
+            self.pause = min(SPARSE * self.tick, max(self.looked + every - now, FASTEST))
             return
-        self.looked = now
+        looked, self.looked = self.looked, now
         self.activity = self.meter.read(living)
-        running = self.sweeps.running(ranks, self.activity)
+        running = computing(self.activity) | self.wakes.since(living, looked)
+        self.idle = not running
         if quiet < begins:
             return
         if self.meter.receives(living) or _gets_on(self, ranks, running, quiet):
@@ -169,12 +174,14 @@ class Watcher:
         """Something has moved; it wasn't ``seen`` if all that is known is that the time before doesn't count."""
         if self.told:
             self.report(encode("moves", seconds=at - self.moved, seen=seen))
-        self.moved, self.told, self.paused = max(self.moved, at), 0, ()
+        self.moved, self.told, self.paused, self.near = max(self.moved, at), 0, (), False
         self.window.clear()
         self.sweeps.clear()
 
     def _decide(self, ranks: Sequence[Subject]) -> None:
         verdict = judge(self.window.looks)
+        if verdict.idle and not self.told and self._stepped(ranks):
+            return
         if verdict.paused:
             if verdict.paused != self.paused:
                 self.report(encode("paused", ranks=verdict.paused))
@@ -186,7 +193,22 @@ class Watcher:
             self.told += 1
             self._tell(ranks, verdict)
         else:
+            _follow(self, ranks, next((rank for rank, found in verdict.kinds.items() if found == "moving"), None))
             self._move(time.monotonic())
+
+    def _stepped(self, ranks: Sequence[Subject]) -> bool:
+        """Return whether a rank has got on while it wasn't looked at, or between looks, and stands since then.
+
+        Before the first look that is a main thread that ran, and never since. One that only wakes up now and then is
+        at the same place afterwards: so from here on all ranks are looked at, and the time counts from that moment.
+        """
+        living = [subject.pid for subject in ranks if not subject.ended]
+        at = max(self.wakes.last(living, self.window.began), self.window.arrived)
+        if at <= self.moved + STEP * self.tick:
+            return False
+        self.moved, self.near = at, True
+        self.window.clear()
+        return True
 
     def _tell(self, ranks: Sequence[Subject], verdict: Verdict) -> None:
         latest = snapshot.take(ranks, children=True)
@@ -217,20 +239,28 @@ def _gets_on(watcher: Watcher, ranks: Sequence[Subject], running: Collection[int
     """Look at stacks; return whether they show that the run gets on."""
     if _one_by_one(watcher, quiet):
         return watcher.sweeps.show(ranks, running, watcher.activity)
-    if watcher.after >= SHORT and quiet < LATE * watcher.after and not running:
+    if watcher.after >= SHORT and quiet < LATE * watcher.after and not running and not watcher.near:
         return False
     living = [subject.pid for subject in ranks if not subject.ended]
     if watcher.window.computes(living, watcher.activity, watcher.tick, shared=watcher.shared):
         return True
+    watcher.window.know(watcher.sweeps.before)
     found = watcher.window.look(ranks, watcher.activity)
+    _follow(watcher, ranks, found)
+    return found is not None
+
+
+def _follow(watcher: Watcher, ranks: Sequence[Subject], found: int | None) -> None:
+    """Remember that looks at all ranks were needed to see that this one gets on."""
     for subject in ranks:
         if subject.rank == found and watcher.after >= SHORT:
             watcher.sweeps.follow(subject, watcher.activity)
-    return found is not None
 
 
 def _one_by_one(watcher: Watcher, quiet: float) -> bool:
     """Return whether one rank at a time is looked at."""
+    if watcher.near:
+        return False
     until = LATE if watcher.sweeps.suffice else ALONE
     return watcher.after >= SHORT and quiet < until * watcher.after
 
@@ -240,7 +270,8 @@ def _every(watcher: Watcher) -> float:
     if _one_by_one(watcher, time.monotonic() - watcher.moved):
         least, most = SELDOM
         share = least + (most - least) * (watcher.looked * 0.618 % 1)
-        return max(watcher.tick, share * watcher.after) if watcher.sweeps.slow else watcher.tick
+        usual = SPARSE * watcher.tick if watcher.idle else watcher.tick
+        return max(usual, share * watcher.after) if watcher.sweeps.slow else usual
     return max(watcher.tick, min(watcher.after / LOOKS * 2**watcher.told, watcher.after * RARELY))
 
 

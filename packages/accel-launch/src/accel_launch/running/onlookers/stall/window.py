@@ -9,8 +9,9 @@ import time
 
 from accel_launch.inspecting import kernel, snapshot
 from accel_launch.inspecting.subject import Subject
+from accel_launch.running.onlookers.stall.activity import computing
 from accel_launch.running.onlookers.stall.sweeping import glance
-from accel_launch.running.onlookers.stall.verdict import Look, key, kind, mixed, moving
+from accel_launch.running.onlookers.stall.verdict import Look, arrived, key, kind, mixed, moving
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,11 +36,14 @@ class Window:
         self.looks: dict[int, list[Look]] = {}
         self.read: dict[int, tuple[str, RankStack]] = {}
         """What each rank's main thread had run when its stack was read last, and that stack; by pid."""
+        self.began = 0.0
+        """When the first of these looks was, in monotonic seconds; 0 before it."""
 
     def clear(self) -> None:
         """Begin anew: something has moved."""
         self.looks.clear()
         self.read.clear()
+        self.began = 0.0
 
     def computes(self, living: Sequence[int], activity: Mapping[int, Activity], tick: float, *, shared: bool) -> bool:
         """Return whether all ranks compute, and one of them gets on: another one is looked at each ``tick``."""
@@ -56,15 +60,22 @@ class Window:
                 return True
         return False
 
+    def know(self, before: Mapping[int, Look]) -> None:
+        """Take what ranks were seen doing earlier."""
+        for rank, look in before.items():
+            self.looks.setdefault(rank, [look])
+
     def look(self, ranks: Sequence[Subject], activity: Mapping[int, Activity]) -> int | None:
         """Look at the ranks, several times at those that compute; return one that gets on, and with it the run."""
-        busy = {pid for pid, found in activity.items() if found.computes}
+        self.began = self.began or time.monotonic()
+        busy = computing(activity)
         looked_at: list[Subject] = list(ranks)
         for turn in range(BURST):
             for stack in self._stacks(looked_at):
                 main = stack.process.main if stack.process is not None else None
                 looks = self.looks.setdefault(stack.rank, [])
-                looks.append(Look(stack, stack.pid in busy, key(stack), main is not None and main.gil))
+                gil = main is not None and main.gil
+                looks.append(Look(stack, stack.pid in busy, key(stack), gil, time.monotonic()))
                 del looks[: -self.most]
             looked_at = [one for one in looked_at if one.pid in busy and not (turn and self._waits(one.rank))]
             if not looked_at:
@@ -74,6 +85,11 @@ class Window:
 
     def _waits(self, rank: int) -> bool:
         return kind(self.looks[rank]) == "waiting"
+
+    @property
+    def arrived(self) -> float:
+        """When a rank was first seen where it is now, the latest of them; 0 if none was elsewhere before."""
+        return max((arrived(looks) for looks in self.looks.values()), default=0.0)
 
     def is_enough(self, ranks: Sequence[Subject]) -> bool:
         """Return whether the run can be judged: each rank was seen often enough."""
