@@ -1,0 +1,154 @@
+"""Silent steps that take most of the time after which standing still is told: they are no standstill, a hang is."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from accel_launch.inspecting import kernel
+from accel_launch.inspecting.places import Place
+from accel_launch.inspecting.snapshot import RankStack
+from accel_launch.inspecting.subject import Subject
+from accel_launch.running.onlookers.stall import watcher
+from accel_launch.running.onlookers.stall.activity import Meter, Wakes
+from accel_launch.running.onlookers.stall.verdict import Look, arrived
+from accel_launch.running.onlookers.stall.watcher import Watcher
+from tests.conftest import Run
+from tests.launch.processes import Script
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("wait", ["time.sleep(seconds)", "poll(time.monotonic() + seconds)"])
+def test_long_steps_are_quiet_until_one_hangs(accelerate: Run, script: Script, wait: str) -> None:
+    text = (
+        "import time\ndef poll(end):\n    while time.monotonic() < end: time.sleep(0.2)\n"
+        f"def load(seconds): {wait}\ndef train(seconds): {wait}\n"
+        "for step in range(2):\n    load(20)\n    train(20)\nprint('hangs', time.time(), flush=True)\nload(1e6)\n"
+    )
+    flags = ("-q", "--cpu", "--num_processes", "2", "--grace", "1", "--stall_after", "30", "--stall_action", "end")
+    done = accelerate("launch", *flags, script(text), timeout=240)
+    assert done.returncode == 124, done.stderr
+    assert done.stdout.count("hangs") == 2  # not before
+    assert "the run moves again" not in done.stderr
+    assert ": script1.py:" in done.stderr
+    assert " load > " in done.stderr or " poll > " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("places", "at"),
+    [
+        ("bbbbbbbb", 0),
+        ("aaaabbbb", 4),
+        ("abbbbbbbbbbb", 1),
+        ("abababab", 0),
+        ("bbbbbbbbabbbbbbbbb", 0),  # a rare place of a loop
+        ("aabbbbcccc", 6),
+        ("aaaaaaaaab", 0),  # moving
+        ("aaaaaaaabb", 8),
+        ("b", 0),
+    ],
+)
+def test_when_a_rank_came_where_it_is(places: str, at: float) -> None:
+    assert arrived(looks(places)) == at
+
+
+def looks(places: str) -> list[Look]:
+    """Return looks at a rank, one a second, at these places."""
+    stack = RankStack(0, 0, 10, None, Place())
+    return [Look(stack, False, place, False, float(second)) for second, place in enumerate(places)]
+
+
+class Played:
+    """A watcher of two ranks of which the test says what they do; it looks every ten seconds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.ran, self.read = 1000.0, {10: "0", 11: "0"}, {10: 0, 11: 0}
+        self.asked: list[int] = []
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(kernel, "ran", self.ran.__getitem__)
+        monkeypatch.setattr(kernel, "transferred", self.transferred)
+        monkeypatch.setattr(kernel, "children", lambda _pid: [])
+        ranks = [Subject(0, 0, 10), Subject(1, 1, 11)]
+        self.watcher = Watcher(300, ranks, None, lambda: 0.0, lambda _line: None)
+
+    def transferred(self, pid: int) -> int:
+        self.asked.append(pid)
+        return self.read[pid]
+
+    def look(self, at: float, *ran: int) -> None:
+        """Look at the counters, when these ranks have run since the look before."""
+        self.now = 1000 + at
+        for pid in ran:
+            self.ran[pid] += "1"
+        self.watcher.wakes.read([10, 11], self.now)
+
+
+def test_a_rank_that_ran_before_the_first_look_and_never_since_has_got_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played(monkeypatch)
+    played.look(0)
+    played.look(140, 10)
+    played.watcher.window.began = 1255.0
+    played.watcher.window.looks[0] = looks("b")
+    played.look(300)
+    assert played.watcher._stepped(played.watcher.subjects)
+    assert (played.watcher.moved, played.watcher.near) == (1140.0, True)
+    assert not played.watcher.window.looks
+    played.watcher.window.began = 1310.0
+    played.look(440)
+    assert not played.watcher._stepped(played.watcher.subjects)
+
+
+@pytest.mark.parametrize(
+    "ran", [[(0, ()), (140, (10,)), (300, (10,))], [(0, ()), (10, (10, 11)), (300, ())], [(200, ()), (300, ())]]
+)
+def test_a_rank_that_only_wakes_up_has_not(
+    monkeypatch: pytest.MonkeyPatch, ran: list[tuple[float, tuple[int, ...]]]
+) -> None:
+    """It runs again while it is looked at; or it did no more than what follows a movement; or it never ran."""
+    played = Played(monkeypatch)
+    played.watcher.window.began = 1255.0
+    for at, pids in ran:
+        played.look(at, *pids)
+    assert not played.watcher._stepped(played.watcher.subjects)
+    assert (played.watcher.moved, played.watcher.near) == (1000.0, False)
+
+
+def test_a_rank_that_is_seen_elsewhere_than_before_has_got_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played(monkeypatch)
+    played.look(0)
+    played.watcher.window.looks[1] = [look.replace(at=look.at + 1200) for look in looks("aaaabbbb")]
+    assert played.watcher._stepped(played.watcher.subjects)
+    assert played.watcher.moved == 1204.0
+
+
+def test_ranks_of_which_the_kernel_tells_nothing_may_always_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "ran", lambda _pid: "")
+    wakes = Wakes()
+    for at in (1.0, 2.0):
+        wakes.read([10], at)
+    assert wakes.since([10], 1.5) == {10}
+
+
+def test_no_further_than_the_first_rank_that_reads_or_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    played, meter = Played(monkeypatch), Meter()
+    assert not meter.transfers([10, 11])
+    played.now, played.read[11] = 1010.0, 1 << 20
+    assert meter.transfers([10, 11])
+    played.now, played.read[11], played.asked = 1020.0, 2 << 20, []
+    assert meter.transfers([10, 11])
+    assert played.asked == [11]
+    played.now, played.asked = 1030.0, []
+    assert not meter.transfers([10, 11])
+    assert played.asked == [11, 10]
+
+
+@pytest.mark.parametrize(
+    ("quiet", "slow", "pause"), [(10, False, 10), (30, False, 20), (30, True, 30), (70, False, 10), (60, True, 10)]
+)
+def test_a_calm_run_is_looked_at_more_seldom(
+    monkeypatch: pytest.MonkeyPatch, quiet: float, slow: bool, pause: float
+) -> None:
+    played = Played(monkeypatch)
+    played.watcher.sweeps.slow = slow
+    assert watcher._calm(played.watcher, quiet, 80.0) == pause
