@@ -89,12 +89,10 @@ def test_a_rank_that_ran_before_the_first_look_and_never_since_has_got_on(monkey
     played.look(0)
     played.look(140, 10)
     played.watcher.window.began = 1255.0
-    played.watcher.window.looks[0] = looks("b")
     played.look(300)
     assert played.watcher._stepped(played.watcher.subjects)
     assert (played.watcher.moved, played.watcher.near) == (1140.0, True)
-    assert not played.watcher.window.looks
-    played.watcher.window.began = 1310.0
+    played.look(310, 10)  # it only wakes up
     played.look(440)
     assert not played.watcher._stepped(played.watcher.subjects)
 
@@ -118,8 +116,11 @@ def test_a_rank_that_is_seen_elsewhere_than_before_has_got_on(monkeypatch: pytes
     played = Played(monkeypatch)
     played.look(0)
     played.watcher.window.looks[1] = [look.replace(at=look.at + 1200) for look in looks("aaaabbbb")]
+    played.watcher.sweeps.before[1] = looks("a")[0]
     assert played.watcher._stepped(played.watcher.subjects)
     assert played.watcher.moved == 1204.0
+    played.watcher.window.know(played.watcher.sweeps.before)
+    assert not played.watcher._stepped(played.watcher.subjects)  # it has come from there once
 
 
 def test_ranks_of_which_the_kernel_tells_nothing_may_always_run(monkeypatch: pytest.MonkeyPatch) -> None:

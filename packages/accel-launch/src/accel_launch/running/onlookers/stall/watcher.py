@@ -207,7 +207,7 @@ class Watcher:
         if at <= self.moved + STEP * self.tick:
             return False
         self.moved, self.near = at, True
-        self.window.clear()
+        self.window.forget(at)
         return True
 
     def _tell(self, ranks: Sequence[Subject], verdict: Verdict) -> None:

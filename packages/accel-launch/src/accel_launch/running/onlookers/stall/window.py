@@ -45,6 +45,12 @@ class Window:
         self.read.clear()
         self.began = 0.0
 
+    def forget(self, before: float) -> None:
+        """Forget earlier looks than that, but the last one at each rank."""
+        self.began = max(self.began, before)
+        for rank, looks in self.looks.items():
+            self.looks[rank] = [look for look in looks if look.at >= before] or looks[-1:]
+
     def computes(self, living: Sequence[int], activity: Mapping[int, Activity], tick: float, *, shared: bool) -> bool:
         """Return whether all ranks compute, and one of them gets on: another one is looked at each ``tick``."""
         busy = [each for each in activity.values() if each.computes]
