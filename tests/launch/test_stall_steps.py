@@ -116,9 +116,11 @@ def test_a_rank_that_is_seen_elsewhere_than_before_has_got_on(monkeypatch: pytes
     played = Played(monkeypatch)
     played.look(0)
     played.watcher.window.looks[1] = [look.replace(at=look.at + 1200) for look in looks("aaaabbbb")]
+    played.watcher.window.looks[0] = looks("bb")
     played.watcher.sweeps.before[1] = looks("a")[0]
     assert played.watcher._stepped(played.watcher.subjects)
     assert played.watcher.moved == 1204.0
+    assert {rank: len(kept) for rank, kept in played.watcher.window.looks.items()} == {0: 1, 1: 4}
     played.watcher.window.know(played.watcher.sweeps.before)
     assert not played.watcher._stepped(played.watcher.subjects)  # it has come from there once
 
