@@ -63,7 +63,8 @@ class Sweeps:
     @property
     def suffice(self) -> bool:
         """Whether looks at all ranks can wait, as those at the one that shows seldom that the run gets on go on."""
-        return self.slow and self.first in self.tried and self.first not in self.useless
+        looked = self.first in self.tried or not self.tried
+        return self.slow and looked and self.first not in self.useless
 
     def show(self, ranks: Sequence[Subject], running: Collection[int], activity: Mapping[int, Activity]) -> bool:
         """Look at one more of the ranks that are ``running``; return whether it gets on."""
