@@ -611,7 +611,7 @@ def test_one_rank_that_surely_gets_on_is_enough(
 
 
 def test_a_rank_that_hardly_runs_is_not_read_thread_by_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    meter, read = activity.Meter(), list[int]()
+    meter, read = activity.Meter(300), list[int]()
     seen = activity._counters
 
     def counters(pid: int, below: list[int]) -> Counters:

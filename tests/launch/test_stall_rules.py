@@ -57,7 +57,7 @@ def test_a_thread_that_only_wakes_up_on_a_crowded_machine_does_not_compute(
         return next(seen)
 
     monkeypatch.setattr(activity, "_counters", counters)
-    meter = activity.Meter()
+    meter = activity.Meter(300)
     assert meter.read([7]) == {}
     assert meter.read([7])[7].own == computes
 

@@ -125,6 +125,44 @@ def test_a_rank_that_is_seen_elsewhere_than_before_has_got_on(monkeypatch: pytes
     assert not played.watcher._stepped(played.watcher.subjects)  # it has come from there once
 
 
+@pytest.mark.parametrize(
+    ("operation", "at"),
+    [("torch all_reduce", 1270.0), ("torch barrier", 1270.0), ("torch init_process_group", 1000.0)],
+)
+def test_a_rank_that_waits_in_a_collective_again_has_got_on(
+    monkeypatch: pytest.MonkeyPatch, operation: str, at: float
+) -> None:
+    played = Played(monkeypatch)
+    place = Place("/train.py", 9, "f", (operation,), collective=True)
+    waits = looks("bbbb")[0]
+    played.watcher.window.looks[1] = [waits.replace(stack=waits.stack.replace(place=place))]
+    played.watcher.window.began = 1150.0
+    for seconds in (0, 270, 300):
+        played.look(seconds, *([11] if seconds == 270 else []))
+    played.watcher.looked = played.now
+    assert played.watcher._stepped(played.watcher.subjects) == (at > 1000)
+    assert played.watcher.moved == at
+
+
+@pytest.mark.parametrize(
+    ("bytes_read", "moves"),
+    [
+        ([1700, 1700, 11500, 1700] * 5, False),  # what a heartbeat reads and writes, to a file now and then
+        ([40000], True),
+        ([9000] * 5, True),
+        ([7000] * 20, False),
+    ],
+)
+def test_bytes_come_in_bursts(monkeypatch: pytest.MonkeyPatch, bytes_read: list[int], moves: bool) -> None:
+    played, meter = Played(monkeypatch), Meter(30)
+    found = [meter.transfers([10])]
+    for count in bytes_read:
+        played.now += 1
+        played.read[10] += count
+        found.append(meter.transfers([10]))
+    assert any(found) == moves
+
+
 def test_ranks_of_which_the_kernel_tells_nothing_may_always_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "ran", lambda _pid: "")
     wakes = Wakes()
@@ -134,7 +172,7 @@ def test_ranks_of_which_the_kernel_tells_nothing_may_always_run(monkeypatch: pyt
 
 
 def test_no_further_than_the_first_rank_that_reads_or_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    played, meter = Played(monkeypatch), Meter()
+    played, meter = Played(monkeypatch), Meter(300)
     assert not meter.transfers([10, 11])
     played.now, played.read[11] = 1010.0, 1 << 20
     assert meter.transfers([10, 11])

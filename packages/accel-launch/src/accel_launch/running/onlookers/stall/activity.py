@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 BUSY = 0.2  # share of a core from which a thread computes; threads that look after something stay below
 CROWD = 20  # times as long as it runs a thread that computes may wait for a core; one that only wakes waits longer
 BYTES = 8192  # a second: less is what monitors and heartbeats exchange
+LEAST, SHARE = 4.0, 0.25  # seconds, and share of the time looked for, over which that is taken: bytes come in bursts
 AGAIN = 6  # looks at what is read and written for each in which the processes below a rank are listed anew
 ROUNDED = 2 / calls.TICK  # what a process may have used without its whole CPU time showing it
 
@@ -58,15 +59,16 @@ def computing(activity: Mapping[int, Activity]) -> set[int]:
 class Meter:
     """Reads counters of ranks, and compares them with those of the look before."""
 
-    def __init__(self) -> None:
-        """Start without any."""
+    def __init__(self, after: float) -> None:
+        """Start without any; standing still of ``after`` seconds is looked for."""
+        self.least = min(LEAST, SHARE * after)
         self.before: dict[int, Counters] = {}
         self.read_at = 0.0
         """When the counters were last read or found to have hardly grown, by the monotonic clock."""
         self.below: dict[int, list[int]] = {}
         self.turn = 0
         self.transferred: dict[int, tuple[float, int]] = {}
-        """When each rank was looked at last, and the bytes that it had read and written by then."""
+        """From when on bytes of each rank are counted, and what it had read and written by then."""
         self.mover = 0
         """The rank that had read or written the last time."""
         self.received: dict[int, int] = {}
@@ -104,9 +106,11 @@ class Meter:
         # One that has is enough, and most probably it is the one that had the last time.
         for pid in sorted(pids, key=self.mover.__ne__):
             now, count = time.monotonic(), sum(kernel.transferred(each) for each in (pid, *self._below(pid)))
-            at, before = self.transferred.get(pid, (now, count))
-            self.transferred[pid] = now, count
-            if count - before > BYTES * (now - at):
+            at, before = self.transferred.setdefault(pid, (now, count))
+            moved = count - before > BYTES * max(now - at, self.least)
+            if moved or now - at >= self.least:
+                self.transferred[pid] = now, count
+            if moved:
                 self.mover = pid
                 return True
         return False
@@ -151,7 +155,7 @@ class Wakes:
 
     def last(self, pids: Sequence[int], before: float) -> float:
         """Return when a rank has run last of those that haven't run since ``before``; 0 if that isn't known."""
-        times = [self.seen[pid][1] for pid in pids if pid not in self.new]
+        times = [self.seen[pid][1] for pid in pids if pid in self.seen and pid not in self.new]
         return max((at for at in times if at < before), default=0.0)
 
 

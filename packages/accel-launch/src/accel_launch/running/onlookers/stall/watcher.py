@@ -77,7 +77,7 @@ class Watcher:
         self.known: list[tuple[int, bool]] | None = None
         """The ranks at the last look, and whether each had ended."""
         self.activity: dict[int, Activity] = {}
-        self.meter, self.wakes = Meter(), Wakes()
+        self.meter, self.wakes = Meter(after), Wakes()
         self.tick = min(max(after / 30, FASTEST), SLOWEST)
         self.pause = self.tick
         """Seconds until the next look at the counters."""
@@ -201,9 +201,15 @@ class Watcher:
 
         Before the first look that is a main thread that ran, and never since. One that only wakes up now and then is
         at the same place afterwards: so from here on all ranks are looked at, and the time counts from that moment.
+        Who waits in a collective doesn't wake up before it is done: such a rank is back in it, or in the next one.
         """
         living = [subject.pid for subject in ranks if not subject.ended]
-        at = max(self.wakes.last(living, self.window.began), self.window.arrived)
+        asleep = [subject.pid for subject in ranks if self.window.in_collective(subject.rank)]
+        at = max(
+            self.wakes.last(living, self.window.began),
+            self.wakes.last(asleep, self.looked - STEP * self.tick),
+            self.window.arrived,
+        )
         if at <= self.moved + STEP * self.tick:
             return False
         self.moved, self.near = at, True

@@ -26,6 +26,9 @@ DIFFERENT = 4  # first looks at a rank, each with another stack, that show that 
 MIXED = 6  # looks that show the same if no stack is much more frequent than the others
 BUSY, LOCKED = 12, 0.25  # looks at one that computes, and the share of them with the interpreter's lock, that do so
 
+ASLEEP = ("all_", "barrier", "broadcast", "gather", "monitored_barrier", "recv", "reduce", "scatter", "send")
+"""How such collectives are called; ``init_process_group`` and others wake up now and then, to ask torch's store."""
+
 
 class Window:
     """What was seen since something last moved."""
@@ -96,6 +99,13 @@ class Window:
     def arrived(self) -> float:
         """When a rank was first seen where it is now, the latest of them; 0 if none was elsewhere before."""
         return max((arrived(looks) for looks in self.looks.values()), default=0.0)
+
+    def in_collective(self, rank: int) -> bool:
+        """Return whether a rank was last seen within a collective in which it sleeps until that is done."""
+        place = self.looks[rank][-1].stack.place if rank in self.looks else None
+        if place is None or not (place.collective and place.certain and place.operations) or place.loop:
+            return False
+        return place.operations[-1].removeprefix("torch ").startswith(ASLEEP)
 
     def is_enough(self, ranks: Sequence[Subject]) -> bool:
         """Return whether the run can be judged: each rank was seen often enough."""
