@@ -636,7 +636,7 @@ def test_a_file_that_is_read_again_stays_open_as_long_as_its_process_lives(monke
     opened = dict[str, int]()
     monkeypatch.setattr(kernel, "_opened", opened)
     monkeypatch.setattr(kernel, "_owner", [os.getpid()])
-    monkeypatch.setattr(kernel, "OPEN", 2)
+    monkeypatch.setattr(os, "sysconf", lambda _name: 2 * kernel.PART)  # pyright: ignore[reportUnknownLambdaType]
     with subprocess.Popen(["sleep", "100"]) as still:
         path = f"/proc/{still.pid}/stat"
         assert kernel.again(path).startswith(f"{still.pid} (sleep)")
@@ -649,8 +649,9 @@ def test_a_file_that_is_read_again_stays_open_as_long_as_its_process_lives(monke
     assert kernel.again(path) == ""  # there is none any more
     for name in ("stat", "io", "status", "statm"):
         assert kernel.again(f"/proc/self/{name}")
-    assert len(opened) == 1
-    os.close(opened["/proc/self/statm"])
+    assert list(opened) == ["/proc/self/status", "/proc/self/statm"]
+    for fd in opened.values():
+        os.close(fd)
 
 
 def test_descriptors_of_another_process_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 
 import pytest
 
-from accel_launch.inspecting import kernel
+from accel_launch.inspecting import kernel, sampling
 from accel_launch.inspecting.places import Place
+from accel_launch.inspecting.sampling import Frame
 from accel_launch.inspecting.snapshot import RankStack
 from accel_launch.inspecting.subject import Subject
-from accel_launch.running.onlookers.stall import watcher
+from accel_launch.running.onlookers.stall import sockets, watcher
 from accel_launch.running.onlookers.stall.activity import Meter, Wakes
 from accel_launch.running.onlookers.stall.verdict import Look, arrived
 from accel_launch.running.onlookers.stall.watcher import Watcher
@@ -161,6 +164,32 @@ def test_bytes_come_in_bursts(monkeypatch: pytest.MonkeyPatch, bytes_read: list[
         played.read[10] += count
         found.append(meter.transfers([10]))
     assert any(found) == moves
+
+
+def test_what_a_connection_sends_counts_as_what_it_receives() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        connection, _address = server.accept()
+        with connection:
+            before = sockets.exchanged()
+            client.sendall(bytes(100_000))
+            received = 0
+            while received < 100_000:
+                received += len(connection.recv(1 << 20))
+            both = [os.fstat(one.fileno()).st_ino for one in (client, connection)]
+            deadline = time.monotonic() + 10
+            grown = [0]
+            while min(grown) < 100_000 and time.monotonic() < deadline:  # until the last of it is acknowledged
+                after = sockets.exchanged()
+                grown = [after[inode] - before[inode] for inode in both]
+    assert min(grown) >= 100_000
+
+
+def test_a_folder_with_a_parenthesis_is_read() -> None:
+    assert sampling._call("load (/home/my (copy)/train.py:12)") == Frame("load", "/home/my (copy)/train.py", 12)
+
+
+def test_the_time_counts_from_the_last_output() -> None:
+    assert Watcher(300, [], None, lambda: 970.0, lambda _line: None).moved == 970.0
 
 
 def test_ranks_of_which_the_kernel_tells_nothing_may_always_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ STANDARD_INPUT = 0
 LOOKERS = frozenset({"accel-copier", "py-spy", "pystack", "austin", "eu-stack", "strace", "ltrace"})
 """Tracers that only look, and let go of a process at once or go on with it; no debugger at which it stands."""
 IO = ("rchar", "wchar", "read_bytes", "write_bytes")
-OPEN = 256  # files that stay open, at most
+OPEN, PART = 256, 4  # files that stay open, at most; and of those that the process may open, one in so many
 
 
 class Facts(Record):
@@ -136,10 +136,12 @@ def again(path: str) -> str:
 
     It stays open as long as the process lives: opening it takes several times as long as reading it.
     """
-    if _owner != [os.getpid()] or len(_opened) > OPEN:
+    if _owner != [os.getpid()]:
         _forget()
     try:
         if path not in _opened:
+            if len(_opened) >= min(OPEN, os.sysconf("SC_OPEN_MAX") // PART):
+                _forget()
             _opened[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return os.pread(_opened[path], 4096, 0).decode(errors="replace")
     except OSError:

@@ -150,7 +150,7 @@ def sweep(pid: int, rate: int, *, locked: bool = False) -> list[tuple[Frame, ...
 
 
 def _call(text: str) -> Frame:
-    function, _, rest = text.removesuffix(")").rpartition(" (")
+    function, _, rest = text.removesuffix(")").partition(" (")  # a folder's name may have it too
     file, _, line = rest.rpartition(":")
     return Frame(function, file, int(line) if line.isdecimal() else 0)
 

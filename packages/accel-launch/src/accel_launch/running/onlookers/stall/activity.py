@@ -1,4 +1,4 @@
-"""Whether the processes of a rank do anything: CPU time by thread, bytes read and written, bytes received."""
+"""Whether the processes of a rank do anything: CPU time by thread, bytes read, written, sent and received."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class Meter:
         """From when on bytes of each rank are counted, and what it had read and written by then."""
         self.mover = 0
         """The rank that had read or written the last time."""
-        self.received: dict[int, int] = {}
-        self.received_at = time.monotonic()
+        self.exchanged: dict[int, int] = {}
+        self.exchanged_at = time.monotonic()
 
     def read(self, pids: Sequence[int]) -> dict[int, Activity]:
         """Return what each rank has done since the last look; nothing for ranks that are looked at first."""
@@ -115,12 +115,12 @@ class Meter:
                 return True
         return False
 
-    def receives(self, pids: Sequence[int]) -> bool:
-        """Return whether the ranks' connections have received data since this was last asked."""
-        now, latest, before = time.monotonic(), sockets.received(), self.received
+    def exchanges(self, pids: Sequence[int]) -> bool:
+        """Return whether the ranks' connections have sent or received data since this was last asked."""
+        now, latest, before = time.monotonic(), sockets.exchanged(), self.exchanged
         grown = {inode: count - before[inode] for inode, count in latest.items() if count > before.get(inode, count)}
-        most = BYTES * (now - self.received_at)
-        self.received, self.received_at = latest, now
+        most = BYTES * (now - self.exchanged_at)
+        self.exchanged, self.exchanged_at = latest, now
         if sum(grown.values()) <= most:  # of any process
             return False
         own = {inode for pid in pids for each in (pid, *self._below(pid)) for inode in sockets.inodes(each)}

@@ -1,4 +1,4 @@
-"""What TCP sockets have received: the kernel tells it by socket diagnosis (netlink), ``/proc`` doesn't."""
+"""What TCP sockets have sent and received: the kernel tells it by socket diagnosis (netlink), ``/proc`` doesn't."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ DIAG, BY_FAMILY, DONE, ERROR = 4, 20, 3, 2
 REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 INFO = 2  # INET_DIAG_INFO
 ESTABLISHED = 1 << 1
-ANSWER, INODE, RECEIVED = 72, 68, 128  # struct inet_diag_msg: its size, its inode; tcpi_bytes_received in tcp_info
+ANSWER, INODE = 72, 68  # struct inet_diag_msg: its size, its inode
+ACKNOWLEDGED = 120  # tcpi_bytes_acked in tcp_info: bytes sent that have arrived; behind it tcpi_bytes_received
 HEADER = 16
 
 
@@ -32,8 +33,8 @@ def inodes(pid: int) -> set[int]:
     return found
 
 
-def received() -> dict[int, int]:
-    """Return the bytes that each connected TCP socket of this network namespace has received, by inode."""
+def exchanged() -> dict[int, int]:
+    """Return the bytes that each connected TCP socket of this network namespace has sent and received, by inode."""
     found: dict[int, int] = {}
     try:
         with socket.socket(NETLINK, socket.SOCK_RAW, DIAG) as asking:
@@ -59,9 +60,9 @@ def _take(answer: bytes, found: dict[int, int]) -> bool:
         attribute = ANSWER
         while attribute + 4 <= len(body):
             length, name = struct.unpack_from("HH", body, attribute)
-            if name == INFO and length >= 4 + RECEIVED + 8:
+            if name == INFO and length >= 4 + ACKNOWLEDGED + 16:
                 (inode,) = struct.unpack_from("I", body, INODE)
-                (found[inode],) = struct.unpack_from("Q", body, attribute + 4 + RECEIVED)
+                found[inode] = sum(struct.unpack_from("QQ", body, attribute + 4 + ACKNOWLEDGED))
             attribute += max((length + 3) & ~3, 4)
         at += (size + 3) & ~3
     return at > 0

@@ -81,7 +81,7 @@ class Watcher:
         self.tick = min(max(after / 30, FASTEST), SLOWEST)
         self.pause = self.tick
         """Seconds until the next look at the counters."""
-        self.moved = time.monotonic()
+        self.moved = last_output() or time.monotonic()
         """When something last moved, as far as we have seen."""
         self.window, self.sweeps = Window(LOOKS), Sweeps(shared=shared)
         self.looked = 0.0
@@ -165,7 +165,7 @@ class Watcher:
         self.idle = not running
         if quiet < begins:
             return
-        if self.meter.receives(living) or _gets_on(self, ranks, running, quiet):
+        if self.meter.exchanges(living) or _gets_on(self, ranks, running, quiet):
             self._move(time.monotonic())
         elif quiet >= self.after * 2**self.told and self.window.is_enough(ranks):
             self._decide(ranks)
