@@ -110,16 +110,16 @@ def costs(folder: Path, ranks: int, seconds: float, after: str) -> None:
     """Print the table of costs."""
     runs = [started(folder, text, ranks, after) for text in WAYS.values()]
     time.sleep(BEGIN)
-    before = [cost(run.pid) for run in runs]
+    first = [cost(run.pid) for run in runs]
     time.sleep(seconds)
-    after = [cost(run.pid) for run in runs]
+    last = [cost(run.pid) for run in runs]
     assert [run.poll() for run in runs] == [None] * len(runs), "a run has ended"
     for run in runs:
         run.terminate()
         run.wait()
     print(f"| {ranks} ranks, each of which | of one core |\n| --- | --- |")
-    for way, first, last in zip(WAYS, before, after, strict=True):
-        print(f"| {way} | {(last - first) / seconds:.3%} |")
+    for way, begin, end in zip(WAYS, first, last, strict=True):
+        print(f"| {way} | {(end - begin) / seconds:.3%} |")
 
 
 def started(folder: Path, text: str, ranks: int, after: str) -> subprocess.Popen[bytes]:

@@ -360,6 +360,25 @@ def test_without_the_sampler_the_kernel_is_asked(monkeypatch: pytest.MonkeyPatch
     assert stack.process.unread == f"py-spy isn't installed; run: {command('py-spy')}"
 
 
+FEW = """\
+import resource, subprocess, sys
+from accel_launch.inspecting import sampling
+nap = [sys.executable, "-c", "import time\\nprint(1, flush=True)\\ntime.sleep(100)"]
+naps = [subprocess.Popen(nap, stdout=subprocess.PIPE) for _ in range(12)]
+for one in naps: one.stdout.readline(), one.stdout.close()
+resource.setrlimit(resource.RLIMIT_NOFILE, (12, 12))
+found = sampling.sample([one.pid for one in naps])
+for one in naps: one.kill()
+print([found[one.pid][0].frames[-1].line for one in naps])
+"""
+
+
+@pytest.mark.exhaustive
+def test_with_few_descriptors_all_processes_are_read() -> None:
+    done = subprocess.run([sys.executable, "-c", FEW], check=True, capture_output=True, text=True, timeout=100)
+    assert done.stdout == f"{[3] * 12}\n"
+
+
 def test_a_program_that_is_no_python(tmp_path: Path) -> None:
     with subprocess.Popen(["sh", "-c", "read line"], stdin=subprocess.PIPE) as popen:
         assert until(lambda: calls(popen.pid) == "read")

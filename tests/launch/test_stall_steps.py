@@ -17,6 +17,7 @@ from accel_launch.running.onlookers.stall import sockets, watcher
 from accel_launch.running.onlookers.stall.activity import Meter, Wakes
 from accel_launch.running.onlookers.stall.verdict import Look, arrived
 from accel_launch.running.onlookers.stall.watcher import Watcher
+from accel_launch.running.onlookers.stall.window import Window
 from tests.conftest import Run
 from tests.launch.processes import Script
 
@@ -47,7 +48,8 @@ def test_long_steps_are_quiet_until_one_hangs(accelerate: Run, script: Script, w
         ("abababab", 0),
         ("bbbbbbbbabbbbbbbbb", 0),  # a rare place of a loop
         ("aabbbbcccc", 6),
-        ("aaaaaaaaab", 0),  # moving
+        ("aaaaaaaaab", 9),
+        ("abcdefgh", 7),
         ("aaaaaaaabb", 8),
         ("b", 0),
     ],
@@ -71,7 +73,7 @@ class Played:
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(kernel, "ran", self.ran.__getitem__)
         monkeypatch.setattr(kernel, "transferred", self.transferred)
-        monkeypatch.setattr(kernel, "children", lambda _pid: [])
+        monkeypatch.setattr(kernel, "children", {10: list[int](), 11: []}.__getitem__)
         ranks = [Subject(0, 0, 10), Subject(1, 1, 11)]
         self.watcher = Watcher(300, ranks, None, lambda: 0.0, lambda _line: None)
 
@@ -192,8 +194,18 @@ def test_the_time_counts_from_the_last_output() -> None:
     assert Watcher(300, [], None, lambda: 970.0, lambda _line: None).moved == 970.0
 
 
+def test_one_that_goes_on_moving_has_not_settled() -> None:
+    window = Window(20)
+    window.looks = {0: looks("aaaabbbb"), 1: looks("abcdefgh"), 2: looks("aaaaaabbb")}
+    assert window.settled([0, 2]) == 6
+    assert window.settled([0, 1]) == 7
+    window.looks[1] = looks("abababab")
+    assert window.settled([0, 1]) == 0
+    assert window.settled([]) == 0
+
+
 def test_ranks_of_which_the_kernel_tells_nothing_may_always_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "ran", lambda _pid: "")
+    monkeypatch.setattr(kernel, "ran", {10: ""}.__getitem__)
     wakes = Wakes()
     for at in (1.0, 2.0):
         wakes.read([10], at)

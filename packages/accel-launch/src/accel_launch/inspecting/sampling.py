@@ -22,6 +22,7 @@ TIMEOUT = 10.0  # seconds for the sampler; it takes 10 ms for a process, but rea
 SOON = 0.01  # seconds for an answer that may be there already
 OWN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "ranks", "")
 """Where our programs are that run in ranks, and call what the user has written."""
+AT_ONCE = 32  # samplers: each takes descriptors of ours, of which there may be few
 RETRIES = 3  # a process that runs may change what is being read
 
 
@@ -103,8 +104,11 @@ def read(
     found: dict[int, tuple[Sampled, ...] | Unread] = {}
     flags = ["--nonblocking", *["--locals"] * variables]
     for _attempt in range(RETRIES):
-        started = {pid: _start(sampler, pid, flags) for pid in waiting}
-        found.update({pid: _finish(pid, popen, until) for pid, popen in started.items()})
+        left = list(waiting)
+        while left:
+            started = _started(sampler, left[:AT_ONCE], flags)
+            found.update({pid: _finish(pid, popen, until) for pid, popen in started.items()})
+            left = left[len(started) :]
         waiting = [pid for pid in waiting if isinstance(found[pid], Unread) and _worth_repeating(found[pid])]
         if not waiting or time.monotonic() > until:
             break
@@ -160,16 +164,25 @@ def _worth_repeating(error: object) -> bool:
     return not any(words in text for words in ("ermission", "permitted", "No such", "not a Python"))
 
 
-def _start(sampler: str, pid: int, flags: Sequence[str]) -> subprocess.Popen[bytes]:
-    command = [sampler, "dump", "--json", "--full-filenames", *flags, "--pid", str(pid)]
-    return subprocess.Popen(  # noqa: S603
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+def _started(sampler: str, pids: Sequence[int], flags: Sequence[str]) -> dict[int, subprocess.Popen[bytes] | Unread]:
+    """Start as many of these as there are descriptors and processes for, at least one."""
+    started: dict[int, subprocess.Popen[bytes] | Unread] = {}
+    for pid in pids:
+        command = [sampler, "dump", "--json", "--full-filenames", *flags, "--pid", str(pid)]
+        try:
+            started[pid] = subprocess.Popen(  # noqa: S603
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        except OSError as error:
+            return started or {pid: Unread(f"py-spy can't be started: {error.strerror}")}
+    return started
 
 
-def _finish(pid: int, popen: subprocess.Popen[bytes], until: float) -> tuple[Sampled, ...] | Unread:
+def _finish(pid: int, popen: subprocess.Popen[bytes] | Unread, until: float) -> tuple[Sampled, ...] | Unread:
     import json
 
+    if isinstance(popen, Unread):
+        return popen
     try:
         out, err = popen.communicate(timeout=max(until - time.monotonic(), SOON))
     except subprocess.TimeoutExpired:

@@ -137,8 +137,7 @@ def moving(looks: Sequence[Look], *, busy: bool) -> bool:
         depth = _common(stacks)
         called = {(frame.file, frame.function) for frames in stacks for frame in frames[depth:]}
         return len(different) > FEW_STACKS or len(called) > FEW_FUNCTIONS
-    late = _late(keys)
-    if len(keys) > len(late) and keys[-1] not in keys[: -len(late)]:
+    if _new(keys):
         return True
     return len(keys) > 1 and changes(looks)
 
@@ -146,10 +145,16 @@ def moving(looks: Sequence[Look], *, busy: bool) -> bool:
 def arrived(looks: Sequence[Look]) -> float:
     """Return when a rank was first seen where it is now, if it was elsewhere before; else 0."""
     keys = [look.key for look in looks]
-    now = _late(keys)
+    now = keys[-1:] if _new(keys) else _late(keys)
     elsewhere = [place for place, one in enumerate(keys) if one not in now]
     count = elsewhere[-1] + 1 if elsewhere else 0  # looks until then
     return looks[count].at if len(elsewhere) > FORMER * count else 0.0
+
+
+def _new(keys: Sequence[object]) -> bool:
+    """Return whether the last stack was never seen before the latest looks."""
+    late = _late(keys)
+    return len(keys) > len(late) and keys[-1] not in keys[: -len(late)]
 
 
 def _late(keys: Sequence[object]) -> Sequence[object]:

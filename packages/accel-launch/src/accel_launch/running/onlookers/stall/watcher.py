@@ -193,8 +193,9 @@ class Watcher:
             self.told += 1
             self._tell(ranks, verdict)
         else:
-            _follow(self, ranks, next((rank for rank, found in verdict.kinds.items() if found == "moving"), None))
-            self._move(time.monotonic())
+            moving = [rank for rank, found in verdict.kinds.items() if found == "moving"]
+            _follow(self, ranks, moving[0] if moving else None)
+            self._move(self.window.settled(moving) or time.monotonic())
 
     def _stepped(self, ranks: Sequence[Subject]) -> bool:
         """Return whether a rank has got on while it wasn't looked at, or between looks, and stands since then.

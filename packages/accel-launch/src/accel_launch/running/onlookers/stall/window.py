@@ -15,7 +15,7 @@ from accel_launch.running.onlookers.stall.verdict import Look, arrived, key, kin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from accel_launch.inspecting.snapshot import RankStack
     from accel_launch.running.onlookers.stall.activity import Activity
@@ -97,8 +97,13 @@ class Window:
 
     @property
     def arrived(self) -> float:
-        """When a rank was first seen where it is now, the latest of them; 0 if none was elsewhere before."""
+        """When the last rank was first seen where it is now; 0 if none was elsewhere before."""
         return max((arrived(looks) for looks in self.looks.values()), default=0.0)
+
+    def settled(self, ranks: Collection[int]) -> float:
+        """Return when the last of these was first seen where it is now; 0 if one of them goes on moving."""
+        times = [arrived(self.looks[rank]) for rank in ranks]
+        return max(times, default=0.0) if all(times) else 0.0
 
     def in_collective(self, rank: int) -> bool:
         """Return whether a rank was last seen within a collective in which it sleeps until that is done."""
