@@ -366,7 +366,7 @@ from accel_launch.inspecting import sampling
 nap = [sys.executable, "-c", "import time\\nprint(1, flush=True)\\ntime.sleep(100)"]
 naps = [subprocess.Popen(nap, stdout=subprocess.PIPE) for _ in range(12)]
 for one in naps: one.stdout.readline(), one.stdout.close()
-resource.setrlimit(resource.RLIMIT_NOFILE, (12, 12))
+resource.setrlimit(resource.RLIMIT_NOFILE, (10, 10))
 found = sampling.sample([one.pid for one in naps])
 for one in naps: one.kill()
 print([found[one.pid][0].frames[-1].line for one in naps])
