@@ -336,8 +336,8 @@ def test_ranks_that_print_nothing_are_looked_at_less_and_less(monkeypatch: pytes
     while now < 3600:
         assert not ranks.connects()
         now += 0.5
-    assert [at for at in looked if at < 10] == [float(at) for at in range(1, 10)]
-    assert len(looked) < 80
+    assert [at for at in looked if at <= 6] == [float(at) for at in range(1, 7)]
+    assert len(looked) < 45
 
 
 @pytest.mark.exhaustive

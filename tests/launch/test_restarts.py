@@ -329,7 +329,7 @@ def test_consequences_are_folded_in_each_attempt(environ: dict[str, str], script
         "here(f'attempt {count} of rank {rank}')\n"
         "if count == 2: sys.exit()\n"
         "announced(f'attempt {count} of rank 1') if rank == '0' else dead(f'attempt {count} of rank 0')\n"
-        "time.sleep(0.5 * int(rank))\n"  # the launcher learns of a death a moment after others may see it
+        "time.sleep(int(rank))\n"  # the launcher learns of a death a moment after others may see it
         "raise [ValueError('cause'), ConnectionError('lost')][int(rank)]\n"
     )
     shown = Shown(environ, *N2, "--restart_policy", "always", "--max_restarts", "2", path, cwd=tmp_path).end()

@@ -81,6 +81,10 @@ class Played:
         self.asked.append(pid)
         return self.read[pid]
 
+    def stepped(self) -> bool:
+        """Return whether a rank may have got on in the time that it wasn't looked at."""
+        return watcher._stepped(self.watcher, self.watcher.subjects)
+
     def look(self, at: float, *ran: int) -> None:
         """Look at the counters, when these ranks have run since the look before."""
         self.now = 1000 + at
@@ -95,11 +99,11 @@ def test_a_rank_that_ran_before_the_first_look_and_never_since_has_got_on(monkey
     played.look(140, 10)
     played.watcher.window.began = 1255.0
     played.look(300)
-    assert played.watcher._stepped(played.watcher.subjects)
+    assert played.stepped()
     assert (played.watcher.moved, played.watcher.near) == (1140.0, True)
     played.look(310, 10)  # it only wakes up
     played.look(440)
-    assert not played.watcher._stepped(played.watcher.subjects)
+    assert not played.stepped()
 
 
 @pytest.mark.parametrize(
@@ -113,7 +117,7 @@ def test_a_rank_that_only_wakes_up_has_not(
     played.watcher.window.began = 1255.0
     for at, pids in ran:
         played.look(at, *pids)
-    assert not played.watcher._stepped(played.watcher.subjects)
+    assert not played.stepped()
     assert (played.watcher.moved, played.watcher.near) == (1000.0, False)
 
 
@@ -123,11 +127,11 @@ def test_a_rank_that_is_seen_elsewhere_than_before_has_got_on(monkeypatch: pytes
     played.watcher.window.looks[1] = [look.replace(at=look.at + 1200) for look in looks("aaaabbbb")]
     played.watcher.window.looks[0] = looks("bb")
     played.watcher.sweeps.before[1] = looks("a")[0]
-    assert played.watcher._stepped(played.watcher.subjects)
+    assert played.stepped()
     assert played.watcher.moved == 1204.0
     assert {rank: len(kept) for rank, kept in played.watcher.window.looks.items()} == {0: 1, 1: 4}
     played.watcher.window.know(played.watcher.sweeps.before)
-    assert not played.watcher._stepped(played.watcher.subjects)  # it has come from there once
+    assert not played.stepped()  # it has come from there once
 
 
 @pytest.mark.parametrize(
@@ -145,7 +149,7 @@ def test_a_rank_that_waits_in_a_collective_again_has_got_on(
     for seconds in (0, 270, 300):
         played.look(seconds, *([11] if seconds == 270 else []))
     played.watcher.looked = played.now
-    assert played.watcher._stepped(played.watcher.subjects) == (at > 1000)
+    assert played.stepped() == (at > 1000)
     assert played.watcher.moved == at
 
 

@@ -180,7 +180,7 @@ class Watcher:
 
     def _decide(self, ranks: Sequence[Subject]) -> None:
         verdict = judge(self.window.looks)
-        if verdict.idle and not self.told and self._stepped(ranks):
+        if verdict.idle and not self.told and _stepped(self, ranks):
             return
         if verdict.paused:
             if verdict.paused != self.paused:
@@ -196,26 +196,6 @@ class Watcher:
             moving = [rank for rank, found in verdict.kinds.items() if found == "moving"]
             _follow(self, ranks, moving[0] if moving else None)
             self._move(self.window.settled(moving) or time.monotonic())
-
-    def _stepped(self, ranks: Sequence[Subject]) -> bool:
-        """Return whether a rank has got on while it wasn't looked at, or between looks, and stands since then.
-
-        Before the first look that is a main thread that ran, and never since. One that only wakes up now and then is
-        at the same place afterwards: so from here on all ranks are looked at, and the time counts from that moment.
-        Who waits in a collective doesn't wake up before it is done: such a rank is back in it, or in the next one.
-        """
-        living = [subject.pid for subject in ranks if not subject.ended]
-        asleep = [subject.pid for subject in ranks if self.window.in_collective(subject.rank)]
-        at = max(
-            self.wakes.last(living, self.window.began),
-            self.wakes.last(asleep, self.looked - STEP * self.tick),
-            self.window.arrived,
-        )
-        if at <= self.moved + STEP * self.tick:
-            return False
-        self.moved, self.near = at, True
-        self.window.forget(at)
-        return True
 
     def _tell(self, ranks: Sequence[Subject], verdict: Verdict) -> None:
         latest = snapshot.take(ranks, children=True)
@@ -264,12 +244,31 @@ def _follow(watcher: Watcher, ranks: Sequence[Subject], found: int | None) -> No
             watcher.sweeps.follow(subject, watcher.activity)
 
 
+def _stepped(watcher: Watcher, ranks: Sequence[Subject]) -> bool:
+    """Return whether a rank has got on while it wasn't looked at, or between looks, and stands since then.
+
+    Before the first look that is a main thread that ran, and never since. One that only wakes up now and then is
+    at the same place afterwards: so from here on all ranks are looked at, and the time counts from that moment.
+    Who waits in a collective doesn't wake up before it is done: such a rank is back in it, or in the next one.
+    """
+    living = [subject.pid for subject in ranks if not subject.ended]
+    asleep = [subject.pid for subject in ranks if watcher.window.in_collective(subject.rank)]
+    at = max(
+        watcher.wakes.last(living, watcher.window.began),
+        watcher.wakes.last(asleep, watcher.looked - STEP * watcher.tick),
+        watcher.window.arrived,
+    )
+    if at <= watcher.moved + STEP * watcher.tick:
+        return False
+    watcher.moved, watcher.near = at, True
+    watcher.window.forget(at)
+    return True
+
+
 def _one_by_one(watcher: Watcher, quiet: float) -> bool:
     """Return whether one rank at a time is looked at."""
-    if watcher.near:
-        return False
     until = LATE if watcher.sweeps.suffice else ALONE
-    return watcher.after >= SHORT and quiet < until * watcher.after
+    return not watcher.near and watcher.after >= SHORT and quiet < until * watcher.after
 
 
 def _every(watcher: Watcher) -> float:
