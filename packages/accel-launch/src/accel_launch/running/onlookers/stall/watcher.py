@@ -126,7 +126,7 @@ class Watcher:
             self._move(time.monotonic())
             return
         latest = snapshot.take(ranks, children=self.keep is not None, workers=True)
-        stall = self._stall(latest, verdict)
+        stall = _stall(self.moved, latest, verdict)
         processes = [[subject.rank, subject.local_rank, subject.pid] for subject in ranks]
         self.report(encode("answer", number=number, stall=stall.as_json(), processes=processes))
         self._keep(stall, latest)
@@ -199,7 +199,7 @@ class Watcher:
 
     def _tell(self, ranks: Sequence[Subject], verdict: Verdict) -> None:
         latest = snapshot.take(ranks, children=True)
-        stall = self._stall(latest, verdict)
+        stall = _stall(self.moved, latest, verdict)
         self.report(encode("stall", stall=stall.as_json(), stacks=as_json(latest)["ranks"]))
         self._keep(stall, latest)
 
@@ -208,18 +208,19 @@ class Watcher:
         if self.keep is not None:
             self.report(encode("written", text=self.keep(stall, as_json(latest))))
 
-    def _stall(self, latest: Snapshot, verdict: Verdict) -> Stall:
-        """Return what there is to tell."""
-        stacks = [stack.replace(place=verdict.loops.get(stack.rank, stack.place)) for stack in latest.ranks]
-        seconds = time.monotonic() - self.moved
-        return Stall(
-            at=latest.at,
-            since=latest.at - seconds,
-            ranks=tuple(stack.rank for stack in latest.ranks),
-            groups=groups.grouped(stacks),
-            kinds=verdict.kinds,
-            odd=verdict.odd,
-        )
+
+def _stall(since: float, latest: Snapshot, verdict: Verdict) -> Stall:
+    """Return what there is to tell; ``since`` is in monotonic seconds."""
+    stacks = [stack.replace(place=verdict.loops.get(stack.rank, stack.place)) for stack in latest.ranks]
+    seconds = time.monotonic() - since
+    return Stall(
+        at=latest.at,
+        since=latest.at - seconds,
+        ranks=tuple(stack.rank for stack in latest.ranks),
+        groups=groups.grouped(stacks),
+        kinds=verdict.kinds,
+        odd=verdict.odd,
+    )
 
 
 def _gets_on(watcher: Watcher, ranks: Sequence[Subject], running: Collection[int], quiet: float) -> bool:
