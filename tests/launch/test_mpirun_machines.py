@@ -168,8 +168,8 @@ def test_one_launcher_on_each_machine_starts_its_ranks(mpirun: Mpirun, script: S
     assert "2 processes on CPU, machine 1 of 2" in done.stderr
     failed = mpirun.run(kind, *counts, script(FAILS), over=(1, 0), each=1)
     assert failed.stderr.count("cause: exit status 7\n") == 2, failed.stderr
-    # Now and then Intel's mpirun ends its agents before it has read the launchers' statuses.
-    assert failed.returncode in ((7, 255) if kind == "impi" else (7,)), failed.stderr
+    # Now and then Intel's mpirun ends its agents before it has read the launchers' statuses, or dies of SIGPIPE meanwhile.
+    assert failed.returncode in ((7, 255, 141) if kind == "impi" else (7,)), failed.stderr
 
 
 @pytest.mark.parametrize("kind", [*OPENS, *HYDRAS])
