@@ -149,9 +149,12 @@ def test_files(folder: Path, kind: str) -> None:
     read(folder, name, ODD[kind], [COMMANDS[(0, 3, 6)[[*ODD].index(kind) % 3]]])
 
 
+# What is no JSON at all is refused at its first character, so that samples suffice.
+NAMED = [(kind, name) for place, kind in enumerate(ODD) for name in ("c.yaml", "c.json") if name == "c.yaml" or "JSON" in kind or place % 5 == 0]  # fmt: skip
+
+
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("name", ["c.yaml", "c.json"])
-@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize(("kind", "name"), NAMED)
 def test_files_by_every_command(folder: Path, kind: str, name: str) -> None:
     read(folder, name, ODD[kind], COMMANDS)
 

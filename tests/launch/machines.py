@@ -165,10 +165,10 @@ class Launch:
         """What it has printed so far."""
         return self.log.read_text(errors="replace")
 
-    def says(self, text: str, within: float = 120.0) -> bool:
+    def says(self, text: str, within: float = 180.0) -> bool:
         """Return whether it prints ``text`` within this many seconds."""
         return until(lambda: text in self.text or self.process.poll() is not None, within) and text in self.text
 
-    def wait(self, within: float = 60.0) -> int:
-        """Its status, once it has ended."""
+    def wait(self, within: float = 180.0) -> int:
+        """Its status, once it has ended: beside other tests, a slow machine takes a minute to import torch everywhere."""
         return self.process.wait(within)

@@ -19,7 +19,7 @@ from tests.launch.machines import Network
 from tests.launch.processes import until
 from tests.launch.user import User, without_torch
 
-pytestmark = [pytest.mark.machines, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.machines, pytest.mark.timeout(400)]
 
 RANKS = "import os, time\nprint('up', os.getpid(), flush=True)\nwhile True:\n    time.sleep(0.1)\n"
 # Takes every connection, and says nothing.

@@ -21,7 +21,7 @@ from tests.launch.processes import Script, until
 from tests.launch.sshd import Daemons
 from tests.launch.user import User, without_torch
 
-pytestmark = pytest.mark.machines
+pytestmark = [pytest.mark.machines, pytest.mark.timeout(400)]
 
 SAYS = """
 import json, os, sys, time
@@ -46,14 +46,14 @@ def test_one_command_runs_another_machine(user: User, script: Script) -> None:
     launch = user.start(
         "--hosts", "n1*2", "--env", f"TOKEN={WORD}", "--prefix", "--report", "report.json", script(SAYS), 1.5, 0
     )
-    assert until(lambda: user.out.count("\n") == 2 or launch.poll() is not None, 60), user.err
+    assert until(lambda: user.out.count("\n") == 2 or launch.poll() is not None, 150), user.err
     for n in (0, 1):  # what this run carries is nobody's to see
         for process in user.on(n):
             seen = " ".join(process.cmdline())
             if "train" not in seen and "script" not in seen:
                 seen += str(process.environ())
             assert WORD not in seen.replace(f"TOKEN={WORD} --prefix", ""), process
-    assert launch.wait(60) == 0, user.err
+    assert launch.wait(150) == 0, user.err
     lines = sorted(user.out.splitlines())
     assert [line[:7] for line in lines] == ["[n1:0] ", "[n1:1] "]
     said = [json.loads(line[7:]) for line in lines]
@@ -68,7 +68,7 @@ def test_one_command_runs_another_machine(user: User, script: Script) -> None:
 
 def up(user: User, script: Script, *words: object, stdout: int | None = None) -> subprocess.Popen[bytes]:
     launch = user.start("--hosts", "n1*2", *words, script(WAITS), stdout=stdout)
-    assert until(lambda: user.out.count("up") == 2 or launch.poll() is not None, 60), user.err
+    assert until(lambda: user.out.count("up") == 2 or launch.poll() is not None, 150), user.err
     return launch
 
 
@@ -78,7 +78,7 @@ def test_signals_go_to_all(user: User, script: Script) -> None:
     launch.send_signal(signal.SIGUSR1)
     assert until(lambda: user.out.count("usr1") == 2), user.out
     launch.send_signal(signal.SIGTERM)
-    assert launch.wait(40) == -signal.SIGTERM, user.err
+    assert launch.wait(150) == -signal.SIGTERM, user.err
     assert user.err.count("term\n") == 2
     assert "accel: terminated by SIGTERM; ranks 0-1 ended in" in user.err
     assert user.nothing_left()
@@ -112,7 +112,7 @@ def test_a_slow_reader_holds_ranks_up_and_one_that_leaves_ends_them(user: User, 
     data = b"".join(os.read(reader, 65536) for _ in range(64))
     assert {len(line) for line in data.split(b"\n")[1:-1]} == {99}  # whole lines
     os.close(reader)
-    assert launch.wait(40) == 141, user.err
+    assert launch.wait(150) == 141, user.err
     assert user.nothing_left()
 
 
@@ -196,7 +196,7 @@ def test_code_and_launcher_are_carried_to_machines_that_share_a_home(user: User,
     for launch, (reader, _) in zip(user.started[-2:], pipes, strict=True):
         with os.fdopen(reader) as out:
             said.append(out.read().split())
-        assert launch.wait(60) == 0, user.err
+        assert launch.wait(150) == 0, user.err
     (first, where, word), (second, *same) = said
     assert (first, second, same, word) == ("n1", "n2", [where, word], "one")
     assert re.fullmatch(rf"{ssh.home}/.cache/accel/sync/[0-9a-f]{{16}}", where)

@@ -21,7 +21,7 @@ from tests.launch.processes import Script, until
 Start = Callable[..., Launch]
 Together = Callable[..., tuple[Launch, ...]]
 
-pytestmark = pytest.mark.machines
+pytestmark = [pytest.mark.machines, pytest.mark.timeout(400)]
 
 SUM = """
 import os, signal, sys, time, traceback
@@ -112,9 +112,9 @@ def test_a_name_that_is_not_there_yet_is_waited_for(started: Start, script: Scri
     network.hosts(1, "127.0.0.1 localhost\n")
     first = started(0, "--num_processes", 2, path, address="trainer")
     second = started(1, "--num_processes", 2, path, address="trainer")
-    assert second.says("waiting for machine 0, the main one, at trainer:29500", 15), second.text
+    assert second.says("waiting for machine 0, the main one, at trainer:29500"), second.text
     network.hosts(1, f"127.0.0.1 localhost\n{network.address(0)} trainer\n")
-    assert (first.wait(90), second.wait(90)) == (0, 0), first.text + second.text
+    assert (first.wait(), second.wait()) == (0, 0), first.text + second.text
     assert "by eth0" in first.text
     assert "by eth0" in second.text
 
@@ -128,14 +128,14 @@ def test_a_name_may_move_or_have_several_addresses(
     network.hosts(0, f"127.0.0.1 localhost\n{network.address(0)} trainer\n")
     network.hosts(1, "127.0.0.1 localhost\n" + "".join(f"{address} trainer\n" for address in wrong))
     second = started(1, "--num_processes", 2, path, address="trainer")
-    assert second.says("waiting for machine 0, the main one, at trainer:29500", 15), second.text
+    assert second.says("waiting for machine 0, the main one, at trainer:29500"), second.text
     if len(wrong) == 1:
         network.hosts(1, f"127.0.0.1 localhost\n{network.address(0)} trainer\n")
     first = started(0, "--num_processes", 2, path, address="trainer")
     running(first, second)
-    assert until(lambda: established(second, PORT + 1), 15), second.text
+    assert until(lambda: established(second, PORT + 1), 60), second.text
     first.process.send_signal(signal.SIGTERM)
-    assert second.wait(20) == 143
+    assert second.wait() == 143
     assert "machine 0 (host" in second.text, (first.text, second.text)
 
 
@@ -154,7 +154,7 @@ def test_a_name_server_that_does_not_answer_holds_nothing_up(
     network.hosts(1, "127.0.0.1 localhost\n")
     with network.names_from(2, tmp_path / "asked"):
         launch = started(1, "--num_processes", 2, script(MEET), address="trainer")
-        assert launch.says("waiting for machine 0, the main one, at trainer:29500", 10), launch.text
+        assert launch.says("waiting for machine 0, the main one, at trainer:29500", 15), launch.text
         launch.process.send_signal(signal.SIGTERM)
         assert launch.wait(5) == -signal.SIGTERM
 
@@ -163,7 +163,7 @@ def test_who_is_late_is_named_on_every_machine(started: Start, script: Script) -
     path = script("")
     launches = [started(n, "--num_processes", 3, path, machines=3) for n in (0, 1)]
     for launch in launches:
-        assert launch.says("waiting for machine 2 (", 10), launch.text
+        assert launch.says("waiting for machine 2 ("), launch.text
         assert f"it should dial 10.88.0.1:{PORT}" in launch.text
     launches.append(started(2, "--num_processes", 3, path, machines=3))
     assert [launch.wait() for launch in launches] == [0, 0, 0], [launch.text for launch in launches]
@@ -172,7 +172,7 @@ def test_who_is_late_is_named_on_every_machine(started: Start, script: Script) -
 def test_waiting_has_an_end(started: Start, script: Script) -> None:
     launches = [started(n, "--num_processes", 3, "--join_timeout", 4, script(MEET), machines=3) for n in (0, 1)]
     for launch in launches:
-        assert launch.wait(30) == 1
+        assert launch.wait() == 1
         # Who is a moment later hears it from the other one.
         assert f"machine 2 didn't come to 10.88.0.1:{PORT} within 4 s (join_timeout)\n" in launch.text, launch.text
         assert "Traceback" not in launch.text
@@ -180,7 +180,7 @@ def test_waiting_has_an_end(started: Start, script: Script) -> None:
 
 def test_a_machine_without_the_main_one_ends_too(started: Start, script: Script) -> None:
     launch = started(1, "--num_processes", 2, "--join_timeout", 3, script(MEET))
-    assert launch.wait(30) == 1
+    assert launch.wait() == 1
     assert launch.text.endswith("machine 0 wasn't found at 10.88.0.1:29500 within 3 s (join_timeout)\n"), launch.text
 
 
@@ -216,7 +216,7 @@ def test_a_killed_launcher_ends_the_run_everywhere(started: Start, script: Scrip
     launches[killed].process.kill()
     other = launches[1 - killed]
     began = time.monotonic()
-    assert other.wait(30) == 1
+    assert other.wait() == 1
     assert time.monotonic() - began < 6 + 2
     assert f"machine {killed} (host " in other.text or f"machine {killed}, the main one, is lost" in other.text
     assert "is lost: its launcher is gone" in other.text, other.text
@@ -242,7 +242,7 @@ def test_whatever_is_killed_between_launcher_and_ranks_is_named(
     if part == "agent":
         (process,) = process.children()
     process.kill()
-    assert [launch.wait(30) for launch in launches] == [137, 137], [launch.text for launch in launches]
+    assert [launch.wait() for launch in launches] == [137, 137], [launch.text for launch in launches]
     other = launches[1 - killed].text
     assert re.search(rf"machine {killed} \(host .*\) failed first\n  cause: {cause}", other), other
     assert cause in launches[killed].text
@@ -257,7 +257,7 @@ def test_a_machine_that_is_cut_off_ends_the_run_everywhere(
     running(*launches)
     network.cut(cut)
     began = time.monotonic()
-    assert [launch.wait(30) for launch in launches] == [1, 1, 1]
+    assert [launch.wait() for launch in launches] == [1, 1, 1]
     assert time.monotonic() - began < 6 + 3
     for n, launch in enumerate(launches):
         # Who is cut off sees the others go: the main machine, unless it is that one itself.
@@ -279,7 +279,7 @@ def test_a_machine_that_pauses_is_not_dead(together: Together, script: Script, n
         SUM + "for _ in range(60):\n    dist.all_reduce(one)\n    time.sleep(0.1)\ndist.destroy_process_group()\n"
     )
     launches = together("--num_processes", 2, "--lifeline_timeout", 20, path)
-    assert until(lambda: sum(launch.text.count(" here: ") for launch in launches) == 2, 60), launches[0].text
+    assert until(lambda: sum(launch.text.count(" here: ") for launch in launches) == 2, 180), launches[0].text
     everything = network.processes(paused)
     for pid in everything:
         os.kill(pid, signal.SIGSTOP)
@@ -299,9 +299,9 @@ def test_an_interrupted_launcher_ends_the_run_everywhere(together: Together, scr
     *others, last = together("--num_processes", 2, script(IDLE))
     running(*others, last)
     last.process.send_signal(number)
-    assert last.wait(30) == -number
+    assert last.wait() == -number
     for other in others:
-        assert other.wait(30) == 128 + number
+        assert other.wait() == 128 + number
         assert f"cause: its launcher was terminated by {signal.Signals(number).name}" in other.text, other.text
 
 
@@ -312,17 +312,17 @@ def test_a_second_machine_of_the_same_rank_is_turned_away(started: Start, script
     launches = both(started, "--num_processes", 2, script(IDLE))
     running(*launches)
     third = started(2, "--num_processes", 2, script(IDLE), rank=1)
-    assert third.wait(30) == 1
+    assert third.wait() == 1
     assert "the main machine refused this one: machine 1 is here already" in third.text, third.text
     assert launches[0].process.poll() is None
     launches[0].process.terminate()
-    assert launches[1].wait(30) == 143
+    assert launches[1].wait() == 143
 
 
 def test_another_run_is_turned_away(started: Start, script: Script) -> None:
     first = started(0, "--num_processes", 2, "--run_id", "monday", script(""))
     other = started(1, "--num_processes", 2, "--run_id", "tuesday", script(""))
-    assert other.wait(30) == 1
+    assert other.wait() == 1
     assert "the main machine refused this one: it is of another run\n" in other.text, other.text
     assert "refused a launcher at 10.88.0.2: it is of another run than 'monday'" in first.text, first.text
     right = started(1, "--num_processes", 2, "--run_id", "monday", script(""))
@@ -337,11 +337,11 @@ def test_a_secret_keeps_strangers_out(started: Start, script: Script, tmp_path: 
     path = script(IDLE)
     first = started(0, "--num_processes", 2, "--lifeline_secret_file", right, path)
     other = started(1, "--num_processes", 2, "--lifeline_secret_file", wrong, path)
-    assert other.says("its messages aren't sealed with our secret", 30), other.text
+    assert other.says("its messages aren't sealed with our secret"), other.text
     assert first.says("refused a launcher at", 1) or first.process.poll() is None
     other.process.kill()
     first.process.terminate()
-    first.wait(30)
+    first.wait()
     again = both(started, "--num_processes", 2, "--lifeline_secret_file", right, script(FAILS), 1)
     assert [launch.wait() for launch in again] == [1, 1]
     assert "rank 1 (machine 1" in again[0].text
@@ -366,7 +366,7 @@ def test_a_secret_that_the_scheduler_carries_reaches_no_rank(
         :2
     ]  # with a secret, on every address of IPv6
     launches[1].process.terminate()
-    assert launches[0].wait(30) == 143
+    assert launches[0].wait() == 143
 
 
 def test_without_a_way_to_the_lifeline_the_run_goes_on(started: Start, script: Script) -> None:
@@ -387,7 +387,7 @@ def test_every_attempt_is_told(together: Together, script: Script) -> None:
     late += "time.sleep(5 if again and os.environ['RANK'] == '0' else 0)\n"
     code = late + MEET + "os._exit(0 if again else 3)\n"
     for launch in together("--num_processes", 2, "--max_restarts", 3, "--rdzv_backend", "c10d", script(code)):
-        assert launch.wait(120) == 0, launch.text
+        assert launch.wait() == 0, launch.text
         assert re.search(
             r"note: (n\d: )?attempt 0 ended at .* \(rank \d: exit status 3\); the ranks were restarted", launch.text
         )
@@ -402,7 +402,7 @@ def test_no_machine_waits_for_one_that_has_finished(together: Together, script: 
     began = time.monotonic()
     for launch in launches:
         assert launch.wait() == 3, launch.text
-    assert 15 < time.monotonic() - began < 30
+    assert 15 < time.monotonic() - began < 100  # torch's agents alone would wait for five minutes
     for launch in launches:
         assert "ranks can't be restarted, because those of machine 0 have ended: the run" in launch.text
         assert "rank 1 (machine 1, local rank 0, pid " in launch.text, launch.text
@@ -426,7 +426,7 @@ def test_elastic_machines_come_and_go(started: Start, script: Script) -> None:
     code = SUM + "if size < 2:\n    time.sleep(60)\ndist.destroy_process_group()\n"
     path = script(code)
     first = started(0, "--nproc_per_node", 1, "--rdzv_conf", "last_call_timeout=1", path, machines="1:2")
-    assert first.says("rank 0 of 1", 40), first.text
+    assert first.says("rank 0 of 1"), first.text
     second = started(1, "--nproc_per_node", 1, "--rdzv_conf", "last_call_timeout=1", path, machines="1:2")
-    assert (first.wait(90), second.wait(90)) == (0, 0), first.text + second.text
+    assert (first.wait(), second.wait()) == (0, 0), first.text + second.text
     assert "of 2, 0 of 1 here: 3" in first.text

@@ -11,7 +11,7 @@ from tests.launch.machines import Network, ip
 from tests.launch.processes import Script
 from tests.launch.user import User, without_torch
 
-pytestmark = pytest.mark.machines
+pytestmark = [pytest.mark.machines, pytest.mark.timeout(400)]
 
 
 def small_window(network: Network, n: int, sizes: str) -> None:

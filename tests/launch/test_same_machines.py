@@ -12,7 +12,7 @@ from tests.launch.machines import Launch
 
 Start = Callable[..., Launch]
 
-pytestmark = pytest.mark.machines
+pytestmark = [pytest.mark.machines, pytest.mark.timeout(400)]
 
 SCRIPT = """
 import helper, os
@@ -75,7 +75,7 @@ def test_what_is_allowed_goes_on_and_ranks_start_after_the_notes(
     (tmp_path / "other" / "torch-2.4.0.dist-info").mkdir(parents=True)
     environ["PYTHONPATH"] = str(tmp_path / "other")
     second = started(1, *flags, copies[1] / "train.py")
-    assert (first.wait(90), second.wait(90)) == (0, 0), first.text + second.text
+    assert (first.wait(), second.wait()) == (0, 0), first.text + second.text
     assert "rank 0 starts False 1" in first.text
     assert "rank 1 starts False 1" in second.text
     assert "note: torch: " in first.text.partition("starts")[0]
