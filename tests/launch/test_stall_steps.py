@@ -100,7 +100,7 @@ def test_a_rank_that_ran_before_the_first_look_and_never_since_has_got_on(monkey
     played.watcher.window.began = 1255.0
     played.look(300)
     assert played.stepped()
-    assert (played.watcher.moved, played.watcher.near) == (1140.0, True)
+    assert (played.watcher.pace.moved, played.watcher.pace.near) == (1140.0, True)
     played.look(310, 10)  # it only wakes up
     played.look(440)
     assert not played.stepped()
@@ -118,7 +118,7 @@ def test_a_rank_that_only_wakes_up_has_not(
     for at, pids in ran:
         played.look(at, *pids)
     assert not played.stepped()
-    assert (played.watcher.moved, played.watcher.near) == (1000.0, False)
+    assert (played.watcher.pace.moved, played.watcher.pace.near) == (1000.0, False)
 
 
 def test_a_rank_that_is_seen_elsewhere_than_before_has_got_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_a_rank_that_is_seen_elsewhere_than_before_has_got_on(monkeypatch: pytes
     played.watcher.window.looks[0] = looks("bb")
     played.watcher.sweeps.before[1] = looks("a")[0]
     assert played.stepped()
-    assert played.watcher.moved == 1204.0
+    assert played.watcher.pace.moved == 1204.0
     assert {rank: len(kept) for rank, kept in played.watcher.window.looks.items()} == {0: 1, 1: 4}
     played.watcher.window.know(played.watcher.sweeps.before)
     assert not played.stepped()  # it has come from there once
@@ -148,9 +148,9 @@ def test_a_rank_that_waits_in_a_collective_again_has_got_on(
     played.watcher.window.began = 1150.0
     for seconds in (0, 270, 300):
         played.look(seconds, *([11] if seconds == 270 else []))
-    played.watcher.looked = played.now
+    played.watcher.pace.looked = played.now
     assert played.stepped() == (at > 1000)
-    assert played.watcher.moved == at
+    assert played.watcher.pace.moved == at
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_folder_with_a_parenthesis_is_read() -> None:
 
 
 def test_the_time_counts_from_the_last_output() -> None:
-    assert Watcher(300, [], None, lambda: 970.0, lambda _line: None).moved == 970.0
+    assert Watcher(300, [], None, lambda: 970.0, lambda _line: None).pace.moved == 970.0
 
 
 def test_one_that_goes_on_moving_has_not_settled() -> None:
@@ -230,11 +230,74 @@ def test_no_further_than_the_first_rank_that_reads_or_writes(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("quiet", "slow", "pause"), [(10, False, 10), (30, False, 20), (30, True, 30), (70, False, 10), (60, True, 10)]
+    ("quiet", "slow", "pause"), [(0, False, 20), (30, True, 30), (40, True, 29), (65, False, 15), (75, False, 10)]
 )
 def test_a_calm_run_is_looked_at_more_seldom(
     monkeypatch: pytest.MonkeyPatch, quiet: float, slow: bool, pause: float
 ) -> None:
+    """Until ten seconds before stacks are looked at, or before the time at which that would come if it is slow."""
     played = Played(monkeypatch)
-    played.watcher.sweeps.slow = slow
-    assert watcher._calm(played.watcher, quiet, 80.0) == pause
+    pace = played.watcher.pace
+    played.watcher.sweeps.slow, played.now = slow, 1000 + quiet
+    pace.looked = 0 if slow else played.now
+    assert pace.pause == pace.tick if pause == 10 else pace.pause == pytest.approx(pause, abs=0.1)
+
+
+def test_the_last_look_is_at_the_moment_at_which_there_is_something_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played(monkeypatch)
+    pace = played.watcher.pace
+    for quiet, due in ((290, 300), (300, 315), (303, 318)):
+        pace.looked = played.now = 1000 + quiet
+        assert pace.due == 1000 + due
+    pace.told = 1
+    assert pace.due == 1303 + 30
+
+
+def test_where_no_rank_does_anything_looks_are_few_until_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played(monkeypatch)
+    pace = played.watcher.pace
+    pace.idle = True
+    for quiet, pause in ((100, 20), (200, 20), (260, 15)):
+        pace.looked = played.now = 1000 + quiet
+        assert pace.pause == pause
+
+
+def test_connections_are_listed_only_if_enough_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What passed before is not taken for what passes now, however often they weren't listed."""
+    played, meter = Played(monkeypatch), Meter(300)
+    passed, counts, listed = [0], {7: 0}, list[float]()
+
+    def exchanged() -> dict[int, int]:
+        listed.append(played.now)
+        return dict(counts)
+
+    monkeypatch.setattr(sockets, "octets", lambda: passed[0])
+    monkeypatch.setattr(sockets, "exchanged", exchanged)
+    monkeypatch.setattr(sockets, "inodes", {10: {7}}.__getitem__)
+    found: list[bool] = []
+    for count in (0, 70_000, 70_000, 70_000, 90_000, 90_000, 70_000, 170_000):
+        played.now += 10
+        passed[0] += count
+        counts[7] += count
+        found.append(meter.exchanges([10]))
+    assert found == [False, False, False, False, True, True, False, True]
+    assert listed == [1010.0, 1050.0, 1060.0, 1080.0]
+
+
+def test_packets_are_counted() -> None:
+    before = sockets.octets()
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        client.sendall(bytes(50_000))
+    assert sockets.octets() - before >= 50_000
+
+
+def test_connections_of_both_families_are_listed() -> None:
+    listed = sockets.exchanged()
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.socket(family) as server:
+            server.bind((host, 0))
+            server.listen()
+            with socket.create_connection(server.getsockname()[:2]) as client:
+                inode = os.fstat(client.fileno()).st_ino
+                assert inode in sockets.exchanged()
+                assert inode not in listed

@@ -14,6 +14,7 @@ STANDARD_INPUT = 0
 LOOKERS = frozenset({"accel-copier", "py-spy", "pystack", "austin", "eu-stack", "strace", "ltrace"})
 """Tracers that only look, and let go of a process at once or go on with it; no debugger at which it stands."""
 IO = ("rchar", "wchar", "read_bytes", "write_bytes")
+PAGE = 1 << 14  # bytes, more than any of these files has
 OPEN, PART = 256, 4  # files that stay open, at most; and of those that the process may open, one in so many
 
 
@@ -143,7 +144,7 @@ def again(path: str) -> str:
             if len(_opened) >= min(OPEN, os.sysconf("SC_OPEN_MAX") // PART):
                 _forget()
             _opened[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        return os.pread(_opened[path], 4096, 0).decode(errors="replace")
+        return os.pread(_opened[path], PAGE, 0).decode(errors="replace")
     except OSError:
         if path in _opened:
             os.close(_opened.pop(path))
@@ -208,8 +209,11 @@ def _at_terminal(pid: int, named: str, words: list[str]) -> bool:
 
 def _text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a file object takes twice as many system calls
+        try:
+            return b"".join(iter(lambda: os.read(fd, PAGE), b"")).decode(errors="replace")
+        finally:
+            os.close(fd)
     except OSError:
         return ""
 

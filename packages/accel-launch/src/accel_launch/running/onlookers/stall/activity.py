@@ -73,6 +73,8 @@ class Meter:
         """The rank that had read or written the last time."""
         self.exchanged: dict[int, int] = {}
         self.exchanged_at = time.monotonic()
+        self.octets, self.unlisted = -1, 0
+        """What all connections had sent and received by then, and how much of it since they were listed last."""
 
     def read(self, pids: Sequence[int]) -> dict[int, Activity]:
         """Return what each rank has done since the last look; nothing for ranks that are looked at first."""
@@ -117,10 +119,15 @@ class Meter:
 
     def exchanges(self, pids: Sequence[int]) -> bool:
         """Return whether the ranks' connections have sent or received data since this was last asked."""
-        now, latest, before = time.monotonic(), sockets.exchanged(), self.exchanged
+        now, octets, told = time.monotonic(), sockets.octets(), self.octets >= 0
+        most, passed = BYTES * (now - self.exchanged_at), octets - self.octets
+        self.exchanged_at, self.octets = now, octets
+        if told and 0 <= passed <= most:
+            self.unlisted += passed
+            return False
+        latest, before = sockets.exchanged(), self.exchanged
         grown = {inode: count - before[inode] for inode, count in latest.items() if count > before.get(inode, count)}
-        most = BYTES * (now - self.exchanged_at)
-        self.exchanged, self.exchanged_at = latest, now
+        self.exchanged, most, self.unlisted = latest, most + self.unlisted, 0
         if sum(grown.values()) <= most:  # of any process
             return False
         own = {inode for pid in pids for each in (pid, *self._below(pid)) for inode in sockets.inodes(each)}

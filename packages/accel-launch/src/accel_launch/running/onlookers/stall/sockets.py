@@ -6,8 +6,10 @@ import os
 import socket
 import struct
 
+from accel_launch.inspecting import kernel
+
 NETLINK = 16  # AF_NETLINK, which other systems than Linux have no name for
-DIAG, BY_FAMILY, DONE, ERROR = 4, 20, 3, 2
+DIAG, BOTH_FAMILIES, DONE, ERROR = 4, 18, 3, 2  # TCPDIAG_GETSOCK: one walk through the table for IPv4 and IPv6
 REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 INFO = 2  # INET_DIAG_INFO
 ESTABLISHED = 1 << 1
@@ -33,17 +35,30 @@ def inodes(pid: int) -> set[int]:
     return found
 
 
+def octets() -> int:
+    """Return the bytes of all packets that this network namespace has received and sent; -1 if that isn't told.
+
+    Where they are few, no connection needs to be looked at: to list them takes a hundred times as long.
+    """
+    lines = [
+        line.split() for line in kernel.again("/proc/self/net/netstat").splitlines() if line.startswith("IpExt:")
+    ]
+    if len(lines) != 2:  # noqa: PLR2004
+        return -1
+    named = dict(zip(*lines, strict=False))
+    return sum(int(named.get(name, -1)) for name in ("InOctets", "OutOctets"))
+
+
 def exchanged() -> dict[int, int]:
     """Return the bytes that each connected TCP socket of this network namespace has sent and received, by inode."""
     found: dict[int, int] = {}
     try:
         with socket.socket(NETLINK, socket.SOCK_RAW, DIAG) as asking:
             asking.settimeout(1.0)
-            for family in (socket.AF_INET, socket.AF_INET6):
-                body = struct.pack("BBBxI48x", family, socket.IPPROTO_TCP, 1 << (INFO - 1), ESTABLISHED)
-                asking.send(struct.pack("IHHII", HEADER + len(body), BY_FAMILY, REQUEST_DUMP, 1, 0) + body)
-                while _take(asking.recv(1 << 18), found):
-                    pass
+            body = struct.pack("BBBB48xII", socket.AF_INET, 0, 0, 1 << (INFO - 1), ESTABLISHED, 0)
+            asking.send(struct.pack("IHHII", HEADER + len(body), BOTH_FAMILIES, REQUEST_DUMP, 1, 0) + body)
+            while _take(asking.recv(1 << 18), found):
+                pass
     except (OSError, struct.error):
         pass  # a kernel without it, or a sandbox that refuses it
     return found

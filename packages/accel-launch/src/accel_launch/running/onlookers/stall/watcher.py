@@ -14,6 +14,7 @@ from accel_launch.inspecting import groups, kernel, snapshot
 from accel_launch.inspecting.report import as_json
 from accel_launch.inspecting.subject import Subject
 from accel_launch.running.onlookers.stall.activity import Meter, Wakes, computing
+from accel_launch.running.onlookers.stall.pacing import LOOKS, SHORT, SPARSE, Pace
 from accel_launch.running.onlookers.stall.subjects import recorded
 from accel_launch.running.onlookers.stall.sweeping import Sweeps
 from accel_launch.running.onlookers.stall.telling import Stall, encode
@@ -30,19 +31,7 @@ if TYPE_CHECKING:
     from accel_launch.running.onlookers.stall.activity import Activity
     from accel_launch.running.onlookers.stall.verdict import Verdict
 
-QUIET = 0.3  # of the time after which standing still is told: from then on stacks are looked at
-LATER = 0.43  # of it, if looks at one rank have shown the last time that the run gets on
-ALONE = 0.5  # of it: until then at one rank at a time
-LATE = 0.85  # of it: until then at none if no rank does anything
-SHORT = 30.0  # seconds: if standing still is told after less, there is no time for that
-LOOKS = 20  # in the whole time
-SELDOM = 0.07, 0.13
-"""Of it between two looks at one rank that shows seldom that the run gets on; irregular, as it may have a period."""
-RARELY = 0.2  # of it between two looks, once the standstill was told several times
-SLOWEST, FASTEST = 10.0, 0.1  # seconds between two looks at the counters
-CALM = 3  # such looks that show nothing: the next ones come more seldom, until stacks are looked at
-SPARSE, SPARSEST = 2, 3  # times as long between them then; and where the run shows seldom that it gets on
-STEP = 2  # usual gaps between two looks after something moved, in which its rank still runs
+STEP = 3.5  # usual gaps between two looks: after so many at the latest it is seen that a rank ran when it moved
 MISSED = 3.0  # times the usual gap between two looks: the machine slept, or the run was stopped
 
 
@@ -78,17 +67,8 @@ class Watcher:
         """The ranks at the last look, and whether each had ended."""
         self.activity: dict[int, Activity] = {}
         self.meter, self.wakes = Meter(after), Wakes()
-        self.tick = min(max(after / 30, FASTEST), SLOWEST)
-        self.pause = self.tick
-        """Seconds until the next look at the counters."""
-        self.moved = last_output() or time.monotonic()
-        """When something last moved, as far as we have seen."""
         self.window, self.sweeps = Window(LOOKS), Sweeps(shared=shared)
-        self.looked = 0.0
-        self.idle, self.near = False, False
-        """Whether no rank did anything at the last look; and whether all are looked at although none does."""
-        self.told = 0
-        """How often the present standstill was told."""
+        self.pace = Pace(after, last_output() or time.monotonic(), self.sweeps)
         self.paused: tuple[int, ...] = ()
 
     def run(self, updates: int) -> None:
@@ -96,11 +76,11 @@ class Watcher:
         poller = select.poll()
         poller.register(updates, select.POLLIN)
         while True:
-            before = time.monotonic()
-            if poller.poll(self.pause * 1000) and not self._update(updates):
+            before, pause = time.monotonic(), self.pace.pause
+            if poller.poll(pause * 1000) and not self._update(updates):
                 return
             now = time.monotonic()
-            if now - before > MISSED * self.pause + 1 or _launcher_stopped():
+            if now - before > MISSED * pause + 1 or _launcher_stopped():
                 self._move(now, seen=False)
             self.step()
 
@@ -118,7 +98,7 @@ class Watcher:
     def _answer(self, number: int) -> None:
         """Report what the ranks do, unless something moves."""
         ranks = self._ranks()
-        if not self.told:
+        if not self.pace.told:
             return
         self.window.look(ranks, self.activity)
         verdict = judge(self.window.looks)
@@ -126,7 +106,7 @@ class Watcher:
             self._move(time.monotonic())
             return
         latest = snapshot.take(ranks, children=self.keep is not None, workers=True)
-        stall = _stall(self.moved, latest, verdict)
+        stall = _stall(self.pace.moved, latest, verdict)
         processes = [[subject.rank, subject.local_rank, subject.pid] for subject in ranks]
         self.report(encode("answer", number=number, stall=stall.as_json(), processes=processes))
         self._keep(stall, latest)
@@ -143,54 +123,51 @@ class Watcher:
         transfers = self.meter.transfers(living)
         self.wakes.read(living, now)
         known = [(subject.pid, bool(subject.ended)) for subject in ranks]
-        if output > self.moved:
+        if output > self.pace.moved:
             self._move(output)
         if self.known not in (None, known):
             self._move(now)
         self.known = known
         if not (living or (self.shared and ranks)) or transfers:
             self._move(now)
-        quiet, every = now - self.moved, _every(self)
-        begins = 0.0 if self.near else (LATER if self.sweeps.shown else QUIET) * self.after
-        self.pause = self.tick
-        if quiet < begins - every:
-            self.pause = _calm(self, quiet, begins - every)
-            return
-        if now < self.looked + every:
-            self.pause = min(SPARSE * self.tick, max(self.looked + every - now, FASTEST))
-            return
-        looked, self.looked = self.looked, now
-        self.activity = self.meter.read(living)
+        if self.pace.calm <= 0 and self.pace.due <= now:
+            self._look(ranks, living, now)
+
+    def _look(self, ranks: Sequence[Subject], living: Sequence[int], now: float) -> None:
+        """Look at CPU time and, once the run has been quiet for long enough, at connections and stacks."""
+        pace, looked = self.pace, self.pace.looked
+        self.activity, pace.looked = self.meter.read(living), now
         running = computing(self.activity) | self.wakes.since(living, looked)
-        self.idle = not running
-        if quiet < begins:
+        pace.idle = not running
+        if pace.quiet < pace.begins:
             return
-        if self.meter.exchanges(living) or _gets_on(self, ranks, running, quiet):
+        if self.meter.exchanges(living) or _gets_on(self, ranks, running):
             self._move(time.monotonic())
-        elif quiet >= self.after * 2**self.told and self.window.is_enough(ranks):
+        elif pace.quiet >= pace.ends and self.window.is_enough(ranks):
             self._decide(ranks)
 
     def _move(self, at: float, *, seen: bool = True) -> None:
         """Something has moved; it wasn't ``seen`` if all that is known is that the time before doesn't count."""
-        if self.told:
-            self.report(encode("moves", seconds=at - self.moved, seen=seen))
-        self.moved, self.told, self.paused, self.near = max(self.moved, at), 0, (), False
+        if self.pace.told:
+            self.report(encode("moves", seconds=at - self.pace.moved, seen=seen))
+        self.pace.begin_anew(at)
+        self.paused = ()
         self.window.clear()
         self.sweeps.clear()
 
     def _decide(self, ranks: Sequence[Subject]) -> None:
         verdict = judge(self.window.looks)
-        if verdict.idle and not self.told and _stepped(self, ranks):
+        if verdict.idle and not self.pace.told and _stepped(self, ranks):
             return
         if verdict.paused:
             if verdict.paused != self.paused:
                 self.report(encode("paused", ranks=verdict.paused))
             self.paused = verdict.paused
         elif self.shared and verdict.idle:
-            self.told += 1
-            self.report(encode("still", seconds=time.monotonic() - self.moved))
+            self.pace.told += 1
+            self.report(encode("still", seconds=time.monotonic() - self.pace.moved))
         elif verdict.stalled and not self.shared:
-            self.told += 1
+            self.pace.told += 1
             self._tell(ranks, verdict)
         else:
             moving = [rank for rank, found in verdict.kinds.items() if found == "moving"]
@@ -199,7 +176,7 @@ class Watcher:
 
     def _tell(self, ranks: Sequence[Subject], verdict: Verdict) -> None:
         latest = snapshot.take(ranks, children=True)
-        stall = _stall(self.moved, latest, verdict)
+        stall = _stall(self.pace.moved, latest, verdict)
         self.report(encode("stall", stall=stall.as_json(), stacks=as_json(latest)["ranks"]))
         self._keep(stall, latest)
 
@@ -223,14 +200,14 @@ def _stall(since: float, latest: Snapshot, verdict: Verdict) -> Stall:
     )
 
 
-def _gets_on(watcher: Watcher, ranks: Sequence[Subject], running: Collection[int], quiet: float) -> bool:
+def _gets_on(watcher: Watcher, ranks: Sequence[Subject], running: Collection[int]) -> bool:
     """Look at stacks; return whether they show that the run gets on."""
-    if _one_by_one(watcher, quiet):
+    if watcher.pace.one_by_one:
         return watcher.sweeps.show(ranks, running, watcher.activity)
-    if watcher.after >= SHORT and quiet < LATE * watcher.after and not running and not watcher.near:
+    if watcher.pace.waits:
         return False
     living = [subject.pid for subject in ranks if not subject.ended]
-    if watcher.window.computes(living, watcher.activity, watcher.tick, shared=watcher.shared):
+    if watcher.window.computes(living, watcher.activity, watcher.pace.tick, shared=watcher.shared):
         return True
     watcher.window.know(watcher.sweeps.before)
     found = watcher.window.look(ranks, watcher.activity)
@@ -256,36 +233,14 @@ def _stepped(watcher: Watcher, ranks: Sequence[Subject]) -> bool:
     asleep = [subject.pid for subject in ranks if watcher.window.in_collective(subject.rank)]
     at = max(
         watcher.wakes.last(living, watcher.window.began),
-        watcher.wakes.last(asleep, watcher.looked - STEP * watcher.tick),
+        watcher.wakes.last(asleep, watcher.pace.looked - SPARSE * watcher.pace.tick),
         watcher.window.arrived,
     )
-    if at <= watcher.moved + STEP * watcher.tick:
+    if at <= watcher.pace.moved + STEP * watcher.pace.tick:
         return False
-    watcher.moved, watcher.near = at, True
+    watcher.pace.moved, watcher.pace.near = at, True
     watcher.window.forget(at)
     return True
-
-
-def _one_by_one(watcher: Watcher, quiet: float) -> bool:
-    """Return whether one rank at a time is looked at."""
-    until = LATE if watcher.sweeps.suffice else ALONE
-    return not watcher.near and watcher.after >= SHORT and quiet < until * watcher.after
-
-
-def _every(watcher: Watcher) -> float:
-    """Return the seconds between two looks at stacks; the longer, the longer the run has stood still."""
-    if _one_by_one(watcher, time.monotonic() - watcher.moved):
-        least, most = SELDOM
-        share = least + (most - least) * (watcher.looked * 0.618 % 1)
-        usual = SPARSE * watcher.tick if watcher.idle else watcher.tick
-        return max(usual, share * watcher.after) if watcher.sweeps.slow else usual
-    return max(watcher.tick, min(watcher.after / LOOKS * 2**watcher.told, watcher.after * RARELY))
-
-
-def _calm(watcher: Watcher, quiet: float, until: float) -> float:
-    """Return the seconds until the next look at the counters, which has to be before ``until``."""
-    longer = (SPARSEST if watcher.sweeps.slow else SPARSE) * watcher.tick
-    return longer if quiet >= CALM * watcher.tick and quiet + longer <= until else watcher.tick
 
 
 def _launcher_stopped() -> bool:
