@@ -17,7 +17,7 @@ import pytest
 from accel_config.showing.installing import command
 from accel_launch.inspecting import kernel, report, rights, sampling
 from accel_launch.inspecting.groups import Group, line, spans
-from accel_launch.inspecting.places import locate
+from accel_launch.inspecting.places import locate, waiting_for
 from accel_launch.inspecting.sampling import Frame
 from accel_launch.inspecting.snapshot import take
 from accel_launch.inspecting.subject import Subject
@@ -493,9 +493,10 @@ def test_places(frames: list[Frame], text: str, collective: bool) -> None:
     [
         "work.wait()",
         "while not work.is_completed(): pass",
-        "loss.item()",
+        "torch.futures.wait_all(works)",
+        "out = torch.ops._c10d_functional.wait_tensor(out)",
+        "value = store.get(key)",
         "loss.backward()",
-        "torch.cuda.synchronize()",
     ],
 )
 def test_a_wait_in_c_is_known_by_its_line(tmp_path: Path, call: str) -> None:
@@ -506,6 +507,30 @@ def test_a_wait_in_c_is_known_by_its_line(tmp_path: Path, call: str) -> None:
     assert place.certain == (call != "loss.backward()")
     assert place.waits("S")
     assert place.waits("R") == place.certain  # a backward pass on the CPU computes
+
+
+@pytest.mark.parametrize("call", ["loss.item()", "torch.cuda.synchronize()", "loss.cpu()", "losses.tolist()"])
+def test_what_waits_for_a_device_computes_where_there_is_none(tmp_path: Path, call: str) -> None:
+    path = tmp_path / "train.py"
+    path.write_text(f"{call}\n")
+    place = locate([frame("<module>", str(path))])
+    assert not waiting_for(place, device=False).collective
+    assert waiting_for(place, device=True).waits("R")
+
+
+def test_what_a_collective_of_objects_pickles_is_no_wait() -> None:
+    c10d, own = "/lib/site-packages/torch/distributed/distributed_c10d.py", frame("<module>", "/train.py")
+    inside = [frame("broadcast_object_list", c10d), own]
+    assert locate(inside).collective
+    assert not locate([frame("_object_to_tensor", c10d), *inside]).collective
+
+
+def test_a_file_that_does_not_come_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "train.py")
+    began = time.monotonic()
+    for _ in range(20):
+        assert locate([frame("<module>", str(tmp_path / "train.py"))]).file
+    assert time.monotonic() - began < 3
 
 
 def test_a_loop_that_asks_whether_a_collective_is_done_is_one_place(tmp_path: Path) -> None:
@@ -520,6 +545,10 @@ def test_a_loop_that_asks_whether_a_collective_is_done_is_one_place(tmp_path: Pa
     path = tmp_path / "another.py"  # lines of files are cached
     path.write_text("while more():\n    while step():\n        pass\n    work.is_completed()\n")
     assert not any(locate([frame("<module>", str(path), number)]).collective for number in range(1, 5))
+    path = tmp_path / "long.py"
+    path.write_text("while (\n    not work.is_completed()\n):\n    sleep(0.1)\n")
+    assert [locate([frame("<module>", str(path), number)]).line for number in (1, 4)] == [1, 1]
+    assert all(locate([frame("<module>", str(path), number)]).collective for number in (1, 4))
     path = tmp_path / "third.py"
     path.write_text("while True:\n    if work.is_completed():\n        break\n")
     assert {locate([frame("<module>", str(path), number)]).line for number in (1, 2)} == {1}

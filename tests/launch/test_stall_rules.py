@@ -51,7 +51,9 @@ def test_a_thread_that_only_wakes_up_on_a_crowded_machine_does_not_compute(
     monkeypatch: pytest.MonkeyPatch, used: float, waited: float, computes: bool
 ) -> None:
     """The shares of a second in which it runs, and in which it waits for a core."""
-    seen = iter((Counters(1.0, {7: (3.0, 8.0)}, {}, 0.0), Counters(2.0, {7: (3.0 + used, 8.0 + waited)}, {}, 0.0)))
+    seen = iter(
+        (Counters(1.0, {7: (3.0, 8.0)}, {}, 0.0, 0.0), Counters(2.0, {7: (3.0 + used, 8.0 + waited)}, {}, 0.0, 0.0))
+    )
 
     def counters(_pid: int, _below: list[int]) -> Counters:
         return next(seen)

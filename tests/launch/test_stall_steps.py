@@ -176,7 +176,7 @@ def test_what_a_connection_sends_counts_as_what_it_receives() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
         connection, _address = server.accept()
         with connection:
-            before = sockets.exchanged()
+            before = {inode: one.count for inode, one in sockets.connections().items()}
             client.sendall(bytes(100_000))
             received = 0
             while received < 100_000:
@@ -185,7 +185,7 @@ def test_what_a_connection_sends_counts_as_what_it_receives() -> None:
             deadline = time.monotonic() + 10
             grown = [0]
             while min(grown) < 100_000 and time.monotonic() < deadline:  # until the last of it is acknowledged
-                after = sockets.exchanged()
+                after = {inode: one.count for inode, one in sockets.connections().items()}
                 grown = [after[inode] - before[inode] for inode in both]
     assert min(grown) >= 100_000
 
@@ -262,26 +262,17 @@ def test_where_no_rank_does_anything_looks_are_few_until_late(monkeypatch: pytes
         assert pace.pause == pause
 
 
-def test_connections_are_listed_only_if_enough_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What passed before is not taken for what passes now, however often they weren't listed."""
-    played, meter = Played(monkeypatch), Meter(300)
-    passed, counts, listed = [0], {7: 0}, list[float]()
-
-    def exchanged() -> dict[int, int]:
-        listed.append(played.now)
-        return dict(counts)
-
-    monkeypatch.setattr(sockets, "octets", lambda: passed[0])
-    monkeypatch.setattr(sockets, "exchanged", exchanged)
-    monkeypatch.setattr(sockets, "inodes", {10: {7}}.__getitem__)
-    found: list[bool] = []
-    for count in (0, 70_000, 70_000, 70_000, 90_000, 90_000, 70_000, 170_000):
-        played.now += 10
-        passed[0] += count
-        counts[7] += count
-        found.append(meter.exchanges([10]))
-    assert found == [False, False, False, False, True, True, False, True]
-    assert listed == [1010.0, 1050.0, 1060.0, 1080.0]
+def test_connections_of_both_families_are_listed() -> None:
+    listed = sockets.connections()
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.socket(family) as server:
+            server.bind((host, 0))
+            server.listen()
+            with socket.create_connection(server.getsockname()[:2]) as client:
+                inode = os.fstat(client.fileno()).st_ino
+                found = sockets.connections()[inode]
+                assert found.ports == (client.getsockname()[1], server.getsockname()[1])
+                assert inode not in listed
 
 
 def test_packets_are_counted() -> None:
@@ -291,13 +282,69 @@ def test_packets_are_counted() -> None:
     assert sockets.octets() - before >= 50_000
 
 
-def test_connections_of_both_families_are_listed() -> None:
-    listed = sockets.exchanged()
-    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-        with socket.socket(family) as server:
-            server.bind((host, 0))
-            server.listen()
-            with socket.create_connection(server.getsockname()[:2]) as client:
-                inode = os.fstat(client.fileno()).st_ino
-                assert inode in sockets.exchanged()
-                assert inode not in listed
+STORE = 29500
+
+
+@pytest.mark.parametrize(
+    ("ports", "owners", "bytes_sent", "exchanges"),
+    [
+        ((5000, 6000), {1: 10, 2: 11}, 100, True),  # a small collective
+        ((5000, STORE), {1: 10, 2: 11}, 40_000, False),  # one asks torch's store again and again
+        ((5000, STORE), {1: 10, 2: 11}, 400_000, True),
+        ((5000, 6000), {1: 10, 2: 10}, 40_000, False),  # within one rank
+        ((5000, 6000), {1: 10}, 40_000, False),  # with another program
+        ((5000, 6000), {1: 10}, 400_000, True),  # a download
+        ((5000, 6000), {}, 400_000, False),  # of others
+    ],
+)
+def test_what_passes_between_ranks_counts_and_little_else(
+    monkeypatch: pytest.MonkeyPatch, ports: tuple[int, int], owners: dict[int, int], bytes_sent: int, exchanges: bool
+) -> None:
+    played, meter = Played(monkeypatch), Meter(300, STORE)
+    octets, listed = [0, bytes_sent, bytes_sent, 2 * bytes_sent], list[float]()
+    here, there = ((b"1", port) for port in ports)
+
+    def connections() -> dict[int, sockets.Connection]:
+        listed.append(played.now)
+        return {1: sockets.Connection(octets[0], here, there), 2: sockets.Connection(octets[0], there, here)}
+
+    own = {pid: {inode for inode, owner in owners.items() if owner == pid} for pid in (10, 11)}
+    monkeypatch.setattr(sockets, "octets", lambda: octets[0])
+    monkeypatch.setattr(sockets, "connections", connections)
+    monkeypatch.setattr(sockets, "inodes", own.__getitem__)
+    found: list[bool] = []
+    for _ in range(4):
+        played.now += 10
+        found.append(meter.exchanges([10, 11]))
+        octets.append(octets.pop(0))
+    assert found == [False, exchanges, False, exchanges]
+    assert listed == [1010.0, 1020.0, 1040.0]  # not where no packet has passed
+
+
+def test_a_rank_that_is_stopped_to_be_looked_at_has_not_got_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played(monkeypatch)
+    played.look(0)
+    played.look(10)
+    played.ran[10] += "1"
+    played.now = 1020
+    played.watcher.wakes.read([10, 11], played.now, disturbed=1015.0)
+    assert played.watcher.wakes.since([10, 11], 1005.0) == set()
+    played.look(30, 10)
+    assert played.watcher.wakes.since([10, 11], 1025.0) == {10}
+
+
+@pytest.mark.parametrize(("brief", "short", "computes"), [(0.0, 0.0, False), (5.0, 0.0, True), (0.0, 5.0, True)])
+def test_threads_and_children_that_come_and_go_count(
+    monkeypatch: pytest.MonkeyPatch, brief: float, short: float, computes: bool
+) -> None:
+    """Nothing is left of them but sums."""
+    played, meter = Played(monkeypatch), Meter(300)
+    counts = [(1.0, 0.0), (1.0 + brief, short)]
+    monkeypatch.setattr(kernel, "used", lambda _: counts[0])  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr(kernel, "demand", {10: {10: (1.0, 0.0)}}.__getitem__)
+    meter.read([10])
+    played.now += 10
+    del counts[0]
+    found = meter.read([10])[10]
+    assert (found.own, found.children) == (bool(brief), bool(short))
+    assert found.computes == computes

@@ -15,6 +15,8 @@ LOOKERS = frozenset({"accel-copier", "py-spy", "pystack", "austin", "eu-stack", 
 """Tracers that only look, and let go of a process at once or go on with it; no debugger at which it stands."""
 IO = ("rchar", "wchar", "read_bytes", "write_bytes")
 PAGE = 1 << 14  # bytes, more than any of these files has
+LAST = 14  # the place of cutime's sequel, cstime, behind the name in /proc/PID/stat
+DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/accel", "/dev/neuron", "/dev/davinci", "/dev/vfio/")
 OPEN, PART = 256, 4  # files that stay open, at most; and of those that the process may open, one in so many
 
 
@@ -121,6 +123,15 @@ def demand(pid: int) -> dict[int, tuple[float, float]]:
     return found
 
 
+def used(pid: int) -> tuple[float, float]:
+    """Return the seconds of CPU of a process with all threads that it ever had, and of children that have ended."""
+    words = again(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    if len(words) <= LAST:
+        return 0.0, 0.0
+    user, system, childrens_user, childrens_system = map(int, words[LAST - 3 : LAST + 1])
+    return (user + system) / calls.TICK, (childrens_user + childrens_system) / calls.TICK
+
+
 def ran(pid: int) -> str:
     """Return what changes whenever the main thread of a process runs; empty if the kernel doesn't tell it."""
     return again(f"/proc/{pid}/task/{pid}/schedstat")
@@ -183,6 +194,33 @@ def _own(pid: int) -> list[int]:
     return [int(text) for name in _names(tasks) for text in _text(f"{tasks}/{name}/children").split()]
 
 
+def has_device(pid: int) -> bool:
+    """Return whether a process has an accelerator open: a GPU, a TPU."""
+    folder = f"/proc/{pid}/fd"
+    return any(_target(f"{folder}/{name}").startswith(DEVICES) for name in _names(folder))
+
+
+def prompts(pid: int) -> bool:
+    """Return whether any thread of a process, or of one below it, reads what somebody types, or is being debugged."""
+    for each in (pid, *children(pid)):
+        traced = tracer(each)
+        if traced and _text(f"/proc/{traced}/comm").strip() not in LOOKERS:
+            return True
+        for name in _names(f"/proc/{each}/task"):
+            words, _denied = call(f"/proc/{each}/task/{name}/syscall")
+            named = syscalls.name(int(words[0]), "") if words and words[0].isdecimal() else ""
+            if _at_terminal(each, named, words):
+                return True
+    return False
+
+
+def _target(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
 def tracer(pid: int) -> int:
     """Return the pid of whatever traces a process; 0 if nothing does."""
     for line in _text(f"/proc/{pid}/status").splitlines():
@@ -199,10 +237,7 @@ def _at_terminal(pid: int, named: str, words: list[str]) -> bool:
         number = STANDARD_INPUT
     else:
         return False
-    try:
-        target = os.readlink(f"/proc/{pid}/fd/{number}")
-    except OSError:
-        return False
+    target = _target(f"/proc/{pid}/fd/{number}")
     terminal = target.startswith(("/dev/pts/", "/dev/tty", "/dev/console"))
     return terminal and (named in READING or named in ("select", "pselect6"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from accel_config.record import Record
+from accel_launch.inspecting import source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,11 +16,26 @@ if TYPE_CHECKING:
 PACKAGES = ("/site-packages/", "/dist-packages/")
 COLLECTIVES = "torch/distributed/"
 # Folders of torch.distributed that run a user's code, and write files: what counts is what they call.
-WRAPPERS = ("fsdp/", "checkpoint/", "elastic/", "launcher/", "algorithms/", "pipelining/", "_composable/", "tensor/")
+WRAPPERS = (
+    "fsdp/",
+    "checkpoint/",
+    "elastic/",
+    "launcher/",
+    "algorithms/",
+    "optim/",
+    "pipelining/",
+    "_composable/",
+    "_tools/",
+    "tensor/",
+)
+PICKLING = ("_object_to_tensor", "_tensor_to_object")  # what a collective of objects computes before and after it
+FUTURES = "torch/futures/"
 # Functions of torch that wait for the device, and through it for a collective: (end of the file's path, function).
 SYNCHRONIZING = ("synchronize", "wait_stream", "wait_event", "wait")
 # What waits without a frame of its own, because it is written in C++: recognised by the line that calls it.
-WAITING_CALLS = (".wait(", ".item(", ".synchronize(", ".cpu(", ".tolist(")
+WAITING_CALLS = (".wait(", "wait_all(", "wait_tensor(", "store.get(")
+# What waits for the device, where there is one, and computes on the CPU alone.
+DEVICE_CALLS = (".item(", ".synchronize(", ".cpu(", ".tolist(")
 SPINNING_CALL = ".is_completed("  # in the condition of a loop, or in the first line of one without
 BACKWARD = ".backward("  # computes, and then waits for the gradients of the other ranks
 # Frames that only pass a call on.
@@ -52,6 +68,8 @@ class Place(Record):
     """Whether it waits for other ranks: in `torch.distributed`, or for the device or the gradients of all."""
     certain: bool = True
     """Whether that was seen in its frames; else the line alone tells it, and any use of CPU speaks against it."""
+    device: bool = False
+    """Whether its line may wait for an accelerator, if the process has one: see `waiting_for`."""
     for_processes: bool = False
     """Whether it waits for what it has started other processes for, such as the workers of a data loader."""
     prompt: bool = False
@@ -83,10 +101,13 @@ def locate(frames: Sequence[Frame]) -> Place:
     user = frames[own] if own is not None else None
     spins = _spins(user) if user is not None and own == 0 else 0
     if user is not None and own == 0 and not spins and (caller := _caller(user, frames)) is not None:
-        user, spins = caller, _loop(caller)
-    by_line = bool(spins) or (user is not None and own == 0 and _line_has(user, WAITING_CALLS))
+        user, spins = caller, source.loop(caller.file, caller.line)
+    by_line = bool(spins) or (user is not None and own == 0 and source.line_has(user.file, user.line, WAITING_CALLS))
+    by_device = user is not None and own == 0 and source.line_has(user.file, user.line, DEVICE_CALLS)
     in_backward = any(frame.function == "_engine_run_backward" for frame in called)
-    in_backward = in_backward or (user is not None and own == 0 and _line_has(user, (BACKWARD,)))
+    in_backward = in_backward or (
+        user is not None and own == 0 and source.line_has(user.file, user.line, (BACKWARD,))
+    )
     return Place(
         file=user.file if user else "",
         line=spins or (user.line if user else 0),
@@ -94,10 +115,32 @@ def locate(frames: Sequence[Frame]) -> Place:
         operations=_operations(called, collective),
         collective=collective is not None or by_line or in_backward,
         certain=collective is not None or by_line,
+        device=by_device and collective is None,
         for_processes=collective is None and any(part in frame.file for frame in called for part in FOR_PROCESSES),
         prompt=any(_prompt(frame) for frame in frames),
-        loop=spins or (_loop(user) if user is not None and own == 0 else 0),
+        loop=spins or (source.loop(user.file, user.line) if user is not None and own == 0 else 0),
     )
+
+
+def waiting_for(place: Place, *, device: bool, other: Place | None = None) -> Place:
+    """Return a place with what its process alone tells.
+
+    Args:
+        place: Of its main thread.
+        device: Whether the process has an accelerator: then it may be that which uses the CPU while it waits.
+        other: Where a thread is for which the main thread waits.
+    """
+    if place.device and device:
+        return place.replace(collective=True, certain=True)
+    if other is not None and not place.collective:
+        operations = dict.fromkeys((*place.operations[:1], *other.operations[-1:]))
+        return place.replace(collective=True, certain=other.certain, operations=tuple(operations))
+    return place
+
+
+def for_thread(frames: Sequence[Frame]) -> bool:
+    """Return whether a thread waits for another one: for a lock, an event, a result, its end."""
+    return bool(frames) and frames[0].file.endswith(("/threading.py", "/concurrent/futures/_base.py", "/queue.py"))
 
 
 def inside_of_worker(frames: Sequence[Frame]) -> Sequence[Frame]:
@@ -162,9 +205,11 @@ def _own(frames: Sequence[Frame]) -> int | None:
 def _collective(called: Sequence[Frame]) -> Frame | None:
     """Return the frame of the collective that the user's call has led to: the outermost one, by its public name."""
     found = None
+    if any(frame.function in PICKLING and COLLECTIVES in frame.file for frame in called):
+        return None
     for frame in called:
         inside = frame.file.rpartition(COLLECTIVES)
-        waits = inside[1] and not inside[2].startswith(WRAPPERS)
+        waits = (inside[1] and not inside[2].startswith(WRAPPERS)) or FUTURES in frame.file
         device = "torch/cuda/" in frame.file and frame.function in SYNCHRONIZING
         if (waits or device) and not _passing(frame) and not (found and frame.function.startswith("_")):
             found = frame
@@ -201,12 +246,12 @@ def _prompt(frame: Frame) -> bool:
 
 def _caller(asking: Frame, frames: Sequence[Frame]) -> Frame | None:
     """Return the frame whose loop calls the function that asks whether a collective is done; None if none does."""
-    if not _line_has(asking, (SPINNING_CALL,)):
+    if not source.line_has(asking.file, asking.line, (SPINNING_CALL,)):
         return None
     function = asking.function
     for outer in frames[1:]:
         name = function.rpartition(".")[2]
-        if library(outer) or f"{name}(" in _condition(outer):
+        if library(outer) or f"{name}(" in source.condition(outer.file, outer.line):
             return None if library(outer) else outer
         if not name.startswith("<"):  # a generator within the function that asks is looked through
             return None
@@ -216,39 +261,4 @@ def _caller(asking: Frame, frames: Sequence[Frame]) -> Frame | None:
 
 def _spins(frame: Frame) -> int:
     """Return the line of the loop around a frame's line that asks whether a collective is done; 0 if none does."""
-    return _loop(frame) if SPINNING_CALL in _condition(frame) else 0
-
-
-def _condition(frame: Frame) -> str:
-    """Return what is asked each time by the loop around a frame's line; empty if there is no loop."""
-    import linecache
-
-    number = _loop(frame)
-    text = linecache.getline(frame.file, number)
-    return text + linecache.getline(frame.file, number + 1) if "while True:" in text else text
-
-
-def _loop(frame: Frame) -> int:
-    """Return the line of the innermost loop around a frame's line; 0 if there is none."""
-    import linecache
-
-    number, text = frame.line, linecache.getline(frame.file, frame.line)
-    outside = len(text)
-    while number:
-        indented = len(text) - len(text.lstrip())
-        if text.strip() and indented < outside:
-            if text.lstrip().startswith("while "):
-                return number
-            outside = indented
-        if not outside:
-            break
-        number -= 1
-        text = linecache.getline(frame.file, number)
-    return 0
-
-
-def _line_has(frame: Frame, calls: tuple[str, ...]) -> bool:
-    import linecache
-
-    line = linecache.getline(frame.file, frame.line)
-    return any(call in line for call in calls)
+    return source.loop(frame.file, frame.line) if SPINNING_CALL in source.condition(frame.file, frame.line) else 0

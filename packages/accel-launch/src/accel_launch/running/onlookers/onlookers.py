@@ -85,6 +85,7 @@ class Onlookers:
 
             found_here = None if self.station is None else self.station.found_here
             self.stall = StallWatch(after, self.subjects, self.record, self.standstills, found_here)
+            self.stall.store = int(self.plan.commands[0].env.get("MASTER_PORT") or 0)
             if self.station is not None:
                 self.station.ask = self.stall.ask
 
@@ -190,7 +191,16 @@ class Onlookers:
         from accel_launch.running.onlookers.registry import answers
 
         named = {"run": self.standstills.name, "launcher": os.getppid()}
-        return {**named, **answers.answer(question, self.recorder, self.subjects(), self.station, others)}
+        self._disturb(question)
+        try:
+            return {**named, **answers.answer(question, self.recorder, self.subjects(), self.station, others)}
+        finally:
+            self._disturb(question)
+
+    def _disturb(self, question: Mapping[str, Any]) -> None:
+        """Tell the watcher of what stops ranks for a moment."""
+        if self.stall is not None and question.get("native"):
+            self.stall.disturb()
 
     def shown_at_timeout(self, poller: select.poll) -> bool:
         """Show the ranks, once, before the run is ended because it takes too long; return whether that is done."""

@@ -107,7 +107,7 @@ def _waits(seen: Sequence[Group]) -> tuple[Collective, ...]:
 def _left(root: Ending, observation: Observation, blame: Blame) -> Timeout | None:
     """Return the wait for a rank that had ended without a failure, as the smaller part of the ranks had."""
     found = blame.found(root)
-    if found is None or timeouts.CLOSED not in found.exception:
+    if found is None or not (timeouts.CLOSED in found.exception or timeouts.RESET.search(found.exception)):
         return None
     before = observation.endings[: observation.endings.index(root)]
     left = tuple(ending.rank for ending in before if not ending.status)

@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from accel_launch.running.onlookers.stall.sockets import Connection
+
 BUSY = 0.2  # share of a core from which a thread computes; threads that look after something stay below
 CROWD = 20  # times as long as it runs a thread that computes may wait for a core; one that only wakes waits longer
 BYTES = 8192  # a second: less is what monitors and heartbeats exchange
@@ -30,8 +32,10 @@ class Counters(Record):
     """Seconds of CPU that each thread of the rank itself has used, and those that it has waited for a core."""
     children: dict[int, tuple[float, float]]
     """The same of each process below it."""
+    own: float
+    """Seconds of CPU of the rank itself, rounded; also of threads that have ended."""
     whole: float
-    """Seconds of CPU of them all, rounded."""
+    """Those of all its processes, also of children that have ended."""
 
 
 class Activity(Record):
@@ -59,9 +63,9 @@ def computing(activity: Mapping[int, Activity]) -> set[int]:
 class Meter:
     """Reads counters of ranks, and compares them with those of the look before."""
 
-    def __init__(self, after: float) -> None:
-        """Start without any; standing still of ``after`` seconds is looked for."""
-        self.least = min(LEAST, SHARE * after)
+    def __init__(self, after: float, store: int = 0) -> None:
+        """Start without any; standing still of ``after`` seconds is looked for. ``store`` is the port of torch's."""
+        self.least, self.store = min(LEAST, SHARE * after), store
         self.before: dict[int, Counters] = {}
         self.read_at = 0.0
         """When the counters were last read or found to have hardly grown, by the monotonic clock."""
@@ -71,10 +75,9 @@ class Meter:
         """From when on bytes of each rank are counted, and what it had read and written by then."""
         self.mover = 0
         """The rank that had read or written the last time."""
-        self.exchanged: dict[int, int] = {}
-        self.exchanged_at = time.monotonic()
-        self.octets, self.unlisted = -1, 0
-        """What all connections had sent and received by then, and how much of it since they were listed last."""
+        self.exchanged: dict[int, Connection] = {}
+        self.exchanged_at, self.octets = time.monotonic(), -1
+        """When connections were looked at last, and what all together had sent and received by then."""
 
     def read(self, pids: Sequence[int]) -> dict[int, Activity]:
         """Return what each rank has done since the last look; nothing for ranks that are looked at first."""
@@ -118,20 +121,31 @@ class Meter:
         return False
 
     def exchanges(self, pids: Sequence[int]) -> bool:
-        """Return whether the ranks' connections have sent or received data since this was last asked."""
-        now, octets, told = time.monotonic(), sockets.octets(), self.octets >= 0
-        most, passed = BYTES * (now - self.exchanged_at), octets - self.octets
-        self.exchanged_at, self.octets = now, octets
-        if told and 0 <= passed <= most:
-            self.unlisted += passed
+        """Return whether ranks' connections have sent or received data since this was last asked.
+
+        Between two ranks any byte counts, as collectives may be small, and nothing is sent while one is waited for;
+        only at torch's store ranks ask again and again. Over other connections it is as much as counts in files.
+        """
+        now, octets, seconds = time.monotonic(), sockets.octets(), time.monotonic() - self.exchanged_at
+        if octets >= 0 and octets == self.octets:
+            self.exchanged_at = now
             return False
-        latest, before = sockets.exchanged(), self.exchanged
-        grown = {inode: count - before[inode] for inode, count in latest.items() if count > before.get(inode, count)}
-        self.exchanged, most, self.unlisted = latest, most + self.unlisted, 0
-        if sum(grown.values()) <= most:  # of any process
+        latest, before = sockets.connections(), self.exchanged
+        self.exchanged_at, self.octets, self.exchanged = now, octets, latest
+        grown = {
+            inode: each for inode, each in latest.items() if inode in before and each.count > before[inode].count
+        }
+        large = {inode for inode, each in grown.items() if each.count - before[inode].count > BYTES * seconds}
+        ends = {(each.here, each.there): inode for inode, each in grown.items() if self.store not in each.ports}
+        pairs = [
+            (inode, ends[each.there, each.here]) for inode, each in grown.items() if (each.there, each.here) in ends
+        ]
+        if not large and not pairs:
             return False
-        own = {inode for pid in pids for each in (pid, *self._below(pid)) for inode in sockets.inodes(each)}
-        return sum(count for inode, count in grown.items() if inode in own) > most
+        owners = {inode: pid for pid in pids for one in (pid, *self._below(pid)) for inode in sockets.inodes(one)}
+        return not large.isdisjoint(owners) or any(
+            one in owners and other in owners and owners[one] != owners[other] for one, other in pairs
+        )
 
 
 class Wakes:
@@ -143,13 +157,19 @@ class Wakes:
         """What changes whenever a rank's main thread runs, and when it had, in monotonic seconds; by pid."""
         self.new: set[int] = set()
         """Ranks that haven't run since they were looked at first, so that it isn't known when they had."""
+        self.read_at = 1.0
+        """When they were looked at last."""
 
-    def read(self, pids: Sequence[int], now: float) -> None:
-        """Look at all ranks."""
+    def read(self, pids: Sequence[int], now: float, disturbed: float = 0.0) -> None:
+        """Look at all ranks, which ran without having got on when they were last ``disturbed`` by being looked at."""
+        excused, self.read_at = disturbed >= self.read_at, now
         for pid in pids:
             ran, before = kernel.ran(pid), self.seen.get(pid)
             if before is None:
                 self.new.add(pid)
+            elif excused and ran:
+                self.seen[pid] = ran, before[1]
+                continue
             elif ran != before[0]:
                 self.new.discard(pid)
             elif ran:  # the kernel tells it, and it hasn't
@@ -168,13 +188,12 @@ class Wakes:
 
 def _counters(pid: int, below: Sequence[int]) -> Counters:
     cpu = {child: _sum(kernel.demand(child)) for child in below}
-    return Counters(time.monotonic(), kernel.demand(pid), cpu, _whole([pid, *below]))
+    return Counters(time.monotonic(), kernel.demand(pid), cpu, kernel.used(pid)[0], _whole([pid, *below]))
 
 
 def _whole(pids: Sequence[int]) -> float:
-    """Return the seconds of CPU of whole processes."""
-    all_fields = [kernel.stat(f"/proc/{pid}/stat", often=True) for pid in pids]
-    return sum(fields[2] for fields in all_fields if fields is not None)
+    """Return the seconds of CPU of whole processes, and of children of theirs that have ended."""
+    return sum(map(sum, map(kernel.used, pids)))
 
 
 def _sum(threads: Mapping[int, tuple[float, float]]) -> tuple[float, float]:
@@ -183,12 +202,20 @@ def _sum(threads: Mapping[int, tuple[float, float]]) -> tuple[float, float]:
 
 def _between(before: Counters, now: Counters) -> Activity:
     seconds = now.at - before.at
-    own = [_grown(now.threads[name], before.threads.get(name)) for name in now.threads]
-    below = [_grown(now.children[name], before.children.get(name)) for name in now.children]
+    own = {name: _grown(counted, before.threads.get(name)) for name, counted in now.threads.items()}
+    below = {name: _grown(counted, before.children.get(name)) for name, counted in now.children.items()}
+    # What threads and children have used that came or went in between: their counters are gone, their sums are not.
+    brief = now.own - before.own - sum(_used(now.threads, before.threads).values())
+    short = now.whole - now.own - before.whole + before.own - sum(_used(now.children, before.children).values())
     return Activity(
-        own=max(own, default=0.0) > BUSY * seconds,
-        children=max(below, default=0.0) > BUSY * seconds,
+        own=max(*own.values(), brief - ROUNDED * (1 + len(own)), 0.0) > BUSY * seconds,
+        children=max(*below.values(), short - ROUNDED * (1 + len(below)), 0.0) > BUSY * seconds,
     )
+
+
+def _used(now: Mapping[int, tuple[float, float]], before: Mapping[int, tuple[float, float]]) -> dict[int, float]:
+    """Return the seconds of CPU of those that were there before."""
+    return {name: used - before[name][0] for name, (used, _waited) in now.items() if name in before}
 
 
 def _grown(now: tuple[float, float], before: tuple[float, float] | None) -> float:

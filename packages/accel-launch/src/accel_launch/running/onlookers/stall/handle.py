@@ -70,6 +70,8 @@ class StallWatch:
         self.found_here = found_here
         self.output = time.monotonic()
         """When a rank last printed something, in monotonic seconds."""
+        self.store = 0
+        """The port of torch's store, if a rank has it."""
         self.pid = 0
         self.reader = self.updates = -1
         self.shared: mmap | None = None
@@ -104,6 +106,13 @@ class StallWatch:
 
         return struct.pack("d", self.output)
 
+    def disturb(self) -> None:
+        """Tell the watcher that ranks are stopped for a moment, which is no progress; also from a fork of us."""
+        import struct
+
+        if self.shared is not None:
+            self.shared[DOUBLE:] = struct.pack("d", time.monotonic())
+
     def step(self, poller: select.poll, ready: Sequence[tuple[int, int]]) -> None:
         """Fork the watcher if it is time, and read what it tells."""
         if not self.pid and self.due == 0:
@@ -114,8 +123,8 @@ class StallWatch:
     def _fork(self, poller: select.poll) -> None:
         from mmap import mmap
 
-        shared = mmap(-1, DOUBLE)
-        shared[:] = self._packed()
+        shared = mmap(-1, 2 * DOUBLE)
+        shared[:DOUBLE] = self._packed()
         self.shared = shared
         reader, writer = os.pipe()
         updates, self.updates = os.pipe()
@@ -153,6 +162,8 @@ class StallWatch:
             lambda: struct.unpack("d", shared[:DOUBLE])[0],
             lambda line: _write(writer, line),
             shared=self.found_here is not None,
+            disturbed=lambda: struct.unpack("d", shared[DOUBLE:])[0],
+            store=self.store,
         )
         if self.audience.writes is not None:
             watcher.keep = Keeper(self.audience.writes, self.audience.name).keep

@@ -1,4 +1,4 @@
-"""What TCP sockets have sent and received: the kernel tells it by socket diagnosis (netlink), ``/proc`` doesn't."""
+"""What TCP connections have sent and received: the kernel tells it by socket diagnosis (netlink), not in /proc."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 
+from accel_config.record import Record
 from accel_launch.inspecting import kernel
 
 NETLINK = 16  # AF_NETLINK, which other systems than Linux have no name for
@@ -13,9 +14,26 @@ DIAG, BOTH_FAMILIES, DONE, ERROR = 4, 18, 3, 2  # TCPDIAG_GETSOCK: one walk thro
 REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 INFO = 2  # INET_DIAG_INFO
 ESTABLISHED = 1 << 1
-ANSWER, INODE = 72, 68  # struct inet_diag_msg: its size, its inode
+ANSWER, PORTS, FROM, TO, INODE = 72, 4, 8, 24, 68  # struct inet_diag_msg: its size, and where its parts are
+MAPPED = bytes(10) + b"\xff\xff"  # an address of IPv4 as one of IPv6
 ACKNOWLEDGED = 120  # tcpi_bytes_acked in tcp_info: bytes sent that have arrived; behind it tcpi_bytes_received
 HEADER = 16
+
+
+class Connection(Record):
+    """One end of a TCP connection."""
+
+    count: int
+    """Bytes that it has sent and received."""
+    here: tuple[bytes, int]
+    """Its address and port."""
+    there: tuple[bytes, int]
+    """Those of the other end."""
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """The ports of both ends."""
+        return self.here[1], self.there[1]
 
 
 def inodes(pid: int) -> set[int]:
@@ -38,7 +56,7 @@ def inodes(pid: int) -> set[int]:
 def octets() -> int:
     """Return the bytes of all packets that this network namespace has received and sent; -1 if that isn't told.
 
-    Where they are few, no connection needs to be looked at: to list them takes a hundred times as long.
+    While they stay the same, no connection needs to be looked at: to list them takes a hundred times as long.
     """
     lines = [
         line.split() for line in kernel.again("/proc/self/net/netstat").splitlines() if line.startswith("IpExt:")
@@ -49,9 +67,9 @@ def octets() -> int:
     return sum(int(named.get(name, -1)) for name in ("InOctets", "OutOctets"))
 
 
-def exchanged() -> dict[int, int]:
-    """Return the bytes that each connected TCP socket of this network namespace has sent and received, by inode."""
-    found: dict[int, int] = {}
+def connections() -> dict[int, Connection]:
+    """Return the established TCP connections of this network namespace, by inode."""
+    found: dict[int, Connection] = {}
     try:
         with socket.socket(NETLINK, socket.SOCK_RAW, DIAG) as asking:
             asking.settimeout(1.0)
@@ -64,7 +82,7 @@ def exchanged() -> dict[int, int]:
     return found
 
 
-def _take(answer: bytes, found: dict[int, int]) -> bool:
+def _take(answer: bytes, found: dict[int, Connection]) -> bool:
     """Read the messages of an answer; return whether more follow."""
     at = 0
     while at + HEADER <= len(answer):
@@ -77,7 +95,15 @@ def _take(answer: bytes, found: dict[int, int]) -> bool:
             length, name = struct.unpack_from("HH", body, attribute)
             if name == INFO and length >= 4 + ACKNOWLEDGED + 16:
                 (inode,) = struct.unpack_from("I", body, INODE)
-                found[inode] = sum(struct.unpack_from("QQ", body, attribute + 4 + ACKNOWLEDGED))
+                count = sum(struct.unpack_from("QQ", body, attribute + 4 + ACKNOWLEDGED))
+                here, there = struct.unpack_from("!HH", body, PORTS)
+                found[inode] = Connection(count, (_address(body, FROM), here), (_address(body, TO), there))
             attribute += max((length + 3) & ~3, 4)
         at += (size + 3) & ~3
     return at > 0
+
+
+def _address(body: bytes, at: int) -> bytes:
+    """Return an address so that it is the same for a socket of either family."""
+    found = body[at : at + 16]
+    return found[12:] + bytes(12) if found.startswith(MAPPED) else found

@@ -71,7 +71,8 @@ class Stall(Record):
         """What the one to blame does; of a mismatch, which ranks wait where: none is more to blame than another."""
         if self.mismatch:
             return f"{MISMATCH}: {sentence(self.groups)}"
-        return next(group.doing for group in self.groups if self.culprit in group.ranks)
+        looping = f", {LOOPING}" * (self.kinds.get(self.culprit) == "looping")
+        return next(group.doing for group in self.groups if self.culprit in group.ranks) + looping
 
     def as_json(self) -> dict[str, Any]:
         """Return it for JSON, without the stacks, which are long."""

@@ -47,6 +47,8 @@ class Watcher:
         report: Callable[[bytes], None],
         *,
         shared: bool = False,
+        disturbed: Callable[[], float] = float,
+        store: int = 0,
     ) -> None:
         """Watch for standing still of ``after`` seconds.
 
@@ -57,16 +59,18 @@ class Watcher:
             last_output: Returns when a rank printed something, in monotonic seconds.
             report: Takes what there is to tell, a line of JSON.
             shared: Whether the run has ranks elsewhere, so that it is decided elsewhere whether it stands still.
+            disturbed: Returns when ranks were last stopped for a moment, to be looked at.
+            store: The port of torch's store, at which ranks ask again and again.
         """
         self.after, self.subjects, self.record = after, subjects, record
-        self.last_output, self.report, self.shared = last_output, report, shared
+        self.last_output, self.report, self.shared, self.disturbed = last_output, report, shared, disturbed
         self.keep: Callable[[Stall, Mapping[str, Any]], str] | None = None
         """Writes the stacks of a standstill, if that is asked for, and returns what to tell about that."""
         self.unread = b""
         self.known: list[tuple[int, bool]] | None = None
         """The ranks at the last look, and whether each had ended."""
         self.activity: dict[int, Activity] = {}
-        self.meter, self.wakes = Meter(after), Wakes()
+        self.meter, self.wakes = Meter(after, store), Wakes()
         self.window, self.sweeps = Window(LOOKS), Sweeps(shared=shared)
         self.pace = Pace(after, last_output() or time.monotonic(), self.sweeps)
         self.paused: tuple[int, ...] = ()
@@ -121,7 +125,7 @@ class Watcher:
         living = [subject.pid for subject in ranks if not subject.ended]
         now, output = time.monotonic(), self.last_output()
         transfers = self.meter.transfers(living)
-        self.wakes.read(living, now)
+        self.wakes.read(living, now, self.disturbed())
         known = [(subject.pid, bool(subject.ended)) for subject in ranks]
         if output > self.pace.moved:
             self._move(output)
@@ -159,10 +163,11 @@ class Watcher:
         verdict = judge(self.window.looks)
         if verdict.idle and not self.pace.told and _stepped(self, ranks):
             return
-        if verdict.paused:
-            if verdict.paused != self.paused:
-                self.report(encode("paused", ranks=verdict.paused))
-            self.paused = verdict.paused
+        paused = verdict.paused or (_prompting(ranks) if verdict.idle else ())
+        if paused:
+            if paused != self.paused:
+                self.report(encode("paused", ranks=paused))
+            self.paused = paused
         elif self.shared and verdict.idle:
             self.pace.told += 1
             self.report(encode("still", seconds=time.monotonic() - self.pace.moved))
@@ -213,6 +218,11 @@ def _gets_on(watcher: Watcher, ranks: Sequence[Subject], running: Collection[int
     found = watcher.window.look(ranks, watcher.activity)
     _follow(watcher, ranks, found)
     return found is not None
+
+
+def _prompting(ranks: Sequence[Subject]) -> tuple[int, ...]:
+    """Return the ranks of which another thread, or a process below, is at a prompt or under a debugger."""
+    return tuple(one.rank for one in ranks if not one.ended and kernel.prompts(one.pid))
 
 
 def _follow(watcher: Watcher, ranks: Sequence[Subject], found: int | None) -> None:

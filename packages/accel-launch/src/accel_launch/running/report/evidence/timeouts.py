@@ -27,6 +27,8 @@ BARRIERS_END = re.compile(r"successfully reached (?P<operation>monitoredBarrier)
 FORMS = (NCCL, BARRIER, BARRIERS_END, STORE, CLIENTS, CONNECT, GLOO)
 CLOSED = "Connection closed by peer"
 """What gloo prints if another rank has left: it ended, and this one still waits for it."""
+RESET = re.compile(r"gloo/transport/.{0,80}Connection reset by peer")
+"""The same, if that rank left with bytes that it hadn't read."""
 UNCAUGHT = "terminate called after throwing"
 """What C++ prints before it aborts by an exception."""
 ENQUEUED = re.compile(r"[Ll]ast enqueued (?:NCCL )?work: (\d{1,18})\b")
