@@ -493,7 +493,6 @@ def test_places(frames: list[Frame], text: str, collective: bool) -> None:
     [
         "work.wait()",
         "while not work.is_completed(): pass",
-        "torch.futures.wait_all(works)",
         "out = torch.ops._c10d_functional.wait_tensor(out)",
         "value = store.get(key)",
         "loss.backward()",

@@ -262,9 +262,18 @@ def test_never_where_it_is_switched_off(accelerate: Run, script: Script) -> None
 
 
 @pytest.mark.exhaustive
-def test_a_prompt_is_said_as_such_and_never_ended(script: Script, launched: Start, environ: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "breakpoint()",
+        "thread = threading.Thread(target=lambda: breakpoint())\n    thread.start()\n    thread.join()",
+        "import subprocess\n    subprocess.run([sys.executable, '-c', 'breakpoint()'])",
+    ],
+    ids=["script", "thread", "child"],
+)
+def test_a_prompt_is_said_as_such_and_never_ended(script: Script, launched: Start, prompt: str) -> None:
     controller, terminal = pty.openpty()
-    path = script(ME + "breakpoint() if rank == 0 else time.sleep(1000)\n")
+    path = script(ME + f"if rank == 0:\n    {prompt}\ntime.sleep(1000)\n")
     running = launched(*N2, "--stall_after", "1", "--stall_action", "end", path, stdin=terminal)
     time.sleep(5)
     assert running.poll() is None

@@ -85,6 +85,45 @@ def test_what_sockets_receive_is_progress_but_not_a_heartbeat(
 
 
 @pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "subprocess.run([sys.executable, '-c', 'sum(range(8000000))'])",
+        "thread = threading.Thread(target=hash)\n    thread.start()\n    thread.join()",
+        pytest.param("dist.all_reduce(torch.ones(1))\n    time.sleep(0.2)", marks=needs_torch),
+    ],
+    ids=["children", "threads", "collectives"],
+)
+def test_pieces_of_work_that_come_and_go_are_progress(accelerate: Run, script: Script, piece: str) -> None:
+    text = (
+        "import hashlib, subprocess\ndef hash():\n    end = time.monotonic() + 0.7\n"
+        "    while time.monotonic() < end: hashlib.sha256(bytes(1000000))\n"
+    )
+    if "dist" in piece:
+        text += "import torch, torch.distributed as dist\ndist.init_process_group('gloo')\n"
+        until_step = "for _ in range(40):"
+    else:
+        until_step = "end = time.monotonic() + 12\nwhile time.monotonic() < end:"
+    done = accelerate(
+        "launch", *N2, "--stall_after", "4", script(ME + text + f"{until_step}\n    {piece}\n"), timeout=150
+    )
+    assert "standing still" not in done.stderr
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.exhaustive
+@needs_torch
+def test_asking_torch_s_store_is_no_progress(accelerate: Run, script: Script) -> None:
+    text = (
+        "import torch.distributed as dist\ndef download():\n    time.sleep(1000)\nif rank == 1: download()\n"
+        "dist.init_process_group('gloo')\n"
+    )
+    done = accelerate("launch", *N2, "--stall_after", "5", "--stall_action", "end", script(ME + text), timeout=150)
+    assert "  1 of 2 ranks (1): script1.py:5 download > sleep\n" in done.stderr
+    assert done.returncode == 124
+
+
+@pytest.mark.exhaustive
 def test_a_debugger_is_said_as_such_and_never_ended(launched: Start, script: Script, tmp_path: Path) -> None:
     attached = tmp_path / "attached"  # until then the ranks get on, however long a debugger takes to start
     text = (

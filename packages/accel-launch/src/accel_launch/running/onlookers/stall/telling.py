@@ -35,6 +35,8 @@ class Stall(Record):
     """The ranks that aren't where the others wait; none if all wait."""
     unasked: tuple[str, ...] = ()
     """Machines whose launcher couldn't be asked."""
+    unread: str = ""
+    """Why it isn't known what a rank that runs now and then does there; empty if its stack could be read."""
     at_fault: Culprit | None = None
     """The process to blame, in a run with ranks elsewhere."""
     stacks: tuple[Mapping[str, Any], ...] = ()
@@ -57,7 +59,9 @@ class Stall(Record):
 
     @property
     def sure(self) -> bool:
-        """Whether the one to blame is among the ranks that were seen: else the run isn't ended."""
+        """Whether it is sure that nothing gets on, and who is to blame: else the run isn't ended."""
+        if self.unread:
+            return False
         known = all(each.endswith(ENDED) for each in self.unasked)
         return known or set(self.kinds.values()) != {"waiting"} or self.mismatch
 
@@ -85,6 +89,7 @@ class Stall(Record):
             "kinds": {str(rank): found for rank, found in self.kinds.items()},
             "groups": [group.as_json() for group in self.groups],
             "unasked": list(self.unasked),
+            "unread": self.unread,
         }
 
     @classmethod
@@ -98,6 +103,7 @@ class Stall(Record):
             kinds={int(rank): kind for rank, kind in found["kinds"].items()},
             odd=tuple(found["odd"]),
             unasked=tuple(found["unasked"]),
+            unread=found["unread"],
         )
 
     def text(self, hint: str = "") -> str:
@@ -106,13 +112,16 @@ class Stall(Record):
 
         head = f"accel: standing still for {duration(self.seconds)}, since {local_time(self.since)[11:]}"
         lines = [head + (f": {MISMATCH}" if self.mismatch else "")]
-        room = LINES - 3
+        room = LINES - 4
         for group in self.groups[:room]:
             looping = any(self.kinds.get(rank) == "looping" for rank in group.ranks)
             lines.append(f"  {line(group, len(self.ranks))}" + f", {LOOPING}" * looping)
         rest = [rank for group in self.groups[room:] for rank in group.ranks]
         lines += [f"  and ranks {spans(rest, MOST_SPANS)} elsewhere"] if rest else []
         lines += [f"  not asked: {', '.join(self.unasked)}"] if self.unasked else []
+        lines += (
+            [f"  this may be wrong, as ranks run whose stacks can't be read: {self.unread}"] if self.unread else []
+        )
         lines += [f"  {hint}"] if hint else []
         return "".join(f"{each}\n" for each in lines)
 

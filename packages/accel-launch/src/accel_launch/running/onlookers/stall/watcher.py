@@ -10,7 +10,7 @@ import os
 import select
 import time
 
-from accel_launch.inspecting import groups, kernel, snapshot
+from accel_launch.inspecting import groups, kernel, sampling, snapshot
 from accel_launch.inspecting.report import as_json
 from accel_launch.inspecting.subject import Subject
 from accel_launch.running.onlookers.stall.activity import Meter, Wakes, computing
@@ -181,7 +181,7 @@ class Watcher:
 
     def _tell(self, ranks: Sequence[Subject], verdict: Verdict) -> None:
         latest = snapshot.take(ranks, children=True)
-        stall = _stall(self.pace.moved, latest, verdict)
+        stall = _stall(self.pace.moved, latest, verdict).replace(unread=_unread(self, latest))
         self.report(encode("stall", stall=stall.as_json(), stacks=as_json(latest)["ranks"]))
         self._keep(stall, latest)
 
@@ -203,6 +203,14 @@ def _stall(since: float, latest: Snapshot, verdict: Verdict) -> Stall:
         kinds=verdict.kinds,
         odd=verdict.odd,
     )
+
+
+def _unread(watcher: Watcher, latest: Snapshot) -> str:
+    """Return why the stack of a rank that runs now and then can't be read; it may poll, or get on."""
+    unread = [one for one in latest.ranks if one.process is not None and one.process.unread]
+    runs = watcher.wakes.since([one.pid for one in unread], watcher.window.began)
+    reasons = {one.process.unread: None for one in unread if one.process is not None and one.pid in runs}
+    return next((reason for reason in reasons if reason != sampling.NO_PYTHON), "")
 
 
 def _gets_on(watcher: Watcher, ranks: Sequence[Subject], running: Collection[int]) -> bool:
