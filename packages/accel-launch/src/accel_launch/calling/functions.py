@@ -12,6 +12,7 @@ import sys
 from tempfile import TemporaryDirectory
 
 from accel_config.errors import TIMED_OUT, AccelError
+from accel_config.showing.printable import one_line
 from accel_launch.calling.errors import LaunchError, LaunchTimeout
 from accel_launch.inspecting.groups import Group, line
 from accel_launch.ranks import function as program
@@ -94,7 +95,7 @@ class Call:
             return LaunchError(f"the run was ended: {why}", result)
         named, text, _sent = self._raised(result)
         rank = failure.ending.rank
-        message = f"rank {rank}: {named or failure.exception or failure.cause}"
+        message = f"rank {rank}: {named or failure.exception or one_line(failure.cause)}"
         return LaunchError(f"{message}\n\n{text}".rstrip(), result, rank=rank, traceback=text)
 
     def _cause(self, result: Result) -> BaseException | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from accel_config.record import Record
+from accel_config.showing.printable import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,10 +115,13 @@ def _at(place: Place, ranks: tuple[int, ...], doing: str, *, collective: bool, e
 
 
 def line(group: Group, ranks: int) -> str:
-    """Return a group in one line, such as ``7 of 8 ranks (0-2, 4-7): train.py:88 train_step``."""
+    """Return a group in one line, such as ``7 of 8 ranks (0-2, 4-7): train.py:88 train_step``.
+
+    The names of files and functions are the ranks' own, so they can have line ends and escapes.
+    """
     count, where = len(group.ranks), f" on {group.host}" if group.host else ""
     shown = spans(group.ranks, MOST_SPANS)
-    return f"{count} of {ranks} {'rank' if ranks == 1 else 'ranks'} ({shown}){where}: {group.doing}"
+    return one_line(f"{count} of {ranks} {'rank' if ranks == 1 else 'ranks'} ({shown}){where}: {group.doing}")
 
 
 def sentence(groups: Sequence[Group]) -> str:

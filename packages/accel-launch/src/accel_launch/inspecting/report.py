@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from accel_config.showing.printable import one_line
 from accel_launch.inspecting.groups import Group, grouped, line, spans
 
 TYPE_CHECKING = False
@@ -64,7 +65,10 @@ def _frame(frame: Frame) -> dict[str, Any]:
 
 
 def text(found: Mapping[str, Any], *, threads: bool = False, variables: bool = False) -> str:
-    """Return the groups, then the reasons why processes couldn't be read; with ``threads`` every stack, whole."""
+    """Return the groups, then the reasons why processes couldn't be read; with ``threads`` every stack, whole.
+
+    Names and values are the ranks' own, so what would begin a line or move the cursor is shown as an escape.
+    """
     ranks = found["ranks"]
     lines = [line(Group.from_json(group), found.get("all_ranks", len(ranks))) for group in found["groups"]]
     lines += [f"not asked: {each}" for each in found.get("unasked", ())]
@@ -80,7 +84,7 @@ def text(found: Mapping[str, Any], *, threads: bool = False, variables: bool = F
     if threads or variables:
         for rank, process in processes:
             lines += ["", *_whole(rank, process, every=threads)]
-    return "".join(f"{each}\n" for each in lines or ["no rank has been started yet"])
+    return "".join(f"{one_line(each)}\n" for each in lines or ["no rank has been started yet"])
 
 
 def brief(found: Mapping[str, Any], ranks: int, lines: int) -> list[str]:
@@ -96,7 +100,7 @@ def brief(found: Mapping[str, Any], ranks: int, lines: int) -> list[str]:
         calls = stacks[group.ranks[0]]
         if len(calls) > room:
             calls = [*calls[: max(room - 1, 0)], "..."][:room]
-        told += [f"  {line(group, ranks)}", *(f"      {call}" for call in calls)]
+        told += [f"  {line(group, ranks)}", *(f"      {one_line(call)}" for call in calls)]
     return told
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from accel_config import front
 from accel_config.showing import console
+from accel_config.showing.printable import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +43,6 @@ def _report(words: list[str], program: str) -> int:
     if line := ending.awaited(run):
         lines += f"  {line}\n"
     if line := runs.facts([run], brief=True)[0]["line"]:
-        lines += f"  last line: {line}\n"
+        lines += f"  last line: {one_line(line)}\n"
     console.show(lines.replace("\n\n", "\n") + "".join(f"  {line}\n" for line in run.time_words()))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from accel_config.showing.printable import one_line
 from accel_launch.running.attempts.history import History
 from accel_launch.running.guardian.workload import COUNT, PORT
 from accel_launch.running.report.causes import cause
@@ -53,7 +54,8 @@ class Series:
             delay = f" as soon as the file is there, or{delay}"
         next_one = f"restart {attempt.number + 1} of {self.plan.restarting.most}{delay}"
         then = f"not started again: {signal_name(signal)}" if signal else next_one
-        self.say(f"accel: attempt {attempt.number}: {verdict.why}; {lost} lost since the last progress; {then}\n")
+        why = one_line(verdict.why)  # with names of files and exceptions
+        self.say(f"accel: attempt {attempt.number}: {why}; {lost} lost since the last progress; {then}\n")
 
     def add(self, attempt: Attempt, result: Result) -> None:
         """Take an attempt after which another one is to follow."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import time
 
+from accel_config.showing.printable import printable
 from accel_launch.running.output.channel import PATIENCE, Channel
 from accel_launch.running.output.channels import Channels
 from accel_launch.running.output.log_file import STDERR, STDOUT
@@ -81,7 +82,8 @@ class OutputRouter:
         return error.terminal or (error.unfinished and self.caller is None)
 
     def print(self, line: str) -> None:
-        """Put a line of ours between the ranks' own on standard error."""
+        """Put a line of ours between the ranks' own on standard error; what would move the cursor is shown."""
+        line = printable(line)
         if self.caller is None or not self.caller.say(line):
             self.streams[1].put(None, line.encode(errors="replace"))
 

@@ -20,7 +20,8 @@ WIDEST, MOST_LINES = 300, 8  # characters and lines of a message
 def text(result: Result, host: str, *, whole: bool = False, color: bool = False) -> str:
     """Return the report of a failure; nothing if there is nothing to report.
 
-    ``whole`` adds the traceback (``--debug``), ``color`` emphasizes the headline.
+    ``whole`` adds the traceback (``--debug``), ``color`` emphasizes the headline. Names of files and functions, and
+    whatever else the ranks have made up, begin no line.
     """
     heads = list(result.problems)
     lines: list[str] = []
@@ -29,14 +30,14 @@ def text(result: Result, host: str, *, whole: bool = False, color: bool = False)
         ending = failure.ending
         mismatch = MISMATCH in failure.cause
         heads.append(MISMATCH if mismatch else f"{failure.label or _rank(failure, host, result.cpus)} failed first")
-        lines.append(f"  cause: {failure.cause}")
-        lines += [f"  {line[:WIDEST]}" for line in waited(result)]
+        lines.append(f"  cause: {one_line(failure.cause)}")
+        lines += [f"  {one_line(line[:WIDEST])}" for line in waited(result)]
         if failure.exception:
             lines += _message(failure.exception)
         if failure.where:
-            lines.append(f"  at: {failure.where}")
+            lines.append(f"  at: {one_line(failure.where)}")
         if failure.last_line and not failure.exception:
-            lines.append(f"  last line: {failure.last_line[:WIDEST]}")
+            lines.append(f"  last line: {one_line(failure.last_line[:WIDEST])}")
         lines.append(f"  time: {local_time(failure.at or ending.at)}")
         if failure.log:
             lines.append(f"  log: {one_line(failure.log)}")
@@ -48,7 +49,7 @@ def text(result: Result, host: str, *, whole: bool = False, color: bool = False)
         if victims:
             lines.append(f"  terminated as a result: {_named(victims)}")
         if result.not_again:
-            lines.append(f"  {result.not_again}")
+            lines.append(f"  {one_line(result.not_again)}")
         if whole and failure.traceback:
             lines += ["", failure.traceback.rstrip()]
     bold, plain = ("\x1b[1;31m", "\x1b[0m") if color else ("", "")
@@ -115,7 +116,7 @@ def _rank(failure: Failure, host: str, cpus: tuple[str, ...]) -> str:
 
 def _table(outcomes: tuple[tuple[str, str], ...]) -> list[str]:
     wide = max((len(label) for label, _outcome in outcomes), default=0)
-    return [f"accel: {label:<{wide}}  {outcome}" for label, outcome in outcomes]
+    return [one_line(f"accel: {label:<{wide}}  {outcome}") for label, outcome in outcomes]
 
 
 def waited(result: Result) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from accel_config.showing.printable import one_line
 from accel_launch.running.report.records import Ending, Event, unstarted
 
 TYPE_CHECKING = False
@@ -66,7 +67,7 @@ class EventReader:
     def note(self, text: str) -> None:
         """Print a note at once, and keep it for the report."""
         self.printed.append(text)
-        self.print_line(f"accel: note: {text}\n")
+        self.print_line(f"accel: note: {one_line(text)}\n")
 
     def _take(self, line: str) -> None:
         kind, _, rest = line.partition(" ")

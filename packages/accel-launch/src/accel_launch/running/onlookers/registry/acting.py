@@ -7,6 +7,7 @@ import select
 import time
 
 from accel_config.errors import FAILED, AccelError
+from accel_config.showing.printable import one_line
 from accel_launch.machine import process_tree
 from accel_launch.ranks.signals import ENDING, ENDS, signal
 from accel_launch.ranks.system import calls
@@ -160,7 +161,7 @@ def report(run: Run) -> str:
     text = run.text(folders.TEXT).strip()
     found: Mapping[str, Any] | None = run.file(folders.REPORT)
     notes = reading.gaps(run) if found is None else found.get("notes")
-    lines = [f"  note: {note}" for note in (notes if _is_list(notes) else ()) if str(note) not in text]
+    lines = [f"  note: {one_line(str(note))}" for note in (notes if _is_list(notes) else ()) if str(note) not in text]
     return "\n".join((text, *lines)).strip("\n")
 
 

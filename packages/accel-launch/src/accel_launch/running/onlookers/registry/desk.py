@@ -1,6 +1,7 @@
 """Where a launcher answers questions about its run: a socket in the run's folder, a line of JSON each way.
 
-Each question is answered by a fork of the launcher, so nothing that a question takes holds up the ranks' output.
+Each question is answered by a fork of the launcher, so nothing that a question takes holds up the ranks' output. The
+fork ends with who asked.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 
 from accel_launch.machine import forks
 from accel_launch.ranks.system import calls
+from accel_launch.running.onlookers.registry import asker
 from accel_launch.running.onlookers.registry.folder import SOCKET
 
 TYPE_CHECKING = False
@@ -23,6 +25,7 @@ MOST = 4  # questions that are answered at a time
 LONGEST = 1 << 16  # bytes of a question
 MOST_PIECES = 1 << 10  # to take of a question that is too long
 PATIENCE = 5  # seconds for a client to ask
+READS = 60  # seconds for a client to read the answer
 TO_SEND = "to send"  # in an answer: the signal that the launcher gets once the answer is written
 
 
@@ -56,15 +59,18 @@ class Desk:
 
     def step(self, poller: select.poll, ready: Sequence[tuple[int, int]]) -> None:
         """Answer who asks."""
-        # Registered anew each time: with as many questions open as are answered at a time, others wait.
-        poller.register(self.socket.fileno(), 1 if len(self.workers) < MOST else 0)
         if self.workers:
             self.workers = [pid for pid in self.workers if not forks.ended(pid)]
+        # Registered anew each time: with as many questions open as are answered at a time, others wait.
+        poller.register(self.socket.fileno(), 1 if len(self.workers) < MOST else 0)
         if self.socket.fileno() not in dict(ready):
             return
         try:
             fd = _accepted(self.socket)
         except OSError:
+            return
+        if asker.gone(fd):  # it had to wait, and didn't want to
+            os.close(fd)
             return
         prepared = self.prepare()
         try:
@@ -131,6 +137,7 @@ def _serve(fd: int, answer: Callable[[Mapping[str, Any]], Mapping[str, Any]], la
     become_onlooker(launcher, b"accel-desk")
     with socket.socket(fileno=fd) as client:
         client.settimeout(PATIENCE)
+        asker.end_without(fd)
         question = b""
         while not question.endswith(b"\n") and len(question) < LONGEST:
             data = client.recv(LONGEST)
@@ -145,7 +152,8 @@ def _serve(fd: int, answer: Callable[[Mapping[str, Any]], Mapping[str, Any]], la
             answered = {"error": str(error)}
         except Exception as error:  # else who asks would take the launcher for dead
             answered = {"error": f"{type(error).__name__}: {error}"}
-        client.settimeout(None)
+        asker.go_on()  # what was asked for may have been done, such as to send a signal
+        client.settimeout(READS)
         number: Any = answered.get(TO_SEND)
         client.sendall(
             json.dumps({name: value for name, value in answered.items() if name != TO_SEND}).encode() + b"\n"

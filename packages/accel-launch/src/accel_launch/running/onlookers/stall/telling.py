@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from accel_config.record import Record
+from accel_config.showing.printable import one_line
 from accel_launch.inspecting.groups import MISMATCH, MOST_SPANS, Group, line, sentence, spans
 from accel_launch.machine.clock import duration
 
@@ -123,7 +124,7 @@ class Stall(Record):
             [f"  this may be wrong, as ranks run whose stacks can't be read: {self.unread}"] if self.unread else []
         )
         lines += [f"  {hint}"] if hint else []
-        return "".join(f"{each}\n" for each in lines)
+        return "".join(f"{one_line(each)}\n" for each in lines)
 
 
 def encode(kind: str, **values: Any) -> bytes:
