@@ -18,8 +18,8 @@ from accel_config.showing.installing import command
 from accel_launch.inspecting import kernel, report, rights, sampling
 from accel_launch.inspecting.groups import Group, line, spans
 from accel_launch.inspecting.places import locate, waiting_for
-from accel_launch.inspecting.sampling import Frame
-from accel_launch.inspecting.snapshot import take
+from accel_launch.inspecting.sampling import Frame, Thread
+from accel_launch.inspecting.snapshot import Process, place_of, take
 from accel_launch.inspecting.subject import Subject
 from accel_launch.machine import process_tree
 from accel_launch.ranks import system
@@ -607,3 +607,18 @@ def test_what_waits_in_a_call_does_not_run(monkeypatch: pytest.MonkeyPatch) -> N
         popen.kill()
     assert found is not None
     assert found.state == "S"
+
+
+def test_a_main_thread_may_wait_for_one_that_waits_in_a_collective() -> None:
+    main = (frame("wait", "/usr/lib/python3.11/threading.py", 5), frame("step", "/train.py", 9))
+    c10d = (
+        frame("all_reduce", "/lib/site-packages/torch/distributed/distributed_c10d.py"),
+        frame("run", "/train.py"),
+    )
+    facts = kernel.Facts(pid=7, name="python", state="S", cpu=0.0, started=1)
+    threads = tuple(Thread(7 + n, "", active=False, gil=False, frames=each) for n, each in enumerate((main, c10d)))
+    place = place_of(Process(facts, threads))
+    assert (place.collective, place.text) == (True, "train.py:9 step > threading wait > torch all_reduce")
+    assert not place_of(Process(facts, threads[:1])).collective
+    busy = threads[0].replace(frames=main[1:])
+    assert not place_of(Process(facts, (busy, threads[1]))).collective

@@ -23,6 +23,7 @@ SOON = 0.01  # seconds for an answer that may be there already
 OWN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "ranks", "")
 """Where our programs are that run in ranks, and call what the user has written."""
 AT_ONCE = 32  # samplers: each takes descriptors of ours, of which there may be few
+NO_PYTHON = "not a Python process"
 RETRIES = 3  # a process that runs may change what is being read
 
 
@@ -204,7 +205,7 @@ def _why(pid: int, text: str) -> str:
 
         return f"reading another process isn't permitted here: {rights.missing(pid)}"
     if any(words in text for words in ("ind python version", "ind a python interpreter", "ind python interpreter")):
-        return "not a Python process"
+        return NO_PYTHON
     reasons = [line.partition(": ")[2] for line in text.splitlines() if line.startswith(("Error: ", "Reason: "))]
     return "; ".join(reasons) or "py-spy failed"
 

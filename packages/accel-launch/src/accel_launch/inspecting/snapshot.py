@@ -6,7 +6,7 @@ import time
 
 from accel_config.record import Record
 from accel_launch.inspecting import kernel, sampling, syscalls
-from accel_launch.inspecting.places import Place, inside_of_worker, locate
+from accel_launch.inspecting.places import Place, for_thread, inside_of_worker, locate, waiting_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def take(  # noqa: PLR0913
     pids = [*living, *(child.pid for each in below.values() for child in each)]
     read = sampling.sample(pids, variables=variables, limit=limit)
     if workers and not children:
-        below = {pid: _below(pid) if _place(_process(living[pid], read)).for_processes else () for pid in living}
+        below = {pid: _below(pid) if place_of(_process(living[pid], read)).for_processes else () for pid in living}
         pids = [child.pid for each in below.values() for child in each]
         read.update(sampling.sample(pids, variables=variables, limit=max(until - time.monotonic(), 0.0)))
     by_native = [pid for pid, found in read.items() if not isinstance(found, Exception)] if native else []
@@ -175,13 +175,26 @@ def _rank(
         subject.local_rank,
         subject.pid,
         process,
-        _place(process),
+        place_of(process),
         tuple(_process(child, read, whole) for child in below[subject.pid]),
     )
 
 
-def _place(process: Process) -> Place:
-    return locate(process.main.frames) if process.main is not None else Place()
+def place_of(process: Process) -> Place:
+    """Return where a process is: its main thread, or a collective of another thread for which that waits."""
+    if process.main is None:
+        return Place()
+    place = locate(process.main.frames)
+    device = place.device and kernel.has_device(process.facts.pid)
+    return waiting_for(place, device=device, other=_awaited(process))
+
+
+def _awaited(process: Process) -> Place | None:
+    """Return the place of a thread in a collective, if the main thread waits for a thread."""
+    if process.main is None or not for_thread(process.main.frames):
+        return None
+    places = [locate(thread.frames) for thread in process.threads if thread is not process.main]
+    return next((place for place in places if place.collective and place.certain), None)
 
 
 def _process(facts: Facts, read: Read, whole: Native = NOTHING) -> Process:
