@@ -127,8 +127,8 @@ def _whole(rank: int, process: Mapping[str, Any], *, every: bool) -> list[str]:
     ]
     for thread in process["threads"]:
         if every or thread["id"] == process["pid"]:
-            name = f" {thread['name']}" if thread["name"] else ""
-            lines.append(f"  thread {thread['id']}{name}{', holds the GIL' if thread['holds_gil'] else ''}")
+            name = " ".join(filter(None, ("thread", thread["id"] and str(thread["id"]), thread["name"])))
+            lines.append(f"  {name}{', holds the GIL' if thread['holds_gil'] else ''}")
             for frame in thread["frames"]:
                 lines.append(f"    {_called(frame)}")
                 lines += [f"      {name} = {value}" for name, value in frame.get("locals", {}).items()]

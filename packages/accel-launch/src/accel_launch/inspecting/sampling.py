@@ -12,6 +12,7 @@ import sys
 import time
 
 from accel_config.record import Record
+from accel_launch.inspecting import numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ OWN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "ranks", "")
 """Where our programs are that run in ranks, and call what the user has written."""
 AT_ONCE = 32  # samplers: each takes descriptors of ours, of which there may be few
 NO_PYTHON = "not a Python process"
+THREAD = "thread ("  # what each line of a sweep begins with
 RETRIES = 3  # a process that runs may change what is being read
 
 
@@ -42,7 +44,7 @@ class Thread(Record):
     """A thread's stack."""
 
     id: int
-    """The kernel's number; that of the main thread is the pid."""
+    """The kernel's number; that of the main thread is the pid. 0 if it isn't known, as before Python 3.11."""
     name: str
     active: bool
     """Whether it ran when it was read."""
@@ -59,6 +61,10 @@ class Sampled(Record):
     """With the calls of our own programs."""
     entries: tuple[bool, ...]
     """For each call, whether a call of C has entered the interpreter's loop for it."""
+    pointer: int = 0
+    """Where the C library keeps it (``pthread_t``): what py-spy calls it if it has no number."""
+    numbered: bool = True
+    """Whether the interpreter keeps the kernel's number of it; Python before 3.11 doesn't."""
 
 
 class Unread(Exception):
@@ -131,27 +137,65 @@ def sweep(pid: int, rate: int, *, locked: bool = False) -> list[tuple[Frame, ...
         return None
     flags = ["--nonblocking", "--full-filenames", "--threads", "--gil" if locked else "--idle"]
     how = ["--format", "raw", "--output", "/dev/stdout", "--duration", "2", "--rate", str(rate)]
-    with subprocess.Popen(  # noqa: S603
-        [sampler, "record", *flags, *how, "--pid", str(pid)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as popen:
+    out = _output([sampler, "record", *flags, *how, "--pid", str(pid)])
+    if out is None:
+        return None
+    found: list[tuple[Frame, ...]] = []
+    lines = [_line(line) for line in out.splitlines() if line.startswith(THREAD)]
+    main = _main_of(pid, [label for label, _calls, _count in lines])
+    for label, calls, count in lines:
+        if _number(label) == main and count.isdecimal():
+            frames = [_call(text) for text in reversed(calls)]
+            found += [tuple(each for each in frames if not each.file.startswith(OWN))] * int(count)
+    return found
+
+
+def _output(words: Sequence[str]) -> str | None:
+    """Return what a program prints; None if it fails, or can't be started: no process or descriptor may be left."""
+    try:
+        popen = subprocess.Popen(  # noqa: S603
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+    except OSError:
+        return None
+    with popen:
         try:
             out = popen.communicate(timeout=TIMEOUT)[0].decode(errors="replace")
         except subprocess.TimeoutExpired:
             popen.kill()
             return None
-    if popen.returncode:
-        return None
-    found: list[tuple[Frame, ...]] = []
-    for line in out.splitlines():
-        stack, _, count = line.rpartition(" ")
-        thread, *calls = stack.split(";")
-        if thread.startswith(f"thread ({pid})") and count.isdecimal():
-            frames = [_call(text) for text in reversed(calls)]
-            found += [tuple(each for each in frames if not each.file.startswith(OWN))] * int(count)
-    return found
+    return None if popen.returncode else out
+
+
+def _line(line: str) -> tuple[str, list[str], str]:
+    """Return thread, calls and count of a line, such as ``thread (0x7F2D): MainThread;f (a.py:1);g (a.py:2) 4``."""
+    stack, _, count = line.rpartition(" ")
+    thread, *calls = stack.split(";")
+    return thread, calls, count
+
+
+def _number(label: str) -> int:
+    """Return how py-spy calls a thread; -1 if that can't be read."""
+    text = label.removeprefix(THREAD).partition(")")[0]
+    try:
+        return int(text, 16 if text.startswith("0x") else 10)
+    except ValueError:
+        return -1
+
+
+def _main_of(pid: int, labels: Sequence[str]) -> int:
+    """Return how py-spy calls the main thread of a process: by its number there, before Python 3.11 by its pointer.
+
+    Its name tells it by what there is already; only if none or several have that name is the process read again.
+    """
+    unnumbered = {label for label in labels if label.startswith(f"{THREAD}0x")}
+    if not unnumbered:
+        return numbers.inside(pid)
+    named = [label for label in unnumbered if label.endswith(f"): {numbers.MAIN}")]
+    if len(named) == 1:
+        return _number(named[0])
+    found = read([pid])[pid]
+    return next((each.pointer for each in found if each.thread.id == pid), 0) if isinstance(found, tuple) else 0
 
 
 def _call(text: str) -> Frame:
@@ -193,7 +237,8 @@ def _finish(pid: int, popen: subprocess.Popen[bytes] | Unread, until: float) -> 
     if popen.returncode:
         return Unread(_why(pid, err.decode(errors="replace")))
     try:
-        return tuple(_sampled(found) for found in json.loads(out.decode(errors="replace"), strict=False))
+        found = [_sampled(each) for each in json.loads(out.decode(errors="replace"), strict=False)]
+        return numbers.as_here(pid, found)
     except (ValueError, KeyError, TypeError):
         return Unread("py-spy's answer can't be read")
 
@@ -219,7 +264,7 @@ def _sampled(found: Mapping[str, Any]) -> Sampled:
         frames=tuple(map(_frame, found["frames"])),
     )
     entries = tuple(bool(frame.get("is_entry") or frame.get("is_shim_entry")) for frame in found["frames"])
-    return Sampled(thread, entries)
+    return Sampled(thread, entries, int(found["thread_id"]), numbered=found["os_thread_id"] is not None)
 
 
 def _visible(sampled: Sampled) -> Thread:

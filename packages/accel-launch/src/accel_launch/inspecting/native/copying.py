@@ -36,6 +36,9 @@ def copy(tids: Iterable[int], until: float) -> dict[int, Copy | int]:
 
     ETIMEDOUT is that of a thread that didn't stop in time, such as one that is blocked in the kernel, and of those
     for which there was no time before ``until``, of the monotonic clock.
+
+    Raises:
+        OSError: no process or descriptor is left for the program.
     """
     waiting = list(tids)
     found: dict[int, Copy | int] = {}

@@ -53,7 +53,12 @@ def read(pids: Iterable[int]) -> dict[int, Stacks | Unread]:
     for left in reversed(range(ROUNDS)):
         before = sampling.read([process.pid for process in waiting])
         tids = {process.pid: process.missing(before[process.pid]) for process in waiting}
-        copies = copying.copy([tid for each in tids.values() for tid in each], until)
+        try:
+            copies = copying.copy([tid for each in tids.values() for tid in each], until)
+        except OSError as error:
+            return dict.fromkeys(
+                every, Unread(f"calls of C aren't read: no program can be started: {error.strerror}")
+            )
         after = sampling.read([process.pid for process in waiting])
         for process in waiting:
             process.take(before[process.pid], copies, after[process.pid], files, last=not left)
@@ -71,6 +76,8 @@ class _Process:
         self.unfinished = True
         self.refused: Unread | None = None
         self.done: dict[int, Thread] = {}
+        self.unknown: tuple[Thread, ...] = ()
+        """Threads whose numbers aren't known here, such as those that have just ended in a pid namespace."""
         self.reasons: dict[str, None] = {}
 
     def missing(self, sample: Sample) -> list[int]:
@@ -78,27 +85,28 @@ class _Process:
         if isinstance(sample, Unread):
             return []
         tids = [each.thread.id for each in sample if each.thread.id not in self.done]
-        # Numbers from another pid namespace are other processes' here.
         return [tid for tid in tids if tid and os.path.exists(f"/proc/{self.pid}/task/{tid}")]
 
     def stacks(self) -> Stacks | Unread:
         """Return all threads that were read."""
-        return self.refused or Stacks(tuple(self.done.values()), "; ".join(self.reasons))
+        return self.refused or Stacks((*self.done.values(), *self.unknown), "; ".join(self.reasons))
 
     def take(
         self, before: Sample, copies: Mapping[int, Copy | int], after: Sample, files: Files, *, last: bool
     ) -> None:
         """Take the copies that belong to what Python did."""
         self.unfinished = False
-        self.refused = _refused(self.pid, before, after)
+        self.refused = _refused(before, after)
         if isinstance(after, Unread) or isinstance(before, Unread) or self.refused is not None:
             return
         earlier = {each.thread.id: each for each in before}
+        unknown = [each.thread for each in after if not each.thread.id]
+        self.unknown = tuple(thread.replace(frames=_visible(thread.frames)) for thread in unknown)
         ready: list[tuple[Sampled, Sampled, Copy]] = []
         for now in after:
             tid = now.thread.id
             copy = copies.get(tid, errno.EAGAIN if tid in earlier else errno.ESRCH)
-            if tid in self.done:
+            if tid in self.done or not tid:
                 continue
             if isinstance(copy, int):
                 self._without(now.thread, copy, last=last)
@@ -147,18 +155,16 @@ class _Process:
         return f"thread {tid} can't be copied: {os.strerror(error)}"
 
 
-def _refused(pid: int, before: Sample, after: Sample) -> Unread | None:
+def _refused(before: Sample, after: Sample) -> Unread | None:
     """Return why no thread can be copied."""
     for sample in (after, before):
         if isinstance(sample, Unread):
             return sample
-        known = [each.thread.id for each in sample if each.thread.id]
+        known = [each.thread.id for each in sample if each.numbered]
         if sample and not known:
             return Unread(
                 "calls of C are read from Python 3.11 on: before that, its threads don't keep their numbers"
             )
-        if sample and not any(os.path.exists(f"/proc/{pid}/task/{tid}") for tid in known):
-            return Unread("its threads have other numbers than in its pid namespace, so calls of C aren't read")
     return None
 
 

@@ -151,7 +151,7 @@ def looks_at(subject: Subject, *, busy: bool) -> list[Look]:
     found: list[Look] = []
     for frames in sampling.sweep(subject.pid, BUSY if busy else LOOKS) or ():
         process = Process(facts, (Thread(subject.pid, "", True, False, frames),))
-        stack = RankStack(subject.rank, subject.local_rank, subject.pid, process, locate(frames))
+        stack = RankStack(subject.rank, subject.local_rank, subject.pid, process, place_of(process))
         found.append(Look(stack, busy, key(stack), False))
     return found
 
