@@ -10,7 +10,7 @@ import os
 
 from accel_launch.machine import forks
 from accel_launch.ranks.system import calls
-from accel_launch.running.onlookers.registry import asker
+from accel_launch.running.onlookers import asker
 from accel_launch.running.onlookers.registry.folder import SOCKET
 
 TYPE_CHECKING = False
