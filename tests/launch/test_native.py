@@ -24,7 +24,8 @@ from accel_launch.inspecting.native.expressions import Reader, evaluate
 from accel_launch.inspecting.native.merging import Call
 from accel_launch.inspecting.native.reading import Stacks
 from accel_launch.inspecting.native.spaces import Files, Mapping, Space
-from accel_launch.inspecting.sampling import Frame, Sampled, Thread, Unread
+from accel_launch.inspecting.sampling import Unread
+from accel_launch.inspecting.threads import Frame, Sampled, Thread
 from tests.conftest import Run, needs_torch
 from tests.interpreters import VERSIONS, find
 from tests.launch.processes import Script, Start, until

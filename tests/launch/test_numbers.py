@@ -16,9 +16,10 @@ from accel_launch.inspecting import kernel, numbers, sampling
 from accel_launch.inspecting.native import reading
 from accel_launch.inspecting.native.reading import Stacks
 from accel_launch.inspecting.report import as_json, text
-from accel_launch.inspecting.sampling import Sampled, Thread, Unread
+from accel_launch.inspecting.sampling import Unread
 from accel_launch.inspecting.snapshot import take
 from accel_launch.inspecting.subject import Subject
+from accel_launch.inspecting.threads import Sampled, Thread
 from accel_launch.running.onlookers.stall.sweeping import looks_at
 from tests.conftest import Run
 from tests.interpreters import find

@@ -18,9 +18,9 @@ from accel_config.showing.installing import command
 from accel_launch.inspecting import kernel, report, rights, sampling
 from accel_launch.inspecting.groups import Group, line, spans
 from accel_launch.inspecting.places import locate, waiting_for
-from accel_launch.inspecting.sampling import Frame, Thread
 from accel_launch.inspecting.snapshot import Process, place_of, take
 from accel_launch.inspecting.subject import Subject
+from accel_launch.inspecting.threads import Frame, Thread
 from accel_launch.machine import process_tree
 from accel_launch.ranks import system
 from accel_launch.running.onlookers.registry import folder as registry

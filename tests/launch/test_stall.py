@@ -19,9 +19,9 @@ from accel_launch.inspecting import kernel, sampling, snapshot
 from accel_launch.inspecting.groups import Group
 from accel_launch.inspecting.kernel import Facts
 from accel_launch.inspecting.places import Place
-from accel_launch.inspecting.sampling import Frame, Thread
 from accel_launch.inspecting.snapshot import Process, RankStack, Snapshot
 from accel_launch.inspecting.subject import Subject
+from accel_launch.inspecting.threads import Frame, Thread
 from accel_launch.machine.clock import duration
 from accel_launch.running.onlookers.stall import activity, sweeping
 from accel_launch.running.onlookers.stall.activity import Activity, Counters

@@ -10,9 +10,9 @@ import pytest
 
 from accel_launch.inspecting import kernel, sampling
 from accel_launch.inspecting.places import Place
-from accel_launch.inspecting.sampling import Frame
 from accel_launch.inspecting.snapshot import RankStack
 from accel_launch.inspecting.subject import Subject
+from accel_launch.inspecting.threads import Frame
 from accel_launch.running.onlookers.stall import sockets, watcher
 from accel_launch.running.onlookers.stall.activity import Meter, Wakes
 from accel_launch.running.onlookers.stall.verdict import Look, arrived

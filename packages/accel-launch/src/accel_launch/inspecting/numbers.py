@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from accel_launch.inspecting.sampling import Sampled
+    from accel_launch.inspecting.threads import Sampled
 
 MAIN = "MainThread"
 """What Python calls it, unless the program gives it another name."""

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from accel_launch.inspecting.sampling import Frame
+    from accel_launch.inspecting.threads import Frame
 
 PACKAGES = ("/site-packages/", "/dist-packages/")
 COLLECTIVES = "torch/distributed/"

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from accel_launch.inspecting.sampling import Frame, Thread
     from accel_launch.inspecting.snapshot import Process, RankStack, Snapshot
+    from accel_launch.inspecting.threads import Frame, Thread
 
 
 def as_json(snapshot: Snapshot) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import subprocess  # noqa: TID251  the sampler is a program
 import sys
 import time
 
-from accel_config.record import Record
 from accel_launch.inspecting import numbers
+from accel_launch.inspecting.threads import Frame, Sampled, Thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,44 +27,6 @@ AT_ONCE = 32  # samplers: each takes descriptors of ours, of which there may be 
 NO_PYTHON = "not a Python process"
 THREAD = "thread ("  # what each line of a sweep begins with
 RETRIES = 3  # a process that runs may change what is being read
-
-
-class Frame(Record):
-    """A call on a stack."""
-
-    function: str
-    file: str
-    line: int
-    """0 of a call of C whose line isn't known."""
-    variables: tuple[tuple[str, str], ...] = ()
-    """Names and values of its local variables, where they were asked for."""
-
-
-class Thread(Record):
-    """A thread's stack."""
-
-    id: int
-    """The kernel's number; that of the main thread is the pid. 0 if it isn't known, as before Python 3.11."""
-    name: str
-    active: bool
-    """Whether it ran when it was read."""
-    gil: bool
-    """Whether it held the interpreter's lock."""
-    frames: tuple[Frame, ...]
-    """Innermost call first."""
-
-
-class Sampled(Record):
-    """A thread as py-spy has read it."""
-
-    thread: Thread
-    """With the calls of our own programs."""
-    entries: tuple[bool, ...]
-    """For each call, whether a call of C has entered the interpreter's loop for it."""
-    pointer: int = 0
-    """Where the C library keeps it (``pthread_t``): what py-spy calls it if it has no number."""
-    numbered: bool = True
-    """Whether the interpreter keeps the kernel's number of it; Python before 3.11 doesn't."""
 
 
 class Unread(Exception):

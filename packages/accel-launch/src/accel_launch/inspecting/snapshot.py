@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from accel_launch.inspecting.kernel import Facts
     from accel_launch.inspecting.native.reading import Stacks
-    from accel_launch.inspecting.sampling import Thread, Unread
+    from accel_launch.inspecting.sampling import Unread
     from accel_launch.inspecting.subject import Subject
+    from accel_launch.inspecting.threads import Thread
 
     Read = Mapping[int, tuple[Thread, ...] | Unread]
     Native = Mapping[int, Stacks | Unread]

@@ -10,7 +10,7 @@ import os
 
 from accel_config.record import Record
 from accel_launch.inspecting.native import names
-from accel_launch.inspecting.sampling import Frame
+from accel_launch.inspecting.threads import Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from accel_launch.inspecting.native.elf import Image
     from accel_launch.inspecting.native.spaces import Space
     from accel_launch.inspecting.native.unwinding import Stack
-    from accel_launch.inspecting.sampling import Sampled
+    from accel_launch.inspecting.threads import Sampled
 
 UNKNOWN = "?"
 """What stands for calls that can't be found, and for a file that isn't known."""

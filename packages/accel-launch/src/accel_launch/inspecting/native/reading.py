@@ -12,7 +12,7 @@ from accel_launch.inspecting.native import copying, merging
 from accel_launch.inspecting.native.copier import LIMIT
 from accel_launch.inspecting.native.spaces import Files, Space
 from accel_launch.inspecting.native.unwinding import MACHINES, unwind
-from accel_launch.inspecting.sampling import Thread, Unread
+from accel_launch.inspecting.sampling import Unread
 from accel_launch.ranks.system import calls
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from accel_launch.inspecting.native.copying import Copy
-    from accel_launch.inspecting.sampling import Frame, Sampled
+    from accel_launch.inspecting.threads import Frame, Sampled, Thread
 
     Sample = tuple[Sampled, ...] | Unread
 

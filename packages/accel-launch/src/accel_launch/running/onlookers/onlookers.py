@@ -191,16 +191,9 @@ class Onlookers:
         from accel_launch.running.onlookers.registry import answers
 
         named = {"run": self.standstills.name, "launcher": os.getppid()}
-        self._disturb(question)
-        try:
-            return {**named, **answers.answer(question, self.recorder, self.subjects(), self.station, others)}
-        finally:
-            self._disturb(question)
-
-    def _disturb(self, question: Mapping[str, Any]) -> None:
-        """Tell the watcher of what stops ranks for a moment."""
-        if self.stall is not None and question.get("native"):
-            self.stall.disturb()
+        watch = self.stall if question.get("native") else None
+        asked = (question, self.recorder, self.subjects(), self.station, others)
+        return {**named, **_disturbing(watch, lambda: answers.answer(*asked))}
 
     def shown_at_timeout(self, poller: select.poll) -> bool:
         """Show the ranks, once, before the run is ended because it takes too long; return whether that is done."""
@@ -211,3 +204,14 @@ class Onlookers:
         if self.standstills.unshown:
             return self.showing.before(poller, STALL)
         return self.showing.before(poller, watch.ends_by if watch is not None else "")
+
+
+def _disturbing(watch: StallWatch | None, look: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return what a look is for that stops ranks for a moment, which the watcher is told."""
+    if watch is None:
+        return look()
+    watch.disturb()
+    try:
+        return look()
+    finally:
+        watch.disturb()

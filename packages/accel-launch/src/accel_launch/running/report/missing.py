@@ -7,7 +7,7 @@ import signal
 from accel_config.settings.readers import natural
 from accel_launch.inspecting import groups
 from accel_launch.inspecting.places import Place, locate
-from accel_launch.inspecting.sampling import Frame
+from accel_launch.inspecting.threads import Frame
 from accel_launch.ranks.signals import here
 from accel_launch.running.report.evidence import peers, recorder, timeouts
 from accel_launch.running.report.evidence.blocks import blocks

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 
 from accel_launch.inspecting import kernel, sampling, snapshot
-from accel_launch.inspecting.sampling import Thread
 from accel_launch.inspecting.snapshot import Process, RankStack, place_of
+from accel_launch.inspecting.threads import Thread
 from accel_launch.running.onlookers.stall.activity import computing
 from accel_launch.running.onlookers.stall.verdict import Look, apart, changes, key, kind, mixed, moving
 

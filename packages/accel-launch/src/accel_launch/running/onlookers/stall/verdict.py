@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from accel_launch.inspecting.places import Place
-    from accel_launch.inspecting.sampling import Frame
     from accel_launch.inspecting.snapshot import RankStack
+    from accel_launch.inspecting.threads import Frame
 
 FEW_STACKS, FEW_FUNCTIONS = 8, 3  # different ones that a loop without progress has, and calls, at most
 MIXED = 0.6  # share of the looks in which a rank is in one place, at most, if it surely gets on

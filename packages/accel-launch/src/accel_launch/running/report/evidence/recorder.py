@@ -12,7 +12,7 @@ from typing import cast
 
 from accel_config.record import Record
 from accel_launch.inspecting.places import library
-from accel_launch.inspecting.sampling import Frame
+from accel_launch.inspecting.threads import Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
