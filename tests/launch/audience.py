@@ -10,6 +10,7 @@ class Audience:
 
     name = ""
     writes: str | None = None
+    store = 0
 
     def __init__(self, told: list[tuple[Stall, bool | None]], said: list[str]) -> None:
         self.told, self.said = told, said

@@ -85,7 +85,6 @@ class Onlookers:
 
             found_here = None if self.station is None else self.station.found_here
             self.stall = StallWatch(after, self.subjects, self.record, self.standstills, found_here)
-            self.stall.store = int(self.plan.commands[0].env.get("MASTER_PORT") or 0)
             if self.station is not None:
                 self.station.ask = self.stall.ask
 
@@ -191,9 +190,8 @@ class Onlookers:
         from accel_launch.running.onlookers.registry import answers
 
         named = {"run": self.standstills.name, "launcher": os.getppid()}
-        watch = self.stall if question.get("native") else None
         asked = (question, self.recorder, self.subjects(), self.station, others)
-        return {**named, **_disturbing(watch, lambda: answers.answer(*asked))}
+        return {**named, **answers.answer(*asked, watch=self.stall)}
 
     def shown_at_timeout(self, poller: select.poll) -> bool:
         """Show the ranks, once, before the run is ended because it takes too long; return whether that is done."""
@@ -204,14 +202,3 @@ class Onlookers:
         if self.standstills.unshown:
             return self.showing.before(poller, STALL)
         return self.showing.before(poller, watch.ends_by if watch is not None else "")
-
-
-def _disturbing(watch: StallWatch | None, look: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return what a look is for that stops ranks for a moment, which the watcher is told."""
-    if watch is None:
-        return look()
-    watch.disturb()
-    try:
-        return look()
-    finally:
-        watch.disturb()

@@ -67,6 +67,11 @@ class Standstills:
 
         return self.logs or home(os.environ)
 
+    @property
+    def store(self) -> int:
+        """The port of torch's store; 0 if no rank has it."""
+        return int(self.plan.commands[0].env.get("MASTER_PORT") or 0)
+
     def tell(self, line: str) -> None:
         """Print a line, unless standing still has ended the run."""
         if self.ended_at is None:

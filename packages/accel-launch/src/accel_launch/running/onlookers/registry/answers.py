@@ -10,24 +10,27 @@ from accel_launch.running.onlookers.registry.desk import TO_SEND
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from accel_launch.inspecting.subject import Subject
     from accel_launch.running.onlookers.machines.gathering import Round
     from accel_launch.running.onlookers.machines.station import Station
     from accel_launch.running.onlookers.registry.record.recorder import Recorder
+    from accel_launch.running.onlookers.stall.handle import StallWatch
 
 
 LARGEST = 10_000  # lines and columns of a terminal
 
 
-def answer(
+def answer(  # noqa: PLR0913
     question: Mapping[str, Any],
     recorder: Recorder,
     subjects: Sequence[Subject],
     station: Station | None,
     others: Round | None,
+    *,
+    watch: StallWatch | None = None,
 ) -> Mapping[str, Any]:
     """Return the answer to a question; in a fork of the launcher.
 
@@ -36,6 +39,8 @@ def answer(
     """
     kind = question.get("ask")
     if kind == "stacks":
+        if watch is not None and _whether(question, "native"):
+            return _disturbing(watch, lambda: _stacks(question, subjects, station, others))
         return _stacks(question, subjects, station, others)
     if kind == "state":
         now = {**recorder.facts(), "launcher": os.getppid()}
@@ -79,6 +84,15 @@ def _whether(question: Mapping[str, Any], name: str) -> bool:
     if not isinstance(found, bool):
         raise ValueError(f"{name} must be true or false, not {found!r}")
     return found
+
+
+def _disturbing(watch: StallWatch, look: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return what a look is for that stops ranks for a moment; the watcher would take that for progress."""
+    watch.disturb()
+    try:
+        return look()
+    finally:
+        watch.disturb()
 
 
 def _stacks(

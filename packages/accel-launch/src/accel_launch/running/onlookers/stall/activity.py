@@ -76,8 +76,10 @@ class Meter:
         self.mover = 0
         """The rank that had read or written the last time."""
         self.exchanged: dict[int, Connection] = {}
-        self.exchanged_at, self.octets = time.monotonic(), -1
-        """When connections were looked at last, and what all together had sent and received by then."""
+        self.exchanged_at = time.monotonic()
+        """When connections were looked at last."""
+        self.octets: int = -1
+        """What all together had sent and received by then."""
 
     def read(self, pids: Sequence[int]) -> dict[int, Activity]:
         """Return what each rank has done since the last look; nothing for ranks that are looked at first."""

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
             """The folder for whole stacks; None if they aren't to be written."""
             ...
 
+        @property
+        def store(self) -> int:
+            """The port of torch's store; 0 if no rank has it."""
+            ...
+
         def stalled(self, stall: Stall, ends: bool | None = None) -> None:
             """Take a standstill, and whether it ends the run, if the main machine has decided that."""
 
@@ -70,8 +75,6 @@ class StallWatch:
         self.found_here = found_here
         self.output = time.monotonic()
         """When a rank last printed something, in monotonic seconds."""
-        self.store = 0
-        """The port of torch's store, if a rank has it."""
         self.pid = 0
         self.reader = self.updates = -1
         self.shared: mmap | None = None
@@ -126,14 +129,17 @@ class StallWatch:
         shared = mmap(-1, 2 * DOUBLE)
         shared[:DOUBLE] = self._packed()
         self.shared = shared
-        reader, writer = os.pipe()
-        updates, self.updates = os.pipe()
-        parent = os.getpid()
+        parent, opened = os.getpid(), list[int]()
         try:
+            opened += os.pipe()
+            opened += os.pipe()
             self.pid = forks.fork()
         except OSError:
-            self.pid = -1  # the system has no process left; the run goes on unwatched
+            for fd in opened:
+                os.close(fd)
+            self.printed()  # no process or descriptor is left: tried again after as much quiet
             return
+        reader, writer, updates, self.updates = opened
         if self.pid == 0:
             try:
                 self._become(parent, writer, updates, shared)
@@ -163,7 +169,7 @@ class StallWatch:
             lambda line: _write(writer, line),
             shared=self.found_here is not None,
             disturbed=lambda: struct.unpack("d", shared[DOUBLE:])[0],
-            store=self.store,
+            store=self.audience.store,
         )
         if self.audience.writes is not None:
             watcher.keep = Keeper(self.audience.writes, self.audience.name).keep
@@ -185,9 +191,8 @@ class StallWatch:
     def _take(self, line: bytes) -> None:
         import json
 
-        from accel_launch.inspecting.groups import spans
         from accel_launch.machine.clock import duration
-        from accel_launch.running.onlookers.stall.telling import Stall
+        from accel_launch.running.onlookers.stall.telling import Stall, paused
 
         found = json.loads(line)
         if found["kind"] == "written":
@@ -200,11 +205,7 @@ class StallWatch:
             if found["seen"]:
                 self.audience.moves(f"accel: the run moves again, after {duration(found['seconds'])}\n")
         else:
-            ranks = found["ranks"]
-            self.audience.tell(
-                f"accel: {'rank' if len(ranks) == 1 else 'ranks'} {spans(ranks)} at a prompt or under a debugger: "
-                "not counted as standing still\n"
-            )
+            self.audience.tell(paused(found["ranks"]))
 
     def end(self, poller: select.poll) -> None:
         """End the watcher, if it was ever forked."""

@@ -9,7 +9,7 @@ from accel_launch.machine.clock import duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from accel_launch.running.onlookers.stall.culprit import Culprit
@@ -125,6 +125,12 @@ class Stall(Record):
         )
         lines += [f"  {hint}"] if hint else []
         return "".join(f"{one_line(each)}\n" for each in lines)
+
+
+def paused(ranks: Sequence[int]) -> str:
+    """Return the line about ranks that wait for somebody at a terminal."""
+    named = f"{'rank' if len(ranks) == 1 else 'ranks'} {spans(ranks)}"
+    return f"accel: {named} at a prompt or under a debugger: not counted as standing still\n"
 
 
 def encode(kind: str, **values: Any) -> bytes:
