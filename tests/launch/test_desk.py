@@ -23,6 +23,7 @@ from accel_launch.running.onlookers.registry.folder import SOCKET, Folder
 from tests.conftest import BIN, Run
 from tests.launch.processes import Script, Start, alive, read_pids, until
 
+pytestmark = pytest.mark.serial
 THREADS = """\
 import os, threading, time
 def deep(number, act):
@@ -68,6 +69,16 @@ def answering(launcher: int) -> list[int]:
     return [pid for pid, name in names.items() if name.startswith(FORKS)]
 
 
+def whole(folder: Folder) -> float:
+    """Return how long as many questions take as are answered at a time, on this machine as it is now."""
+    began = time.monotonic()
+    with ExitStack() as askers:
+        clients = [askers.enter_context(asked(folder, NATIVE)) for _ in range(desk.MOST)]
+        for client in clients:
+            assert askers.enter_context(client.makefile("rb")).readline()
+    return time.monotonic() - began
+
+
 def held(pids: list[int]) -> list[str]:
     """Return the threads of processes that are stopped or traced."""
     found: list[str] = []
@@ -81,14 +92,15 @@ def held(pids: list[int]) -> list[str]:
 def test_who_has_gone_is_answered_no_more(launched: Start, script: Script, environ: dict[str, str]) -> None:
     """And all threads go on, at whatever moment it went."""
     running, pids, folder = up(launched, script, environ)
+    took = whole(folder)
     for wait in (0.05, 0.2, 0.35, 0.5, 0.65, 0.8):
         with ExitStack() as askers:
             for _ in range(desk.MOST):
                 askers.enter_context(asked(folder, NATIVE))
-            assert until(lambda: len(answering(running.pid)) > desk.MOST)
+            assert until(lambda: len(answering(running.pid)) > desk.MOST, 60)
             time.sleep(wait)
-        assert until(lambda: not answering(running.pid), 1.5), wait
-        assert until(lambda: not held(pids), 1), wait
+        assert until(lambda: not answering(running.pid), took / 2), wait
+        assert until(lambda: not held(pids), 5), wait
     assert alive(pids) == pids
 
 
@@ -96,23 +108,22 @@ def test_who_has_gone_is_answered_no_more(launched: Start, script: Script, envir
 def test_commands_that_were_aborted_hold_up_no_later_one(
     launched: Start, script: Script, accelerate: Run, environ: dict[str, str], number: int
 ) -> None:
-    running, pids, _folder = up(launched, script, environ)
+    running, pids, folder = up(launched, script, environ)
+    took = whole(folder)
     words = [BIN / "accelerate", "stacks", "--native", "--all_threads", str(running.pid)]
     null = subprocess.DEVNULL
-    asking = [subprocess.Popen(words, env=environ, stdout=null, stderr=null) for _ in range(12)]
-    assert until(lambda: len(answering(running.pid)) > desk.MOST)
-    time.sleep(1)
-    for popen in asking:
-        popen.send_signal(number)
-    for popen in asking:
-        popen.wait(10)
-    began = time.monotonic()
+    commands = [subprocess.Popen(words, env=environ, stdout=null, stderr=null) for _ in range(12)]
+    try:
+        assert until(lambda: len(answering(running.pid)) > desk.MOST, 60)
+        time.sleep(1)  # others wait by now
+    finally:
+        for popen in commands:
+            popen.send_signal(number)
+        for popen in commands:
+            popen.wait(30)
+    assert until(lambda: not answering(running.pid), took / 2)
+    assert until(lambda: not held(pids), 5)
     assert accelerate("stacks", str(running.pid)).stdout.startswith("2 of 2 ranks (0-1): script1.py:")
-    assert time.monotonic() - began < 6
-    assert until(lambda: not answering(running.pid), 2)
-    assert until(lambda: not held(pids), 1)
-    accelerate("stop", str(running.pid))
-    assert time.monotonic() - began < 10
 
 
 def test_who_only_ended_its_question_is_answered(launched: Start, script: Script, environ: dict[str, str]) -> None:

@@ -15,8 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-LIMIT = 1.0  # seconds to end what a fork has started
-
 
 def gone(fd: int) -> bool:
     """Return whether who is connected has closed the connection; one that has only ended its question listens on."""
@@ -51,9 +49,12 @@ def go_on() -> None:
 
 
 def _end() -> None:
+    """End, once what was started is collected: a launcher that inherits it never would."""
     from accel_launch.machine import process_tree
 
+    go_on()  # it is looked at once
+
     try:
-        process_tree.kill_tree(os.getpid(), process_tree.reap, limit=LIMIT)
+        process_tree.kill_tree(os.getpid(), process_tree.reap)
     finally:
         os._exit(0)
