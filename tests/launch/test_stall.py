@@ -720,6 +720,8 @@ def test_a_message_has_at_most_twenty_lines() -> None:
     lines = found.text("more").splitlines()
     assert len(lines) == 20
     assert lines[-2] == "  and ranks 17-63 elsewhere"
+    more = found.replace(unasked=("machine 1",), unread="no right").text("more").splitlines()
+    assert (len(more), more[-4]) == (20, "  and ranks 15-63 elsewhere")
 
 
 def test_a_standstill_survives_the_way_to_the_launcher() -> None:

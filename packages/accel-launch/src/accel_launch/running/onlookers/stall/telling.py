@@ -113,7 +113,7 @@ class Stall(Record):
 
         head = f"accel: standing still for {duration(self.seconds)}, since {local_time(self.since)[11:]}"
         lines = [head + (f": {MISMATCH}" if self.mismatch else "")]
-        room = LINES - 4
+        room = LINES - 3 - bool(self.unasked) - bool(self.unread)
         for group in self.groups[:room]:
             looping = any(self.kinds.get(rank) == "looping" for rank in group.ranks)
             lines.append(f"  {line(group, len(self.ranks))}" + f", {LOOPING}" * looping)
