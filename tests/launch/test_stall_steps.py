@@ -319,6 +319,9 @@ def test_what_passes_between_ranks_counts_and_little_else(
         octets.append(octets.pop(0))
     assert found == [False, exchanges, False, exchanges]
     assert listed == [1010.0, 1020.0, 1040.0]  # not where no packet has passed
+    played.now += 10
+    octets[0] += bytes_sent
+    assert not meter.exchanges([10, 11], played.now - 5)  # it may have passed before that
 
 
 def test_a_rank_that_is_stopped_to_be_looked_at_has_not_got_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,8 +33,9 @@ FUTURES = "torch/futures/"
 # Functions of torch that wait for the device, and through it for a collective: (end of the file's path, function).
 SYNCHRONIZING = ("synchronize", "wait_stream", "wait_event", "wait")
 # What waits without a frame of its own, because it is written in C++: recognised by the line that calls it.
-WAITING_CALLS = (".wait(", "store.get(")
-FUNCTIONAL = "wait_tensor("  # the same below frames of torch that are those of any operator
+WAITING_CALLS = (".wait(",)
+STORE = ("store.get(",)  # of torch, or anything else of that name
+FUNCTIONAL = ("wait_tensor(",)  # the same below frames of torch that are those of any operator
 # What waits for the device, where there is one, and computes on the CPU alone.
 DEVICE_CALLS = (".item(", ".synchronize(", ".cpu(", ".tolist(")
 SPINNING_CALL = ".is_completed("  # in the condition of a loop, or in the first line of one without
@@ -104,18 +105,16 @@ def locate(frames: Sequence[Frame]) -> Place:
     if user is not None and own == 0 and not spins and (caller := _caller(user, frames)) is not None:
         user, spins = caller, source.loop(caller.file, caller.line)
     by_line = bool(spins) or (user is not None and own == 0 and source.line_has(user.file, user.line, WAITING_CALLS))
-    by_line = by_line or (user is not None and source.line_has(user.file, user.line, (FUNCTIONAL,)))
+    perhaps = user is not None and own == 0 and source.line_has(user.file, user.line, (*STORE, BACKWARD))
+    perhaps = perhaps or (user is not None and source.line_has(user.file, user.line, FUNCTIONAL))
     by_device = user is not None and own == 0 and source.line_has(user.file, user.line, DEVICE_CALLS)
-    in_backward = any(frame.function == "_engine_run_backward" for frame in called)
-    in_backward = in_backward or (
-        user is not None and own == 0 and source.line_has(user.file, user.line, (BACKWARD,))
-    )
+    perhaps = perhaps or any(frame.function == "_engine_run_backward" for frame in called)
     return Place(
         file=user.file if user else "",
         line=spins or (user.line if user else 0),
         function=user.function if user else "",
         operations=_operations(called, collective),
-        collective=collective is not None or by_line or in_backward,
+        collective=collective is not None or by_line or perhaps,
         certain=collective is not None or by_line,
         device=by_device and collective is None,
         for_processes=collective is None and any(part in frame.file for frame in called for part in FOR_PROCESSES),

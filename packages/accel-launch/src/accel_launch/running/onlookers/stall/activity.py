@@ -122,13 +122,15 @@ class Meter:
                 return True
         return False
 
-    def exchanges(self, pids: Sequence[int]) -> bool:
+    def exchanges(self, pids: Sequence[int], since: float = 0.0) -> bool:
         """Return whether ranks' connections have sent or received data since this was last asked.
 
+        If that was before ``since``, it isn't known whether they have done so after that.
         Between two ranks any byte counts, as collectives may be small, and nothing is sent while one is waited for;
         only at torch's store ranks ask again and again. Over other connections it is as much as counts in files.
         """
         now, octets, seconds = time.monotonic(), sockets.octets(), time.monotonic() - self.exchanged_at
+        known = self.exchanged_at >= since
         if octets >= 0 and octets == self.octets:
             self.exchanged_at = now
             return False
@@ -142,7 +144,7 @@ class Meter:
         pairs = [
             (inode, ends[each.there, each.here]) for inode, each in grown.items() if (each.there, each.here) in ends
         ]
-        if not large and not pairs:
+        if not known or not (large or pairs):
             return False
         owners = {inode: pid for pid in pids for one in (pid, *self._below(pid)) for inode in sockets.inodes(one)}
         return not large.isdisjoint(owners) or any(

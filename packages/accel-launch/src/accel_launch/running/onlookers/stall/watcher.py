@@ -142,10 +142,12 @@ class Watcher:
         pace, looked = self.pace, self.pace.looked
         self.activity, pace.looked = self.meter.read(living), now
         running = computing(self.activity) | self.wakes.since(living, looked)
-        pace.idle = not running
+        pace.idle, exchanges = not running, self.meter.exchanges(living, pace.moved)
         if pace.quiet < pace.begins:
             return
-        if self.meter.exchanges(living) or _gets_on(self, ranks, running):
+        if exchanges:
+            self._move(now)
+        elif _gets_on(self, ranks, running):
             self._move(time.monotonic())
         elif pace.quiet >= pace.ends and self.window.is_enough(ranks):
             self._decide(ranks)
