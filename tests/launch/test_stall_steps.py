@@ -10,11 +10,12 @@ import pytest
 
 from accel_launch.inspecting import kernel, sampling
 from accel_launch.inspecting.places import Place
-from accel_launch.inspecting.snapshot import RankStack
+from accel_launch.inspecting.snapshot import Process, RankStack, Snapshot
 from accel_launch.inspecting.subject import Subject
 from accel_launch.inspecting.threads import Frame
 from accel_launch.running.onlookers.stall import sockets, watcher
 from accel_launch.running.onlookers.stall.activity import Meter, Wakes
+from accel_launch.running.onlookers.stall.telling import Stall
 from accel_launch.running.onlookers.stall.verdict import Look, arrived
 from accel_launch.running.onlookers.stall.watcher import Watcher
 from accel_launch.running.onlookers.stall.window import Window
@@ -289,6 +290,7 @@ STORE = 29500
     ("ports", "owners", "bytes_sent", "exchanges"),
     [
         ((5000, 6000), {1: 10, 2: 11}, 100, True),  # a small collective
+        ((5000, 6000), {1: 10, 2: 11}, 20, False),  # a sign of life
         ((5000, STORE), {1: 10, 2: 11}, 40_000, False),  # one asks torch's store again and again
         ((5000, STORE), {1: 10, 2: 11}, 400_000, True),
         ((5000, 6000), {1: 10, 2: 10}, 40_000, False),  # within one rank
@@ -351,3 +353,22 @@ def test_threads_and_children_that_come_and_go_count(
     found = meter.read([10])[10]
     assert (found.own, found.children) == (bool(brief), bool(short))
     assert found.computes == computes
+
+
+@pytest.mark.parametrize(
+    ("unread", "ran", "told"),
+    [("no right", (10,), "no right"), ("no right", (), ""), (sampling.NO_PYTHON, (10,), ""), ("", (10,), "")],
+)
+def test_a_rank_that_runs_and_cannot_be_read_may_get_on(
+    monkeypatch: pytest.MonkeyPatch, unread: str, ran: tuple[int, ...], told: str
+) -> None:
+    """So it ends no run."""
+    played = Played(monkeypatch)
+    played.look(0)
+    played.watcher.window.began = 1255.0
+    played.look(260, *ran)
+    facts = kernel.Facts(pid=10, name="python", state="S", cpu=0.0, started=1)
+    latest = Snapshot(0.0, (RankStack(0, 0, 10, Process(facts, unread=unread)), RankStack(1, 1, 11, None)))
+    assert watcher._unread(played.watcher, latest) == told
+    stall = Stall(at=2.0, since=1.0, ranks=(0,), groups=(), kinds={0: "still"}, unread=told)
+    assert stall.sure == (not told)

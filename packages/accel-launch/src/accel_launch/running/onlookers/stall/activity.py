@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 BUSY = 0.2  # share of a core from which a thread computes; threads that look after something stay below
 CROWD = 20  # times as long as it runs a thread that computes may wait for a core; one that only wakes waits longer
 BYTES = 8192  # a second: less is what monitors and heartbeats exchange
+MESSAGE = 64  # bytes between two ranks: gloo's smallest have more, with their header; less is a sign of life
 LEAST, SHARE = 4.0, 0.25  # seconds, and share of the time looked for, over which that is taken: bytes come in bursts
 AGAIN = 6  # looks at what is read and written for each in which the processes below a rank are listed anew
 ROUNDED = 2 / calls.TICK  # what a process may have used without its whole CPU time showing it
@@ -126,7 +127,7 @@ class Meter:
         """Return whether ranks' connections have sent or received data since this was last asked.
 
         If that was before ``since``, it isn't known whether they have done so after that.
-        Between two ranks any byte counts, as collectives may be small, and nothing is sent while one is waited for;
+        Between two ranks a message counts, as collectives may be small, and nothing is sent while one is waited for;
         only at torch's store ranks ask again and again. Over other connections it is as much as counts in files.
         """
         now, octets, seconds = time.monotonic(), sockets.octets(), time.monotonic() - self.exchanged_at
@@ -137,7 +138,9 @@ class Meter:
         latest, before = sockets.connections(), self.exchanged
         self.exchanged_at, self.octets, self.exchanged = now, octets, latest
         grown = {
-            inode: each for inode, each in latest.items() if inode in before and each.count > before[inode].count
+            inode: each
+            for inode, each in latest.items()
+            if inode in before and each.count - before[inode].count >= MESSAGE
         }
         large = {inode for inode, each in grown.items() if each.count - before[inode].count > BYTES * seconds}
         ends = {(each.here, each.there): inode for inode, each in grown.items() if self.store not in each.ports}
