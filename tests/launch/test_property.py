@@ -13,6 +13,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +126,13 @@ def _disturb(running: subprocess.Popen[str], case: Case) -> None:
     if case["kill"] == "launcher":
         running.kill()
     elif case["kill"] == "guardian" and running.poll() is None:
-        between = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+        between: list[str] = []
+        with suppress(FileNotFoundError, ProcessLookupError):
+            between += Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
         for pid in between:
-            if Path(f"/proc/{pid}/comm").read_text().startswith("accel-guardian"):
-                os.kill(int(pid), signal.SIGKILL)
+            with suppress(FileNotFoundError, ProcessLookupError):  # the signals may have ended it meanwhile
+                if Path(f"/proc/{pid}/comm").read_text().startswith("accel-guardian"):
+                    os.kill(int(pid), signal.SIGKILL)
 
 
 def _allowed(case: Case) -> set[int]:
