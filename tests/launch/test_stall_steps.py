@@ -12,7 +12,7 @@ from accel_launch.inspecting import kernel, sampling
 from accel_launch.inspecting.places import Place
 from accel_launch.inspecting.snapshot import Process, RankStack, Snapshot
 from accel_launch.inspecting.subject import Subject
-from accel_launch.inspecting.threads import Frame
+from accel_launch.inspecting.threads import NO_PYTHON, Frame
 from accel_launch.running.onlookers.stall import sockets, watcher
 from accel_launch.running.onlookers.stall.activity import Meter, Wakes
 from accel_launch.running.onlookers.stall.telling import Stall
@@ -357,7 +357,7 @@ def test_threads_and_children_that_come_and_go_count(
 
 @pytest.mark.parametrize(
     ("unread", "ran", "told"),
-    [("no right", (10,), "no right"), ("no right", (), ""), (sampling.NO_PYTHON, (10,), ""), ("", (10,), "")],
+    [("no right", (10,), "no right"), ("no right", (), ""), (NO_PYTHON, (10,), ""), ("", (10,), "")],
 )
 def test_a_rank_that_runs_and_cannot_be_read_may_get_on(
     monkeypatch: pytest.MonkeyPatch, unread: str, ran: tuple[int, ...], told: str

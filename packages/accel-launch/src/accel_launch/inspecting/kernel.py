@@ -15,7 +15,6 @@ LOOKERS = frozenset({"accel-copier", "py-spy", "pystack", "austin", "eu-stack", 
 """Tracers that only look, and let go of a process at once or go on with it; no debugger at which it stands."""
 IO = ("rchar", "wchar", "read_bytes", "write_bytes")
 PAGE = 1 << 14  # bytes, more than any of these files has
-LAST = 14  # the place of cutime's sequel, cstime, behind the name in /proc/PID/stat
 DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/accel", "/dev/neuron", "/dev/davinci", "/dev/vfio/")
 OPEN, PART = 256, 4  # files that stay open, at most; and of those that the process may open, one in so many
 
@@ -52,11 +51,11 @@ def facts(pid: int) -> Facts | None:
     name, state, cpu, started = fields
     words, denied = call(f"/proc/{pid}/syscall")
     channel = _text(f"/proc/{pid}/wchan").strip("0")
-    named = syscalls.name(int(words[0]), channel) if words and words[0].isdecimal() else ""
+    named = _named(words, channel)
     if named and state == "R":  # it ran a moment ago; what runs is in no call
         state = "S"
     traced = tracer(pid)
-    if traced and _text(f"/proc/{traced}/comm").strip() in LOOKERS:
+    if traced and _only_looks(traced):
         traced = 0
         state = state.replace("t", "S" if named else "R")
     return Facts(
@@ -126,9 +125,10 @@ def demand(pid: int) -> dict[int, tuple[float, float]]:
 def used(pid: int) -> tuple[float, float]:
     """Return the seconds of CPU of a process with all threads that it ever had, and of children that have ended."""
     words = again(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    if len(words) <= LAST:
+    try:
+        user, system, childrens_user, childrens_system = map(int, words[11:15])
+    except ValueError:
         return 0.0, 0.0
-    user, system, childrens_user, childrens_system = map(int, words[LAST - 3 : LAST + 1])
     return (user + system) / calls.TICK, (childrens_user + childrens_system) / calls.TICK
 
 
@@ -203,15 +203,22 @@ def has_device(pid: int) -> bool:
 def prompts(pid: int) -> bool:
     """Return whether any thread of a process, or of one below it, reads what somebody types, or is being debugged."""
     for each in (pid, *children(pid)):
-        traced = tracer(each)
-        if traced and _text(f"/proc/{traced}/comm").strip() not in LOOKERS:
+        if (traced := tracer(each)) and not _only_looks(traced):
             return True
         for name in _names(f"/proc/{each}/task"):
             words, _denied = call(f"/proc/{each}/task/{name}/syscall")
-            named = syscalls.name(int(words[0]), "") if words and words[0].isdecimal() else ""
-            if _at_terminal(each, named, words):
+            if _at_terminal(each, _named(words), words):
                 return True
     return False
+
+
+def _named(words: list[str], channel: str = "") -> str:
+    """Return the name of a system call, by the words of its line; empty if the thread runs."""
+    return syscalls.name(int(words[0]), channel) if words and words[0].isdecimal() else ""
+
+
+def _only_looks(tracer: int) -> bool:
+    return _text(f"/proc/{tracer}/comm").strip() in LOOKERS
 
 
 def _target(path: str) -> str:
@@ -223,10 +230,13 @@ def _target(path: str) -> str:
 
 def tracer(pid: int) -> int:
     """Return the pid of whatever traces a process; 0 if nothing does."""
-    for line in _text(f"/proc/{pid}/status").splitlines():
-        if line.startswith("TracerPid:"):
-            return int(line.split()[1])
-    return 0
+    return status(f"/proc/{pid}/status", "TracerPid")
+
+
+def status(path: str, name: str) -> int:
+    """Return the last number behind a name in the status of a process or a thread; 0 if it isn't there."""
+    lines = (line.split() for line in _text(path).splitlines() if line.startswith(f"{name}:"))
+    return next((int(words[-1]) for words in lines if words[-1].isdecimal()), 0)
 
 
 def _at_terminal(pid: int, named: str, words: list[str]) -> bool:

@@ -67,8 +67,4 @@ def _threads(pid: int, *, nested: bool) -> dict[int, int]:
 
 def _inside(path: str) -> int:
     """Return the last number of those that the kernel tells, one for each namespace; 0 if it tells none."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return next((int(line.split()[-1]) for line in file if line.startswith("NSpid:")), 0)
-    except (OSError, ValueError):
-        return 0
+    return kernel.status(path, "NSpid")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from accel_config.showing.printable import one_line
 from accel_launch.inspecting.groups import Group, grouped, line, spans
+from accel_launch.inspecting.threads import NO_PYTHON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def text(found: Mapping[str, Any], *, threads: bool = False, variables: bool = F
     ]
     reasons: dict[str, list[int]] = {}
     for _, process in processes:
-        if process["unread"] and process["unread"] != "not a Python process":
+        if process["unread"] and process["unread"] != NO_PYTHON:
             reasons.setdefault(process["unread"], []).append(process["pid"])
     lines += [f"not read: {why} (pid {', '.join(map(str, pids))})" for why, pids in reasons.items()]
     if threads or variables:

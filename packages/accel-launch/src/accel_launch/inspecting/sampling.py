@@ -12,7 +12,7 @@ import sys
 import time
 
 from accel_launch.inspecting import numbers
-from accel_launch.inspecting.threads import Frame, Sampled, Thread
+from accel_launch.inspecting.threads import NO_PYTHON, Frame, Sampled, Thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ SOON = 0.01  # seconds for an answer that may be there already
 OWN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "ranks", "")
 """Where our programs are that run in ranks, and call what the user has written."""
 AT_ONCE = 32  # samplers: each takes descriptors of ours, of which there may be few
-NO_PYTHON = "not a Python process"
 THREAD = "thread ("  # what each line of a sweep begins with
 RETRIES = 3  # a process that runs may change what is being read
 

@@ -7,14 +7,14 @@ import linecache
 SECONDS = 1.0  # that a file may take
 LONGEST = 6  # lines of a loop's condition, at most
 _silent: set[str] = set()
-"""Files that didn't come in time, and aren't asked for again."""
+"""Files that aren't there, or didn't come in time: they aren't asked for again."""
 
 
 def line(path: str, number: int) -> str:
     """Return a line of a file; empty if it isn't there, or doesn't come in time."""
     if path in _silent:
         return ""
-    if path not in linecache.cache and not _read(path):
+    if path not in linecache.cache and not (_read(path) and path in linecache.cache):
         _silent.add(path)
         return ""
     return linecache.getline(path, number)

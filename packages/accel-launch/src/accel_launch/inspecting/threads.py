@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from accel_config.record import Record
 
+NO_PYTHON = "not a Python process"
+"""Why there are none of a program in another language."""
+
 
 class Frame(Record):
     """A call on a stack."""

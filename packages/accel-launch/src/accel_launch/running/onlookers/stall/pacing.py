@@ -33,6 +33,7 @@ class Pace:
             sweeps: Knows what looks at one rank at a time have shown.
         """
         self.after, self.moved, self.sweeps = after, moved, sweeps
+        self.short = after < SHORT
         self.tick = min(max(after / 30, FASTEST), SLOWEST)
         self.looked = 0.0
         """When CPU time, and what comes after it, was looked at last."""
@@ -64,12 +65,12 @@ class Pace:
     def one_by_one(self) -> bool:
         """Whether one rank at a time is looked at."""
         until = LATE if self.sweeps.suffice else ALONE
-        return not self.near and self.after >= SHORT and self.quiet < until * self.after
+        return not self.near and not self.short and self.quiet < until * self.after
 
     @property
     def waits(self) -> bool:
         """Whether no rank does anything, so that there is nothing to see in stacks until they have to be told."""
-        return self.idle and not self.near and self.after >= SHORT and self.quiet < LATE * self.after
+        return self.idle and not self.near and not self.short and self.quiet < LATE * self.after
 
     @property
     def every(self) -> float:

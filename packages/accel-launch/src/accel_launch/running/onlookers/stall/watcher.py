@@ -10,11 +10,12 @@ import os
 import select
 import time
 
-from accel_launch.inspecting import groups, kernel, sampling, snapshot
+from accel_launch.inspecting import groups, kernel, snapshot
 from accel_launch.inspecting.report import as_json
 from accel_launch.inspecting.subject import Subject
+from accel_launch.inspecting.threads import NO_PYTHON
 from accel_launch.running.onlookers.stall.activity import Meter, Wakes, computing
-from accel_launch.running.onlookers.stall.pacing import LOOKS, SHORT, SPARSE, Pace
+from accel_launch.running.onlookers.stall.pacing import LOOKS, SPARSE, Pace
 from accel_launch.running.onlookers.stall.subjects import recorded
 from accel_launch.running.onlookers.stall.sweeping import Sweeps
 from accel_launch.running.onlookers.stall.telling import Stall, encode
@@ -62,7 +63,7 @@ class Watcher:
             disturbed: Returns when ranks were last stopped for a moment, to be looked at.
             store: The port of torch's store, at which ranks ask again and again.
         """
-        self.after, self.subjects, self.record = after, subjects, record
+        self.subjects, self.record = subjects, record
         self.last_output, self.report, self.shared, self.disturbed = last_output, report, shared, disturbed
         self.keep: Callable[[Stall, Mapping[str, Any]], str] | None = None
         """Writes the stacks of a standstill, if that is asked for, and returns what to tell about that."""
@@ -212,7 +213,7 @@ def _unread(watcher: Watcher, latest: Snapshot) -> str:
     unread = [one for one in latest.ranks if one.process is not None and one.process.unread]
     runs = watcher.wakes.since([one.pid for one in unread], watcher.window.began)
     reasons = {one.process.unread: None for one in unread if one.process is not None and one.pid in runs}
-    return next((reason for reason in reasons if reason != sampling.NO_PYTHON), "")
+    return next((reason for reason in reasons if reason != NO_PYTHON), "")
 
 
 def _gets_on(watcher: Watcher, ranks: Sequence[Subject], running: Collection[int]) -> bool:
@@ -238,7 +239,7 @@ def _prompting(ranks: Sequence[Subject]) -> tuple[int, ...]:
 def _follow(watcher: Watcher, ranks: Sequence[Subject], found: int | None) -> None:
     """Remember that looks at all ranks were needed to see that this one gets on."""
     for subject in ranks:
-        if subject.rank == found and watcher.after >= SHORT:
+        if subject.rank == found and not watcher.pace.short:
             watcher.sweeps.follow(subject, watcher.activity)
 
 
