@@ -44,6 +44,8 @@ def test_a_tree_is_ended_but_for_daemons() -> None:
     """One that asks to stay, in another session than the ranks'; and what is below it."""
     code = "exec >&2; setsid env ACCEL_DAEMON=1 sh -c 'sleep 60; :' & sleep 60; :"
     with subprocess.Popen(["sh", "-c", code], stderr=subprocess.DEVNULL, start_new_session=True) as running:
+        # the daemon, what is below it, and another: until all are there, one may count that will be the daemon
+        assert until(lambda: len(process_tree.descendants(running.pid)) == 3)
         assert until(lambda: len(process_tree.descendants(running.pid, running.pid)) == 1)
         every = set(process_tree.descendants(running.pid))
         (other,) = process_tree.descendants(running.pid, running.pid)

@@ -200,8 +200,9 @@ def _strike(running: subprocess.Popen[str], what: str, number: int) -> None:
     else:
         pid = _child(running.pid)
         victim = pid if what == "guardian" else _child(pid)
-        if victim:
-            os.kill(victim, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it may have ended meanwhile
+            if victim:
+                os.kill(victim, signal.SIGKILL)
 
 
 def _child(pid: int) -> int:
