@@ -235,6 +235,17 @@ def test_a_manifest_holds_no_secret_but_the_line_that_makes_it(job: Callable[...
     assert {part["kind"] for part in parts(text)} == {"Service", "Job"}
 
 
+@pytest.mark.parametrize("value", ["é 数", "a\u202eb", "é\u2028", "\x1b[31m", "a\nb", "😀"])
+def test_a_manifest_shows_what_it_holds(accelerate: Run, tmp_path: Path, value: str) -> None:
+    """Letters as they are; what a terminal would obey, or doesn't show, as an escape."""
+    (tmp_path / "train.py").touch()
+    text = accelerate("launch", "--cpu", "--kubernetes", "--job_image", "i", "train.py", value).stdout
+    (whole,) = parts(text)
+    assert whole["spec"]["template"]["spec"]["containers"][0]["command"][-1] == value
+    assert text.replace("\n", "").isprintable()
+    assert (value in text) == value.isprintable()
+
+
 def test_what_has_no_effect_or_must_be_in_the_image_is_noted(accelerate: Run, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("")
     pods = ("launch", "--cpu", "--kubernetes", "--num_machines", "2", "--job_image", "i")

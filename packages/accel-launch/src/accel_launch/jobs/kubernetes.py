@@ -73,7 +73,7 @@ def _dumped(parts: list[dict[str, object]]) -> str:
     """Return YAML in which every text that another reader could take for something else is quoted.
 
     PyYAML quotes what it would itself read as a number or a boolean, but kubectl reads ``1e3``, ``0o17`` and ``y``
-    in other ways.
+    in other ways. Letters stay as they are, unless one of the texts has characters that no terminal shows.
     """
     import yaml
 
@@ -86,7 +86,11 @@ def _dumped(parts: list[dict[str, object]]) -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)  # pyright: ignore[reportUnknownMemberType]
 
     Dumper.add_representer(str, quoted)
-    return yaml.dump_all(parts, Dumper=Dumper, sort_keys=False, width=float("inf"), allow_unicode=True)
+    def dumped(*, letters: bool) -> str:
+        return yaml.dump_all(parts, Dumper=Dumper, sort_keys=False, width=float("inf"), allow_unicode=letters)
+
+    readable = dumped(letters=True)
+    return readable if readable.replace("\n", "").isprintable() else dumped(letters=False)
 
 
 def command(job: Job, _host: Host) -> tuple[str, ...]:
