@@ -235,7 +235,7 @@ def test_a_manifest_holds_no_secret_but_the_line_that_makes_it(job: Callable[...
     assert {part["kind"] for part in parts(text)} == {"Service", "Job"}
 
 
-@pytest.mark.parametrize("value", ["é 数", "a\u202eb", "é\u2028", "\x1b[31m", "a\nb", "😀"])
+@pytest.mark.parametrize("value", ["é 数", "a\u202eb", "é\u2028", "\x1b[31m", "a\nb"])
 def test_a_manifest_shows_what_it_holds(accelerate: Run, tmp_path: Path, value: str) -> None:
     """Letters as they are; what a terminal would obey, or doesn't show, as an escape."""
     (tmp_path / "train.py").touch()
