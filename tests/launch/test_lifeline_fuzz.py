@@ -50,6 +50,7 @@ GROUP: dict[str, Any] = {
     "host": "machine 1 (h)",
     "local_rank": 0,
     "pid": 7,
+    "unread": "no right",
 }
 FACTS = {
     "torch": "2.9.1",
@@ -195,7 +196,12 @@ class Known:
         group = Group((0,), "train.py:1 f > sleep").as_json()
         stall = {"at": 1.0, "since": 0.0, "ranks": [0], "odd": [], "kinds": {"0": "still"}, "groups": [group]}
         self.station.found_here(
-            {"kind": "answer", "number": number, "stall": {**stall, "unasked": []}, "processes": [[0, 0, 1]]}
+            {
+                "kind": "answer",
+                "number": number,
+                "stall": {**stall, "unasked": [], "unread": ""},
+                "processes": [[0, 0, 1]],
+            }
         )
 
     def turn(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -16,7 +17,7 @@ from accel_launch.inspecting.threads import NO_PYTHON, Frame
 from accel_launch.running.onlookers.stall import sockets, watcher
 from accel_launch.running.onlookers.stall.activity import Meter, Wakes
 from accel_launch.running.onlookers.stall.telling import Stall
-from accel_launch.running.onlookers.stall.verdict import Look, arrived
+from accel_launch.running.onlookers.stall.verdict import Look, Verdict, arrived
 from accel_launch.running.onlookers.stall.watcher import Watcher
 from accel_launch.running.onlookers.stall.window import Window
 from tests.conftest import Run
@@ -372,3 +373,22 @@ def test_a_rank_that_runs_and_cannot_be_read_may_get_on(
     assert watcher._unread(played.watcher, latest) == told
     stall = Stall(at=2.0, since=1.0, ranks=(0,), groups=(), kinds={0: "still"}, unread=told)
     assert stall.sure == (not told)
+
+
+@pytest.mark.parametrize(("late", "told"), [(1, ""), (2, "late")])
+def test_a_sampler_that_is_late_once_may_try_again(monkeypatch: pytest.MonkeyPatch, late: int, told: str) -> None:
+    played = Played(monkeypatch)
+    played.look(0)
+    played.watcher.window.began = 1255.0
+    played.look(300, 10)
+    facts = kernel.Facts(pid=10, name="python", state="S", cpu=0.0, started=1)
+    answers = ["late"] * late + [""] * 2
+    monkeypatch.setattr(
+        "accel_launch.inspecting.snapshot.take",
+        lambda _ranks, **_how: Snapshot(0.0, (RankStack(0, 0, 10, Process(facts, unread=answers.pop(0))),)),  # pyright: ignore[reportUnknownLambdaType]
+    )
+    lines: list[bytes] = []
+    played.watcher.report = lines.append
+    played.watcher._tell(played.watcher.subjects, Verdict({0: "still"}, {}))
+    (found,) = map(json.loads, lines)
+    assert found["stall"]["unread"] == told

@@ -52,6 +52,8 @@ class Stations(Machines):
         self.places: dict[int, tuple[str, str]] = dict.fromkeys(range(6), ("waiting", WAITS))
         self.stations: dict[int, Station] = {}
         self.poller = select.poll()
+        self.unread: dict[int, str] = {}
+        """Why a machine can't read a stack."""
         self.deaf: set[int] = set()
         """Machines whose launcher doesn't answer questions."""
         for machine in range(3):
@@ -75,7 +77,8 @@ class Stations(Machines):
         ranks = (2 * machine, 2 * machine + 1)
         groups = [Group((rank,), self.places[rank][1], self.places[rank][0] == "waiting") for rank in ranks]
         kinds = {rank: self.places[rank][0] for rank in ranks}
-        stall = Stall(time.time(), time.time() - AFTER, ranks, tuple(groups), kinds)
+        unread = self.unread.get(machine, "")
+        stall = Stall(time.time(), time.time() - AFTER, ranks, tuple(groups), kinds, unread=unread)
         processes = [[rank, rank % 2, 100 + rank] for rank in ranks]
         found = {"kind": "answer", "number": number, "stall": stall.as_json(), "processes": processes}
         self.stations[machine].found_here(json.loads(json.dumps(found)))
@@ -260,6 +263,17 @@ def test_who_does_not_answer_is_named_and_the_run_ended_only_for_a_rank_that_was
     assert run.told[0][0][0].sure == odd
 
 
+def test_a_rank_of_another_machine_that_cannot_be_read_does_not_end_the_run(run: Stations) -> None:
+    run.places[3], run.unread[1] = ("still", "running"), "no right"
+    all_still(run)
+    assert run.until(lambda: bool(run.printed))
+    assert "as ranks run whose stacks can't be read: no right" in run.printed[0]
+    assert not run.told[0][0][0].sure
+    run.stations[0].broadcast(run.told[0][0][0], ends=False)
+    assert run.until(lambda: bool(run.told[2]))
+    assert run.told[2][0][0].unread == "no right"
+
+
 def test_a_launcher_that_says_nothing_at_all_is_not_waited_for(run: Stations) -> None:
     run.stands(0)
     run.stands(1)
@@ -409,6 +423,7 @@ GROUP = as_message(parts(1))[0]
         {"operations": [1]},
         {"pid": -1},
         {"waits": 1},
+        {"unread": 1},
         {"more": 1},
     ],
 )

@@ -86,6 +86,7 @@ def _dumped(parts: list[dict[str, object]]) -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)  # pyright: ignore[reportUnknownMemberType]
 
     Dumper.add_representer(str, quoted)
+
     def dumped(*, letters: bool) -> str:
         return yaml.dump_all(parts, Dumper=Dumper, sort_keys=False, width=float("inf"), allow_unicode=letters)
 

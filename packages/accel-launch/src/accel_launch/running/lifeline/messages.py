@@ -123,6 +123,7 @@ GROUP: Mapping[str, Check] = {
     "host": text(GROUP_TEXT),
     "local_rank": COUNT,
     "pid": COUNT,
+    "unread": optional(text(GROUP_TEXT)),
 }
 PROOF: Mapping[str, Check] = {"run": text(64)}
 FROM_MEMBER: Mapping[str, Mapping[str, Check]] = {

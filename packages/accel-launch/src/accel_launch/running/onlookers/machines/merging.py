@@ -74,6 +74,7 @@ def stall(
     """Return the standstill of the whole run."""
     kinds = {rank: part.kind for of_machine in parts.values() for part in of_machine for rank in part.group.ranks}
     elsewhere = tuple(rank for rank in sorted(kinds) if kinds[rank] != "waiting")
+    unread = (part.unread for of_machine in parts.values() for part in of_machine)
     return Stall(
         at=at,
         since=since,
@@ -82,6 +83,7 @@ def stall(
         kinds={rank: kinds[rank] for rank in sorted(kinds)},
         odd=elsewhere if len(elsewhere) < len(kinds) else (),
         unasked=tuple(unasked),
+        unread=next(filter(None, unread), ""),
     )
 
 

@@ -24,10 +24,12 @@ class Part(Record):
     local_rank: int = 0
     """That of the first of the ranks."""
     pid: int = 0
+    unread: str = ""
+    """Why it isn't known what a rank of its machine does; see `Stall.unread`."""
 
 
 def parts_of(
-    groups: Sequence[Group], kinds: Mapping[int, str], processes: Mapping[int, tuple[int, int]]
+    groups: Sequence[Group], kinds: Mapping[int, str], processes: Mapping[int, tuple[int, int]], unread: str = ""
 ) -> tuple[Part, ...]:
     """Return groups as parts; ``processes`` has the local rank and the pid of each rank."""
     found: list[Part] = []
@@ -36,7 +38,8 @@ def parts_of(
         for rank in group.ranks:
             by_kind.setdefault(kinds.get(rank, ""), []).append(rank)
         for kind, ranks in by_kind.items():
-            found.append(Part(group.replace(ranks=tuple(ranks)), kind, *processes.get(ranks[0], (0, 0))))
+            local_rank, pid = processes.get(ranks[0], (0, 0))
+            found.append(Part(group.replace(ranks=tuple(ranks)), kind, local_rank, pid, unread))
     return tuple(found)
 
 
@@ -76,6 +79,7 @@ def _as_message(part: Part) -> dict[str, Any]:
         "host": clean(group.host, GROUP_TEXT),
         "local_rank": part.local_rank,
         "pid": part.pid,
+        "unread": clean(part.unread, GROUP_TEXT) or None,
     }
 
 
@@ -97,6 +101,7 @@ def from_message(found: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
             each["kind"],
             each["local_rank"],
             each["pid"],
+            each.get("unread") or "",
         )
         for each in found
     )

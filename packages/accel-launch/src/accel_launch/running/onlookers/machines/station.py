@@ -135,7 +135,8 @@ class Station:
 
     def _answered(self, found: Mapping[str, Any]) -> None:
         stall, number = Stall.from_json(found["stall"]), found["number"]
-        parts = parts_of(stall.groups, stall.kinds, {rank: (local, pid) for rank, local, pid in found["processes"]})
+        processes = {rank: (local, pid) for rank, local, pid in found["processes"]}
+        parts = parts_of(stall.groups, stall.kinds, processes, stall.unread)
         if (member := self._reports_to) is not None:
             member.answer(number, as_message(parts))
         elif self.whole is not None:
@@ -180,7 +181,7 @@ class Station:
             kind="stall",
             at=found.at,
             since=found.since,
-            groups=as_message(parts_of(found.groups, found.kinds, {}), LONGEST),
+            groups=as_message(parts_of(found.groups, found.kinds, {}, found.unread), LONGEST),
             unasked=[clean(each, GROUP_TEXT) for each in found.unasked],
             culprit=clean(at_fault, GROUP_TEXT),
             ends=ends,

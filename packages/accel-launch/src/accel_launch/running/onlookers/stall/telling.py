@@ -104,7 +104,7 @@ class Stall(Record):
             kinds={int(rank): kind for rank, kind in found["kinds"].items()},
             odd=tuple(found["odd"]),
             unasked=tuple(found["unasked"]),
-            unread=found.get("unread", ""),  # of another machine it isn't known
+            unread=found["unread"],
         )
 
     def text(self, hint: str = "") -> str:

@@ -111,7 +111,7 @@ class Watcher:
             self._move(time.monotonic())
             return
         latest = snapshot.take(ranks, children=self.keep is not None, workers=True)
-        stall = _stall(self.pace.moved, latest, verdict)
+        stall = _stall(self, latest, verdict)
         processes = [[subject.rank, subject.local_rank, subject.pid] for subject in ranks]
         self.report(encode("answer", number=number, stall=stall.as_json(), processes=processes))
         self._keep(stall, latest)
@@ -184,7 +184,9 @@ class Watcher:
 
     def _tell(self, ranks: Sequence[Subject], verdict: Verdict) -> None:
         latest = snapshot.take(ranks, children=True)
-        stall = _stall(self.pace.moved, latest, verdict).replace(unread=_unread(self, latest))
+        if _unread(self, latest):  # a sampler may have been late
+            latest = snapshot.take(ranks, children=True)
+        stall = _stall(self, latest, verdict)
         self.report(encode("stall", stall=stall.as_json(), stacks=as_json(latest)["ranks"]))
         self._keep(stall, latest)
 
@@ -194,10 +196,10 @@ class Watcher:
             self.report(encode("written", text=self.keep(stall, as_json(latest))))
 
 
-def _stall(since: float, latest: Snapshot, verdict: Verdict) -> Stall:
-    """Return what there is to tell; ``since`` is in monotonic seconds."""
+def _stall(watcher: Watcher, latest: Snapshot, verdict: Verdict) -> Stall:
+    """Return what there is to tell."""
     stacks = [stack.replace(place=verdict.loops.get(stack.rank, stack.place)) for stack in latest.ranks]
-    seconds = time.monotonic() - since
+    seconds = watcher.pace.quiet
     return Stall(
         at=latest.at,
         since=latest.at - seconds,
@@ -205,6 +207,7 @@ def _stall(since: float, latest: Snapshot, verdict: Verdict) -> Stall:
         groups=groups.grouped(stacks),
         kinds=verdict.kinds,
         odd=verdict.odd,
+        unread=_unread(watcher, latest),
     )
 
 
