@@ -18,6 +18,7 @@ import pytest
 
 from accel_launch.running.onlookers.registry import folder as folders
 from accel_launch.running.onlookers.registry.record import plain
+from accel_launch.running.onlookers.registry.record.recorder import Recorder
 from accel_launch.running.onlookers.registry.record.writing import last_line
 from accel_launch.running.output.channel import Channel
 from tests.conftest import Run
@@ -94,6 +95,22 @@ def test_a_record_is_written_as_the_run_goes(launched: Start, script: Script, ru
     assert running.wait(20) == -signal.SIGTERM
     assert [event["signal"] for event in events(record) if event["kind"] == "signal"] == [15]
     assert state(record)["status"] == 128 + signal.SIGTERM
+
+
+def test_ranks_that_print_one_after_the_other_are_one_writing() -> None:
+    plan = SimpleNamespace(commands=(1, 2), recording=SimpleNamespace(kept=True))
+    found = Recorder(cast("Any", plan), None, cast("Any", SimpleNamespace()))
+    found.prints()
+    assert found.due == 0.0  # the first line is written at once
+    found.changed, found.next = None, time.monotonic() - 5
+    found.prints()
+    first = found.due
+    assert first is not None
+    assert first > 0.9
+    time.sleep(0.1)
+    found.prints()
+    assert found.due is not None
+    assert found.due <= first - 0.1
 
 
 @pytest.mark.exhaustive

@@ -49,7 +49,8 @@ class Recorder:
         self.described, self.printed, self.busy = False, False, False
         self.changed: float | None = None
         """When something changed that the file of the state doesn't hold, in monotonic seconds."""
-        self.saved = time.monotonic() + QUIET - PACE
+        self.next = time.monotonic() + QUIET
+        """When the state may be written at the earliest, in monotonic seconds."""
         self._add("launched", at=self.began)
 
     def open(self) -> Folder:
@@ -69,7 +70,7 @@ class Recorder:
         self._add(event.kind, **_facts(event))
         self.states.follow(event)
         if event.attempt is not None:  # who lists the runs learns of it at once
-            self.printed, self.ranks, self.saved = False, Ranks(self.ranks.line()), 0.0
+            self.printed, self.ranks, self.next = False, Ranks(self.ranks.line()), 0.0
 
     def signal(self, number: int, at: float) -> None:
         """Take a signal to the launcher that ends the run; it is called within the signal's handler."""
@@ -88,8 +89,10 @@ class Recorder:
         if not self.printed:
             self.printed = self.ranks.connected = True
             self._add("prints", attempt=self.states.attempt)
-            self.saved = 0.0
-        self.changed = self.changed or time.monotonic()
+            self.next = 0.0
+        elif self.changed is None:  # ranks print one after the other: that is written once
+            self.changed = time.monotonic()
+            self.next = max(self.next, self.changed + PACE)
 
     @property
     def active(self) -> bool:
@@ -101,7 +104,7 @@ class Recorder:
         """Seconds until there is something to write."""
         if not self.active:
             return None
-        due = [] if self.changed is None else [self.saved + PACE]
+        due = [] if self.changed is None else [self.next]
         due += [] if self.ranks.connected else [self.ranks.next]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
@@ -111,7 +114,7 @@ class Recorder:
             return
         if self.ranks.connects():
             self._add("connects", attempt=self.states.attempt)
-        if self.changed is not None and self.saved + PACE <= time.monotonic():
+        if self.changed is not None and self.next <= time.monotonic():
             self._write()
 
     def _write(self) -> None:
@@ -141,7 +144,7 @@ class Recorder:
             self.changed = time.monotonic()  # the disk may have room again later
         finally:
             self.busy = False
-            self.saved = time.monotonic()
+            self.next = time.monotonic() + PACE
 
     def facts(self) -> dict[str, object]:
         """Return where the run is now."""
