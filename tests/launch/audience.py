@@ -23,3 +23,6 @@ class Audience:
 
     def tell(self, line: str) -> None:
         self.said.append(line)
+
+    def note(self, text: str) -> None:
+        self.said.append(text)

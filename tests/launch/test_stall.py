@@ -25,6 +25,7 @@ from accel_launch.inspecting.threads import Frame, Thread
 from accel_launch.machine.clock import duration
 from accel_launch.running.onlookers.stall import activity, sweeping
 from accel_launch.running.onlookers.stall.activity import Activity, Counters
+from accel_launch.running.onlookers.stall.handle import LOST
 from accel_launch.running.onlookers.stall.keeping import Keeper
 from accel_launch.running.onlookers.stall.sweeping import gets_on, looks_at
 from accel_launch.running.onlookers.stall.telling import Stall
@@ -314,15 +315,15 @@ def names_below(pid: int) -> list[str]:
     return [Path(f"/proc/{child}/comm").read_text().strip() for child in pids]
 
 
-@pytest.mark.exhaustive
-def test_a_killed_watcher_is_no_loss(launched: Start, script: Script) -> None:
-    running = launched(*N2, "--stall_after", "1", script(ME + "time.sleep(4)\nprint('done')\n"))
+def test_another_watcher_follows_one_that_was_killed(launched: Start, script: Script) -> None:
+    running = launched(*N2, "--stall_after", "2", "--stall_action", "end", script(STUCK))
     assert until(lambda: "accel-watcher" in names_below(running.pid))
     pids = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
     (watcher,) = [int(pid) for pid in pids if Path(f"/proc/{pid}/comm").read_text() == "accel-watcher\n"]
     os.kill(watcher, signal.SIGKILL)
-    out, _err = running.communicate(timeout=20)
-    assert (running.returncode, out) == (0, "done\ndone\n")
+    _out, err = running.communicate(timeout=20)
+    assert f"accel: note: {LOST}; another one follows\n" in err
+    assert running.returncode == 124, err
 
 
 @pytest.mark.exhaustive
@@ -713,6 +714,18 @@ def test_different_collectives_are_a_mismatch() -> None:
     assert found.mismatch
     assert ": the ranks wait in different collectives\n" in found.text()
     assert not stall(Group((0, 1), "x")).mismatch
+
+
+def test_ranks_that_are_all_in_the_same_place_blame_none(accelerate: Run, script: Script) -> None:
+    done = accelerate(
+        "launch", *N2, "--stall_after", "1", "--stall_action", "end", script("import time\ntime.sleep(1000)\n")
+    )
+    assert "accel: all ranks are in the same place\n" in done.stderr
+    assert "failed first" not in done.stderr
+    assert "the same place: ranks 0-1: script1.py:2 <module> > sleep\n" in done.stderr
+    assert "  terminated as a result: ranks 0-1\n" in done.stderr
+    assert not stall(Group((0, 1), "python > sleep")).blameless  # nobody knows where they are
+    assert not stall(Group((0,), "x", file="/a")).blameless
 
 
 def test_a_message_has_at_most_twenty_lines() -> None:

@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from accel_launch.inspecting import kernel, sampling
+from accel_launch.inspecting import kernel
 from accel_launch.inspecting.places import Place
 from accel_launch.inspecting.snapshot import Process, RankStack, Snapshot
 from accel_launch.inspecting.subject import Subject
-from accel_launch.inspecting.threads import NO_PYTHON, Frame
+from accel_launch.inspecting.threads import NO_PYTHON
 from accel_launch.running.onlookers.stall import sockets, watcher
 from accel_launch.running.onlookers.stall.activity import Meter, Wakes
 from accel_launch.running.onlookers.stall.telling import Stall
@@ -190,10 +190,6 @@ def test_what_a_connection_sends_counts_as_what_it_receives() -> None:
                 after = {inode: one.count for inode, one in sockets.connections().items()}
                 grown = [after[inode] - before[inode] for inode in both]
     assert min(grown) >= 100_000
-
-
-def test_a_folder_with_a_parenthesis_is_read() -> None:
-    assert sampling._call("load (/home/my (copy)/train.py:12)") == Frame("load", "/home/my (copy)/train.py", 12)
 
 
 def test_the_time_counts_from_the_last_output() -> None:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from accel_launch.inspecting.snapshot import RankStack
 
 MISMATCH = "the ranks wait in different collectives"
+TOGETHER = "all ranks are in the same place"
+BLAMELESS = (MISMATCH, TOGETHER)
+"""Standstills for which no rank is more to blame than another."""
 MOST_NAMED = 4  # groups in a sentence
 MOST_SPANS = 20  # of a group's ranks in a line: thousands of ranks can alternate
 

@@ -9,8 +9,7 @@ from accel_launch.inspecting import syscalls
 from accel_launch.ranks.system import calls
 
 READING = frozenset({"read", "readv", "pread64"})
-POLLING = frozenset({"poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait"})
-STANDARD_INPUT = 0
+SELECTING = frozenset({"select", "pselect6"})  # what readline does before it reads
 LOOKERS = frozenset({"accel-copier", "py-spy", "pystack", "austin", "eu-stack", "strace", "ltrace"})
 """Tracers that only look, and let go of a process at once or go on with it; no debugger at which it stands."""
 IO = ("rchar", "wchar", "read_bytes", "write_bytes")
@@ -235,21 +234,19 @@ def tracer(pid: int) -> int:
 
 def status(path: str, name: str) -> int:
     """Return the last number behind a name in the status of a process or a thread; 0 if it isn't there."""
-    lines = (line.split() for line in _text(path).splitlines() if line.startswith(f"{name}:"))
+    lines = (line.split() for line in _text(path).split("\n") if line.startswith(f"{name}:"))
     return next((int(words[-1]) for words in lines if words[-1].isdecimal()), 0)
 
 
 def _at_terminal(pid: int, named: str, words: list[str]) -> bool:
-    """Return whether the thread waits for what somebody types: in a read, or in a poll before it (readline)."""
-    if named in READING:
-        number = int(words[1], 16)
-    elif named in POLLING:
-        number = STANDARD_INPUT
-    else:
+    """Return whether the thread waits for what somebody types: in a read, or where it selects a terminal.
+
+    Of what is selected the kernel tells one more than the highest descriptor.
+    """
+    if named not in READING | SELECTING:
         return False
-    target = _target(f"/proc/{pid}/fd/{number}")
-    terminal = target.startswith(("/dev/pts/", "/dev/tty", "/dev/console"))
-    return terminal and (named in READING or named in ("select", "pselect6"))
+    number = int(words[1], 16) - (named in SELECTING)
+    return _target(f"/proc/{pid}/fd/{number}").startswith(("/dev/pts/", "/dev/tty", "/dev/console"))
 
 
 def _text(path: str) -> str:

@@ -34,7 +34,8 @@ FUTURES = "torch/futures/"
 SYNCHRONIZING = ("synchronize", "wait_stream", "wait_event", "wait")
 # What waits without a frame of its own, because it is written in C++: recognised by the line that calls it.
 WAITING_CALLS = (".wait(",)
-STORE = ("store.get(",)  # of torch, or anything else of that name
+STORE = ("store.get(", "store.wait(")  # of torch, or anything else of that name
+GENERATED = ("<", "/torchinductor_")  # what the names of files begin with, or have, that nobody wrote
 FUNCTIONAL = ("wait_tensor(",)  # the same below frames of torch that are those of any operator
 # What waits for the device, where there is one, and computes on the CPU alone.
 DEVICE_CALLS = (".item(", ".synchronize(", ".cpu(", ".tolist(")
@@ -54,7 +55,15 @@ PASSING = (
 FOR_PROCESSES = ("torch/utils/data/", "/multiprocess", "/concurrent/futures/", "/subprocess.py", "/joblib/")
 BOOTSTRAP = ("process.py", "_bootstrap")  # what multiprocessing calls in a process that it has started
 PROMPTS = (("pdb.py", "interaction"), ("pdb.py", "_cmdloop"), ("bdb.py", "trace_dispatch"), ("cmd.py", "cmdloop"))
-DEBUGGERS = ("/debugpy/", "/pydevd", "_pydevd_bundle", "/IPython/terminal/", "/prompt_toolkit/")
+DEBUGGERS = (
+    "/debugpy/_vendored/",
+    "/debugpy/server/",
+    "/pydevd.py",
+    "/_pydevd_bundle/",
+    "/IPython/terminal/interactiveshell.py",
+    "/IPython/terminal/debugger.py",
+    "/prompt_toolkit/application/",
+)
 
 
 class Place(Record):
@@ -105,7 +114,8 @@ def locate(frames: Sequence[Frame]) -> Place:
     if user is not None and own == 0 and not spins and (caller := _caller(user, frames)) is not None:
         user, spins = caller, source.loop(caller.file, caller.line)
     by_line = bool(spins) or (user is not None and own == 0 and source.line_has(user.file, user.line, WAITING_CALLS))
-    perhaps = user is not None and own == 0 and source.line_has(user.file, user.line, (*STORE, BACKWARD))
+    store = user is not None and own == 0 and source.line_has(user.file, user.line, STORE)
+    perhaps = store or (user is not None and own == 0 and source.line_has(user.file, user.line, (BACKWARD,)))
     perhaps = perhaps or (user is not None and source.line_has(user.file, user.line, FUNCTIONAL))
     by_device = user is not None and own == 0 and source.line_has(user.file, user.line, DEVICE_CALLS)
     perhaps = perhaps or any(frame.function == "_engine_run_backward" for frame in called)
@@ -113,7 +123,7 @@ def locate(frames: Sequence[Frame]) -> Place:
         file=user.file if user else "",
         line=spins or (user.line if user else 0),
         function=user.function if user else "",
-        operations=_operations(called, collective),
+        operations=_operations(called, collective) or ("torch store",) * store,
         collective=collective is not None or by_line or perhaps,
         certain=collective is not None or by_line,
         device=by_device and collective is None,
@@ -169,6 +179,10 @@ def library(frame: Frame) -> bool:
     return frame.file.startswith("<frozen") or any(part in frame.file for part in PACKAGES) or _standard(frame.file)
 
 
+def _generated(frame: Frame) -> bool:
+    return frame.file.startswith(GENERATED[0]) or GENERATED[1] in frame.file
+
+
 def _standard(path: str) -> bool:
     _, found, rest = path.rpartition("/lib/python3")
     return bool(found) and rest.partition("/")[0].lstrip(".").isdecimal()
@@ -188,14 +202,14 @@ def _stem(name: str) -> str:
 
 
 def _own(frames: Sequence[Frame]) -> int | None:
-    """Return the index of the user's innermost frame.
+    """Return the index of the user's innermost frame; of code that was generated only if there is no other.
 
     A script that is itself installed, as for ``-m``, is found by its package: that of the outermost frame which isn't
     the standard library's.
     """
-    for index, frame in enumerate(frames):
-        if not library(frame):
-            return index
+    own = [index for index, frame in enumerate(frames) if not library(frame)]
+    if own:
+        return next((index for index in own if not _generated(frames[index])), own[0])
     installed = [package(frame) for frame in frames if any(part in frame.file for part in PACKAGES)]
     for index, frame in enumerate(frames):
         if installed and package(frame) == installed[-1]:

@@ -58,7 +58,7 @@ def _filtered() -> bool:
 
 def _owner(pid: int) -> int:
     """Return a process's user; -1 if that isn't known."""
-    for line in _text(f"/proc/{pid}/status").splitlines():
+    for line in _text(f"/proc/{pid}/status").split("\n"):
         if line.startswith("Uid:"):
             return int(line.split()[1])
     return -1

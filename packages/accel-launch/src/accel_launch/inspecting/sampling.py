@@ -24,7 +24,9 @@ SOON = 0.01  # seconds for an answer that may be there already
 OWN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "ranks", "")
 """Where our programs are that run in ranks, and call what the user has written."""
 AT_ONCE = 32  # samplers: each takes descriptors of ours, of which there may be few
-THREAD = "thread ("  # what each line of a sweep begins with
+THREAD = "thread ("  # what the outermost call of each stack of a sweep begins with: it names the thread
+MALFORMED = (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
+"""What reading an answer of another form than py-spy's raises."""
 RETRIES = 3  # a process that runs may change what is being read
 
 
@@ -84,7 +86,7 @@ def read(
 
 
 def sweep(pid: int, rate: int, *, locked: bool = False) -> list[tuple[Frame, ...]] | None:
-    """Return the stacks of a process's main thread in two seconds, in no order; None if they can't be read.
+    """Return the stacks of a process's main thread in two seconds; None if they can't be read.
 
     That is far cheaper than as many samples.
 
@@ -97,18 +99,23 @@ def sweep(pid: int, rate: int, *, locked: bool = False) -> list[tuple[Frame, ...
     if sampler is None:
         return None
     flags = ["--nonblocking", "--full-filenames", "--threads", "--gil" if locked else "--idle"]
-    how = ["--format", "raw", "--output", "/dev/stdout", "--duration", "2", "--rate", str(rate)]
+    how = ["--format", "speedscope", "--output", "/dev/stdout", "--duration", "2", "--rate", str(rate)]
     out = _output([sampler, "record", *flags, *how, "--pid", str(pid)])
     if out is None:
         return None
-    found: list[tuple[Frame, ...]] = []
-    lines = [_line(line) for line in out.splitlines() if line.startswith(THREAD)]
-    main = _main_of(pid, [label for label, _calls, _count in lines])
-    for label, calls, count in lines:
-        if _number(label) == main and count.isdecimal():
-            frames = [_call(text) for text in reversed(calls)]
-            found += [tuple(each for each in frames if not each.file.startswith(OWN))] * int(count)
-    return found
+    import json
+
+    try:
+        whole, _end = json.JSONDecoder(strict=False).raw_decode(out, max(out.find("{"), 0))  # words of py-spy follow
+        stacks = _swept(whole)
+    except MALFORMED:
+        return None
+    main = _main_of(pid, [label for label, _frames in stacks])
+    return [
+        tuple(each for each in frames if not each.file.startswith(OWN))
+        for label, frames in stacks
+        if _number(label) == main
+    ]
 
 
 def _output(words: Sequence[str]) -> str | None:
@@ -128,11 +135,18 @@ def _output(words: Sequence[str]) -> str | None:
     return None if popen.returncode else out
 
 
-def _line(line: str) -> tuple[str, list[str], str]:
-    """Return thread, calls and count of a line, such as ``thread (0x7F2D): MainThread;f (a.py:1);g (a.py:2) 4``."""
-    stack, _, count = line.rpartition(" ")
-    thread, *calls = stack.split(";")
-    return thread, calls, count
+def _swept(whole: Mapping[str, Any]) -> list[tuple[str, list[Frame]]]:
+    """Return the stacks of a sweep, innermost call first, each with its thread: ``thread (7): MainThread``."""
+    known: Iterable[Mapping[str, Any]] = whole["shared"]["frames"]
+    frames = [Frame(str(each["name"]), str(each["file"]), int(each["line"])) for each in known]
+    found: list[tuple[str, list[Frame]]] = []
+    for profile in whole["profiles"]:
+        stacks: list[list[int]] = profile["samples"]
+        for stack in stacks:
+            thread = frames[stack[0]].function
+            if thread.startswith(THREAD):
+                found.append((thread, [frames[place] for place in stack[:0:-1]]))
+    return found
 
 
 def _number(label: str) -> int:
@@ -157,12 +171,6 @@ def _main_of(pid: int, labels: Sequence[str]) -> int:
         return _number(named[0])
     found = read([pid])[pid]
     return next((each.pointer for each in found if each.thread.id == pid), 0) if isinstance(found, tuple) else 0
-
-
-def _call(text: str) -> Frame:
-    function, _, rest = text.removesuffix(")").partition(" (")  # a folder's name may have it too
-    file, _, line = rest.rpartition(":")
-    return Frame(function, file, int(line) if line.isdecimal() else 0)
 
 
 def _worth_repeating(error: object) -> bool:
@@ -200,7 +208,7 @@ def _finish(pid: int, popen: subprocess.Popen[bytes] | Unread, until: float) -> 
     try:
         found = [_sampled(each) for each in json.loads(out.decode(errors="replace"), strict=False)]
         return numbers.as_here(pid, found)
-    except (ValueError, KeyError, TypeError):
+    except MALFORMED:
         return Unread("py-spy's answer can't be read")
 
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     Native = Mapping[int, Stacks | Unread]
 
 CHILDREN = 16  # of a rank that are looked into
-MOST_WORKERS = 2  # different places of them in a line
+MOST_WORKERS = 2  # different places of them, or of threads, in a line
+NO_CALLS = "py-spy sees no calls of its main thread"
+"""Why nothing is known of a process whose path isn't UTF-8, or that has thousands of calls."""
 NOTHING: Native = {}
 
 
@@ -61,16 +63,29 @@ class RankStack(Record):
         """Where it is and what it does there, in words: what ranks are grouped by."""
         if self.process is None:
             return f"ended: {self.ended}" if self.ended else "ended"
-        return ", ".join(filter(None, (_doing(self.place, self.process.facts), self._workers())))
+        parts = (_doing(self.place, self.process.facts), self._workers(), self._threads(self.process))
+        return ", ".join(filter(None, parts))
 
     def _workers(self) -> str:
         """Return where the processes are that it waits for, if they run code of the user's own."""
         if not self.place.for_processes:
             return ""
         below = [(_worker(child), child.facts) for child in self.children]
-        found = list(dict.fromkeys(_doing(place, facts) for place, facts in below if place.file))
-        more = "; ..." if len(found) > MOST_WORKERS else ""
-        return f"worker: {'; '.join(found[:MOST_WORKERS])}{more}" if found else ""
+        return _named("worker", [_doing(place, facts) for place, facts in below if place.file])
+
+    def _threads(self, process: Process) -> str:
+        """Return where the threads are, in code of the user's own, for one of which it waits."""
+        if self.place.collective or process.main is None or not for_thread(process.main.frames):
+            return ""
+        places = [locate(thread.frames) for thread in process.threads if thread is not process.main]
+        return _named("thread", [place.text for place in places if place.file])
+
+
+def _named(what: str, places: Sequence[str]) -> str:
+    """Return the first few of some places in words."""
+    found = list(dict.fromkeys(places))
+    more = "; ..." if len(found) > MOST_WORKERS else ""
+    return f"{what}: {'; '.join(found[:MOST_WORKERS])}{more}" if found else ""
 
 
 def _worker(process: Process) -> Place:
@@ -203,7 +218,9 @@ def _process(facts: Facts, read: Read, whole: Native = NOTHING) -> Process:
     if isinstance(threads, Exception):
         return Process(facts, unread=str(threads))
     if native is None:
-        return Process(facts, threads)
+        process = Process(facts, threads)
+        lost = process.main is not None and not process.main.frames
+        return process.replace(unread=NO_CALLS) if lost else process
     if isinstance(native, Exception):
         return Process(facts, threads, unread=str(native))
     return Process(facts, threads, native.unread, _with_variables(native.threads, threads))

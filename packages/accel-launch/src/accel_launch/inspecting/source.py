@@ -1,23 +1,25 @@
-"""Lines of the user's own files, which may be where a run hangs: on a file system that doesn't answer."""
+"""Lines of the user's own files, which may be where a run hangs: on a file system that doesn't answer.
+
+Which file that is only the run's own code says, so nothing but a file is read, and not without end.
+"""
 
 from __future__ import annotations
 
-import linecache
+import os
+import stat
 
 SECONDS = 1.0  # that a file may take
+BYTES = 1 << 22  # that it may have
 LONGEST = 6  # lines of a loop's condition, at most
-_silent: set[str] = set()
-"""Files that aren't there, or didn't come in time: they aren't asked for again."""
+_read: dict[str, list[str]] = {}
+"""The lines of each file; none of those that can't be read, or didn't come in time: they aren't asked for again."""
 
 
 def line(path: str, number: int) -> str:
     """Return a line of a file; empty if it isn't there, or doesn't come in time."""
-    if path in _silent:
-        return ""
-    if path not in linecache.cache and not (_read(path) and path in linecache.cache):
-        _silent.add(path)
-        return ""
-    return linecache.getline(path, number)
+    if path not in _read:
+        _read[path] = _lines(path)
+    return _read[path][number - 1] if 0 < number <= len(_read[path]) else ""
 
 
 def line_has(path: str, number: int, calls: tuple[str, ...]) -> bool:
@@ -55,14 +57,26 @@ def condition(path: str, number: int) -> str:
     return text + line(path, first + 1) if "while True:" in text else text
 
 
-def _read(path: str) -> bool:
-    """Read a file in a thread, which stays behind if the file doesn't come; return whether it came."""
+def _lines(path: str) -> list[str]:
+    """Read a file in a thread, which stays behind if the file doesn't come; return its lines."""
     from threading import Thread
 
-    reading = Thread(target=linecache.getlines, args=(path,), daemon=True)
+    found: list[list[str]] = []
+    reading = Thread(target=lambda: found.append(_content(path)), daemon=True)
     try:
         reading.start()
     except RuntimeError:  # no thread is left
-        return False
+        return []
     reading.join(SECONDS)
-    return not reading.is_alive()
+    return found[0] if found else []
+
+
+def _content(path: str) -> list[str]:
+    try:
+        with open(
+            os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), encoding="utf-8", errors="replace"
+        ) as file:
+            facts = os.fstat(file.fileno())
+            return file.readlines() if stat.S_ISREG(facts.st_mode) and facts.st_size <= BYTES else []
+    except (OSError, ValueError):
+        return []

@@ -39,17 +39,17 @@ class LastLook:
         self, poller: select.poll, then: Callable[[Mapping[str, Any] | None], None], limit: float = HURRIED
     ) -> bool:
         """Begin to look, and call ``then`` with what was seen, or None; return False if that can't be done now."""
-        from accel_launch.inspecting import report, snapshot  # here, so that the next look needn't
-
         if self.pid:
             return False
-        reader, writer = os.pipe()
-        launcher = os.getpid()
+        launcher, opened = os.getpid(), tuple[int, ...]()
         try:
+            from accel_launch.inspecting import report, snapshot  # here, so that the next look needn't
+
+            reader, writer = opened = os.pipe()
             self.pid = forks.fork()
-        except OSError:  # the system has no process left
-            os.close(reader)
-            os.close(writer)
+        except (OSError, ImportError):  # no process or descriptor is left
+            for fd in opened:
+                os.close(fd)
             return False
         if self.pid == 0:
             try:

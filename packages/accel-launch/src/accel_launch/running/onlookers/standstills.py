@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from accel_launch.running.report.records import Event
     from accel_launch.running.supervising.event_reader import EventReader
 
+KEPT = 8  # standstills whose whole stacks are kept, the latest ones: they may have megabytes
 SETTLE = 1.0  # seconds in which what moves may turn out to be the end: a rank prints its traceback before it ends
 
 
@@ -77,6 +78,10 @@ class Standstills:
         if self.ended_at is None:
             self.reader.print_line(line)
 
+    def note(self, text: str) -> None:
+        """Take what there is to say of who looks on."""
+        self.reader.note(text)
+
     def moves(self, line: str) -> None:
         """Take that the run moves again, and a line to print in a moment, unless it was its end that moved."""
         self.moving = time.monotonic(), line
@@ -102,6 +107,7 @@ class Standstills:
             return
         self.step(over=True)
         self.found.append(stall)
+        self.found[-KEPT - 1 : -KEPT] = [each.replace(stacks=()) for each in self.found[-KEPT - 1 : -KEPT]]
         if ends is None:
             ends = self.plan.watching.action == "end" and stall.sure
             hint = f"accelerate stacks {self.name} --all_threads shows more" if self.name else ""

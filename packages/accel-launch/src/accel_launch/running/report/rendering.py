@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from accel_config.showing.printable import one_line, printable
-from accel_launch.inspecting.groups import MISMATCH, spans
+from accel_launch.inspecting.groups import BLAMELESS, spans
 from accel_launch.machine.clock import local_time
 from accel_launch.ranks.signals import signal
 from accel_launch.running.report.records import signal_name, unstarted
@@ -28,8 +28,8 @@ def text(result: Result, host: str, *, whole: bool = False, color: bool = False)
     failure = result.failure
     if failure is not None:
         ending = failure.ending
-        mismatch = MISMATCH in failure.cause
-        heads.append(MISMATCH if mismatch else f"{failure.label or _rank(failure, host, result.cpus)} failed first")
+        blameless = next((words for words in BLAMELESS if words in failure.cause), "")
+        heads.append(blameless or f"{failure.label or _rank(failure, host, result.cpus)} failed first")
         lines.append(f"  cause: {one_line(failure.cause)}")
         lines += [f"  {one_line(line[:WIDEST])}" for line in waited(result)]
         if failure.exception:
@@ -42,7 +42,7 @@ def text(result: Result, host: str, *, whole: bool = False, color: bool = False)
         if failure.log:
             lines.append(f"  log: {one_line(failure.log)}")
         others = () if failure.label else result.endings
-        ended = [other.rank for other in others if other.status and (mismatch or other is not ending)]
+        ended = [other.rank for other in others if other.status and (blameless or other is not ending)]
         victims = sorted(
             rank for rank in ended if not any(one.startswith(unstarted(rank)) for one in result.problems)
         )

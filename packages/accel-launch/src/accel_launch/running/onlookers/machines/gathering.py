@@ -82,7 +82,11 @@ class Gathering:
         file = memory_file("accel-stacks")
         if file is None:
             return None
-        found = Round(next(self.numbers), self.questions.standings(), file)
+        try:
+            found = Round(next(self.numbers), self.questions.standings(), file)
+        except OSError:  # no descriptor is left
+            os.close(file)
+            return None
         self.rounds[found.number] = found
         for machine in sorted(found.asked):
             self.questions.ask(machine, found.number, "stacks")

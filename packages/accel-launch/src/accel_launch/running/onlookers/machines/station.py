@@ -175,7 +175,7 @@ class Station:
         if self.hub is None or fault is None:
             return
         at_fault = found.reason
-        if not found.mismatch:
+        if not found.blameless:
             at_fault = f"rank {fault.rank} on {merging.name(fault.machine, fault.host)}: {at_fault}"
         self.hub.reception.questions.broadcast(
             kind="stall",

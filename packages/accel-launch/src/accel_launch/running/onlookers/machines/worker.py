@@ -51,13 +51,13 @@ class Worker:
             self._begin(poller)
 
     def _begin(self, poller: select.poll) -> None:
-        reader, writer = os.pipe()
-        launcher = os.getpid()
+        launcher, opened = os.getpid(), tuple[int, ...]()
         try:
+            reader, writer = opened = os.pipe()
             self.pid = forks.fork()
         except OSError:
-            os.close(reader)
-            os.close(writer)
+            for fd in opened:
+                os.close(fd)
             self.numbers.clear()
             return
         if self.pid == 0:

@@ -40,7 +40,10 @@ def clean(runs: str, age: float, count: int, own: str = "") -> None:
 
 def _clean_stacks(folder: str, age: float) -> None:
     """Remove old files with the stacks of a standstill, as `keeping` writes them."""
+    from accel_launch.running.onlookers.stall.keeping import check
+
     try:
+        check(folder)
         for entry in os.scandir(folder):
             if entry.name.startswith("stacks_") and entry.stat(follow_symlinks=False).st_mtime < time.time() - age:
                 os.unlink(entry.path)

@@ -59,13 +59,13 @@ class Glance:
             self._read(poller)
 
     def _fork(self, poller: select.poll) -> None:
-        reader, writer = os.pipe()
-        parent, subjects = os.getpid(), self.subjects()
+        parent, subjects, opened = os.getpid(), self.subjects(), tuple[int, ...]()
         try:
+            reader, writer = opened = os.pipe()
             self.pid = forks.fork()
-        except OSError:  # the system has no process left; nothing is seen then
-            os.close(reader)
-            os.close(writer)
+        except OSError:  # no process or descriptor is left; nothing is seen then
+            for fd in opened:
+                os.close(fd)
             self.orders.send(RELEASE)
             return
         if self.pid == 0:

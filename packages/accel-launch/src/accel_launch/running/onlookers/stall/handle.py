@@ -45,10 +45,15 @@ if TYPE_CHECKING:
         def tell(self, line: str) -> None:
             """Take another line to print."""
 
+        def note(self, text: str) -> None:
+            """Take what there is to say of us."""
+
 
 QUIET = 0.1  # of the time after which standing still is told: then the watcher is forked
 LONGEST = 30.0  # seconds of quiet after which it is forked at the latest
 DOUBLE = 8  # bytes
+TRIES = 3  # watchers of a run, one after the other
+LOST = "the process that looks for hangs has ended or takes nothing any more"
 
 
 class StallWatch:
@@ -79,6 +84,10 @@ class StallWatch:
         self.reader = self.updates = -1
         self.shared: mmap | None = None
         self.unread = b""
+        self.lost = 0
+        """How many watchers have ended by themselves."""
+        self.stuck = False
+        """Whether the watcher takes nothing any more."""
 
     @property
     def due(self) -> float | None:
@@ -96,13 +105,16 @@ class StallWatch:
     def changed(self) -> None:
         """Tell the watcher, if it was forked, that a rank has started or ended; that counts as progress."""
         self.printed()
-        if self.pid > 0:
-            _write(self.updates, _encode(self.subjects()))
+        self._send(_encode(self.subjects()) if self.pid > 0 else b"")
 
     def ask(self, number: int) -> None:
         """Ask the watcher what the ranks do: it answers by this number, or that something moves."""
-        if self.pid > 0:
-            _write(self.updates, b"%d\n" % number)
+        self._send(b"%d\n" % number)
+
+    def _send(self, data: bytes) -> None:
+        """Send the watcher something; it is given up if it is blocked for so long that its pipe is full."""
+        if self.pid > 0 and not self.stuck:
+            self.stuck = not _write(self.updates, data)
 
     def _packed(self) -> bytes:
         import struct
@@ -117,15 +129,31 @@ class StallWatch:
             self.shared[DOUBLE:] = struct.pack("d", time.monotonic())
 
     def step(self, poller: select.poll, ready: Sequence[tuple[int, int]]) -> None:
-        """Fork the watcher if it is time, and read what it tells."""
-        if not self.pid and self.due == 0:
-            self._fork(poller)
-        if self.reader in dict(ready):
-            self._read(poller)
+        """Fork the watcher if it is time, and act on what it tells; what goes wrong there ends no run."""
+        try:
+            if not self.pid and self.due == 0:
+                self._fork(poller)
+            if self.stuck or (self.reader in dict(ready) and not self._read()):
+                self._replace(poller)
+        except (OSError, ImportError) as error:  # no descriptor is left, or another version is being installed
+            self.end(poller)
+            self.pid = -1
+            self.audience.note(f"nobody looks for hangs any more: {error}")
+
+    def _replace(self, poller: select.poll) -> None:
+        """Start anew with another watcher, after as much quiet; a few times."""
+        self.end(poller)
+        self.lost, self.stuck, self.unread = self.lost + 1, False, b""
+        if self.lost < TRIES:
+            self.printed()
+        else:
+            self.pid = -1
+        self.audience.note(f"{LOST}; {'another one follows' if self.pid == 0 else 'there is none now'}")
 
     def _fork(self, poller: select.poll) -> None:
         from mmap import mmap
 
+        _load()
         shared = mmap(-1, 2 * DOUBLE)
         shared[:DOUBLE] = self._packed()
         self.shared = shared
@@ -142,51 +170,26 @@ class StallWatch:
         reader, writer, updates, self.updates = opened
         if self.pid == 0:
             try:
-                self._become(parent, writer, updates, shared)
+                _become(self, parent, writer, updates, shared)
             finally:
                 os._exit(1)
         os.close(writer)
         os.close(updates)
         self.reader = reader
         os.set_blocking(reader, False)
+        os.set_blocking(self.updates, False)
         poller.register(reader, 1)  # select.POLLIN
 
-    def _become(self, parent: int, writer: int, updates: int, shared: mmap) -> None:
-        """Turn this fork into the watcher."""
-        import struct
-
-        from accel_launch.running.onlookers.forking import become_onlooker
-        from accel_launch.running.onlookers.stall.keeping import Keeper
-        from accel_launch.running.onlookers.stall.watcher import Watcher
-
-        record = self.record.fd if self.record is not None else None
-        become_onlooker(parent, b"accel-watcher", (writer, updates, record))
-        watcher = Watcher(
-            self.after,
-            self.subjects(),
-            self.record,
-            lambda: struct.unpack("d", shared[:DOUBLE])[0],
-            lambda line: _write(writer, line),
-            shared=self.found_here is not None,
-            disturbed=lambda: struct.unpack("d", shared[DOUBLE:])[0],
-            store=self.audience.store,
-        )
-        if self.audience.writes is not None:
-            watcher.keep = Keeper(self.audience.writes, self.audience.name).keep
-        watcher.run(updates)
-
-    def _read(self, poller: select.poll) -> None:
+    def _read(self) -> bool:
+        """Take what the watcher tells; return False if it has ended."""
         try:
             data = os.read(self.reader, 1 << 16)
         except BlockingIOError:
-            return
-        if not data:  # it has failed; the run goes on unwatched
-            self.end(poller)
-            self.pid = -1
-            return
+            return True
         *lines, self.unread = (self.unread + data).split(b"\n")
         for line in lines:
             self._take(line)
+        return bool(data)
 
     def _take(self, line: bytes) -> None:
         import json
@@ -225,9 +228,48 @@ def _encode(subjects: Sequence[Subject]) -> bytes:
     return json.dumps([[value for _name, value in subject] for subject in subjects]).encode() + b"\n"
 
 
-def _write(fd: int, data: bytes) -> None:
+def _become(watch: StallWatch, parent: int, writer: int, updates: int, shared: mmap) -> None:
+    """Turn this fork of the launcher into the watcher."""
+    import struct
+
+    from accel_launch.running.onlookers.forking import become_onlooker
+    from accel_launch.running.onlookers.stall.keeping import Keeper
+    from accel_launch.running.onlookers.stall.watcher import Watcher
+
+    record = watch.record.fd if watch.record is not None else None
+    become_onlooker(parent, b"accel-watcher", (writer, updates, record))
+    watcher = Watcher(
+        watch.after,
+        watch.subjects(),
+        watch.record,
+        lambda: struct.unpack("d", shared[:DOUBLE])[0],
+        lambda line: _write(writer, line),
+        shared=watch.found_here is not None,
+        disturbed=lambda: struct.unpack("d", shared[DOUBLE:])[0],
+        store=watch.audience.store,
+    )
+    if watch.audience.writes is not None:
+        watcher.keep = Keeper(watch.audience.writes, watch.audience.name).keep
+    watcher.run(updates)
+
+
+def _load() -> None:
+    """Load what a standstill takes, as long as there are descriptors, and the files of this version."""
+    import json  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+    from accel_launch.inspecting import report  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    from accel_launch.machine import clock  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    from accel_launch.running.onlookers.stall import telling  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    from accel_launch.running.report import records  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+
+def _write(fd: int, data: bytes) -> bool:
+    """Write all; return False if there is no room, and a part may have been written."""
     try:
         while data:
             data = data[os.write(fd, data) :]
+    except BlockingIOError:
+        return False
     except OSError:
         pass  # the other side is gone, which the end of its pipe will show
+    return True

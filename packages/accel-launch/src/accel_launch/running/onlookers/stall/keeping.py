@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import time
 
 from accel_config.showing.printable import one_line
 from accel_launch.machine import files
+from accel_launch.running.onlookers.registry import folder as folders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +22,19 @@ if TYPE_CHECKING:
 def home(environ: Mapping[str, str]) -> str:
     """Return the folder for runs that keep no log files, ``$XDG_STATE_HOME/accel/stacks``; it needn't exist."""
     return files.state(environ, "stacks")
+
+
+def check(folder: str) -> None:
+    """Check that nobody else can put another folder in the place of that of the user's own.
+
+    Raises:
+        PermissionError: somebody can.
+        OSError: there is none.
+    """
+    above = os.path.dirname(folder)
+    if (facts := os.stat(above)).st_uid != os.geteuid() or facts.st_mode & stat.S_IWOTH:
+        raise PermissionError(errno.EPERM, f"others can write to {above}", above)
+    folders.check(folder)
 
 
 class Keeper:
@@ -46,6 +62,8 @@ def write(folder: str, name: str, text: str) -> str:
         OSError: it can't be written.
     """
     os.makedirs(folder, mode=0o700, exist_ok=True)
+    if folder == home(os.environ):
+        check(folder)
     begun = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{name or os.getpid()}"
     part = os.path.join(folder, f".{begun}_{os.getpid()}.part")
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from accel_config.record import Record
 from accel_config.showing.printable import one_line
-from accel_launch.inspecting.groups import MISMATCH, MOST_SPANS, Group, line, sentence, spans
+from accel_launch.inspecting.groups import MISMATCH, MOST_SPANS, TOGETHER, Group, line, sentence, spans
+from accel_launch.inspecting.threads import NO_PYTHON
 from accel_launch.machine.clock import duration
 
 TYPE_CHECKING = False
@@ -54,6 +55,13 @@ class Stall(Record):
         return set(self.kinds.values()) == {"waiting"} and len(self.groups) > 1
 
     @property
+    def blameless(self) -> str:
+        """Why no rank is more to blame than another, in words; empty if one is."""
+        if self.mismatch:
+            return MISMATCH
+        return TOGETHER if len(self.groups) == 1 and len(self.ranks) > 1 and self.groups[0].file else ""
+
+    @property
     def culprit(self) -> int:
         """The rank to blame: the first that isn't where the others wait, else the first of the smallest group."""
         return self.odd[0] if self.odd else self.groups[0].ranks[0]
@@ -67,15 +75,21 @@ class Stall(Record):
         return known or set(self.kinds.values()) != {"waiting"} or self.mismatch
 
     @property
+    def without(self) -> str:
+        """Why the stack of a rank of this machine that is there couldn't be read; empty if all could."""
+        reasons = (each["process"]["unread"] for each in self.stacks if each["process"])
+        return next((reason for reason in reasons if reason and reason != NO_PYTHON), "")
+
+    @property
     def cause(self) -> str:
         """Why the run was ended, in words."""
         return f"standing still for {duration(self.seconds)}: {self.reason}"
 
     @property
     def reason(self) -> str:
-        """What the one to blame does; of a mismatch, which ranks wait where: none is more to blame than another."""
-        if self.mismatch:
-            return f"{MISMATCH}: {sentence(self.groups)}"
+        """What the one to blame does; or which ranks are where, if none is more to blame than another."""
+        if self.blameless:
+            return f"{self.blameless}: {sentence(self.groups)}"
         looping = f", {LOOPING}" * (self.kinds.get(self.culprit) == "looping")
         return next(group.doing for group in self.groups if self.culprit in group.ranks) + looping
 
@@ -112,8 +126,9 @@ class Stall(Record):
         from accel_launch.machine.clock import local_time
 
         head = f"accel: standing still for {duration(self.seconds)}, since {local_time(self.since)[11:]}"
-        lines = [head + (f": {MISMATCH}" if self.mismatch else "")]
-        room = LINES - 3 - bool(self.unasked) - bool(self.unread)
+        lines = [head + (f": {self.blameless}" if self.mismatch else "")]
+        without = self.without
+        room = LINES - 3 - bool(self.unasked) - bool(self.unread or without)
         for group in self.groups[:room]:
             looping = any(self.kinds.get(rank) == "looping" for rank in group.ranks)
             lines.append(f"  {line(group, len(self.ranks))}" + f", {LOOPING}" * looping)
@@ -123,6 +138,7 @@ class Stall(Record):
         lines += (
             [f"  this may be wrong, as ranks run whose stacks can't be read: {self.unread}"] if self.unread else []
         )
+        lines += [f"  stacks can't be read: {without}"] if without and not self.unread else []
         lines += [f"  {hint}"] if hint else []
         return "".join(f"{one_line(each)}\n" for each in lines)
 

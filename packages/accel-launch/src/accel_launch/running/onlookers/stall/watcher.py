@@ -45,7 +45,7 @@ class Watcher:
         subjects: Sequence[Subject],
         record: EngineRecord | None,
         last_output: Callable[[], float],
-        report: Callable[[bytes], None],
+        report: Callable[[bytes], object],
         *,
         shared: bool = False,
         disturbed: Callable[[], float] = float,
@@ -199,10 +199,10 @@ class Watcher:
 def _stall(watcher: Watcher, latest: Snapshot, verdict: Verdict) -> Stall:
     """Return what there is to tell."""
     stacks = [stack.replace(place=verdict.loops.get(stack.rank, stack.place)) for stack in latest.ranks]
-    seconds = watcher.pace.quiet
+    now = time.time()
     return Stall(
-        at=latest.at,
-        since=latest.at - seconds,
+        at=now,
+        since=now - watcher.pace.quiet,
         ranks=tuple(stack.rank for stack in latest.ranks),
         groups=groups.grouped(stacks),
         kinds=verdict.kinds,

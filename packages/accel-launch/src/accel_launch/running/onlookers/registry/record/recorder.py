@@ -43,14 +43,12 @@ class Recorder:
         """The signal that ends the run, if one does."""
         self.failure = ""
         """Why the record is incomplete."""
-        self.numbered = 0
-        """The events so far."""
+        self.numbered = 0  # events so far
         self.waiting: list[str] = []
         self.described, self.printed, self.busy = False, False, False
         self.changed: float | None = None
         """When something changed that the file of the state doesn't hold, in monotonic seconds."""
-        self.next = time.monotonic() + QUIET
-        """When the state may be written at the earliest, in monotonic seconds."""
+        self.next = time.monotonic() + QUIET  # when the state may be written at the earliest
         self._add("launched", at=self.began)
 
     def open(self) -> Folder:
@@ -90,9 +88,8 @@ class Recorder:
             self.printed = self.ranks.connected = True
             self._add("prints", attempt=self.states.attempt)
             self.next = 0.0
-        elif self.changed is None:  # ranks print one after the other: that is written once
-            self.changed = time.monotonic()
-            self.next = max(self.next, self.changed + PACE)
+        elif self.changed is None:  # what ranks print one after the other is written once
+            self.changed, self.next = (now := time.monotonic()), max(self.next, now + PACE)
 
     @property
     def active(self) -> bool:

@@ -1,0 +1,327 @@
+"""What a script, its neighbours and an odd machine can do to the looks at a run: nothing forged, nothing without end."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from accel_launch.inspecting import kernel, sampling, snapshot, source
+from accel_launch.inspecting.places import locate
+from accel_launch.inspecting.snapshot import NO_CALLS, RankStack, Snapshot, take
+from accel_launch.inspecting.subject import Subject
+from accel_launch.inspecting.threads import Frame
+from accel_launch.running.onlookers.last_look import LastLook
+from accel_launch.running.onlookers.machines import gathering
+from accel_launch.running.onlookers.machines.gathering import Gathering
+from accel_launch.running.onlookers.registry import cleaning
+from accel_launch.running.onlookers.stall import handle, keeping, watcher
+from accel_launch.running.onlookers.stall.glance import Glance
+from accel_launch.running.onlookers.stall.handle import LOST, StallWatch
+from accel_launch.running.onlookers.stall.keeping import Keeper
+from accel_launch.running.onlookers.stall.telling import Stall
+from accel_launch.running.onlookers.stall.verdict import Verdict
+from tests.conftest import Run
+from tests.launch.audience import Audience
+from tests.launch.processes import Script, until
+from tests.launch.test_stall_steps import Played
+
+EMPTY: dict[str, Any] = {"ranks": [], "groups": []}
+STOOD = Stall(2.0, 1.0, (0,), (), {0: "still"})
+
+
+# What a run's own code says.
+
+
+@pytest.mark.skipif(sys.getfilesystemencoding() != "utf-8", reason="names are UTF-8 only there")
+def test_a_path_that_is_not_utf8_has_no_calls_and_says_so(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/d\xe4"
+    path = Path(os.fsdecode(folder + b"/steps.py"))
+    path.parent.mkdir()
+    path.write_text("import time\nprint(flush=True)\ntime.sleep(60)\n")
+    with subprocess.Popen([sys.executable, path], stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        process = take([Subject(0, 0, running.pid)]).ranks[0].process
+        running.kill()
+    assert process is not None
+    assert process.unread == NO_CALLS
+
+
+FORGING = """
+import time
+name = "f\\nthread ({}): MainThread;g (a.py:1) 300000000\\nz"
+code = compile("def f():\\n    while True: time.sleep(0.05)", "a.py", "exec")
+exec(code)
+f.__code__ = f.__code__.replace(co_name=name, **({"co_qualname": name} if hasattr(f.__code__, "co_qualname") else {}))
+print(flush=True)
+f()
+"""
+
+
+def test_a_function_s_name_forges_no_stack_of_a_sweep() -> None:
+    with subprocess.Popen([sys.executable, "-c", FORGING], stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        found = sampling.sweep(running.pid, 10)
+        running.kill()
+    assert found is not None
+    assert 5 < len(found) < 30
+    assert {frames[0].function[:9] for frames in found} == {"f\nthread "}
+
+
+@pytest.mark.parametrize("answer", ["[1e999]", '{"a": ' + "[" * 100_000, '{"shared": 3}', "", "[[]]"])
+def test_any_answer_of_a_sampler_is_no_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: str) -> None:
+    (tmp_path / "answer").write_text(answer)
+    fake = tmp_path / "py-spy"
+    fake.write_text(f"#!/bin/sh\ncat {tmp_path}/answer\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr(sampling, "program", lambda: str(fake))
+    assert isinstance(sampling.read([os.getpid()])[os.getpid()], sampling.Unread)
+    assert sampling.sweep(os.getpid(), 5) is None
+
+
+@pytest.mark.parametrize(
+    ("file", "prompt"),
+    [
+        ("/home/me/debugpy/train.py", False),
+        ("/home/me/pydevd_like/train.py", False),
+        ("/home/me/prompt_toolkit/train.py", False),
+        ("/ext/bundled/libs/debugpy/_vendored/pydevd/pydevd.py", True),
+        ("/x/site-packages/prompt_toolkit/application/application.py", True),
+    ],
+)
+def test_a_folder_named_like_a_debugger_is_none(file: str, prompt: bool) -> None:
+    assert locate([Frame("f", file, 3)]).prompt == prompt
+
+
+def test_a_thread_s_name_makes_no_debugger() -> None:
+    code = r"open('/proc/self/comm', 'w').write('\rTracerPid: 77'); import time; print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        found = kernel.facts(running.pid)
+        running.kill()
+    assert found is not None
+    assert found.tracer == 0
+
+
+@pytest.mark.parametrize("kind", ["device", "fifo", "nul", "large", "folder"])
+def test_only_files_are_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "code.py"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "large":
+        path.write_bytes(b"work.wait()\n" + b"x" * source.BYTES)
+    began = time.monotonic()
+    odd = {"device": "/dev/zero", "nul": "a\0b.py", "folder": str(tmp_path)}
+    assert source.line(odd.get(kind, str(path)), 1) == ""
+    assert time.monotonic() - began < source.SECONDS
+
+
+def test_code_that_nobody_wrote_is_not_the_user_s_own() -> None:
+    mine = Frame("step", "/home/me/train.py", 24)
+    made = [Frame("load", "<string>", 227), Frame("<module>", "/tmp/torchinductor_me/ab/cd.py", 9)]
+    assert locate([*made, mine]).line == 24
+    assert locate(made[:1]).line == 227  # as of `python -c`
+
+
+def test_a_thread_that_is_waited_for_is_in_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "threads.py"
+    path.write_text(
+        "import threading, time\ndef train():\n    print(flush=True)\n    time.sleep(60)\n"
+        "thread = threading.Thread(target=train)\nthread.start()\nthread.join()\n"
+    )
+    with subprocess.Popen([sys.executable, path], stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        assert until(lambda: "thread: threads.py:4 train" in take([Subject(0, 0, running.pid)]).ranks[0].doing)
+        running.kill()
+
+
+# Who reads a terminal.
+
+
+@pytest.mark.parametrize(
+    ("wait", "reads"),
+    [
+        ("input()", True),
+        ("import readline; input()", True),
+        ("import select; select.select([0], [], [])", True),
+        ("import select, socket; a, b = socket.socketpair(); select.select([a], [], [])", False),
+        ("import select; select.select([], [], [], 60)", False),
+        ("import time; time.sleep(60)", False),
+    ],
+)
+def test_who_selects_a_terminal_reads_it_and_nobody_else(wait: str, reads: bool) -> None:
+    controller, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", f"print('up', flush=True)\n{wait}"], stdin=terminal, stdout=terminal
+    ) as running:
+        os.read(controller, 100)
+
+        def waits() -> bool:
+            found = kernel.facts(running.pid)
+            return found is not None and found.state == "S" and found.call not in ("", "openat")
+
+        assert until(waits)
+        time.sleep(0.3)
+        found = kernel.facts(running.pid)
+        running.kill()
+    os.close(controller)
+    os.close(terminal)
+    assert found is not None
+    assert found.at_terminal == reads
+
+
+# The process that looks, and what it takes.
+
+
+def watch(said: list[str], subjects: list[Subject]) -> StallWatch:
+    """A watcher's handle, whose watcher is forked at once."""
+    found = StallWatch(1.0, lambda: subjects, None, Audience([], said))
+    found.output = 0.0
+    return found
+
+
+def test_a_watcher_that_takes_nothing_holds_up_nobody_and_is_replaced() -> None:
+    said: list[str] = []
+    poller = select.poll()
+    found = watch(said, [Subject(rank, rank, os.getpid()) for rank in range(80)])
+    try:
+        found.step(poller, [])
+        os.kill(found.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        for _ in range(80):
+            found.changed()
+        assert time.monotonic() - began < 2
+        found.step(poller, [])
+        assert said == [f"{LOST}; another one follows"]
+        for _ in range(2):
+            found.output = 0.0
+            found.step(poller, [])
+            os.kill(found.pid, signal.SIGKILL)
+            assert until(lambda: bool(poller.poll(0)))
+            found.step(poller, poller.poll(0))
+    finally:
+        found.end(poller)
+    assert said[1:] == [f"{LOST}; another one follows", f"{LOST}; there is none now"]
+    assert found.due is None
+
+
+def test_what_goes_wrong_where_a_standstill_is_told_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    found = watch(said, [])
+
+    def fail() -> None:
+        raise ImportError("gone")
+
+    monkeypatch.setattr(handle, "_load", fail)
+    found.step(select.poll(), [])
+    assert said == ["nobody looks for hangs any more: gone"]
+    assert found.due is None
+
+
+def test_what_a_standstill_takes_is_loaded_before() -> None:
+    """Another version may be installed meanwhile."""
+    code = (
+        "import os, sys\nfrom accel_launch.running.onlookers.stall import handle\nhandle._load()\n"
+        "sys.path[:] = []\nsys.meta_path[:] = []\n"
+        "from accel_launch.running.onlookers.stall.telling import Stall, paused\n"
+        "from accel_launch.machine.clock import duration\n"
+        "from accel_launch.inspecting import report\n"
+        "found = Stall(2.0, 1.0, (0,), (), {0: 'still'})\n"
+        "print(Stall.from_json(found.as_json()).text(), paused([0]), report.brief({'ranks': [], 'groups': []}, 1, 9))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_where_no_descriptor_is_left_nobody_looks_and_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    sent: list[object] = []
+    look = Glance(tuple, cast("Any", SimpleNamespace(send=sent.append)))
+    last, poller = LastLook(tuple), select.poll()
+    gather = Gathering(iter([1]), cast("Any", SimpleNamespace(standings=dict)))
+    look.wanted = True
+    file = os.open(os.devnull, os.O_RDONLY)
+    monkeypatch.setattr(gathering, "memory_file", lambda _name: file)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) - 1, limits[1]))
+    try:
+        look.step(poller, [])
+        assert not last.begin(poller, lambda _found: None)
+        assert gather.begin() is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert (look.pid, last.pid) == (0, 0)
+    assert len(sent) == 2  # held, and let go of
+
+
+def test_the_time_that_reading_takes_is_no_part_of_the_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played(monkeypatch)
+    played.look(0)
+    told: list[Stall] = []
+    monkeypatch.setattr(time, "time", lambda: played.now + 5000)
+
+    def slow(_ranks: object, **_how: object) -> Snapshot:
+        at = time.time()
+        played.now += 7
+        return Snapshot(at, (RankStack(0, 0, 10, None),))
+
+    monkeypatch.setattr(snapshot, "take", slow)
+    played.look(300)
+    latest = snapshot.take([])
+    told.append(watcher._stall(played.watcher, latest, Verdict({0: "still"}, {})))
+    assert (told[0].since, told[0].at) == (6000.0, 6307.0)
+
+
+# Files of ours.
+
+
+def test_a_folder_in_which_others_can_write_takes_no_stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    victim, ours = tmp_path / "victim", tmp_path / "accel"
+    victim.mkdir(mode=0o700)
+    ours.mkdir()
+    old = victim / "stacks_precious.txt"
+    old.touch()
+    os.utime(old, (0, 0))
+    (ours / "stacks").symlink_to(victim)
+    ours.chmod(0o777)
+    folder = str(ours / "stacks")
+    assert "others can write to" in Keeper(folder, "brave-otter").keep(STOOD, EMPTY)
+    cleaning._clean_stacks(folder, 60)
+    assert [each.name for each in victim.iterdir()] == [old.name]
+    ours.chmod(0o755)  # the link is the user's own then
+    assert Keeper(folder, "brave-otter").keep(STOOD, EMPTY).startswith("the stacks of every thread: ")
+    cleaning._clean_stacks(folder, 60)
+    assert not old.exists()
+    shutil.rmtree(victim)
+    assert keeping.home(os.environ) == folder
+
+
+@pytest.mark.exhaustive
+def test_whole_stacks_are_kept_of_the_latest_standstills_only(
+    accelerate: Run, script: Script, tmp_path: Path
+) -> None:
+    text = "import time\nfor _ in range(11):\n    time.sleep(1.5)\n    print('up', flush=True)\n"
+    report = tmp_path / "report.json"
+    flags = ("-q", "--cpu", "--num_processes", "2", "--stall_after", "0.7", "--report", str(report))
+    assert accelerate("launch", *flags, script(text), timeout=60).returncode == 0
+    stalls = json.loads(report.read_text())["stalls"]
+    assert len(stalls) > 9
+    assert [bool(each["ranks_stacks"] if "ranks_stacks" in each else each["stacks"]) for each in stalls[-9:]] == [
+        False,
+        *[True] * 8,
+    ]
