@@ -388,3 +388,15 @@ def test_a_sampler_that_is_late_once_may_try_again(monkeypatch: pytest.MonkeyPat
     played.watcher._tell(played.watcher.subjects, Verdict({0: "still"}, {}))
     (found,) = map(json.loads, lines)
     assert found["stall"]["unread"] == told
+
+
+def test_the_time_counts_from_the_end_of_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a run is ended in the moment in which a debugger lets go of it."""
+    played, lines = Played(monkeypatch), list[bytes]()
+    played.watcher.report, played.now = lines.append, 1400.0
+    monkeypatch.setattr(kernel, "prompts", lambda _pid: False)  # pyright: ignore[reportUnknownLambdaType]
+    for kind in ("paused", "still"):
+        monkeypatch.setattr(watcher, "judge", lambda _looks, kind=kind: Verdict({0: kind, 1: "still"}, {}))  # pyright: ignore[reportUnknownLambdaType]
+        played.watcher._decide(played.watcher.subjects)
+    assert [json.loads(line)["kind"] for line in lines] == ["paused"]
+    assert (played.watcher.pace.moved, played.watcher.paused) == (1400.0, ())

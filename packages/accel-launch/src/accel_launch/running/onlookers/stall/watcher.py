@@ -171,6 +171,8 @@ class Watcher:
             if paused != self.paused:
                 self.report(encode("paused", ranks=paused))
             self.paused = paused
+        elif self.paused:  # whoever has looked at a rank needs time to let it go on
+            self._move(time.monotonic(), seen=False)
         elif self.shared and verdict.idle:
             self.pace.told += 1
             self.report(encode("still", seconds=time.monotonic() - self.pace.moved))
