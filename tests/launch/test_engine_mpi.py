@@ -225,6 +225,25 @@ def test_a_failing_rank_is_named_and_ends_the_others(
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", KINDS)
+def test_standing_still_that_ends_the_run_blames_the_stuck_rank(
+    accelerate: Run, script: Callable[[str], Path], environ: dict[str, str], tmp_path: Path, kind: str
+) -> None:
+    pytest.importorskip("torch")
+    path = script(
+        "import time, torch.distributed as dist\ndist.init_process_group('gloo')\ndist.barrier()\n"
+        "dist.get_rank() == 1 and time.sleep(1000)\ndist.barrier()\n"
+    )
+    flags = ("--stall_after", "4", "--stall_action", "end", "--grace", "1", "--report", tmp_path / "report.json")
+    words = ("launch", "--cpu", "--num_processes", "3", "--engine", "mpi", "--mpirun_bind_to", "none", *flags, path)
+    done = accelerate(*words, env=on_path(kind, environ), timeout=120)
+    assert done.returncode == 124, done.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["stalls"][-1]["odd"], report["failure"]["rank"]) == ([1], 1)
+    assert sorted(rank["rank"] for rank in report["ranks"]) == [0, 1, 2]
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_rank_below_a_tool_is_asked_to_end_once(
     launched: Start, script: Callable[[str], Path], environ: dict[str, str], tmp_path: Path, kind: str
 ) -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import pytest
@@ -326,6 +326,23 @@ def test_all_time_is_spent_on_something() -> None:
     assert goodput.spent(silent, 0, 9, 1) == {**dict.fromkeys(goodput.PHASES, 0), "starting": 1, "running": 8}
     silent.insert(1, event(3, "connects"))
     assert goodput.spent(silent, 0, 9, 1)["importing"] == 2
+
+
+@pytest.mark.parametrize("seen", [2, 7, 13])
+def test_a_standstill_counts_from_its_last_progress_on_whenever_the_imports_are_seen_to_have_ended(seen: int) -> None:
+    events: list[dict[str, Any]] = [
+        {"at": 1, "kind": "started", "rank": 0},
+        {"at": seen, "kind": "connects"},
+        {"at": 12, "kind": "stalled", "stall": {"at": 12, "since": 6}},
+        {"at": 40, "kind": "signal"},
+    ]
+    events.sort(key=lambda each: each["at"])
+    run = SimpleNamespace(facts={"processes": 1}, began_at=0.0, age=41.0, events=lambda: events)
+    spent = goodput.of(cast("reading.Run", run))
+    importing = min(seen, 6) - 1
+    phases = {"starting": 1, "importing": importing, "running": 5 - importing, "stalled": 34, "restarting": 0}
+    assert spent == {**phases, "ending": 1}
+    assert goodput.UNSEEN not in goodput.told(cast("reading.Run", run))
 
 
 def test_ranks_that_print_nothing_are_looked_at_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,9 @@ import jsonschema
 import pytest
 
 from accel_config import AccelError
+from accel_launch.inspecting.groups import Group
 from accel_launch.planning.types import Command, Plan
+from accel_launch.running.onlookers.stall.telling import Stall
 from accel_launch.running.report.judging import judge
 from accel_launch.running.report.observation import Observation, Output
 from accel_launch.running.report.records import Ending
@@ -284,3 +286,19 @@ def test_a_rank_that_was_terminated_after_a_traceback_of_which_nothing_is_certai
     assert found.failure is not None
     assert (found.failure.exception, found.failure.cause) == ("", "terminated by SIGTERM")
     assert (found.failure.at, found.also_raised) == (1005.0, ())
+
+
+@pytest.mark.parametrize("endings", [(), (ended(2, 15),)])
+def test_a_standstill_blames_the_stuck_rank_though_nobody_saw_its_end(endings: tuple[Ending, ...]) -> None:
+    groups = (Group((1,), "train.py:9 f > sleep"), Group((0, 2), "train.py:8 f > torch barrier, waiting"))
+    kinds = {0: "waiting", 1: "still", 2: "waiting"}
+    shown = {"ended": None, "process": None, "children": []}
+    stacks = tuple({"rank": rank, "local_rank": rank, "pid": 100 + rank, **shown} for rank in kinds)
+    stall = Stall(1000.0, 700.0, (0, 1, 2), groups, kinds, odd=(1,), stacks=stacks)
+    plan = Plan("mpi", (Command(("mpirun",), {}),), hosted=3)
+    result = judge(plan, seen(*endings, engine=alone(15, 1001.0), stalls=(stall,), stalled=True))
+    assert result.failure is not None
+    assert (result.status, result.failure.ending.rank, result.failure.ending.pid) == (124, 1, 101)
+    assert result.failure.cause == "standing still for 5 min: train.py:9 f > sleep"
+    assert (result.endings, result.problems) == (endings, ())
+    jsonschema.validate(json.loads(as_json(result, "h")), SCHEMA)

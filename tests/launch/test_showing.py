@@ -8,7 +8,8 @@ import select
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import jsonschema
 import pytest
@@ -19,12 +20,15 @@ from accel_launch.running.guardian import guardian, teardown
 from accel_launch.running.onlookers import last_look
 from accel_launch.running.onlookers.showing import HEADS, Showing
 from accel_launch.running.onlookers.stall import glance
+from accel_launch.running.report.records import Ending
 from accel_launch.running.supervising.event_reader import EventReader
 from tests.conftest import ROOT, Run, needs_torch
 from tests.launch.processes import Script, Start, alive, read_pids, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from accel_launch.running.engine_record import EngineRecord
 
 N2 = ("-q", "--cpu", "--num_processes", "2")
 SCHEMA = json.loads((ROOT / "docs/report.schema.json").read_text())
@@ -156,7 +160,40 @@ def test_a_rank_that_torch_s_agent_kills_is_shown_too(launched: Start, script: S
     running = launched(*N2, "--engine", "torchrun", "--grace", "1", script(DEAF), tmp_path / "go")
     read_pids(running, 2)
     (tmp_path / "go").touch()
-    assert SHOWN in running.communicate(timeout=100)[1]
+    err = running.communicate(timeout=100)[1]
+    assert "killed now" not in err
+    head = "accel: ranks that are still there after a failure; torch's agent kills them 30 s after it:"
+    assert SHOWN.replace(SHOWN.partition("\n")[0], head) in err
+    assert "  terminated as a result: rank 1\n" in err
+
+
+@pytest.mark.parametrize(
+    ("engine", "who"),
+    [
+        ("torchrun", "torch's agent kills them 30 s after it"),
+        ("deepspeed", "DeepSpeed kills them one after the other, each 30 s after it was asked to end"),
+        ("rough", "rough kills them itself"),
+    ],
+)
+def test_who_kills_ranks_that_outstay_a_failure_is_said(
+    monkeypatch: pytest.MonkeyPatch, engine: str, who: str
+) -> None:
+    said: list[str] = []
+    ranks = [Subject(0, 0, 7, "exit status 3"), Subject(1, 1, 8)]
+    record = cast("EngineRecord", SimpleNamespace(attempts=[[Ending(0, 0, 7, 3, 0, 1.0)]], unended=(1,)))
+    shows = Showing(EventReader(-1, lambda place: place, None, said.append), record, 1.0, lambda: ranks, said.append)
+    shows.engine = engine
+    looks: list[Callable[[dict[str, Any] | None], None]] = []
+
+    def begin(_poller: select.poll, then: Callable[[dict[str, Any] | None], None], _within: object) -> None:
+        looks.append(then)
+
+    monkeypatch.setattr(shows.last, "begin", begin)
+    shows.step(select.poll(), ())
+    for found in (None, seen(2, 2)):
+        said.clear()
+        looks[0](found)
+        assert said[0].startswith(f"accel: ranks that are still there after a failure; {who}:")
 
 
 # The message.

@@ -194,10 +194,13 @@ class Program:
         return failed or self._collect()
 
     def _collect(self) -> int:
-        """Wait for its end, and collect it once no handler sends it signals."""
+        """Wait for its end, record it, and collect it once no handler sends it signals."""
         from system import calls
 
-        self.ended = self.ended or calls.await_end(self.pid) is not None
+        how = calls.await_end(self.pid)
+        self.ended = self.ended or how is not None
+        if how is not None and self.below is None:  # before: killed now, this process leaves it to the guardian
+            self.lines.ended(how << 8 if how >= 0 else -how)
         return os.waitpid(self.pid, 0)[1]
 
     def _kill(self) -> None:
@@ -231,10 +234,7 @@ def interface(environ: dict[str, str]) -> dict[str, str]:
     import route
     from system import calls
 
-    if not calls.ROUTES:
-        return {}
-
-    return route.named(route.towards(environ["MASTER_ADDR"]), environ, cpu=False)
+    return route.named(route.towards(environ["MASTER_ADDR"]), environ, cpu=False) if calls.ROUTES else {}
 
 
 def supervised(supervisor: list[str], local: int) -> tuple[str, list[str], str]:

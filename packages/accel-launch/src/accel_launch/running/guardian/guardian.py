@@ -35,8 +35,6 @@ class Guardian:
     def __init__(self, work: Workload, orders: int, events: int) -> None:
         """Take what to run, and the guardian's ends of the two pipes."""
         self.work, self.orders, self.events = work, orders, Events(events)
-        self.ending = 0
-        """How many signals that end the run have come."""
         self.held = 0.0
         """Until when the others live on if a rank fails, in monotonic seconds: the launcher looks at them."""
         self.deserted: float | None = None
@@ -140,7 +138,7 @@ class Guardian:
         return min([self.teardown.timeout, *left], key=lambda seconds: seconds if seconds >= 0 else LONGEST)
 
     def _ended(self, pid: int, status: int) -> None:
-        """Act on the death of a child; an orphan's means nothing."""
+        """Act on the death of a child; an orphan's means nothing, unless it is a rank of an engine."""
         rank = self.children.ranks.pop(pid, None)
         if self.starter.tools is not None:
             rank, status = self.starter.tools.ended(pid, rank, status)
@@ -150,6 +148,8 @@ class Guardian:
             if self.preloader is not None:
                 self.preloader.take_over(status)
             self.forwarder.pass_on_early()
+        elif self.work.record is not None:
+            self.teardown.orphan_ended(self.work.record, pid, status)
 
     def _rank_ended(self, rank: int, status: int) -> None:
         for line in self.starter.start_failures():
@@ -183,19 +183,9 @@ class Guardian:
                 self.forwarder.interrupt(self.work.debugged)
             elif order == OVER:
                 self.teardown.end_grace()
-            elif order == STOP:
-                self.teardown.stop(signal.SIGTERM)
-            elif order in ENDING:
-                self._end_by(order)
+            elif order in (STOP, *ENDING):
+                self.teardown.end_by(order)
             else:
                 self.noticed = self.noticed or order == signal.SIGUSR1
                 self.forwarder.pass_on(order)
         return True
-
-    def _end_by(self, number: int) -> None:
-        """Pass on a signal that ends the run; a second one ends it at once (a terminal that closes sends two)."""
-        self.ending += 1
-        if self.ending > 1 and number != signal.SIGHUP:
-            self.teardown.kill()
-        elif self.ending == 1:
-            self.teardown.stop(number)

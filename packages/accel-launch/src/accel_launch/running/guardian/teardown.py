@@ -9,6 +9,7 @@ from accel_launch.machine import process_tree
 from accel_launch.ranks.signals import signal
 from accel_launch.ranks.system import calls
 from accel_launch.running.engine_record import LIMIT, read, running_in
+from accel_launch.running.guardian.orders import STOP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ class Teardown:
         self.children, self.events, self.grace, self.launcher = children, events, work.grace, work.launcher
         self.record = work.record
         self.pid = os.getpid()
+        self.signals = 0
+        """How many signals that end the run have come."""
+        self.ordered = False
+        """Whether the launcher has ordered the end: it isn't that of a failure here."""
         self.stopping = False
         """Whether everything was asked to end."""
         self.lingering = False
@@ -52,6 +57,17 @@ class Teardown:
         """Seconds to wait for the deadline or the next look, a day at most; -1 without either."""
         due = min((at for at in (self.deadline, self.look_at, self.early) if at is not None), default=None)
         return -1.0 if due is None else min(LONGEST, max(0.0, due - time.monotonic()))
+
+    def end_by(self, order: int) -> None:
+        """Pass on a signal that ends the run; a second one ends it at once (a terminal that closes sends two)."""
+        self.ordered = True
+        self.signals += order != STOP
+        if order == STOP:
+            self.stop(signal.SIGTERM)
+        elif self.signals > 1 and order != signal.SIGHUP:
+            self.kill()
+        elif self.signals == 1:
+            self.stop(order)
 
     def stop(self, number: int) -> None:
         """Ask every rank to end by a signal, and give it the grace to."""
@@ -119,6 +135,12 @@ class Teardown:
             if parent not in found and pid not in self.children.ranks and pid not in self.asked:
                 self.asked.add(pid)
                 self._ask(pid, signal.SIGTERM, process_tree.send)
+
+    def orphan_ended(self, record: int, pid: int, status: int) -> None:
+        """Take notice that an orphan has ended, which may be a rank of an engine."""
+        from accel_launch.running.guardian import orphans
+
+        orphans.note(record, pid, status, decided=self.ordered)
 
     def kill(self) -> None:
         """Kill everything at once."""

@@ -26,7 +26,14 @@ HEADS = {
     JOIN: "what the ranks did when join_timeout ended the run",
     TIMEOUT: "what the ranks did when the run had taken too long",
 }
-ENGINE = 25.0  # seconds after a failure; torch's agent and DeepSpeed kill the other ranks after 30
+THEIRS = "ranks that are still there after a failure; {} kills them {}"
+"""The head where an engine does that, in its own time."""
+KILLERS = {
+    "torchrun": ("torch's agent", "30 s after it"),
+    "deepspeed": ("DeepSpeed", "one after the other, each 30 s after it was asked to end"),
+}
+"""Who kills ranks that outstay a failure, and when; of other engines only the name is known."""
+ENGINE = 25.0  # seconds after a failure; before that of `KILLERS`
 EARLY = 0.9  # of a grace that is shorter
 PERIOD = 2.0  # seconds between two looks at an engine's record
 
@@ -47,6 +54,8 @@ class Showing:
         self.patience = min(EARLY * grace, ENGINE)
         self.kill: Callable[[], None] = _nothing
         """Kills all ranks."""
+        self.engine = ""
+        """The name of the engine whose record that is."""
         self.stacks: list[Mapping[str, Any]] = []
         """What was shown."""
         self.last = LastLook(subjects)
@@ -90,7 +99,8 @@ class Showing:
         attempt = f"attempt {len(attempts)}"
         if failed and attempt not in self.begun and time.time() > failed[0] + self.patience and record.unended:
             self.begun.add(attempt)
-            self.last.begin(poller, self._outstaying, CALM)
+            head = THEIRS.format(*KILLERS.get(self.engine, (self.engine, "itself")))
+            self.last.begin(poller, lambda found: self._outstaying(found, head), CALM)
 
     def before(self, poller: select.poll, why: str) -> bool:
         """Look at every rank, once, before the run is ended for this reason; return whether that is done."""
@@ -112,26 +122,26 @@ class Showing:
         self._outstaying(found)
         self.kill()
 
-    def _outstaying(self, found: Mapping[str, Any] | None) -> None:
-        """Show the ranks that are still there."""
+    def _outstaying(self, found: Mapping[str, Any] | None, head: str = HEADS[GRACE]) -> None:
+        """Show the ranks that are still there; the ``head`` says who kills them, and when."""
         if found is None or (self.foreseen is not None and not _is_whole(found)):
             found = self.foreseen
         left = {subject.rank for subject in self.subjects() if not subject.ended}
         if found is None:
-            self._unseen(left)
+            self._unseen(left, head)
             return
         ranks = [each for each in found["ranks"] if each["process"] and each["rank"] in left]
         there = {each["rank"] for each in ranks}
         groups = [group for group in found["groups"] if there.intersection(group["ranks"])]
-        self.show(GRACE, {**found, "ranks": ranks, "groups": groups})
+        self.show(GRACE, {**found, "ranks": ranks, "groups": groups}, head)
 
-    def _unseen(self, ranks: Collection[int]) -> None:
+    def _unseen(self, ranks: Collection[int], head: str) -> None:
         from accel_launch.inspecting.groups import spans
 
         if ranks:
-            self.say(f"accel: {HEADS[GRACE]}: {spans(ranks)}; what they do couldn't be seen in time\n")
+            self.say(f"accel: {head}: {spans(ranks)}; what they do couldn't be seen in time\n")
 
-    def show(self, why: str, found: Mapping[str, Any] | None) -> None:
+    def show(self, why: str, found: Mapping[str, Any] | None, head: str = "") -> None:
         """Print what ranks do, and keep it for the report."""
         from accel_launch.inspecting import report
 
@@ -139,7 +149,7 @@ class Showing:
             return
         self.stacks.append({"why": why, **found})
         lines = report.brief(found, len(self.subjects()), LINES)
-        self.say("".join(f"{line}\n" for line in (f"accel: {HEADS[why]}:", *lines)))
+        self.say("".join(f"{line}\n" for line in (f"accel: {head or HEADS[why]}:", *lines)))
 
     def close(self, poller: select.poll) -> None:
         """Give up what isn't done."""

@@ -10,13 +10,12 @@ from accel_launch.ranks.signals import here, signal
 from accel_launch.ranks.tool import WRAP
 from accel_launch.running.report import evidence
 from accel_launch.running.report.blaming import Blame
-from accel_launch.running.report.records import Failure, Result
+from accel_launch.running.report.records import Ending, Failure, Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from accel_launch.planning.types import Command, Plan
     from accel_launch.running.report.observation import Observation
-    from accel_launch.running.report.records import Ending
     from accel_launch.running.report.timeout import Timeout
 
 NOTICE = 0.5  # seconds by which the launcher may notice a death later than its peers complain of it
@@ -45,14 +44,13 @@ def judge(plan: Plan, observation: Observation) -> Result:
         blame.choose(first)
     timeout = _timeout(plan, observation, blame)
     if observation.stalled:
-        culprit = observation.stalls[-1].culprit
-        blame.root = next((ending for ending in observation.endings if ending.rank == culprit), blame.root)
+        blame.root = _stuck(observation) or blame.root
     root = blame.root
     if guardian is not None:
         how = f"was {guardian.how}" if guardian.signal else "failed"
         problems.append(f"the launcher's guardian process {how}; every rank was terminated")
-    failing = first is not None and not (observation.signalled or observation.reader_gone or guardian or refused)
-    if first is None and engine is not None and engine.status and not observation.signalled:
+    failing = root is not None and not (observation.signalled or observation.reader_gone or guardian or refused)
+    if first is None and root is None and engine is not None and engine.status and not observation.signalled:
         output = observation.output(-1).text
         problems.append(f"{plan.engine} failed, but none of its ranks did: {engine.how}\n{output}".rstrip())
     return Result(
@@ -106,6 +104,20 @@ def _timeout(plan: Plan, observation: Observation, blame: Blame) -> Timeout | No
     return found
 
 
+def _stuck(observation: Observation) -> Ending | None:
+    """Return how the rank ended that is to blame for a standstill; None if it isn't one of this machine.
+
+    Nobody may have seen its end: an engine can kill a rank's parent. It was asked to end by SIGTERM, as all were.
+    """
+    stall = observation.stalls[-1]
+    found = next((ending for ending in observation.endings if ending.rank == stall.culprit), None)
+    seen = next((each for each in stall.stacks if each["rank"] == stall.culprit), None)
+    if found is not None or seen is None:
+        return found
+    at = observation.asked or stall.at
+    return Ending(stall.culprit, seen["local_rank"], seen["pid"], 128 + signal.SIGTERM, int(signal.SIGTERM), at)
+
+
 def _asked(observation: Observation) -> bool:
     """Return whether something other than a rank ended the run."""
     return bool(observation.signalled or observation.reader_gone or observation.guardian or observation.unwritable)
@@ -113,7 +125,8 @@ def _asked(observation: Observation) -> bool:
 
 def _killed(engine: Ending, first: Ending, observation: Observation) -> bool:
     """Return whether the engine was killed before the ``first`` rank failed, which then only ended with it."""
-    return bool(engine.signal) and not _asked(observation) and engine.at <= first.at
+    by_us = _asked(observation) or observation.stalled
+    return bool(engine.signal) and not by_us and engine.at <= first.at
 
 
 def _when(observation: Observation) -> float | None:

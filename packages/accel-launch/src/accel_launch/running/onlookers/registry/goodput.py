@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     Span = tuple[str, str, float]
     """A phase, the one after it, and its seconds."""
+    Change = tuple[float, str]
+    """When a phase began, and which."""
 
 STARTING, IMPORTING, RUNNING = "starting", "importing", "running"
 STALLED, RESTARTING, ENDING = "stalled", "restarting", "ending"
@@ -42,7 +44,7 @@ def _of(run: Run) -> list[Span]:
 
 
 def _spans(events: Iterable[Mapping[str, Any]], began: float, ended: float, count: int) -> list[Span]:
-    changes = sorted(_changes(events, began, count), key=lambda change: change[0])
+    changes = _in_order(_changes(events, began, count))
     following = [*changes[1:], (ended, "")]
     return [
         (phase, then, max(0.0, min(until, ended) - max(at, began)))
@@ -62,18 +64,28 @@ def _unseen(span: Span) -> bool:
     return span[0] == IMPORTING and span[1] not in ("", RUNNING)
 
 
-def _changes(events: Iterable[Mapping[str, Any]], began: float, count: int) -> Iterable[tuple[float, str]]:
-    """Yield when which phase began."""
+def _in_order(changes: list[Change]) -> list[Change]:
+    """Return them with none later than the next: a standstill began before what was only noticed meanwhile."""
+    found: list[Change] = []
+    at = float("inf")
+    for change in reversed(changes):
+        at = min(at, change[0])
+        found.append((at, change[1]))
+    return found[::-1]
+
+
+def _changes(events: Iterable[Mapping[str, Any]], began: float, count: int) -> list[Change]:
+    """Return when which phase began, or was seen to, in the order of the events."""
     phase, started, over = STARTING, 0, 0
-    yield began, phase
+    found = [(began, phase)]
     for event in events:
         kind, at = event.get("kind"), event["at"]
         before = phase
         if kind == "started":
             started += 1
             phase = IMPORTING if started >= count and phase in (STARTING, RESTARTING) else phase
-        elif kind in BEGUN and phase in (STARTING, IMPORTING, RESTARTING):
-            phase = RUNNING
+        elif kind in BEGUN:
+            phase = _begun(phase, found)
         elif kind == "stalled" and phase != ENDING:
             phase, at = STALLED, at - _stood(event.get("stall"))
         elif kind == "moves" and phase == STALLED:
@@ -86,7 +98,15 @@ def _changes(events: Iterable[Mapping[str, Any]], began: float, count: int) -> I
         elif kind == "attempt" and event.get("status"):
             phase, started, over = RESTARTING, 0, 0
         if phase != before:
-            yield at, phase
+            found.append((at, phase))
+    return found
+
+
+def _begun(phase: str, found: list[Change]) -> str:
+    """Return the phase after imports were seen to have ended; a standstill may have been found before that."""
+    if phase == STALLED and found[-2][1] == IMPORTING:
+        found.insert(-1, (found[-1][0], RUNNING))  # nothing has moved since
+    return RUNNING if phase in (STARTING, IMPORTING, RESTARTING) else phase
 
 
 def _stood(stall: Any) -> float:
