@@ -28,6 +28,7 @@ WRAPPERS = (
     "_tools/",
     "tensor/",
 )
+DESTROYING = "torch destroy_process_group"  # an operation by which a rank leaves the others
 PICKLING = ("_object_to_tensor", "_tensor_to_object")  # what a collective of objects computes before and after it
 FUTURES = "torch/futures/"
 # Functions of torch that wait for the device, and through it for a collective: (end of the file's path, function).

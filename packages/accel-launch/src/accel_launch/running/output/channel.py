@@ -30,7 +30,9 @@ TIMEOUTS = (
     b"client socket has timed out ",
 )
 """Of what torch prints when a rank has waited too long for another; see `report.evidence.timeouts`."""
-LONGEST_WORDS = max(map(len, TIMEOUTS))
+LOST = b"/pair.cc:"
+"""Of what gloo prints when the connection to another rank is gone: the file of its source."""
+LONGEST_WORDS = max(map(len, (*TIMEOUTS, LOST)))
 
 
 class Channel(Source):
@@ -67,8 +69,8 @@ class Channel(Source):
         self.since = 0.0
         self.traceback_at = 0.0
         """When a traceback last began, in seconds since the epoch."""
-        self.complained: Callable[[], None] | None = None
-        """Called when the rank complains that it has waited too long for another one."""
+        self.complained: Callable[[bool], None] | None = None
+        """Called when the rank complains that it has waited too long for another one, or (True) has lost it."""
         self.written, self.written_at = 0, 0.0
         """How many bytes have come, and when the last ones, in seconds since the epoch."""
         self.bursts: list[tuple[int, float]] = []
@@ -131,8 +133,9 @@ class Channel(Source):
                 self.traceback_at = self.written_at
             if self.complained is not None:
                 latest = self.tail.end[-len(data) - LONGEST_WORDS + 1 :]
-                if any(words in latest for words in TIMEOUTS):
-                    self.complained()
+                lost = LOST in latest
+                if lost or any(words in latest for words in TIMEOUTS):
+                    self.complained(lost)
 
     @property
     def prompting(self) -> bool:

@@ -143,8 +143,8 @@ class Channels:
             os.close(fd)
         self.ranks_ends.clear()
 
-    def on_timeout(self, complained: Callable[[], None]) -> None:
-        """Have ``complained`` called when a rank prints that it has waited too long for another one."""
+    def on_timeout(self, complained: Callable[[bool], None]) -> None:
+        """Have ``complained`` called when a rank prints that it has waited too long for another one, or lost it."""
         for local, channels in self.all.items():
             for channel in channels:
                 channel.complained = complained if local != ENGINE and channel.tail is not None else None

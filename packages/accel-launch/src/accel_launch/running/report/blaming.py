@@ -16,6 +16,8 @@ from accel_launch.running.report.records import Raised
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from accel_launch.planning.types import Plan
     from accel_launch.running.report.evidence.finding import Found
     from accel_launch.running.report.observation import Observation, Output
@@ -67,8 +69,22 @@ class Blame:
             one = self._raising(ending) if ending is not first else None
             if one is not None and one.at <= first.at and self._caused(one, own):
                 when[ending] = one.at
-        self.root = min(when, key=lambda ending: when[ending], default=first)
+        self.root = self._closed(when) or min(when, key=lambda ending: when[ending], default=first)
         self.blamed = self.root is not first
+
+    def _closed(self, when: Mapping[Ending, float]) -> Ending | None:
+        """Return the one that raised something else than a lost connection, where gloo says that one was closed.
+
+        Whatever a ``finally`` does, such as ``destroy_process_group()``, comes before Python prints the exception.
+        """
+        from accel_launch.running.report.evidence import peers, timeouts
+
+        raised = {ending: one.found.exception for ending in when if (one := self._raising(ending)) is not None}
+        earliest = min(when, key=lambda ending: when[ending], default=None)
+        if earliest is None or not timeouts.closed(raised.get(earliest, "")):
+            return None
+        others = [ending for ending, exception in raised.items() if not peers.lost(exception)]
+        return others[0] if len(others) == 1 and when[others[0]] <= when[earliest] + SOON else None
 
     def _caused(self, one: Raising, victims: Raising | None) -> bool:
         """Return whether an exception may have been the cause, and not one that its rank has handled."""

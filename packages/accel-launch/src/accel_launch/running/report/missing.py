@@ -8,7 +8,7 @@ from accel_config.settings.readers import natural
 from accel_launch.inspecting import groups
 from accel_launch.inspecting.places import Place, locate
 from accel_launch.inspecting.threads import Frame
-from accel_launch.ranks.signals import here
+from accel_launch.running.report import leaving
 from accel_launch.running.report.evidence import peers, recorder, timeouts
 from accel_launch.running.report.evidence.blocks import blocks
 from accel_launch.running.report.evidence.lines import plain
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from accel_launch.running.report.records import Ending
 
 BY_MESSAGE, BY_RECORDER, BY_NUMBER = "message", "flight recorder", "watchdog"
-BY_STACKS, BY_SILENCE, BY_ENDING = "stacks", "silence", "ending"
 TOGETHER = 5.0  # seconds before the first rank gives up in which another one may have done so
-FORCED = here("SIGTERM", "SIGKILL")
 
 
 def find(plan: Plan, observation: Observation, blame: Blame) -> Timeout | None:
@@ -40,7 +38,7 @@ def find(plan: Plan, observation: Observation, blame: Blame) -> Timeout | None:
         return None
     waiter, own = _waiter(blame.root, observation, blame)
     if own is None:
-        return _left(blame.root, observation, blame)
+        return leaving.ended(blame.root, observation, blame) or leaving.seen(plan, blame.root, observation, blame)
     dumps = observation.recorded()
     waited = _waited(observation, blame)
     seen = groups.placed(observation.standing.groups if observation.standing is not None else (), waited)
@@ -63,7 +61,7 @@ def find(plan: Plan, observation: Observation, blame: Blame) -> Timeout | None:
 def _waiter(root: Ending, observation: Observation, blame: Blame) -> tuple[Ending, Complaint | None]:
     """Return who waited too long: the rank that failed first, or another one whose end that one has only felt."""
     own = _own(root, observation, blame)
-    if own is None and _lost(root, blame) and _left(root, observation, blame) is None:
+    if own is None and _lost(root, blame) and leaving.ended(root, observation, blame) is None:
         others = sorted(observation.endings, key=lambda ending: blame.raised(ending) or ending.at)
         for other in others:
             found = _own(other, observation, blame)
@@ -104,20 +102,6 @@ def _waits(seen: Sequence[Group]) -> tuple[Collective, ...]:
     )
 
 
-def _left(root: Ending, observation: Observation, blame: Blame) -> Timeout | None:
-    """Return the wait for a rank that had ended without a failure, as the smaller part of the ranks had."""
-    found = blame.found(root)
-    if found is None or not (timeouts.CLOSED in found.exception or timeouts.RESET.search(found.exception)):
-        return None
-    before = observation.endings[: observation.endings.index(root)]
-    left = tuple(ending.rank for ending in before if not ending.status)
-    if not left or len(left) * 2 > len(observation.endings):
-        return None
-    return Timeout(
-        root.rank, timeouts.CLOSED, 0.0, blame.raised(root) or root.at, left, "ended: exit status 0", BY_ENDING
-    )
-
-
 def _own(root: Ending, observation: Observation, blame: Blame) -> Complaint | None:
     """Return the wait that ended a rank. Its output counts only where C++ ended it; it may have handled others."""
     found = blame.found(root)
@@ -154,17 +138,17 @@ def _missing(  # noqa: PLR0913, PLR0917
     lost = {ending.rank for ending in observation.endings if _lost(ending, blame)}
     elsewhere = _elsewhere(observation.standing, complaints.keys() | lost)
     if elsewhere:
-        return elsewhere, BY_STACKS
+        return elsewhere, leaving.BY_STACKS
     apart = _apart(seen, blame)
     if apart:
-        return apart, BY_STACKS
+        return apart, leaving.BY_STACKS
     silent = [
         ending.rank
         for ending in observation.endings
-        if ending.rank not in complaints.keys() | lost and ending.signal in FORCED
+        if ending.rank not in complaints.keys() | lost and ending.signal in leaving.FORCED
     ]
     alone = plan.lifeline is None and len(silent) == 1
-    return (tuple(silent), BY_SILENCE) if alone else ((), "")
+    return (tuple(silent), leaving.BY_SILENCE) if alone else ((), "")
 
 
 def _lost(ending: Ending, blame: Blame) -> bool:

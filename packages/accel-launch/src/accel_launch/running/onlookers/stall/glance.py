@@ -1,6 +1,7 @@
-"""One look at all ranks in the moment in which one of them complains that it has waited too long for another.
+"""One look at all ranks in the moment in which one of them complains: it has waited too long for another, or lost it.
 
-The guardian ends the ranks as soon as that one is gone, so it is asked to hold that back until the look is taken.
+The guardian ends the ranks as soon as that one is gone, so it is asked to hold that back until the look is taken. A
+rank to which others have lost their connections may just be ending; how it ends is awaited as well.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from accel_launch.inspecting.snapshot import RankStack
     from accel_launch.inspecting.subject import Subject
     from accel_launch.running.guardian.orders import Orders
     from accel_launch.running.onlookers.stall.telling import Stall
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 SOON, AGAIN = 3.0, 30.0
 """Seconds after which another complaint is another occasion: while all ranks are there, and once one has ended."""
 LIMIT = 8.0  # seconds for reading stacks, on a machine that is overloaded; less than the guardian waits
+LEAVING = 3.0  # seconds for ranks to end that are about to: an interpreter with torch takes one
+POLL = 0.02  # seconds between two looks whether they have
+WELL = ("", "exit status 0")  # what is known of the end of a rank that hasn't failed
 LAST = 1.0  # seconds to wait for a look that isn't over when the run is
 
 
@@ -34,15 +39,18 @@ class Glance:
         self.subjects, self.orders = subjects, orders
         self.found: Stall | None = None
         """What was seen last."""
-        self.wanted = False
+        self.wanted = self.lost = False
+        """Whether to look, and whether that is as a connection was lost."""
         self.began = -AGAIN
         self.pid, self.reader, self.unread = 0, -1, b""
 
-    def complained(self) -> None:
-        """Take notice that a rank complains."""
+    def complained(self, lost: bool) -> None:
+        """Take notice that a rank complains, maybe that it has ``lost`` its connection to another."""
         since = time.monotonic() - self.began
-        new = since >= AGAIN or (since >= SOON and not any(one.ended for one in self.subjects()))
-        self.wanted = self.wanted or new
+        again = since >= SOON and not lost  # ranks lose their connections one after the other
+        new = since >= AGAIN or (again and not any(one.ended for one in self.subjects()))
+        if new:
+            self.wanted, self.lost = True, lost
 
     @property
     def recent(self) -> bool:
@@ -70,7 +78,7 @@ class Glance:
             return
         if self.pid == 0:
             try:
-                _look(parent, writer, subjects)
+                _look(parent, writer, subjects, lost=self.lost)
             finally:
                 os._exit(1)
         os.close(writer)
@@ -106,7 +114,7 @@ class Glance:
             self._finish(poller)
 
 
-def _look(parent: int, writer: int, subjects: Sequence[Subject]) -> None:
+def _look(parent: int, writer: int, subjects: Sequence[Subject], *, lost: bool) -> None:
     """Write what the ranks do; in a fork of the launcher."""
     import json
 
@@ -116,15 +124,40 @@ def _look(parent: int, writer: int, subjects: Sequence[Subject]) -> None:
     from accel_launch.running.onlookers.stall.verdict import Look, judge, key
 
     become_onlooker(parent, b"accel-glance", (writer,))
+    until = time.monotonic() + LIMIT
     taken = snapshot.take(subjects, workers=True, limit=LIMIT)
+    ending = [stack for stack in taken.ranks if lost and _ends(stack)]
+    if all(one.ended in WELL for one in subjects):
+        _await([stack.pid for stack in ending], min(time.monotonic() + LEAVING, until))
     verdict = judge({stack.rank: [Look(stack, False, key(stack), False)] for stack in taken.ranks})
     seen = Stall(
         at=taken.at,
         since=taken.at,
         ranks=tuple(stack.rank for stack in taken.ranks),
         groups=groups.grouped(taken.ranks),
-        kinds=verdict.kinds,
+        kinds={**verdict.kinds, **{stack.rank: "ending" for stack in ending}},
         odd=verdict.odd,
     )
     with os.fdopen(writer, "wb") as file:
         file.write(json.dumps(seen.as_json()).encode())
+
+
+def _ends(stack: RankStack) -> bool:
+    """Return whether a rank is about to end: it leaves the others, or nothing of its script is left to do."""
+    from accel_launch.inspecting.places import DESTROYING, library
+
+    if stack.process is None:
+        return False
+    frames = stack.process.main.frames if stack.process.main is not None else ()
+    over = all(library(frame) and frame.function != "<module>" for frame in frames)
+    return over or DESTROYING in stack.place.operations
+
+
+def _await(pids: Sequence[int], until: float) -> None:
+    """Wait for the end of processes that are about to end: a rank that has left tells by its status that it did."""
+    from accel_launch.inspecting import kernel
+
+    left = set(pids)
+    while left and time.monotonic() < until:
+        time.sleep(POLL)
+        left = {pid for pid in left if (found := kernel.process(pid)) is not None and found[1] not in "ZX"}

@@ -32,7 +32,7 @@ class Stall(Record):
     groups: tuple[Group, ...]
     """Ranks that do the same; first those that aren't where the others wait."""
     kinds: dict[int, str]
-    """What each rank does: waiting, still, looping, stopped or ended."""
+    """What each rank does: waiting, still, looping, stopped, ending or ended."""
     odd: tuple[int, ...] = ()
     """The ranks that aren't where the others wait; none if all wait."""
     unasked: tuple[str, ...] = ()

@@ -61,6 +61,11 @@ def complaint(text: str) -> Complaint | None:
     return Complaint(fields["operation"], seconds, int(number) if number else None, missing)
 
 
+def closed(text: str) -> bool:
+    """Return whether gloo says in a text that a connection to another rank is gone."""
+    return CLOSED in text or RESET.search(text) is not None
+
+
 def fatal(text: str) -> Complaint | None:
     """Return the wait by which C++ has ended a process; the script may have handled and printed others."""
     watchdog = NCCL.search(text)
