@@ -65,8 +65,7 @@ class Onlookers:
         """
         self.reader, self.record = reader, record
         self.showing = Showing(reader, record, self.plan.grace, self.subjects, self.say)
-        self.showing.kill = lambda: self.orders.send(KILL)
-        self.showing.engine = self.plan.engine
+        self.showing.kill, self.showing.engine = lambda: self.orders.send(KILL), self.plan.engine
         if self.desk is None:
             self._open()
         self.recorder.ranks.subjects = self.subjects

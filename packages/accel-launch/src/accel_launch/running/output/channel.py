@@ -133,9 +133,8 @@ class Channel(Source):
                 self.traceback_at = self.written_at
             if self.complained is not None:
                 latest = self.tail.end[-len(data) - LONGEST_WORDS + 1 :]
-                lost = LOST in latest
-                if lost or any(words in latest for words in TIMEOUTS):
-                    self.complained(lost)
+                if any(words in latest for words in (LOST, *TIMEOUTS)):
+                    self.complained(LOST in latest)
 
     @property
     def prompting(self) -> bool:
