@@ -436,3 +436,13 @@ def test_headers_that_are_no_numbers_are_none(length: str) -> None:
 
     assert client._whole_size({"Content-Range": f"bytes 0-1/{length}", "Content-Length": length}, 7) == 7
     assert client._retry_after({"Retry-After": length}) == 0.0
+
+
+def test_a_mixture_of_no_experts_has_an_estimate(tmp_path: Path) -> None:
+    config = {
+        "model_type": "mixtral", "architectures": ["MixtralForCausalLM"], "hidden_size": 64, "intermediate_size": 128,
+        "num_attention_heads": 4, "num_key_value_heads": 4, "num_hidden_layers": 2, "vocab_size": 100,
+        "max_position_embeddings": 64, "num_local_experts": 0, "num_experts_per_tok": 2,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert main([str(tmp_path), "--training"]) == 0

@@ -20,8 +20,12 @@ from tests.launch.test_report import NOTHING
 
 CLOSED = "[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:1. It has crashed."
 RESET = "[gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:3983: Connection reset by peer. GLHF!"
-ME = "import atexit, os, sys, threading, time\nrank = int(os.environ['RANK'])\n"
-LOSE = f"time.sleep(0.5)\nraise RuntimeError({CLOSED!r})\n"
+ME = (
+    "import atexit, os, sys, threading, time\nrank, file = int(os.environ['RANK']), sys.argv[0] + '.left'\n"
+    "def leave(): open(file, 'w').close()\n"
+)
+LOSE = f"while not os.path.exists(file): time.sleep(0.05)\ntime.sleep(0.5)\nraise RuntimeError({CLOSED!r})\n"
+"""What a rank does after another one has left."""
 ENDS = "it had ended: exit status 0\n"
 SHUTDOWN = "threading.Thread(target=time.sleep, args=(1.5,)).start(); "
 """An interpreter that takes a while to end, with nothing of the script on its stack."""
@@ -37,10 +41,10 @@ def _launch(accelerate: Run, path: Path, report: Path, ranks: int = 3) -> tuple[
 @pytest.mark.parametrize(
     ("leaves", "where", "source"),
     [
-        ("rest()", "it was at script1.py:4 rest > sleep\n", "stacks"),
+        ("rest()", "it was at script1.py:5 rest > sleep\n", "stacks"),
         (f"{SHUTDOWN}sys.exit()", ENDS, "ending"),
         pytest.param(
-            "atexit.register(rest); sys.exit()", "script1.py:4 rest > sleep\n", "stacks", marks=pytest.mark.exhaustive
+            "atexit.register(rest); sys.exit()", "script1.py:5 rest > sleep\n", "stacks", marks=pytest.mark.exhaustive
         ),
     ],
     ids=["elsewhere", "ending", "at exit"],
@@ -48,7 +52,7 @@ def _launch(accelerate: Run, path: Path, report: Path, ranks: int = 3) -> tuple[
 def test_who_left_is_named_while_it_is_still_there(
     accelerate: Run, script: Script, tmp_path: Path, leaves: str, where: str, source: str
 ) -> None:
-    text = ME + f"def rest():\n    time.sleep(1000)\nif rank == 1: {leaves}\n{LOSE}"
+    text = ME + f"def rest():\n    time.sleep(1000)\nif rank == 1: leave(); {leaves}\n{LOSE}"
     said, report = _launch(accelerate, script(text), tmp_path / "report.json")
     assert "accel: rank 1 (local rank 1, pid" in said
     assert " lost its connection to it; " in said
@@ -58,7 +62,7 @@ def test_who_left_is_named_while_it_is_still_there(
 
 
 def test_a_rank_that_fails_while_it_ends_has_not_left(accelerate: Run, script: Script, tmp_path: Path) -> None:
-    text = ME + f"if rank == 1: {SHUTDOWN}sys.exit(3)\n{LOSE}"
+    text = ME + f"if rank == 1: leave(); {SHUTDOWN}sys.exit(3)\n{LOSE}"
     said, report = _launch(accelerate, script(text), tmp_path / "report.json")
     assert "accel: rank 1 (" not in said
     assert report["collective_timeout"] is None
@@ -69,7 +73,7 @@ def test_a_rank_that_raises_is_blamed_although_it_closes_its_connections_first(
 ) -> None:
     text = ME + (
         "def train():\n    try:\n        raise ValueError('mine')\n    finally:\n        time.sleep(1)\n"
-        f"if rank == 1: train()\natexit.register(time.sleep, 2)\n{LOSE}"
+        f"if rank == 1: leave(); train()\natexit.register(time.sleep, 2)\n{LOSE}"
     )
     said, report = _launch(accelerate, script(text), tmp_path / "report.json")
     assert "  exception: ValueError: mine\n" in said

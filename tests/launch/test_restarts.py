@@ -430,14 +430,14 @@ def test_a_device_is_free_before_ranks_start_again(environ: dict[str, str], smi:
 
 
 def test_a_device_that_stays_held_is_told(environ: dict[str, str], smi: Path) -> None:
-    code = "from accel_launch.running.attempts import freeing\nfreeing.LIMIT = 1.0\n"
+    code = "from accel_launch.running.attempts import freeing\nfreeing.LIMIT = 3.0\n"
     words = [sys.executable, "-c", code + LATER.format(delay=0, devices=("GPU 0", None))]
     shell = f"[ $0 = 1 ] && exit 0; [ -e {smi}/held ] && exit 0; echo $$ 1024 > {smi}/held; exit 5"
     done = subprocess.run([*words, shell], env=environ, capture_output=True, text=True, timeout=20)
     assert (done.returncode, done.stdout) == (0, "[5, 0] 0\n"), done.stderr
     pid = (smi / "held").read_text().split()[0]
     assert f"accel: note: memory of the devices is still held by pid {pid} (" in done.stderr
-    assert "after 1 s; the ranks start anyway\n" in done.stderr
+    assert "after 3 s; the ranks start anyway\n" in done.stderr
 
 
 def test_without_devices_no_driver_is_asked(environ: dict[str, str], smi: Path) -> None:

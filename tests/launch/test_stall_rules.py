@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from accel_launch.inspecting import kernel
 from accel_launch.running.onlookers.stall import activity
 from accel_launch.running.onlookers.stall.activity import Counters
 from tests.conftest import Run, needs_torch
@@ -154,6 +155,12 @@ def test_time_in_which_the_machine_slept_isn_t_counted(launched: Start, script: 
     running = launched(*N2, "--stall_after", "6", script(HOLD))
     read_pids(running, 2)
     assert until(lambda: bool(watcher(running.pid)))
+
+    def waits() -> bool:  # a stop while it looks can't be told from a look that takes long
+        found = kernel.facts(watcher(running.pid))
+        return found is not None and found.call in ("poll", "ppoll")
+
+    assert until(waits)
     os.kill(watcher(running.pid), signal.SIGSTOP)
     time.sleep(7)
     os.kill(watcher(running.pid), signal.SIGCONT)

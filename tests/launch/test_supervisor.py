@@ -359,7 +359,7 @@ def test_at_a_terminal_rank_0_reads_and_an_interrupt_comes_once(
     path = script(
         ME + "signal.signal(signal.SIGINT, lambda *_: (print('got', flush=True), time.sleep(0.3), os._exit(0)))\n"
         "print('read', input('more? ') if rank == '0' else 'nothing', flush=True)\n"
-        "time.sleep(60)\n"
+        "for _ in range(600): time.sleep(0.1)\n"  # a signal that comes just before a sleep waits for its end
     )
     pid, master = _at_a_terminal(path, environ)
     seen = read_until(master, b"more? ")

@@ -68,7 +68,7 @@ def _dispatching(it: Experts, hidden: int, how: Compute, *, again: bool) -> floa
     back to their experts: their gradients in three copies, in fp32 if the router's weights are.
     """
     if not how.grouped and not it.stacked:  # of one expert, and three gradients of the layer's input
-        return max(2 * it.shared, (3 - how.trained) * it.width * it.active / it.number + 3 * hidden)
+        return max(2 * it.shared, (3 - how.trained) * it.width * it.active / max(it.number, 1) + 3 * hidden)
     weighted = (_FP32 if it.wide_weights else how.stream) / how.width
     before = 0.0 if it.shared_gate else shared(it, hidden, how) / how.width
     vectors = 3 if it.stacked and again else 2 if it.stacked or how.trained or it.adapts else 3
