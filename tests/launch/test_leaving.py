@@ -164,7 +164,7 @@ def test_only_a_look_at_that_moment_and_at_all_ranks_counts() -> None:
     ("after", "where"),
     [
         ("pass", " lost its connection to it"),  # on an overloaded machine it takes too long to end
-        ("time.sleep(1000)", "it was at script1.py:5 after > sleep\n"),
+        ("time.sleep(1000)", "it was at script1.py:6 after > sleep\n"),
     ],
 )
 def test_a_rank_that_destroys_its_process_group_early(
