@@ -495,6 +495,7 @@ def test_places(frames: list[Frame], text: str, collective: bool) -> None:
         "while not work.is_completed(): pass",
         "out = torch.ops._c10d_functional.wait_tensor(out)",
         "value = store.get(key)",
+        "store.wait([key])  # work",
         "loss.backward()",
     ],
 )
@@ -504,6 +505,7 @@ def test_a_wait_in_c_is_known_by_its_line(tmp_path: Path, call: str) -> None:
     place = locate([frame("<module>", str(path))])
     assert place.collective
     assert place.certain == ("work" in call)
+    assert place.operations == ("torch store",) * ("store" in call)
     assert place.waits("S")
     assert place.waits("R") == place.certain  # a backward pass on the CPU computes
 
