@@ -36,7 +36,7 @@ SYNCHRONIZING = ("synchronize", "wait_stream", "wait_event", "wait")
 # What waits without a frame of its own, because it is written in C++: recognised by the line that calls it.
 WAITING_CALLS = (".wait(",)
 STORE = ("store.get(", "store.wait(")  # of torch, or anything else of that name
-GENERATED = ("<", "/torchinductor_")  # what the names of files begin with, or have, that nobody wrote
+INDUCTOR = "/torchinductor_"  # the folder of code that torch.compile has made
 FUNCTIONAL = ("wait_tensor(",)  # the same below frames of torch that are those of any operator
 # What waits for the device, where there is one, and computes on the CPU alone.
 DEVICE_CALLS = (".item(", ".synchronize(", ".cpu(", ".tolist(")
@@ -114,11 +114,10 @@ def locate(frames: Sequence[Frame]) -> Place:
     spins = _spins(user) if user is not None and own == 0 else 0
     if user is not None and own == 0 and not spins and (caller := _caller(user, frames)) is not None:
         user, spins = caller, source.loop(caller.file, caller.line)
-    by_line = bool(spins) or (user is not None and own == 0 and source.line_has(user.file, user.line, WAITING_CALLS))
-    store = user is not None and own == 0 and source.line_has(user.file, user.line, STORE)
-    perhaps = store or (user is not None and own == 0 and source.line_has(user.file, user.line, (BACKWARD,)))
-    perhaps = perhaps or (user is not None and source.line_has(user.file, user.line, FUNCTIONAL))
-    by_device = user is not None and own == 0 and source.line_has(user.file, user.line, DEVICE_CALLS)
+    asking = user if own == 0 else None  # its line calls C, which has no frames
+    by_line = bool(spins) or _calls(asking, WAITING_CALLS)
+    store = _calls(asking, STORE)
+    perhaps = store or _calls(asking, (BACKWARD,)) or _calls(user, FUNCTIONAL)
     perhaps = perhaps or any(frame.function == "_engine_run_backward" for frame in called)
     return Place(
         file=user.file if user else "",
@@ -127,11 +126,15 @@ def locate(frames: Sequence[Frame]) -> Place:
         operations=_operations(called, collective) or ("torch store",) * store,
         collective=collective is not None or by_line or perhaps,
         certain=collective is not None or by_line,
-        device=by_device and collective is None,
+        device=collective is None and _calls(asking, DEVICE_CALLS),
         for_processes=collective is None and any(part in frame.file for frame in called for part in FOR_PROCESSES),
         prompt=any(_prompt(frame) for frame in frames),
         loop=spins or (source.loop(user.file, user.line) if user is not None and own == 0 else 0),
     )
+
+
+def _calls(frame: Frame | None, calls: tuple[str, ...]) -> bool:
+    return frame is not None and source.line_has(frame.file, frame.line, calls)
 
 
 def waiting_for(place: Place, *, device: bool, other: Place | None = None) -> Place:
@@ -181,7 +184,7 @@ def library(frame: Frame) -> bool:
 
 
 def _generated(frame: Frame) -> bool:
-    return frame.file.startswith(GENERATED[0]) or GENERATED[1] in frame.file
+    return frame.file.startswith("<") or INDUCTOR in frame.file
 
 
 def _standard(path: str) -> bool:

@@ -71,11 +71,14 @@ def _lines(path: str) -> list[str]:
     return found[0] if found else []
 
 
+def _opened(path: str, flags: int) -> int:
+    """Open what may be a FIFO or a terminal: it isn't waited for, and becomes nobody's terminal."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
 def _content(path: str) -> list[str]:
     try:
-        with open(
-            os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), encoding="utf-8", errors="replace"
-        ) as file:
+        with open(path, encoding="utf-8", errors="replace", opener=_opened) as file:
             facts = os.fstat(file.fileno())
             return file.readlines() if stat.S_ISREG(facts.st_mode) and facts.st_size <= BYTES else []
     except (OSError, ValueError):

@@ -20,9 +20,8 @@ def note(record: int, pid: int, status: int, *, decided: bool) -> None:
     """
     text = read(record, LIMIT)
     rank, parent = running_in(text).get(pid, (-1, 0))
-    if (
-        rank < 0 or calls.state(parent) not in ENDED
-    ):  # a tool of --wrap has ended before its rank; the parent looks on
+    # Where the parent lives, a tool of --wrap has ended before its rank, and the parent looks on.
+    if rank < 0 or calls.state(parent) not in ENDED:
         return
     if not decided and not any(ending.status for ending in attempts_in(text)[-1]):
         return
