@@ -12,6 +12,7 @@ import pytest
 
 from accel_cli.table import COMMANDS
 from tests.conftest import BIN, Run
+from tests.launch.processes import PAUSE
 
 
 def test_no_command_is_help_and_2(accelerate: Run) -> None:
@@ -100,7 +101,7 @@ def test_ctrl_c_while_a_command_is_imported_is_a_quiet_end(
     command: str, environ: dict[str, str], tmp_path: Path
 ) -> None:
     """Its shell learns of the signal, as of any program that doesn't handle it."""
-    (tmp_path / "accel_config.py").write_text("import time\nprint('imported', flush=True)\ntime.sleep(30)\n")
+    (tmp_path / "accel_config.py").write_text("import time\nprint('imported', flush=True)\n" + PAUSE)
     with subprocess.Popen(
         [BIN / "accelerate", command],
         env=environ | {"PYTHONPATH": str(tmp_path)},

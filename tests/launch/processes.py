@@ -38,6 +38,10 @@ def dead(name):
         pass
 """
 
+# How a script waits that handles the signal which a test sends: one that comes just before a sleep is only handled after
+# it, which under load happens once in 600 times.
+PAUSE = "for _ in range(600): time.sleep(0.1)\n"
+
 
 def alive(pids: list[int]) -> list[int]:
     """Those of the processes that still run."""

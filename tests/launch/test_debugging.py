@@ -228,7 +228,7 @@ def test_a_prompt_may_end_lines_to_make_room(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_ctrl_c_and_ctrl_backslash_mean(terminal: Terminal, script: Script) -> None:
     path = script(
         "import os, time\nrank = os.environ['RANK']\n"
-        "if rank == '1':\n    try:\n        print('runs', rank, flush=True)\n        time.sleep(100)\n    except KeyboardInterrupt:\n        print('mine')\n"
+        "if rank == '1':\n    try:\n        print('runs', rank, flush=True)\n        while True: time.sleep(0.1)\n    except KeyboardInterrupt:\n        print('mine')\n"
         "    breakpoint()\nprint('runs', rank, flush=True)\ntime.sleep(100)\n"
     )
     one = terminal("--debug_rank", "1", path)

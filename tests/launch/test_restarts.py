@@ -19,7 +19,7 @@ import pytest
 from accel_launch import Event, launch
 from tests.conftest import BIN, ROOT, Run, needs_torch
 from tests.launch import smi as smi_program
-from tests.launch.processes import TURNS, Script, Start, gone, guardian_of, read_pids, until
+from tests.launch.processes import PAUSE, TURNS, Script, Start, gone, guardian_of, read_pids, until
 from tests.launch.test_terminal import Shown
 
 N2 = ("--cpu", "--num_processes", "2")
@@ -201,7 +201,7 @@ def test_a_signal_ends_the_run(launched: Start, script: Script, number: int) -> 
     """It isn't tried again what a signal has ended, whether ranks end well, badly or by it."""
     path = script(
         COUNT + f"signal.signal({int(number)}, lambda *_: os._exit(int(rank)))\n"
-        "print(os.getpid(), count, flush=True)\nsys.exit(9) if rank == '0' and count == 0 else time.sleep(60)\n"
+        "print(os.getpid(), count, flush=True)\nif rank == '0' and count == 0: sys.exit(9)\n" + PAUSE
     )
     running = launched(*N2, "--restart_policy", "always", "--max_restarts", "5", path)
     assert running.stdout is not None
@@ -394,7 +394,7 @@ def test_a_function_returns_what_its_last_attempt_does(tmp_path: Path) -> None:
 
 
 def test_a_cancelled_run_is_not_started_again(script: Script) -> None:
-    path = script(COUNT + "signal.signal(signal.SIGTERM, lambda *_: os._exit(1))\ntime.sleep(60)\n")
+    path = script(COUNT + "signal.signal(signal.SIGTERM, lambda *_: os._exit(1))\n" + PAUSE)
     result = launch(path, cpu=True, num_processes=2, restart_policy="always", max_restarts=3, timeout=1)
     assert (result.status, len(result.attempts)) == (124, 1)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import BIN, ROOT, Run
-from tests.launch.processes import Script, Start, gone, guardian_of, read_pids
+from tests.launch.processes import PAUSE, Script, Start, gone, guardian_of, read_pids
 
 LAUNCH = ("launch", "--cpu")
 
@@ -260,7 +260,7 @@ def test_saving_before_the_end(
     assert ("failed first" in err) == (said == "failed first")
 
 
-SLEEPING = "import os, time\nos.write(1, b'%d\\n' % os.getpid())\ntime.sleep(60)\n"
+SLEEPING = "import os, time\nos.write(1, b'%d\\n' % os.getpid())\n" + PAUSE
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
@@ -276,8 +276,7 @@ def test_a_signalled_run_is_128_and_n_even_if_ranks_end_well(launched: Start, sc
     path = script(
         "import os, signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
-        "os.write(1, b'%d\\n' % os.getpid())\n"
-        "time.sleep(60)\n"
+        "os.write(1, b'%d\\n' % os.getpid())\n" + PAUSE
     )
     running = launched("--cpu", "--num_processes", "2", path)
     read_pids(running, 2)

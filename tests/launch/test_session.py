@@ -17,7 +17,7 @@ import pytest
 from accel_config import AccelError
 from accel_launch import Command, Event, Plan, Result, run, stacks
 from accel_launch.planning.types import Display, Watching
-from tests.launch.processes import Script, gone, marked, until
+from tests.launch.processes import PAUSE, Script, gone, marked, until
 
 
 def ranks(path: Path, count: int = 2, **more: str) -> Plan:
@@ -116,7 +116,7 @@ def test_cancelled(script: Script) -> None:
 def test_a_result_says_when_it_was_cancelled(script: Script) -> None:
     """Not when the ranks had ended, which may take them a while."""
     cancel = threading.Event()
-    slow = "signal.signal(15, lambda *_: time.sleep(1) or sys.exit())\nprint(flush=True)\ntime.sleep(60)"
+    slow = "signal.signal(15, lambda *_: time.sleep(1) or sys.exit())\nprint(flush=True)\n" + PAUSE
     thread = threading.Timer(1.5, cancel.set)
     thread.start()
     result = run(ranks(script(f"import signal, sys, time\n{slow}"), 1), cancel=cancel)

@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 from tests.conftest import BIN, Run
-from tests.launch.processes import TURNS, Script, Start, alive, gone, guardian_of, marked, read_pids, until
+from tests.launch.processes import PAUSE, TURNS, Script, Start, alive, gone, guardian_of, marked, read_pids, until
 
 N2 = ("--cpu", "--num_processes", "2")
 ME = "import os, signal, subprocess, sys, time\nrank = os.environ.get('RANK', '-')\n"
@@ -43,7 +43,7 @@ began = time.monotonic()
 signals.wait(select.poll(), 20)
 assert time.monotonic() - began < 15, "it slept on"
 """
-SLEEP = ME + "os.write(1, b'%d\\n' % os.getpid())\ntime.sleep(60)\n"
+SLEEP = ME + "os.write(1, b'%d\\n' % os.getpid())\n" + PAUSE
 
 
 # Teardown.
@@ -341,8 +341,7 @@ def test_signals_that_come_at_once_all_arrive(launched: Start, script: Script) -
 def test_a_second_hangup_leaves_ranks_their_grace(launched: Start, script: Script) -> None:
     path = script(
         ME + "signal.signal(signal.SIGHUP, lambda *_: (time.sleep(0.5), print('saved', flush=True), os._exit(0)))\n"
-        "os.write(1, b'%d\\n' % os.getpid())\n"
-        "time.sleep(60)\n"
+        "os.write(1, b'%d\\n' % os.getpid())\n" + PAUSE
     )
     running = launched(*N2, path)
     read_pids(running, 2)
@@ -358,8 +357,7 @@ def test_at_a_terminal_rank_0_reads_and_an_interrupt_comes_once(
 ) -> None:
     path = script(
         ME + "signal.signal(signal.SIGINT, lambda *_: (print('got', flush=True), time.sleep(0.3), os._exit(0)))\n"
-        "print('read', input('more? ') if rank == '0' else 'nothing', flush=True)\n"
-        "for _ in range(600): time.sleep(0.1)\n"  # a signal that comes just before a sleep waits for its end
+        "print('read', input('more? ') if rank == '0' else 'nothing', flush=True)\n" + PAUSE
     )
     pid, master = _at_a_terminal(path, environ)
     seen = read_until(master, b"more? ")
@@ -562,7 +560,7 @@ def test_no_core_of_ours_is_dumped_at_a_quit(script: Script, environ: dict[str, 
     folder.mkdir()
     if not os.WCOREDUMP(_wait(["sh", "-c", "ulimit -c unlimited; kill -QUIT $$"], environ, folder)):
         pytest.skip("no process dumps a core here")
-    path = script(ME + "signal.signal(3, lambda *_: os._exit(0))\nos.kill(int(sys.argv[1]), 3)\ntime.sleep(60)\n")
+    path = script(ME + "signal.signal(3, lambda *_: os._exit(0))\nos.kill(int(sys.argv[1]), 3)\n" + PAUSE)
     code = f"ulimit -c unlimited; exec {BIN / 'accelerate'} launch {' '.join(N2)} {path} $$"
     status = _wait(["sh", "-c", code], environ, folder)
     assert os.WTERMSIG(status) == signal.SIGQUIT

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import BIN, Run
-from tests.launch.processes import Script
+from tests.launch.processes import PAUSE, Script
 
 ME = "import os, signal, subprocess, sys, time\nrank = os.environ.get('RANK', '-')\n"
 COMMAND = (BIN / "accelerate", "launch")
@@ -29,7 +29,7 @@ VICTIMS = ME + (
     "if rank == '0': fail(ValueError, 'cause')\n"
     "try:\n    fail(OSError, 'reset')\nexcept OSError as error:\n    raise ConnectionError('victim') from error\n"
 )
-WAITING = ME + "print('ready', flush=True)\ntime.sleep(60)\n"
+WAITING = ME + "print('ready', flush=True)\n" + PAUSE
 
 
 class Shown:

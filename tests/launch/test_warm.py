@@ -23,7 +23,7 @@ import pytest
 from accel_launch.ranks import FORK_SERVER
 from accel_launch.running.guardian.preloading import warm
 from tests.conftest import BIN, Run, lines, needs_torch
-from tests.launch.processes import Script, alive, gone, read_pids, until
+from tests.launch.processes import PAUSE, Script, alive, gone, read_pids, until
 from tests.launch.test_preload import PORTRAIT, TWO, assert_same, portraits
 
 KEEP = ("--preload", "kept", "--keep_warm", "5m")
@@ -385,7 +385,7 @@ def test_two_launches_at_once_are_each_themselves(
     assert len(waiting(environ)) == 3
 
 
-SLEEPS = "import os, subprocess, time\nos.write(1, b'%d\\n' % os.getpid())\ntime.sleep(60)\n"
+SLEEPS = "import os, subprocess, time\nos.write(1, b'%d\\n' % os.getpid())\n" + PAUSE
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

@@ -19,6 +19,7 @@ from accel_sagemaker import entry, job, submit
 from accel_sagemaker.building import bundle
 from tests.conftest import Resolve
 from tests.environments import environment
+from tests.launch.processes import PAUSE
 from tests.schedule import sampled
 
 from .conftest import CONFIG, keys, until
@@ -110,8 +111,7 @@ def test_a_toolkit_that_is_stopped_stops_the_script(container: Start, tmp_path: 
         "import os, pathlib, signal, sys, time\n"
         "def save(*_): pathlib.Path(os.environ['SAVED']).write_text('saved'); sys.exit(0)\n"
         "signal.signal(signal.SIGTERM, save)\n"
-        "pathlib.Path(os.environ['READY']).write_text(str(os.getpid()))\n"
-        "time.sleep(60)\n"
+        "pathlib.Path(os.environ['READY']).write_text(str(os.getpid()))\n" + PAUSE
     )
     ready, saved = tmp_path / "ready", tmp_path / "saved"
     with made.start(READY=str(ready), SAVED=str(saved)) as running:

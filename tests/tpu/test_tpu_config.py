@@ -512,7 +512,7 @@ def test_a_signal_reaches_the_remote_commands(cloud: Cloud, number: int) -> None
 @pytest.mark.exhaustive
 def test_a_program_in_python_is_interrupted(cloud: Cloud) -> None:
     """A shell starts what it puts in the background with SIGINT ignored; Python would then know no interrupt."""
-    command = 'exec python3 -uc \'import time\ntry: print("up"); time.sleep(60)\nexcept KeyboardInterrupt: print("interrupted")\''
+    command = 'exec python3 -uc \'import time\ntry: print("up"); [time.sleep(0.1) for _ in range(600)]\nexcept KeyboardInterrupt: print("interrupted")\''
     code, out, _err = interrupted(cloud, command, [signal.SIGINT])
     assert code == -signal.SIGINT
     assert by_worker(out) == {"worker 0": ["interrupted"], "worker 1": ["interrupted"]}
