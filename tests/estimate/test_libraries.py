@@ -151,7 +151,8 @@ def test_fsdp_1_holds_the_inputs_of_frozen_layers_and_their_gradients_in_reentra
 @pytest.mark.exhaustive
 def test_so_does_torch(accelerate: Run) -> None:
     script = Path(__file__).parent / "scripts" / "frozen_layers.py"
-    done = accelerate("launch", "-q", "--cpu", "--num_processes", "2", script)
+    done = accelerate("launch", "-q", "--cpu", "--num_processes", "2", script, timeout=150)
+    assert done.returncode == 0, done.stderr
     once, twice = json.loads(done.stdout)
     assert once == pytest.approx(1, abs=0.1)
     assert twice == pytest.approx(2, abs=0.1)

@@ -379,7 +379,7 @@ def test_two_minutes_at_a_breakpoint(terminal: Terminal, launched: Start, script
     """Of pdb and of an editor, while the others wait in a collective."""
     pytest.importorskip("torch")
     meeting = "import os, torch, torch.distributed as dist\ndist.init_process_group('gloo')\nrank = dist.get_rank()\n"
-    waiting = "dist.all_reduce(torch.ones(1))\nprint('met', rank)\n"
+    waiting = "dist.all_reduce(torch.ones(1))\nprint('met', rank)\ndist.destroy_process_group()\n"
     flags = ("--stall_after", "10", "--stall_action", "end")
     one = terminal("--debug_rank", "1", *flags, script(f"{meeting}if rank == 1: breakpoint()\n{waiting}", "typed.py"))
     path, port = script(meeting + waiting, "edited.py"), free(2)

@@ -28,6 +28,7 @@ print(torch.__version__.partition("+")[0], int(ones), "ACCEL_SCRATCH" in os.envi
 if os.environ["RANK"] == "1" and int(os.environ["TORCHELASTIC_RESTART_COUNT"]) < int(sys.argv[1]):
     raise ValueError("boom")
 dist.barrier()
+dist.destroy_process_group()
 """
 
 

@@ -7,7 +7,7 @@ import json
 import weakref
 
 import torch
-from torch.distributed import get_rank, init_process_group
+from torch.distributed import destroy_process_group, get_rank, init_process_group
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
@@ -82,3 +82,4 @@ init_process_group("gloo")
 added = [(peak(12, reentrant=how) - peak(4, reentrant=how)) / 8 for how in (False, True)]
 if get_rank() == 0:
     print(json.dumps(added))
+destroy_process_group()
