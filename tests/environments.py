@@ -82,3 +82,11 @@ def environment(*groups: str, extra: str = "", package: str = "") -> Path:
         assert done.returncode == 0, done.stderr
 
     return kept(f"{name}-{lock}", make)
+
+
+def deepspeed() -> Path:
+    """Return the ``bin`` folder of the environment with DeepSpeed, one for all its clients: it takes minutes to make.
+
+    Hugging Face's library is there too, so that ``accelerate`` may be its command; ``accel`` is ours.
+    """
+    return environment("hf", "deepspeed", extra="fp8-ao")

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from tests import environments
 from tests.conftest import ROOT, Run
 from tests.environments import environment
 
@@ -53,7 +54,7 @@ def test_deepspeed_shards_by_the_stage(environ: dict[str, str], stage: str) -> N
         pytest.skip("there is no C++ compiler (c++): DeepSpeed compiles its shared memory for more than one CPU rank")
     done = subprocess.run(
         [
-            *(environment("deepspeed") / "accelerate", "launch", "--use_deepspeed", "--zero_stage", stage),
+            *(environments.deepspeed() / "accel", "launch", "--use_deepspeed", "--zero_stage", stage),
             *("--gradient_clipping", "1.0", "--num_processes", "2"),
             *(ROOT / "examples/train_deepspeed.py", "--epochs", "8"),
         ],

@@ -18,6 +18,7 @@ from accel_launch.engines.common.wrapping import MODULE as RUNNER
 from accel_launch.engines.common.wrapping import PARENT
 from accel_launch.engines.deepspeed import MODULE, WAYS, over_pdsh
 from accel_launch.machine.host import Host
+from tests import environments
 from tests.conftest import Resolve
 from tests.environments import environment
 from tests.launch.hosts import Packages, Programs, Still, host
@@ -353,10 +354,10 @@ def launch(
     """Launch the script over the machines of a hostfile, with the programs of a folder first on PATH."""
     machines = hosts.count("\n")
     (folder / "hosts").write_text(hosts)
-    deepspeed = environment("deepspeed")
+    deepspeed = environments.deepspeed()
     return subprocess.run(
         [
-            *(deepspeed / "accelerate", "launch", "--use_deepspeed", "--zero_stage", "2", "--engine", "deepspeed"),
+            *(deepspeed / "accel", "launch", "--use_deepspeed", "--zero_stage", "2", "--engine", "deepspeed"),
             *("--num_machines", str(machines), "--num_processes", "2", "--main_process_ip", "127.0.0.1"),
             *("--deepspeed_hostfile", "hosts", "--deepspeed_multinode_launcher", launcher, "show.py", *words),
         ],

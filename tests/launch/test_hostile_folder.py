@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from accel_sagemaker import entry
+from tests import environments
 from tests.conftest import BIN, Run, needs_torch
 from tests.environments import environment
 from tests.schedule import sampled
@@ -170,9 +171,9 @@ def test_deepspeeds_launcher(hostile: Path, environ: dict[str, str]) -> None:
     """On this machine: for other hosts DeepSpeed itself puts the folder on PYTHONPATH, which a note says."""
     (hostile / "hosts").write_text("localhost slots=1\n127.0.0.2 slots=1\n")
     environ["DS_ACCELERATOR"] = "cpu"
-    deepspeed = environment("deepspeed")
+    deepspeed = environments.deepspeed()
     without_those_of_python(hostile, {**environ, "PYTHONPATH": str(hostile)}, deepspeed / "python", "train.py")
-    launch = (deepspeed / "accelerate", "launch", "--use_deepspeed", "--zero_stage", "2", "--engine", "deepspeed")
+    launch = (deepspeed / "accel", "launch", "--use_deepspeed", "--zero_stage", "2", "--engine", "deepspeed")
     flags = ("--num_machines", "2", "--num_processes", "2", "--main_process_ip", "127.0.0.1", "--machine_rank", "0")
     more = (
         "--main_process_port",
@@ -226,10 +227,10 @@ def test_the_trial(accelerate: Run, hostile: Path) -> None:
 @needs_torch
 def test_with_deepspeed(hostile: Path, environ: dict[str, str]) -> None:
     """Ranks have the folder on PYTHONPATH then, as under Hugging Face's command; torch's agent doesn't."""
-    programs = environment("deepspeed")
+    programs = environments.deepspeed()
     plain = (programs / "python", "train.py")
     without_those_of_python(hostile, {**environ, "PYTHONPATH": str(hostile)}, *plain)
-    launch = (programs / "accelerate", "launch", "-q", "--use_deepspeed", "--num_processes", "2")
+    launch = (programs / "accel", "launch", "-q", "--use_deepspeed", "--num_processes", "2")
     only_by_the_script((*launch, "--engine", "torchrun", "train.py"), hostile, environ, plain, 2)
 
 

@@ -136,7 +136,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 GIVEN = ["flags", "file of one machine", "file of the machines", "file of eight", "variables"]
 
 
-@pytest.mark.parametrize("step", [61, pytest.param(3, marks=[pytest.mark.exhaustive, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("step", [61, pytest.param(7, marks=[pytest.mark.exhaustive, pytest.mark.timeout(600)])])
 @pytest.mark.parametrize("machines", [1, 2, 4])
 @pytest.mark.parametrize("given", sampled(GIVEN, every=2))
 @pytest.mark.parametrize("scheduler", ["slurm", "kubernetes"])

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests import environments
 from tests.conftest import ROOT
-from tests.environments import environment
 
 CLIENTS = ROOT / "tests" / "clients"
 Said = dict[str, dict[str, dict[str, Any]]]
@@ -96,7 +96,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
 
 @pytest.fixture(scope="module")
 def where() -> Path:
-    return environment("hf", "deepspeed", extra="fp8-ao")
+    return environments.deepspeed()
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from accel_launch import plan
+from tests import environments
 from tests.conftest import BIN, ROOT, Resolve
-from tests.environments import environment
 from tests.launch.hosts import host
 
 CLIENTS = ROOT / "tests" / "clients"
@@ -41,7 +41,7 @@ CASES: list[Case] = [
 @pytest.mark.stress
 @pytest.mark.timeout(900)
 def test_what_the_library_does_on_the_cpu_is_announced(tmp_path: Path, environ: dict[str, str]) -> None:
-    python = environment("hf", "deepspeed", extra="fp8-ao") / "python"
+    python = environments.deepspeed() / "python"
     (tmp_path / "told.py").write_text("import json, os\nos.write(1, f'{json.dumps(dict(os.environ))}\\n'.encode())\n")
     told: list[list[str]] = []
     for flags, _made, announced in CASES:
@@ -67,7 +67,7 @@ def test_what_the_library_does_on_the_cpu_is_announced(tmp_path: Path, environ: 
 @pytest.mark.stress
 @pytest.mark.timeout(900)
 def test_fsdp_1_that_syncs_fails_in_the_library_as_announced(tmp_path: Path, environ: dict[str, str]) -> None:
-    python = environment("hf", "deepspeed", extra="fp8-ao") / "python"
+    python = environments.deepspeed() / "python"
     (tmp_path / "train.py").write_text(SCRIPT)
     words = [BIN / "accelerate", "launch", "--python", python, "--use_fsdp", "--num_processes", "1", "train.py"]
     done = subprocess.run([*map(str, words)], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=600)
@@ -101,7 +101,7 @@ print(made.process_index, made.distributed_type.name, made.is_main_process, made
 @pytest.mark.timeout(900)
 def test_the_library_takes_the_one_device_that_a_rank_of_slices_sees(tmp_path: Path, environ: dict[str, str]) -> None:
     """It hands LOCAL_RANK to DDP and to barriers as a device's number, so that must be 0 in each rank."""
-    python = environment("hf", "deepspeed", extra="fp8-ao") / "python"
+    python = environments.deepspeed() / "python"
     (tmp_path / "train.py").write_text(ONE_DEVICE)
     slices = ("--num_devices", "2", "--gpu_ids", "MIG-a,MIG-b")
     words = [BIN / "accelerate", "launch", "-q", "--python", python, *slices, "train.py"]
