@@ -125,6 +125,11 @@ def test_pdsh_is_the_default_and_finds_the_main_address_itself(settings: Resolve
     assert words[words.index("--master_port") + 1] == "40001"
 
 
+def test_its_launcher_kills_ranks_that_outstay_a_failure(settings: Resolve, here: Path) -> None:
+    killer = planned(settings, here, "--num_machines", "2", "--deepspeed_hostfile", "hosts").killer
+    assert killer == "DeepSpeed kills them one after the other, each 30 s after it was asked to end"
+
+
 def test_only_our_variables_travel(settings: Resolve, here: Path) -> None:
     on = host(2, probe=having(), environ={"SECRET": "1", "PYTHONPATH": "/lib dir"})
     words = program(planned(settings, here, *HOSTS, "--zero_stage", "2", "--gpu_ids", "0,1", on=on))

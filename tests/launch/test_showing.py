@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import jsonschema
 import pytest
 
+from accel_launch import Plan
 from accel_launch.inspecting import report
 from accel_launch.inspecting.subject import Subject
 from accel_launch.running.guardian import guardian, teardown
@@ -116,7 +117,7 @@ def test_what_could_not_be_seen_in_time_was_seen_before_or_is_said(monkeypatch: 
     said: list[str] = []
     ranks = [Subject(0, 0, 7), Subject(1, 1, 8), Subject(2, 2, 9, "exit status 0")]
     reader = EventReader(-1, lambda place: place, None, said.append)
-    shows = Showing(reader, None, 1.0, lambda: ranks, said.append)
+    shows = Showing(reader, None, Plan("local", (), grace=1.0), lambda: ranks, said.append)
     looks: list[Callable[[dict[str, Any] | None], None]] = []
 
     def begin(_poller: select.poll, then: Callable[[dict[str, Any] | None], None]) -> bool:
@@ -168,21 +169,20 @@ def test_a_rank_that_torch_s_agent_kills_is_shown_too(launched: Start, script: S
 
 
 @pytest.mark.parametrize(
-    ("engine", "who"),
+    ("killer", "who"),
     [
-        ("torchrun", "torch's agent kills them 30 s after it"),
-        ("deepspeed", "DeepSpeed kills them one after the other, each 30 s after it was asked to end"),
-        ("rough", "rough kills them itself"),
+        ("the agent kills them in its own time", "the agent kills them in its own time"),
+        ("", "rough kills them itself"),
     ],
 )
 def test_who_kills_ranks_that_outstay_a_failure_is_said(
-    monkeypatch: pytest.MonkeyPatch, engine: str, who: str
+    monkeypatch: pytest.MonkeyPatch, killer: str, who: str
 ) -> None:
     said: list[str] = []
     ranks = [Subject(0, 0, 7, "exit status 3"), Subject(1, 1, 8)]
     record = cast("EngineRecord", SimpleNamespace(attempts=[[Ending(0, 0, 7, 3, 0, 1.0)]], unended=(1,)))
-    shows = Showing(EventReader(-1, lambda place: place, None, said.append), record, 1.0, lambda: ranks, said.append)
-    shows.engine = engine
+    plan = Plan("rough", (), grace=1.0, killer=killer)
+    shows = Showing(EventReader(-1, lambda place: place, None, said.append), record, plan, lambda: ranks, said.append)
     looks: list[Callable[[dict[str, Any] | None], None]] = []
 
     def begin(_poller: select.poll, then: Callable[[dict[str, Any] | None], None], _within: object) -> None:

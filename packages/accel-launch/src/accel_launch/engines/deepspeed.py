@@ -99,11 +99,9 @@ def make(context: LaunchContext) -> Plan:
     ]
     _note_hidden(context)
     words = _words(context, name, address, port)
-    return Plan(
-        "deepspeed",
-        (Command((*module_command(context, MODULE), *options, *words), _safe_path(context)),),
-        hosted=context.layout.local,
-    )
+    command = Command((*module_command(context, MODULE), *options, *words), _safe_path(context))
+    killer = "DeepSpeed kills them one after the other, each 30 s after it was asked to end"
+    return Plan("deepspeed", (command,), hosted=context.layout.local, killer=killer)
 
 
 def _safe_path(context: LaunchContext) -> dict[str, str]:

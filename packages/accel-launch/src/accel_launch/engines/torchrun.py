@@ -63,7 +63,8 @@ def make(context: LaunchContext) -> Plan:
         variables["RES_OPTIONS"] = UNASKED
     agent = (*module_command(context, AGENT_MODULE), *_options(context, flags), "--no-python", *words)
     command = Command(agent, variables)
-    return Plan("torchrun", (command,), hosted=context.layout.local, lifeline=line)
+    killer = "torch's agent kills them 30 s after it"
+    return Plan("torchrun", (command,), hosted=context.layout.local, killer=killer, lifeline=line)
 
 
 def _options(context: LaunchContext, more: dict[str, object]) -> tuple[str, ...]:

@@ -168,6 +168,8 @@ class Plan(Record):
     """Which output is shown, and which is kept in files."""
     hosted: int = 0
     """Ranks that the only command starts on this machine, each under `accel_launch.ranks.parent`."""
+    killer: str = ""
+    """Who kills those ranks when they outstay a failure, and when: ``torch's agent kills them 30 s after it``."""
     first_rank: int = 0
     """Rank of local rank 0."""
     devices: tuple[str | None, ...] = ()

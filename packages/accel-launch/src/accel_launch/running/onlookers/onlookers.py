@@ -64,8 +64,8 @@ class Onlookers:
             watch: The lifeline of a run over several machines.
         """
         self.reader, self.record = reader, record
-        self.showing = Showing(reader, record, self.plan.grace, self.subjects, self.say)
-        self.showing.kill, self.showing.engine = lambda: self.orders.send(KILL), self.plan.engine
+        self.showing = Showing(reader, record, self.plan, self.subjects, self.say)
+        self.showing.kill = lambda: self.orders.send(KILL)
         if self.desk is None:
             self._open()
         self.recorder.ranks.subjects = self.subjects

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from accel_launch.inspecting.subject import Subject
+    from accel_launch.planning.types import Plan
     from accel_launch.running.engine_record import EngineRecord
     from accel_launch.running.supervising.event_reader import EventReader
 
@@ -26,14 +27,9 @@ HEADS = {
     JOIN: "what the ranks did when join_timeout ended the run",
     TIMEOUT: "what the ranks did when the run had taken too long",
 }
-THEIRS = "ranks that are still there after a failure; {} kills them {}"
-"""The head where an engine does that, in its own time."""
-KILLERS = {
-    "torchrun": ("torch's agent", "30 s after it"),
-    "deepspeed": ("DeepSpeed", "one after the other, each 30 s after it was asked to end"),
-}
-"""Who kills ranks that outstay a failure, and when; of other engines only the name is known."""
-ENGINE = 25.0  # seconds after a failure; before that of `KILLERS`
+THEIRS = "ranks that are still there after a failure; {}"
+"""The head where an engine kills them, in its own time (`Plan.killer`)."""
+ENGINE = 25.0  # seconds after a failure; before torch's agent and DeepSpeed kill
 EARLY = 0.9  # of a grace that is shorter
 PERIOD = 2.0  # seconds between two looks at an engine's record
 
@@ -45,17 +41,16 @@ class Showing:
         self,
         reader: EventReader,
         record: EngineRecord | None,
-        grace: float,
+        plan: Plan,
         subjects: Callable[[], Sequence[Subject]],
         say: Callable[[str], None],
     ) -> None:
-        """Take the guardian's events, an engine's record, the grace, the ranks, and where to print."""
+        """Take the guardian's events, an engine's record, the plan, the ranks, and where to print."""
         self.reader, self.record, self.subjects, self.say = reader, record, subjects, say
-        self.patience = min(EARLY * grace, ENGINE)
+        self.patience = min(EARLY * plan.grace, ENGINE)
         self.kill: Callable[[], None] = _nothing
         """Kills all ranks."""
-        self.engine = ""
-        """The name of the engine whose record that is."""
+        self.killer = plan.killer or f"{plan.engine} kills them itself"
         self.stacks: list[Mapping[str, Any]] = []
         """What was shown."""
         self.last = LastLook(subjects)
@@ -99,7 +94,7 @@ class Showing:
         attempt = f"attempt {len(attempts)}"
         if failed and attempt not in self.begun and time.time() > failed[0] + self.patience and record.unended:
             self.begun.add(attempt)
-            head = THEIRS.format(*KILLERS.get(self.engine, (self.engine, "itself")))
+            head = THEIRS.format(self.killer)
             self.last.begin(poller, lambda found: self._outstaying(found, head), CALM)
 
     def before(self, poller: select.poll, why: str) -> bool:
