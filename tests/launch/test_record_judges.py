@@ -16,7 +16,6 @@ from accel_launch.running.engine_record import LIMIT, attempts_in, memory_file, 
 from accel_launch.running.guardian import orphans
 from tests.conftest import Run
 from tests.launch.processes import Script
-from tests.launch.test_stall import STUCK
 
 # An engine of another package, which starts its ranks one after the other and ends with a status of its own.
 ROUGH = """\
@@ -81,6 +80,15 @@ def test_a_rank_whose_end_nobody_has_seen_is_a_failure(accelerate: Run, script: 
     assert "accel: rough: the end of rank 1 isn't known; its parent was killed" in done.stderr
 
 
+WAITS = """\
+import os, threading, time, types
+lock = threading.Lock()
+lock.acquire()
+work = types.SimpleNamespace(wait=lock.acquire)  # which is C, as torch's are
+if os.environ["RANK"] == "0":
+    time.sleep(1000)
+work.wait()
+"""
 KILLING = "{0} & a=$!; {1} & b=$!; trap 'kill $b; wait $b; kill -9 $a; wait $a; exit 143' TERM; wait"
 """As Open MPI does it: once the first rank has ended, the parent of the other one is killed."""
 
@@ -89,7 +97,7 @@ KILLING = "{0} & a=$!; {1} & b=$!; trap 'kill $b; wait $b; kill -9 $a; wait $a; 
 def test_the_end_of_a_rank_is_known_whose_parent_its_engine_killed(
     accelerate: Run, script: Script, tmp_path: Path
 ) -> None:
-    path = script(STUCK)
+    path = script(WAITS)
     flags = ("--stall_after", "1.5", "--stall_action", "end", "--report", str(tmp_path / "report.json"))
     done = accelerate("launch", *FLAGS, *flags, str(path), env={"HOW": KILLING})
     assert done.returncode == 124, done.stderr

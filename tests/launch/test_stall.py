@@ -61,7 +61,7 @@ def test_standing_still_is_told_once_and_again_at_twice_the_time(launched: Start
 
 def test_end_ends_the_run_with_124_and_the_report_has_it(accelerate: Run, script: Script, tmp_path: Path) -> None:
     flags = ("--stall_after", "1.5", "--stall_action", "end", "--report", tmp_path / "report.json")
-    done = accelerate("launch", *N2, *flags, script(STUCK))
+    done = accelerate("launch", *N2[:-3], "3", *N2[-2:], *flags, script(STUCK))
     assert done.returncode == 124
     assert "accel: rank 0 (local rank 0, pid" in done.stderr
     assert "  cause: standing still for 2 s: script1.py:6 rest > sleep\n" in done.stderr
@@ -72,13 +72,14 @@ def test_end_ends_the_run_with_124_and_the_report_has_it(accelerate: Run, script
     (shown,) = report["stacks"]
     assert shown["why"] == "stall"
     assert shown["ranks"] == stall["stacks"]
-    assert [rank["process"]["threads"][0]["frames"][-2]["function"] for rank in stall["stacks"]] == ["rest", "wait"]
+    assert [rank["process"]["threads"][0]["frames"][-2]["function"] for rank in stall["stacks"]] == ["rest", "wait", "wait"]
     assert (
-        "accel: what the ranks did when standing still ended the run:\n  1 of 2 ranks (0): script1.py:6 rest"
+        "accel: what the ranks did when standing still ended the run:\n  1 of 3 ranks (0): script1.py:6 rest"
         in done.stderr
     )
     assert "      rest (" in done.stderr
-    assert stall["kinds"] == {"0": "still", "1": "still"}
+    assert stall["kinds"] == {"0": "still", "1": "still", "2": "still"}
+    assert (stall["odd"], stall["culprit"]) == ([], 0)
     assert [group["function"] for group in stall["groups"]] == ["rest", "wait"]
 
 

@@ -27,9 +27,8 @@ from accel_launch.running.onlookers.machines import whole_run
 from accel_launch.running.onlookers.machines.parts import Part, as_message, from_message
 from accel_launch.running.onlookers.machines.station import Station
 from accel_launch.running.onlookers.machines.worker import Worker
-from accel_launch.running.onlookers.stall.culprit import Culprit
 from accel_launch.running.onlookers.stall.handle import StallWatch
-from accel_launch.running.onlookers.stall.telling import Stall
+from accel_launch.running.onlookers.stall.telling import Culprit, Stall
 from tests.conftest import Run
 from tests.launch.audience import Audience
 from tests.launch.processes import Script, until

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from accel_config.record import Record
 from accel_config.showing.printable import one_line
 
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 
 MISMATCH = "the ranks wait in different collectives"
 TOGETHER = "all ranks are in the same place"
-BLAMELESS = (MISMATCH, TOGETHER)
+APART = "no rank waits in a collective"
+BLAMELESS = (MISMATCH, TOGETHER, APART)
 """Standstills for which no rank is more to blame than another."""
 MOST_NAMED = 4  # groups in a sentence
 MOST_SPANS = 20  # of a group's ranks in a line: thousands of ranks can alternate
@@ -74,11 +77,20 @@ class Group(Record):
 
 
 def grouped(stacks: Iterable[RankStack]) -> tuple[Group, ...]:
-    """Return the groups, the smallest first; of two of one size, the one that doesn't wait for other ranks."""
-    found: dict[str, list[RankStack]] = {}
+    """Return the groups, first those that don't wait for other ranks."""
+    found: dict[tuple[str, str], list[RankStack]] = {}
     for each in stacks:
-        found.setdefault(each.doing, []).append(each)
-    return _ordered(_group(doing, members) for doing, members in found.items())
+        found.setdefault((each.doing, each.place.file), []).append(each)
+    doings = [doing for doing, _file in found]
+    return ordered(
+        _group(_longer(doing, file) if doings.count(doing) > 1 else doing, members)
+        for (doing, file), members in found.items()
+    )
+
+
+def _longer(doing: str, path: str) -> str:
+    """Return what ranks do in a file of a name that another one has as well, with its whole path."""
+    return doing.replace(os.path.basename(path), path, 1)
 
 
 def placed(groups: Iterable[Group], places: Mapping[int, Place]) -> tuple[Group, ...]:
@@ -90,11 +102,12 @@ def placed(groups: Iterable[Group], places: Mapping[int, Place]) -> tuple[Group,
     found: dict[str, list[int]] = {}
     for rank, group in known.items():
         found.setdefault(group.doing, []).append(rank)
-    return _ordered(known[ranks[0]].replace(ranks=tuple(sorted(ranks))) for ranks in found.values())
+    return ordered(known[ranks[0]].replace(ranks=tuple(sorted(ranks))) for ranks in found.values())
 
 
-def _ordered(groups: Iterable[Group]) -> tuple[Group, ...]:
-    return tuple(sorted(groups, key=lambda group: (group.collective, len(group.ranks), group.ranks)))
+def ordered(groups: Iterable[Group]) -> tuple[Group, ...]:
+    """Return groups as they are told: first who doesn't wait for other ranks, and is there; then the smallest."""
+    return tuple(sorted(groups, key=lambda group: (group.collective, group.ended, len(group.ranks), group.ranks)))
 
 
 def _group(doing: str, members: Sequence[RankStack]) -> Group:

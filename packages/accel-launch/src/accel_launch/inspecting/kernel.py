@@ -8,8 +8,7 @@ from accel_config.record import Record
 from accel_launch.inspecting import syscalls
 from accel_launch.ranks.system import calls
 
-READING = frozenset({"read", "readv", "pread64"})
-SELECTING = frozenset({"select", "pselect6"})  # what readline does before it reads
+TERMINALS, MASTER = ("/dev/pts/", "/dev/tty", "/dev/console"), "/dev/pts/ptmx"  # and the other side of any of them
 LOOKERS = frozenset({"accel-copier", "py-spy", "pystack", "austin", "eu-stack", "strace", "ltrace"})
 """Tracers that only look, and let go of a process at once or go on with it; no debugger at which it stands."""
 IO = ("rchar", "wchar", "read_bytes", "write_bytes")
@@ -239,14 +238,10 @@ def status(path: str, name: str) -> int:
 
 
 def _at_terminal(pid: int, named: str, words: list[str]) -> bool:
-    """Return whether the thread waits for what somebody types: in a read, or where it selects a terminal.
-
-    Of what is selected the kernel tells one more than the highest descriptor.
-    """
-    if named not in READING | SELECTING:
-        return False
-    number = int(words[1], 16) - (named in SELECTING)
-    return _target(f"/proc/{pid}/fd/{number}").startswith(("/dev/pts/", "/dev/tty", "/dev/console"))
+    """Return whether the thread waits for what somebody types: in a read, or where it selects or polls a terminal."""
+    awaited = syscalls.awaited(pid, named, words)
+    paths = (_target(f"/proc/{pid}/fd/{number}") for number in awaited)
+    return any(path.startswith(TERMINALS) and path != MASTER for path in paths)
 
 
 def _text(path: str) -> str:

@@ -34,7 +34,7 @@ FUTURES = "torch/futures/"
 # Functions of torch that wait for the device, and through it for a collective: (end of the file's path, function).
 SYNCHRONIZING = ("synchronize", "wait_stream", "wait_event", "wait")
 # What waits without a frame of its own, because it is written in C++: recognised by the line that calls it.
-WAITING_CALLS = (".wait(",)
+WAITING_CALLS, FOR_CHILDREN = (".wait(",), ("os.wait(",)
 STORE = ("store.get(", "store.wait(")  # of torch, or anything else of that name
 INDUCTOR = "/torchinductor_"  # the folder of code that torch.compile has made
 FUNCTIONAL = ("wait_tensor(",)  # the same below frames of torch that are those of any operator
@@ -115,7 +115,7 @@ def locate(frames: Sequence[Frame]) -> Place:
     if user is not None and own == 0 and not spins and (caller := _caller(user, frames)) is not None:
         user, spins = caller, source.loop(caller.file, caller.line)
     asking = user if own == 0 else None  # its line calls C, which has no frames
-    by_line = bool(spins) or _calls(asking, WAITING_CALLS)
+    by_line = bool(spins) or (_calls(asking, WAITING_CALLS) and not _calls(asking, FOR_CHILDREN))
     store = _calls(asking, STORE)
     perhaps = store or _calls(asking, (BACKWARD,)) or _calls(user, FUNCTIONAL)
     perhaps = perhaps or any(frame.function == "_engine_run_backward" for frame in called)

@@ -5,6 +5,7 @@ Which file that is only the run's own code says, so nothing but a file is read, 
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 
@@ -24,8 +25,24 @@ def line(path: str, number: int) -> str:
 
 def line_has(path: str, number: int, calls: tuple[str, ...]) -> bool:
     """Return whether a line has one of these calls."""
-    text = line(path, number)
+    text = _code(line(path, number))
     return any(call in text for call in calls)
+
+
+def _code(text: str) -> str:
+    """Return a line without its comment, and without what is between quotes in it."""
+    found, quote, before = "", "", ""
+    for char in text:
+        if quote:
+            quote = "" if char == quote and before != "\\" else quote
+        elif char == "#":
+            break
+        elif char in "\"'":
+            quote = char
+        else:
+            found += char
+        before = char
+    return found
 
 
 def loop(path: str, number: int) -> int:
@@ -49,12 +66,12 @@ def loop(path: str, number: int) -> int:
 def condition(path: str, number: int) -> str:
     """Return what is asked each time by the loop around a line; empty if there is no loop."""
     first = loop(path, number)
-    text = line(path, first)
+    text = _code(line(path, first))
     for more in range(first + 1, first + LONGEST):
         if not first or text.rstrip().endswith(":"):
             break
-        text += line(path, more)
-    return text + line(path, first + 1) if "while True:" in text else text
+        text += _code(line(path, more))
+    return text + _code(line(path, first + 1)) if "while True:" in text else text
 
 
 def _lines(path: str) -> list[str]:
@@ -80,6 +97,10 @@ def _content(path: str) -> list[str]:
     try:
         with open(path, encoding="utf-8", errors="replace", opener=_opened) as file:
             facts = os.fstat(file.fileno())
-            return file.readlines() if stat.S_ISREG(facts.st_mode) and facts.st_size <= BYTES else []
+            if not stat.S_ISREG(facts.st_mode) or facts.st_size > BYTES:
+                return []
+            return io.StringIO(
+                file.read(facts.st_size)
+            ).readlines()  # those of /proc have no size, and perhaps no end
     except (OSError, ValueError):
         return []

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 TABLES = {
     "x86_64": (
         "0 read, 1 write, 2 open, 3 close, 4 stat, 7 poll, 16 ioctl, 17 pread64, 18 pwrite64, 19 readv, 20 writev, "
@@ -38,6 +42,11 @@ WORDS = {
     **dict.fromkeys(("open", "openat"), "open"),
     **dict.fromkeys(("stat", "newfstatat", "statx"), "stat"),
 }
+READING = frozenset({"read", "readv", "pread64"})
+SELECTING = frozenset({"select", "pselect6"})  # what readline does before it reads
+POLLING = frozenset({"poll", "ppoll"})
+POLLED, MOST_POLLED = 8, 1024  # bytes for each descriptor that is polled; and how many are looked at
+POLLIN = 1
 RESTARTED = (("nanosleep", "clock_nanosleep"), ("futex", "futex"), ("poll", "poll"))
 """Parts of the kernel's functions in which a process waits that was stopped meanwhile, and the call that goes on."""
 
@@ -62,3 +71,35 @@ def name(number: int, channel: str = "") -> str:
 def words(call: str) -> str:
     """Return what a process waits for in a system call, in words for a message."""
     return WORDS.get(call, call)
+
+
+def awaited(pid: int, named: str, words: Sequence[str]) -> Sequence[int]:
+    """Return the descriptors of which a process waits to read one, by the words of its call's line.
+
+    Those of a select or a poll are in its memory. Where that may not be read, it is known of a select which is the
+    highest one.
+    """
+    if named not in READING | SELECTING | POLLING:
+        return ()
+    first, second = (int(word, 16) for word in words[1:3])
+    if named in READING:
+        return (first,)
+    if named in SELECTING:
+        found = _memory(pid, second, first // 8 + 1)
+        bits = int.from_bytes(found, "little") if found else 1 << max(first - 1, 0)
+        return [number for number in range(first) if bits >> number & 1]
+    many = _memory(pid, first, POLLED * min(second, MOST_POLLED))
+    polled = [many[place : place + POLLED] for place in range(0, len(many), POLLED)]
+    return [int.from_bytes(each[:4], "little") for each in polled if each[4] & POLLIN]
+
+
+def _memory(pid: int, address: int, size: int) -> bytes:
+    """Return memory of a process; nothing if that may not be read."""
+    try:
+        fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(fd, size, address)
+        finally:
+            os.close(fd)
+    except (OSError, OverflowError):
+        return b""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 
 from accel_launch.ranks.signals import signal
+
+SHORTEST, LONGEST = 0.0002, 0.5  # seconds of a pause while a fork is awaited that was killed
 
 ours: set[int] = set()
 """Those that aren't collected yet."""
@@ -35,7 +38,9 @@ def ended(pid: int) -> bool:
 
 
 def end(pid: int) -> None:
-    """Kill a fork, and collect it."""
+    """Kill a fork, and collect it, unless the kernel holds it up."""
     os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    ours.discard(pid)
+    pause = SHORTEST
+    while not ended(pid) and pause < LONGEST:
+        time.sleep(pause)
+        pause *= 2

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from accel_launch.inspecting.groups import MOST_SPANS, spans
+from accel_launch.inspecting.groups import MOST_SPANS, ordered, spans
 from accel_launch.running.lifeline.messages import MOST_UNASKED
-from accel_launch.running.onlookers.stall.culprit import Culprit
-from accel_launch.running.onlookers.stall.telling import ENDED, Stall
+from accel_launch.running.onlookers.stall.telling import ENDED, Culprit, Stall
+from accel_launch.running.onlookers.stall.verdict import odd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def merged(parts: Mapping[int, Sequence[Part]], hosts: Mapping[int, str]) -> tup
         )
         for same in found.values()
     ]
-    return tuple(sorted(groups, key=lambda group: (group.collective, len(group.ranks), group.ranks)))
+    return ordered(groups)
 
 
 def _names(machines: Sequence[int], hosts: Mapping[int, str]) -> str:
@@ -73,15 +73,15 @@ def stall(
 ) -> Stall:
     """Return the standstill of the whole run."""
     kinds = {rank: part.kind for of_machine in parts.values() for part in of_machine for rank in part.group.ranks}
-    elsewhere = tuple(rank for rank in sorted(kinds) if kinds[rank] != "waiting")
+    kinds = {rank: kinds[rank] for rank in sorted(kinds)}
     unread = (part.unread for of_machine in parts.values() for part in of_machine)
     return Stall(
         at=at,
         since=since,
-        ranks=tuple(sorted(kinds)),
+        ranks=tuple(kinds),
         groups=merged(parts, hosts),
-        kinds={rank: kinds[rank] for rank in sorted(kinds)},
-        odd=elsewhere if len(elsewhere) < len(kinds) else (),
+        kinds=kinds,
+        odd=odd(kinds),
         unasked=tuple(unasked),
         unread=next(filter(None, unread), ""),
     )

@@ -27,7 +27,6 @@ SOON, AGAIN = 3.0, 30.0
 LIMIT = 8.0  # seconds for reading stacks, on a machine that is overloaded; less than the guardian waits
 LEAVING = 3.0  # seconds for ranks to end that are about to: an interpreter with torch takes one
 POLL = 0.02  # seconds between two looks whether they have
-WELL = ("", "exit status 0")  # what is known of the end of a rank that hasn't failed
 LAST = 1.0  # seconds to wait for a look that isn't over when the run is
 
 
@@ -127,8 +126,7 @@ def _look(parent: int, writer: int, subjects: Sequence[Subject], *, lost: bool) 
     until = time.monotonic() + LIMIT
     taken = snapshot.take(subjects, workers=True, limit=LIMIT)
     ending = [stack for stack in taken.ranks if lost and _ends(stack)]
-    if all(one.ended in WELL for one in subjects):
-        _await([stack.pid for stack in ending], min(time.monotonic() + LEAVING, until))
+    _await([stack.pid for stack in ending], min(time.monotonic() + LEAVING, until))
     verdict = judge({stack.rank: [Look(stack, False, key(stack), False)] for stack in taken.ranks})
     seen = Stall(
         at=taken.at,

@@ -11,11 +11,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import select
     from collections.abc import Callable, Mapping, Sequence
-    from mmap import mmap
     from typing import Any, Protocol
 
     from accel_launch.inspecting.subject import Subject
     from accel_launch.running.engine_record import EngineRecord
+    from accel_launch.running.onlookers.stall.moments import Absence, Moments
     from accel_launch.running.onlookers.stall.telling import Stall
 
     class Audience(Protocol):
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
 QUIET = 0.1  # of the time after which standing still is told: then the watcher is forked
 LONGEST = 30.0  # seconds of quiet after which it is forked at the latest
-DOUBLE = 8  # bytes
 TRIES = 3  # watchers of a run, one after the other
 LOST = "the process that looks for hangs has ended or takes nothing any more"
 
@@ -82,7 +81,10 @@ class StallWatch:
         """When a rank last printed something, in monotonic seconds."""
         self.pid = 0
         self.reader = self.updates = -1
-        self.shared: mmap | None = None
+        self.moments: Moments | None = None
+        """What is shared with the watcher; with the one before, if it has to be replaced."""
+        self.absence: Absence | None = None
+        """Whether the watcher comes back."""
         self.unread = b""
         self.lost = 0
         """How many watchers have ended by themselves."""
@@ -91,16 +93,18 @@ class StallWatch:
 
     @property
     def due(self) -> float | None:
-        """Seconds until the watcher may have to be forked; None if it runs."""
-        if self.pid:
+        """Seconds until the watcher may have to be forked, or looked after; None if there is none any more."""
+        if self.pid < 0:
             return None
-        return max(self.output + min(QUIET * self.after, LONGEST) - time.monotonic(), 0.0)
+        absence = self.absence if self.pid else None
+        at = absence.next if absence is not None else self.output + min(QUIET * self.after, LONGEST)
+        return max(at - time.monotonic(), 0.0)
 
     def printed(self) -> None:
         """Take notice that a rank has printed something."""
         self.output = time.monotonic()
-        if self.shared is not None:
-            self.shared[:DOUBLE] = self._packed()
+        if self.moments is not None:
+            self.moments.output.set(self.output)
 
     def changed(self) -> None:
         """Tell the watcher, if it was forked, that a rank has started or ended; that counts as progress."""
@@ -116,23 +120,18 @@ class StallWatch:
         if self.pid > 0 and not self.stuck:
             self.stuck = not _write(self.updates, data)
 
-    def _packed(self) -> bytes:
-        import struct
-
-        return struct.pack("d", self.output)
-
     def disturb(self) -> None:
         """Tell the watcher that ranks are stopped for a moment, which is no progress; also from a fork of us."""
-        import struct
-
-        if self.shared is not None:
-            self.shared[DOUBLE:] = struct.pack("d", time.monotonic())
+        if self.moments is not None:
+            self.moments.disturbed.set(time.monotonic())
 
     def step(self, poller: select.poll, ready: Sequence[tuple[int, int]]) -> None:
         """Fork the watcher if it is time, and act on what it tells; what goes wrong there ends no run."""
         try:
             if not self.pid and self.due == 0:
                 self._fork(poller)
+            elif self.absence is not None and self.pid > 0:
+                self.stuck = self.stuck or self.absence.proven
             if self.stuck or (self.reader in dict(ready) and not self._read()):
                 self._replace(poller)
         except (OSError, ImportError) as error:  # no descriptor is left, or another version is being installed
@@ -141,22 +140,21 @@ class StallWatch:
             self.audience.note(f"nobody looks for hangs any more: {error}")
 
     def _replace(self, poller: select.poll) -> None:
-        """Start anew with another watcher, after as much quiet; a few times."""
+        """Go on with another watcher, which knows when something has moved; a few times."""
         self.end(poller)
         self.lost, self.stuck, self.unread = self.lost + 1, False, b""
-        if self.lost < TRIES:
-            self.printed()
-        else:
-            self.pid = -1
+        if self.moments is not None:
+            self.output = max(self.output, self.moments.moved.get())
+        self.pid = 0 if self.lost < TRIES else -1
         self.audience.note(f"{LOST}; {'another one follows' if self.pid == 0 else 'there is none now'}")
 
     def _fork(self, poller: select.poll) -> None:
-        from mmap import mmap
+        from accel_launch.running.onlookers.stall.moments import Absence, Moments
 
         _load()
-        shared = mmap(-1, 2 * DOUBLE)
-        shared[:DOUBLE] = self._packed()
-        self.shared = shared
+        self.moments = Moments.shared()
+        self.absence = Absence(self.moments.back)
+        self.moments.output.set(self.output)
         parent, opened = os.getpid(), list[int]()
         try:
             opened += os.pipe()
@@ -170,7 +168,7 @@ class StallWatch:
         reader, writer, updates, self.updates = opened
         if self.pid == 0:
             try:
-                _become(self, parent, writer, updates, shared)
+                _become(self, parent, writer, updates, self.moments)
             finally:
                 os._exit(1)
         os.close(writer)
@@ -228,10 +226,8 @@ def _encode(subjects: Sequence[Subject]) -> bytes:
     return json.dumps([[value for _name, value in subject] for subject in subjects]).encode() + b"\n"
 
 
-def _become(watch: StallWatch, parent: int, writer: int, updates: int, shared: mmap) -> None:
+def _become(watch: StallWatch, parent: int, writer: int, updates: int, moments: Moments) -> None:
     """Turn this fork of the launcher into the watcher."""
-    import struct
-
     from accel_launch.running.onlookers.forking import become_onlooker
     from accel_launch.running.onlookers.stall.keeping import Keeper
     from accel_launch.running.onlookers.stall.watcher import Watcher
@@ -242,12 +238,13 @@ def _become(watch: StallWatch, parent: int, writer: int, updates: int, shared: m
         watch.after,
         watch.subjects(),
         watch.record,
-        lambda: struct.unpack("d", shared[:DOUBLE])[0],
+        moments.output.get,
         lambda line: _write(writer, line),
         shared=watch.found_here is not None,
-        disturbed=lambda: struct.unpack("d", shared[DOUBLE:])[0],
+        disturbed=moments.disturbed.get,
         store=watch.audience.store,
     )
+    watcher.away, watcher.moves = moments.back.set, moments.moved.set
     if watch.audience.writes is not None:
         watcher.keep = Keeper(watch.audience.writes, watch.audience.name).keep
     watcher.run(updates)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accel_config.record import Record
 from accel_config.showing.printable import one_line
-from accel_launch.inspecting.groups import MISMATCH, MOST_SPANS, TOGETHER, Group, line, sentence, spans
+from accel_launch.inspecting.groups import APART, MISMATCH, MOST_SPANS, TOGETHER, Group, line, sentence, spans
 from accel_launch.inspecting.threads import NO_PYTHON
 from accel_launch.machine.clock import duration
 
@@ -13,11 +13,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from accel_launch.running.onlookers.stall.culprit import Culprit
 
 LINES = 20  # that a message may have
 ENDED = "its ranks have ended"
 LOOPING = "always at the same lines"
+
+
+class Culprit(Record):
+    """The process to blame, for the report of every machine."""
+
+    machine: int
+    host: str
+    rank: int
+    local_rank: int
+    pid: int
 
 
 class Stall(Record):
@@ -34,7 +43,7 @@ class Stall(Record):
     kinds: dict[int, str]
     """What each rank does: waiting, still, looping, stopped, ending or ended."""
     odd: tuple[int, ...] = ()
-    """The ranks that aren't where the others wait; none if all wait."""
+    """The ranks that aren't where the others wait; none if all wait, or none does."""
     unasked: tuple[str, ...] = ()
     """Machines whose launcher couldn't be asked."""
     unread: str = ""
@@ -59,7 +68,12 @@ class Stall(Record):
         """Why no rank is more to blame than another, in words; empty if one is."""
         if self.mismatch:
             return MISMATCH
-        return TOGETHER if len(self.groups) == 1 and len(self.ranks) > 1 and self.groups[0].file else ""
+        if self.odd or len(self.ranks) == 1:
+            return ""
+        if len(self.groups) == 1:
+            return TOGETHER if self.groups[0].file else ""
+        counts = sorted(len(group.ranks) for group in self.groups if not group.ended)
+        return APART if len(counts) > 1 and counts[0] == counts[1] else ""
 
     @property
     def culprit(self) -> int:
@@ -91,7 +105,9 @@ class Stall(Record):
         if self.blameless:
             return f"{self.blameless}: {sentence(self.groups)}"
         looping = f", {LOOPING}" * (self.kinds.get(self.culprit) == "looping")
-        return next(group.doing for group in self.groups if self.culprit in group.ranks) + looping
+        first = next(group for group in self.groups if self.culprit in group.ranks)
+        others = [group for group in self.groups if group is not first and set(self.odd).intersection(group.ranks)]
+        return first.doing + looping + (f"; also elsewhere: {sentence(others)}" if others else "")
 
     def as_json(self) -> dict[str, Any]:
         """Return it for JSON, without the stacks, which are long."""
@@ -100,6 +116,7 @@ class Stall(Record):
             "since": self.since,
             "ranks": list(self.ranks),
             "odd": list(self.odd),
+            "culprit": None if self.blameless or not self.groups else self.culprit,
             "mismatch": self.mismatch,
             "kinds": {str(rank): found for rank, found in self.kinds.items()},
             "groups": [group.as_json() for group in self.groups],
@@ -126,7 +143,7 @@ class Stall(Record):
         from accel_launch.machine.clock import local_time
 
         head = f"accel: standing still for {duration(self.seconds)}, since {local_time(self.since)[11:]}"
-        lines = [head + (f": {self.blameless}" if self.mismatch else "")]
+        lines = [head + (f": {self.blameless}" if self.blameless not in {"", TOGETHER} else "")]
         without = self.without
         room = LINES - 3 - bool(self.unasked) - bool(self.unread or without)
         for group in self.groups[:room]:

@@ -186,9 +186,20 @@ class Verdict(Record):
 
     @property
     def odd(self) -> tuple[int, ...]:
-        """The ranks that aren't where the others wait; none if all wait, or none does."""
-        elsewhere = tuple(rank for rank, found in self.kinds.items() if found != "waiting")
-        return elsewhere if len(elsewhere) < len(self.kinds) else ()
+        """The ranks that aren't where the others wait."""
+        return odd(self.kinds)
+
+
+def odd(kinds: Mapping[int, str]) -> tuple[int, ...]:
+    """Return the ranks that aren't where the others wait; of those that have ended only if no other is there.
+
+    None if all wait; nor if none does, unless it is one that the others have left.
+    """
+    ended = tuple(rank for rank, found in kinds.items() if found == "ended")
+    elsewhere = tuple(rank for rank, found in kinds.items() if found not in {"ended", "waiting"})
+    if "waiting" in kinds.values():
+        return elsewhere or ended
+    return elsewhere if ended and len(elsewhere) == 1 else ()
 
 
 def judge(window: Mapping[int, Sequence[Look]]) -> Verdict:

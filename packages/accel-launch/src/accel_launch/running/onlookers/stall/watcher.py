@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 STEP = 3.5  # usual gaps between two looks: after so many at the latest it is seen that a rank ran when it moved
 MISSED = 3.0  # times the usual gap between two looks: the machine slept, or the run was stopped
+REST, LOOK = 5.0, 120.0  # seconds that a pause may last longer, and a look at many ranks on a busy machine may take
 
 
 class Watcher:
@@ -75,6 +76,10 @@ class Watcher:
         self.window, self.sweeps = Window(LOOKS), Sweeps(shared=shared)
         self.pace = Pace(after, last_output() or time.monotonic(), self.sweeps)
         self.paused: tuple[int, ...] = ()
+        self.away: Callable[[float], None] = _nobody
+        """Takes by when we want to be back from what we do next, in monotonic seconds."""
+        self.moves: Callable[[float], None] = _nobody
+        """Takes when something has moved last."""
 
     def run(self, updates: int) -> None:
         """Watch until the end of ``updates``, from which it learns of ranks that start and end."""
@@ -82,12 +87,16 @@ class Watcher:
         poller.register(updates, select.POLLIN)
         while True:
             before, pause = time.monotonic(), self.pace.pause
-            if poller.poll(pause * 1000) and not self._update(updates):
-                return
+            self.away(before + pause + REST)
+            told = poller.poll(pause * 1000)
             now = time.monotonic()
+            self.away(now + LOOK)
+            if told and not self._update(updates):
+                return
             if now - before > MISSED * pause + 1 or _launcher_stopped():
                 self._move(now, seen=False)
             self.step()
+            self.moves(self.pace.moved)
 
     def _update(self, updates: int) -> bool:
         """Read which ranks there are, or the number of a question; return False at the end of file."""
@@ -267,6 +276,10 @@ def _stepped(watcher: Watcher, ranks: Sequence[Subject]) -> bool:
     watcher.pace.moved, watcher.pace.near = at, True
     watcher.window.forget(at)
     return True
+
+
+def _nobody(_at: float) -> None:
+    pass
 
 
 def _launcher_stopped() -> bool:
