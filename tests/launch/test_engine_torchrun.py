@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -84,3 +85,29 @@ def test_attempts_as_recorded(lines: str, attempts: list[list[int]]) -> None:
 
 def test_an_attempt_of_which_nothing_is_known_is_told_too() -> None:
     assert attempt_note(2, ()) == "attempt 2 ended (no rank here failed); the ranks were restarted"
+
+
+HANGS = """\
+import os, sys, time
+if int(os.environ["TORCHELASTIC_RESTART_COUNT"]) < int(sys.argv[1]):
+    if os.environ["RANK"] == "1":
+        time.sleep(1000)
+    __import__("threading").Event().wait()
+"""
+
+
+@needs_torch
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("attempts", "status", "killed"), [(1, 0, 1), (9, 124, 1)])
+def test_standing_still_leads_to_a_restart_by_the_agent(
+    accelerate: Run, script: Script, tmp_path: Path, attempts: int, status: int, killed: int
+) -> None:
+    flags = ("--engine", "torchrun", "--max_restarts", "1", "--stall_after", "3", "--stall_action", "end")
+    report = tmp_path / "report.json"
+    words = ("--cpu", "--num_processes", "3", "--grace", "1", "--report", report, script(HANGS), attempts)
+    done = accelerate("launch", *flags, *map(str, words))
+    assert done.returncode == status, done.stderr
+    assert done.stderr.count("is killed, so that torchrun starts all again: restart 1 of 1\n") == killed
+    assert "accel: rank 1 is killed" in done.stderr
+    assert "the run moves again" not in done.stderr
+    assert len(json.loads(report.read_text())["stalls"]) == (1 if status == 0 else 2)

@@ -72,7 +72,11 @@ def test_end_ends_the_run_with_124_and_the_report_has_it(accelerate: Run, script
     (shown,) = report["stacks"]
     assert shown["why"] == "stall"
     assert shown["ranks"] == stall["stacks"]
-    assert [rank["process"]["threads"][0]["frames"][-2]["function"] for rank in stall["stacks"]] == ["rest", "wait", "wait"]
+    assert [rank["process"]["threads"][0]["frames"][-2]["function"] for rank in stall["stacks"]] == [
+        "rest",
+        "wait",
+        "wait",
+    ]
     assert (
         "accel: what the ranks did when standing still ended the run:\n  1 of 3 ranks (0): script1.py:6 rest"
         in done.stderr
@@ -727,6 +731,21 @@ def test_ranks_that_are_all_in_the_same_place_blame_none(accelerate: Run, script
     assert "  terminated as a result: ranks 0-1\n" in done.stderr
     assert not stall(Group((0, 1), "python > sleep")).blameless  # nobody knows where they are
     assert not stall(Group((0,), "x", file="/a")).blameless
+
+
+def test_what_may_only_take_long_ends_the_run_later(accelerate: Run, script: Script) -> None:
+    """An evaluation of few lines looks like a loop without an end."""
+    text = (
+        ME
+        + "import types\nlock = threading.Lock()\nlock.acquire()\nwork = types.SimpleNamespace(wait=lock.acquire)\n"
+        "if rank == 0:\n    while True:\n        rank += 0\nwork.wait()\n"
+    )
+    done = accelerate("launch", *N2, "--stall_after", "1", "--stall_action", "end", script(text))
+    assert done.returncode == 124
+    told = [line.partition(", since")[0] for line in done.stderr.splitlines() if "standing still for" in line]
+    assert "  rank 0 computes, and may get on: it ends the run after 4 s\n" in done.stderr
+    assert len(told) >= 3, told  # two messages before it, at least, and the cause
+    assert re.search(r"  cause: standing still for \d+ s: script1\.py:\d+ <module>, running, always at", done.stderr)
 
 
 def test_a_message_has_at_most_twenty_lines() -> None:

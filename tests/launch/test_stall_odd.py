@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import resource
 import select
 import shutil
@@ -19,26 +20,31 @@ from typing import Any, cast
 import pytest
 
 from accel_launch.inspecting import kernel, sampling, snapshot, source
-from accel_launch.inspecting.places import locate
-from accel_launch.inspecting.snapshot import NO_CALLS, RankStack, Snapshot, take
+from accel_launch.inspecting.groups import APART, Group, grouped
+from accel_launch.inspecting.kernel import Facts
+from accel_launch.inspecting.places import Place, locate
+from accel_launch.inspecting.snapshot import NO_CALLS, Process, RankStack, Snapshot, take
 from accel_launch.inspecting.subject import Subject
 from accel_launch.inspecting.threads import Frame
 from accel_launch.running.onlookers.last_look import LastLook
 from accel_launch.running.onlookers.machines import gathering
 from accel_launch.running.onlookers.machines.gathering import Gathering
 from accel_launch.running.onlookers.registry import cleaning
-from accel_launch.running.onlookers.stall import handle, keeping, watcher
+from accel_launch.running.onlookers.stall import handle, keeping, moments, watcher
 from accel_launch.running.onlookers.stall.glance import Glance
 from accel_launch.running.onlookers.stall.handle import LOST, StallWatch
 from accel_launch.running.onlookers.stall.keeping import Keeper
 from accel_launch.running.onlookers.stall.telling import Stall
-from accel_launch.running.onlookers.stall.verdict import Verdict
+from accel_launch.running.onlookers.stall.verdict import Verdict, odd
 from tests.conftest import Run
 from tests.launch.audience import Audience
-from tests.launch.processes import Script, until
+from tests.launch.processes import Script, Start, until
+from tests.launch.test_stall_rules import watcher as watcher_of
 from tests.launch.test_stall_steps import Played
 
 EMPTY: dict[str, Any] = {"ranks": [], "groups": []}
+FACTS = Facts(7, "python", "S", 1.0, 1, "futex")
+HANGS = "import time\ntime.sleep(1000)\n"
 STOOD = Stall(2.0, 1.0, (0,), (), {0: "still"})
 
 
@@ -118,7 +124,7 @@ def test_a_thread_s_name_makes_no_debugger() -> None:
     assert found.tracer == 0
 
 
-@pytest.mark.parametrize("kind", ["device", "fifo", "nul", "large", "folder"])
+@pytest.mark.parametrize("kind", ["device", "endless", "fifo", "nul", "large", "folder"])
 def test_only_files_are_read(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "code.py"
     if kind == "fifo":
@@ -126,9 +132,27 @@ def test_only_files_are_read(tmp_path: Path, kind: str) -> None:
     elif kind == "large":
         path.write_bytes(b"work.wait()\n" + b"x" * source.BYTES)
     began = time.monotonic()
-    odd = {"device": "/dev/zero", "nul": "a\0b.py", "folder": str(tmp_path)}
+    odd = {"device": "/dev/zero", "endless": "/proc/self/pagemap", "nul": "a\0b.py", "folder": str(tmp_path)}
     assert source.line(odd.get(kind, str(path)), 1) == ""
     assert time.monotonic() - began < source.SECONDS
+
+
+@pytest.mark.parametrize(
+    ("line", "waits"),
+    [
+        ("work.wait()", True),
+        ("work.wait(timeout=3)  # for all", True),
+        ("f('#', work.wait())", True),
+        ("time.sleep(9)  # was: work.wait()", False),
+        ("log('work.wait()')", False),
+        ("log('it\\'s work.wait()')", False),
+        ("os.wait()", False),
+    ],
+)
+def test_what_waits_for_others_by_its_line(tmp_path: Path, line: str, waits: bool) -> None:
+    path = tmp_path / "code.py"
+    path.write_text(f"{line}\n")
+    assert locate([Frame("f", str(path), 1)]).collective == waits
 
 
 def test_code_that_nobody_wrote_is_not_the_user_s_own() -> None:
@@ -162,6 +186,15 @@ def test_a_thread_that_is_waited_for_is_in_the_line(tmp_path: Path) -> None:
         ("import select; select.select([0], [], [])", True),
         ("import select, socket; a, b = socket.socketpair(); select.select([a], [], [])", False),
         ("import select; select.select([], [], [], 60)", False),
+        ("import select, socket; a, b = socket.socketpair(); select.select([0, a], [], [])", True),
+        ("import select, socket; a, b = socket.socketpair(); select.select([a], [], [0, a])", False),
+        (
+            "import select, socket\na, b = socket.socketpair(); p = select.poll(); p.register(0, 1); p.register(a, 1); p.poll()",
+            True,
+        ),
+        ("import select, socket\na, b = socket.socketpair(); p = select.poll(); p.register(a, 1); p.poll()", False),
+        ("import select; p = select.poll(); p.register(0, select.POLLHUP); p.poll()", False),
+        ("import os; os.read(os.open('/dev/pts/ptmx', os.O_RDWR | os.O_NOCTTY), 1)", False),
         ("import time; time.sleep(60)", False),
     ],
 )
@@ -219,6 +252,119 @@ def test_a_watcher_that_takes_nothing_holds_up_nobody_and_is_replaced() -> None:
         found.end(poller)
     assert said[1:] == [f"{LOST}; another one follows", f"{LOST}; there is none now"]
     assert found.due is None
+
+
+def test_a_watcher_that_does_not_come_back_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(moments.time, "monotonic", lambda: clock[0])
+    back = moments.Moment()
+    absence = moments.Absence(back)
+
+    def at(seconds: float, wants: float) -> bool:
+        clock[0] = seconds
+        if wants:
+            back.set(wants)
+        return absence.proven
+
+    assert not at(111, 113)
+    assert not at(114, 0)  # it is late; or all of us were stopped
+    assert not at(120, 123)
+    assert not at(125, 128)
+    assert not at(129, 0)
+    assert not at(138, 0)
+    assert at(140, 0)
+
+
+@pytest.mark.exhaustive
+def test_a_stopped_watcher_is_replaced_and_the_hang_is_told(launched: Start, script: Script) -> None:
+    running = launched("--cpu", "--num_processes", "3", "--grace", "1", "--stall_after", "20", script(HANGS))
+    assert until(lambda: bool(watcher_of(running.pid)), 20)
+    os.kill(watcher_of(running.pid), signal.SIGSTOP)
+    assert running.stderr is not None
+    lines = iter(running.stderr.readline, "")
+    assert next(line for line in lines if LOST in line) == f"accel: note: {LOST}; another one follows\n"
+    head = next(line for line in lines if "standing still" in line)
+    running.terminate()
+    assert int(re.findall(r"for (\d+) s", head)[0]) >= 20
+
+
+def test_another_watcher_counts_from_when_the_run_last_moved() -> None:
+    said: list[str] = []
+    poller = select.poll()
+    found = watch(said, [Subject(0, 0, os.getpid())])
+    try:
+        found.step(poller, [])
+        assert found.moments is not None
+        found.moments.moved.set(55.0)
+        os.kill(found.pid, signal.SIGKILL)
+        assert until(lambda: bool(poller.poll(0)))
+        found.step(poller, poller.poll(0))
+    finally:
+        found.end(poller)
+    assert (found.output, found.due) == (55.0, 0.0)
+
+
+# Who is to blame.
+
+
+@pytest.mark.parametrize(
+    ("kinds", "blamed"),
+    [
+        (["waiting", "still", "waiting"], (1,)),
+        (["ended", "still", "waiting"], (1,)),  # it may well have been done
+        (["ended", "waiting", "waiting"], (0,)),
+        (["ended", "still", "ended"], (1,)),
+        (["ended", "still", "still"], ()),
+        (["still", "still"], ()),
+        (["waiting", "waiting"], ()),
+        (["still"], ()),
+    ],
+)
+def test_who_is_not_where_the_others_wait(kinds: list[str], blamed: tuple[int, ...]) -> None:
+    assert odd(dict(enumerate(kinds))) == blamed
+
+
+def standing(*groups: Group) -> Stall:
+    """A standstill of ranks of which none waits in a collective."""
+    kinds = {rank: "ended" if group.ended else "still" for group in groups for rank in group.ranks}
+    return Stall(9.0, 4.0, tuple(sorted(kinds)), groups, kinds, odd(kinds))
+
+
+def test_where_no_rank_waits_none_is_blamed_but_one_that_is_alone() -> None:
+    load, save, rest = (Group((rank,), f"train.py:{rank} f", file="/train.py") for rank in range(3))
+    gone = Group((3,), "ended: exit status 0", ended=True)
+    assert standing(load, save, rest).blameless == standing(load, save, gone).blameless == APART
+    assert f": {APART}\n" in standing(load, save).text()
+    assert standing(load, save).as_json()["culprit"] is None
+    assert "rank 1: train.py:1 f" in standing(load, save).cause
+    fewer = standing(load, save.replace(ranks=(1, 2)))
+    assert (fewer.blameless, fewer.culprit) == ("", 0)
+    alone = standing(load, gone)
+    assert (alone.odd, alone.blameless, alone.as_json()["culprit"]) == ((0,), "", 0)
+
+
+def test_all_that_are_elsewhere_are_in_the_cause() -> None:
+    groups = (
+        Group((0,), "train.py:3 f > sleep"),
+        Group((2,), "train.py:9 g > a lock"),
+        Group((1,), "train.py:5 f > torch all_reduce, waiting", collective=True),
+    )
+    kinds = {0: "still", 1: "waiting", 2: "still"}
+    found = Stall(9.0, 4.0, (0, 1, 2), groups, kinds, odd(kinds))
+    assert (
+        found.cause == "standing still for 5 s: train.py:3 f > sleep; also elsewhere: rank 2: train.py:9 g > a lock"
+    )
+
+
+def test_files_of_one_name_are_told_apart() -> None:
+    ranks = [
+        RankStack(rank, rank, 0, Process(FACTS), Place(f"/lib/{'ab'[rank > 1]}/util.py", 3, "sync", collective=True))
+        for rank in range(3)
+    ]
+    assert [(group.ranks, group.doing) for group in grouped(ranks)] == [
+        ((2,), "/lib/b/util.py:3 sync, waiting"),
+        ((0, 1), "/lib/a/util.py:3 sync, waiting"),
+    ]
 
 
 def test_what_goes_wrong_where_a_standstill_is_told_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:

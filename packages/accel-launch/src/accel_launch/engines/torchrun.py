@@ -63,8 +63,14 @@ def make(context: LaunchContext) -> Plan:
         variables["RES_OPTIONS"] = UNASKED
     agent = (*module_command(context, AGENT_MODULE), *_options(context, flags), "--no-python", *words)
     command = Command(agent, variables)
-    killer = "torch's agent kills them 30 s after it"
-    return Plan("torchrun", (command,), hosted=context.layout.local, killer=killer, lifeline=line)
+    return Plan(
+        "torchrun",
+        (command,),
+        hosted=context.layout.local,
+        killer="torch's agent kills them 30 s after it",
+        revivals=context.settings[Rendezvous].max_restarts if line is None else 0,
+        lifeline=line,
+    )
 
 
 def _options(context: LaunchContext, more: dict[str, object]) -> tuple[str, ...]:

@@ -170,6 +170,8 @@ class Plan(Record):
     """Ranks that the only command starts on this machine, each under `accel_launch.ranks.parent`."""
     killer: str = ""
     """Who kills those ranks when they outstay a failure, and when: ``torch's agent kills them 30 s after it``."""
+    revivals: int = 0
+    """How often the engine itself starts all ranks again after the death of one, in a run on this machine alone."""
     first_rank: int = 0
     """Rank of local rank 0."""
     devices: tuple[str | None, ...] = ()

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from accel_launch.running.report.records import Event
     from accel_launch.running.supervising.event_reader import EventReader
 
+PATIENCE = 4  # times as long must a rank go round in what looks like a loop until that ends the run
+LATER = "  rank {} computes, and may get on: it ends the run after {}\n"
 KEPT = 8  # standstills whose whole stacks are kept, the latest ones: they may have megabytes
 SETTLE = 1.0  # seconds in which what moves may turn out to be the end: a rank prints its traceback before it ends
 
@@ -48,6 +50,8 @@ class Standstills:
         self.found: list[Stall] = []
         self.ended_at: float | None = None
         """When one has ended the run, in seconds since the epoch."""
+        self.revived = False
+        """Whether a rank was killed, so that all are started again; that moves them."""
 
     @property
     def last(self) -> Stall | None:
@@ -84,7 +88,7 @@ class Standstills:
 
     def moves(self, line: str) -> None:
         """Take that the run moves again, and a line to print in a moment, unless it was its end that moved."""
-        self.moving = time.monotonic(), line
+        self.moving, self.revived = None if self.revived else (time.monotonic(), line), False
 
     @property
     def due(self) -> float | None:
@@ -109,9 +113,16 @@ class Standstills:
         self.found.append(stall)
         self.found[-KEPT - 1 : -KEPT] = [each.replace(stacks=()) for each in self.found[-KEPT - 1 : -KEPT]]
         if ends is None:
-            ends = self.plan.watching.action == "end" and stall.sure
+            from accel_launch.machine.clock import duration
+
+            asked = self.plan.watching.action == "end" and stall.sure
+            patience = PATIENCE * self.plan.watching.after
+            ends = asked and (not stall.perhaps or stall.seconds >= patience)
             hint = f"accelerate stacks {self.name} --all_threads shows more" if self.name else ""
             self.reader.print_line(stall.text(hint))
+            if asked and not ends:
+                self.reader.print_line(LATER.format(stall.culprit, duration(patience)))
+            ends = ends and not self._revive(stall)
             if self.broadcast is not None:
                 self.broadcast(stall, ends=ends)
         self._notify("stalled", stall.culprit, stall)
@@ -119,6 +130,26 @@ class Standstills:
             self.ended_at = time.time()
             groups = [group.as_json() for group in stall.groups]
             self.showing.show(STALL, {"at": stall.at, "groups": groups, "ranks": list(stall.stacks)})
+
+    def _revive(self, stall: Stall) -> bool:
+        """Kill the rank to blame, if the engine then starts all again by itself, and may still do so."""
+        import signal
+
+        from accel_launch.inspecting import kernel
+
+        record, below = self.showing.record, kernel.children(os.getpid())
+        number = len(record.attempts) if record is not None else 0
+        there = [each for each in self.showing.subjects() if not each.ended and each.pid in below]
+        if not 0 < number <= self.plan.revivals or not there:
+            return False
+        killed = next((each for each in there if each.rank == stall.culprit), there[0])
+        os.kill(killed.pid, signal.SIGKILL)
+        self.revived = True
+        times = f"restart {number} of {self.plan.revivals}"
+        self.reader.print_line(
+            f"accel: rank {killed.rank} is killed, so that {self.plan.engine} starts all again: {times}\n"
+        )
+        return True
 
     def _notify(self, kind: str, rank: int, stall: Stall | None) -> None:
         from accel_launch.running.report.records import Event

@@ -254,7 +254,7 @@ def _load() -> None:
     """Load what a standstill takes, as long as there are descriptors, and the files of this version."""
     import json  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
-    from accel_launch.inspecting import report  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    from accel_launch.inspecting import kernel, report  # noqa: F401  # pyright: ignore[reportUnusedImport]
     from accel_launch.machine import clock  # noqa: F401  # pyright: ignore[reportUnusedImport]
     from accel_launch.running.onlookers.stall import telling  # noqa: F401  # pyright: ignore[reportUnusedImport]
     from accel_launch.running.report import records  # noqa: F401  # pyright: ignore[reportUnusedImport]

@@ -9,6 +9,7 @@ from mmap import mmap
 from accel_config.record import Record
 
 DOUBLE = 8  # bytes
+OFTEN = 15.0  # seconds between two looks whether it is back, at most: it changes its mind
 GRACE = 10.0  # seconds after a moment by which the watcher wanted to be back: it, or all of us, may have been stopped
 
 
@@ -63,7 +64,7 @@ class Absence:
         if now < self.next:
             return False
         if now < back:
-            self.late, self.next = None, back
+            self.late, self.next = None, min(back, now + OFTEN)
         elif self.late != back:
             self.late, self.next = back, now + GRACE
         else:

@@ -89,6 +89,11 @@ class Stall(Record):
         return known or set(self.kinds.values()) != {"waiting"} or self.mismatch
 
     @property
+    def perhaps(self) -> bool:
+        """Whether the one to blame computes, in few calls: in a loop without end, or in one that only takes long."""
+        return self.kinds.get(self.culprit) == "looping"
+
+    @property
     def without(self) -> str:
         """Why the stack of a rank of this machine that is there couldn't be read; empty if all could."""
         reasons = (each["process"]["unread"] for each in self.stacks if each["process"])
@@ -104,7 +109,7 @@ class Stall(Record):
         """What the one to blame does; or which ranks are where, if none is more to blame than another."""
         if self.blameless:
             return f"{self.blameless}: {sentence(self.groups)}"
-        looping = f", {LOOPING}" * (self.kinds.get(self.culprit) == "looping")
+        looping = f", {LOOPING}" * self.perhaps
         first = next(group for group in self.groups if self.culprit in group.ranks)
         others = [group for group in self.groups if group is not first and set(self.odd).intersection(group.ranks)]
         return first.doing + looping + (f"; also elsewhere: {sentence(others)}" if others else "")
