@@ -733,6 +733,19 @@ def test_ranks_that_are_all_in_the_same_place_blame_none(accelerate: Run, script
     assert not stall(Group((0,), "x", file="/a")).blameless
 
 
+def test_the_report_of_a_run_says_who_holds_it_up(launched: Start, script: Script, accelerate: Run) -> None:
+    running = launched("-q", "--cpu", "--num_processes", "3", "--stall_after", "1", script(STUCK))
+    assert running.stderr is not None
+    assert any("standing still" in line for line in running.stderr)
+    said = r"  standing still since \S+: 1 of 3 ranks \(0\): script1.py:6 rest > sleep\n"
+    assert until(lambda: re.search(said, accelerate("report").stdout) is not None)
+    running.terminate()
+    assert running.wait(20) == -signal.SIGTERM
+    assert re.search(said, accelerate("report").stdout)
+    stalls = json.loads(accelerate("report", "--json").stdout)["stalls"]
+    assert len({each["since"] for each in stalls}) == 1
+
+
 def test_what_may_only_take_long_ends_the_run_later(accelerate: Run, script: Script) -> None:
     """An evaluation of few lines looks like a loop without an end."""
     text = (

@@ -103,6 +103,17 @@ class Recorded:
         return figures.left(self._run)
 
     @property
+    def standstill(self) -> str:
+        """Since when it stands still, or stood still when it ended, and the ranks to look at; empty if it moved."""
+        from accel_launch.running.onlookers.stall.telling import Stall
+
+        told = [event for event in self._run.events() if event.get("kind") in {"stalled", "moves", "started"}]
+        try:
+            return Stall.from_json(told[-1]["stall"]).brief
+        except (IndexError, KeyError, TypeError, ValueError, AttributeError):  # none, or of another version
+            return ""
+
+    @property
     def gaps(self) -> Sequence[str]:
         """What its record lacks because it couldn't be written, as on a full disk, in sentences."""
         self._run.look()

@@ -42,6 +42,8 @@ def _report(words: list[str], program: str) -> int:
     lines = f"{run.name}: {run.words}\n{run.report_text()}\n"
     if line := ending.awaited(run):
         lines += f"  {line}\n"
+    if (line := run.standstill) and "standing still" not in lines:
+        lines += f"  {one_line(line)}\n"
     if line := runs.facts([run], brief=True)[0]["line"]:
         lines += f"  last line: {one_line(line)}\n"
     console.show(lines.replace("\n\n", "\n") + "".join(f"  {line}\n" for line in run.time_words()))

@@ -37,6 +37,8 @@ class Pace:
         self.tick = min(max(after / 30, FASTEST), SLOWEST)
         self.looked = 0.0
         """When CPU time, and what comes after it, was looked at last."""
+        self.known = -1.0, 0.0
+        """Such a moment, and the same by the clock."""
         self.told = 0
         """How often the present standstill was told."""
         self.idle, self.near = False, False
@@ -45,6 +47,12 @@ class Pace:
     def begin_anew(self, moved: float) -> None:
         """Something has moved."""
         self.moved, self.told, self.near = max(self.moved, moved), 0, False
+
+    def since(self, now: float) -> float:
+        """Return when something last moved, in seconds since the epoch as ``now``: the same for one standstill."""
+        if self.known[0] != self.moved:
+            self.known = self.moved, now - self.quiet
+        return self.known[1]
 
     @property
     def quiet(self) -> float:

@@ -114,6 +114,14 @@ class Stall(Record):
         others = [group for group in self.groups if group is not first and set(self.odd).intersection(group.ranks)]
         return first.doing + looping + (f"; also elsewhere: {sentence(others)}" if others else "")
 
+    @property
+    def brief(self) -> str:
+        """Since when, and the group to look at, in one line."""
+        from accel_launch.machine.clock import local_time
+
+        first = line(self.groups[0], len(self.ranks))
+        return f"standing still since {local_time(self.since)[11:]}: {self.blameless or first}"
+
     def as_json(self) -> dict[str, Any]:
         """Return it for JSON, without the stacks, which are long."""
         return {

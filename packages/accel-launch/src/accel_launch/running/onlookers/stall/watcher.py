@@ -213,7 +213,7 @@ def _stall(watcher: Watcher, latest: Snapshot, verdict: Verdict) -> Stall:
     now = time.time()
     return Stall(
         at=now,
-        since=now - watcher.pace.quiet,
+        since=watcher.pace.since(now),
         ranks=tuple(stack.rank for stack in latest.ranks),
         groups=groups.grouped(stacks),
         kinds=verdict.kinds,
