@@ -256,7 +256,7 @@ def test_a_watcher_that_takes_nothing_holds_up_nobody_and_is_replaced() -> None:
 
 def test_a_watcher_that_does_not_come_back_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(moments.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("accel_launch.running.onlookers.stall.moments.time.monotonic", lambda: clock[0])
     back = moments.Moment()
     absence = moments.Absence(back)
 
