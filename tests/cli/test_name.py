@@ -106,9 +106,8 @@ both_tools = pytest.mark.parametrize(
 
 
 CASES = [
-    (tool, word, gone)
-    for word in ("take", "give")
-    for tool, gone in (("uv", "accelerate"), ("pip", "accel-cli"), ("pip", "accelerate"), ("uv", "accel-cli"))
+    *(("uv", word, gone) for word in ("take", "give") for gone in ("accelerate", "accel-cli")),
+    *(("pip", "take", "accelerate"), ("pip", "give", "accel-cli")),
 ]
 
 

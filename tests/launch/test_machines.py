@@ -58,7 +58,7 @@ def running(*launches: Launch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("together", "backend"), [("each", "static"), ("each", "c10d"), ("hosts", "static")], indirect=["together"]
+    ("together", "backend"), [("each", "c10d"), ("hosts", "static")], indirect=["together"]
 )
 def test_uneven_machines_meet(together: Together, script: Script, backend: str) -> None:
     launches = together("--num_processes", 3, "--rdzv_backend", backend, script(MEET), ranks=(2, 1))

@@ -297,7 +297,7 @@ def test_a_busy_process_stands_still_for_less_than_a_tenth_of_a_second() -> None
 def test_a_rank_in_torch_stands_still_for_less_than_a_tenth_of_a_second(
     launched: Start, script: Script, accelerate: Run
 ) -> None:
-    text = BUSY.format(imports="import torch\nones = torch.ones(64, 64)", seconds=12.0, work="torch.mm(ones, ones)")
+    text = BUSY.format(imports="import torch\nones = torch.ones(64, 64)", seconds=18.0, work="torch.mm(ones, ones)")
     running = launched("-q", "--cpu", "--num_processes", "1", "--stall_after", "100", script(text))
     assert running.stdout is not None
     pid = running.stdout.readline().strip()

@@ -28,6 +28,7 @@ from tests.launch.test_report import SCHEMA
 ME = "import os, sys, threading, time\nrank = int(os.environ['RANK'])\n"
 TWO = ("-q", "--cpu", "--num_processes", "2", "--grace", "1")
 THREE = ("-q", "--cpu", "--num_processes", "3", "--grace", "1")
+IMPORTED = ("--preload", "torch")  # once for all ranks
 GLOO = "[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 4000ms for recv operation to complete"
 CLIENTS = "Timed out after 6 seconds waiting for clients. 1/2 clients joined."
 CONNECT = "The client socket has timed out after 3000ms while trying to connect to (127.0.0.1, 44289)."
@@ -257,7 +258,7 @@ def test_gloo_s_timeout(accelerate: Run, script: Script, tmp_path: Path) -> None
         "dist.init_process_group('gloo', timeout=datetime.timedelta(seconds=3))\n"
         "def step():\n    if rank == 1: time.sleep(1000)\n    dist.all_reduce(torch.ones(1))\nstep()\n"
     )
-    done = accelerate("launch", *TWO, "--report", tmp_path / "report.json", script(text))
+    done = accelerate("launch", *TWO, *IMPORTED, "--report", tmp_path / "report.json", script(text))
     assert "accel: rank 1 (local rank 1, pid" in done.stderr
     waited = "rank 0 timed out after 3 s waiting for it (all_reduce at script1.py:7)"
     assert f"  cause: missing: {waited}; it was at script1.py:6 step > sleep\n" in done.stderr
@@ -281,7 +282,7 @@ def test_a_rank_that_does_not_come_to_the_start(
         "import datetime, torch, torch.distributed as dist\n"
         "dist.init_process_group('gloo', timeout=datetime.timedelta(seconds=4))\n"
     )
-    done = accelerate("launch", *ranks, script(text))
+    done = accelerate("launch", *ranks, *IMPORTED, script(text))
     assert f"accel: rank {culprit} (local rank {culprit}, pid" in done.stderr
     waited = "waiting for it (init_process_group at script1.py:7); it was at script1.py:4 load > sleep\n"
     assert waited in done.stderr, done.stderr
@@ -296,7 +297,7 @@ def test_ranks_that_wait_for_each_other_in_different_places(accelerate: Run, scr
         "dist.init_process_group('gloo', timeout=datetime.timedelta(seconds=3))\ndist.all_reduce(torch.ones(1))\n"
         "if rank == 1: dist.barrier()\ndist.all_reduce(torch.ones(9))\n"
     )
-    done = accelerate("launch", *THREE, script(text))
+    done = accelerate("launch", *THREE, *IMPORTED, script(text))
     assert "accel: rank 1 (local rank 1, pid" in done.stderr
     assert "script1.py:6" in done.stderr.partition("  cause: missing: rank ")[2]
 
@@ -318,7 +319,8 @@ def test_every_way_to_wait_with_gloo(accelerate: Run, script: Script, way: str, 
         "dist.init_process_group('gloo', timeout=datetime.timedelta(seconds=3))\n"
         f"dist.all_reduce(torch.ones(1))\ndef step():\n    if rank == 1: time.sleep(1000)\n    {way}\nstep()\n"
     )
-    done = accelerate("launch", *THREE, "--engine", engine, script(text))
+    more = IMPORTED if engine == "local" else ()
+    done = accelerate("launch", *THREE, "--engine", engine, *more, script(text))
     assert "accel: rank 1 (local rank 1, pid" in done.stderr, done.stderr
     # Torch's agent may end it while it is read; the kernel's word is all there is then.
     where = "script1.py:7 step" if engine == "local" else r"(script1\.py:7 step|python)"
