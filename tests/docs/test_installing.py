@@ -27,6 +27,8 @@ LINKED = "uv pip install ./packages/accel-cli\n"
 # Addressed to a machine that has no clone.
 ELSEWHERE = {"docs/tpu.md": "a pod's workers"}
 INSTALLS = re.compile(r"^(?:uv )?pip ")
+# Of lines that differ in packages alone pip takes those of which it has most, and of SageMaker; uv is ten times as fast.
+FEWER = re.compile(r"^pip install(?= \./packages/accel-\{\w+,(?:estimate|launch|launch,tpu)\}$)")
 
 
 def typed() -> dict[str, list[str]]:
@@ -42,6 +44,7 @@ def typed() -> dict[str, list[str]]:
 @pytest.mark.exhaustive  # pip takes half a minute to build five packages
 @pytest.mark.parametrize(("installs", "after"), typed().items(), ids=typed())
 def test_the_lines_work_in_a_fresh_environment(installs: str, after: list[str], clone: Path, tmp_path: Path) -> None:
+    installs = FEWER.sub("uv pip install --no-sources", installs)
     check(
         Environment(tmp_path / "env", pip=not installs.startswith("uv ")),
         "\n".join(["set -e", installs, *after]),

@@ -57,9 +57,7 @@ def running(*launches: Launch) -> None:
 # They meet.
 
 
-@pytest.mark.parametrize(
-    ("together", "backend"), [("each", "c10d"), ("hosts", "static")], indirect=["together"]
-)
+@pytest.mark.parametrize(("together", "backend"), [("each", "c10d"), ("hosts", "static")], indirect=["together"])
 def test_uneven_machines_meet(together: Together, script: Script, backend: str) -> None:
     launches = together("--num_processes", 3, "--rdzv_backend", backend, script(MEET), ranks=(2, 1))
     text = "".join(launch.text for launch in launches if launch.wait() == 0)
