@@ -15,7 +15,7 @@ from accel_launch.engines.common.wrapping import PARENT
 from accel_launch.running.engine_record import LIMIT, attempts_in, memory_file, read, running_in
 from accel_launch.running.guardian import orphans
 from tests.conftest import Run
-from tests.launch.processes import Script
+from tests.launch.processes import TURNS, Script
 
 # An engine of another package, which starts its ranks one after the other and ends with a status of its own.
 ROUGH = """\
@@ -111,7 +111,9 @@ def test_the_end_of_a_rank_is_known_whose_parent_its_engine_killed(
 
 @pytest.mark.usefixtures("rough")
 def test_ranks_that_an_engine_kills_after_a_failure_are_told(accelerate: Run, script: Script) -> None:
-    path = script("import os, sys, time\ntime.sleep(60) if os.environ['RANK'] == '0' else sys.exit(7)\n")
+    path = script(
+        f"{TURNS}if os.environ['RANK'] == '0':\n    here('up')\n    time.sleep(60)\nannounced('up')\nraise SystemExit(7)\n"
+    )
     done = accelerate("launch", *FLAGS, str(path), env={"HOW": "{0} & a=$!; {1}; kill -9 $a; wait $a; exit 1"})
     assert done.returncode == 7
     assert "accel: rank 1 (local rank 1" in done.stderr
