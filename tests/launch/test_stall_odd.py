@@ -264,7 +264,7 @@ def test_a_watcher_that_does_not_come_back_is_missed(monkeypatch: pytest.MonkeyP
         clock[0] = seconds
         if wants:
             back.set(wants)
-        return absence.proven
+        return absence.proven()
 
     assert not at(111, 113)
     assert not at(114, 0)  # it is late; or all of us were stopped

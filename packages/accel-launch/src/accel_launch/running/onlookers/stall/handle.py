@@ -131,7 +131,7 @@ class StallWatch:
             if not self.pid and self.due == 0:
                 self._fork(poller)
             elif self.absence is not None and self.pid > 0:
-                self.stuck = self.stuck or self.absence.proven
+                self.stuck = self.stuck or self.absence.proven()
             if self.stuck or (self.reader in dict(ready) and not self._read()):
                 self._replace(poller)
         except (OSError, ImportError) as error:  # no descriptor is left, or another version is being installed

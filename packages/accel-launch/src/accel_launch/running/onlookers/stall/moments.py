@@ -57,9 +57,8 @@ class Absence:
         self.late: float | None = None
         """The moment by which it wanted to be back, if it wasn't."""
 
-    @property
     def proven(self) -> bool:
-        """Whether it isn't back, after a grace."""
+        """Look whether it is back, if that is due; return whether it still isn't after a grace."""
         back, now = self.back.get(), time.monotonic()
         if now < self.next:
             return False
