@@ -625,6 +625,18 @@ def test_one_rank_that_surely_gets_on_is_enough(
     assert window.look([], {}) == (0 if moves else None)
 
 
+def test_a_loop_takes_more_looks_than_a_rank_that_is_still() -> None:
+    window, ranks = Window(20), [Subject(0, 0, 10), Subject(1, 1, 11)]
+    window.looks = {0: [look(0, 9, place=WAITING)] * 3, 1: [look(1, 5)] * 3}
+    assert window.is_enough(ranks)
+    window.looks[1] = [look(1, 5 + n % 2, busy=True, gil=True) for n in range(39)]
+    assert not window.is_enough(ranks)
+    window.looks[1].append(look(1, 5, busy=True, gil=True))
+    assert window.is_enough(ranks)
+    window.looks[0].pop()
+    assert not window.is_enough(ranks)
+
+
 def test_a_rank_that_hardly_runs_is_not_read_thread_by_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     meter, read = activity.Meter(300), list[int]()
     seen = activity._counters

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BURST, PAUSE = 6, 0.03  # looks at a time at ranks that compute, and seconds between them
 SEEN = 3  # looks at a rank by which it is judged, at least
+ROUNDS = 40  # the same, if they are of a loop: work of a few functions may have been seen in too few of them
 DIFFERENT = 4  # first looks at a rank, each with another stack, that show that it gets on
 MIXED = 6  # looks that show the same if no stack is much more frequent than the others
 BUSY, LOCKED = 12, 0.25  # looks at one that computes, and the share of them with the interpreter's lock, that do so
@@ -114,7 +115,8 @@ class Window:
 
     def is_enough(self, ranks: Sequence[Subject]) -> bool:
         """Return whether the run can be judged: each rank was seen often enough."""
-        return all(len(self.looks.get(one.rank, ())) >= SEEN for one in ranks)
+        seen = [self.looks.get(one.rank, []) for one in ranks]
+        return all(len(looks) >= SEEN and (len(looks) >= ROUNDS or kind(looks) != "looping") for looks in seen)
 
     def _stacks(self, ranks: Sequence[Subject]) -> list[RankStack]:
         """Return what ranks do; the stack is read only of those whose main thread has run since."""
