@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 
 from accel_launch.inspecting import kernel, sampling, snapshot
-from accel_launch.inspecting.groups import Group
+from accel_launch.inspecting.groups import HIDDEN, Group
 from accel_launch.inspecting.kernel import Facts
 from accel_launch.inspecting.places import Place
 from accel_launch.inspecting.snapshot import Process, RankStack, Snapshot
@@ -621,7 +621,7 @@ def test_one_rank_that_surely_gets_on_is_enough(
 ) -> None:
     window = Window(20)
     window.looks[0] = looks
-    monkeypatch.setattr(snapshot, "take", lambda _subjects: Snapshot(0.0, ()))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setattr(snapshot, "take", lambda _subjects, **_how: Snapshot(0.0, ()))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     assert window.look([], {}) == (0 if moves else None)
 
 
@@ -701,9 +701,9 @@ def test_a_main_thread_that_has_not_run_is_not_read_again(monkeypatch: pytest.Mo
         window, ranks, counted = Window(20), [Subject(0, 0, popen.pid)], list[int]()
         take = snapshot.take
 
-        def counting(subjects: list[Subject]) -> Snapshot:
+        def counting(subjects: list[Subject], *, variables: bool) -> Snapshot:
             counted.append(len(subjects))
-            return take(subjects)
+            return take(subjects, variables=variables)
 
         monkeypatch.setattr(snapshot, "take", counting)
         for line in (3, 5):
@@ -741,7 +741,7 @@ def test_ranks_that_are_all_in_the_same_place_blame_none(accelerate: Run, script
     assert "failed first" not in done.stderr
     assert "the same place: ranks 0-1: script1.py:2 <module> > sleep\n" in done.stderr
     assert "  terminated as a result: ranks 0-1\n" in done.stderr
-    assert not stall(Group((0, 1), "python > sleep")).blameless  # nobody knows where they are
+    assert stall(Group((0, 1), "python > sleep")).blameless == HIDDEN
     assert not stall(Group((0,), "x", file="/a")).blameless
 
 
@@ -768,7 +768,8 @@ def test_what_may_only_take_long_ends_the_run_later(accelerate: Run, script: Scr
     done = accelerate("launch", *N2, "--stall_after", "1", "--stall_action", "end", script(text))
     assert done.returncode == 124
     told = [line.partition(", since")[0] for line in done.stderr.splitlines() if "standing still for" in line]
-    assert "  rank 0 computes, and may get on: it ends the run after 4 s\n" in done.stderr
+    assert "  rank 0 computes, and may only be slow\n" in done.stderr
+    assert "  so --stall_action end ends the run only after 4 s\n" in done.stderr
     assert len(told) >= 3, told  # two messages before it, at least, and the cause
     assert re.search(r"  cause: standing still for \d+ s: script1\.py:\d+ <module>, running, always at", done.stderr)
 

@@ -23,9 +23,9 @@ from accel_launch.inspecting import kernel, sampling, snapshot, source
 from accel_launch.inspecting.groups import APART, Group, grouped
 from accel_launch.inspecting.kernel import Facts
 from accel_launch.inspecting.places import Place, locate
-from accel_launch.inspecting.snapshot import NO_CALLS, Process, RankStack, Snapshot, take
+from accel_launch.inspecting.snapshot import Process, RankStack, Snapshot, take
 from accel_launch.inspecting.subject import Subject
-from accel_launch.inspecting.threads import Frame
+from accel_launch.inspecting.threads import NO_CALLS, Frame
 from accel_launch.running.onlookers.last_look import LastLook
 from accel_launch.running.onlookers.machines import gathering
 from accel_launch.running.onlookers.machines.gathering import Gathering

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 MISMATCH = "the ranks wait in different collectives"
 TOGETHER = "all ranks are in the same place"
 APART = "no rank waits in a collective"
-BLAMELESS = (MISMATCH, TOGETHER, APART)
+HIDDEN = "which one is stuck isn't known, as not all stacks can be read"
+BLAMELESS = (MISMATCH, TOGETHER, APART, HIDDEN)
 """Standstills for which no rank is more to blame than another."""
 MOST_NAMED = 4  # groups in a sentence
 MOST_SPANS = 20  # of a group's ranks in a line: thousands of ranks can alternate

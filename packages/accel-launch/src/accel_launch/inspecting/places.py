@@ -36,6 +36,7 @@ SYNCHRONIZING = ("synchronize", "wait_stream", "wait_event", "wait")
 # What waits without a frame of its own, because it is written in C++: recognised by the line that calls it.
 WAITING_CALLS, FOR_CHILDREN = (".wait(",), ("os.wait(",)
 STORE = ("store.get(", "store.wait(")  # of torch, or anything else of that name
+IN_STORE = "torch store"
 INDUCTOR = "/torchinductor_"  # the folder of code that torch.compile has made
 FUNCTIONAL = ("wait_tensor(",)  # the same below frames of torch that are those of any operator
 # What waits for the device, where there is one, and computes on the CPU alone.
@@ -115,15 +116,15 @@ def locate(frames: Sequence[Frame]) -> Place:
     if user is not None and own == 0 and not spins and (caller := _caller(user, frames)) is not None:
         user, spins = caller, source.loop(caller.file, caller.line)
     asking = user if own == 0 else None  # its line calls C, which has no frames
-    by_line = bool(spins) or (_calls(asking, WAITING_CALLS) and not _calls(asking, FOR_CHILDREN))
     store = _calls(asking, STORE)
+    by_line = bool(spins) or (_calls(asking, WAITING_CALLS) and not store and not _calls(asking, FOR_CHILDREN))
     perhaps = store or _calls(asking, (BACKWARD,)) or _calls(user, FUNCTIONAL)
     perhaps = perhaps or any(frame.function == "_engine_run_backward" for frame in called)
     return Place(
         file=user.file if user else "",
         line=spins or (user.line if user else 0),
         function=user.function if user else "",
-        operations=_operations(called, collective) or ("torch store",) * store,
+        operations=_operations(called, collective) or (IN_STORE,) * store,
         collective=collective is not None or by_line or perhaps,
         certain=collective is not None or by_line,
         device=collective is None and _calls(asking, DEVICE_CALLS),
@@ -151,6 +152,11 @@ def waiting_for(place: Place, *, device: bool, other: Place | None = None) -> Pl
         operations = dict.fromkeys((*place.operations[:1], *other.operations[-1:]))
         return place.replace(collective=True, certain=other.certain, operations=tuple(operations))
     return place
+
+
+def called_by_line(place: Place) -> bool:
+    """Return whether only a line's text tells that it waits for a collective: it may be a camera's ``wait()``."""
+    return place.collective and place.certain and not place.operations and not place.loop
 
 
 def for_thread(frames: Sequence[Frame]) -> bool:

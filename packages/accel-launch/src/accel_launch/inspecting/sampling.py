@@ -12,7 +12,7 @@ import sys
 import time
 
 from accel_launch.inspecting import numbers
-from accel_launch.inspecting.threads import NO_PYTHON, Frame, Sampled, Thread
+from accel_launch.inspecting.threads import NO_CALLS, NO_PYTHON, Frame, Sampled, Thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -218,8 +218,10 @@ def _why(pid: int, text: str) -> str:
         from accel_launch.inspecting import rights
 
         return f"reading another process isn't permitted here: {rights.missing(pid)}"
-    if any(words in text for words in ("ind python version", "ind a python interpreter", "ind python interpreter")):
+    if "ind python version" in text:
         return NO_PYTHON
+    if any(words in text for words in ("ind a python interpreter", "ind python interpreter")):
+        return NO_CALLS
     reasons = [line.partition(": ")[2] for line in text.splitlines() if line.startswith(("Error: ", "Reason: "))]
     return "; ".join(reasons) or "py-spy failed"
 

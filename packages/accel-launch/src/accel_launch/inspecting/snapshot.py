@@ -6,7 +6,8 @@ import time
 
 from accel_config.record import Record
 from accel_launch.inspecting import kernel, sampling, syscalls
-from accel_launch.inspecting.places import Place, for_thread, inside_of_worker, locate, waiting_for
+from accel_launch.inspecting.places import Place, called_by_line, for_thread, inside_of_worker, locate, waiting_for
+from accel_launch.inspecting.threads import NO_CALLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 CHILDREN = 16  # of a rank that are looked into
 MOST_WORKERS = 2  # different places of them, or of threads, in a line
-NO_CALLS = "py-spy sees no calls of its main thread"
-"""Why nothing is known of a process whose path isn't UTF-8, or that has thousands of calls."""
 NOTHING: Native = {}
 
 
@@ -67,18 +66,26 @@ class RankStack(Record):
         return ", ".join(filter(None, parts))
 
     def _workers(self) -> str:
-        """Return where the processes are that it waits for, if they run code of the user's own."""
-        if not self.place.for_processes:
+        """Return where the processes are that it waits for: those that a library has started only with the user's code."""
+        waits = self.process is not None and _waits_for(self.process, syscalls.CHILD)
+        if not (self.place.for_processes or waits):
             return ""
         below = [(_worker(child), child.facts) for child in self.children]
-        return _named("worker", [_doing(place, facts) for place, facts in below if place.file])
+        name = "worker" if self.place.for_processes else "child"
+        return _named(name, [_doing(place, facts) for place, facts in below if place.file or waits])
 
     def _threads(self, process: Process) -> str:
         """Return where the threads are, in code of the user's own, for one of which it waits."""
-        if self.place.collective or process.main is None or not for_thread(process.main.frames):
+        if self.place.collective or process.main is None:
+            return ""
+        if not for_thread(process.main.frames) and not _waits_for(process, syscalls.LOCK):
             return ""
         places = [locate(thread.frames) for thread in process.threads if thread is not process.main]
         return _named("thread", [place.text for place in places if place.file])
+
+
+def _waits_for(process: Process, what: str) -> bool:
+    return syscalls.words(process.facts.call) == what
 
 
 def _named(what: str, places: Sequence[str]) -> str:
@@ -157,7 +164,9 @@ def take(  # noqa: PLR0913
     pids = [*living, *(child.pid for each in below.values() for child in each)]
     read = sampling.sample(pids, variables=variables, limit=limit)
     if workers and not children:
-        below = {pid: _below(pid) if place_of(_process(living[pid], read)).for_processes else () for pid in living}
+        found = {pid: _process(living[pid], read) for pid in living}
+        waits = {pid for pid, one in found.items() if place_of(one).for_processes or _waits_for(one, syscalls.CHILD)}
+        below = {pid: _below(pid) if pid in waits else () for pid in living}
         pids = [child.pid for each in below.values() for child in each]
         read.update(sampling.sample(pids, variables=variables, limit=max(until - time.monotonic(), 0.0)))
     by_native = [pid for pid, found in read.items() if not isinstance(found, Exception)] if native else []
@@ -201,6 +210,8 @@ def place_of(process: Process) -> Place:
     if process.main is None:
         return Place()
     place = locate(process.main.frames)
+    if called_by_line(place) and process.facts.call and not _waits_for(process, syscalls.LOCK):
+        return place.replace(collective=False)
     device = place.device and kernel.has_device(process.facts.pid)
     return waiting_for(place, device=device, other=_awaited(process))
 

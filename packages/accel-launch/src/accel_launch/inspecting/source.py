@@ -26,7 +26,14 @@ def line(path: str, number: int) -> str:
 def line_has(path: str, number: int, calls: tuple[str, ...]) -> bool:
     """Return whether a line has one of these calls."""
     text = _code(line(path, number))
-    return any(call in text for call in calls)
+    return any(_calls(text, call) for call in calls)
+
+
+def _calls(text: str, call: str) -> bool:
+    """Return whether a call is in a text: one that begins with a name isn't the end of a longer one."""
+    before, found, after = text.partition(call)
+    longer = call[0].isalpha() and before.rstrip("_")[-1:].isalnum()
+    return bool(found) and (not longer or _calls(after, call))
 
 
 def _code(text: str) -> str:

@@ -29,11 +29,12 @@ TABLES = {
         "441 epoll_pwait2, 449 futex_waitv"
     ),
 }
+LOCK, CHILD = "a lock", "a child process"
 WORDS = {
     **dict.fromkeys(("nanosleep", "clock_nanosleep"), "sleep"),
-    **dict.fromkeys(("futex", "futex_waitv"), "a lock"),
+    **dict.fromkeys(("futex", "futex_waitv"), LOCK),
     **dict.fromkeys(("poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "epoll_pwait2"), "poll"),
-    **dict.fromkeys(("wait4", "waitid"), "a child process"),
+    **dict.fromkeys(("wait4", "waitid"), CHILD),
     **dict.fromkeys(("recvfrom", "recvmsg", "recvmmsg"), "receive"),
     **dict.fromkeys(("sendto", "sendmsg"), "send"),
     **dict.fromkeys(("accept", "accept4"), "accept"),

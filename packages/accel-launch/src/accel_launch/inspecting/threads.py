@@ -6,6 +6,8 @@ from accel_config.record import Record
 
 NO_PYTHON = "not a Python process"
 """Why there are none of a program in another language."""
+NO_CALLS = "py-spy sees no calls of its main thread"
+"""Why nothing is known of a process whose path isn't UTF-8, or that has thousands of calls."""
 
 
 class Frame(Record):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from accel_launch.running.supervising.event_reader import EventReader
 
 PATIENCE = 4  # times as long must a rank go round in what looks like a loop until that ends the run
-LATER = "  rank {} computes, and may get on: it ends the run after {}\n"
+LATER = "  so --stall_action end ends the run only after {}\n"
 KEPT = 8  # standstills whose whole stacks are kept, the latest ones: they may have megabytes
 SETTLE = 1.0  # seconds in which what moves may turn out to be the end: a rank prints its traceback before it ends
 
@@ -121,7 +121,7 @@ class Standstills:
             hint = f"accelerate stacks {self.name} --all_threads shows more" if self.name else ""
             self.reader.print_line(stall.text(hint))
             if asked and not ends:
-                self.reader.print_line(LATER.format(stall.culprit, duration(patience)))
+                self.reader.print_line(LATER.format(duration(patience)))
             ends = ends and not self._revive(stall)
             if self.broadcast is not None:
                 self.broadcast(stall, ends=ends)

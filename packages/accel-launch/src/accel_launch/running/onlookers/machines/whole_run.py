@@ -7,6 +7,7 @@ import time
 from accel_launch.machine.clock import duration
 from accel_launch.running.onlookers.machines import merging
 from accel_launch.running.onlookers.stall.telling import ENDED
+from accel_launch.running.onlookers.stall.verdict import STANDING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class WholeRun:
         unasked = merging.unasked(reasons, hosts)
         since = max(self.still[machine] for machine in asked.asked)
         found = merging.stall(asked.parts, hosts, unasked, at=time.time(), since=time.time() - (now - since))
-        if not set(found.kinds.values()) & {"waiting", "still", "stopped"}:  # they go round in loops, or have ended
+        if STANDING.isdisjoint(found.kinds.values()):  # they go round in loops, or have ended
             self.next = now + self.after * AGAIN
             return
         self.told += 1

@@ -16,6 +16,7 @@ SHORT = 30.0  # seconds: if standing still is told after less, there is no time 
 LOOKS = 20  # in the whole time
 SELDOM = 0.07, 0.13
 """Of it between two looks at one rank that shows seldom that the run gets on; irregular, as it may have a period."""
+PATIENCE = 4  # times as long: what may only be slow isn't told before that
 RARELY = 0.2  # of it between two looks, once the standstill was told several times
 SLOWEST, FASTEST = 10.0, 0.1  # seconds between two looks at the counters
 SPARSE, SPARSEST = 2, 3  # times as long while nothing can be told; and where the run shows seldom that it gets on
@@ -41,12 +42,27 @@ class Pace:
         """Such a moment, and the same by the clock."""
         self.told = 0
         """How often the present standstill was told."""
+        self.doubted = 0.0
+        """When something last moved before a rank came back to the same lines for the whole time; 0 if none did."""
         self.idle, self.near = False, False
         """Whether no rank did anything at the last look; and whether all are looked at although none does."""
 
-    def begin_anew(self, moved: float) -> None:
-        """Something has moved."""
-        self.moved, self.told, self.near = max(self.moved, moved), 0, False
+    def begin_anew(self, moved: float, doubted: float = 0.0) -> None:
+        """Something has moved; or perhaps it has, ``doubted`` since then."""
+        self.moved, self.told, self.near, self.doubted = max(self.moved, moved), 0, False, doubted
+
+    def doubts(self, *, doubtful: bool) -> float:
+        """Return since when nothing moves but a rank that may get on; 0 if that is long enough ago to be told.
+
+        If it isn't told all is looked at anew, as another may get on meanwhile.
+        """
+        since = self.doubted or self.moved
+        if not doubtful:
+            return 0.0
+        if time.monotonic() - since < PATIENCE * self.after:
+            return since
+        self.moved, self.told = since, PATIENCE.bit_length() - 1
+        return 0.0
 
     def since(self, now: float) -> float:
         """Return when something last moved, in seconds since the epoch as ``now``: the same for one standstill."""

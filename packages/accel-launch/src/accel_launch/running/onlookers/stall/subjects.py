@@ -29,3 +29,11 @@ def recorded(record: EngineRecord) -> tuple[Subject, ...]:
         how = Ending.from_wait_status(rank, local, pid, fourth, float(last)).how if ended else ""
         found[local] = Subject(rank, local, pid, how)
     return tuple(found[local] for local in sorted(found))
+
+
+def decoded(line: bytes) -> list[Subject] | int:
+    """Return the ranks that the launcher has told the watcher of, or the number of a question."""
+    import json
+
+    found = json.loads(line)
+    return found if isinstance(found, int) else [Subject(*values) for values in found]

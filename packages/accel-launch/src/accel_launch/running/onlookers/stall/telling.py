@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from accel_config.record import Record
 from accel_config.showing.printable import one_line
-from accel_launch.inspecting.groups import APART, MISMATCH, MOST_SPANS, TOGETHER, Group, line, sentence, spans
+from accel_launch.inspecting.groups import APART, HIDDEN, MISMATCH, MOST_SPANS, TOGETHER, Group, line, sentence, spans
 from accel_launch.inspecting.threads import NO_PYTHON
 from accel_launch.machine.clock import duration
+from accel_launch.running.onlookers.stall.verdict import LOOPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 LINES = 20  # that a message may have
 ENDED = "its ranks have ended"
 LOOPING = "always at the same lines"
+SLOW = "rank {} computes, and may only be slow"
 
 
 class Culprit(Record):
@@ -41,7 +43,7 @@ class Stall(Record):
     groups: tuple[Group, ...]
     """Ranks that do the same; first those that aren't where the others wait."""
     kinds: dict[int, str]
-    """What each rank does: waiting, still, looping, stopped, ending or ended."""
+    """What each rank does: waiting, still, looping, changing, stopped, unread, ending or ended."""
     odd: tuple[int, ...] = ()
     """The ranks that aren't where the others wait; none if all wait, or none does."""
     unasked: tuple[str, ...] = ()
@@ -71,7 +73,9 @@ class Stall(Record):
         if self.odd or len(self.ranks) == 1:
             return ""
         if len(self.groups) == 1:
-            return TOGETHER if self.groups[0].file else ""
+            return TOGETHER if self.groups[0].file else HIDDEN
+        if "unread" in self.kinds.values():
+            return HIDDEN
         counts = sorted(len(group.ranks) for group in self.groups if not group.ended)
         return APART if len(counts) > 1 and counts[0] == counts[1] else ""
 
@@ -83,7 +87,7 @@ class Stall(Record):
     @property
     def sure(self) -> bool:
         """Whether it is sure that nothing gets on, and who is to blame: else the run isn't ended."""
-        if self.unread:
+        if self.unread or (self.perhaps and self.kinds[self.culprit] == "changing"):
             return False
         known = all(each.endswith(ENDED) for each in self.unasked)
         return known or set(self.kinds.values()) != {"waiting"} or self.mismatch
@@ -91,7 +95,7 @@ class Stall(Record):
     @property
     def perhaps(self) -> bool:
         """Whether the one to blame computes, in few calls: in a loop without end, or in one that only takes long."""
-        return self.kinds.get(self.culprit) == "looping"
+        return bool(self.groups) and self.kinds.get(self.culprit) in LOOPS
 
     @property
     def without(self) -> str:
@@ -158,12 +162,13 @@ class Stall(Record):
         head = f"accel: standing still for {duration(self.seconds)}, since {local_time(self.since)[11:]}"
         lines = [head + (f": {self.blameless}" if self.blameless not in {"", TOGETHER} else "")]
         without = self.without
-        room = LINES - 3 - bool(self.unasked) - bool(self.unread or without)
+        room = LINES - 3 - bool(self.unasked) - bool(self.unread or without) - self.perhaps
         for group in self.groups[:room]:
-            looping = any(self.kinds.get(rank) == "looping" for rank in group.ranks)
+            looping = any(self.kinds.get(rank) in LOOPS for rank in group.ranks)
             lines.append(f"  {line(group, len(self.ranks))}" + f", {LOOPING}" * looping)
         rest = [rank for group in self.groups[room:] for rank in group.ranks]
         lines += [f"  and ranks {spans(rest, MOST_SPANS)} elsewhere"] if rest else []
+        lines += [f"  {SLOW.format(self.culprit)}"] if self.perhaps else []
         lines += [f"  not asked: {', '.join(self.unasked)}"] if self.unasked else []
         lines += (
             [f"  this may be wrong, as ranks run whose stacks can't be read: {self.unread}"] if self.unread else []

@@ -1,20 +1,21 @@
 """Whether a run stands still, from what its ranks were seen doing while nothing else moved, and who is to blame.
 
 A rank that waits for others isn't the culprit; being elsewhere is. A rank that computes may need its time: only one
-whose stacks are few and return, under the interpreter's lock, while others wait, goes round in a loop.
+whose stacks are few and return, under the interpreter's lock, while others wait, goes round in a loop. If its
+variables change it may get on all the same.
 """
 
 from __future__ import annotations
 
 from accel_config.record import Record
-from accel_launch.inspecting.places import locate
+from accel_launch.inspecting.places import IN_STORE, locate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from accel_launch.inspecting.places import Place
-    from accel_launch.inspecting.snapshot import RankStack
+    from accel_launch.inspecting.snapshot import Process, RankStack
     from accel_launch.inspecting.threads import Frame
 
 FEW_STACKS, FEW_FUNCTIONS = 8, 3  # different ones that a loop without progress has, and calls, at most
@@ -22,6 +23,10 @@ MIXED = 0.6  # share of the looks in which a rank is in one place, at most, if i
 POLLED = 5  # looks at a rank, of which one is within the function that asks whether a collective is done
 DOMINANT = 0.75  # share of the looks in which a rank that waits is in one place; it may poll from there
 RECENT = 0.25  # share of the looks that are the latest ones
+STANDING = frozenset({"waiting", "still", "stopped", "unread"})
+"""Kinds of ranks that don't run."""
+LOOPS = frozenset({"looping", "changing"})
+"""Kinds of ranks that come back to the same lines, and compute."""
 FORMER = 0.8  # share of the looks before a rank has come to a place, at least, in which it was elsewhere
 
 
@@ -36,6 +41,8 @@ class Look(Record):
     gil: bool
     at: float = 0.0
     """When, in monotonic seconds; 0 if the time doesn't matter."""
+    state: int | None = None
+    """Equal for equal local variables of all its calls; None if they weren't read."""
 
 
 def key(stack: RankStack) -> object:
@@ -50,7 +57,11 @@ def key(stack: RankStack) -> object:
 
 
 def kind(looks: Sequence[Look]) -> str:
-    """Return what a rank does: ended, paused, stopped, moving, waiting, computing, looping or still."""
+    """Return what a rank does: ended, paused, stopped, moving, waiting, computing, changing, looping, still, unread.
+
+    One that is ``looping`` always comes back to the same lines, and the same variables; of one that is ``changing``
+    the variables differ. Of one that is ``unread`` no stack is known.
+    """
     last = looks[-1].stack
     if last.process is None:
         return "ended"
@@ -69,8 +80,11 @@ def kind(looks: Sequence[Look]) -> str:
     if moving(looks, busy=busy):
         return "moving"
     if not busy:
-        return "still"
-    return "looping" if sum(look.gil for look in looks) * 2 >= len(looks) else "computing"
+        return "still" if last.process.main is not None and last.process.main.frames else "unread"
+    if sum(look.gil for look in looks) * 2 < len(looks):
+        return "computing"
+    states = [look.state for look in looks if look.state is not None]
+    return "changing" if len(set(states)) * 2 > len(states) else "looping"
 
 
 def _polls(looks: Sequence[Look], collective: Sequence[Place]) -> bool:
@@ -166,18 +180,23 @@ class Verdict(Record):
 
     kinds: dict[int, str]
     """What each rank does."""
-    loops: dict[int, Place]
-    """Where ranks go round in a loop, also in one that asks whether a collective is done."""
+    places: dict[int, Place]
+    """Where ranks are that go round in a loop, or wait while the others wait for them."""
 
     @property
     def stalled(self) -> bool:
         """Whether nothing can be expected to move."""
-        return self.idle and bool({"waiting", "still", "stopped"}.intersection(self.kinds.values()))
+        return self.idle and not STANDING.isdisjoint(self.kinds.values())
 
     @property
     def idle(self) -> bool:
         """Whether nothing moves here; in a run over several machines others then know whether it stands still."""
         return not {"moving", "paused", "computing"}.intersection(self.kinds.values())
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether all that doesn't wait may get on."""
+        return "changing" in self.kinds.values() and {*self.kinds.values()} <= {"changing", "ended", "waiting"}
 
     @property
     def paused(self) -> tuple[int, ...]:
@@ -193,21 +212,47 @@ class Verdict(Record):
 def odd(kinds: Mapping[int, str]) -> tuple[int, ...]:
     """Return the ranks that aren't where the others wait; of those that have ended only if no other is there.
 
-    None if all wait; nor if none does, unless it is one that the others have left.
+    None if all wait; nor if none does, unless it is one that the others have left. One whose stack couldn't be read
+    may wait as well: it isn't one of them while another is known to be, nor if there are several.
     """
-    ended = tuple(rank for rank, found in kinds.items() if found == "ended")
-    elsewhere = tuple(rank for rank, found in kinds.items() if found not in {"ended", "waiting"})
+    ended, unread = (tuple(rank for rank, found in kinds.items() if found == one) for one in ("ended", "unread"))
+    elsewhere = tuple(rank for rank, found in kinds.items() if found not in {"ended", "waiting", "unread"})
     if "waiting" in kinds.values():
-        return elsewhere or ended
+        return elsewhere or (unread if len(unread) == 1 else () if unread else ended)
+    if unread:
+        return elsewhere
     return elsewhere if ended and len(elsewhere) == 1 else ()
 
 
 def judge(window: Mapping[int, Sequence[Look]]) -> Verdict:
     """Return the verdict on ranks that were each seen several times."""
     kinds = {rank: kind(looks) for rank, looks in window.items()}
-    loops = {rank: loop(window[rank]) for rank, found in kinds.items() if found == "looping"}
+    kinds.update(_by_call(kinds, {rank: looks[-1].stack.process for rank, looks in window.items()}))
+    places = {rank: loop(window[rank]) for rank, found in kinds.items() if found in LOOPS}
+    for rank, place in _in_store(kinds, window).items():
+        kinds[rank], places[rank] = "still", place.replace(collective=False)
     for rank, found in kinds.items():
         asks = next((one.stack.place for one in reversed(window[rank]) if one.stack.place.collective), None)
         if found == "waiting" and asks is not None and asks.loop:
-            loops[rank] = asks
-    return Verdict(kinds, loops)
+            places[rank] = asks
+    return Verdict(kinds, places)
+
+
+def _in_store(kinds: Mapping[int, str], window: Mapping[int, Sequence[Look]]) -> dict[int, Place]:
+    """Return the ranks that wait for what another one puts into torch's store, while others are in a collective."""
+    waiting = {rank: window[rank][-1].stack.place for rank, found in kinds.items() if found == "waiting"}
+    found = {rank: place for rank, place in waiting.items() if place.operations == (IN_STORE,)}
+    return found if len(found) < len(waiting) else {}
+
+
+def _by_call(kinds: Mapping[int, str], processes: Mapping[int, Process | None]) -> dict[int, str]:
+    """Return the ranks without a stack that are still: what they call is not what those call that wait.
+
+    Where none is known to wait, it is not what most ranks call.
+    """
+    calls = {rank: process.facts.call for rank, process in processes.items() if process is not None}
+    unread = {rank: calls[rank] for rank, found in kinds.items() if found == "unread"}
+    waiting = {calls[rank] for rank, found in kinds.items() if found == "waiting"}
+    named = list(unread.values())
+    waiting = waiting or {call for call in named if named.count(call) * 2 > len(kinds)}
+    return {rank: "still" for rank, call in unread.items() if waiting and call not in waiting}

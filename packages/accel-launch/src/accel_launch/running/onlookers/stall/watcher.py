@@ -12,11 +12,10 @@ import time
 
 from accel_launch.inspecting import groups, kernel, snapshot
 from accel_launch.inspecting.report import as_json
-from accel_launch.inspecting.subject import Subject
 from accel_launch.inspecting.threads import NO_PYTHON
 from accel_launch.running.onlookers.stall.activity import Meter, Wakes, computing
 from accel_launch.running.onlookers.stall.pacing import LOOKS, SPARSE, Pace
-from accel_launch.running.onlookers.stall.subjects import recorded
+from accel_launch.running.onlookers.stall.subjects import decoded, recorded
 from accel_launch.running.onlookers.stall.sweeping import Sweeps
 from accel_launch.running.onlookers.stall.telling import Stall, encode
 from accel_launch.running.onlookers.stall.verdict import judge
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from accel_launch.inspecting.snapshot import Snapshot
+    from accel_launch.inspecting.subject import Subject
     from accel_launch.running.engine_record import EngineRecord
     from accel_launch.running.onlookers.stall.activity import Activity
     from accel_launch.running.onlookers.stall.verdict import Verdict
@@ -102,7 +102,7 @@ class Watcher:
         """Read which ranks there are, or the number of a question; return False at the end of file."""
         data = os.read(updates, 1 << 20)
         *lines, self.unread = (self.unread + data).split(b"\n")
-        for found in map(_decoded, lines):
+        for found in map(decoded, lines):
             if isinstance(found, int):
                 self._answer(found)
             else:
@@ -139,11 +139,10 @@ class Watcher:
         known = [(subject.pid, bool(subject.ended)) for subject in ranks]
         if output > self.pace.moved:
             self._move(output)
-        if self.known not in (None, known):
+        ended = not (living or (self.shared and ranks))
+        if self.known not in (None, known) or ended or transfers:
             self._move(now)
         self.known = known
-        if not (living or (self.shared and ranks)) or transfers:
-            self._move(now)
         if self.pace.calm <= 0 and self.pace.due <= now:
             self._look(ranks, living, now)
 
@@ -162,19 +161,23 @@ class Watcher:
         elif pace.quiet >= pace.ends and self.window.is_enough(ranks):
             self._decide(ranks)
 
-    def _move(self, at: float, *, seen: bool = True) -> None:
-        """Something has moved; it wasn't ``seen`` if all that is known is that the time before doesn't count."""
+    def _move(self, at: float, *, seen: bool = True, doubted: float = 0.0) -> None:
+        """Something has moved; it wasn't ``seen`` if the time before just doesn't count, or that is ``doubted``."""
         if self.pace.told:
             self.report(encode("moves", seconds=at - self.pace.moved, seen=seen))
-        self.pace.begin_anew(at)
+        self.pace.begin_anew(at, doubted)
         self.paused = ()
         self.window.clear()
         self.sweeps.clear()
 
     def _decide(self, ranks: Sequence[Subject]) -> None:
         verdict = judge(self.window.looks)
-        if verdict.idle and not self.pace.told and _stepped(self, ranks):
-            return
+        if verdict.idle and not self.pace.told:
+            if _stepped(self, ranks):
+                return
+            if doubted := self.pace.doubts(doubtful=verdict.doubtful and (verdict.stalled or self.shared)):
+                self._move(time.monotonic(), doubted=doubted)
+                return
         paused = verdict.paused or (_prompting(ranks) if verdict.idle else ())
         if paused:
             if paused != self.paused:
@@ -194,9 +197,7 @@ class Watcher:
             self._move(self.window.settled(moving) or time.monotonic())
 
     def _tell(self, ranks: Sequence[Subject], verdict: Verdict) -> None:
-        latest = snapshot.take(ranks, children=True)
-        if _unread(self, latest):  # a sampler may have been late
-            latest = snapshot.take(ranks, children=True)
+        latest = _latest(self, ranks)
         stall = _stall(self, latest, verdict)
         self.report(encode("stall", stall=stall.as_json(), stacks=as_json(latest)["ranks"]))
         self._keep(stall, latest)
@@ -207,9 +208,14 @@ class Watcher:
             self.report(encode("written", text=self.keep(stall, as_json(latest))))
 
 
+def _latest(watcher: Watcher, ranks: Sequence[Subject]) -> Snapshot:
+    found = snapshot.take(ranks, children=True)
+    return snapshot.take(ranks, children=True) if _unread(watcher, found) else found  # a sampler may have been late
+
+
 def _stall(watcher: Watcher, latest: Snapshot, verdict: Verdict) -> Stall:
     """Return what there is to tell."""
-    stacks = [stack.replace(place=verdict.loops.get(stack.rank, stack.place)) for stack in latest.ranks]
+    stacks = [stack.replace(place=verdict.places.get(stack.rank, stack.place)) for stack in latest.ranks]
     now = time.time()
     return Stall(
         at=now,
@@ -273,7 +279,7 @@ def _stepped(watcher: Watcher, ranks: Sequence[Subject]) -> bool:
     )
     if at <= watcher.pace.moved + STEP * watcher.pace.tick:
         return False
-    watcher.pace.moved, watcher.pace.near = at, True
+    watcher.pace.moved, watcher.pace.near, watcher.pace.doubted = at, True, 0.0
     watcher.window.forget(at)
     return True
 
@@ -285,10 +291,3 @@ def _nobody(_at: float) -> None:
 def _launcher_stopped() -> bool:
     fields = kernel.stat(f"/proc/{os.getppid()}/stat", often=True)
     return fields is not None and fields[1] in "Tt"
-
-
-def _decoded(line: bytes) -> list[Subject] | int:
-    import json
-
-    found = json.loads(line)
-    return found if isinstance(found, int) else [Subject(*values) for values in found]

@@ -11,7 +11,7 @@ from accel_launch.inspecting import kernel, snapshot
 from accel_launch.inspecting.subject import Subject
 from accel_launch.running.onlookers.stall.activity import computing
 from accel_launch.running.onlookers.stall.sweeping import glance
-from accel_launch.running.onlookers.stall.verdict import Look, arrived, key, kind, mixed, moving
+from accel_launch.running.onlookers.stall.verdict import LOOPS, Look, arrived, key, kind, mixed, moving
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,11 +81,12 @@ class Window:
         busy = computing(activity)
         looked_at: list[Subject] = list(ranks)
         for turn in range(BURST):
-            for stack in self._stacks(looked_at):
+            for found in self._stacks(looked_at, variables=bool(turn)):
+                stack, state = _without_variables(found) if turn else (found, None)
                 main = stack.process.main if stack.process is not None else None
                 looks = self.looks.setdefault(stack.rank, [])
                 gil = main is not None and main.gil
-                looks.append(Look(stack, stack.pid in busy, key(stack), gil, time.monotonic()))
+                looks.append(Look(stack, stack.pid in busy, key(stack), gil, time.monotonic(), state))
                 del looks[: -self.most]
             looked_at = [one for one in looked_at if one.pid in busy and not (turn and self._waits(one.rank))]
             if not looked_at:
@@ -116,13 +117,14 @@ class Window:
     def is_enough(self, ranks: Sequence[Subject]) -> bool:
         """Return whether the run can be judged: each rank was seen often enough."""
         seen = [self.looks.get(one.rank, []) for one in ranks]
-        return all(len(looks) >= SEEN and (len(looks) >= ROUNDS or kind(looks) != "looping") for looks in seen)
+        return all(len(looks) >= SEEN and (len(looks) >= ROUNDS or kind(looks) not in LOOPS) for looks in seen)
 
-    def _stacks(self, ranks: Sequence[Subject]) -> list[RankStack]:
+    def _stacks(self, ranks: Sequence[Subject], *, variables: bool) -> list[RankStack]:
         """Return what ranks do; the stack is read only of those whose main thread has run since."""
         ran = {subject.pid: kernel.ran(subject.pid) for subject in ranks}
         found = {pid: self._kept(pid, text) for pid, text in ran.items()}
-        for stack in snapshot.take([subject for subject in ranks if found[subject.pid] is None]).ranks:
+        again = [subject for subject in ranks if found[subject.pid] is None]
+        for stack in snapshot.take(again, variables=variables).ranks:
             found[stack.pid] = stack
             if stack.process is not None and stack.process.threads:
                 self.read[stack.pid] = ran[stack.pid], stack
@@ -134,6 +136,19 @@ class Window:
         if stack is None or stack.process is None or facts is None or facts.state in "ZX":
             return None
         return stack.replace(process=stack.process.replace(facts=facts))
+
+
+def _without_variables(stack: RankStack) -> tuple[RankStack, int | None]:
+    """Return a rank without the values of its variables, and what is equal for equal ones; None without a stack."""
+    process = stack.process
+    if process is None or process.main is None:
+        return stack, None
+    values = tuple(frame.variables for frame in process.main.frames)
+    bare = tuple(
+        thread.replace(frames=tuple(frame.replace(variables=()) for frame in thread.frames))
+        for thread in process.threads
+    )
+    return stack.replace(process=process.replace(threads=bare)), hash(values)
 
 
 def _gets_on(looks: Sequence[Look]) -> bool:
