@@ -66,7 +66,7 @@ class RankStack(Record):
         return ", ".join(filter(None, parts))
 
     def _workers(self) -> str:
-        """Return where the processes are that it waits for: those that a library has started only with the user's code."""
+        """Return where the processes are that it waits for; those of a library only if they run the user's code."""
         waits = self.process is not None and _waits_for(self.process, syscalls.CHILD)
         if not (self.place.for_processes or waits):
             return ""

@@ -196,7 +196,7 @@ class StallWatch:
         from accel_launch.running.onlookers.stall.telling import Stall, paused
 
         found = json.loads(line)
-        if found["kind"] == "written":
+        if found["kind"] == "line":
             self.audience.tell(f"accel: {found['text']}\n")
         elif self.found_here is not None and found["kind"] != "paused":
             self.found_here(found)

@@ -16,7 +16,7 @@ SHORT = 30.0  # seconds: if standing still is told after less, there is no time 
 LOOKS = 20  # in the whole time
 SELDOM = 0.07, 0.13
 """Of it between two looks at one rank that shows seldom that the run gets on; irregular, as it may have a period."""
-PATIENCE = 4  # times as long: what may only be slow isn't told before that
+PATIENCE = 4  # times as long takes what may only be slow when that is said
 RARELY = 0.2  # of it between two looks, once the standstill was told several times
 SLOWEST, FASTEST = 10.0, 0.1  # seconds between two looks at the counters
 SPARSE, SPARSEST = 2, 3  # times as long while nothing can be told; and where the run shows seldom that it gets on
@@ -52,17 +52,12 @@ class Pace:
         self.moved, self.told, self.near, self.doubted = max(self.moved, moved), 0, False, doubted
 
     def doubts(self, *, doubtful: bool) -> float:
-        """Return since when nothing moves but a rank that may get on; 0 if that is long enough ago to be told.
+        """Return since when nothing moves but a rank that may get on; 0 if another doesn't either."""
+        return (self.doubted or self.moved) if doubtful else 0.0
 
-        If it isn't told all is looked at anew, as another may get on meanwhile.
-        """
-        since = self.doubted or self.moved
-        if not doubtful:
-            return 0.0
-        if time.monotonic() - since < PATIENCE * self.after:
-            return since
-        self.moved, self.told = since, PATIENCE.bit_length() - 1
-        return 0.0
+    def lasts(self, doubted: float) -> bool:
+        """Return whether it is time to say that a rank may get on: once, when it has taken very long."""
+        return self.moved - doubted < PATIENCE * self.after <= time.monotonic() - doubted
 
     def since(self, now: float) -> float:
         """Return when something last moved, in seconds since the epoch as ``now``: the same for one standstill."""

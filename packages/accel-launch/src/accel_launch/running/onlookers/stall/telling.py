@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from accel_launch.running.onlookers.stall.verdict import Verdict
 
 LINES = 20  # that a message may have
 ENDED = "its ranks have ended"
@@ -87,7 +88,7 @@ class Stall(Record):
     @property
     def sure(self) -> bool:
         """Whether it is sure that nothing gets on, and who is to blame: else the run isn't ended."""
-        if self.unread or (self.perhaps and self.kinds[self.culprit] == "changing"):
+        if self.unread:
             return False
         known = all(each.endswith(ENDED) for each in self.unasked)
         return known or set(self.kinds.values()) != {"waiting"} or self.mismatch
@@ -176,6 +177,14 @@ class Stall(Record):
         lines += [f"  stacks can't be read: {without}"] if without and not self.unread else []
         lines += [f"  {hint}"] if hint else []
         return "".join(f"{one_line(each)}\n" for each in lines)
+
+
+def slow(verdict: Verdict, seconds: float) -> str:
+    """Return the line about ranks that come back to the same lines, with other variables, while others wait."""
+    ranks = [rank for rank, found in verdict.kinds.items() if found == "changing"]
+    named = f"rank {ranks[0]} has" if len(ranks) == 1 else f"ranks {spans(ranks, MOST_SPANS)} have"
+    where = verdict.places[ranks[0]].text
+    return f"{named} computed at the same lines for {duration(seconds)}, and may only be slow: {one_line(where)}"
 
 
 def paused(ranks: Sequence[int]) -> str:

@@ -199,6 +199,11 @@ class Verdict(Record):
         return "changing" in self.kinds.values() and {*self.kinds.values()} <= {"changing", "ended", "waiting"}
 
     @property
+    def moving(self) -> tuple[int, ...]:
+        """Ranks whose stacks show that they get on."""
+        return tuple(rank for rank, found in self.kinds.items() if found == "moving")
+
+    @property
     def paused(self) -> tuple[int, ...]:
         """Ranks at a prompt or under a debugger."""
         return tuple(rank for rank, found in self.kinds.items() if found == "paused")
@@ -213,10 +218,12 @@ def odd(kinds: Mapping[int, str]) -> tuple[int, ...]:
     """Return the ranks that aren't where the others wait; of those that have ended only if no other is there.
 
     None if all wait; nor if none does, unless it is one that the others have left. One whose stack couldn't be read
-    may wait as well: it isn't one of them while another is known to be, nor if there are several.
+    may wait as well: it isn't one of them while another is known to be, nor if there are several. Nor is one that may
+    get on while another doesn't.
     """
     ended, unread = (tuple(rank for rank, found in kinds.items() if found == one) for one in ("ended", "unread"))
     elsewhere = tuple(rank for rank, found in kinds.items() if found not in {"ended", "waiting", "unread"})
+    elsewhere = tuple(rank for rank in elsewhere if kinds[rank] != "changing") or elsewhere
     if "waiting" in kinds.values():
         return elsewhere or (unread if len(unread) == 1 else () if unread else ended)
     if unread:

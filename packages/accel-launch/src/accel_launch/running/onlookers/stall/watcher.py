@@ -17,7 +17,7 @@ from accel_launch.running.onlookers.stall.activity import Meter, Wakes, computin
 from accel_launch.running.onlookers.stall.pacing import LOOKS, SPARSE, Pace
 from accel_launch.running.onlookers.stall.subjects import decoded, recorded
 from accel_launch.running.onlookers.stall.sweeping import Sweeps
-from accel_launch.running.onlookers.stall.telling import Stall, encode
+from accel_launch.running.onlookers.stall.telling import Stall, encode, slow
 from accel_launch.running.onlookers.stall.verdict import judge
 from accel_launch.running.onlookers.stall.window import Window
 
@@ -176,6 +176,7 @@ class Watcher:
             if _stepped(self, ranks):
                 return
             if doubted := self.pace.doubts(doubtful=verdict.doubtful and (verdict.stalled or self.shared)):
+                _hint(self, verdict, doubted)
                 self._move(time.monotonic(), doubted=doubted)
                 return
         paused = verdict.paused or (_prompting(ranks) if verdict.idle else ())
@@ -192,9 +193,8 @@ class Watcher:
             self.pace.told += 1
             self._tell(ranks, verdict)
         else:
-            moving = [rank for rank, found in verdict.kinds.items() if found == "moving"]
-            _follow(self, ranks, moving[0] if moving else None)
-            self._move(self.window.settled(moving) or time.monotonic())
+            _follow(self, ranks, next(iter(verdict.moving), None))
+            self._move(self.window.settled(verdict.moving) or time.monotonic())
 
     def _tell(self, ranks: Sequence[Subject], verdict: Verdict) -> None:
         latest = _latest(self, ranks)
@@ -205,7 +205,7 @@ class Watcher:
     def _keep(self, stall: Stall, latest: Snapshot) -> None:
         """Write whole stacks once the standstill is told: the disk may be what all wait for."""
         if self.keep is not None:
-            self.report(encode("written", text=self.keep(stall, as_json(latest))))
+            self.report(encode("line", text=self.keep(stall, as_json(latest))))
 
 
 def _latest(watcher: Watcher, ranks: Sequence[Subject]) -> Snapshot:
@@ -229,9 +229,10 @@ def _stall(watcher: Watcher, latest: Snapshot, verdict: Verdict) -> Stall:
 
 
 def _unread(watcher: Watcher, latest: Snapshot) -> str:
-    """Return why the stack of a rank that runs now and then can't be read; it may poll, or get on."""
+    """Return why the stack of a rank that runs now and then, or may read and write, can't be read: it may get on."""
     unread = [one for one in latest.ranks if one.process is not None and one.process.unread]
     runs = watcher.wakes.since([one.pid for one in unread], watcher.window.began)
+    runs |= {one.pid for one in unread if not kernel.again(f"/proc/{one.pid}/io")}
     reasons = {one.process.unread: None for one in unread if one.process is not None and one.pid in runs}
     return next((reason for reason in reasons if reason != NO_PYTHON), "")
 
@@ -282,6 +283,12 @@ def _stepped(watcher: Watcher, ranks: Sequence[Subject]) -> bool:
     watcher.pace.moved, watcher.pace.near, watcher.pace.doubted = at, True, 0.0
     watcher.window.forget(at)
     return True
+
+
+def _hint(watcher: Watcher, verdict: Verdict, doubted: float) -> None:
+    """Say once that a rank may only be slow, when it has taken very long."""
+    if watcher.pace.lasts(doubted):
+        watcher.report(encode("line", text=slow(verdict, time.monotonic() - doubted)))
 
 
 def _nobody(_at: float) -> None:
