@@ -81,8 +81,7 @@ class Window:
         busy = computing(activity)
         looked_at: list[Subject] = list(ranks)
         for turn in range(BURST):
-            for found in self._stacks(looked_at, variables=bool(turn)):
-                stack, state = _without_variables(found) if turn else (found, None)
+            for stack, state in self._stacks(looked_at, variables=bool(turn)):
                 main = stack.process.main if stack.process is not None else None
                 looks = self.looks.setdefault(stack.rank, [])
                 gil = main is not None and main.gil
@@ -119,16 +118,18 @@ class Window:
         seen = [self.looks.get(one.rank, []) for one in ranks]
         return all(len(looks) >= SEEN and (len(looks) >= ROUNDS or kind(looks) not in LOOPS) for looks in seen)
 
-    def _stacks(self, ranks: Sequence[Subject], *, variables: bool) -> list[RankStack]:
+    def _stacks(self, ranks: Sequence[Subject], *, variables: bool) -> list[tuple[RankStack, int | None]]:
         """Return what ranks do; the stack is read only of those whose main thread has run since."""
+        states: dict[int, int | None] = {}
         ran = {subject.pid: kernel.ran(subject.pid) for subject in ranks}
         found = {pid: self._kept(pid, text) for pid, text in ran.items()}
         again = [subject for subject in ranks if found[subject.pid] is None]
-        for stack in snapshot.take(again, variables=variables).ranks:
-            found[stack.pid] = stack
+        for whole in snapshot.take(again, variables=variables).ranks:
+            stack, state = _without_variables(whole)
+            found[stack.pid], states[stack.pid] = stack, state if variables else None
             if stack.process is not None and stack.process.threads:
                 self.read[stack.pid] = ran[stack.pid], stack
-        return [stack for stack in found.values() if stack is not None]
+        return [(stack, states.get(pid)) for pid, stack in found.items() if stack is not None]
 
     def _kept(self, pid: int, ran: str) -> RankStack | None:
         before, stack = self.read.get(pid, ("", None))
