@@ -25,8 +25,8 @@ ME = (
     "import atexit, os, sys, threading, time\nrank, file = int(os.environ['RANK']), sys.argv[0] + '.left'\n"
     "def leave(): open(file, 'w').close()\n"
 )
-LOSE = f"while not os.path.exists(file): time.sleep(0.05)\ntime.sleep(0.5)\nraise RuntimeError({CLOSED!r})\n"
-"""What a rank does after another one has left."""
+LOSE = f"while not os.path.exists(file): time.sleep(0.002)\ntime.sleep(0.5)\nraise RuntimeError({CLOSED!r})\n"
+"""What a rank does after another one has left, all at the same moment."""
 ENDS = "it had ended: exit status 0\n"
 SHUTDOWN = "threading.Thread(target=time.sleep, args=(1.5,)).start(); "
 """An interpreter that takes a while to end, with nothing of the script on its stack."""
