@@ -14,10 +14,13 @@ from accel_config import AccelError
 from accel_launch.inspecting.groups import Group
 from accel_launch.planning.types import Command, Plan
 from accel_launch.running.onlookers.stall.telling import Stall
+from accel_launch.running.report.causes import cause
 from accel_launch.running.report.judging import judge
 from accel_launch.running.report.observation import Observation, Output
-from accel_launch.running.report.records import Ending
+from accel_launch.running.report.records import Ending, Result
 from accel_launch.running.report.rendering import as_json, save, text
+from accel_launch.running.report.timeout import Timeout
+from accel_launch.running.restarting.cause import cause_of
 from tests.conftest import ROOT
 
 SCHEMA = json.loads((ROOT / "docs/report.schema.json").read_text())
@@ -302,3 +305,68 @@ def test_a_standstill_blames_the_stuck_rank_though_nobody_saw_its_end(endings: t
     assert result.failure.cause == "standing still for 5 min: train.py:9 f > sleep"
     assert (result.endings, result.problems) == (endings, ())
     jsonschema.validate(json.loads(as_json(result, "h")), SCHEMA)
+
+
+WAITS = Group((0, 2, 4), "train.py:8 f > torch barrier, waiting", collective=True)
+LOADS = Group((1, 3), "train.py:9 load > sleep", file="/u/train.py")
+
+
+def stood(*groups: Group, odd: tuple[int, ...] = ()) -> Result:
+    """A run that a standstill has ended."""
+    kinds = {rank: "waiting" if group.collective else "still" for group in groups for rank in group.ranks}
+    stall = Stall(1000.0, 700.0, tuple(sorted(kinds)), groups, kinds, odd=odd)
+    return judge(PLAN, seen(*(ended(rank, 15) for rank in sorted(kinds)), stalls=(stall,), stalled=True))
+
+
+@pytest.mark.parametrize(
+    ("groups", "odd", "who", "victims"),
+    [
+        ((LOADS, WAITS), (1, 3), "rank 1: ", "ranks 0, 2, 4"),
+        (
+            (LOADS.replace(ranks=(1,)), LOADS.replace(ranks=(3,), doing="x.py:1"), WAITS),
+            (1, 3),
+            "rank 1: ",
+            "ranks 0, 2, 4",
+        ),
+        ((LOADS.replace(ranks=(1,)), WAITS), (1,), "rank 1: ", "ranks 0, 2, 4"),
+        ((LOADS,), (), "", "ranks 1, 3"),
+        ((WAITS, WAITS.replace(ranks=(1, 3), doing="train.py:7")), (), "", "ranks 0-4"),
+        ((LOADS, LOADS.replace(ranks=(0, 2), doing="x.py:1")), (), "", "ranks 0-3"),
+        (
+            (LOADS.replace(ranks=(1,), doing="all ranks are in the same place/x.py:1"), WAITS),
+            (1,),
+            "rank 1: ",
+            "ranks 0, 2, 4",
+        ),
+    ],
+)
+def test_who_is_stuck_is_no_result_of_it_and_who_is_not_to_blame_is_not_named(
+    groups: tuple[Group, ...], odd: tuple[int, ...], who: str, victims: str
+) -> None:
+    result = stood(*groups, odd=odd)
+    told = text(result, "box")
+    assert f"  terminated as a result: {victims}\n" in told
+    assert ("accel: rank 1 (" in told) == bool(who)
+    assert cause(result).startswith(f"{who}standing still for 5 min: ")
+    jsonschema.validate(json.loads(as_json(result, "box")), SCHEMA)
+
+
+def test_ranks_that_did_not_come_are_no_result_of_it() -> None:
+    timeout = Timeout(0, "recv", 4.0, missing=(1, 3))
+    result = judge(PLAN, seen(*(ended(rank, 15) for rank in (1, 0, 2, 3)))).replace(collective_timeout=timeout)
+    assert "  terminated as a result: ranks 0, 2\n" in text(result, "box")
+
+
+def test_who_had_ended_well_is_told_where_another_one_raises() -> None:
+    told = text(
+        judge(PLAN, seen(ended(0, 0), ended(1, 0), ended(2, 256), ended(3, 0), tail=TRACE, raised=1001.5)), "box"
+    )
+    assert "  had ended well: ranks 0-1\n" in told
+
+
+def test_the_same_standstill_is_the_same_cause_whichever_ranks_it_has() -> None:
+    """Also if there are more of them."""
+    one = cause_of(stood(LOADS.replace(ranks=(2,)), WAITS.replace(ranks=(0, 1, 3)), odd=(2,)))
+    assert one == cause_of(stood(LOADS, WAITS, odd=(1, 3)))
+    assert one != cause_of(stood(LOADS.replace(doing="train.py:9 save > sleep"), WAITS, odd=(1, 3)))
+    assert cause_of(stood(LOADS)) == cause_of(stood(LOADS.replace(ranks=(0, 1))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,6 +46,8 @@ def test_steps_that_are_repeated_are_no_progress(accelerate: Run, script: Script
     assert 0.15 <= third["progress"] <= third["ended"] - third["began"] - 1
     assert f"{report['progress']:.0%} of" in done.stderr
     assert report["progress"] < 0.8
+    lost = [f"{one['ended'] - one['began'] - one['progress']:.1f}" for one in (first, second)]
+    assert re.findall(r"; ([\d.]+) s lost; restart", done.stderr) == lost
 
 
 def test_the_last_steps_count_only_once() -> None:

@@ -351,9 +351,13 @@ def test_all_that_are_elsewhere_are_in_the_cause() -> None:
     )
     kinds = {0: "still", 1: "waiting", 2: "still"}
     found = Stall(9.0, 4.0, (0, 1, 2), groups, kinds, odd(kinds))
-    assert (
-        found.cause == "standing still for 5 s: train.py:3 f > sleep; also elsewhere: rank 2: train.py:9 g > a lock"
-    )
+    assert found.cause == "standing still for 5 s: rank 0: train.py:3 f > sleep; rank 2: train.py:9 g > a lock"
+    together = found.replace(groups=(groups[0].replace(ranks=(0, 2)), groups[2]))
+    assert together.cause == "standing still for 5 s: ranks 0, 2: train.py:3 f > sleep"
+    loops = together.replace(kinds={**kinds, 2: "looping"}, odd=(2,))
+    assert loops.cause == "standing still for 5 s: train.py:3 f > sleep, always at the same lines"
+    fewer = standing(groups[0].replace(ranks=(1, 3)), groups[1].replace(ranks=(0, 2, 4)))
+    assert fewer.cause == "standing still for 5 s: ranks 1, 3: train.py:3 f > sleep"
 
 
 def test_files_of_one_name_are_told_apart() -> None:

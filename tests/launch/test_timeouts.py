@@ -242,12 +242,15 @@ def test_a_rank_that_left_early_is_blamed_for_the_connection_that_others_lose(
     done = accelerate("launch", *TWO, "--report", tmp_path / "report.json", script(text))
     assert done.returncode == 1
     assert "accel: rank 1 (local rank 1, pid" in done.stderr
-    assert "  cause: missing: rank 0 lost its connection to it; it had ended: exit status 0\n" in done.stderr
+    waited = "rank 0 lost its connection to it at script1.py:5"
+    assert f"  cause: missing: {waited}; it had ended: exit status 0\n" in done.stderr
     timeout = _report(tmp_path / "report.json")["collective_timeout"]
     assert isinstance(timeout, dict)
     assert (timeout["missing"], timeout["source"]) == ([1], "ending")
     done = accelerate("launch", *THREE, script(text.replace("rank == 1", "rank")))  # most have left
     assert "accel: rank 0 (local rank 0, pid" in done.stderr
+    assert "/script2.py:5\n" in done.stderr.partition("  at: ")[2]
+    assert "  had ended well: ranks 1-2\n" in done.stderr
 
 
 @pytest.mark.exhaustive

@@ -55,7 +55,7 @@ class Series:
         next_one = f"restart {attempt.number + 1} of {self.plan.restarting.most}{delay}"
         then = f"not started again: {signal_name(signal)}" if signal else next_one
         why = one_line(verdict.why)  # with names of files and exceptions
-        self.say(f"accel: attempt {attempt.number}: {why}; {lost} lost since the last progress; {then}\n")
+        self.say(f"accel: attempt {attempt.number}: {why}; {lost} lost; {then}\n")
 
     def add(self, attempt: Attempt, result: Result) -> None:
         """Take an attempt after which another one is to follow."""

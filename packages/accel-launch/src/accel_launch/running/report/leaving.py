@@ -13,6 +13,7 @@ from accel_launch.running.report.timeout import Timeout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import TypeGuard
 
     from accel_launch.inspecting.groups import Group
@@ -34,9 +35,9 @@ def ended(root: Ending, observation: Observation, blame: Blame) -> Timeout | Non
     """Return the wait for a rank that had ended without a failure, as the smaller part of the ranks had."""
     if not _lost(root, blame):
         return None
-    before = observation.endings[: observation.endings.index(root)]
-    left = tuple(ending.rank for ending in before if not ending.status)
-    if not left or len(left) * 2 > len(observation.endings):
+    well = [ending for ending in observation.endings if not ending.status]
+    left = tuple(ending.rank for ending in well if ending.at <= root.at)
+    if not left or not _fewer(well, observation):
         return None
     return _timeout(root, blame, left, ENDED, BY_ENDING)
 
@@ -54,9 +55,17 @@ def seen(plan: Plan, root: Ending, observation: Observation, blame: Blame) -> Ti
     if any(_failed(ending, since, blame) for ending in others):
         return None
     left, doing, source = _left([each for each in others if stall.kinds.get(each.rank) != "waiting"], stall)
-    if not left or len(left) * 2 > len(observation.endings):
+    if not left or not _fewer(left, observation):
         return None
     return _timeout(root, blame, left, doing, source).replace(groups=stall.groups)
+
+
+def _fewer(left: Sequence[object], observation: Observation) -> bool:
+    """Return whether those that have left are one, or less than half.
+
+    Of more, another one may wait for them by mistake, in a group that isn't its own: its peers lose it then.
+    """
+    return len(left) == 1 or len(left) * 2 < len(observation.endings)
 
 
 def _left(others: list[Ending], stall: Stall) -> tuple[tuple[int, ...], str, str]:
@@ -102,5 +111,6 @@ def _placed(group: Group | None, stall: Stall) -> TypeGuard[Group]:
 
 
 def _timeout(root: Ending, blame: Blame, left: tuple[int, ...], doing: str, source: str) -> Timeout:
-    at = blame.raised(root) or root.at
-    return Timeout(root.rank, timeouts.CLOSED, 0.0, at, left, doing, source)
+    at, found = blame.raised(root) or root.at, blame.found(root)
+    where = found.where if found is not None else ""
+    return Timeout(root.rank, timeouts.CLOSED, 0.0, at, left, doing, source, where=where)

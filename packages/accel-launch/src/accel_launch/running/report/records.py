@@ -78,7 +78,7 @@ class AttemptReport(Record):
     cause: str
     """What ended it, in a few words; empty if nothing failed."""
     progress: float
-    """How long it made progress, in seconds: what came after its last progress is lost."""
+    """How long it made progress, in seconds: the rest is lost, also what it only repeated."""
 
 
 class Event(Record):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from accel_config.showing.printable import one_line, printable
-from accel_launch.inspecting.groups import BLAMELESS, spans
+from accel_launch.inspecting.groups import spans
 from accel_launch.machine.clock import local_time
 from accel_launch.ranks.signals import signal
+from accel_launch.running.report import causes
 from accel_launch.running.report.records import signal_name, unstarted
 
 TYPE_CHECKING = False
@@ -28,8 +29,9 @@ def text(result: Result, host: str, *, whole: bool = False, color: bool = False)
     failure = result.failure
     if failure is not None:
         ending = failure.ending
-        blameless = next((words for words in BLAMELESS if words in failure.cause), "")
-        heads.append(blameless or f"{failure.label or _rank(failure, host, result.cpus)} failed first")
+        heads.append(
+            causes.blameless(failure) or f"{failure.label or _rank(failure, host, result.cpus)} failed first"
+        )
         lines.append(f"  cause: {one_line(failure.cause)}")
         lines += [f"  {one_line(line[:WIDEST])}" for line in waited(result)]
         if failure.exception:
@@ -41,8 +43,12 @@ def text(result: Result, host: str, *, whole: bool = False, color: bool = False)
         lines.append(f"  time: {local_time(failure.at or ending.at)}")
         if failure.log:
             lines.append(f"  log: {one_line(failure.log)}")
-        others = () if failure.label else result.endings
-        ended = [other.rank for other in others if other.status and (blameless or other is not ending)]
+        blamed = causes.blamed(result)
+        others = [] if failure.label else [other for other in result.endings if other.rank not in blamed]
+        well = sorted(other.rank for other in others if not other.status and other.at <= ending.at)
+        if well and failure.exception:
+            lines.append(f"  had ended well: {_named(well)}")
+        ended = [other.rank for other in others if other.status]
         victims = sorted(
             rank for rank in ended if not any(one.startswith(unstarted(rank)) for one in result.problems)
         )

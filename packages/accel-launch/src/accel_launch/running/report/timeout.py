@@ -46,8 +46,9 @@ class Timeout(Record):
     def cause(self) -> str:
         """Why the run failed, in words; for the missing rank if it is ``here``."""
         after = f" after {self.seconds:g} s" if self.seconds else ""
-        closed = self.operation == timeouts.CLOSED
-        waited = "lost its connection to it" if closed else f"timed out{after} waiting for it ({self._waited})"
+        waited = f"timed out{after} waiting for it ({self._waited})"
+        if self.operation == timeouts.CLOSED:
+            waited = f"lost its connection to it{self._at}"
         also = f", with {_ranks(self.missing[1:])}" if len(self.missing) > 1 else ""
         where = f"; it {'had' if self.doing.startswith('ended') else 'was at'} {self.doing}" if self.doing else ""
         return f"missing{also}: rank {self.rank} {waited}{where}"
@@ -60,7 +61,11 @@ class Timeout(Record):
 
     @property
     def _waited(self) -> str:
-        return f"{self.operation} at {os.path.basename(self.where)}" if self.where else self.operation
+        return f"{self.operation}{self._at}"
+
+    @property
+    def _at(self) -> str:
+        return f" at {os.path.basename(self.where)}" if self.where else ""
 
     @property
     def lines(self) -> list[str]:

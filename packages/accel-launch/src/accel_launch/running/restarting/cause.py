@@ -84,5 +84,6 @@ def _exception(failure: Failure) -> Cause:
 
 
 def _doing(result: Result) -> str:
-    """Return what the ranks did in a standstill: the first to blame, as the report has it."""
-    return steady(result.stalls[-1].cause.partition(": ")[2])
+    """Return what the ranks to blame for a standstill did; all if none is. Which ranks they are doesn't matter."""
+    stall = result.stalls[-1]
+    return steady("\n".join(sorted({group.doing for group in stall.blamed or stall.groups})))

@@ -111,13 +111,23 @@ class Stall(Record):
 
     @property
     def reason(self) -> str:
-        """What the one to blame does; or which ranks are where, if none is more to blame than another."""
+        """What the one to blame does; or which ranks are where, if several are to blame, or none is."""
         if self.blameless:
             return f"{self.blameless}: {sentence(self.groups)}"
-        looping = f", {LOOPING}" * self.perhaps
-        first = next(group for group in self.groups if self.culprit in group.ranks)
-        others = [group for group in self.groups if group is not first and set(self.odd).intersection(group.ranks)]
-        return first.doing + looping + (f"; also elsewhere: {sentence(others)}" if others else "")
+        found = [group.replace(doing=group.doing + self._looping(group)) for group in self.blamed]
+        return found[0].doing if len(found) == len(found[0].ranks) == 1 else sentence(found)
+
+    @property
+    def blamed(self) -> tuple[Group, ...]:
+        """The ranks to blame, in their groups; none if no rank is more to blame than another."""
+        if self.blameless:
+            return ()
+        named = set(self.odd or self.groups[0].ranks)
+        parts = (group.replace(ranks=tuple(filter(named.__contains__, group.ranks))) for group in self.groups)
+        return tuple(sorted((part for part in parts if part.ranks), key=lambda part: part.ranks))
+
+    def _looping(self, group: Group) -> str:
+        return f", {LOOPING}" * any(self.kinds.get(rank) == "looping" for rank in group.ranks)
 
     @property
     def brief(self) -> str:
@@ -164,9 +174,7 @@ class Stall(Record):
         lines = [head + (f": {self.blameless}" if self.blameless not in {"", TOGETHER} else "")]
         without = self.without
         room = LINES - 3 - bool(self.unasked) - bool(self.unread or without) - self.perhaps
-        for group in self.groups[:room]:
-            looping = any(self.kinds.get(rank) in LOOPS for rank in group.ranks)
-            lines.append(f"  {line(group, len(self.ranks))}" + f", {LOOPING}" * looping)
+        lines += [f"  {line(group, len(self.ranks))}{self._looping(group)}" for group in self.groups[:room]]
         rest = [rank for group in self.groups[room:] for rank in group.ranks]
         lines += [f"  and ranks {spans(rest, MOST_SPANS)} elsewhere"] if rest else []
         lines += [f"  {SLOW.format(self.culprit)}"] if self.perhaps else []
