@@ -22,7 +22,7 @@ import pytest
 from accel_launch.inspecting import kernel, sampling, snapshot, source
 from accel_launch.inspecting.groups import APART, Group, grouped
 from accel_launch.inspecting.kernel import Facts
-from accel_launch.inspecting.places import Place, locate
+from accel_launch.inspecting.places import Place, library, locate
 from accel_launch.inspecting.snapshot import NO_CALLS, Process, RankStack, Snapshot, take
 from accel_launch.inspecting.subject import Subject
 from accel_launch.inspecting.threads import Frame
@@ -122,6 +122,46 @@ def test_a_thread_s_name_makes_no_debugger() -> None:
         running.kill()
     assert found is not None
     assert found.tracer == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "own"),
+    [
+        ("/usr/lib/python3.11/queue.py", False),
+        ("/usr/lib64/python3.12/concurrent/futures/_base.py", False),
+        ("/opt/lib/python3.13t/threading.py", False),
+        ("/home/me/lib/python3.11/train.py", True),
+        ("/home/me/lib/python3.11/proj/train.py", True),
+        ("/home/me/lib/python3.11/proj/queue.py", True),
+        ("/home/me/lib/python3_old/queue.py", True),
+        ("/home/me/python3.11/queue.py", True),
+        ("/venv/lib/python3.11/site-packages/proj/train.py", False),
+    ],
+)
+def test_what_somebody_keeps_beside_the_standard_library_is_their_own(file: str, own: bool) -> None:
+    assert library(Frame("f", file, 3)) != own
+
+
+def test_a_module_of_the_standard_library_is_named() -> None:
+    mine = Frame("step", "/home/me/train.py", 24)
+    assert locate([Frame("get", "/usr/lib64/python3.12/queue.py", 9), mine]).text == "train.py:24 step > queue get"
+
+
+def test_looking_at_a_line_lets_nobody_go_on_who_waits_for_a_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def noted(path: str, flags: int) -> int:
+        opened.append(path)
+        return os.open(path, flags)
+
+    monkeypatch.setattr(source, "_opened", noted)
+    path = tmp_path / "code.py"
+    os.mkfifo(path)
+    for no_file in (str(path), "/dev/zero", "/proc/self/pagemap", str(tmp_path)):
+        assert source.line(no_file, 1) == ""
+    assert opened == []
 
 
 @pytest.mark.parametrize("kind", ["device", "endless", "fifo", "nul", "large", "folder"])
