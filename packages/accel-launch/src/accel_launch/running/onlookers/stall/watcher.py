@@ -11,7 +11,7 @@ import select
 import time
 
 from accel_launch.inspecting import groups, kernel, snapshot
-from accel_launch.inspecting.report import as_json
+from accel_launch.inspecting.report import as_json, within
 from accel_launch.inspecting.subject import Subject
 from accel_launch.inspecting.threads import NO_PYTHON
 from accel_launch.running.onlookers.stall.activity import Meter, Wakes, computing
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 STEP = 3.5  # usual gaps between two looks: after so many at the latest it is seen that a rank ran when it moved
 MISSED = 3.0  # times the usual gap between two looks: the machine slept, or the run was stopped
+MOST = 1 << 22  # bytes of the stacks that the launcher gets of a standstill, and puts into its report
 REST, LOOK = 5.0, 120.0  # seconds that a pause may last longer, and a look at many ranks on a busy machine may take
 
 
@@ -198,7 +199,7 @@ class Watcher:
         if _unread(self, latest):  # a sampler may have been late
             latest = snapshot.take(ranks, children=True)
         stall = _stall(self, latest, verdict)
-        self.report(encode("stall", stall=stall.as_json(), stacks=as_json(latest)["ranks"]))
+        self.report(encode("stall", stall=stall.as_json(), stacks=within(as_json(latest), MOST)))
         self._keep(stall, latest)
 
     def _keep(self, stall: Stall, latest: Snapshot) -> None:
