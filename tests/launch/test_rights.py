@@ -84,9 +84,50 @@ def test_another_user_namespace_is_named(sleeper: subprocess.Popen[bytes]) -> No
     ):
         pytest.skip("this system makes no user namespaces")
     told = read(sleeper.pid, *words)
-    assert (
-        "isn't permitted here: it has capabilities that this process lacks, or another user namespace; give" in told
-    )
+    assert "isn't permitted here: perhaps it doesn't let itself be read (PR_SET_DUMPABLE), or is in another " in told
+
+
+HIDING = """
+import ctypes, os, time
+os.geteuid() or os.setuid(65534)
+ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+print(1, flush=True)
+time.sleep(100)
+"""
+
+
+def test_a_process_that_hides_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a process is root's this isn't known, as its files in /proc are root's in any case."""
+    user = os.geteuid() or 65534
+    with subprocess.Popen([sys.executable, "-c", HIDING], stdout=subprocess.PIPE) as popen:
+        assert popen.stdout is not None
+        popen.stdout.readline()
+        monkeypatch.setattr(os, "geteuid", lambda: user)
+        told = rights.missing(popen.pid)
+        popen.kill()
+    assert told.startswith("it doesn't let itself be read (PR_SET_DUMPABLE); give")
+
+
+@pytest.mark.parametrize(
+    ("its", "own", "told"),
+    [
+        ("0000000000000400", "0000000000000000", "it has capabilities that this process lacks; give"),
+        ("0000000000000400", "0000000000080000", "it has capabilities that this process lacks; give"),
+        ("0000000000000400", "0000000000000c00", "perhaps it doesn't let itself be read"),
+        ("0000000000000000", "0000000000000000", "perhaps it doesn't let itself be read"),
+    ],
+)
+def test_a_capability_that_is_lacking_is_named(
+    its: str, own: str, told: str, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"/proc/{sleeper.pid}/status": its, f"/proc/{os.getpid()}/status": own}
+    user = f"Uid:\t{os.geteuid()}\t0\t0\t0"
+
+    def text(path: str) -> str:
+        return f"{user}\nCapPrm:\t{files[path]}\n" if path in files else ""
+
+    monkeypatch.setattr(rights, "_text", text)
+    assert rights.missing(sleeper.pid).startswith(told)
 
 
 def test_another_user_is_named() -> None:
@@ -102,7 +143,7 @@ def test_another_user_is_named() -> None:
         ("1", "kernel.yama.ptrace_scope is 1: ranks can be read, their children can't; set it to 0, or give"),
         ("2", "kernel.yama.ptrace_scope is 2; set it to 1 or 0, or give"),
         ("3", "kernel.yama.ptrace_scope is 3, until this machine is restarted; set it to 1 or 0 at its start"),
-        ("0", "it has capabilities that this process lacks"),
+        ("0", "perhaps it doesn't let itself be read (PR_SET_DUMPABLE), or is in another user namespace; give"),
     ],
 )
 def test_yama_s_setting_is_named(scope: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

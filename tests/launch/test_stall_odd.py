@@ -19,13 +19,13 @@ from typing import Any, cast
 
 import pytest
 
-from accel_launch.inspecting import kernel, sampling, snapshot, source
+from accel_launch.inspecting import kernel, report, sampling, snapshot, source
 from accel_launch.inspecting.groups import APART, Group, grouped
 from accel_launch.inspecting.kernel import Facts
-from accel_launch.inspecting.places import Place, locate
+from accel_launch.inspecting.places import Place, library, locate
 from accel_launch.inspecting.snapshot import Process, RankStack, Snapshot, take
 from accel_launch.inspecting.subject import Subject
-from accel_launch.inspecting.threads import NO_CALLS, Frame
+from accel_launch.inspecting.threads import NO_CALLS, Frame, Thread
 from accel_launch.running.onlookers.last_look import LastLook
 from accel_launch.running.onlookers.machines import gathering
 from accel_launch.running.onlookers.machines.gathering import Gathering
@@ -99,6 +99,103 @@ def test_any_answer_of_a_sampler_is_no_answer(monkeypatch: pytest.MonkeyPatch, t
     assert sampling.sweep(os.getpid(), 5) is None
 
 
+def sampler(monkeypatch: pytest.MonkeyPatch, folder: Path, commands: str) -> None:
+    """Put these commands in the place of the sampler; each run of them is noted."""
+    fake = folder / "py-spy"
+    fake.write_text(f"#!/bin/sh\necho >> {folder}/runs\n{commands}\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr(sampling, "program", lambda: str(fake))
+    monkeypatch.setattr(sampling, "_large", {})
+
+
+@pytest.mark.parametrize("to", ["", ">&2"])
+def test_a_sampler_s_answer_without_an_end_is_none_and_is_not_asked_for_again_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, to: str
+) -> None:
+    sampler(monkeypatch, tmp_path, f"exec yes '{'x' * 1000}' {to}")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    pid = 1 << 30  # that nobody has
+    for now, runs in ((1000.0, 1), (1050.0, 1), (1070.0, 2)):
+        monkeypatch.setattr(time, "monotonic", lambda: now)  # noqa: B023
+        assert str(sampling.read([pid])[pid]) == "its stacks have more than 16 MB"
+        assert (tmp_path / "runs").read_bytes() == b"\n" * runs
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+    if not to:
+        assert sampling.sweep(pid, 5) is None
+
+
+@pytest.mark.parametrize("commands", ["exec sleep 100", "exec >&- 2>&-; exec sleep 100", "echo [; exec sleep 100"])
+def test_a_sampler_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, commands: str) -> None:
+    sampler(monkeypatch, tmp_path, commands)
+    began = time.monotonic()
+    assert str(sampling.read([1], limit=0.2)[1]) == "py-spy gave no answer in time"
+    assert time.monotonic() - began < 5
+
+
+def test_a_sampler_complains_and_answers_at_length(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sampler(
+        monkeypatch,
+        tmp_path,
+        "head -c 300000 /dev/zero >&2; head -c 300000 /dev/zero; echo >&2; echo Error: e >&2; exit 1",
+    )
+    assert str(sampling.read([1])[1]).endswith("e")
+
+
+def deep(rank: int, threads: int, calls: int) -> RankStack:
+    """A rank with a child, each with so many threads that have so many calls."""
+    stacks = [
+        Thread(FACTS.pid + each, "", True, False, tuple(Frame(f"f{call}", "a" * 200, call) for call in range(calls)))
+        for each in range(threads)
+    ]
+    process = Process(FACTS, tuple(stacks))
+    return RankStack(rank, rank, FACTS.pid, process, children=(process,))
+
+
+@pytest.mark.parametrize(
+    ("ranks", "threads", "calls", "left"),
+    [
+        (2, 3, 200, (3, 200)),
+        (2, 100, 500, (1, 100)),
+        (300, 1, 300, (1, 10)),
+        (6000, 1, 10, (1, 0)),
+        (1, 0, 0, (0, 0)),
+    ],
+)
+def test_a_standstill_is_told_with_as_much_of_its_stacks_as_has_room(
+    monkeypatch: pytest.MonkeyPatch, ranks: int, threads: int, calls: int, left: tuple[int, int]
+) -> None:
+    latest = Snapshot(1.0, (*(deep(rank, threads, calls) for rank in range(ranks)), RankStack(ranks, 0, 9, None)))
+    monkeypatch.setattr(snapshot, "take", lambda *_, **__: latest)  # pyright: ignore[reportUnknownArgumentType, reportUnknownLambdaType]
+    said: list[bytes] = []
+    looking = watcher.Watcher(5, [], None, lambda: 0.0, said.append)
+    looking._tell([], Verdict({0: "still"}, {}))
+    assert len(said[0]) < report.MOST + 1_000_000
+    stacks = json.loads(said[0])["stacks"]
+    assert len(stacks) == ranks + 1
+    for process in (stacks[0]["process"], stacks[0]["children"][0]):
+        assert len(process["threads"]) == left[0]
+        if left[0]:
+            assert process["threads"][0]["id"] == FACTS.pid
+            assert [each["line"] or 0 for each in process["threads"][0]["frames"]] == list(range(left[1]))
+
+
+def test_what_a_watcher_tells_is_taken_in_time_that_grows_with_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = (
+        json.dumps({"kind": "written", "text": "x" * (1 << 22)}).encode()
+        + b"\n"
+        + b'{"kind": "written", "text": "2"}\n'
+    )
+    parts = [told[at : at + 1000] for at in range(0, len(told), 1000)]
+    said: list[str] = []
+    found = watch(said, [])
+    monkeypatch.setattr(os, "read", lambda _fd, _most: parts.pop(0))  # pyright: ignore[reportUnknownArgumentType, reportUnknownLambdaType]
+    began = time.process_time()
+    while parts:
+        assert found._read()
+    assert time.process_time() - began < 0.5
+    assert [len(each) for each in said] == [(1 << 22) + 8, 9]
+
+
 @pytest.mark.parametrize(
     ("file", "prompt"),
     [
@@ -122,6 +219,46 @@ def test_a_thread_s_name_makes_no_debugger() -> None:
         running.kill()
     assert found is not None
     assert found.tracer == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "own"),
+    [
+        ("/usr/lib/python3.11/queue.py", False),
+        ("/usr/lib64/python3.12/concurrent/futures/_base.py", False),
+        ("/opt/lib/python3.13t/threading.py", False),
+        ("/home/me/lib/python3.11/train.py", True),
+        ("/home/me/lib/python3.11/proj/train.py", True),
+        ("/home/me/lib/python3.11/proj/queue.py", True),
+        ("/home/me/lib/python3_old/queue.py", True),
+        ("/home/me/python3.11/queue.py", True),
+        ("/venv/lib/python3.11/site-packages/proj/train.py", False),
+    ],
+)
+def test_what_somebody_keeps_beside_the_standard_library_is_their_own(file: str, own: bool) -> None:
+    assert library(Frame("f", file, 3)) != own
+
+
+def test_a_module_of_the_standard_library_is_named() -> None:
+    mine = Frame("step", "/home/me/train.py", 24)
+    assert locate([Frame("get", "/usr/lib64/python3.12/queue.py", 9), mine]).text == "train.py:24 step > queue get"
+
+
+def test_looking_at_a_line_lets_nobody_go_on_who_waits_for_a_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def noted(path: str, flags: int) -> int:
+        opened.append(path)
+        return os.open(path, flags)
+
+    monkeypatch.setattr(source, "_opened", noted)
+    path = tmp_path / "code.py"
+    os.mkfifo(path)
+    for no_file in (str(path), "/dev/zero", "/proc/self/pagemap", str(tmp_path)):
+        assert source.line(no_file, 1) == ""
+    assert opened == []
 
 
 @pytest.mark.parametrize("kind", ["device", "endless", "fifo", "nul", "large", "folder"])

@@ -273,9 +273,13 @@ def test_connections_of_both_families_are_listed() -> None:
                 assert inode not in listed
 
 
-def test_packets_are_counted() -> None:
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_packets_of_both_families_are_counted(family: socket.AddressFamily, host: str) -> None:
     before = sockets.octets()
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+    with (
+        socket.create_server((host, 0), family=family) as server,
+        socket.create_connection(server.getsockname()[:2]) as client,
+    ):
         client.sendall(bytes(50_000))
     assert sockets.octets() - before >= 50_000
 
@@ -321,6 +325,88 @@ def test_what_passes_between_ranks_counts_and_little_else(
     played.now += 10
     octets[0] += bytes_sent
     assert not meter.exchanges([10, 11], played.now - 5)  # it may have passed before that
+
+
+@pytest.mark.parametrize(
+    ("burst", "every", "others", "least", "exchanges"),
+    [
+        (4_000, 3.0, 0, 0, False),  # a monitor
+        (20_000, 3.0, 0, 1, True),
+        (4_000, 0.3, 0, 1, True),  # a slow download
+        (2_000, 0.3, 0, 1, False),
+        (4_000, 0.3, 10_000, 1, True),  # others of this machine download faster, which it doesn't hide
+        (2_000, 0.3, 10_000, 1, False),
+        (100_000, 15.0, 0, 12, True),  # after a time in which no packet has passed
+        (4_000, 15.0, 0, 12, False),
+    ],
+)
+def test_bytes_are_counted_over_seconds_also_between_looks_that_are_closer(
+    monkeypatch: pytest.MonkeyPatch, burst: int, every: float, others: int, least: float, exchanges: bool
+) -> None:
+    played, meter = Played(monkeypatch), Meter(5)
+    begins, ends, foreign = (b"1", 5000), (b"2", 443), (b"3", 443)
+    sent = {1: 0, 2: 0}
+    monkeypatch.setattr(sockets, "octets", lambda: sum(sent.values()))
+    monkeypatch.setattr(
+        sockets,
+        "connections",
+        lambda: {
+            1: sockets.Connection(sent[1], begins, ends),
+            2: sockets.Connection(sent[2], begins, foreign),
+        },
+    )
+    monkeypatch.setattr(sockets, "inodes", {10: {1}, 11: set[int]()}.__getitem__)
+    began, found = played.now, list[float]()
+    while played.now < began + 31:
+        played.now += 0.17
+        sent[1] = int((played.now - began) / every) * burst
+        sent[2] += others
+        if meter.exchanges([10, 11], began):
+            found.append(played.now - began)
+    assert bool(found) == exchanges
+    assert all(at > least for at in found)
+    if exchanges and every < 5:
+        assert max(later - at for at, later in zip([0.0, *found], found, strict=False)) < 5
+
+
+def test_a_connection_that_is_soon_done_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    played, meter = Played(monkeypatch), Meter(5)
+    sent: list[int] = []
+    monkeypatch.setattr(sockets, "octets", lambda: sum(sent) + len(sent))
+    monkeypatch.setattr(
+        sockets,
+        "connections",
+        lambda: {inode: sockets.Connection(count, (b"1", 5), (b"2", 6)) for inode, count in enumerate(sent)},
+    )
+    monkeypatch.setattr(sockets, "inodes", {10: {0}, 11: set[int]()}.__getitem__)
+    assert not meter.exchanges([10, 11])
+    sent.append(300)
+    played.now += 0.2
+    assert not meter.exchanges([10, 11])
+    sent[0] += 20_000
+    played.now += 0.2
+    assert meter.exchanges([10, 11])
+
+
+@pytest.mark.parametrize(("before", "exchanges"), [(True, False), (False, True)])
+def test_bytes_that_passed_before_something_moved_do_not_count_after_it(
+    monkeypatch: pytest.MonkeyPatch, before: bool, exchanges: bool
+) -> None:
+    played, meter = Played(monkeypatch), Meter(60)
+    sent = [0]
+    monkeypatch.setattr(sockets, "octets", lambda: sent[0])
+    monkeypatch.setattr(sockets, "connections", lambda: {1: sockets.Connection(sent[0], (b"1", 5), (b"2", 6))})
+    monkeypatch.setattr(sockets, "inodes", {10: {1}, 11: set[int]()}.__getitem__)
+    assert not meter.exchanges([10, 11])
+    played.now += 1
+    moved = played.now + 1 if before else played.now - 1
+    sent[0] += 30_000  # not enough yet for the four seconds over which they are taken
+    assert not meter.exchanges([10, 11], moved - 2)
+    played.now += 2
+    assert not meter.exchanges([10, 11], moved)
+    played.now += 1
+    sent[0] += 5_000
+    assert meter.exchanges([10, 11], moved) == exchanges
 
 
 def test_a_rank_that_is_stopped_to_be_looked_at_has_not_got_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from accel_launch.running import process
 from tests.conftest import BIN, Run
 from tests.launch.processes import PAUSE, TURNS, Script, Start, alive, gone, guardian_of, marked, read_pids, until
 
@@ -717,6 +718,64 @@ def test_a_reader_that_reads_no_more_holds_up_no_interrupt(launched: Start, scri
     time.sleep(0.3)
     running.send_signal(signal.SIGINT)
     assert running.wait(10) == -signal.SIGINT
+
+
+FILLED = (
+    ME
+    + """
+os.mkdir(f'begun{rank}')
+while not os.path.exists('filled'): time.sleep(0.01)
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "signals"),
+    [
+        ("sys.exit(3)", 1),  # the ranks have ended, and the report can't be printed
+        ("time.sleep(60)", 2),
+        ("print('loud', file=sys.stderr, flush=True)\ntime.sleep(60)", 1),
+    ],
+    ids=["ended", "silent", "talking"],
+)
+def test_an_error_stream_that_nobody_reads_holds_up_no_signal(
+    environ: dict[str, str], script: Script, tmp_path: Path, code: str, signals: int
+) -> None:
+    reader, writer = os.pipe()
+    words = [BIN / "accelerate", "launch", *N2, "--report", tmp_path / "report.json", script(FILLED + code)]
+    with subprocess.Popen(words, env=environ, cwd=tmp_path, stderr=writer) as running:
+        assert until(lambda: len(list(tmp_path.glob("begun?"))) == 2)
+        filling = os.open(f"/proc/self/fd/{writer}", os.O_WRONLY | os.O_NONBLOCK)
+        for size in (4096, 1):
+            try:
+                while True:
+                    os.write(filling, b"x" * size)
+            except BlockingIOError:
+                pass
+        (tmp_path / "filled").touch()
+        time.sleep(1)  # until the launcher is where it is held up
+        assert running.poll() is None
+        for _ in range(signals):
+            running.terminate()
+            time.sleep(1)
+        held_up = not until(lambda: running.poll() is not None, 5)
+        running.kill()
+    for fd in (reader, writer, filling):
+        os.close(fd)
+    assert not held_up
+    assert running.returncode == -signal.SIGTERM
+    assert json.loads((tmp_path / "report.json").read_text())["status"] == (3 if "exit" in code else 143)
+
+
+def test_a_signal_after_the_end_loses_nothing_that_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    monkeypatch.setattr(process, "STDERR", writer)
+    monkeypatch.setattr(process, "hurried", 0)
+    process.hurry(signal.SIGTERM)
+    assert os.write(writer, b"told") == len(os.read(reader, 9))
+    assert process.hurried == 0
+    os.close(reader)
+    os.close(writer)
 
 
 @pytest.mark.parametrize("more", ["", "    time.sleep(60)\n"], ids=["talking", "silent"])

@@ -80,7 +80,7 @@ class Run:
         self.moved = time.monotonic()
         while self.crew.router.waiting and (not self.signals.hurried or time.monotonic() < self.moved + DRAIN):
             self.step()
-        self.signals.rest()
+        self.signals.rest(unread=self.crew.router.waiting)
         result = self._result()
         started()
         caller = self.crew.router.caller

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from accel_config.record import Record
 from accel_launch.inspecting import source
@@ -194,8 +195,11 @@ def _generated(frame: Frame) -> bool:
 
 
 def _standard(path: str) -> bool:
-    _, found, rest = path.rpartition("/lib/python3")
-    return bool(found) and rest.partition("/")[0].lstrip(".").isdecimal()
+    """Return whether a file is the standard library's, not one that somebody has put into its folder."""
+    above, _, rest = path.rpartition("/python3")
+    version, _, inside = rest.partition("/")
+    folder = above.endswith(("/lib", "/lib64")) and version.lstrip(".").rstrip("t").isdecimal()  # 3.13t has no GIL
+    return folder and _stem(inside.partition("/")[0]) in sys.stdlib_module_names
 
 
 def package(frame: Frame) -> str:
@@ -203,7 +207,7 @@ def package(frame: Frame) -> str:
     for part in PACKAGES:
         if part in frame.file:
             return _stem(frame.file.rpartition(part)[2].partition("/")[0])
-    _, _, rest = frame.file.rpartition("/lib/python3")
+    _, _, rest = frame.file.rpartition("/python3")
     return _stem(rest.partition("/")[2].partition("/")[0])
 
 

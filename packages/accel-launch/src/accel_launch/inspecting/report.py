@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from accel_launch.inspecting.threads import Frame, Thread
 
 
+MOST = 1 << 22  # bytes of the stacks that a report gets of one standstill
+CALLS = (100, 10, 0)  # of main threads, where all of all threads are too much
+
+
 def as_json(snapshot: Snapshot) -> dict[str, Any]:
     """Return a snapshot as data, in the form that ``docs/stacks.schema.json`` describes."""
     return {
@@ -22,6 +26,36 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
         "groups": [group.as_json() for group in grouped(snapshot.ranks)],
         "ranks": [_rank(stack) for stack in snapshot.ranks],
     }
+
+
+def within(found: Mapping[str, Any], most: int = MOST) -> list[dict[str, Any]]:
+    """Return the ranks of a snapshot as data, of which JSON has at most ``most`` bytes.
+
+    If that isn't enough, there are only main threads, with their innermost calls.
+    """
+    import json
+
+    ranks: list[dict[str, Any]] = found["ranks"]
+    for calls in CALLS:
+        if len(json.dumps(ranks)) <= most:
+            break
+        ranks = [
+            {
+                **each,
+                "process": _shorter(each["process"], calls),
+                "children": [_shorter(one, calls) for one in each["children"]],
+            }
+            for each in ranks
+        ]
+    return ranks
+
+
+def _shorter(process: Mapping[str, Any] | None, calls: int) -> dict[str, Any] | None:
+    """Return a process with its main thread alone, and with so many calls of it."""
+    if process is None:
+        return None
+    main = [each for each in process["threads"] if each["id"] == process["pid"]]
+    return {**process, "threads": [{**each, "frames": each["frames"][:calls]} for each in main]}
 
 
 def _rank(stack: RankStack) -> dict[str, Any]:

@@ -26,10 +26,10 @@ def missing(pid: int, *, native: bool = False) -> str:
     if native and (tracer := kernel.tracer(pid)):
         return f"another program (pid {tracer}) traces it, and --native needs to be the only one"
     try:
-        owner = os.stat(f"/proc/{pid}").st_uid
+        owner = os.stat(f"/proc/{pid}/stat").st_uid  # root if it can't be read; that of the folder tells nothing
     except OSError:
         return "it has ended"
-    real = _owner(pid)
+    real = int(_field(pid, "Uid") or -1)
     if real not in (-1, os.geteuid()):
         return f"it runs as another user (uid {real}); {CAPABILITY}"
     if owner != real != -1:
@@ -41,7 +41,9 @@ def missing(pid: int, *, native: bool = False) -> str:
         return f"kernel.yama.ptrace_scope is 2; set it to 1 or 0, or {CAPABILITY}"
     if scope not in ("", "0"):
         return f"kernel.yama.ptrace_scope is {scope}, until this machine is restarted; set it to 1 or 0 at its start"
-    return f"it has capabilities that this process lacks, or another user namespace; {CAPABILITY}"
+    if int(_field(pid, "CapPrm") or "0", 16) & ~int(_field(os.getpid(), "CapPrm") or "0", 16):
+        return f"it has capabilities that this process lacks; {CAPABILITY}"
+    return f"perhaps it doesn't let itself be read (PR_SET_DUMPABLE), or is in another user namespace; {CAPABILITY}"
 
 
 def _filtered() -> bool:
@@ -56,12 +58,12 @@ def _filtered() -> bool:
     return ctypes.get_errno() != errno.ESRCH
 
 
-def _owner(pid: int) -> int:
-    """Return a process's user; -1 if that isn't known."""
+def _field(pid: int, name: str) -> str:
+    """Return what the kernel tells of a process by this name, its first word; empty if that isn't known."""
     for line in _text(f"/proc/{pid}/status").split("\n"):
-        if line.startswith("Uid:"):
-            return int(line.split()[1])
-    return -1
+        if line.startswith(f"{name}:"):
+            return line.split()[1]
+    return ""
 
 
 def _text(path: str) -> str:

@@ -7,6 +7,7 @@ processes at once. Calls of C are read by `native`.
 from __future__ import annotations
 
 import os
+import select
 import subprocess  # noqa: TID251  the sampler is a program
 import sys
 import time
@@ -23,11 +24,19 @@ TIMEOUT = 10.0  # seconds for the sampler; it takes 10 ms for a process, but rea
 SOON = 0.01  # seconds for an answer that may be there already
 OWN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "ranks", "")
 """Where our programs are that run in ranks, and call what the user has written."""
+LARGEST = 1 << 24  # bytes of an answer: those of a thousand threads
+LATE = "py-spy gave no answer in time"
+TOO_LARGE = f"its stacks have more than {LARGEST >> 20} MB"
 AT_ONCE = 32  # samplers: each takes descriptors of ours, of which there may be few
 THREAD = "thread ("  # what the outermost call of each stack of a sweep begins with: it names the thread
 MALFORMED = (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
 """What reading an answer of another form than py-spy's raises."""
+LATER = 60.0  # seconds in which a process whose answer was too large isn't read again: that takes several
 RETRIES = 3  # a process that runs may change what is being read
+
+
+_large: dict[int, float] = {}
+"""Until when such processes aren't read, in monotonic seconds."""
 
 
 class Unread(Exception):
@@ -71,7 +80,11 @@ def read(
         from accel_config.showing.installing import command
 
         return dict.fromkeys(waiting, Unread(f"py-spy isn't installed; run: {command('py-spy')}"))
-    found: dict[int, tuple[Sampled, ...] | Unread] = {}
+    now = time.monotonic()
+    found: dict[int, tuple[Sampled, ...] | Unread] = {
+        pid: Unread(TOO_LARGE) for pid in waiting if now < _large.get(pid, 0.0)
+    }
+    waiting = [pid for pid in waiting if pid not in found]
     flags = ["--nonblocking", *["--locals"] * variables]
     for _attempt in range(RETRIES):
         left = list(waiting)
@@ -126,13 +139,42 @@ def _output(words: Sequence[str]) -> str | None:
         )
     except OSError:
         return None
+    try:
+        out = _answer(popen, time.monotonic() + TIMEOUT)[0].decode(errors="replace")
+    except Unread:
+        return None
+    return None if popen.returncode else out
+
+
+def _answer(popen: subprocess.Popen[bytes], until: float) -> list[bytes]:
+    """Return what a sampler prints to each of its pipes, at its end; it is killed if that is too much, or too late.
+
+    Raises:
+        Unread: it was killed.
+    """
+    found = {pipe.fileno(): bytearray() for pipe in (popen.stdout, popen.stderr) if pipe is not None}
+    poller, unfinished = select.poll(), len(found)
+    for fd in found:
+        poller.register(fd, select.POLLIN)
     with popen:
         try:
-            out = popen.communicate(timeout=TIMEOUT)[0].decode(errors="replace")
+            while unfinished:
+                if not (ready := poller.poll(max(until - time.monotonic(), SOON) * 1000)):
+                    raise Unread(LATE)
+                for fd, _events in ready:
+                    data = os.read(fd, 1 << 16)
+                    found[fd] += data
+                    if len(found[fd]) > LARGEST:
+                        raise Unread(TOO_LARGE)
+                    if not data:
+                        poller.unregister(fd)
+                        unfinished -= 1
+            popen.wait(max(until - time.monotonic(), SOON))
         except subprocess.TimeoutExpired:
+            raise Unread(LATE) from None
+        finally:
             popen.kill()
-            return None
-    return None if popen.returncode else out
+    return [bytes(each) for each in found.values()]
 
 
 def _swept(whole: Mapping[str, Any]) -> list[tuple[str, list[Frame]]]:
@@ -175,7 +217,7 @@ def _main_of(pid: int, labels: Sequence[str]) -> int:
 
 def _worth_repeating(error: object) -> bool:
     text = str(error)
-    return not any(words in text for words in ("ermission", "permitted", "No such", "not a Python"))
+    return not any(words in text for words in ("ermission", "permitted", "No such", "not a Python", TOO_LARGE))
 
 
 def _started(sampler: str, pids: Sequence[int], flags: Sequence[str]) -> dict[int, subprocess.Popen[bytes] | Unread]:
@@ -198,11 +240,11 @@ def _finish(pid: int, popen: subprocess.Popen[bytes] | Unread, until: float) -> 
     if isinstance(popen, Unread):
         return popen
     try:
-        out, err = popen.communicate(timeout=max(until - time.monotonic(), SOON))
-    except subprocess.TimeoutExpired:
-        popen.kill()
-        popen.communicate()
-        return Unread("py-spy gave no answer in time")
+        out, err = _answer(popen, until)
+    except Unread as error:
+        if str(error) == TOO_LARGE:
+            _large[pid] = time.monotonic() + LATER
+        return error
     if popen.returncode:
         return Unread(_why(pid, err.decode(errors="replace")))
     try:

@@ -102,12 +102,15 @@ def _opened(path: str, flags: int) -> int:
 
 def _content(path: str) -> list[str]:
     try:
+        if not _readable(os.stat(path)):  # to open a FIFO lets go who waits for a reader; a device may do anything
+            return []
         with open(path, encoding="utf-8", errors="replace", opener=_opened) as file:
-            facts = os.fstat(file.fileno())
-            if not stat.S_ISREG(facts.st_mode) or facts.st_size > BYTES:
-                return []
-            return io.StringIO(
-                file.read(facts.st_size)
-            ).readlines()  # those of /proc have no size, and perhaps no end
+            facts = os.fstat(file.fileno())  # it may be another one by now
+            return io.StringIO(file.read(facts.st_size)).readlines() if _readable(facts) else []
     except (OSError, ValueError):
         return []
+
+
+def _readable(facts: os.stat_result) -> bool:
+    """Return whether it is a file with an end: those of /proc have no size."""
+    return stat.S_ISREG(facts.st_mode) and 0 < facts.st_size <= BYTES

@@ -9,14 +9,17 @@ from accel_launch.ranks.signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import FrameType
     from typing import NoReturn
 
     from accel_launch.planning.types import Plan
     from accel_launch.running.report.records import Result
 
-
+STDERR = 2
 CARRIED = "ACCELERATE_LIFELINE_SECRET"
 """By which a scheduler's job carries the secret of the launchers. No rank gets it."""
+hurried = 0
+"""The signal at which a reader of our standard error was given up; see `hurry`."""
 
 
 def take_secret() -> str | None:
@@ -48,14 +51,32 @@ def become(plan: Plan) -> NoReturn:
         raise AccelError(f"{command.argv[0]} can't be started: {error.strerror}", status=status) from None
 
 
+def hurry(number: int, _frame: FrameType | None = None) -> None:
+    """Act on a signal that comes once the run has ended: what nobody takes of our standard error is thrown away.
+
+    A write to it that blocks goes on, to nowhere, and we die by this signal as soon as all else is done.
+    """
+    import select
+
+    global hurried  # noqa: PLW0603  there is one end of the process
+    poller = select.poll()
+    poller.register(STDERR, select.POLLOUT)
+    if not poller.poll(0):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, STDERR)
+        os.close(null)
+        hurried = number
+
+
 def leave(result: Result) -> int:
     """Return the status to exit with; if a signal to this process ended the run, die by the same signal."""
-    if result.signal:
-        if result.signal == signal.SIGQUIT:
+    number = hurried or result.signal
+    if number:
+        if number == signal.SIGQUIT:
             import resource
 
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        signal.signal(result.signal, signal.SIG_DFL)
-        os.kill(os.getpid(), result.signal)
-        os._exit(128 + result.signal)  # the signal has no effect on pid 1
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        os._exit(128 + number)  # the signal has no effect on pid 1
     return result.status

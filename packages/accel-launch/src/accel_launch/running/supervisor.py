@@ -213,7 +213,7 @@ class Supervisor:
         self.carrier.write_out()
         result = self.closed or self.attempt.judged(self.signals, self.onlookers)
         result = self.series.whole(self.attempt, result, (self.signals.first, self.signals.first_at))
-        self.signals.rest()
+        self.signals.rest(unread=self.output.waiting)
         self.attempt.preparation.remove()
         watch = self.carrier.watch
         result = result if watch is None else watch.conclude(result, self.carrier.calling)

@@ -7,6 +7,7 @@ import select
 import time
 
 from accel_launch.ranks.signals import ENDING, PASSED_ON, signal, waker
+from accel_launch.running import process
 from accel_launch.running.output import terminals
 
 TYPE_CHECKING = False
@@ -62,11 +63,19 @@ class SignalHandling:
             os.read(self.woken, 4096)
         return [each for each in ready if each[0] != self.woken]
 
-    def rest(self) -> None:
-        """Ignore what ends nothing: when Python ends, it gives handled signals their defaults back, which kill."""
+    def rest(self, *, unread: bool) -> None:
+        """Handle signals as after the end of the run, of which a part may be ``unread`` by who looks on.
+
+        What ends nothing is ignored: when Python ends, it gives handled signals their defaults back, which kill.
+        """
         terminals.restore()
         for number in (signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
+        for number in ENDING:
+            if number not in self.ignored:
+                signal.signal(number, process.hurry)
+        if unread and self.first:
+            process.hurry(self.first)
 
     def interrupt(self) -> None:
         """Act as if an interrupt had come, if no signal has: the caller's terminal may have sent one here too."""

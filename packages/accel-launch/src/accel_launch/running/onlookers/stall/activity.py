@@ -81,6 +81,9 @@ class Meter:
         """When connections were looked at last."""
         self.octets: int = -1
         """What all together had sent and received by then."""
+        self.counted: dict[int, Connection] = {}
+        """What had passed over each connection when bytes began to be counted, at `counted_at`."""
+        self.counted_at = 0.0
 
     def read(self, pids: Sequence[int]) -> dict[int, Activity]:
         """Return what each rank has done since the last look; nothing for ranks that are looked at first."""
@@ -130,24 +133,28 @@ class Meter:
         Between two ranks a message counts, as collectives may be small, and nothing is sent while one is waited for;
         only at torch's store ranks ask again and again. Over other connections it is as much as counts in files.
         """
-        now, octets, seconds = time.monotonic(), sockets.octets(), time.monotonic() - self.exchanged_at
-        known = self.exchanged_at >= since
-        if octets >= 0 and octets == self.octets:
-            self.exchanged_at = now
-            return False
-        latest, before = sockets.connections(), self.exchanged
-        self.exchanged_at, self.octets, self.exchanged = now, octets, latest
-        grown = {
-            inode: each
-            for inode, each in latest.items()
-            if inode in before and each.count - before[inode].count >= MESSAGE
-        }
-        large = {inode for inode, each in grown.items() if each.count - before[inode].count > BYTES * seconds}
+        now, octets, before = time.monotonic(), sockets.octets(), self.exchanged
+        known, self.exchanged_at = self.exchanged_at >= since, now
+        passed = octets < 0 or octets != self.octets
+        if passed:
+            self.octets, self.exchanged = octets, sockets.connections()
+        seconds = now - self.counted_at
+        moved = known and passed and self._exchanged(pids, before, BYTES * max(seconds, self.least))
+        if moved or not known or seconds >= self.least:
+            self.counted_at, self.counted = now, self.exchanged
+        elif passed:
+            self.counted = {**self.exchanged, **self.counted}  # with those that are new
+        return moved
+
+    def _exchanged(self, pids: Sequence[int], before: Mapping[int, Connection], least: float) -> bool:
+        """Return whether a message between ranks has passed since ``before``, or more bytes than ``least`` by now."""
+        grown = _more(self.exchanged, before, MESSAGE)
+        large = set(_more(self.exchanged, self.counted, least))
         ends = {(each.here, each.there): inode for inode, each in grown.items() if self.store not in each.ports}
         pairs = [
             (inode, ends[each.there, each.here]) for inode, each in grown.items() if (each.there, each.here) in ends
         ]
-        if not known or not (large or pairs):
+        if not (large or pairs):
             return False
         owners = {inode: pid for pid in pids for one in (pid, *self._below(pid)) for inode in sockets.inodes(one)}
         return not large.isdisjoint(owners) or any(
@@ -191,6 +198,13 @@ class Wakes:
         """Return when a rank has run last of those that haven't run since ``before``; 0 if that isn't known."""
         times = [self.seen[pid][1] for pid in pids if pid in self.seen and pid not in self.new]
         return max((at for at in times if at < before), default=0.0)
+
+
+def _more(latest: Mapping[int, Connection], before: Mapping[int, Connection], least: float) -> dict[int, Connection]:
+    """Return the connections over which so many bytes have passed since."""
+    return {
+        inode: each for inode, each in latest.items() if inode in before and each.count - before[inode].count >= least
+    }
 
 
 def _counters(pid: int, below: Sequence[int]) -> Counters:

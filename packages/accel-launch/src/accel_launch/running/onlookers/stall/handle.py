@@ -85,7 +85,7 @@ class StallWatch:
         """What is shared with the watcher; with the one before, if it has to be replaced."""
         self.absence: Absence | None = None
         """Whether the watcher comes back."""
-        self.unread = b""
+        self.unread = bytearray()
         self.lost = 0
         """How many watchers have ended by themselves."""
         self.stuck = False
@@ -142,7 +142,7 @@ class StallWatch:
     def _replace(self, poller: select.poll) -> None:
         """Go on with another watcher, which knows when something has moved; a few times."""
         self.end(poller)
-        self.lost, self.stuck, self.unread = self.lost + 1, False, b""
+        self.lost, self.stuck, self.unread = self.lost + 1, False, bytearray()
         if self.moments is not None:
             self.output = max(self.output, self.moments.moved.get())
         self.pid = 0 if self.lost < TRIES else -1
@@ -184,12 +184,14 @@ class StallWatch:
             data = os.read(self.reader, 1 << 16)
         except BlockingIOError:
             return True
-        *lines, self.unread = (self.unread + data).split(b"\n")
-        for line in lines:
-            self._take(line)
+        self.unread += data
+        if b"\n" in data:
+            *lines, self.unread = self.unread.split(b"\n")
+            for line in lines:
+                self._take(line)
         return bool(data)
 
-    def _take(self, line: bytes) -> None:
+    def _take(self, line: bytearray) -> None:
         import json
 
         from accel_launch.machine.clock import duration

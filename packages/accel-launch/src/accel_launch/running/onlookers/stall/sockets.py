@@ -18,6 +18,7 @@ ANSWER, PORTS, FROM, TO, INODE = 72, 4, 8, 24, 68  # struct inet_diag_msg: its s
 MAPPED = bytes(10) + b"\xff\xff"  # an address of IPv4 as one of IPv6
 ACKNOWLEDGED = 120  # tcpi_bytes_acked in tcp_info: bytes sent that have arrived; behind it tcpi_bytes_received
 HEADER = 16
+OCTETS = ("InOctets", "OutOctets", "Ip6InOctets", "Ip6OutOctets")
 
 
 class Connection(Record):
@@ -64,7 +65,9 @@ def octets() -> int:
     if len(lines) != 2:  # noqa: PLR2004
         return -1
     named = dict(zip(*lines, strict=False))
-    return sum(int(named.get(name, -1)) for name in ("InOctets", "OutOctets"))
+    named |= dict(line.split() for line in kernel.again("/proc/self/net/snmp6").splitlines())
+    found = [int(named[name]) for name in OCTETS if name in named]
+    return sum(found) if len(found) > 1 else -1
 
 
 def connections() -> dict[int, Connection]:

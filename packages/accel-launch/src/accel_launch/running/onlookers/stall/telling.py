@@ -127,7 +127,7 @@ class Stall(Record):
         return tuple(sorted((part for part in parts if part.ranks), key=lambda part: part.ranks))
 
     def _looping(self, group: Group) -> str:
-        return f", {LOOPING}" * any(self.kinds.get(rank) == "looping" for rank in group.ranks)
+        return f", {LOOPING}" * any(self.kinds.get(rank) in LOOPS for rank in group.ranks)
 
     @property
     def brief(self) -> str:

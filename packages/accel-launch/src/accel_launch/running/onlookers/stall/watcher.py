@@ -11,7 +11,7 @@ import select
 import time
 
 from accel_launch.inspecting import groups, kernel, snapshot
-from accel_launch.inspecting.report import as_json
+from accel_launch.inspecting.report import as_json, within
 from accel_launch.inspecting.threads import NO_PYTHON
 from accel_launch.running.onlookers.stall.activity import Meter, Wakes, computing
 from accel_launch.running.onlookers.stall.pacing import LOOKS, SPARSE, Pace
@@ -199,7 +199,7 @@ class Watcher:
     def _tell(self, ranks: Sequence[Subject], verdict: Verdict) -> None:
         latest = _latest(self, ranks)
         stall = _stall(self, latest, verdict)
-        self.report(encode("stall", stall=stall.as_json(), stacks=as_json(latest)["ranks"]))
+        self.report(encode("stall", stall=stall.as_json(), stacks=within(as_json(latest))))
         self._keep(stall, latest)
 
     def _keep(self, stall: Stall, latest: Snapshot) -> None:
