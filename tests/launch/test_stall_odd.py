@@ -180,11 +180,7 @@ def test_a_standstill_is_told_with_as_much_of_its_stacks_as_has_room(
 
 
 def test_what_a_watcher_tells_is_taken_in_time_that_grows_with_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = (
-        json.dumps({"kind": "written", "text": "x" * (1 << 22)}).encode()
-        + b"\n"
-        + b'{"kind": "written", "text": "2"}\n'
-    )
+    told = json.dumps({"kind": "line", "text": "x" * (1 << 22)}).encode() + b"\n" + b'{"kind": "line", "text": "2"}\n'
     parts = [told[at : at + 1000] for at in range(0, len(told), 1000)]
     said: list[str] = []
     found = watch(said, [])
