@@ -23,7 +23,6 @@ MOODS = {
     "debugged": ODD,
     "still": ODD,
     "looping": ODD,
-    "changing": ODD,
     "ending": ODD,
 }
 """Of states, what the reader is to make of them; of others nothing."""

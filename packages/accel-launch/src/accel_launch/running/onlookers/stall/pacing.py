@@ -52,12 +52,13 @@ class Pace:
         self.moved, self.told, self.near, self.doubted = max(self.moved, moved), 0, False, doubted
 
     def doubts(self, *, doubtful: bool) -> float:
-        """Return since when nothing moves but a rank that may get on; 0 if another doesn't either."""
-        return (self.doubted or self.moved) if doubtful else 0.0
+        """Return since when nothing moves but a rank that may get on; 0 if that isn't so."""
+        since = time.monotonic() if self.told else self.doubted or self.moved
+        return since if doubtful else 0.0
 
     def lasts(self, doubted: float) -> bool:
         """Return whether it is time to say that a rank may get on: once, when it has taken very long."""
-        return self.moved - doubted < PATIENCE * self.after <= time.monotonic() - doubted
+        return bool(doubted) and self.moved - doubted < PATIENCE * self.after <= time.monotonic() - doubted
 
     def since(self, now: float) -> float:
         """Return when something last moved, in seconds since the epoch as ``now``: the same for one standstill."""

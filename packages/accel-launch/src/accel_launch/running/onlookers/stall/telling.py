@@ -7,7 +7,6 @@ from accel_config.showing.printable import one_line
 from accel_launch.inspecting.groups import APART, HIDDEN, MISMATCH, MOST_SPANS, TOGETHER, Group, line, sentence, spans
 from accel_launch.inspecting.threads import NO_PYTHON
 from accel_launch.machine.clock import duration
-from accel_launch.running.onlookers.stall.verdict import LOOPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class Stall(Record):
     groups: tuple[Group, ...]
     """Ranks that do the same; first those that aren't where the others wait."""
     kinds: dict[int, str]
-    """What each rank does: waiting, still, looping, changing, stopped, unread, ending or ended."""
+    """What each rank does: waiting, still, looping, stopped, unread, ending or ended."""
     odd: tuple[int, ...] = ()
     """The ranks that aren't where the others wait; none if all wait, or none does."""
     unasked: tuple[str, ...] = ()
@@ -96,7 +95,7 @@ class Stall(Record):
     @property
     def perhaps(self) -> bool:
         """Whether the one to blame computes, in few calls: in a loop without end, or in one that only takes long."""
-        return bool(self.groups) and self.kinds.get(self.culprit) in LOOPS
+        return bool(self.groups) and self.kinds.get(self.culprit) == "looping"
 
     @property
     def without(self) -> str:
@@ -127,7 +126,7 @@ class Stall(Record):
         return tuple(sorted((part for part in parts if part.ranks), key=lambda part: part.ranks))
 
     def _looping(self, group: Group) -> str:
-        return f", {LOOPING}" * any(self.kinds.get(rank) in LOOPS for rank in group.ranks)
+        return f", {LOOPING}" * any(self.kinds.get(rank) == "looping" for rank in group.ranks)
 
     @property
     def brief(self) -> str:

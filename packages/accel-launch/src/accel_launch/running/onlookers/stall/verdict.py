@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 FEW_STACKS, FEW_FUNCTIONS = 8, 3  # different ones that a loop without progress has, and calls, at most
 MIXED = 0.6  # share of the looks in which a rank is in one place, at most, if it surely gets on
+DIFFERENT = 4  # variables of a rank, at least, of which they change
+LINES = 3  # of a loop that only asks for something, at most
 POLLED = 5  # looks at a rank, of which one is within the function that asks whether a collective is done
 DOMINANT = 0.75  # share of the looks in which a rank that waits is in one place; it may poll from there
 RECENT = 0.25  # share of the looks that are the latest ones
@@ -27,6 +29,8 @@ STANDING = frozenset({"waiting", "still", "stopped", "unread"})
 """Kinds of ranks that don't run."""
 LOOPS = frozenset({"looping", "changing"})
 """Kinds of ranks that come back to the same lines, and compute."""
+MOVING = frozenset({"changing", "computing", "moving", "paused"})
+"""Kinds of ranks that get on, or may do so."""
 FORMER = 0.8  # share of the looks before a rank has come to a place, at least, in which it was elsewhere
 
 
@@ -83,8 +87,15 @@ def kind(looks: Sequence[Look]) -> str:
         return "still" if last.process.main is not None and last.process.main.frames else "unread"
     if sum(look.gil for look in looks) * 2 < len(looks):
         return "computing"
+    return "changing" if _varies(looks) or _hidden(looks) else "looping"
+
+
+def _varies(looks: Sequence[Look]) -> bool:
+    """Return whether the variables of a rank change, and are hardly ever again what they were."""
     states = [look.state for look in looks if look.state is not None]
-    return "changing" if len(set(states)) * 2 > len(states) else "looping"
+    found = [state for state, before in zip(states, [None, *states], strict=False) if state != before]
+    once = sum(found.count(state) == 1 for state in found)
+    return len(set(found)) >= DIFFERENT and once * 2 > len(set(found))
 
 
 def _polls(looks: Sequence[Look], collective: Sequence[Place]) -> bool:
@@ -175,6 +186,11 @@ def _late(keys: Sequence[object]) -> Sequence[object]:
     return keys[-max(int(len(keys) * RECENT), 1) :]
 
 
+def _hidden(looks: Sequence[Look]) -> bool:
+    """Return whether a rank goes round outside of any function, where its variables aren't seen, in several lines."""
+    return loop(looks).function == "<module>" and len({look.key for look in looks}) > LINES
+
+
 class Verdict(Record):
     """What the ranks do, and whether the run stands still."""
 
@@ -191,12 +207,12 @@ class Verdict(Record):
     @property
     def idle(self) -> bool:
         """Whether nothing moves here; in a run over several machines others then know whether it stands still."""
-        return not {"moving", "paused", "computing"}.intersection(self.kinds.values())
+        return MOVING.isdisjoint(self.kinds.values())
 
     @property
     def doubtful(self) -> bool:
-        """Whether all that doesn't wait may get on."""
-        return "changing" in self.kinds.values() and {*self.kinds.values()} <= {"changing", "ended", "waiting"}
+        """Whether no rank is known to get on, and one may."""
+        return MOVING.intersection(self.kinds.values()) == frozenset({"changing"})
 
     @property
     def moving(self) -> tuple[int, ...]:
@@ -218,12 +234,10 @@ def odd(kinds: Mapping[int, str]) -> tuple[int, ...]:
     """Return the ranks that aren't where the others wait; of those that have ended only if no other is there.
 
     None if all wait; nor if none does, unless it is one that the others have left. One whose stack couldn't be read
-    may wait as well: it isn't one of them while another is known to be, nor if there are several. Nor is one that may
-    get on while another doesn't.
+    may wait as well: it isn't one of them while another is known to be, nor if there are several.
     """
     ended, unread = (tuple(rank for rank, found in kinds.items() if found == one) for one in ("ended", "unread"))
     elsewhere = tuple(rank for rank, found in kinds.items() if found not in {"ended", "waiting", "unread"})
-    elsewhere = tuple(rank for rank in elsewhere if kinds[rank] != "changing") or elsewhere
     if "waiting" in kinds.values():
         return elsewhere or (unread if len(unread) == 1 else () if unread else ended)
     if unread:

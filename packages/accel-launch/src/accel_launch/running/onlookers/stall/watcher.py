@@ -18,7 +18,7 @@ from accel_launch.running.onlookers.stall.pacing import LOOKS, SPARSE, Pace
 from accel_launch.running.onlookers.stall.subjects import decoded, recorded
 from accel_launch.running.onlookers.stall.sweeping import Sweeps
 from accel_launch.running.onlookers.stall.telling import Stall, encode, slow
-from accel_launch.running.onlookers.stall.verdict import judge
+from accel_launch.running.onlookers.stall.verdict import STANDING, judge
 from accel_launch.running.onlookers.stall.window import Window
 
 TYPE_CHECKING = False
@@ -172,13 +172,8 @@ class Watcher:
 
     def _decide(self, ranks: Sequence[Subject]) -> None:
         verdict = judge(self.window.looks)
-        if verdict.idle and not self.pace.told:
-            if _stepped(self, ranks):
-                return
-            if doubted := self.pace.doubts(doubtful=verdict.doubtful and (verdict.stalled or self.shared)):
-                _hint(self, verdict, doubted)
-                self._move(time.monotonic(), doubted=doubted)
-                return
+        if verdict.idle and not self.pace.told and _stepped(self, ranks):
+            return
         paused = verdict.paused or (_prompting(ranks) if verdict.idle else ())
         if paused:
             if paused != self.paused:
@@ -194,7 +189,7 @@ class Watcher:
             self._tell(ranks, verdict)
         else:
             _follow(self, ranks, next(iter(verdict.moving), None))
-            self._move(self.window.settled(verdict.moving) or time.monotonic())
+            self._move(self.window.settled(verdict.moving) or time.monotonic(), doubted=_doubted(self, verdict))
 
     def _tell(self, ranks: Sequence[Subject], verdict: Verdict) -> None:
         latest = _latest(self, ranks)
@@ -285,10 +280,13 @@ def _stepped(watcher: Watcher, ranks: Sequence[Subject]) -> bool:
     return True
 
 
-def _hint(watcher: Watcher, verdict: Verdict, doubted: float) -> None:
-    """Say once that a rank may only be slow, when it has taken very long."""
+def _doubted(watcher: Watcher, verdict: Verdict) -> float:
+    """Return since when a rank may get on while all others stand; 0 if that isn't so. If it is long, say so once."""
+    stands = watcher.shared or not STANDING.isdisjoint(verdict.kinds.values())
+    doubted = watcher.pace.doubts(doubtful=verdict.doubtful and stands)
     if watcher.pace.lasts(doubted):
         watcher.report(encode("line", text=slow(verdict, time.monotonic() - doubted)))
+    return doubted
 
 
 def _nobody(_at: float) -> None:
