@@ -61,6 +61,9 @@ WAYS = {
         + "while True:\n    for f in (f0, f1, f2, f3, f4, f5):\n"
         "        end = time.monotonic() + 20\n        while time.monotonic() < end: f()\n"
     ),
+    "prints nothing, one rank computes in Python, at the same lines with other variables, the others wait": (
+        "if rank != '0': threading.Event().wait()\ndef count():\n    found = 0\n    while True: found += 1\ncount()\n"
+    ),
 }
 THREADS = "for _ in range(30): threading.Thread(target=time.sleep, args=(10000,), daemon=True).start()\n"
 """As many as torch has in a rank."""

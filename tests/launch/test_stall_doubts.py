@@ -172,6 +172,17 @@ def test_what_may_only_be_slow_is_said_once_and_looked_at_anew(monkeypatch: pyte
     assert watched.pace.doubted == 0
 
 
+def test_few_looks_show_that_a_rank_still_may_get_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace, window = Played(monkeypatch).watcher.pace, Window(20)
+    before = pace.begins
+    pace.begin_anew(1000.0, 900.0)
+    assert (before, pace.begins) == (90.0, 285.0)
+    window.looks[0] = [look(0, state=state) for state in range(12)]
+    assert window.is_enough([Subject(0, 0, 10)])
+    window.looks[0] = [look(0, state=3)] * 12
+    assert not window.is_enough([Subject(0, 0, 10)])
+
+
 def test_an_evaluation_of_few_lines_ends_no_run(accelerate: Run, script: Script) -> None:
     text = (
         "import time\nEND = time.monotonic() + 7\n"

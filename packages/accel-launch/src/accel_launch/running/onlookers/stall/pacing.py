@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 QUIET = 0.3  # of the time after which standing still is told: from then on stacks are looked at
 LATER = 0.43  # of it, if looks at one rank have shown the last time that the run gets on
+LATEST = 0.95  # of it, if a rank was seen that may get on: a few looks show whether it still may
 ALONE = 0.5  # of it: until then at one rank at a time
 LATE = 0.85  # of it: until then at none if no rank does anything
 SHORT = 30.0  # seconds: if standing still is told after less, there is no time for that
@@ -74,7 +75,9 @@ class Pace:
     @property
     def begins(self) -> float:
         """The seconds of quiet from which on stacks are looked at."""
-        return 0.0 if self.near else (LATER if self.sweeps.shown else QUIET) * self.after
+        if self.near:
+            return 0.0
+        return (LATEST if self.doubted else LATER if self.sweeps.shown else QUIET) * self.after
 
     @property
     def ends(self) -> float:

@@ -27,8 +27,6 @@ DOMINANT = 0.75  # share of the looks in which a rank that waits is in one place
 RECENT = 0.25  # share of the looks that are the latest ones
 STANDING = frozenset({"waiting", "still", "stopped", "unread"})
 """Kinds of ranks that don't run."""
-LOOPS = frozenset({"looping", "changing"})
-"""Kinds of ranks that come back to the same lines, and compute."""
 MOVING = frozenset({"changing", "computing", "moving", "paused"})
 """Kinds of ranks that get on, or may do so."""
 FORMER = 0.8  # share of the looks before a rank has come to a place, at least, in which it was elsewhere
@@ -249,7 +247,7 @@ def judge(window: Mapping[int, Sequence[Look]]) -> Verdict:
     """Return the verdict on ranks that were each seen several times."""
     kinds = {rank: kind(looks) for rank, looks in window.items()}
     kinds.update(_by_call(kinds, {rank: looks[-1].stack.process for rank, looks in window.items()}))
-    places = {rank: loop(window[rank]) for rank, found in kinds.items() if found in LOOPS}
+    places = {rank: loop(window[rank]) for rank, found in kinds.items() if found in {"changing", "looping"}}
     for rank, place in _in_store(kinds, window).items():
         kinds[rank], places[rank] = "still", place.replace(collective=False)
     for rank, found in kinds.items():

@@ -11,7 +11,7 @@ from accel_launch.inspecting import kernel, snapshot
 from accel_launch.inspecting.subject import Subject
 from accel_launch.running.onlookers.stall.activity import computing
 from accel_launch.running.onlookers.stall.sweeping import glance
-from accel_launch.running.onlookers.stall.verdict import LOOPS, Look, arrived, key, kind, mixed, moving
+from accel_launch.running.onlookers.stall.verdict import Look, arrived, key, kind, mixed, moving
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Window:
     def is_enough(self, ranks: Sequence[Subject]) -> bool:
         """Return whether the run can be judged: each rank was seen often enough."""
         seen = [self.looks.get(one.rank, []) for one in ranks]
-        return all(len(looks) >= SEEN and (len(looks) >= ROUNDS or kind(looks) not in LOOPS) for looks in seen)
+        return all(len(looks) >= SEEN and (len(looks) >= ROUNDS or kind(looks) != "looping") for looks in seen)
 
     def _stacks(self, ranks: Sequence[Subject], *, variables: bool) -> list[tuple[RankStack, int | None]]:
         """Return what ranks do; the stack is read only of those whose main thread has run since."""
