@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from accel_launch.ranks.signals import signal
 from accel_launch.running.onlookers.last_look import CALM, LastLook
 
 TYPE_CHECKING = False
@@ -90,7 +91,8 @@ class Showing:
     def _watch_engine(self, poller: select.poll, record: EngineRecord) -> None:
         """Look at ranks that outstay a failure under an engine, which kills them by itself; once an attempt."""
         attempts = record.attempts
-        failed = [ending.at for ending in attempts[-1] if ending.status]
+        # By SIGTERM ends who was asked to: then it is we who look, and kill, at the end of the grace.
+        failed = [ending.at for ending in attempts[-1] if ending.status and ending.signal != signal.SIGTERM]
         attempt = f"attempt {len(attempts)}"
         if failed and attempt not in self.begun and time.time() > failed[0] + self.patience and record.unended:
             self.begun.add(attempt)
