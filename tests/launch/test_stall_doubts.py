@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from accel_launch.inspecting import kernel, snapshot
-from accel_launch.inspecting.groups import HIDDEN
+from accel_launch.inspecting.groups import HIDDEN, grouped
 from accel_launch.inspecting.kernel import Facts
 from accel_launch.inspecting.places import Place
 from accel_launch.inspecting.snapshot import Process, RankStack, Snapshot, take
@@ -129,14 +129,8 @@ def test_without_any_stack_most_ranks_wait() -> None:
     del looks[0]
     assert list(judge(looks).kinds.values()) == ["unread", "unread"]
     stacks = [one[-1].stack for one in looks.values()]
-    groups = snapshot_groups(stacks)
+    groups = grouped(stacks)
     assert Stall(2.0, 1.0, (1, 2), groups, judge(looks).kinds, judge(looks).odd).blameless == HIDDEN
-
-
-def snapshot_groups(stacks: list[RankStack]) -> Any:
-    from accel_launch.inspecting.groups import grouped
-
-    return grouped(stacks)
 
 
 def test_who_waits_for_the_store_holds_up_those_in_a_collective() -> None:
