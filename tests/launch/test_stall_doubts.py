@@ -56,6 +56,7 @@ STORE = Place("/train.py", 8, "train", ("torch store",), collective=True, certai
     [
         (range(40), "changing"),
         ([n % 19 for n in range(40)], "looping"),
+        ([99, *(n % 6 for n in range(39))], "looping"),
         ([3] * 40, "looping"),
         ([n // 9 for n in range(40)], "changing"),
         ([n // 15 for n in range(40)], "looping"),
