@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from accel_launch.running.report.records import Event
     from accel_launch.running.supervising.event_reader import EventReader
 
-PATIENCE = 4  # times as long must a rank go round in what looks like a loop until that ends the run
 LATER = "  so --stall_action end ends the run only after {}\n"
 KEPT = 8  # standstills whose whole stacks are kept, the latest ones: they may have megabytes
 SETTLE = 1.0  # seconds in which what moves may turn out to be the end: a rank prints its traceback before it ends
@@ -114,6 +113,7 @@ class Standstills:
         self.found[-KEPT - 1 : -KEPT] = [each.replace(stacks=()) for each in self.found[-KEPT - 1 : -KEPT]]
         if ends is None:
             from accel_launch.machine.clock import duration
+            from accel_launch.running.onlookers.stall.telling import PATIENCE
 
             asked = self.plan.watching.action == "end" and stall.sure
             patience = PATIENCE * self.plan.watching.after

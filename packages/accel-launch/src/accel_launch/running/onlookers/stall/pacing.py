@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from accel_launch.running.onlookers.stall.telling import PATIENCE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from accel_launch.running.onlookers.stall.sweeping import Sweeps
@@ -17,7 +19,6 @@ SHORT = 30.0  # seconds: if standing still is told after less, there is no time 
 LOOKS = 20  # in the whole time
 SELDOM = 0.07, 0.13
 """Of it between two looks at one rank that shows seldom that the run gets on; irregular, as it may have a period."""
-PATIENCE = 4  # times as long takes what may only be slow when that is said
 RARELY = 0.2  # of it between two looks, once the standstill was told several times
 SLOWEST, FASTEST = 10.0, 0.1  # seconds between two looks at the counters
 SPARSE, SPARSEST = 2, 3  # times as long while nothing can be told; and where the run shows seldom that it gets on

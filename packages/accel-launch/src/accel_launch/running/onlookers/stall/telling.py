@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LINES = 20  # that a message may have
 ENDED = "its ranks have ended"
+PATIENCE = 4  # times as long has a rank to be in what looks like a loop until that ends the run, or is said at all
 LOOPING = "always at the same lines"
 SLOW = "rank {} computes, and may only be slow"
 

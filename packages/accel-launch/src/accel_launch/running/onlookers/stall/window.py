@@ -125,8 +125,8 @@ class Window:
         found = {pid: self._kept(pid, text) for pid, text in ran.items()}
         again = [subject for subject in ranks if found[subject.pid] is None]
         for whole in snapshot.take(again, variables=variables).ranks:
-            stack, state = _without_variables(whole)
-            found[stack.pid], states[stack.pid] = stack, state if variables else None
+            stack, states[whole.pid] = _without_variables(whole) if variables else (whole, None)
+            found[stack.pid] = stack
             if stack.process is not None and stack.process.threads:
                 self.read[stack.pid] = ran[stack.pid], stack
         return [(stack, states.get(pid)) for pid, stack in found.items() if stack is not None]
