@@ -1,11 +1,19 @@
 """Packed parameters, groups that stay together, and the table of sizes."""
 
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from accel_estimate.devices import units
 from accel_estimate.formats.tensors import Group, Listing, Tensor, component, gather
+from accel_estimate.model import families, parameters
 from accel_estimate.model.sizes import loaded_bytes, rows
 from accel_estimate.model.weights import Weight, groups, largest, logical, stored_packing
+from tests.conftest import Run
+from tests.estimate.conftest import LLAMA
 
 
 def _t(name: str, dtype: str, *shape: int, width: int = 2) -> Tensor:
@@ -235,3 +243,31 @@ def test_binary_and_decimal_units_are_told_apart() -> None:
     assert units.parse("24GiB") == 24 * 2**30
     assert units.parse(" 80 gb ") == 80 * 10**9
     assert units.parse("1.5TiB") == 1.5 * 2**40
+
+
+def test_tensors_without_numbers_are_no_model(run: Run, llama: Path, write: Callable[..., Path]) -> None:
+    blueprint = families.read(LLAMA)
+    assert blueprint is not None
+    shapes = {tensor.name: tensor.shape for tensor in parameters.tensors(blueprint)}
+    partitioned = {name: ("F32", (0,) if len(shape) > 1 else shape) for name, shape in shapes.items()}
+    (llama / "model.safetensors").unlink()
+    (llama / "config.json").write_text(json.dumps({**LLAMA, "hidden_size": 0}))
+    for folder, told in (
+        (
+            write("partitioned", partitioned, LLAMA),
+            "23 of the 30 tensors in its safetensors hold no numbers, such as .*zero_to_fp32",
+        ),
+        (llama, r"30 of the 30 tensors in its config\.json hold no numbers, such as model\.embed_tokens\.weight"),
+    ):
+        for flags in ([], ["--training"], ["--serving"]):
+            done = run(str(folder), *flags)
+            assert done.returncode == 1
+            assert re.search(told, done.stderr), done.stderr
+            assert done.stderr.count("\n") == 1
+
+
+def test_empty_layers_among_others_divide_nothing(run: Run, write: Callable[..., Path]) -> None:
+    tensors = {f"model.more.{n}": ("F32", (8, 8)) for n in "abcd"}
+    for index in range(2):
+        tensors[f"model.layers.{index}.mlp.up_proj.weight"] = ("F32", (0,))
+    assert run(str(write("empty layers", tensors, LLAMA)), "--training").returncode == 0

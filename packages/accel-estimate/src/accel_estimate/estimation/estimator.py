@@ -9,7 +9,7 @@ from functools import partial
 
 from accel_estimate.estimation.ask import Ask
 from accel_estimate.estimation.memory_report import Report
-from accel_estimate.estimation.subject import as_stored, blueprint_of, remarks
+from accel_estimate.estimation.subject import as_stored, blueprint_of, check_filled, remarks
 from accel_estimate.model import sizes
 from accel_estimate.model.weights import groups, largest, logical
 
@@ -30,10 +30,11 @@ def estimate(model: Model, ask: Ask | None = None) -> Report:
 
     Raises:
         UsageError: a part of `ask` isn't possible.
-        CorruptFileError: the model's config.json contradicts itself.
+        CorruptFileError: the model's config.json contradicts itself, or its tensors are empty.
 
     """
     ask = ask or Ask()
+    check_filled(model)
     weights = logical(model.tensors, model.config)
     grouped = groups(weights, model.config, model.library)
     report = Report(

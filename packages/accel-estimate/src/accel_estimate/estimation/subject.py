@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accel_estimate.errors import UsageError
+from accel_estimate.errors import CorruptFileError, UsageError
 from accel_estimate.model.weights import stored_packing
 
 TYPE_CHECKING = False
@@ -32,6 +32,25 @@ def blueprint_of(model: Model) -> Blueprint:
             f"{model.name}: {why}, so only the sizes of its weights can be estimated, not --training or --serving"
         )
     return blueprint
+
+
+def check_filled(model: Model) -> None:
+    """Check that a model's tensors hold numbers, as those of a partitioned checkpoint or of a width of 0 don't.
+
+    Raises:
+        CorruptFileError: most of them are empty.
+
+    """
+    empty = [tensor.name for tensor in model.tensors if 0 in tensor.shape]
+    if 2 * len(empty) <= len(model.tensors):
+        return
+    hint = ""
+    if model.exact:
+        hint = "; ZeRO stage 3 leaves such files where its partitions weren't gathered to save: zero_to_fp32.py does"
+    raise CorruptFileError(
+        f"{model.name}: {len(empty)} of the {len(model.tensors)} tensors in its {model.origin} hold no numbers, such "
+        f"as {empty[0]}{hint}"
+    )
 
 
 def remarks(recipe: Recipe) -> tuple[str, ...]:

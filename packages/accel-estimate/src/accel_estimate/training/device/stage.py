@@ -116,7 +116,7 @@ def stages(weights: Sequence[Weight], blueprint: Blueprint, recipe: Recipe) -> l
         has_head=blueprint.vocab > 0,
         mixed=_mixed(blueprint) / recipe.tp,
         each=_each(blueprint, list(zip(blocks, kept, strict=True))) if recipe.pp == 1 else (),
-        before_last=list(sizes.values())[-2] / max(sizes.values())
+        before_last=list(sizes.values())[-2] / (max(sizes.values()) or 1)
         if len(sizes) > 1 and not blueprint.encoder
         else 1.0,
     )
