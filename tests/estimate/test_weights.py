@@ -267,7 +267,7 @@ def test_tensors_without_numbers_are_no_model(run: Run, llama: Path, write: Call
 
 
 def test_empty_layers_among_others_divide_nothing(run: Run, write: Callable[..., Path]) -> None:
-    tensors = {f"model.more.{n}": ("F32", (8, 8)) for n in "abcd"}
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = {f"model.more.{n}": ("F32", (8, 8)) for n in "abcd"}
     for index in range(2):
         tensors[f"model.layers.{index}.mlp.up_proj.weight"] = ("F32", (0,))
     assert run(str(write("empty layers", tensors, LLAMA)), "--training").returncode == 0

@@ -127,6 +127,12 @@ def state(pid: int) -> str:
     return _read(f"/proc/{pid}/stat").rpartition(b")")[2][1:2].decode()
 
 
+def catches(pid: int, number: int) -> bool:
+    """Return whether a process has a handler for a signal."""
+    caught = _read(f"/proc/{pid}/status").partition(b"\nSigCgt:")[2].split(maxsplit=1)
+    return bool(caught) and bool(int(caught[0], 16) >> (number - 1) & 1)
+
+
 def command(pid: int) -> bytes:
     """Return the beginning of what it executes."""
     return _read(f"/proc/{pid}/cmdline", 400)

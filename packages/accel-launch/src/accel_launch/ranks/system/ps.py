@@ -80,6 +80,11 @@ def state(pid: int) -> str:
     return b"".join(_ps(str(pid), "stat")).decode()[:1]
 
 
+def catches(_pid: int, _number: int) -> bool:
+    """Return False: handlers of others can't be seen here."""
+    return False
+
+
 def usage(pid: int) -> tuple[float, int] | None:
     """Return the seconds of CPU and the bytes of memory that a process has used; None if it has ended."""
     found = b" ".join(_ps(str(pid), "rss", "time")).decode().split()

@@ -12,7 +12,7 @@ import sys
 from errno import ENOSYS
 
 from .kqueue import HUNG_UP, READABLE, exit_status, open_handle, send_by, waiting
-from .ps import command, environ, look, marks, processes, remember, state, strays, usage
+from .ps import catches, command, environ, look, marks, processes, remember, state, strays, usage
 
 if sys.platform == "win32":
     raise ImportError("this is the part of POSIX")
@@ -20,6 +20,7 @@ if sys.platform == "win32":
 __all__ = [
     "HUNG_UP",
     "READABLE",
+    "catches",
     "command",
     "environ",
     "exit_status",

@@ -35,6 +35,7 @@ strays: Any = _missing
 remember: Any = _missing
 marks: Any = _missing
 state: Any = _missing
+catches: Any = _missing
 usage: Any = _missing
 command: Any = _missing
 environ: Any = _missing

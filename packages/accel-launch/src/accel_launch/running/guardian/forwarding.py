@@ -6,10 +6,13 @@ import os
 
 from accel_launch.machine import process_tree
 from accel_launch.ranks.signals import sent_to_all, signal
+from accel_launch.ranks.system import calls
 from accel_launch.running.engine_record import LIMIT, read, running_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
     from accel_launch.running.guardian.children import Children
 
 PAUSES = (signal.SIGTSTP, signal.SIGCONT)
@@ -36,7 +39,8 @@ class Forwarder:
         elif self.record is not None:
             self._pass_to_parents(number, self.record)
             return
-        for pid in self.children.ranks if server is None else [server]:
+        ranks = list(self.children.ranks) if server is None else [server]
+        for pid in _still_for(ranks, number):
             if number in PAUSES:
                 try:
                     os.killpg(os.getpgid(pid) if pid in self.children.below else pid, number)
@@ -66,7 +70,20 @@ class Forwarder:
 
     def _pass_to_parents(self, number: int, record: int, one: int | None = None) -> None:
         """Send a signal to the ranks' parents under an engine, which itself would die of it; or to that of one."""
-        below = process_tree.descendants(os.getpid())
-        for rank, parent in running_in(read(record, LIMIT)).values():
+        below, running = process_tree.descendants(os.getpid()), running_in(read(record, LIMIT))
+        for pid in _still_for(running, number):
+            rank, parent = running[pid]
             if parent in below and one in (None, rank):
                 process_tree.send_to(parent, below[parent], number)
+
+
+def _still_for(ranks: Collection[int], number: int) -> Iterator[int]:
+    """Yield the processes that a signal can be sent to, as each one's turn comes.
+
+    The rank that has it first may let the others know, by a collective, and all end. Python drops its handlers then:
+    whoever had one, and has none any more, would be killed by what it has answered, and its exit status lost.
+    """
+    caught = {pid for pid in ranks if number not in PAUSES and calls.catches(pid, number)}
+    for pid in ranks:
+        if pid not in caught or calls.catches(pid, number):
+            yield pid
