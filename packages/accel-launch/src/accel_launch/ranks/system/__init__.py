@@ -6,9 +6,10 @@
   for descriptors, in the order in which they became ready), with `READABLE` and `HUNG_UP`.
 - Children: `has_children`, `await_end` (the exit status of a child, which stays uncollected), `ADOPTS` (whether a
   process can take orphans). Where it can't: `marks`, `strays` and `remember`, by which they are found all the same.
-- Processes: `processes` and `look` (the facts of all, or of one), `state`, `catches` (whether it has a handler for a signal), `command`, `environ`, `usage` (CPU and
-  memory), `age` (of this one), `scheduler` (its policy), `LOOKS` (whether what a process waits for can be seen),
-  `TICK` (ticks in a second of their CPU time), `BINDS` (whether a process can be bound to CPUs).
+- Processes: `processes` and `look` (the facts of all, or of one), `state`, `catches` (whether it has a handler for a
+  signal), `command`, `environ`, `usage` (CPU and memory), `age` (of this one), `scheduler` (its policy), `LOOKS`
+  (whether what a process waits for can be seen), `TICK` (ticks in a second of their CPU time), `BINDS` (whether a
+  process can be bound to CPUs).
 - Files: `memory_file` and `pipe`, which other processes open by a number in the folder `place`; `share` (the same for
   a terminal), `is_record`, `private` and `clear` (what is to be removed); `locked_by`; `FOLDER` (the flags to open a
   folder as a place), `DESCRIPTORS` (the folder of one's own descriptors).
