@@ -379,6 +379,22 @@ def test_with_few_descriptors_all_processes_are_read() -> None:
     assert done.stdout == f"{[3] * 12}\n"
 
 
+def test_why_the_ranks_of_another_machine_cannot_be_read_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    from accel_launch.inspecting.groups import grouped
+    from accel_launch.running.onlookers.machines import merging
+    from accel_launch.running.onlookers.machines.parts import as_message, from_message, parts_of
+
+    with subprocess.Popen(["sleep", "100"]) as popen:
+        monkeypatch.setattr(sampling, "program", lambda: None)
+        seen = take([Subject(2, 0, popen.pid)]).ranks
+        popen.kill()
+    sent = as_message(parts_of(grouped(seen), {}, {2: (0, popen.pid)}))
+    merged = merging.merged({1: from_message(sent)}, {1: "node2"})
+    found = {"ranks": [], "groups": [each.as_json() for each in merged], "all_ranks": 3}
+    missing = f"py-spy isn't installed; run: {command('py-spy')}"
+    assert report.text(found).splitlines()[-1] == f"not read: {missing} (on machine 1 (node2))"
+
+
 def test_a_program_that_is_no_python(tmp_path: Path) -> None:
     with subprocess.Popen(["sh", "-c", "read line"], stdin=subprocess.PIPE) as popen:
         assert until(lambda: calls(popen.pid) == "read")

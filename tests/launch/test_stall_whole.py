@@ -53,6 +53,8 @@ class Stations(Machines):
         self.poller = select.poll()
         self.unread: dict[int, str] = {}
         """Why a machine can't read a stack."""
+        self.hidden: dict[int, str] = {}
+        """Why the stacks of a rank can't be read."""
         self.deaf: set[int] = set()
         """Machines whose launcher doesn't answer questions."""
         for machine in range(3):
@@ -74,7 +76,10 @@ class Stations(Machines):
         if machine in self.deaf:
             return
         ranks = (2 * machine, 2 * machine + 1)
-        groups = [Group((rank,), self.places[rank][1], self.places[rank][0] == "waiting") for rank in ranks]
+        groups = [
+            Group((rank,), self.places[rank][1], self.places[rank][0] == "waiting", unread=self.hidden.get(rank, ""))
+            for rank in ranks
+        ]
         kinds = {rank: self.places[rank][0] for rank in ranks}
         unread = self.unread.get(machine, "")
         stall = Stall(time.time(), time.time() - AFTER, ranks, tuple(groups), kinds, unread=unread)
@@ -271,6 +276,17 @@ def test_a_rank_of_another_machine_that_cannot_be_read_does_not_end_the_run(run:
     run.stations[0].broadcast(run.told[0][0][0], ends=False)
     assert run.until(lambda: bool(run.told[2]))
     assert run.told[2][0][0].unread == "no right"
+
+
+def test_why_a_stack_of_another_machine_cannot_be_read_is_said(run: Stations) -> None:
+    run.places[3], run.hidden[3] = ("unread", "futex, blocked in the kernel (S)"), "py-spy isn't installed"
+    all_still(run)
+    assert run.until(lambda: bool(run.printed))
+    assert run.printed[0].splitlines()[-1] == "  stacks can't be read on machine 1 (host1): py-spy isn't installed"
+    assert run.told[0][0][0].sure
+    run.stations[0].broadcast(run.told[0][0][0], ends=False)
+    assert run.until(lambda: bool(run.told[2]))
+    assert [group.unread for group in run.told[2][0][0].groups if 3 in group.ranks] == ["py-spy isn't installed"]
 
 
 def test_a_launcher_that_says_nothing_at_all_is_not_waited_for(run: Stations) -> None:

@@ -6,6 +6,7 @@ import os
 
 from accel_config.record import Record
 from accel_config.showing.printable import one_line
+from accel_launch.inspecting.threads import NO_PYTHON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Group(Record):
     """What was called from there, such as ``torch all_reduce``; at most two."""
     host: str = ""
     """The machine, in a run over several; empty for this one."""
+    unread: str = ""
+    """Why their stacks couldn't be read; empty if they could, or they aren't Python."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -59,6 +62,7 @@ class Group(Record):
             "function": self.function or None,
             "operations": list(self.operations),
             "host": self.host or None,
+            "unread": self.unread or None,
         }
 
     @classmethod
@@ -74,6 +78,7 @@ class Group(Record):
             function=found["function"] or "",
             operations=tuple(found["operations"]),
             host=found["host"] or "",
+            unread=found.get("unread") or "",
         )
 
 
@@ -115,7 +120,8 @@ def _group(doing: str, members: Sequence[RankStack]) -> Group:
     ranks = tuple(sorted(member.rank for member in members))
     place, process = members[0].place, members[0].process
     collective = place.waits(process.facts.state if process is not None else "")
-    return _at(place, ranks, doing, collective=collective, ended=process is None)
+    unread = process.unread if process is not None and process.unread != NO_PYTHON else ""
+    return _at(place, ranks, doing, collective=collective, ended=process is None).replace(unread=unread)
 
 
 def _at(place: Place, ranks: tuple[int, ...], doing: str, *, collective: bool, ended: bool = False) -> Group:

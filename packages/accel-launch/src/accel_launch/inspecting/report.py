@@ -116,6 +116,8 @@ def text(found: Mapping[str, Any], *, threads: bool = False, variables: bool = F
         if process["unread"] and process["unread"] != NO_PYTHON:
             reasons.setdefault(process["unread"], []).append(process["pid"])
     lines += [f"not read: {why} (pid {', '.join(map(str, pids))})" for why, pids in reasons.items()]
+    apart = (group for group in map(Group.from_json, found["groups"]) if group.unread and group.unread not in reasons)
+    lines += [f"not read: {group.unread} (on {group.host})" for group in apart if group.host]
     if threads or variables:
         for rank, process in processes:
             lines += ["", *_whole(rank, process, every=threads)]

@@ -124,6 +124,7 @@ GROUP: Mapping[str, Check] = {
     "local_rank": COUNT,
     "pid": COUNT,
     "unread": optional(text(GROUP_TEXT)),
+    "reason": optional(text(GROUP_TEXT)),
 }
 PROOF: Mapping[str, Check] = {"run": text(64)}
 FROM_MEMBER: Mapping[str, Mapping[str, Check]] = {

@@ -25,7 +25,7 @@ class Part(Record):
     """That of the first of the ranks."""
     pid: int = 0
     unread: str = ""
-    """Why it isn't known what a rank of its machine does; see `Stall.unread`."""
+    """Why it isn't known what a rank of its machine does that runs; see `Stall.unread`."""
 
 
 def parts_of(
@@ -62,7 +62,8 @@ def _together(one: Part, other: Part) -> Part:
     collective = one.group.collective and other.group.collective
     # A rank that doesn't wait for others is the one to look at, so it must not vanish among those that do.
     kind = one.kind if one.kind != "waiting" else other.kind
-    return one.replace(group=Group(ranks, ELSEWHERE, collective, host=one.group.host), kind=kind)
+    unread = one.group.unread or other.group.unread
+    return one.replace(group=Group(ranks, ELSEWHERE, collective, host=one.group.host, unread=unread), kind=kind)
 
 
 def _as_message(part: Part) -> dict[str, Any]:
@@ -80,6 +81,7 @@ def _as_message(part: Part) -> dict[str, Any]:
         "local_rank": part.local_rank,
         "pid": part.pid,
         "unread": clean(part.unread, GROUP_TEXT) or None,
+        "reason": clean(group.unread, GROUP_TEXT) or None,
     }
 
 
@@ -97,6 +99,7 @@ def from_message(found: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
                 function=each["function"],
                 operations=tuple(each["operations"]),
                 host=each["host"],
+                unread=each.get("reason") or "",
             ),
             each["kind"],
             each["local_rank"],

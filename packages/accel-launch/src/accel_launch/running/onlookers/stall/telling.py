@@ -5,7 +5,6 @@ from __future__ import annotations
 from accel_config.record import Record
 from accel_config.showing.printable import one_line
 from accel_launch.inspecting.groups import APART, HIDDEN, MISMATCH, MOST_SPANS, TOGETHER, Group, line, sentence, spans
-from accel_launch.inspecting.threads import NO_PYTHON
 from accel_launch.machine.clock import duration
 
 TYPE_CHECKING = False
@@ -99,12 +98,6 @@ class Stall(Record):
         return bool(self.groups) and self.kinds.get(self.culprit) == "looping"
 
     @property
-    def without(self) -> str:
-        """Why the stack of a rank of this machine that is there couldn't be read; empty if all could."""
-        reasons = (each["process"]["unread"] for each in self.stacks if each["process"])
-        return next((reason for reason in reasons if reason and reason != NO_PYTHON), "")
-
-    @property
     def cause(self) -> str:
         """Why the run was ended, in words."""
         return f"standing still for {duration(self.seconds)}: {self.reason}"
@@ -172,8 +165,8 @@ class Stall(Record):
 
         head = f"accel: standing still for {duration(self.seconds)}, since {local_time(self.since)[11:]}"
         lines = [head + (f": {self.blameless}" if self.blameless not in {"", TOGETHER} else "")]
-        without = self.without
-        room = LINES - 3 - bool(self.unasked) - bool(self.unread or without) - self.perhaps
+        without = next((group for group in self.groups if group.unread), None)
+        room = LINES - 3 - bool(self.unasked) - bool(self.unread or without is not None) - self.perhaps
         lines += [f"  {line(group, len(self.ranks))}{self._looping(group)}" for group in self.groups[:room]]
         rest = [rank for group in self.groups[room:] for rank in group.ranks]
         lines += [f"  and ranks {spans(rest, MOST_SPANS)} elsewhere"] if rest else []
@@ -182,7 +175,8 @@ class Stall(Record):
         lines += (
             [f"  this may be wrong, as ranks run whose stacks can't be read: {self.unread}"] if self.unread else []
         )
-        lines += [f"  stacks can't be read: {without}"] if without and not self.unread else []
+        if without is not None and not self.unread:
+            lines += [f"  stacks can't be read{without.host and f' on {without.host}'}: {without.unread}"]
         lines += [f"  {hint}"] if hint else []
         return "".join(f"{one_line(each)}\n" for each in lines)
 
