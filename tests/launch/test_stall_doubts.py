@@ -163,7 +163,7 @@ def test_what_may_only_be_slow_is_said_once_and_looked_at_anew(monkeypatch: pyte
     watched._decide(watched.subjects)
     assert json.loads(lines[-1]) == {"kind": "moves", "seconds": 0.0, "seen": True}
     assert watched.pace.doubted == played.now
-    watched._move(played.now)
+    watched.move(played.now)
     assert watched.pace.doubted == 0
 
 

@@ -168,7 +168,7 @@ def test_a_standstill_is_told_with_as_much_of_its_stacks_as_has_room(
     monkeypatch.setattr(snapshot, "take", lambda *_, **__: latest)  # pyright: ignore[reportUnknownArgumentType, reportUnknownLambdaType]
     said: list[bytes] = []
     looking = watcher.Watcher(5, [], None, lambda: 0.0, said.append)
-    looking._tell([], Verdict({0: "still"}, {}))
+    watcher._tell(looking, [], Verdict({0: "still"}, {}))
     assert len(said[0]) < report.MOST + 1_000_000
     stacks = json.loads(said[0])["stacks"]
     assert len(stacks) == ranks + 1
@@ -184,10 +184,12 @@ def test_what_a_watcher_tells_is_taken_in_time_that_grows_with_its_length(monkey
     parts = [told[at : at + 1000] for at in range(0, len(told), 1000)]
     said: list[str] = []
     found = watch(said, [])
+    found.hearing = moments.Hearing(lambda: found.output, found.audience)
     monkeypatch.setattr(os, "read", lambda _fd, _most: parts.pop(0))  # pyright: ignore[reportUnknownArgumentType, reportUnknownLambdaType]
     began = time.process_time()
     while parts:
         assert found._read()
+        found.hearing.step()
     assert time.process_time() - began < 0.5
     assert [len(each) for each in said] == [(1 << 22) + 8, 9]
 

@@ -471,7 +471,7 @@ def test_a_sampler_that_is_late_once_may_try_again(monkeypatch: pytest.MonkeyPat
     )
     lines: list[bytes] = []
     played.watcher.report = lines.append
-    played.watcher._tell(played.watcher.subjects, Verdict({0: "still"}, {}))
+    watcher._tell(played.watcher, played.watcher.subjects, Verdict({0: "still"}, {}))
     (found,) = map(json.loads, lines)
     assert found["stall"]["unread"] == told
 

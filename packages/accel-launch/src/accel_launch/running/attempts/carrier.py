@@ -80,7 +80,7 @@ class Carrier:
     def _draining(self) -> bool:
         """Return whether output of ranks is on its way."""
         channels = self.output.channels.open.values()
-        if any(channel.blocked for channel in channels) and not self._hurried:
+        if self.output.holds and not self._hurried:
             return True
         return bool(channels) and time.monotonic() < self.moved + DRAIN
 
@@ -92,6 +92,8 @@ class Carrier:
             self.signals.terminate()
         if self.output.handle(self.poller, ready):
             self.onlookers.printed()
+        if self.onlookers.stall is not None:
+            self.onlookers.stall.hold(self.output.holds)
         self.onlookers.step(self.poller, ready)
         if self.watch is not None:  # also while a slow reader holds us up: the other machines must see us alive
             self.watch.step(self.poller, ready)

@@ -23,7 +23,7 @@ MOST_GROUPS, MOST_SPANS, MOST_RANKS = 18, 128, 65536  # in a message; spans of a
 FACT, MOST_FACTS = 200, 512  # characters of a fact about a machine, or of its name; facts in a message
 MOST_UNASKED = 5  # machines that a message names because they couldn't be asked
 ABOUT = ("still", "stacks")
-KINDS = {"", "computing", "ended", "looping", "moving", "paused", "still", "stopped", "unread", "waiting"}
+KINDS = {"", "computing", "ended", "looping", "moving", "pacing", "paused", "still", "stopped", "unread", "waiting"}
 STATUS = 255  # the largest exit status
 
 

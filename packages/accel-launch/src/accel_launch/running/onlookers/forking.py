@@ -34,3 +34,11 @@ def become_onlooker(launcher: int, name: bytes, kept: Iterable[int | None] | Non
                 os.close(int(found))
             except OSError:
                 pass
+
+
+def launcher_stopped() -> bool:
+    """Return whether the launcher is stopped, as by Ctrl-Z; in a fork of it."""
+    from accel_launch.inspecting import kernel
+
+    fields = kernel.stat(f"/proc/{os.getppid()}/stat", often=True)
+    return fields is not None and fields[1] in "Tt"

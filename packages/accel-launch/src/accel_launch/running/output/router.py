@@ -92,6 +92,11 @@ class OutputRouter:
         for stream in self.distinct:
             stream.redraw()
 
+    @property
+    def holds(self) -> bool:
+        """Whether a rank has to wait until our own reader has caught up."""
+        return any(channel.blocked for channel in self.channels.open.values())
+
     def register(self, poller: select.poll) -> None:
         """Register what to wait for next."""
         for fd, channel in self.channels.open.items():

@@ -22,6 +22,7 @@ MOODS = {
     "stopped": ODD,
     "debugged": ODD,
     "still": ODD,
+    "pacing": ODD,
     "looping": ODD,
     "ending": ODD,
 }

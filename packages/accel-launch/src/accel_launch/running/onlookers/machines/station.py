@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from accel_launch.running.lifeline.watch import Watch
     from accel_launch.running.onlookers.machines.another import Another
     from accel_launch.running.onlookers.machines.gathering import Gathering, Round
-    from accel_launch.running.onlookers.stall.handle import Audience
+    from accel_launch.running.onlookers.stall.moments import Audience
 
 UNKNOWN = "ranks of other launchers: no lifeline connects them"
 LONGEST = 12000  # bytes of a standstill's groups, in a message

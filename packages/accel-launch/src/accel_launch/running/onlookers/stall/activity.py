@@ -46,6 +46,8 @@ class Activity(Record):
     """Whether a thread of the rank itself computes."""
     children: bool
     """Whether a process below it computes."""
+    threads: frozenset[int] = frozenset()
+    """Its threads that compute."""
 
     @property
     def computes(self) -> bool:
@@ -231,6 +233,7 @@ def _between(before: Counters, now: Counters) -> Activity:
     return Activity(
         own=max(*own.values(), brief - ROUNDED * (1 + len(own)), 0.0) > BUSY * seconds,
         children=max(*below.values(), short - ROUNDED * (1 + len(below)), 0.0) > BUSY * seconds,
+        threads=frozenset(name for name, grown in own.items() if grown > BUSY * seconds),
     )
 
 

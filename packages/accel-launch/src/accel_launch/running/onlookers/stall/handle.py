@@ -11,42 +11,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import select
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, Protocol
+    from typing import Any
 
     from accel_launch.inspecting.subject import Subject
     from accel_launch.running.engine_record import EngineRecord
-    from accel_launch.running.onlookers.stall.moments import Absence, Moments
-    from accel_launch.running.onlookers.stall.telling import Stall
-
-    class Audience(Protocol):
-        """Who is told of standstills."""
-
-        @property
-        def name(self) -> str:
-            """The run's name."""
-            ...
-
-        @property
-        def writes(self) -> str | None:
-            """The folder for whole stacks; None if they aren't to be written."""
-            ...
-
-        @property
-        def store(self) -> int:
-            """The port of torch's store; 0 if no rank has it."""
-            ...
-
-        def stalled(self, stall: Stall, ends: bool | None = None) -> None:
-            """Take a standstill, and whether it ends the run, if the main machine has decided that."""
-
-        def moves(self, line: str) -> None:
-            """Take a line to print: the run moves again."""
-
-        def tell(self, line: str) -> None:
-            """Take another line to print."""
-
-        def note(self, text: str) -> None:
-            """Take what there is to say of us."""
+    from accel_launch.running.onlookers.stall.moments import Absence, Audience, Hearing, Moments
 
 
 QUIET = 0.1  # of the time after which standing still is told: then the watcher is forked
@@ -85,7 +54,9 @@ class StallWatch:
         """What is shared with the watcher; with the one before, if it has to be replaced."""
         self.absence: Absence | None = None
         """Whether the watcher comes back."""
-        self.unread = bytearray()
+        self.hearing: Hearing | None = None
+        self.held = False
+        """Whether nobody reads what a rank prints, and it has to wait."""
         self.lost = 0
         """How many watchers have ended by themselves."""
         self.stuck = False
@@ -96,6 +67,8 @@ class StallWatch:
         """Seconds until the watcher may have to be forked, or looked after; None if there is none any more."""
         if self.pid < 0:
             return None
+        if self.hearing is not None and self.hearing.lines:
+            return 0.0
         absence = self.absence if self.pid else None
         at = absence.next if absence is not None else self.output + min(QUIET * self.after, LONGEST)
         return max(at - time.monotonic(), 0.0)
@@ -105,6 +78,14 @@ class StallWatch:
         self.output = time.monotonic()
         if self.moments is not None:
             self.moments.output.set(self.output)
+
+    def hold(self, held: bool) -> None:
+        """Take whether nobody reads what a rank prints, and it has to wait: then it doesn't stand still."""
+        if held != self.held:
+            self.held = held
+            self.printed()
+            if self.moments is not None:
+                self.moments.held.set(float(held))
 
     def changed(self) -> None:
         """Tell the watcher, if it was forked, that a rank has started or ended; that counts as progress."""
@@ -132,6 +113,8 @@ class StallWatch:
                 self._fork(poller)
             elif self.absence is not None and self.pid > 0:
                 self.stuck = self.stuck or self.absence.proven()
+            if self.hearing is not None and self.hearing.lines:
+                self.hearing.step()
             if self.stuck or (self.reader in dict(ready) and not self._read()):
                 self._replace(poller)
         except (OSError, ImportError) as error:  # no descriptor is left, or another version is being installed
@@ -142,19 +125,21 @@ class StallWatch:
     def _replace(self, poller: select.poll) -> None:
         """Go on with another watcher, which knows when something has moved; a few times."""
         self.end(poller)
-        self.lost, self.stuck, self.unread = self.lost + 1, False, bytearray()
+        self.lost, self.stuck = self.lost + 1, False
         if self.moments is not None:
             self.output = max(self.output, self.moments.moved.get())
         self.pid = 0 if self.lost < TRIES else -1
         self.audience.note(f"{LOST}; {'another one follows' if self.pid == 0 else 'there is none now'}")
 
     def _fork(self, poller: select.poll) -> None:
-        from accel_launch.running.onlookers.stall.moments import Absence, Moments
+        from accel_launch.running.onlookers.stall.moments import Absence, Hearing, Moments
 
         _load()
+        self.hearing = Hearing(lambda: self.output, self.audience, self.found_here)
         self.moments = Moments.shared()
         self.absence = Absence(self.moments.back)
         self.moments.output.set(self.output)
+        self.moments.held.set(float(self.held))
         parent, opened = os.getpid(), list[int]()
         try:
             opened += os.pipe()
@@ -184,31 +169,9 @@ class StallWatch:
             data = os.read(self.reader, 1 << 16)
         except BlockingIOError:
             return True
-        self.unread += data
-        if b"\n" in data:
-            *lines, self.unread = self.unread.split(b"\n")
-            for line in lines:
-                self._take(line)
+        if self.hearing is not None:
+            self.hearing.add(data)
         return bool(data)
-
-    def _take(self, line: bytearray) -> None:
-        import json
-
-        from accel_launch.machine.clock import duration
-        from accel_launch.running.onlookers.stall.telling import Stall, paused
-
-        found = json.loads(line)
-        if found["kind"] == "line":
-            self.audience.tell(f"accel: {found['text']}\n")
-        elif self.found_here is not None and found["kind"] != "paused":
-            self.found_here(found)
-        elif found["kind"] == "stall":
-            self.audience.stalled(Stall.from_json(found["stall"]).replace(stacks=tuple(found["stacks"])))
-        elif found["kind"] == "moves":
-            if found["seen"]:
-                self.audience.moves(f"accel: the run moves again, after {duration(found['seconds'])}\n")
-        else:
-            self.audience.tell(paused(found["ranks"]))
 
     def end(self, poller: select.poll) -> None:
         """End the watcher, if it was ever forked."""
@@ -240,7 +203,7 @@ def _become(watch: StallWatch, parent: int, writer: int, updates: int, moments: 
         watch.after,
         watch.subjects(),
         watch.record,
-        moments.output.get,
+        moments.last_output,
         lambda line: _write(writer, line),
         shared=watch.found_here is not None,
         disturbed=moments.disturbed.get,

@@ -1,4 +1,4 @@
-"""What the launcher and its watcher let each other know without a word: moments, in memory that they share."""
+"""What the launcher and its watcher let each other know: moments, in memory that they share, and lines of JSON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,44 @@ import time
 from mmap import mmap
 
 from accel_config.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Protocol
+
+    from accel_launch.running.onlookers.stall.telling import Stall
+
+    class Audience(Protocol):
+        """Who is told of standstills."""
+
+        @property
+        def name(self) -> str:
+            """The run's name."""
+            ...
+
+        @property
+        def writes(self) -> str | None:
+            """The folder for whole stacks; None if they aren't to be written."""
+            ...
+
+        @property
+        def store(self) -> int:
+            """The port of torch's store; 0 if no rank has it."""
+            ...
+
+        def stalled(self, stall: Stall, ends: bool | None = None) -> None:
+            """Take a standstill, and whether it ends the run, if the main machine has decided that."""
+
+        def moves(self, line: str) -> None:
+            """Take a line to print: the run moves again."""
+
+        def tell(self, line: str) -> None:
+            """Take another line to print."""
+
+        def note(self, text: str) -> None:
+            """Take what there is to say of us."""
+
 
 DOUBLE = 8  # bytes
 OFTEN = 15.0  # seconds between two looks whether it is back, at most: it changes its mind
@@ -34,6 +72,8 @@ class Moments(Record):
 
     output: Moment
     """When a rank last printed something."""
+    held: Moment
+    """Since when a rank can't print, as nobody reads what it has printed; 0 if none is held up so."""
     disturbed: Moment
     """When ranks were last stopped for a moment, to be looked at."""
     moved: Moment
@@ -44,7 +84,65 @@ class Moments(Record):
     @classmethod
     def shared(cls) -> Moments:
         """Return new ones, to be shared with forks."""
-        return cls(Moment(), Moment(), Moment(), Moment())
+        return cls(Moment(), Moment(), Moment(), Moment(), Moment())
+
+    def last_output(self) -> float:
+        """Return when a rank last printed something, or would have if somebody had read it."""
+        return time.monotonic() if self.held.get() else self.output.get()
+
+
+class Hearing:
+    """What the watcher tells, taken a turn later: by then it is known what had moved before it was told."""
+
+    def __init__(
+        self,
+        output: Callable[[], float],
+        audience: Audience,
+        found_here: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        """Take what returns when a rank last printed something, and who is told; see `handle.StallWatch`."""
+        self.output, self.audience, self.found_here = output, audience, found_here
+        self.unread = bytearray()
+        self.lines: list[bytearray] = []
+        self.told = False
+        """Whether a standstill was told."""
+
+    def add(self, data: bytes) -> None:
+        """Take bytes."""
+        self.unread += data
+        if b"\n" in data:
+            *lines, self.unread = self.unread.split(b"\n")
+            self.lines += lines
+
+    def step(self) -> None:
+        """Act on what was told before this turn; a standstill after which something was printed is none."""
+        import json
+
+        lines, self.lines = self.lines, []
+        for line in lines:
+            found = json.loads(line)
+            moved = found.get("moved")
+            if moved is not None and moved < self.output():
+                found = {"kind": "moves", "seconds": self.output() - moved, "seen": True}
+            self._take(found)
+
+    def _take(self, found: Mapping[str, Any]) -> None:
+        from accel_launch.machine.clock import duration
+        from accel_launch.running.onlookers.stall.telling import Stall, paused
+
+        if found["kind"] == "line":
+            self.audience.tell(f"accel: {found['text']}\n")
+        elif self.found_here is not None and found["kind"] != "paused":
+            self.found_here(found)
+        elif found["kind"] == "stall":
+            self.told = True
+            self.audience.stalled(Stall.from_json(found["stall"]).replace(stacks=tuple(found["stacks"])))
+        elif found["kind"] == "moves":
+            if found["seen"] and self.told:
+                self.audience.moves(f"accel: the run moves again, after {duration(found['seconds'])}\n")
+            self.told = False
+        else:
+            self.audience.tell(paused(found["ranks"]))
 
 
 class Absence:

@@ -8,6 +8,8 @@ from accel_launch.running.report.records import Ending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from accel_launch.running.engine_record import EngineRecord
     from accel_launch.running.supervising.event_reader import EventReader
 
@@ -37,3 +39,10 @@ def decoded(line: bytes) -> list[Subject] | int:
 
     found = json.loads(line)
     return found if isinstance(found, int) else [Subject(*values) for values in found]
+
+
+def prompting(ranks: Sequence[Subject]) -> tuple[int, ...]:
+    """Return the ranks of which another thread, or a process below, is at a prompt or under a debugger."""
+    from accel_launch.inspecting import kernel
+
+    return tuple(one.rank for one in ranks if not one.ended and kernel.prompts(one.pid))

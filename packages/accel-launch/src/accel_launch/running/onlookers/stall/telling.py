@@ -19,6 +19,7 @@ ENDED = "its ranks have ended"
 PATIENCE = 4  # times as long has a rank to be in what looks like a loop until that ends the run, or is said at all
 LOOPING = "always at the same lines"
 SLOW = "rank {} computes, and may only be slow"
+PACED = "at the same lines with other variables each time, and may only be slow, so this ends no run: {} {}"
 
 
 class Culprit(Record):
@@ -43,7 +44,7 @@ class Stall(Record):
     groups: tuple[Group, ...]
     """Ranks that do the same; first those that aren't where the others wait."""
     kinds: dict[int, str]
-    """What each rank does: waiting, still, looping, stopped, unread, ending or ended."""
+    """What each rank does: waiting, still, pacing, looping, stopped, unread, ending or ended."""
     odd: tuple[int, ...] = ()
     """The ranks that aren't where the others wait; none if all wait, or none does."""
     unasked: tuple[str, ...] = ()
@@ -87,10 +88,15 @@ class Stall(Record):
     @property
     def sure(self) -> bool:
         """Whether it is sure that nothing gets on, and who is to blame: else the run isn't ended."""
-        if self.unread:
+        if self.unread or self.pacing:
             return False
         known = all(each.endswith(ENDED) for each in self.unasked)
         return known or set(self.kinds.values()) != {"waiting"} or self.mismatch
+
+    @property
+    def pacing(self) -> tuple[int, ...]:
+        """The ranks that wake up at the same lines with other variables each time: they may get on."""
+        return tuple(rank for rank, found in self.kinds.items() if found == "pacing")
 
     @property
     def perhaps(self) -> bool:
@@ -166,11 +172,15 @@ class Stall(Record):
         head = f"accel: standing still for {duration(self.seconds)}, since {local_time(self.since)[11:]}"
         lines = [head + (f": {self.blameless}" if self.blameless not in {"", TOGETHER} else "")]
         without = next((group for group in self.groups if group.unread), None)
-        room = LINES - 3 - bool(self.unasked) - bool(self.unread or without is not None) - self.perhaps
+        room = LINES - 3 - bool(self.unasked) - bool(self.unread or without is not None)
+        room -= self.perhaps + bool(self.pacing)
         lines += [f"  {line(group, len(self.ranks))}{self._looping(group)}" for group in self.groups[:room]]
         rest = [rank for group in self.groups[room:] for rank in group.ranks]
         lines += [f"  and ranks {spans(rest, MOST_SPANS)} elsewhere"] if rest else []
         lines += [f"  {SLOW.format(self.culprit)}"] if self.perhaps else []
+        lines += [f"  {PACED.format('rank' + 's' * (len(self.pacing) > 1), spans(self.pacing, MOST_SPANS))}"] * bool(
+            self.pacing
+        )
         lines += [f"  not asked: {', '.join(self.unasked)}"] if self.unasked else []
         lines += (
             [f"  this may be wrong, as ranks run whose stacks can't be read: {self.unread}"] if self.unread else []

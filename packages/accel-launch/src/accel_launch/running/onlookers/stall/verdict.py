@@ -25,7 +25,7 @@ LINES = 3  # of a loop that only asks for something, at most
 POLLED = 5  # looks at a rank, of which one is within the function that asks whether a collective is done
 DOMINANT = 0.75  # share of the looks in which a rank that waits is in one place; it may poll from there
 RECENT = 0.25  # share of the looks that are the latest ones
-STANDING = frozenset({"waiting", "still", "stopped", "unread"})
+STANDING = frozenset({"waiting", "still", "pacing", "stopped", "unread"})
 """Kinds of ranks that don't run."""
 MOVING = frozenset({"changing", "computing", "moving", "paused"})
 """Kinds of ranks that get on, or may do so."""
@@ -45,6 +45,10 @@ class Look(Record):
     """When, in monotonic seconds; 0 if the time doesn't matter."""
     state: int | None = None
     """Equal for equal local variables of all its calls; None if they weren't read."""
+    aside: object = None
+    """What else of it computes: equal for equal stacks of that thread, or a process below; None if nothing does."""
+    free: bool = False
+    """Whether that computes outside of the interpreter's lock."""
 
 
 def key(stack: RankStack) -> object:
@@ -59,10 +63,12 @@ def key(stack: RankStack) -> object:
 
 
 def kind(looks: Sequence[Look]) -> str:
-    """Return what a rank does: ended, paused, stopped, moving, waiting, computing, changing, looping, still, unread.
+    """Return what a rank does.
 
-    One that is ``looping`` always comes back to the same lines, and the same variables; of one that is ``changing``
-    the variables differ. Of one that is ``unread`` no stack is known.
+    It has ``ended``, is ``stopped``, or ``paused`` at a prompt; it is ``moving`` to other places, ``computing``,
+    ``waiting`` for others, or ``still``. One that is ``looping`` always comes back to the same lines, and the same
+    variables; of one that is ``changing`` the variables differ. One that is ``pacing`` is where it was, hardly
+    computes, and its variables differ each time. Of one that is ``unread`` no stack is known.
     """
     last = looks[-1].stack
     if last.process is None:
@@ -78,11 +84,12 @@ def kind(looks: Sequence[Look]) -> str:
         len(collective) * 2 > len(looks) or (_polls(looks, collective) and len(collective) * POLLED > len(looks))
     )
     if waits and not (busy and not collective[-1].certain):
-        return "waiting"
+        return "computing" if _aside(looks) else "waiting"
     if moving(looks, busy=busy):
         return "moving"
     if not busy:
-        return "still" if last.process.main is not None and last.process.main.frames else "unread"
+        known = last.process.main is not None and last.process.main.frames
+        return "unread" if not known else "pacing" if _varies(looks) else "still"
     if sum(look.gil for look in looks) * 2 < len(looks):
         return "computing"
     return "changing" if _varies(looks) or _hidden(looks) else "looping"
@@ -94,6 +101,14 @@ def _varies(looks: Sequence[Look]) -> bool:
     found = [state for state, before in zip(states, [None, *states], strict=False) if state != before]
     once = sum(found.count(state) == 1 for state in found)
     return len(set(found)) >= DIFFERENT and once * 2 > len(set(found))
+
+
+def _aside(looks: Sequence[Look]) -> bool:
+    """Return whether something else of a rank that waits gets on: outside of the lock, or in many places."""
+    found = [look for look in looks if look.aside is not None]
+    if len(found) * 2 <= len(looks):
+        return False
+    return sum(look.free for look in found) * 2 > len(found) or len({look.aside for look in found}) > FEW_STACKS
 
 
 def _polls(looks: Sequence[Look], collective: Sequence[Place]) -> bool:

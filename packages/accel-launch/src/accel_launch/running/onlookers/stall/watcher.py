@@ -13,13 +13,14 @@ import time
 from accel_launch.inspecting import groups, kernel, snapshot
 from accel_launch.inspecting.report import as_json, within
 from accel_launch.inspecting.threads import NO_PYTHON
+from accel_launch.running.onlookers.forking import launcher_stopped
 from accel_launch.running.onlookers.stall.activity import Meter, Wakes, computing
 from accel_launch.running.onlookers.stall.pacing import LOOKS, SPARSE, Pace
-from accel_launch.running.onlookers.stall.subjects import decoded, recorded
+from accel_launch.running.onlookers.stall.subjects import decoded, prompting, recorded
 from accel_launch.running.onlookers.stall.sweeping import Sweeps
 from accel_launch.running.onlookers.stall.telling import Stall, encode, slow
 from accel_launch.running.onlookers.stall.verdict import STANDING, judge
-from accel_launch.running.onlookers.stall.window import Window
+from accel_launch.running.onlookers.stall.window import PAUSE, Window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 STEP = 3.5  # usual gaps between two looks: after so many at the latest it is seen that a rank ran when it moved
 MISSED = 3.0  # times the usual gap between two looks: the machine slept, or the run was stopped
+AGAIN = 3  # looks at ranks that are to be told, if one isn't where it was
 REST, LOOK = 5.0, 120.0  # seconds that a pause may last longer, and a look at many ranks on a busy machine may take
 
 
@@ -76,9 +78,9 @@ class Watcher:
         self.window, self.sweeps = Window(LOOKS), Sweeps(shared=shared)
         self.pace = Pace(after, last_output() or time.monotonic(), self.sweeps)
         self.paused: tuple[int, ...] = ()
-        self.away: Callable[[float], None] = _nobody
+        self.away: Callable[[float], object] = float
         """Takes by when we want to be back from what we do next, in monotonic seconds."""
-        self.moves: Callable[[float], None] = _nobody
+        self.moves: Callable[[float], object] = float
         """Takes when something has moved last."""
 
     def run(self, updates: int) -> None:
@@ -93,8 +95,8 @@ class Watcher:
             self.away(now + LOOK)
             if told and not self._update(updates):
                 return
-            if now - before > MISSED * pause + 1 or _launcher_stopped():
-                self._move(now, seen=False)
+            if now - before > MISSED * pause + 1 or launcher_stopped():
+                self.move(now, seen=False)
             self.step()
             self.moves(self.pace.moved)
 
@@ -117,13 +119,17 @@ class Watcher:
         self.window.look(ranks, self.activity)
         verdict = judge(self.window.looks)
         if not verdict.idle:
-            self._move(time.monotonic())
+            self.move(time.monotonic())
             return
         latest = snapshot.take(ranks, children=self.keep is not None, workers=True)
+        if self.window.left(latest.ranks):
+            self.move(time.monotonic())
+            return
         stall = _stall(self, latest, verdict)
         processes = [[subject.rank, subject.local_rank, subject.pid] for subject in ranks]
-        self.report(encode("answer", number=number, stall=stall.as_json(), processes=processes))
-        self._keep(stall, latest)
+        told = {"stall": stall.as_json(), "processes": processes, "moved": self.pace.moved}
+        self.report(encode("answer", number=number, **told))
+        self.keep_stacks(stall, latest)
 
     def _ranks(self) -> list[Subject]:
         found = self.subjects if self.record is None else recorded(self.record)
@@ -138,10 +144,10 @@ class Watcher:
         self.wakes.read(living, now, self.disturbed())
         known = [(subject.pid, bool(subject.ended)) for subject in ranks]
         if output > self.pace.moved:
-            self._move(output)
+            self.move(output)
         ended = not (living or (self.shared and ranks))
         if self.known not in (None, known) or ended or transfers:
-            self._move(now)
+            self.move(now)
         self.known = known
         if self.pace.calm <= 0 and self.pace.due <= now:
             self._look(ranks, living, now)
@@ -155,13 +161,13 @@ class Watcher:
         if pace.quiet < pace.begins:
             return
         if exchanges:
-            self._move(now)
+            self.move(now)
         elif _gets_on(self, ranks, running):
-            self._move(time.monotonic())
+            self.move(time.monotonic())
         elif pace.quiet >= pace.ends and self.window.is_enough(ranks):
             self._decide(ranks)
 
-    def _move(self, at: float, *, seen: bool = True, doubted: float = 0.0) -> None:
+    def move(self, at: float, *, seen: bool = True, doubted: float = 0.0) -> None:
         """Something has moved; it wasn't ``seen`` if the time before just doesn't count, or that is ``doubted``."""
         if self.pace.told:
             self.report(encode("moves", seconds=at - self.pace.moved, seen=seen))
@@ -174,38 +180,47 @@ class Watcher:
         verdict = judge(self.window.looks)
         if verdict.idle and not self.pace.told and _stepped(self, ranks):
             return
-        paused = verdict.paused or (_prompting(ranks) if verdict.idle else ())
+        paused = verdict.paused or (prompting(ranks) if verdict.idle else ())
         if paused:
             if paused != self.paused:
                 self.report(encode("paused", ranks=paused))
             self.paused = paused
         elif self.paused:  # whoever has looked at a rank needs time to let it go on
-            self._move(time.monotonic(), seen=False)
+            self.move(time.monotonic(), seen=False)
         elif self.shared and verdict.idle:
             self.pace.told += 1
-            self.report(encode("still", seconds=time.monotonic() - self.pace.moved))
+            self.report(encode("still", seconds=time.monotonic() - self.pace.moved, moved=self.pace.moved))
         elif verdict.stalled and not self.shared:
-            self.pace.told += 1
-            self._tell(ranks, verdict)
+            _tell(self, ranks, verdict)
         else:
             _follow(self, ranks, next(iter(verdict.moving), None))
-            self._move(self.window.settled(verdict.moving) or time.monotonic(), doubted=_doubted(self, verdict))
+            self.move(self.window.settled(verdict.moving) or time.monotonic(), doubted=_doubted(self, verdict))
 
-    def _tell(self, ranks: Sequence[Subject], verdict: Verdict) -> None:
-        latest = _latest(self, ranks)
-        stall = _stall(self, latest, verdict)
-        self.report(encode("stall", stall=stall.as_json(), stacks=within(as_json(latest))))
-        self._keep(stall, latest)
-
-    def _keep(self, stall: Stall, latest: Snapshot) -> None:
+    def keep_stacks(self, stall: Stall, latest: Snapshot) -> None:
         """Write whole stacks once the standstill is told: the disk may be what all wait for."""
         if self.keep is not None:
             self.report(encode("line", text=self.keep(stall, as_json(latest))))
 
 
-def _latest(watcher: Watcher, ranks: Sequence[Subject]) -> Snapshot:
-    found = snapshot.take(ranks, children=True)
-    return snapshot.take(ranks, children=True) if _unread(watcher, found) else found  # a sampler may have been late
+def _tell(watcher: Watcher, ranks: Sequence[Subject], verdict: Verdict) -> None:
+    if (latest := _latest(watcher, ranks)) is None:
+        return watcher.move(time.monotonic())
+    watcher.pace.told += 1
+    stall = _stall(watcher, latest, verdict)
+    watcher.report(encode("stall", stall=stall.as_json(), stacks=within(as_json(latest)), moved=watcher.pace.moved))
+    return watcher.keep_stacks(stall, latest)
+
+
+def _latest(watcher: Watcher, ranks: Sequence[Subject]) -> Snapshot | None:
+    """Return what is to be told of ranks that stand still; None if one isn't where it was, and doesn't come back."""
+    for _ in range(AGAIN):
+        found = snapshot.take(ranks, children=True)
+        if _unread(watcher, found):  # a sampler may have been late
+            found = snapshot.take(ranks, children=True)
+        if not watcher.window.left(found.ranks):
+            return found
+        time.sleep(PAUSE)
+    return None
 
 
 def _stall(watcher: Watcher, latest: Snapshot, verdict: Verdict) -> Stall:
@@ -247,11 +262,6 @@ def _gets_on(watcher: Watcher, ranks: Sequence[Subject], running: Collection[int
     return found is not None
 
 
-def _prompting(ranks: Sequence[Subject]) -> tuple[int, ...]:
-    """Return the ranks of which another thread, or a process below, is at a prompt or under a debugger."""
-    return tuple(one.rank for one in ranks if not one.ended and kernel.prompts(one.pid))
-
-
 def _follow(watcher: Watcher, ranks: Sequence[Subject], found: int | None) -> None:
     """Remember that looks at all ranks were needed to see that this one gets on."""
     for subject in ranks:
@@ -287,12 +297,3 @@ def _doubted(watcher: Watcher, verdict: Verdict) -> float:
     if watcher.pace.lasts(doubted):
         watcher.report(encode("line", text=slow(verdict, time.monotonic() - doubted)))
     return doubted
-
-
-def _nobody(_at: float) -> None:
-    pass
-
-
-def _launcher_stopped() -> bool:
-    fields = kernel.stat(f"/proc/{os.getppid()}/stat", often=True)
-    return fields is not None and fields[1] in "Tt"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 from accel_launch.inspecting import kernel, snapshot
+from accel_launch.inspecting.places import locate
 from accel_launch.inspecting.subject import Subject
 from accel_launch.running.onlookers.stall.activity import computing
 from accel_launch.running.onlookers.stall.sweeping import glance
@@ -81,11 +82,13 @@ class Window:
         busy = computing(activity)
         looked_at: list[Subject] = list(ranks)
         for turn in range(BURST):
-            for stack, state in self._stacks(looked_at, variables=bool(turn)):
-                main = stack.process.main if stack.process is not None else None
+            for stack, state in self._stacks(looked_at, activity, first=not turn):
+                bare = _bare(stack)
+                main = bare.process.main if bare.process is not None else None
                 looks = self.looks.setdefault(stack.rank, [])
                 gil = main is not None and main.gil
-                looks.append(Look(stack, stack.pid in busy, key(stack), gil, time.monotonic(), state))
+                beside = _beside(stack, activity.get(stack.pid))
+                looks.append(Look(bare, stack.pid in busy, key(bare), gil, time.monotonic(), state, *beside))
                 del looks[: -self.most]
             looked_at = [one for one in looked_at if one.pid in busy and not (turn and self._waits(one.rank))]
             if not looked_at:
@@ -106,6 +109,10 @@ class Window:
         times = [arrived(self.looks[rank]) for rank in ranks]
         return max(times, default=0.0) if all(times) else 0.0
 
+    def left(self, stacks: Sequence[RankStack]) -> bool:
+        """Return whether a rank is at a line at which it was never seen, or has ended since the last look."""
+        return any(stack.rank in self.looks and _left(self.looks[stack.rank], stack) for stack in stacks)
+
     def in_collective(self, rank: int) -> bool:
         """Return whether a rank was last seen within a collective in which it sleeps until that is done."""
         place = self.looks[rank][-1].stack.place if rank in self.looks else None
@@ -118,18 +125,33 @@ class Window:
         seen = [self.looks.get(one.rank, []) for one in ranks]
         return all(len(looks) >= SEEN and (len(looks) >= ROUNDS or kind(looks) != "looping") for looks in seen)
 
-    def _stacks(self, ranks: Sequence[Subject], *, variables: bool) -> list[tuple[RankStack, int | None]]:
-        """Return what ranks do; the stack is read only of those whose main thread has run since."""
+    def _stacks(
+        self, ranks: Sequence[Subject], activity: Mapping[int, Activity], *, first: bool
+    ) -> list[tuple[RankStack, int | None]]:
+        """Return what ranks do, with what is equal for equal variables of the main thread; None if they weren't read.
+
+        A stack is read only where the main thread has run since, or another one computes: with variables if the rank
+        is where it was and doesn't compute, or computes, and this isn't the ``first`` look of several.
+        """
         states: dict[int, int | None] = {}
         ran = {subject.pid: kernel.ran(subject.pid) for subject in ranks}
-        found = {pid: self._kept(pid, text) for pid, text in ran.items()}
+        found = {pid: None if _others(pid, activity.get(pid)) else self._kept(pid, text) for pid, text in ran.items()}
         again = [subject for subject in ranks if found[subject.pid] is None]
-        for whole in snapshot.take(again, variables=variables).ranks:
-            stack, states[whole.pid] = _without_variables(whole) if variables else (whole, None)
-            found[stack.pid] = stack
-            if stack.process is not None and stack.process.threads:
-                self.read[stack.pid] = ran[stack.pid], stack
+        busy = computing(activity)
+        within = {one.pid for one in again if not first or (one.pid not in busy and self._remains(one.rank))}
+        for variables in (False, True):
+            some = [one for one in again if (one.pid in within) == variables]
+            for stack in snapshot.take(some, variables=variables).ranks if some else ():
+                states[stack.pid] = _state(stack) if variables else None
+                found[stack.pid] = stack
+                if stack.process is not None and stack.process.threads:
+                    self.read[stack.pid] = ran[stack.pid], _bare(stack)
         return [(stack, states.get(pid)) for pid, stack in found.items() if stack is not None]
+
+    def _remains(self, rank: int) -> bool:
+        """Return whether a rank was at the same place at the last two looks, and not in a collective."""
+        last = [look.stack.place for look in self.looks.get(rank, ())][-2:]
+        return len(last) > 1 and last[0] == last[1] and not last[0].collective
 
     def _kept(self, pid: int, ran: str) -> RankStack | None:
         before, stack = self.read.get(pid, ("", None))
@@ -139,17 +161,50 @@ class Window:
         return stack.replace(process=stack.process.replace(facts=facts))
 
 
-def _without_variables(stack: RankStack) -> tuple[RankStack, int | None]:
-    """Return a rank without the values of its variables, and what is equal for equal ones; None without a stack."""
+def _left(looks: Sequence[Look], stack: RankStack) -> bool:
+    if stack.process is None:
+        return looks[-1].stack.process is not None
+    places = {(look.stack.place.file, look.stack.place.line, look.stack.place.function) for look in looks}
+    place = stack.place
+    return bool(place.file) and (place.file, place.line, place.function) not in places and not looks[-1].busy
+
+
+def _others(pid: int, activity: Activity | None) -> frozenset[int]:
+    """Return the threads of a rank that compute, but the main one."""
+    return activity.threads - {pid} if activity is not None else frozenset()
+
+
+def _beside(stack: RankStack, activity: Activity | None) -> tuple[object, bool]:
+    """Return what of a rank computes beside its main thread (None if nothing does), and whether without the lock.
+
+    Threads without calls of Python are those of libraries that wait so, such as NCCL's.
+    """
+    if activity is None or stack.process is None:
+        return None, False
+    if activity.children:
+        return "children", True
+    for thread in stack.process.threads:
+        if thread.frames and thread.id in _others(stack.pid, activity) and not locate(thread.frames).collective:
+            return hash(thread.frames), not thread.gil
+    return None, False
+
+
+def _state(stack: RankStack) -> int | None:
+    """Return what is equal for equal variables of the main thread; None without a stack."""
+    main = stack.process.main if stack.process is not None else None
+    return None if main is None else hash(tuple(frame.variables for frame in main.frames))
+
+
+def _bare(stack: RankStack) -> RankStack:
+    """Return a rank without the values of its variables."""
     process = stack.process
-    if process is None or process.main is None:
-        return stack, None
-    values = tuple(frame.variables for frame in process.main.frames)
+    if process is None or not any(frame.variables for thread in process.threads for frame in thread.frames):
+        return stack
     bare = tuple(
         thread.replace(frames=tuple(frame.replace(variables=()) for frame in thread.frames))
         for thread in process.threads
     )
-    return stack.replace(process=process.replace(threads=bare)), hash(values)
+    return stack.replace(process=process.replace(threads=bare))
 
 
 def _gets_on(looks: Sequence[Look]) -> bool:
