@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from accel_launch.inspecting import kernel, snapshot
+from accel_launch.inspecting.groups import AWAITED, grouped
 from accel_launch.inspecting.kernel import Facts
-from accel_launch.inspecting.places import Place
+from accel_launch.inspecting.places import Place, locate
 from accel_launch.inspecting.snapshot import Process, RankStack, Snapshot
 from accel_launch.inspecting.subject import Subject
 from accel_launch.inspecting.threads import Frame, Thread
@@ -96,10 +97,9 @@ def test_a_rank_that_is_elsewhere_when_it_is_to_be_told_has_got_on(
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)  # pyright: ignore[reportUnknownLambdaType]
 
     def take(_ranks: Sequence[Subject], **_how: object) -> Snapshot:
-        lines_now = places.pop(0) if len(places) > 1 else places[0]
-        return Snapshot(
-            0.0, tuple(at(n, line and Place("/train.py", line, "train")) for n, line in enumerate(lines_now))
-        )  # pyright: ignore[reportArgumentType]
+        now = places.pop(0) if len(places) > 1 else places[0]
+        seen = [None if line is None else Place("/train.py", line, "train") for line in now]
+        return Snapshot(0.0, tuple(at(rank, place) for rank, place in enumerate(seen)))
 
     monkeypatch.setattr(snapshot, "take", take)
     monkeypatch.setattr(kernel, "again", lambda _path: "known")  # pyright: ignore[reportUnknownLambdaType]
@@ -196,6 +196,32 @@ dist.barrier()
 def test_a_thread_that_serves_while_its_rank_waits_ends_no_run(accelerate: Run, script: Script) -> None:
     done = accelerate("launch", *N2, *ENDS, script(SERVES))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+API = "/venv/lib/python3.11/site-packages/torch/distributed/rpc/api.py"
+
+
+def test_what_an_rpc_waits_for_is_in_a_thread_of_another_rank() -> None:
+    waiting = (
+        Frame("wait", "/usr/lib/python3.11/threading.py", 1),
+        Frame("shutdown", API, 9),
+        Frame("<module>", "/t.py", 7),
+    )
+    serving = (Frame("__enter__", "/usr/lib/python3.11/threading.py", 1), Frame("step", "/t.py", 2))
+    asking = (Frame("rpc_sync", API, 5), Frame("train", "/t.py", 4))
+
+    def rank(number: int, *stacks: tuple[Frame, ...]) -> RankStack:
+        threads = tuple(Thread(10 * number + n, "", False, False, frames) for n, frames in enumerate(stacks))
+        process = Process(Facts(10 * number, "python", "S", 1.0, 1, "futex"), threads)
+        return RankStack(number, number, 10 * number, process, locate(stacks[0]))
+
+    found = grouped([rank(1, waiting, serving), rank(2, asking)])
+    assert [each.doing for each in found] == [
+        "t.py:7 <module> > torch rpc.shutdown, waiting, thread: t.py:2 step > threading __enter__",
+        "t.py:4 train > torch rpc.rpc_sync, waiting",
+    ]
+    stall = Stall(2.0, 1.0, (1, 2), found, {1: "waiting", 2: "waiting"})
+    assert stall.blameless == AWAITED
 
 
 # One that wakes up with other variables.

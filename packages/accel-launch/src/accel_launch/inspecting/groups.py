@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from accel_launch.inspecting.snapshot import RankStack
 
 MISMATCH = "the ranks wait in different collectives"
+AWAITED = "the ranks wait for each other, in calls of torch's RPC"
 TOGETHER = "all ranks are in the same place"
 APART = "no rank waits in a collective"
 HIDDEN = "which one is stuck isn't known, as not all stacks can be read"
-BLAMELESS = (MISMATCH, TOGETHER, APART, HIDDEN)
+BLAMELESS = (MISMATCH, AWAITED, TOGETHER, APART, HIDDEN)
 """Standstills for which no rank is more to blame than another."""
 MOST_NAMED = 4  # groups in a sentence
 MOST_SPANS = 20  # of a group's ranks in a line: thousands of ranks can alternate

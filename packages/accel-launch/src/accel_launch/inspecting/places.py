@@ -16,19 +16,12 @@ if TYPE_CHECKING:
 
 PACKAGES = ("/site-packages/", "/dist-packages/")
 COLLECTIVES = "torch/distributed/"
+REMOTE, REMOTELY = COLLECTIVES + "rpc/", "torch rpc."  # waits for a function that another rank runs in a thread
 # Folders of torch.distributed that run a user's code, and write files: what counts is what they call.
 WRAPPERS = (
-    "fsdp/",
-    "checkpoint/",
-    "elastic/",
-    "launcher/",
-    "algorithms/",
-    "optim/",
-    "pipelining/",
-    "_composable/",
-    "_tools/",
-    "tensor/",
-)
+    "fsdp/", "checkpoint/", "elastic/", "launcher/", "algorithms/", "optim/", "pipelining/", "_composable/",
+    "_tools/", "tensor/",
+)  # fmt: skip
 DESTROYING = "torch destroy_process_group"  # an operation by which a rank leaves the others
 PICKLING = ("_object_to_tensor", "_tensor_to_object")  # what a collective of objects computes before and after it
 FUTURES = "torch/futures/"
@@ -160,6 +153,11 @@ def called_by_line(place: Place) -> bool:
     return place.collective and place.certain and not place.operations and not place.loop
 
 
+def remotely(operations: Sequence[str]) -> bool:
+    """Return whether these are calls of torch's RPC: another rank runs the function, in a thread of its own."""
+    return any(operation.startswith(REMOTELY) for operation in operations)
+
+
 def for_thread(frames: Sequence[Frame]) -> bool:
     """Return whether a thread waits for another one: for a lock, an event, a result, its end."""
     return bool(frames) and frames[0].file.endswith(("/threading.py", "/concurrent/futures/_base.py", "/queue.py"))
@@ -260,6 +258,8 @@ def _named(frame: Frame) -> str:
     if frame.file.startswith("<frozen importlib"):
         return "import"
     function = frame.function.rpartition(".<locals>.")[2]
+    if REMOTE in frame.file:
+        return f"{REMOTELY}{function}"
     return f"{package(frame)} {function}".strip()
 
 

@@ -6,7 +6,15 @@ import time
 
 from accel_config.record import Record
 from accel_launch.inspecting import kernel, sampling, syscalls
-from accel_launch.inspecting.places import Place, called_by_line, for_thread, inside_of_worker, locate, waiting_for
+from accel_launch.inspecting.places import (
+    Place,
+    called_by_line,
+    for_thread,
+    inside_of_worker,
+    locate,
+    remotely,
+    waiting_for,
+)
 from accel_launch.inspecting.threads import NO_CALLS
 
 TYPE_CHECKING = False
@@ -76,9 +84,10 @@ class RankStack(Record):
 
     def _threads(self, process: Process) -> str:
         """Return where the threads are, in code of the user's own, for one of which it waits."""
-        if self.place.collective or process.main is None:
+        remote = remotely(self.place.operations)
+        if process.main is None or (self.place.collective and not remote):
             return ""
-        if not for_thread(process.main.frames) and not _waits_for(process, syscalls.LOCK):
+        if not remote and not for_thread(process.main.frames) and not _waits_for(process, syscalls.LOCK):
             return ""
         places = [locate(thread.frames) for thread in process.threads if thread is not process.main]
         return _named("thread", [place.text for place in places if place.file])

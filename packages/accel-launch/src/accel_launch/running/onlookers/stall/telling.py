@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from accel_config.record import Record
 from accel_config.showing.printable import one_line
-from accel_launch.inspecting.groups import APART, HIDDEN, MISMATCH, MOST_SPANS, TOGETHER, Group, line, sentence, spans
+from accel_launch.inspecting.groups import (
+    APART,
+    AWAITED,
+    HIDDEN,
+    MISMATCH,
+    MOST_SPANS,
+    TOGETHER,
+    Group,
+    line,
+    sentence,
+    spans,
+)
+from accel_launch.inspecting.places import remotely
 from accel_launch.machine.clock import duration
 
 TYPE_CHECKING = False
@@ -70,7 +82,7 @@ class Stall(Record):
     def blameless(self) -> str:
         """Why no rank is more to blame than another, in words; empty if one is."""
         if self.mismatch:
-            return MISMATCH
+            return AWAITED if any(remotely(group.operations) for group in self.groups) else MISMATCH
         if self.odd or len(self.ranks) == 1:
             return ""
         if len(self.groups) == 1:

@@ -28,7 +28,7 @@ DIFFERENT = 4  # first looks at a rank, each with another stack, that show that 
 MIXED = 6  # looks that show the same if no stack is much more frequent than the others
 BUSY, LOCKED = 12, 0.25  # looks at one that computes, and the share of them with the interpreter's lock, that do so
 
-ASLEEP = ("all_", "barrier", "broadcast", "gather", "monitored_barrier", "recv", "reduce", "scatter", "send")
+ASLEEP = ("all_", "barrier", "broadcast", "gather", "monitored_barrier", "recv", "reduce", "rpc.", "scatter", "send")
 """How such collectives are called; ``init_process_group`` and others wake up now and then, to ask torch's store."""
 
 
