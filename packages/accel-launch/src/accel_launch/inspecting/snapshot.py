@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CHILDREN = 16  # of a rank that are looked into
 MOST_WORKERS = 2  # different places of them, or of threads, in a line
 NOTHING: Native = {}
+ENDED = "ZX"  # states of a process that has ended, and whose parent hasn't collected it
 
 
 class Process(Record):
@@ -159,16 +160,15 @@ def take(  # noqa: PLR0913
     """
     at, until = time.time(), time.monotonic() + limit
     facts = {subject.pid: kernel.facts(subject.pid) for subject in subjects if not subject.ended}
-    living = {pid: found for pid, found in facts.items() if found is not None and found.state not in "ZX"}
+    living = {pid: found for pid, found in facts.items() if found is not None and found.state not in ENDED}
     below = {pid: _below(pid) if children else () for pid in living}
-    pids = [*living, *(child.pid for each in below.values() for child in each)]
+    pids = [*living, *_readable(below)]
     read = sampling.sample(pids, variables=variables, limit=limit)
     if workers and not children:
         found = {pid: _process(living[pid], read) for pid in living}
         waits = {pid for pid, one in found.items() if place_of(one).for_processes or _waits_for(one, syscalls.CHILD)}
         below = {pid: _below(pid) if pid in waits else () for pid in living}
-        pids = [child.pid for each in below.values() for child in each]
-        read.update(sampling.sample(pids, variables=variables, limit=max(until - time.monotonic(), 0.0)))
+        read.update(sampling.sample(_readable(below), variables=variables, limit=max(until - time.monotonic(), 0.0)))
     by_native = [pid for pid, found in read.items() if not isinstance(found, Exception)] if native else []
     whole = _native(by_native) if by_native else NOTHING
     return Snapshot(at, tuple(_rank(subject, living, below, read, whole) for subject in subjects))
@@ -183,6 +183,11 @@ def _native(pids: Sequence[int]) -> Native:
 def _below(pid: int) -> tuple[Facts, ...]:
     found = [kernel.facts(child) for child in kernel.children(pid)[:CHILDREN]]
     return tuple(each for each in found if each is not None)
+
+
+def _readable(below: Mapping[int, tuple[Facts, ...]]) -> list[int]:
+    """Return the children that may have a stack: one that has ended has none."""
+    return [child.pid for each in below.values() for child in each if child.state not in ENDED]
 
 
 def _rank(
@@ -201,7 +206,7 @@ def _rank(
         subject.pid,
         process,
         place_of(process),
-        tuple(_process(child, read, whole) for child in below[subject.pid]),
+        tuple(_child(child, read, whole) for child in below[subject.pid]),
     )
 
 
@@ -225,7 +230,7 @@ def _awaited(process: Process) -> Place | None:
 
 
 def _process(facts: Facts, read: Read, whole: Native = NOTHING) -> Process:
-    threads, native = read[facts.pid], whole.get(facts.pid)
+    threads, native = read.get(facts.pid, ()), whole.get(facts.pid)
     if isinstance(threads, Exception):
         return Process(facts, unread=str(threads))
     if native is None:
@@ -235,6 +240,16 @@ def _process(facts: Facts, read: Read, whole: Native = NOTHING) -> Process:
     if isinstance(native, Exception):
         return Process(facts, threads, unread=str(native))
     return Process(facts, threads, native.unread, _with_variables(native.threads, threads))
+
+
+def _child(facts: Facts, read: Read, whole: Native) -> Process:
+    """Return a process below a rank, which may have ended while it was read: that is no reason to tell."""
+    found = _process(facts, read, whole)
+    if not found.unread:
+        return found
+    now = kernel.process(facts.pid)
+    ended = now is None or now[1] in ENDED
+    return found.replace(facts=facts.replace(state="Z"), unread="") if ended else found
 
 
 def _with_variables(native: Sequence[Thread], threads: Sequence[Thread]) -> tuple[Thread, ...]:
