@@ -7,7 +7,7 @@ import time
 from accel_config.record import Record
 from accel_launch.inspecting import kernel, sampling, syscalls
 from accel_launch.inspecting.places import Place, called_by_line, for_thread, inside_of_worker, locate, waiting_for
-from accel_launch.inspecting.threads import NO_CALLS
+from accel_launch.inspecting.threads import NO_CALLS, NO_PYTHON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CHILDREN = 16  # of a rank that are looked into
 MOST_WORKERS = 2  # different places of them, or of threads, in a line
 NOTHING: Native = {}
+PROGRAMS = "/subprocess.py"  # of the standard library: what it starts is another program
 ENDED = "ZX"  # states of a process that has ended, and whose parent hasn't collected it
 
 
@@ -71,9 +72,17 @@ class RankStack(Record):
         waits = self.process is not None and _waits_for(self.process, syscalls.CHILD)
         if not (self.place.for_processes or waits):
             return ""
-        below = [(_worker(child), child.facts) for child in self.children]
-        name = "worker" if self.place.for_processes else "child"
-        return _named(name, [_doing(place, facts) for place, facts in below if place.file or waits])
+        below = [(child, _worker(child)) for child in self.children]
+        told = [(self._runs_ours(child), _doing(place, child.facts)) for child, place in below if place.file or waits]
+        workers = _named("worker", [words for ours, words in told if ours])
+        return ", ".join(filter(None, (workers, _named("child", [words for ours, words in told if not ours]))))
+
+    def _runs_ours(self, child: Process) -> bool:
+        """Return whether a process below it was started to run code of this script, not another program."""
+        main = self.process.main if self.process is not None else None
+        by_subprocess = main is not None and any(PROGRAMS in frame.file for frame in main.frames)
+        another = child.unread == NO_PYTHON or child.facts.state in ENDED
+        return self.place.for_processes and not by_subprocess and not another
 
     def _threads(self, process: Process) -> str:
         """Return where the threads are, in code of the user's own, for one of which it waits."""
