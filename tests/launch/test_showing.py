@@ -235,6 +235,44 @@ def test_a_message_has_few_lines_and_every_rank(depths: tuple[int, ...]) -> None
         assert (lines[1], lines[-1], len(lines)) == ("      f0 (/train.py)", "      ...", 19)
 
 
+OWN, LIBRARY = "/home/me/train.py", "/venv/lib/python3.11/site-packages/torch/nn.py"
+
+
+def briefly(room: int, *files: str) -> list[str]:
+    """Return the lines of a stack, innermost call first, that is shown in so many lines: the functions' numbers."""
+    found = seen(len(files))
+    found["ranks"][0]["process"]["threads"][0]["frames"] = [
+        {"function": f"f{place}", "file": file, "line": 1} for place, file in enumerate(files)
+    ]
+    head, *lines = report.brief(found, 1, room + 1)
+    assert head.startswith("  1 of 1 rank (0): ")
+    return [line.strip().partition(" (")[0] for line in lines]
+
+
+def test_a_deep_stack_is_cut_among_the_frames_of_libraries() -> None:
+    own = [OWN, OWN]
+    assert briefly(6, *[LIBRARY] * 30, *own) == ["f0", "f1", "f2", "...", "f30", "f31"]
+    assert briefly(7, *[LIBRARY] * 9, *own, *[LIBRARY] * 9) == ["f0", "f1", "f2", "...", "f9", "f10", "..."]
+    assert briefly(7, OWN, *[LIBRARY] * 9, OWN, *[LIBRARY] * 9, OWN) == ["f0", "f1", "f2", "...", "f10", "...", "f20"]
+
+
+def test_a_gap_of_one_call_is_that_call() -> None:
+    assert briefly(4, LIBRARY, LIBRARY, OWN, *[LIBRARY] * 9) == ["f0", "f1", "f2", "..."]
+    assert briefly(6, *[LIBRARY] * 9, OWN, LIBRARY, OWN) == ["f0", "f1", "...", "f9", "f10", "f11"]
+
+
+def test_of_too_many_own_frames_the_innermost_are_kept() -> None:
+    assert briefly(5, LIBRARY, *[OWN] * 30) == ["f0", "f1", "f2", "f3", "..."]
+    assert briefly(5, *[LIBRARY] * 5, *[OWN] * 30) == ["f0", "...", "f5", "f6", "..."]
+
+
+def test_the_innermost_call_stays_where_all_are_a_library_s() -> None:
+    assert briefly(4, *[LIBRARY] * 9) == ["f0", "f1", "f2", "..."]
+    assert briefly(2, *[LIBRARY] * 9, OWN) == ["f0", "..."]
+    assert briefly(1, *[LIBRARY] * 9, OWN) == ["..."]
+    assert briefly(9, *[LIBRARY] * 8, OWN) == [f"f{place}" for place in range(9)]
+
+
 # The schemas.
 
 

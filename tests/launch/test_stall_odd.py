@@ -600,9 +600,9 @@ def test_a_folder_in_which_others_can_write_takes_no_stacks(tmp_path: Path, monk
 def test_whole_stacks_are_kept_of_the_latest_standstills_only(
     accelerate: Run, script: Script, tmp_path: Path
 ) -> None:
-    text = "import time\nfor _ in range(11):\n    time.sleep(1.5)\n    print('up', flush=True)\n"
+    text = "import time\nfor _ in range(11):\n    time.sleep(1.8)\n    print('up', flush=True)\n"
     report = tmp_path / "report.json"
-    flags = ("-q", "--cpu", "--num_processes", "2", "--stall_after", "0.7", "--report", str(report))
+    flags = ("-q", "--cpu", "--num_processes", "2", "--stall_after", "1", "--report", str(report))
     assert accelerate("launch", *flags, script(text), timeout=60).returncode == 0
     stalls = json.loads(report.read_text())["stalls"]
     assert len(stalls) > 9

@@ -156,7 +156,8 @@ class Launcher(Section, title="Launcher"):
     )
     stall_after: Duration = setting(
         Duration.read("5m"),
-        minimum=0,
+        minimum=1,
+        or_zero=True,
         ours=True,
         help="Time such as `10m` without any progress after which the launcher prints what each rank does; 0 for "
         "never. A single process is only watched if this is given, or `--stall_action stacks` or `end`.",

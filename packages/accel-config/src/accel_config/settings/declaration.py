@@ -58,6 +58,7 @@ class Setting(Domain):
         unset: tuple[str, ...] = (),
         minimum: float | None = None,
         maximum: float | None = None,
+        or_zero: bool = False,
         env: str | tuple[str, ...] = "",
         form: Callable[[object], str] = usual,
         exported: Callable[[Values], bool] | None = None,
@@ -94,6 +95,7 @@ class Setting(Domain):
             unset: Texts that mean the same as leaving it out.
             minimum: The least valid number.
             maximum: The greatest valid number.
+            or_zero: 0 is valid below the minimum too: it switches something off.
             env: The variable that the launched script reads; for ``many``, also one for each item.
             form: How the value is written into that variable.
             exported: A condition for setting that variable, in addition to the section's.
@@ -112,7 +114,7 @@ class Setting(Domain):
         self._key, self.flag, self.short, self.aliases, self.off = key, flag, short, aliases, off
         self.switch, self.joins, self.pairs, self.lines, self.choices = switch, joins, pairs, lines, choices
         self.renamed, self.unset = renamed or {}, unset
-        self.minimum, self.maximum = minimum, maximum
+        self.minimum, self.maximum, self.or_zero = minimum, maximum, or_zero
         self.env: tuple[str, ...] = (env,) if isinstance(env, str) and env else tuple(env)
         self.form, self.exported, self.ask, self._scope = form, exported, ask, scope
         self.ours, self.secret, self.masked, self.deprecated = ours, secret, masked, deprecated

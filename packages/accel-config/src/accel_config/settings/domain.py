@@ -30,6 +30,7 @@ class Domain:
     unset: tuple[str, ...]
     minimum: float | None
     maximum: float | None
+    or_zero: bool
     joins: bool
     pairs: bool
     lines: bool
@@ -58,7 +59,7 @@ class Domain:
         if self.minimum is not None and self.maximum is not None:
             what += f" from {self.minimum} to {self.maximum}"
         elif self.minimum is not None:
-            what += f", at least {self.minimum}"
+            what += f", at least {self.minimum}" + ", or 0" * self.or_zero
         elif self.maximum is not None:
             what += f", at most {self.maximum}"
         return f"a list of {len(self.default)} ({what})" if self._fixed else f"a list ({what})" if self.many else what
@@ -115,6 +116,8 @@ class Domain:
         return value
 
     def _within(self, value: Any) -> bool:
+        if self.or_zero and not value:
+            return True
         least = value.least if isinstance(value, Span) else value
         return (self.minimum is None or least >= self.minimum) and (self.maximum is None or value <= self.maximum)
 

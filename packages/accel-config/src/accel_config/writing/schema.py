@@ -106,6 +106,7 @@ def _values(one: Setting) -> list[dict[str, object]]:
     unset = [int(text) for text in one.unset if text.lstrip("-").isdecimal()]
     return [
         number,
+        *([{"enum": [0]}] if one.or_zero else []),
         {"type": "string", "pattern": _pattern(one)},
         *([_words(one.unset)] if one.unset else []),
         *([{"enum": unset}] if unset else []),

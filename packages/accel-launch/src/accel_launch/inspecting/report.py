@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from accel_config.showing.printable import one_line
 from accel_launch.inspecting.groups import Group, grouped, line, spans
-from accel_launch.inspecting.threads import NO_PYTHON
+from accel_launch.inspecting.places import library
+from accel_launch.inspecting.threads import NO_PYTHON, Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from accel_launch.inspecting.snapshot import Process, RankStack, Snapshot
-    from accel_launch.inspecting.threads import Frame, Thread
+    from accel_launch.inspecting.threads import Thread
 
 
 MOST = 1 << 22  # bytes of the stacks that a report gets of one standstill
@@ -125,28 +126,53 @@ def text(found: Mapping[str, Any], *, threads: bool = False, variables: bool = F
 
 
 def brief(found: Mapping[str, Any], ranks: int, lines: int) -> list[str]:
-    """Return the groups, each with the innermost calls of one of its ranks, in at most ``lines`` lines."""
+    """Return the groups, each with the calls of one of its ranks, in at most ``lines`` lines."""
     groups = [Group.from_json(group) for group in found["groups"]]
-    stacks = {each["rank"]: _calls(each["process"]) for each in found["ranks"]}
+    stacks = {each["rank"]: _frames(each["process"]) for each in found["ranks"]}
     if len(groups) > lines:
         rest = spans(rank for group in groups[lines - 1 :] for rank in group.ranks)
         return [*(f"  {line(group, ranks)}" for group in groups[: lines - 1]), f"  and ranks {rest} elsewhere"]
     told: list[str] = []
     for place, group in enumerate(groups):
         room = (lines - len(told) - (len(groups) - place)) // (len(groups) - place)
-        calls = stacks[group.ranks[0]]
-        if len(calls) > room:
-            calls = [*calls[: max(room - 1, 0)], "..."][:room]
+        calls = _cut(stacks[group.ranks[0]], room)
         told += [f"  {line(group, ranks)}", *(f"      {one_line(call)}" for call in calls)]
     return told
 
 
-def _calls(process: Mapping[str, Any] | None) -> list[str]:
+def _frames(process: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]:
     """Return the calls of a process's main thread, innermost first."""
     threads = process["threads"] if process else ()
     main = next((thread for thread in threads if process and thread["id"] == process["pid"]), None)
-    frames = main["frames"] if main else ()
-    return [_called(frame) for frame in frames]
+    return main["frames"] if main else ()
+
+
+def _cut(frames: Sequence[Mapping[str, Any]], room: int) -> list[str]:
+    """Return calls, innermost first, in at most ``room`` lines, with one ``...`` for what is left out in a place.
+
+    Before others stay the innermost call, and the user's own: those of libraries above them say less.
+    """
+    last = len(frames) - 1
+    if last < room:
+        return [_called(frame) for frame in frames]
+    own = [place for place, frame in enumerate(frames) if not library(Frame(frame["function"], frame["file"], 0))]
+    kept = {-1, last + 1}
+    used = 1  # line, for all that is left out
+    for places in ([0], own, range(last + 1)):
+        for place in places:
+            # A line for the call; what is left out is split in two by it, or is over.
+            more = 0 if place in kept else 2 - (place - 1 in kept) - (place + 1 in kept)
+            if used + more > room:
+                break
+            kept.add(place)
+            used += more
+    told: list[str] = []
+    for place, frame in enumerate(frames):
+        if place in kept:
+            told.append(_called(frame))
+        elif place - 1 in kept:
+            told.append(_called(frame) if place + 1 in kept else "...")  # one call takes no more room
+    return told[:room]
 
 
 def _called(frame: Mapping[str, Any]) -> str:

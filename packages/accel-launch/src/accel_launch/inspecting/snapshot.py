@@ -15,7 +15,7 @@ from accel_launch.inspecting.places import (
     remotely,
     waiting_for,
 )
-from accel_launch.inspecting.threads import NO_CALLS
+from accel_launch.inspecting.threads import NO_CALLS, NO_PYTHON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 CHILDREN = 16  # of a rank that are looked into
 MOST_WORKERS = 2  # different places of them, or of threads, in a line
 NOTHING: Native = {}
+PROGRAMS = "/subprocess.py"  # of the standard library: what it starts is another program
+ENDED = "ZX"  # states of a process that has ended, and whose parent hasn't collected it
 
 
 class Process(Record):
@@ -78,9 +80,17 @@ class RankStack(Record):
         waits = self.process is not None and _waits_for(self.process, syscalls.CHILD)
         if not (self.place.for_processes or waits):
             return ""
-        below = [(_worker(child), child.facts) for child in self.children]
-        name = "worker" if self.place.for_processes else "child"
-        return _named(name, [_doing(place, facts) for place, facts in below if place.file or waits])
+        below = [(child, _worker(child)) for child in self.children]
+        told = [(self._runs_ours(child), _doing(place, child.facts)) for child, place in below if place.file or waits]
+        workers = _named("worker", [words for ours, words in told if ours])
+        return ", ".join(filter(None, (workers, _named("child", [words for ours, words in told if not ours]))))
+
+    def _runs_ours(self, child: Process) -> bool:
+        """Return whether a process below it was started to run code of this script, not another program."""
+        main = self.process.main if self.process is not None else None
+        by_subprocess = main is not None and any(PROGRAMS in frame.file for frame in main.frames)
+        another = child.unread == NO_PYTHON or child.facts.state in ENDED
+        return self.place.for_processes and not by_subprocess and not another
 
     def _threads(self, process: Process) -> str:
         """Return where the threads are, in code of the user's own, for one of which it waits."""
@@ -168,16 +178,15 @@ def take(  # noqa: PLR0913
     """
     at, until = time.time(), time.monotonic() + limit
     facts = {subject.pid: kernel.facts(subject.pid) for subject in subjects if not subject.ended}
-    living = {pid: found for pid, found in facts.items() if found is not None and found.state not in "ZX"}
+    living = {pid: found for pid, found in facts.items() if found is not None and found.state not in ENDED}
     below = {pid: _below(pid) if children else () for pid in living}
-    pids = [*living, *(child.pid for each in below.values() for child in each)]
+    pids = [*living, *_readable(below)]
     read = sampling.sample(pids, variables=variables, limit=limit)
     if workers and not children:
         found = {pid: _process(living[pid], read) for pid in living}
         waits = {pid for pid, one in found.items() if place_of(one).for_processes or _waits_for(one, syscalls.CHILD)}
         below = {pid: _below(pid) if pid in waits else () for pid in living}
-        pids = [child.pid for each in below.values() for child in each]
-        read.update(sampling.sample(pids, variables=variables, limit=max(until - time.monotonic(), 0.0)))
+        read.update(sampling.sample(_readable(below), variables=variables, limit=max(until - time.monotonic(), 0.0)))
     by_native = [pid for pid, found in read.items() if not isinstance(found, Exception)] if native else []
     whole = _native(by_native) if by_native else NOTHING
     return Snapshot(at, tuple(_rank(subject, living, below, read, whole) for subject in subjects))
@@ -192,6 +201,11 @@ def _native(pids: Sequence[int]) -> Native:
 def _below(pid: int) -> tuple[Facts, ...]:
     found = [kernel.facts(child) for child in kernel.children(pid)[:CHILDREN]]
     return tuple(each for each in found if each is not None)
+
+
+def _readable(below: Mapping[int, tuple[Facts, ...]]) -> list[int]:
+    """Return the children that may have a stack: one that has ended has none."""
+    return [child.pid for each in below.values() for child in each if child.state not in ENDED]
 
 
 def _rank(
@@ -210,7 +224,7 @@ def _rank(
         subject.pid,
         process,
         place_of(process),
-        tuple(_process(child, read, whole) for child in below[subject.pid]),
+        tuple(_child(child, read, whole) for child in below[subject.pid]),
     )
 
 
@@ -234,7 +248,7 @@ def _awaited(process: Process) -> Place | None:
 
 
 def _process(facts: Facts, read: Read, whole: Native = NOTHING) -> Process:
-    threads, native = read[facts.pid], whole.get(facts.pid)
+    threads, native = read.get(facts.pid, ()), whole.get(facts.pid)
     if isinstance(threads, Exception):
         return Process(facts, unread=str(threads))
     if native is None:
@@ -244,6 +258,16 @@ def _process(facts: Facts, read: Read, whole: Native = NOTHING) -> Process:
     if isinstance(native, Exception):
         return Process(facts, threads, unread=str(native))
     return Process(facts, threads, native.unread, _with_variables(native.threads, threads))
+
+
+def _child(facts: Facts, read: Read, whole: Native) -> Process:
+    """Return a process below a rank, which may have ended while it was read: that is no reason to tell."""
+    found = _process(facts, read, whole)
+    if not found.unread:
+        return found
+    now = kernel.process(facts.pid)
+    ended = now is None or now[1] in ENDED
+    return found.replace(facts=facts.replace(state="Z"), unread="") if ended else found
 
 
 def _with_variables(native: Sequence[Thread], threads: Sequence[Thread]) -> tuple[Thread, ...]:

@@ -77,7 +77,7 @@ class Supervisor:
             self.parked = Parked(self.plan)
         resize = lambda: self.output.channels.resize()  # noqa: E731, PLW0108  those of the attempt of the day
         try:
-            self.signals = SignalHandling(self.orders, self._failed, resize)
+            self.signals = SignalHandling(self.orders, lambda: self.attempt.lost, resize)
             self.output = OutputRouter(self.plan.display, self.caller)
             _give_terminal(self)
             self.attempt = self._prepared(self.plan, 0)
@@ -126,6 +126,7 @@ class Supervisor:
             self._watch_others()
         attempt, watch = self.attempt, self.carrier.watch
         self.onlookers.start(attempt.reader, attempt.record, self.output.channels, self._ending, watch)
+        attempt.standstills = self.onlookers.standstills
 
     def _watch_others(self) -> None:
         if self.plan.lifeline is None:
@@ -156,7 +157,7 @@ class Supervisor:
         result = self.attempt.judged(self.signals, self.onlookers)
         if not result.status or result.signal or self.carrier.called_off:
             return False
-        verdict = self.series.verdict(self.attempt, result)
+        verdict = self.series.verdict(self.attempt, result, self.signals.first)
         if not verdict.again:
             return False
         from accel_launch.running.output.ending import instead

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from accel_launch.running.guardian.orders import Orders
     from accel_launch.running.guardian.preloading.parked import Parked
     from accel_launch.running.onlookers.onlookers import Onlookers
+    from accel_launch.running.onlookers.standstills import Standstills
     from accel_launch.running.output.router import OutputRouter
     from accel_launch.running.report.observation import Observation
     from accel_launch.running.report.records import Ending, Event, Result
@@ -53,6 +54,8 @@ class Attempt:
         """When a lost reader, standing still or a dead guardian ended it, in seconds since the epoch."""
         self.dead_guardian: Ending | None = None
         """How the guardian ended, if it didn't finish its work."""
+        self.standstills: Standstills | None = None
+        """Its standstills, once somebody looks on."""
         self.listening = True
         """Whether the guardian is there."""
         self.preparation = Preparation(plan, output.begin(number), orders)
@@ -82,6 +85,16 @@ class Attempt:
     def failed(self) -> bool:
         """Return whether a rank has failed."""
         return any(ending.failed for ending in self._endings()[-1])
+
+    @property
+    def stalled(self) -> bool:
+        """Whether standing still has ended it."""
+        return self.standstills is not None and self.standstills.ended_at is not None
+
+    @property
+    def lost(self) -> bool:
+        """Whether a rank has failed or standing still has ended it: a signal comes too late to be what ends it."""
+        return self.failed() or self.stalled
 
     def running(self) -> set[int]:
         """Return the ranks that have started, and haven't ended."""

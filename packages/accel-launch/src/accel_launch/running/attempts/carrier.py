@@ -58,9 +58,11 @@ class Carrier:
             ended_at = time.time() if self.output.gone else self.onlookers.standstills.ended_at
             attempt.asked = attempt.asked or ended_at
             ends = ended_at is not None or (self.watch is not None and self.watch.ending)
-            if ends and (self.signals.ended_by or self.onlookers.before_end(self.poller, self.watch)):
+            # After a standstill a signal ends nothing by itself, but the ranks have got it all the same.
+            told = self.signals.first if attempt.stalled else self.signals.ended_by
+            if ends and (told or self.onlookers.before_end(self.poller, self.watch)):
                 grace = None if self.watch is None else min(self.plan.grace, self.watch.side.grace)
-                attempt.stopping.stop(attempt.started, signalled=bool(self.signals.ended_by), grace=grace)
+                attempt.stopping.stop(attempt.started, signalled=bool(told), grace=grace)
 
     def write_out(self) -> None:
         """Write all that waits: a slow reader is waited for, unless an end is asked for."""

@@ -34,10 +34,13 @@ class Series:
         self.why = ""
         """Why no other attempt follows the last one, though it failed."""
 
-    def verdict(self, attempt: Attempt, result: Result) -> Verdict:
-        """Return whether another attempt follows one that failed."""
+    def verdict(self, attempt: Attempt, result: Result, signal: int) -> Verdict:
+        """Return whether another attempt follows one that failed; a ``signal`` may have come meanwhile."""
         from accel_launch.running.restarting import judge
 
+        if signal and attempt.stalled:  # what ended the run stays the standstill
+            self.why = f"not started again: {signal_name(signal)}"
+            return judge.Verdict(again=False)
         self.judge = self.judge or judge.Judge(self.plan.restarting.policy, self.plan.restarting.most)
         ended = judge.Attempt(attempt.number, attempt.began, attempt.ended, result, attempt.progress())
         verdict = self.judge.after(ended)

@@ -164,6 +164,8 @@ def _status(plan: Plan, first: Ending | None, observation: Observation) -> int:
 def _failure(plan: Plan, ending: Ending, observation: Observation, blame: Blame, timeout: Timeout | None) -> Failure:
     local = ending.local_rank
     raised, found = blame.raised(ending), blame.found(ending)
+    if observation.stalled and found is not None and found.exception.startswith("KeyboardInterrupt"):
+        found = None  # of a Ctrl-C that came after the standstill
     absent = timeout is not None and ending.rank in timeout.missing[:1]
     return Failure(
         ending=ending,

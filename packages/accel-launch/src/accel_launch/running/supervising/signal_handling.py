@@ -23,7 +23,7 @@ class SignalHandling:
     """Handles the signals that the launcher wasn't started with as ignored."""
 
     def __init__(self, orders: Orders, failed: Callable[[], bool], resize: Callable[[], None]) -> None:
-        """Take where to pass signals on, whether a rank has failed, and how to resize the ranks' terminals.
+        """Take where to pass signals on, whether the run has failed, and how to resize the ranks' terminals.
 
         Raises:
             OSError: the system has no more descriptors.
@@ -32,11 +32,11 @@ class SignalHandling:
         self.orders, self.failed, self.resize = orders, failed, resize
         self.ignored = frozenset(number for number in PASSED_ON if signal.getsignal(number) == signal.SIG_IGN)
         self.ended_by = 0
-        """The signal that ended the run, before any rank had failed."""
+        """The signal that ended the run, before any rank had failed or standing still had ended it."""
         self.at: float | None = None
         """When it came, in seconds since the epoch."""
         self.first, self.first_at = 0, 0.0
-        """The first signal that asks for the end, also after a rank had failed, and when it came."""
+        """The first signal that asks for the end, also after the run had failed, and when it came."""
         self.stopping = False
         """Whether the last of SIGTSTP and SIGCONT was the former."""
         self.terminal: Terminal | None = None
@@ -79,7 +79,7 @@ class SignalHandling:
 
     def interrupt(self) -> None:
         """Act as if an interrupt had come, if no signal has: the caller's terminal may have sent one here too."""
-        if not self.ended_by:
+        if not self.first:
             self._handle(signal.SIGINT, None)
 
     def terminate(self) -> None:
