@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from accel_launch.running.report.records import Event
     from accel_launch.running.supervising.event_reader import EventReader
 
-LATER = "  so --stall_action end ends the run only after {}\n"
+LATER = "so --stall_action end ends the run only after {}"
 KEPT = 8  # standstills whose whole stacks are kept, the latest ones: they may have megabytes
 SETTLE = 1.0  # seconds in which what moves may turn out to be the end: a rank prints its traceback before it ends
 
@@ -119,9 +119,7 @@ class Standstills:
             patience = PATIENCE * self.plan.watching.after
             ends = asked and (not stall.perhaps or stall.seconds >= patience)
             hint = f"accelerate stacks {self.name} --all_threads shows more" if self.name else ""
-            self.reader.print_line(stall.text(hint))
-            if asked and not ends:
-                self.reader.print_line(LATER.format(duration(patience)))
+            self.reader.print_line(stall.text(hint, LATER.format(duration(patience)) if asked and not ends else ""))
             ends = ends and not self._revive(stall)
             if self.broadcast is not None:
                 self.broadcast(stall, ends=ends)

@@ -177,19 +177,20 @@ class Stall(Record):
             unread=found["unread"],
         )
 
-    def text(self, hint: str = "") -> str:
-        """Return the message: at most 20 lines, the odd ones first."""
+    def text(self, hint: str = "", later: str = "") -> str:
+        """Return the message: at most 20 lines, the odd ones first, and ``later`` what follows if one may be slow."""
         from accel_launch.machine.clock import local_time
 
         head = f"accel: standing still for {duration(self.seconds)}, since {local_time(self.since)[11:]}"
         lines = [head + (f": {self.blameless}" if self.blameless not in {"", TOGETHER} else "")]
         without = next((group for group in self.groups if group.unread), None)
         room = LINES - 3 - bool(self.unasked) - bool(self.unread or without is not None)
-        room -= self.perhaps + bool(self.pacing)
+        room -= self.perhaps + bool(self.pacing) + bool(later)
         lines += [f"  {line(group, len(self.ranks))}{self._looping(group)}" for group in self.groups[:room]]
         rest = [rank for group in self.groups[room:] for rank in group.ranks]
         lines += [f"  and ranks {spans(rest, MOST_SPANS)} elsewhere"] if rest else []
         lines += [f"  {SLOW.format(self.culprit)}"] if self.perhaps else []
+        lines += [f"  {later}"] if later else []
         lines += [f"  {PACED.format('rank' + 's' * (len(self.pacing) > 1), spans(self.pacing, MOST_SPANS))}"] * bool(
             self.pacing
         )
