@@ -245,6 +245,13 @@ def test_a_rank_that_wakes_up_with_other_variables_each_time(states: Sequence[in
     assert stall.sure == (found == "still")
 
 
+def test_a_rank_that_wakes_up_is_judged_when_it_was_seen_often_enough() -> None:
+    window, ranks = Window(20), [Subject(0, 0, 10)]
+    for states, enough in (([None] * 3, True), ([None, None, 1], False), ([1, 2, 3], False), ([1, 2, 3, 4], True)):
+        window.looks[0] = [look(0, "clock_nanosleep", state=state) for state in states]
+        assert window.is_enough(ranks) == enough, states
+
+
 PACED = """\
 import os, time
 END = time.monotonic() + 12

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FEW_STACKS, FEW_FUNCTIONS = 8, 3  # different ones that a loop without progress has, and calls, at most
 MIXED = 0.6  # share of the looks in which a rank is in one place, at most, if it surely gets on
-DIFFERENT = 4  # variables of a rank, at least, of which they change
+DISTINCT = 4  # variables of a rank, at least, of which they change
 LINES = 3  # of a loop that only asks for something, at most
 POLLED = 5  # looks at a rank, of which one is within the function that asks whether a collective is done
 DOMINANT = 0.75  # share of the looks in which a rank that waits is in one place; it may poll from there
@@ -100,7 +100,7 @@ def _varies(looks: Sequence[Look]) -> bool:
     states = [look.state for look in looks if look.state is not None]
     found = [state for state, before in zip(states, [None, *states], strict=False) if state != before]
     once = sum(found.count(state) == 1 for state in found)
-    return len(set(found)) >= DIFFERENT and once * 2 > len(set(found))
+    return len(set(found)) >= DISTINCT and once * 2 > len(set(found))
 
 
 def _aside(looks: Sequence[Look]) -> bool:

@@ -12,7 +12,7 @@ from accel_launch.inspecting.places import locate
 from accel_launch.inspecting.subject import Subject
 from accel_launch.running.onlookers.stall.activity import computing
 from accel_launch.running.onlookers.stall.sweeping import glance
-from accel_launch.running.onlookers.stall.verdict import Look, arrived, key, kind, mixed, moving
+from accel_launch.running.onlookers.stall.verdict import DISTINCT, Look, arrived, key, kind, mixed, moving
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,7 +123,10 @@ class Window:
     def is_enough(self, ranks: Sequence[Subject]) -> bool:
         """Return whether the run can be judged: each rank was seen often enough."""
         seen = [self.looks.get(one.rank, []) for one in ranks]
-        return all(len(looks) >= SEEN and (len(looks) >= ROUNDS or kind(looks) != "looping") for looks in seen)
+        return all(
+            len(looks) >= SEEN and (len(looks) >= ROUNDS or kind(looks) != "looping") and not _wakes(looks)
+            for looks in seen
+        )
 
     def _stacks(
         self, ranks: Sequence[Subject], activity: Mapping[int, Activity], *, first: bool
@@ -159,6 +162,12 @@ class Window:
         if stack is None or stack.process is None or facts is None or facts.state in "ZX":
             return None
         return stack.replace(process=stack.process.replace(facts=facts))
+
+
+def _wakes(looks: Sequence[Look]) -> bool:
+    """Return whether a rank that hardly computes wakes up where it was, and whether it paces isn't known yet."""
+    last = looks[-1]
+    return last.state is not None and not last.busy and sum(look.state is not None for look in looks) < DISTINCT
 
 
 def _left(looks: Sequence[Look], stack: RankStack) -> bool:
