@@ -245,6 +245,34 @@ def test_a_rank_that_wakes_up_with_other_variables_each_time(states: Sequence[in
     assert stall.sure == (found == "still")
 
 
+def test_deadlines_of_a_library_are_no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a queue that is asked with a timeout; of an event loop everything else is in its own variables."""
+    lib, ran = "/usr/lib/python3.11", iter(map(str, range(99)))
+    number = iter(range(99))
+    monkeypatch.setattr(kernel, "ran", lambda _pid: next(ran))  # pyright: ignore[reportUnknownLambdaType]
+
+    def states(inner: str, *, busy: bool = False, own: bool = False) -> set[int | None]:
+        def take(_ranks: object, *, variables: bool) -> Snapshot:
+            changing = ((("deadline", str(next(number))),), ()) if variables else ((), ())
+            mine, its = (changing[0], ()) if own else ((), changing[0])
+            frames = (Frame("get", f"{lib}/{inner}", 3, its), Frame("train", "/train.py", 9, mine))
+            facts = Facts(10, "python", "S", 1.0, 1, "futex")
+            place = Place("/train.py", 9, "train")
+            thread = Thread(10, "Main", False, False, frames)
+            return Snapshot(0.0, (RankStack(0, 0, 10, Process(facts, (thread,)), place),))
+
+        monkeypatch.setattr(snapshot, "take", take)
+        window = Window(20)
+        for _ in range(6):
+            window.look([Subject(0, 0, 10)], {10: Activity(own=busy, children=False)})
+        return {one.state for one in window.looks[0] if one.state is not None}
+
+    assert len(states("queue.py")) == 1
+    assert len(states("queue.py", own=True)) == 4
+    assert len(states("asyncio/base_events.py")) == 4
+    assert len(states("queue.py", busy=True)) > 4
+
+
 def test_a_rank_that_wakes_up_is_judged_when_it_was_seen_often_enough() -> None:
     window, ranks = Window(20), [Subject(0, 0, 10)]
     for states, enough in (([None] * 3, True), ([None, None, 1], False), ([1, 2, 3], False), ([1, 2, 3, 4], True)):
@@ -264,6 +292,24 @@ def episode():
         n = step(n)
 episode()
 """
+
+
+POLLS = """\
+import queue
+def load(batches):
+    while True:
+        try:
+            return batches.get(timeout=0.1)
+        except queue.Empty:
+            pass
+load(queue.Queue())
+"""
+
+
+def test_who_asks_a_queue_with_a_timeout_stands_still(accelerate: Run, script: Script) -> None:
+    done = accelerate("launch", *N2, *ENDS, script(POLLS))
+    assert done.returncode == 124
+    assert "may only be slow" not in done.stderr
 
 
 def test_a_loop_in_real_time_is_told_and_ends_no_run(accelerate: Run, script: Script) -> None:

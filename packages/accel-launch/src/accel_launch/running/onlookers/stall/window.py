@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from accel_launch.inspecting import kernel, snapshot
-from accel_launch.inspecting.places import locate
+from accel_launch.inspecting.places import library, locate
 from accel_launch.inspecting.subject import Subject
 from accel_launch.running.onlookers.stall.activity import computing
 from accel_launch.running.onlookers.stall.sweeping import glance
@@ -28,6 +28,7 @@ DIFFERENT = 4  # first looks at a rank, each with another stack, that show that 
 MIXED = 6  # looks that show the same if no stack is much more frequent than the others
 BUSY, LOCKED = 12, 0.25  # looks at one that computes, and the share of them with the interpreter's lock, that do so
 
+EVENT_LOOP = "/asyncio/"
 ASLEEP = ("all_", "barrier", "broadcast", "gather", "monitored_barrier", "recv", "reduce", "rpc.", "scatter", "send")
 """How such collectives are called; ``init_process_group`` and others wake up now and then, to ask torch's store."""
 
@@ -145,7 +146,7 @@ class Window:
         for variables in (False, True):
             some = [one for one in again if (one.pid in within) == variables]
             for stack in snapshot.take(some, variables=variables).ranks if some else ():
-                states[stack.pid] = _state(stack) if variables else None
+                states[stack.pid] = _state(stack, every=stack.pid in busy) if variables else None
                 found[stack.pid] = stack
                 if stack.process is not None and stack.process.threads:
                     self.read[stack.pid] = ran[stack.pid], _bare(stack)
@@ -198,10 +199,17 @@ def _beside(stack: RankStack, activity: Activity | None) -> tuple[object, bool]:
     return None, False
 
 
-def _state(stack: RankStack) -> int | None:
-    """Return what is equal for equal variables of the main thread; None without a stack."""
+def _state(stack: RankStack, *, every: bool) -> int | None:
+    """Return what is equal for equal variables of the main thread; None without a stack.
+
+    Without ``every`` call, those of libraries don't count: who waits with a timeout again and again, as a data loader
+    does, has another deadline each time. An event loop's do, as nothing else shows that it runs something.
+    """
     main = stack.process.main if stack.process is not None else None
-    return None if main is None else hash(tuple(frame.variables for frame in main.frames))
+    if main is None:
+        return None
+    frames = [frame for frame in main.frames if every or not library(frame) or EVENT_LOOP in frame.file]
+    return hash(tuple(frame.variables for frame in frames))
 
 
 def _bare(stack: RankStack) -> RankStack:
