@@ -221,7 +221,7 @@ def test_what_an_rpc_waits_for_is_in_a_thread_of_another_rank() -> None:
         "t.py:4 train > torch rpc.rpc_sync, waiting",
     ]
     stall = Stall(2.0, 1.0, (1, 2), found, {1: "waiting", 2: "waiting"})
-    assert stall.blameless == AWAITED
+    assert (stall.blameless, stall.as_json()["mismatch"]) == (AWAITED, False)
 
 
 # One that wakes up with other variables.

@@ -76,13 +76,21 @@ class Stall(Record):
     @property
     def mismatch(self) -> bool:
         """Whether all wait for each other, but not in the same collective."""
+        return self._divided and not self._remote
+
+    @property
+    def _divided(self) -> bool:
         return set(self.kinds.values()) == {"waiting"} and len(self.groups) > 1
+
+    @property
+    def _remote(self) -> bool:
+        return any(remotely(group.operations) for group in self.groups)
 
     @property
     def blameless(self) -> str:
         """Why no rank is more to blame than another, in words; empty if one is."""
-        if self.mismatch:
-            return AWAITED if any(remotely(group.operations) for group in self.groups) else MISMATCH
+        if self._divided:
+            return AWAITED if self._remote else MISMATCH
         if self.odd or len(self.ranks) == 1:
             return ""
         if len(self.groups) == 1:
@@ -183,25 +191,29 @@ class Stall(Record):
 
         head = f"accel: standing still for {duration(self.seconds)}, since {local_time(self.since)[11:]}"
         lines = [head + (f": {self.blameless}" if self.blameless not in {"", TOGETHER} else "")]
-        without = next((group for group in self.groups if group.unread), None)
-        room = LINES - 3 - bool(self.unasked) - bool(self.unread or without is not None)
-        room -= self.perhaps + bool(self.pacing) + bool(later)
-        lines += [f"  {line(group, len(self.ranks))}{self._looping(group)}" for group in self.groups[:room]]
+        more = self._more(later)
+        room = LINES - 3 - len(more)  # the head, the ranks that are elsewhere, and the hint
+        lines += [f"{line(group, len(self.ranks))}{self._looping(group)}" for group in self.groups[:room]]
         rest = [rank for group in self.groups[room:] for rank in group.ranks]
-        lines += [f"  and ranks {spans(rest, MOST_SPANS)} elsewhere"] if rest else []
-        lines += [f"  {SLOW.format(self.culprit)}"] if self.perhaps else []
-        lines += [f"  {later}"] if later else []
-        lines += [f"  {PACED.format('rank' + 's' * (len(self.pacing) > 1), spans(self.pacing, MOST_SPANS))}"] * bool(
-            self.pacing
-        )
-        lines += [f"  not asked: {', '.join(self.unasked)}"] if self.unasked else []
-        lines += (
-            [f"  this may be wrong, as ranks run whose stacks can't be read: {self.unread}"] if self.unread else []
-        )
-        if without is not None and not self.unread:
-            lines += [f"  stacks can't be read{without.host and f' on {without.host}'}: {without.unread}"]
-        lines += [f"  {hint}"] if hint else []
+        lines += [f"and ranks {spans(rest, MOST_SPANS)} elsewhere"] if rest else []
+        head, *below = [*lines, *more, *([hint] if hint else [])]
+        lines = [head, *(f"  {each}" for each in below)]
         return "".join(f"{one_line(each)}\n" for each in lines)
+
+    def _more(self, later: str) -> list[str]:
+        """Return what there is to say beside where ranks are."""
+        found = [SLOW.format(self.culprit)] if self.perhaps else []
+        found += [later] if later else []
+        if self.pacing:
+            named = "rank" if len(self.pacing) == 1 else "ranks"
+            found.append(PACED.format(named, spans(self.pacing, MOST_SPANS)))
+        found += [f"not asked: {', '.join(self.unasked)}"] if self.unasked else []
+        without = next((group for group in self.groups if group.unread), None)
+        if self.unread:
+            found.append(f"this may be wrong, as ranks run whose stacks can't be read: {self.unread}")
+        elif without is not None:
+            found.append(f"stacks can't be read{without.host and f' on {without.host}'}: {without.unread}")
+        return found
 
 
 def slow(verdict: Verdict, seconds: float) -> str:
