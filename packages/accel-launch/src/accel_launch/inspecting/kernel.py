@@ -12,6 +12,7 @@ TERMINALS, MASTER = ("/dev/pts/", "/dev/tty", "/dev/console"), "/dev/pts/ptmx"  
 LOOKERS = frozenset({"accel-copier", "py-spy", "pystack", "austin", "eu-stack", "strace", "ltrace"})
 """Tracers that only look, and let go of a process at once or go on with it; no debugger at which it stands."""
 IO = ("rchar", "wchar", "read_bytes", "write_bytes")
+ENDED = "ZX"  # states of a process that has ended, and whose parent hasn't collected it
 PAGE = 1 << 14  # bytes, more than any of these files has
 DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/accel", "/dev/neuron", "/dev/davinci", "/dev/vfio/")
 OPEN, PART = 256, 4  # files that stay open, at most; and of those that the process may open, one in so many

@@ -34,7 +34,6 @@ CHILDREN = 16  # of a rank that are looked into
 MOST_WORKERS = 2  # different places of them, or of threads, in a line
 NOTHING: Native = {}
 PROGRAMS = "/subprocess.py"  # of the standard library: what it starts is another program
-ENDED = "ZX"  # states of a process that has ended, and whose parent hasn't collected it
 
 
 class Process(Record):
@@ -89,7 +88,7 @@ class RankStack(Record):
         """Return whether a process below it was started to run code of this script, not another program."""
         main = self.process.main if self.process is not None else None
         by_subprocess = main is not None and any(PROGRAMS in frame.file for frame in main.frames)
-        another = child.unread == NO_PYTHON or child.facts.state in ENDED
+        another = child.unread == NO_PYTHON or child.facts.state in kernel.ENDED
         return self.place.for_processes and not by_subprocess and not another
 
     def _threads(self, process: Process) -> str:
@@ -178,7 +177,7 @@ def take(  # noqa: PLR0913
     """
     at, until = time.time(), time.monotonic() + limit
     facts = {subject.pid: kernel.facts(subject.pid) for subject in subjects if not subject.ended}
-    living = {pid: found for pid, found in facts.items() if found is not None and found.state not in ENDED}
+    living = {pid: found for pid, found in facts.items() if found is not None and found.state not in kernel.ENDED}
     below = {pid: _below(pid) if children else () for pid in living}
     pids = [*living, *_readable(below)]
     read = sampling.sample(pids, variables=variables, limit=limit)
@@ -205,7 +204,7 @@ def _below(pid: int) -> tuple[Facts, ...]:
 
 def _readable(below: Mapping[int, tuple[Facts, ...]]) -> list[int]:
     """Return the children that may have a stack: one that has ended has none."""
-    return [child.pid for each in below.values() for child in each if child.state not in ENDED]
+    return [child.pid for each in below.values() for child in each if child.state not in kernel.ENDED]
 
 
 def _rank(
@@ -266,7 +265,7 @@ def _child(facts: Facts, read: Read, whole: Native) -> Process:
     if not found.unread:
         return found
     now = kernel.process(facts.pid)
-    ended = now is None or now[1] in ENDED
+    ended = now is None or now[1] in kernel.ENDED
     return found.replace(facts=facts.replace(state="Z"), unread="") if ended else found
 
 

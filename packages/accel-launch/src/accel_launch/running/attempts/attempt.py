@@ -156,7 +156,7 @@ class Attempt:
             unwritable=self.output.unwritable,
             printed=tuple(self.reader.printed),
             stalls=tuple(onlookers.standstills.found),
-            stalled=onlookers.standstills.ended_at is not None,
+            stalled=self.stalled,
             standing=onlookers.standing,
             recorded=self.preparation.recorded,
             stacks=tuple(onlookers.showing.stacks),

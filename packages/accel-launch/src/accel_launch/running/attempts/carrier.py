@@ -82,7 +82,7 @@ class Carrier:
     def _draining(self) -> bool:
         """Return whether output of ranks is on its way."""
         channels = self.output.channels.open.values()
-        if self.output.holds and not self._hurried:
+        if any(channel.blocked for channel in channels) and not self._hurried:
             return True
         return bool(channels) and time.monotonic() < self.moved + DRAIN
 
@@ -94,8 +94,6 @@ class Carrier:
             self.signals.terminate()
         if self.output.handle(self.poller, ready):
             self.onlookers.printed()
-        if self.onlookers.stall is not None:
-            self.onlookers.stall.hold(self.output.holds)
         self.onlookers.step(self.poller, ready)
         if self.watch is not None:  # also while a slow reader holds us up: the other machines must see us alive
             self.watch.step(self.poller, ready)
@@ -107,6 +105,8 @@ class Carrier:
             dues.append(self.watch.due)
         first = min((each for each in dues if each is not None), default=-1.0)
         self.output.register(self.poller)  # only now: what was overdue has to be written
+        if self.onlookers.stall is not None:
+            self.onlookers.stall.hold(self.output.held)
         ready = self.signals.wait(self.poller, first)
         if ready:
             self.moved = time.monotonic()

@@ -36,6 +36,8 @@ class OutputRouter:
         self.distinct = tuple({stream.fd: stream for stream in self.streams}.values())
         self.caller = caller
         self.folding: Folding | None = None
+        self.held = False
+        """Whether a rank has to wait until our own reader has caught up."""
         self.display, self.logs = display, LogFolder(display)
         self.channels = self.begin(0)
 
@@ -92,15 +94,12 @@ class OutputRouter:
         for stream in self.distinct:
             stream.redraw()
 
-    @property
-    def holds(self) -> bool:
-        """Whether a rank has to wait until our own reader has caught up."""
-        return any(channel.blocked for channel in self.channels.open.values())
-
     def register(self, poller: select.poll) -> None:
         """Register what to wait for next."""
+        self.held = False
         for fd, channel in self.channels.open.items():
             if channel.blocked:
+                self.held = True
                 _unregister(poller, fd)  # or its end of file would be reported again and again
             else:
                 poller.register(fd, select.POLLIN)

@@ -29,7 +29,7 @@ def figures(recorder: Recorder) -> list[dict[str, Any]]:
 
 def _figures(one: Subject, channels: Sequence[Channel], doing: Mapping[int, str]) -> dict[str, Any]:
     seen = None if one.ended else kernel.process(one.pid)
-    over = one.ended != "" or seen is None or seen[1] in "ZX"
+    over = one.ended != "" or seen is None or seen[1] in kernel.ENDED
     cpu, memory = (None if over else calls.usage(one.pid)) or (None, None)
     running = doing.get(one.rank) or (STOPPED.get(seen[1]) if seen is not None else None) or "running"
     return {

@@ -185,7 +185,9 @@ class Run:
         except (TypeError, ValueError):  # of another version
             return []
         facts = ((one, kernel.process(one[1])) for one in listed)
-        return [(*one[:2], seen[2]) for one, seen in facts if seen and seen[3] == one[2] and seen[1] not in "ZX"]
+        return [
+            (*one[:2], seen[2]) for one, seen in facts if seen and seen[3] == one[2] and seen[1] not in kernel.ENDED
+        ]
 
 
 def lost(run: Run) -> tuple[int, str]:

@@ -158,4 +158,4 @@ def _await(pids: Sequence[int], until: float) -> None:
     left = set(pids)
     while left and time.monotonic() < until:
         time.sleep(POLL)
-        left = {pid for pid in left if (found := kernel.process(pid)) is not None and found[1] not in "ZX"}
+        left = {pid for pid in left if (found := kernel.process(pid)) is not None and found[1] not in kernel.ENDED}

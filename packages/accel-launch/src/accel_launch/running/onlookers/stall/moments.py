@@ -73,7 +73,7 @@ class Moments(Record):
     output: Moment
     """When a rank last printed something."""
     held: Moment
-    """Since when a rank can't print, as nobody reads what it has printed; 0 if none is held up so."""
+    """1 while a rank can't print, as nobody reads what it has printed; else 0."""
     disturbed: Moment
     """When ranks were last stopped for a moment, to be looked at."""
     moved: Moment

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from accel_launch.inspecting.snapshot import RankStack
     from accel_launch.running.onlookers.stall.activity import Activity
 
+    Seen = tuple[RankStack, int | None, tuple[object, bool]]
+    """A rank, what is equal for equal variables of it, and what computes beside its main thread."""
+
 BURST, PAUSE = 6, 0.03  # looks at a time at ranks that compute, and seconds between them
 SEEN = 3  # looks at a rank by which it is judged, at least
 ROUNDS = 40  # the same, if they are of a loop: work of a few functions may have been seen in too few of them
@@ -83,13 +86,11 @@ class Window:
         busy = computing(activity)
         looked_at: list[Subject] = list(ranks)
         for turn in range(BURST):
-            for stack, state in self._stacks(looked_at, activity, first=not turn):
-                bare = _bare(stack)
-                main = bare.process.main if bare.process is not None else None
+            for stack, state, beside in self._stacks(looked_at, activity, first=not turn):
+                main = stack.process.main if stack.process is not None else None
                 looks = self.looks.setdefault(stack.rank, [])
                 gil = main is not None and main.gil
-                beside = _beside(stack, activity.get(stack.pid))
-                looks.append(Look(bare, stack.pid in busy, key(bare), gil, time.monotonic(), state, *beside))
+                looks.append(Look(stack, stack.pid in busy, key(stack), gil, time.monotonic(), state, *beside))
                 del looks[: -self.most]
             looked_at = [one for one in looked_at if one.pid in busy and not (turn and self._waits(one.rank))]
             if not looked_at:
@@ -129,28 +130,28 @@ class Window:
             for looks in seen
         )
 
-    def _stacks(
-        self, ranks: Sequence[Subject], activity: Mapping[int, Activity], *, first: bool
-    ) -> list[tuple[RankStack, int | None]]:
-        """Return what ranks do, with what is equal for equal variables of the main thread; None if they weren't read.
+    def _stacks(self, ranks: Sequence[Subject], activity: Mapping[int, Activity], *, first: bool) -> list[Seen]:
+        """Return what ranks do, what is equal for equal variables (None if they weren't read), and see `_beside`.
 
         A stack is read only where the main thread has run since, or another one computes: with variables if the rank
         is where it was and doesn't compute, or computes, and this isn't the ``first`` look of several.
         """
-        states: dict[int, int | None] = {}
         ran = {subject.pid: kernel.ran(subject.pid) for subject in ranks}
-        found = {pid: None if _others(pid, activity.get(pid)) else self._kept(pid, text) for pid, text in ran.items()}
-        again = [subject for subject in ranks if found[subject.pid] is None]
+        kept = {pid: None if _others(pid, activity.get(pid)) else self._kept(pid, text) for pid, text in ran.items()}
+        found: dict[int, Seen | None] = {
+            pid: stack and (stack, None, _beside(stack, activity.get(pid))) for pid, stack in kept.items()
+        }
+        again = [subject for subject in ranks if kept[subject.pid] is None]
         busy = computing(activity)
         within = {one.pid for one in again if not first or (one.pid not in busy and self._remains(one.rank))}
         for variables in (False, True):
             some = [one for one in again if (one.pid in within) == variables]
-            for stack in snapshot.take(some, variables=variables).ranks if some else ():
-                states[stack.pid] = _state(stack, every=stack.pid in busy) if variables else None
-                found[stack.pid] = stack
+            for whole in snapshot.take(some, variables=variables).ranks if some else ():
+                stack, state = _bare(whole), _state(whole, every=whole.pid in busy) if variables else None
+                found[whole.pid] = stack, state, _beside(whole, activity.get(whole.pid))
                 if stack.process is not None and stack.process.threads:
-                    self.read[stack.pid] = ran[stack.pid], _bare(stack)
-        return [(stack, states.get(pid)) for pid, stack in found.items() if stack is not None]
+                    self.read[stack.pid] = ran[stack.pid], stack
+        return [seen for seen in found.values() if seen is not None]
 
     def _remains(self, rank: int) -> bool:
         """Return whether a rank was at the same place at the last two looks, and not in a collective."""
@@ -160,7 +161,7 @@ class Window:
     def _kept(self, pid: int, ran: str) -> RankStack | None:
         before, stack = self.read.get(pid, ("", None))
         facts = kernel.facts(pid) if ran and ran == before else None
-        if stack is None or stack.process is None or facts is None or facts.state in "ZX":
+        if stack is None or stack.process is None or facts is None or facts.state in kernel.ENDED:
             return None
         return stack.replace(process=stack.process.replace(facts=facts))
 
